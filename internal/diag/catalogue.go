@@ -1,0 +1,97 @@
+package diag
+
+// Code names one kind of failure. Codes are stable: scripts may match them in
+// JSON output.
+type Code string
+
+// The codes, grouped by exit status.
+const (
+	Internal Code = "internal" // a bug, or a failure that nobody has named yet
+
+	Usage Code = "usage" // flags or arguments that make no sense
+
+	NodeUnknown      Code = "node-unknown"      // --node names nothing that we know
+	NodeNotLocal     Code = "node-not-local"    // a node that may be shared or in production
+	NodeUnreachable  Code = "node-unreachable"  // no TCP connection, or it broke
+	HostKeyUnknown   Code = "host-key-unknown"  // the node's key is in no known_hosts
+	HostKeyChanged   Code = "host-key-changed"  // the node's key is another than before
+	KeyRefused       Code = "key-refused"       // the node accepts none of our keys
+	IdentityUnusable Code = "identity-unusable" // --identity can't be read or decrypted
+	NoSudo           Code = "no-sudo"           // no passwordless sudo on the node
+	AgentMissing     Code = "agent-missing"     // no agent binary for the node's platform
+	AgentUpload      Code = "agent-upload"      // the agent could not be put on the node
+	AgentProtocol    Code = "agent-protocol"    // the agent speaks another version, or nonsense
+	NodePlatform     Code = "node-platform"     // the node is not a Linux that we can trace on
+	LinkLost         Code = "link-lost"         // the connection to the agent ended
+
+	TargetNone     Code = "target-none"     // no process of that name
+	TargetSeveral  Code = "target-several"  // more than one
+	TargetStripped Code = "target-stripped" // no debug information
+	TargetNotGo    Code = "target-not-go"   // not a Go program
+	TargetTraced   Code = "target-traced"   // another debugger is attached
+	TargetGone     Code = "target-gone"     // it ended while we looked at it
+	PtraceRefused  Code = "ptrace-refused"  // the kernel says no
+	AttachFailed   Code = "attach-failed"   // Delve could not attach
+	DetachFailed   Code = "detach-failed"   // the target could not be let go in time
+
+	ListenFailed  Code = "listen-failed"  // the local port is taken or forbidden
+	SessionBusy   Code = "session-busy"   // another IDE has the session
+	WriteFailed   Code = "write-failed"   // a local file could not be written
+	LaunchInvalid Code = "launch-invalid" // an existing launch.json is no JSON with comments
+	Unsupported   Code = "unsupported"    // not on this platform
+)
+
+// Entry is one line of the catalogue.
+type Entry struct {
+	Code Code
+	Exit int    // the process's exit status
+	Hint string // the general remedy; an Error may carry a more specific one
+}
+
+// Catalogue lists every code once. Exit statuses: 1 unexpected, 2 usage, 3 the
+// node, 4 the target, 5 the host.
+func Catalogue() []Entry {
+	return []Entry{
+		{Internal, 1, "this is likely a bug in dapbridge: run again with --log-level debug and report what it prints"},
+		{Usage, 2, "see dapbridge --help"},
+
+		{NodeUnknown, 3, "name the node as minikube[:PROFILE] or ssh://USER@HOST[:PORT]"},
+		{NodeNotLocal, 3, "dapbridge is for toy clusters: stopping containerd stops every pod's start on that node; if you are sure, add --allow-non-local"},
+		{NodeUnreachable, 3, "check that the node runs (minikube status) and that its SSH port can be reached"},
+		{HostKeyUnknown, 3, "connect once with ssh to check and store the key, then try again"},
+		{HostKeyChanged, 3, "if the node was made anew, remove its old line from the file named above; otherwise somebody may be in between"},
+		{KeyRefused, 3, "name the private key with --identity FILE, or load it with ssh-add"},
+		{IdentityUnusable, 3, "check the path and that you may read it; load a key with a passphrase by ssh-add"},
+		{NoSudo, 3, "give the SSH user passwordless sudo on the node: echo 'USER ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/dapbridge"},
+		{AgentMissing, 3, "put the release's dapbridge-linux-ARCH file beside this program, or install Go so that it can be built"},
+		{AgentUpload, 3, "check free space and noexec mounts under /var/lib on the node"},
+		{AgentProtocol, 3, "install the same release of dapbridge again; an older agent is replaced by itself"},
+		{NodePlatform, 3, "targets can be debugged on linux/amd64 and linux/arm64 nodes"},
+		{LinkLost, 3, "the target was released on the node; start the session again when the node can be reached"},
+
+		{TargetNone, 4, "list the candidates with dapbridge ps, then name one with --target NAME or --pid PID"},
+		{TargetSeveral, 4, "choose one with --pid PID"},
+		{TargetStripped, 4, "run a build with debug information on the node (containerd: make GODEBUG=1 bin/containerd)"},
+		{TargetNotGo, 4, "only Go programs can be debugged; list the candidates with dapbridge ps"},
+		{TargetTraced, 4, "end the other debugger first"},
+		{TargetGone, 4, "start the session again to attach to the new process"},
+		{PtraceRefused, 4, "the node's kernel or container runtime forbids ptrace: check /proc/sys/kernel/yama/ptrace_scope and seccomp"},
+		{AttachFailed, 4, "run again with --log-level debug to see what Delve says"},
+		{DetachFailed, 4, "look at the target on the node: grep TracerPid /proc/PID/status"},
+
+		{ListenFailed, 5, "choose another address with --listen, or end what uses this one"},
+		{SessionBusy, 5, "end the other session first, or run dapbridge serve with --takeover"},
+		{WriteFailed, 5, "check that you may write there and that the disk is not full"},
+		{LaunchInvalid, 5, "correct the file, or move it away and run again"},
+		{Unsupported, 5, "see the README for what runs where"},
+	}
+}
+
+func lookup(code Code) Entry {
+	for _, e := range Catalogue() {
+		if e.Code == code {
+			return e
+		}
+	}
+	return Entry{Code: code, Exit: 1}
+}
