@@ -71,7 +71,9 @@ func CodeOf(err error) Code {
 // Go escape, so that text from a node cannot drive a terminal. Newlines and
 // tabs stay.
 func Escape(s string) string {
-	clean := func(r rune) bool { return r == '\n' || r == '\t' || (unicode.IsPrint(r) && r != unicode.ReplacementChar) }
+	clean := func(r rune) bool {
+		return r == '\n' || r == '\t' || (unicode.IsPrint(r) && r != unicode.ReplacementChar)
+	}
 	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
 		return s
 	}

@@ -36,10 +36,10 @@ func TestErrorf(t *testing.T) {
 
 func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain äö\n":        "plain äö\n",
+		"plain äö\n":         "plain äö\n",
 		"\x1b[31mred\x1b[0m": `\x1b[31mred\x1b[0m`,
-		"a\rb\u202e":        `a\rb\u202e`,
-		"\xff":              `\ufffd`,
+		"a\rb\u202e":         `a\rb\u202e`,
+		"\xff":               `\ufffd`,
 	} {
 		if got := diag.Escape(in); got != want {
 			t.Errorf("Escape(%q) = %q, want %q", in, got, want)
