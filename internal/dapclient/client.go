@@ -1,0 +1,419 @@
+// Package dapclient is a scripted DAP client for the demo and the end-to-end
+// tests. It speaks to a bridge or to Delve alike, checks what the server may
+// and may not send, and says what it had seen when something does not come.
+package dapclient
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Client is one connection. Its methods may be called from several goroutines;
+// those with a context block until the server has answered, the connection has
+// ended or the context is done.
+type Client struct {
+	conn      io.ReadWriteCloser
+	unordered bool
+	loops     sync.WaitGroup
+	wake      chan struct{} // there is something to write
+	stop      chan struct{} // closed by Close
+
+	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced whenever something below changes
+	writes     []write
+	writeErr   error
+	next       int            // seq of our next request
+	asked      map[int]string // seq to command, of every request
+	answers    map[int]*Response
+	seqs       map[int]bool // of the server
+	last       int          // the server's last seq
+	events     []Event      // all
+	queue      []Event      // those that no WaitEvent has taken
+	unexpected [][]byte
+	tail       []string // what came last, for failures
+	err        error    // why reading ended
+	violation  error
+	closed     bool
+}
+
+type write struct {
+	data []byte
+	done chan struct{} // closed once written or given up; may be nil
+}
+
+// Option changes how a Client checks its server.
+type Option func(*Client)
+
+// Unordered allows the server's seq to come out of order, though never twice.
+// Delve takes a number before it sends, so that its events overtake responses.
+func Unordered() Option { return func(c *Client) { c.unordered = true } }
+
+// Dial connects to a DAP server.
+func Dial(ctx context.Context, network, addr string, opts ...Option) (*Client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("dial the DAP server: %w", err)
+	}
+	return New(conn, opts...), nil
+}
+
+// New starts a client on conn, which it owns from now on: [Client.Close] closes it.
+func New(conn io.ReadWriteCloser, opts ...Option) *Client {
+	c := &Client{
+		conn:    conn,
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		changed: make(chan struct{}),
+		next:    1,
+		asked:   map[int]string{},
+		answers: map[int]*Response{},
+		seqs:    map[int]bool{},
+	}
+	for _, o := range opts {
+		o(c)
+	}
+	c.loops.Go(c.readLoop)
+	c.loops.Go(c.writeLoop)
+	return c
+}
+
+// Close closes the connection, joins the client's goroutines and returns the
+// server's breach of the protocol, if there was one.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	first := !c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if first {
+		close(c.stop)
+		_ = c.conn.Close() // the reader sees it closed, whatever this says
+	}
+	c.loops.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.violation
+}
+
+// Request sends a request and waits for its response. A refusal is an [*Error],
+// together with the response.
+func (c *Client) Request(ctx context.Context, command string, args any) (*Response, error) {
+	seq, err := c.Send(command, args)
+	if err != nil {
+		return nil, err
+	}
+	return c.Wait(ctx, seq)
+}
+
+// Send queues a request without waiting, and returns its seq for [Client.Wait].
+// With args nil it has no arguments.
+func (c *Client) Send(command string, args any) (int, error) {
+	var raw json.RawMessage
+	if args != nil {
+		var err error
+		if raw, err = json.Marshal(args); err != nil {
+			return 0, fmt.Errorf("encode the arguments of %s: %w", command, err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.ended(); err != nil {
+		return 0, fmt.Errorf("send %s: %w", command, err)
+	}
+	seq := c.reserve(command)
+	content, err := json.Marshal(struct {
+		Command   string          `json:"command"`
+		Arguments json.RawMessage `json:"arguments,omitempty"`
+		Type      string          `json:"type"`
+		Seq       int             `json:"seq"`
+	}{command, raw, "request", seq})
+	if err != nil {
+		return 0, fmt.Errorf("encode %s: %w", command, err)
+	}
+	c.enqueue(write{data: Frame(content)})
+	return seq, nil
+}
+
+// Reserve returns the seq for a request that the caller writes itself, with
+// [Frame] and [Client.SendRaw]; its response can be waited for.
+func (c *Client) Reserve(command string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reserve(command)
+}
+
+// SendRaw writes data as it is, after all that was sent before. It returns when
+// the data is written or the connection has ended.
+func (c *Client) SendRaw(data []byte) {
+	w := write{data: data, done: make(chan struct{})}
+	c.mu.Lock()
+	c.enqueue(w)
+	c.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-c.stop:
+	}
+}
+
+// Wait returns the response to the request with that seq.
+func (c *Client) Wait(ctx context.Context, seq int) (*Response, error) {
+	var r *Response
+	c.mu.Lock()
+	command, ok := c.asked[seq]
+	c.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("no request has seq %d", seq)
+	}
+	err := c.await(ctx, "the response to "+command, func() bool {
+		r = c.answers[seq]
+		return r != nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !r.Success {
+		return r, refusal(r)
+	}
+	return r, nil
+}
+
+// WaitEvent takes the first event of that name from the queue whose body
+// matches; a nil match takes any. Other events stay for later calls.
+func (c *Client) WaitEvent(ctx context.Context, name string, match func(json.RawMessage) bool) (*Event, error) {
+	var found *Event
+	err := c.await(ctx, "the event "+name, func() bool {
+		found = c.take(name, match)
+		return found != nil
+	})
+	return found, err
+}
+
+// Events returns all events so far, taken or not.
+func (c *Client) Events() []Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.events)
+}
+
+// Output returns the text of all output events so far.
+func (c *Client) Output() string {
+	var b strings.Builder
+	for _, e := range c.Events() {
+		var body struct {
+			Output string `json:"output"`
+		}
+		if e.Name == "output" && json.Unmarshal(e.Body, &body) == nil {
+			b.WriteString(body.Output)
+		}
+	}
+	return b.String()
+}
+
+// Unexpected returns the reverse requests, and the responses to requests that
+// were never sent, as they came. None is answered.
+func (c *Client) Unexpected() []json.RawMessage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]json.RawMessage, len(c.unexpected))
+	for i, raw := range c.unexpected {
+		all[i] = raw
+	}
+	return all
+}
+
+// reserve, enqueue, take and ended are called with mu held.
+
+func (c *Client) reserve(command string) int {
+	seq := c.next
+	c.next++
+	c.asked[seq] = command
+	return seq
+}
+
+func (c *Client) enqueue(w write) {
+	c.writes = append(c.writes, w)
+	select {
+	case c.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+func (c *Client) take(name string, match func(json.RawMessage) bool) *Event {
+	for i, e := range c.queue {
+		if e.Name == name && (match == nil || match(e.Body)) {
+			c.queue = slices.Delete(c.queue, i, i+1)
+			return &e
+		}
+	}
+	return nil
+}
+
+func (c *Client) ended() error {
+	switch {
+	case c.violation != nil:
+		return c.violation
+	case c.closed:
+		return net.ErrClosed
+	case c.err != nil:
+		return c.err
+	}
+	return c.writeErr
+}
+
+// await blocks until ready, which runs with mu held, says true.
+func (c *Client) await(ctx context.Context, what string, ready func() bool) error {
+	for {
+		c.mu.Lock()
+		changed, err := c.changed, c.violation
+		if err == nil {
+			if ready() {
+				c.mu.Unlock()
+				return nil
+			}
+			if err = c.err; err == nil {
+				err = ctx.Err()
+			}
+		}
+		if err != nil {
+			err = c.explain(what, err)
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// explain says what was waited for and what came instead. It is called with mu held.
+func (c *Client) explain(what string, err error) error {
+	var open []string
+	for seq, command := range c.asked {
+		if c.answers[seq] == nil {
+			open = append(open, fmt.Sprintf("%s (%d)", command, seq))
+		}
+	}
+	slices.Sort(open)
+	text := "nothing came"
+	if len(c.tail) > 0 {
+		text = "last came " + strings.Join(c.tail, ", ")
+	}
+	if len(open) > 0 {
+		text += "; unanswered: " + strings.Join(open, ", ")
+	}
+	return fmt.Errorf("wait for %s: %w; %s", what, err, text)
+}
+
+func (c *Client) readLoop() {
+	r := bufio.NewReader(c.conn)
+	for {
+		raw, err := readFrame(r)
+		c.mu.Lock()
+		if err == nil {
+			err = c.accept(raw)
+		}
+		var v *Violation
+		if errors.As(err, &v) && !c.closed {
+			c.violation = err
+		}
+		if err == io.EOF {
+			err = fmt.Errorf("the server closed the connection: %w", err)
+		}
+		c.err = err
+		close(c.changed)
+		c.changed = make(chan struct{})
+		c.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// accept checks and files one message. It is called with mu held.
+func (c *Client) accept(raw []byte) error {
+	var m message
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return violationf("a message that is not JSON of the right shape: %v: %.200q", err, raw)
+	}
+	if m.Seq < 1 || c.seqs[m.Seq] || !c.unordered && (m.Seq <= c.last || c.last == 0 && m.Seq != 1) {
+		return violationf("seq %d after %d: %.200q", m.Seq, c.last, raw)
+	}
+	c.seqs[m.Seq], c.last = true, m.Seq
+	label := m.Type + " " + m.Event + m.Command
+	c.tail = append(c.tail, label)
+	c.tail = c.tail[max(0, len(c.tail)-8):]
+	switch m.Type {
+	case "event":
+		if m.Event == "" {
+			return violationf("an event without a name: %.200q", raw)
+		}
+		e := Event{Seq: m.Seq, Name: m.Event, Body: m.Body, Raw: raw}
+		c.events, c.queue = append(c.events, e), append(c.queue, e)
+	case "request":
+		c.unexpected = append(c.unexpected, raw)
+	case "response":
+		return c.acceptResponse(m, raw)
+	default:
+		return violationf("a message of type %q: %.200q", m.Type, raw)
+	}
+	return nil
+}
+
+func (c *Client) acceptResponse(m message, raw []byte) error {
+	command, ok := c.asked[m.RequestSeq]
+	switch {
+	case !ok:
+		c.unexpected = append(c.unexpected, raw)
+		return nil
+	case command != m.Command:
+		return violationf("request %d was %s, its response says %q", m.RequestSeq, command, m.Command)
+	case c.answers[m.RequestSeq] != nil:
+		return violationf("a second response to %s (%d)", command, m.RequestSeq)
+	case m.Success == nil:
+		return violationf("a response without success: %.200q", raw)
+	}
+	c.answers[m.RequestSeq] = &Response{
+		Seq: m.Seq, RequestSeq: m.RequestSeq, Success: *m.Success,
+		Command: m.Command, Message: m.Message, Body: m.Body, Raw: raw,
+	}
+	return nil
+}
+
+// writeLoop writes what is queued. After a failure it only drains: what the
+// server still had to say is worth reading.
+func (c *Client) writeLoop() {
+	for {
+		select {
+		case <-c.wake:
+		case <-c.stop:
+			return
+		}
+		c.mu.Lock()
+		batch := c.writes
+		c.writes = nil
+		err := c.writeErr
+		c.mu.Unlock()
+		for _, w := range batch {
+			if err == nil {
+				_, err = c.conn.Write(w.data)
+			}
+			if w.done != nil {
+				close(w.done)
+			}
+		}
+		c.mu.Lock()
+		c.writeErr = err
+		c.mu.Unlock()
+	}
+}
