@@ -1,0 +1,214 @@
+package pathmap
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Direction says which way a message goes.
+type Direction int
+
+// The directions.
+const (
+	ToNode Direction = iota // host paths become node paths
+	ToHost                  // node paths become host paths
+)
+
+// Rewrite appends msg, one JSON value, to dst with every path in it mapped and
+// reports how many it changed; no other byte changes. If none does, or msg is
+// malformed or nests deeper than 512, it returns msg itself and 0, appends
+// nothing and allocates nothing, save for a path that is escaped or unclean
+// and long. dst and msg must not overlap.
+//
+// A path is what the Debug Adapter Protocol has in a Source: the member "path"
+// of an object that is the member "source" or "location" of another, or in the
+// array "sources". What an adapter hides in a Source's "adapterData" is not
+// looked at.
+func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) {
+	if m == nil || len(m.rules) == 0 {
+		return msg, 0
+	}
+	var decoded, mapped [256]byte
+	w := walker{msg: msg, table: m.toNode, dst: dst, decoded: decoded[:0], mapped: mapped[:0]}
+	if dir == ToHost {
+		w.table = m.toHost
+	}
+	end := w.value(0, plain, 0)
+	if end < 0 || skipSpace(msg, end) != len(msg) || w.changed == 0 {
+		return msg, 0
+	}
+	return append(w.dst, msg[w.copied:]...), w.changed
+}
+
+// role is what a value is to the reader of a message.
+type role uint8
+
+const (
+	plain    role = iota
+	source        // if an object, a Source
+	sources       // if an array, one of Sources
+	pathname      // if a string, a path
+	opaque        // of no interest, nor what is in it
+)
+
+// walker goes over a message once. Its methods return the offset behind what
+// they are named after, or -1 if that is malformed.
+type walker struct {
+	msg   []byte
+	table table
+
+	dst     []byte // msg[:copied], rewritten
+	copied  int
+	changed int
+
+	decoded, mapped []byte // scratch
+}
+
+func (w *walker) value(i int, r role, depth int) int {
+	i = skipSpace(w.msg, i)
+	if i >= len(w.msg) {
+		return -1
+	}
+	switch w.msg[i] {
+	case '"':
+		end, escaped := stringEnd(w.msg, i+1)
+		if end < 0 {
+			return -1
+		}
+		if r == pathname {
+			w.path(i+1, end, escaped)
+		}
+		return end + 1
+	case '{':
+		return w.object(i+1, r, depth+1)
+	case '[':
+		return w.array(i+1, r, depth+1)
+	case 't':
+		return literalEnd(w.msg, i, "true")
+	case 'f':
+		return literalEnd(w.msg, i, "false")
+	case 'n':
+		return literalEnd(w.msg, i, "null")
+	}
+	return numberEnd(w.msg, i)
+}
+
+func (w *walker) object(i int, r role, depth int) int {
+	if depth > maxDepth {
+		return -1
+	}
+	if i = skipSpace(w.msg, i); i < len(w.msg) && w.msg[i] == '}' {
+		return i + 1
+	}
+	for {
+		if i >= len(w.msg) || w.msg[i] != '"' {
+			return -1
+		}
+		end, escaped := stringEnd(w.msg, i+1)
+		if end < 0 {
+			return -1
+		}
+		member := w.memberRole(r, w.msg[i+1:end], escaped)
+		if i = skipSpace(w.msg, end+1); i >= len(w.msg) || w.msg[i] != ':' {
+			return -1
+		}
+		if i = w.value(i+1, member, depth); i < 0 {
+			return -1
+		}
+		i = skipSpace(w.msg, i)
+		switch {
+		case i >= len(w.msg):
+			return -1
+		case w.msg[i] == '}':
+			return i + 1
+		case w.msg[i] != ',':
+			return -1
+		}
+		i = skipSpace(w.msg, i+1)
+	}
+}
+
+func (w *walker) array(i int, r role, depth int) int {
+	if depth > maxDepth {
+		return -1
+	}
+	if i = skipSpace(w.msg, i); i < len(w.msg) && w.msg[i] == ']' {
+		return i + 1
+	}
+	element := elementRole(r)
+	for {
+		if i = w.value(i, element, depth); i < 0 {
+			return -1
+		}
+		i = skipSpace(w.msg, i)
+		switch {
+		case i >= len(w.msg):
+			return -1
+		case w.msg[i] == ']':
+			return i + 1
+		case w.msg[i] != ',':
+			return -1
+		}
+		i++
+	}
+}
+
+func elementRole(r role) role {
+	switch r {
+	case sources:
+		return source
+	case opaque:
+		return opaque
+	}
+	return plain
+}
+
+// memberRole returns the role of the member key of an object with role r.
+func (w *walker) memberRole(r role, key []byte, escaped bool) role {
+	if r == opaque {
+		return opaque
+	}
+	if escaped {
+		w.decoded, _ = unescape(w.decoded[:0], key)
+		key = w.decoded
+	}
+	switch string(key) {
+	case "source", "location":
+		return source
+	case "sources":
+		return sources
+	case "path":
+		if r == source {
+			return pathname
+		}
+	case "adapterData":
+		if r == source {
+			return opaque
+		}
+	}
+	return plain
+}
+
+// path replaces the string at msg[start:end] if the table has it.
+func (w *walker) path(start, end int, escaped bool) {
+	p := w.msg[start:end]
+	if escaped {
+		var ok bool
+		if w.decoded, ok = unescape(w.decoded[:0], p); !ok {
+			return
+		}
+		p = w.decoded
+	}
+	var ok bool
+	w.mapped, ok = w.table.translate(w.mapped[:0], p)
+	if !ok || bytes.Equal(w.mapped, p) {
+		return
+	}
+	if w.changed == 0 {
+		w.dst = slices.Grow(w.dst, len(w.msg)+len(w.msg)/16)
+	}
+	w.dst = append(w.dst, w.msg[w.copied:start]...)
+	w.dst = appendEscaped(w.dst, w.mapped)
+	w.copied = end
+	w.changed++
+}

@@ -1,0 +1,83 @@
+package pathmap
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// ParseRule parses HOST=NODE, the argument of --map. A HOST that holds a '='
+// itself is understood where only one reading leaves an absolute path, or a
+// module path of a -trimpath build, on either side.
+func ParseRule(s string) (Rule, error) {
+	if !strings.Contains(s, "=") {
+		return Rule{}, fmt.Errorf("map %q: want HOST=NODE, such as /home/me/containerd=/build/containerd", s)
+	}
+	host, node, ok := split(s, func(node string) bool { return absolute([]byte(node)) })
+	if !ok {
+		host, node, ok = split(s, func(node string) bool { return !strings.Contains(node, "=") })
+	}
+	if !ok {
+		host, node, _ = strings.Cut(s, "=")
+	}
+	r, err := check(Rule{Host: host, Node: node, Reason: "--map"})
+	if err != nil {
+		return Rule{}, fmt.Errorf("map %q: %w", s, err)
+	}
+	return r, nil
+}
+
+// split cuts s at the first '=' with an absolute path before it and a node
+// that will do behind it.
+func split(s string, will func(node string) bool) (host, node string, ok bool) {
+	for i := range len(s) {
+		if s[i] == '=' && absolute([]byte(s[:i])) && will(s[i+1:]) {
+			return s[:i], s[i+1:], true
+		}
+	}
+	return "", "", false
+}
+
+// check returns r with clean paths, or says what is wrong with them.
+func check(r Rule) (Rule, error) {
+	switch {
+	case r.Host == "":
+		return r, errors.New("the host path is empty")
+	case strings.HasPrefix(r.Host, "~"):
+		return r, fmt.Errorf("the host path %s is not absolute: write the home directory out", r.Host)
+	case !absolute([]byte(r.Host)):
+		return r, fmt.Errorf("the host path %s is not absolute", r.Host)
+	case r.Node == "":
+		return r, errors.New("the node path is empty")
+	case strings.HasPrefix(r.Node, "~"):
+		return r, fmt.Errorf("the node path %s is not absolute: write the home directory out", r.Node)
+	}
+	r.Host, r.Node = tidy(r.Host), tidy(r.Node)
+	if r.Node == ".." || strings.HasPrefix(r.Node, "../") {
+		return r, fmt.Errorf("the node path %s is neither absolute nor a module path", r.Node)
+	}
+	if sep := newEntry(r.Node).sep; sep == '\\' {
+		r.Node = strings.ReplaceAll(r.Node, `\`, "/")
+	}
+	return r, nil
+}
+
+// tidy cleans p and keeps its kind of separators and the case of its drive
+// letter.
+func tidy(p string) string {
+	if !windows([]byte(p)) {
+		return path.Clean(p)
+	}
+	s := string(normal([]byte(p)))
+	if s[0] != '/' {
+		s = p[:1] + s[1:]
+	}
+	if len(s) == len("C:") {
+		s += "/"
+	}
+	if strings.Contains(p, `\`) {
+		s = strings.ReplaceAll(s, "/", `\`)
+	}
+	return s
+}
