@@ -1,0 +1,114 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-delve/delve/pkg/logflags"
+	"github.com/go-delve/delve/service"
+	"github.com/go-delve/delve/service/debugger"
+	"github.com/go-delve/delve/service/rpccommon"
+	"go.uber.org/goleak"
+)
+
+// delvePID tells the test binary, started again, to be a Delve for that process.
+const delvePID = "DAPBRIDGE_TEST_DELVE_PID"
+
+func TestMain(m *testing.M) {
+	if pid := os.Getenv(delvePID); pid != "" {
+		runtime.LockOSThread()
+		if err := serveDelve(pid); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// serveDelve serves one client, prints its address, and ends with the client
+// or with standard input.
+func serveDelve(pid string) error {
+	number, err := strconv.Atoi(pid)
+	if err != nil {
+		return err
+	}
+	if err := logflags.Setup(false, "", ""); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	server := rpccommon.NewServer(&service.Config{
+		Listener: l, APIVersion: 2, DisconnectChan: done,
+		Debugger: debugger.Config{AttachPid: number, Backend: "default"},
+	})
+	if err := server.Run(); err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadByte()
+		close(done)
+	}()
+	<-done
+	return server.Stop()
+}
+
+// delveBridge is plain Delve in the place of a bridge.
+type delveBridge struct {
+	addr string
+	cmd  *exec.Cmd
+}
+
+func serveWithDelve(t *testing.T) ServeFunc {
+	return func(_ context.Context, c ServeConfig) (Bridge, error) {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", delvePID, c.PID))
+		cmd.Stderr = t.Output()
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return nil, err
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return nil, err
+		}
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
+			_ = in.Close()
+			return nil, fmt.Errorf("no address: %w, %w", err, cmd.Wait())
+		}
+		t.Cleanup(func() { _ = in.Close() })
+		return &delveBridge{strings.TrimSpace(line), cmd}, nil
+	}
+}
+
+func (b *delveBridge) Addr() string { return b.addr }
+
+func (b *delveBridge) Close(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- b.cmd.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+	}
+	_ = b.cmd.Process.Kill()
+	return <-done
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package demo
+
+import (
+	"context"
+	"runtime"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+func run(context.Context, Options) error {
+	return diag.Errorf(diag.Unsupported, "the demo traces a process of this machine, which needs Linux, not %s", runtime.GOOS).
+		WithHint("run dapbridge serve against a node instead")
+}

@@ -1,0 +1,35 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// report prints the steps, each with what it showed and how long it took.
+type report struct {
+	out   io.Writer
+	start time.Time
+}
+
+// step runs one step within a deadline, and prints it.
+func (r *report) step(ctx context.Context, name string, limit time.Duration, f func(context.Context) (string, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	start := time.Now()
+	shown, err := f(ctx)
+	mark := "ok"
+	if err != nil {
+		mark, shown = "FAILED", err.Error()
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	fmt.Fprintf(r.out, "%-7s %-22s %7s  %s\n", mark, name, seconds(time.Since(start)), diag.Escape(shown))
+	return err
+}
+
+func (r *report) linef(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }

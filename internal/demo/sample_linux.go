@@ -1,0 +1,189 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+//go:embed sample/*.txt
+var sampleSource embed.FS
+
+const beatEvery = 200 * time.Millisecond // as in the sample's source
+
+// sample is the daemon to debug. Its source stands twice: where it was built,
+// and where the user edits it.
+type sample struct {
+	build, workspace string // directories
+	breakpoint       int    // the line in main.go to stop at
+
+	cmd      *exec.Cmd
+	stdin    io.Closer
+	stderr   bytes.Buffer // to be read after done
+	done     chan struct{}
+	beatFile string
+	born     string // the start time in /proc/PID/stat: a pid alone may be another's by now
+}
+
+// newSample writes the source below dir and builds it.
+func newSample(ctx context.Context, dir string) (*sample, error) {
+	s := &sample{
+		build: filepath.Join(dir, "build", "greeter"), workspace: filepath.Join(dir, "workspace", "greeter"),
+		beatFile: filepath.Join(dir, "heartbeat"), done: make(chan struct{}),
+	}
+	for _, to := range []string{s.build, s.workspace} {
+		if err := writeSample(to); err != nil {
+			return nil, diag.Errorf(diag.WriteFailed, "write the sample: %w", err)
+		}
+	}
+	source, err := os.ReadFile(s.source())
+	if err != nil {
+		return nil, fmt.Errorf("read the sample: %w", err)
+	}
+	before, _, ok := bytes.Cut(source, []byte("// breakpoint\n"))
+	if !ok {
+		return nil, errors.New("the sample has no line marked for a breakpoint")
+	}
+	s.breakpoint = 1 + bytes.Count(before, []byte("\n"))
+	return s, s.compile(ctx)
+}
+
+// source is the file that the user would have open.
+func (s *sample) source() string { return filepath.Join(s.workspace, "main.go") }
+
+func writeSample(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	names, err := fs.Glob(sampleSource, "sample/*.txt")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		content, err := sampleSource.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, strings.TrimSuffix(filepath.Base(name), ".txt"))
+		if err := os.WriteFile(to, content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compile builds the sample with the user's Go, whatever its settings are.
+func (s *sample) compile(ctx context.Context) error {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		return diag.Errorf(diag.Unsupported, "the demo builds a small daemon, but there is no Go toolchain on PATH: %w", err).
+			WithHint("install Go from https://go.dev/dl, or run dapbridge serve against a node")
+	}
+	cmd := exec.CommandContext(ctx, goTool, "build", "-buildvcs=false", "-gcflags", "all=-N -l", "-o", "greeter", ".")
+	cmd.Dir = s.build
+	cmd.Env = append(cmd.Environ(), "GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on",
+		"GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("go build: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// start runs the sample and waits for its first heartbeats.
+func (s *sample) start(ctx context.Context) error {
+	s.cmd = exec.Command(filepath.Join(s.build, "greeter"), s.beatFile)
+	s.cmd.Dir, s.cmd.Stderr = "/", &s.stderr
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // no Ctrl-C from the terminal
+	stdin, err := s.cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("start the sample: %w", err)
+	}
+	s.stdin = stdin
+	if err := s.cmd.Start(); err != nil {
+		s.cmd = nil
+		return fmt.Errorf("start the sample (is %s mounted noexec?): %w", s.build, err)
+	}
+	go func() { // joined by stop
+		defer close(s.done)
+		_ = s.cmd.Wait() // only stop ends it rightly
+	}()
+	if s.born, err = startTime(s.pid()); err != nil {
+		return err
+	}
+	return s.beats(ctx)
+}
+
+func (s *sample) pid() int { return s.cmd.Process.Pid }
+
+// stop ends the sample, whatever state it is in.
+func (s *sample) stop() {
+	if s.cmd == nil {
+		return
+	}
+	_ = syscall.Kill(-s.pid(), syscall.SIGKILL) // it may have ended
+	<-s.done
+	_ = s.stdin.Close() // Wait has closed it
+}
+
+// beats waits until the heartbeat has gone on twice.
+func (s *sample) beats(ctx context.Context) error {
+	first := s.beat()
+	return s.poll(ctx, func() error {
+		if now := s.beat(); now < first+2 {
+			return fmt.Errorf("the heartbeat stands at %d", now)
+		}
+		return nil
+	})
+}
+
+// beat returns the number of requests that the sample has handled.
+func (s *sample) beat() int {
+	b, err := os.ReadFile(s.beatFile)
+	if err != nil || len(b) < 12 {
+		return 0 // not written yet
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b[:12])))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// poll asks until holds returns nil. It fails when the sample has ended.
+func (s *sample) poll(ctx context.Context, holds func() error) error {
+	tick := time.NewTicker(beatEvery / 10)
+	defer tick.Stop()
+	for {
+		err := holds()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-s.done:
+			return fmt.Errorf("the sample ended: %v %s", s.cmd.ProcessState, bytes.TrimSpace(s.stderr.Bytes()))
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
+}
