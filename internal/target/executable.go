@@ -1,0 +1,96 @@
+package target
+
+import (
+	"debug/elf"
+	"errors"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+const (
+	// readBudget bounds the bytes read from one executable by one call, and so
+	// its memory. The largest Go programs known are smaller than this.
+	readBudget = 512 << 20
+	// sectionLimit bounds a section that is held in memory or decompressed.
+	sectionLimit = 1 << 30
+)
+
+// openExe opens the file that a process runs. It is the very file, also if
+// another one has taken its name.
+func openExe(pid int) (*os.File, error) {
+	f, err := openProc(pid, "exe")
+	if diag.CodeOf(err) != diag.TargetGone {
+		return f, err
+	}
+	if st, statErr := readStat(pid); statErr == nil && st.flags&flagKernelThread != 0 {
+		return nil, diag.Errorf(diag.TargetNotGo, "process %d is a kernel thread", pid)
+	}
+	return nil, err
+}
+
+// openRegular opens a file and can't be made to wait by a pipe in its place.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = diag.Errorf(diag.TargetNotGo, "%s is no regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// executable is an ELF file that is being read.
+type executable struct {
+	*elf.File
+	r io.ReaderAt // the whole file, within the budget
+}
+
+// withELF calls fn with the ELF file in r. It alone turns a panic over a
+// malformed file, here or in debug/elf, into an error, so everything that
+// interprets an executable runs inside of it.
+func withELF(r io.ReaderAt, fn func(executable) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = diag.Errorf(diag.TargetNotGo, "malformed executable: %v", p)
+		}
+	}()
+	r = &budget{r: r, left: readBudget}
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return diag.Errorf(diag.TargetNotGo, "not an ELF executable: %w", err)
+	}
+	return fn(executable{f, r})
+}
+
+// section returns the first section of one of these names that is in the file,
+// or nil.
+func (e executable) section(names ...string) *elf.Section {
+	for _, name := range names {
+		if s := e.Section(name); s != nil && s.Type != elf.SHT_NOBITS && s.Size > 0 {
+			return s
+		}
+	}
+	return nil
+}
+
+// budget is a reader that fails after so many bytes. Not for concurrent use.
+type budget struct {
+	r    io.ReaderAt
+	left int64
+}
+
+func (b *budget) ReadAt(p []byte, off int64) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errors.New("the executable is too large")
+	}
+	return b.r.ReadAt(p, off)
+}

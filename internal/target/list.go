@@ -1,0 +1,113 @@
+package target
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"slices"
+)
+
+// Candidate is a process that could be debugged.
+type Candidate struct {
+	Process      Process
+	Build        *Build
+	Optimisation *Optimisation // nil if stripped or not readable
+	Main         bool          // the main process of its systemd service
+}
+
+// List returns every running Go program but our own process: main processes
+// of systemd services first, then by process id. What can't be read is left
+// out.
+func List(ctx context.Context) ([]Candidate, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	pids, err := numbers(procRoot)
+	if err != nil {
+		return nil, err
+	}
+	var list []Candidate
+	var seen inspected
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if pid == os.Getpid() {
+			continue
+		}
+		if c, err := seen.candidate(pid); err == nil {
+			list = append(list, c)
+		}
+	}
+	markMain(ctx, list)
+	slices.SortFunc(list, func(a, b Candidate) int {
+		if a.Main != b.Main && a.Main {
+			return -1
+		} else if a.Main != b.Main {
+			return 1
+		}
+		return cmp.Compare(a.Process.PID, b.Process.PID)
+	})
+	return list, nil
+}
+
+func markMain(ctx context.Context, list []Candidate) {
+	var units []string
+	for _, c := range list {
+		if c.Process.Unit != "" && !slices.Contains(units, c.Process.Unit) {
+			units = append(units, c.Process.Unit)
+		}
+	}
+	main := mainPIDs(ctx, units...)
+	for i := range list {
+		list[i].Main = main[list[i].Process.PID]
+	}
+}
+
+// inspected remembers executables, as a node runs a shim for each of its pods.
+type inspected []inspection
+
+type inspection struct {
+	file         os.FileInfo
+	build        *Build
+	optimisation *Optimisation
+	err          error
+}
+
+func (s *inspected) candidate(pid int) (Candidate, error) {
+	f, err := openExe(pid)
+	if err != nil {
+		return Candidate{}, err
+	}
+	defer f.Close()
+	exe := s.inspect(f)
+	if exe.err != nil {
+		return Candidate{}, exe.err
+	}
+	p, err := readProcess(pid)
+	if err != nil {
+		return Candidate{}, err
+	}
+	return Candidate{Process: p, Build: exe.build, Optimisation: exe.optimisation}, nil
+}
+
+func (s *inspected) inspect(f *os.File) inspection {
+	info, err := f.Stat()
+	if err != nil {
+		return inspection{err: err}
+	}
+	for _, known := range *s {
+		if os.SameFile(known.file, info) {
+			return known
+		}
+	}
+	found := inspection{file: info}
+	found.build, found.err = readBuild(f)
+	if found.err == nil {
+		if o, err := readOptimisation(f); err == nil {
+			found.optimisation = &o
+		}
+	}
+	*s = append(*s, found)
+	return found
+}

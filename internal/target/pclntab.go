@@ -1,0 +1,151 @@
+package target
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+const (
+	pclntabLimit = 256 << 20 // a large table has 40 MB
+	pathLimit    = 4 << 10
+)
+
+// pclntab is Go's table of functions and source files, which stripping leaves
+// in place; see internal/abi/symtab.go and cmd/link/internal/ld/pcln.go of Go.
+// debug/gosym reads the same but copies every function's name, which a crafted
+// table makes quadratic. Methods panic on a malformed table; see withELF.
+type pclntab struct {
+	data   []byte
+	order  binary.ByteOrder
+	word   uint64 // size of a pointer
+	entry  uint64 // size of a field of the function table
+	tables []byte // header words behind the counts and, since 1.18, the text's start
+	funcs  uint64
+}
+
+// Magic numbers of Go 1.16, 1.18 and 1.20 (to 1.27 at least).
+func pclntabMagic(order binary.ByteOrder, b []byte) (since118, ok bool) {
+	switch order.Uint32(b) {
+	case 0xfffffffa:
+		return false, true
+	case 0xfffffff0, 0xfffffff1:
+		return true, true
+	}
+	return false, false
+}
+
+// newPclntab reads the header at the start of data.
+func newPclntab(data []byte, order binary.ByteOrder) (*pclntab, error) {
+	if len(data) < 8+8*8 {
+		return nil, errors.New("no function table")
+	}
+	since118, ok := pclntabMagic(order, data)
+	quantum, word := data[6], data[7]
+	if !ok || data[4] != 0 || data[5] != 0 || quantum != 1 && quantum != 2 && quantum != 4 || word != 4 && word != 8 {
+		return nil, errors.New("unknown kind of function table")
+	}
+	t := &pclntab{data: data, order: order, word: uint64(word), entry: uint64(word)}
+	t.tables = data[8+2*t.word:]
+	if since118 {
+		t.tables = t.tables[t.word:]
+		t.entry = 4
+	}
+	t.funcs = t.uint(data[8:], t.word)
+	if t.funcs == 0 || t.funcs > uint64(len(data))/(2*t.entry) {
+		return nil, errors.New("malformed function table")
+	}
+	return t, nil
+}
+
+func (t *pclntab) uint(b []byte, size uint64) uint64 {
+	if size == 4 {
+		return uint64(t.order.Uint32(b))
+	}
+	return t.order.Uint64(b)
+}
+
+// table returns a part of the data: 0 function names, 1 units, 2 files,
+// 3 values by program counter, 4 functions.
+func (t *pclntab) table(n uint64) []byte {
+	return t.data[t.uint(t.tables[n*t.word:], t.word):]
+}
+
+// fileOf returns the source file in which a function begins, "" if there is no
+// such function.
+func (t *pclntab) fileOf(name string) string {
+	names, funcs := t.table(0), t.table(4)
+	want := append([]byte(name), 0)
+	for i := range t.funcs {
+		fn := funcs[t.uint(funcs[(2*i+1)*t.entry:], t.entry):]
+		field := func(n uint64) uint64 { return uint64(t.order.Uint32(fn[t.entry+4*n:])) }
+		if off := field(0); off < uint64(len(names)) && bytes.HasPrefix(names[off:], want) {
+			return t.file(field(4), field(7))
+		}
+	}
+	return ""
+}
+
+// file returns the file at a function's entry. Each table of values begins
+// with the difference to -1, zigzag encoded; unit is where the function's
+// compile unit begins in the table that maps its file numbers.
+func (t *pclntab) file(values, unit uint64) string {
+	delta, n := binary.Uvarint(t.table(3)[values:])
+	if n <= 0 || delta&1 != 0 { // a negative difference is no file
+		return ""
+	}
+	number := delta>>1 - 1
+	offset := t.order.Uint32(t.table(1)[4*(unit+number):])
+	if offset == 1<<32-1 {
+		return ""
+	}
+	files := t.table(2)[offset:]
+	path, _, _ := bytes.Cut(files[:min(len(files), pathLimit)], []byte{0})
+	return string(path)
+}
+
+// mainFile returns the source file of main.main, "" if it can't be found.
+func (e executable) mainFile() string {
+	for data := range e.pclntabs() {
+		if t, err := newPclntab(data, e.ByteOrder); err == nil {
+			if file := t.fileOf("main.main"); file != "" {
+				return file
+			}
+		}
+	}
+	return ""
+}
+
+// pclntabs yields what may be the function table: its section, or else
+// everything behind a magic number. GNU ld merges the section of a PIE into
+// .data.rel.ro.
+func (e executable) pclntabs() func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		if s := e.section(".gopclntab", ".data.rel.ro.gopclntab"); s != nil && s.Size <= pclntabLimit {
+			if data, err := s.Data(); err == nil {
+				yield(data)
+			}
+			return
+		}
+		for _, p := range e.Progs {
+			if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X == 0 && p.Filesz <= pclntabLimit {
+				data := make([]byte, p.Filesz)
+				if _, err := io.ReadFull(p.Open(), data); err == nil && !e.search(data, yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// search yields data from each place on that looks like a table's header.
+func (e executable) search(data []byte, yield func([]byte) bool) bool {
+	for i := 0; i+8 <= len(data); i += 4 {
+		if _, ok := pclntabMagic(e.ByteOrder, data[i:]); ok && !yield(data[i:]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,209 @@
+package target
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+const (
+	chunkSize = 1 << 20
+	diffLimit = 64 << 10
+	textLimit = 2 << 30 // bytes of text of one program
+)
+
+// TextDiff is one byte of a process's text that is not as in its executable.
+type TextDiff struct {
+	Addr      uint64 // in the process
+	File, Mem byte
+}
+
+// CompareText returns where the text of a process differs from the executable
+// that it runs, in the order of addresses, at most 65,536 places. Libraries
+// are not looked at.
+func CompareText(pid int) ([]TextDiff, error) {
+	t, err := openText(pid, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	var diffs []TextDiff
+	err = t.eachDiff(func(chunk textChunk, i int) error {
+		if len(diffs) == diffLimit {
+			return io.EOF
+		}
+		diffs = append(diffs, TextDiff{chunk.addr + uint64(i), chunk.file[i], chunk.mem[i]})
+		return nil
+	})
+	if err == io.EOF {
+		err = nil
+	}
+	return diffs, err
+}
+
+// text is the executable text of a process, in its file and in its memory.
+type text struct {
+	file, mem *os.File
+	segments  []textSegment
+	trap      []byte // the breakpoint instruction
+}
+
+type textSegment struct {
+	addr      uint64 // in the process
+	off, size int64  // in the file
+}
+
+// textChunk is one piece of text, the same bytes from both sides.
+type textChunk struct {
+	addr      uint64
+	file, mem []byte
+}
+
+// openText opens the text of a process, its memory with a flag of os.OpenFile.
+func openText(pid int, flag int) (*text, error) {
+	before, err := readStat(pid)
+	if err != nil {
+		return nil, err
+	}
+	t := &text{}
+	if t.file, err = openExe(pid); err != nil {
+		return nil, err
+	}
+	if t.mem, err = os.OpenFile(procPath(pid, "mem"), flag, 0); err != nil {
+		t.close()
+		return nil, procError(pid, err)
+	}
+	if err = t.findSegments(pid); err != nil {
+		t.close()
+		return nil, err
+	}
+	if after, err := readStat(pid); err != nil || after.start != before.start {
+		t.close()
+		return nil, diag.Errorf(diag.TargetGone, "process %d has ended", pid)
+	}
+	return t, nil
+}
+
+func (t *text) close() {
+	t.file.Close()
+	if t.mem != nil {
+		t.mem.Close()
+	}
+}
+
+// findSegments fills in what the program headers say about the text.
+func (t *text) findSegments(pid int) error {
+	auxv, err := readProc(pid, "auxv", statusLimit)
+	if err != nil {
+		return err
+	}
+	return withELF(t.file, func(e executable) error {
+		if t.trap = trapOf(e.Machine); t.trap == nil {
+			return diag.Errorf(diag.Unsupported, "text of %s programs can't be compared", e.arch())
+		}
+		t.segments, err = e.textSegments(auxv)
+		return err
+	})
+}
+
+// trapOf returns the instruction that Delve writes for a breakpoint; see its
+// pkg/proc/amd64_arch.go and arm64_arch.go.
+func trapOf(machine elf.Machine) []byte {
+	switch machine {
+	case elf.EM_X86_64:
+		return []byte{0xCC}
+	case elf.EM_AARCH64:
+		return []byte{0x00, 0x00, 0x20, 0xD4}
+	}
+	return nil
+}
+
+// textSegments returns the executable segments at their addresses in a process
+// with that auxiliary vector. Its AT_ENTRY tells how far a PIE was moved; see
+// getauxval(3) and EntryPointFromAuxv in Delve's pkg/proc/linutil.
+func (e executable) textSegments(auxv []byte) ([]textSegment, error) {
+	bias := uint64(0)
+	if e.Type == elf.ET_DYN {
+		entry, ok := auxvEntry(auxv, e.ByteOrder)
+		if !ok {
+			return nil, errors.New("no entry point in the auxiliary vector")
+		}
+		bias = entry - e.Entry
+	}
+	var list []textSegment
+	total := uint64(0)
+	for _, p := range e.Progs {
+		if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X == 0 || p.Filesz == 0 {
+			continue
+		}
+		addr := bias + p.Vaddr
+		total += min(p.Filesz, textLimit)
+		if total > textLimit || addr>>63 != 0 || p.Off>>62 != 0 {
+			return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its text does not fit")
+		}
+		list = append(list, textSegment{addr, int64(p.Off), int64(p.Filesz)})
+	}
+	return list, nil
+}
+
+func auxvEntry(auxv []byte, order binary.ByteOrder) (entry uint64, ok bool) {
+	const atEntry = 9
+	for ; len(auxv) >= 16; auxv = auxv[16:] {
+		if order.Uint64(auxv) == atEntry {
+			return order.Uint64(auxv[8:]), true
+		}
+	}
+	return 0, false
+}
+
+// eachDiff calls fn for every byte that differs, until it returns an error.
+func (t *text) eachDiff(fn func(chunk textChunk, i int) error) error {
+	file, mem := make([]byte, chunkSize), make([]byte, chunkSize)
+	for _, s := range t.segments {
+		for done := int64(0); done < s.size; done += chunkSize {
+			n := min(chunkSize, s.size-done)
+			c := textChunk{s.addr + uint64(done), file[:n], mem[:n]}
+			if err := t.read(c, s.off+done); err != nil {
+				return err
+			}
+			if err := c.eachDiff(fn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *text) read(c textChunk, off int64) error {
+	if _, err := t.file.ReadAt(c.file, off); err != nil {
+		return diag.Errorf(diag.TargetNotGo, "the executable's text can't be read: %w", err)
+	}
+	if _, err := t.mem.ReadAt(c.mem, int64(c.addr)); err != nil {
+		return diag.Errorf(diag.TargetGone, "the process's text can't be read: %w", err)
+	}
+	return nil
+}
+
+func (c textChunk) eachDiff(fn func(chunk textChunk, i int) error) error {
+	const block = 4 << 10
+	for from := 0; from < len(c.file); from += block {
+		to := min(from+block, len(c.file))
+		if bytes.Equal(c.file[from:to], c.mem[from:to]) {
+			continue
+		}
+		for i := from; i < to; i++ {
+			if c.file[i] == c.mem[i] {
+				continue
+			}
+			if err := fn(c, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
