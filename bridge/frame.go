@@ -1,0 +1,189 @@
+package bridge
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+)
+
+// keepBuffer is the size up to which a buffer is kept for the next message,
+// and to which it is made before the bytes are there.
+const keepBuffer = 1 << 20
+
+// frameFault is a way in which a peer breaks the base protocol.
+type frameFault string
+
+const (
+	errHTTP       frameFault = "the peer speaks HTTP, not the Debug Adapter Protocol"
+	errHeaderSize frameFault = "the message's header is too large"
+	errHeaderLine frameFault = "the message's header is malformed"
+	errLength     frameFault = "the message's Content-Length is unusable"
+	errBodySize   frameFault = "the message is too large"
+)
+
+func (f frameFault) Error() string { return string(f) }
+
+// frameReader reads the messages of a peer that is not trusted, by the section
+// "Base protocol" of the Debug Adapter Protocol's overview. It is not for
+// concurrent use.
+type frameReader struct {
+	r         *bufio.Reader
+	maxHeader int
+	maxBody   int64
+	buf       []byte
+}
+
+// newFrameReader returns a reader of r that refuses larger headers and bodies.
+func newFrameReader(r io.Reader, maxHeader int, maxBody int64) *frameReader {
+	return &frameReader{r: bufio.NewReaderSize(r, maxHeader), maxHeader: maxHeader, maxBody: maxBody}
+}
+
+// read returns the body of the next message, valid until the next call. The
+// error is io.EOF if the stream ends between messages; it wraps a frameFault
+// if the peer breaks the protocol and io.ErrUnexpectedEOF if the stream ends
+// within a message. After an error the stream is of no further use.
+func (f *frameReader) read() ([]byte, error) {
+	if cap(f.buf) > keepBuffer {
+		f.buf = nil
+	}
+	length, err := f.header()
+	if err != nil {
+		return nil, err
+	}
+	if length > f.maxBody {
+		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, length, f.maxBody)
+	}
+	return f.body(int(length))
+}
+
+// header reads up to the empty line and returns the Content-Length.
+func (f *frameReader) header() (length int64, err error) {
+	length = -1
+	for size := 0; ; {
+		line, err := f.r.ReadSlice('\n')
+		first := size == 0
+		if first && looksLikeHTTP(line) {
+			return 0, fmt.Errorf("%w: %.80q", errHTTP, line)
+		}
+		size += len(line)
+		if errors.Is(err, bufio.ErrBufferFull) || size > f.maxHeader {
+			return 0, fmt.Errorf("%w: over %d bytes", errHeaderSize, f.maxHeader)
+		}
+		if err != nil {
+			return 0, truncated("header", err, size == 0)
+		}
+		line, ok := bytes.CutSuffix(line, []byte("\r\n"))
+		if !ok {
+			return 0, fmt.Errorf("%w: %.80q does not end in \\r\\n", errHeaderLine, line)
+		}
+		if len(line) == 0 {
+			break
+		}
+		if length, err = headerField(line, length); err != nil {
+			return 0, err
+		}
+	}
+	if length < 0 {
+		return 0, fmt.Errorf("%w: there is none", errLength)
+	}
+	return length, nil
+}
+
+// headerField returns the length that the line announces, or the one that is
+// known so far (-1: none) for a field that has another name.
+func headerField(line []byte, known int64) (int64, error) {
+	name, value, ok := bytes.Cut(line, []byte(":"))
+	if !ok || len(name) == 0 || bytes.ContainsAny(name, " \t") {
+		return 0, fmt.Errorf("%w: %.80q", errHeaderLine, line)
+	}
+	if !bytes.EqualFold(name, []byte("Content-Length")) {
+		return known, nil
+	}
+	if known >= 0 {
+		return 0, fmt.Errorf("%w: it is given twice", errLength)
+	}
+	// ParseUint takes no sign, and 63 bits always fit an int64.
+	length, err := strconv.ParseUint(string(bytes.Trim(value, " \t")), 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %.80q", errLength, line)
+	}
+	return int64(length), nil
+}
+
+// body reads n bytes. Beyond keepBuffer it makes room as they come, so that
+// an announced length alone costs no more.
+func (f *frameReader) body(n int) ([]byte, error) {
+	buf := f.buf[:0]
+	for len(buf) < n {
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, min(n-len(buf), max(len(buf), keepBuffer)))
+		}
+		got, err := io.ReadFull(f.r, buf[len(buf):min(n, cap(buf))])
+		buf = buf[:len(buf)+got]
+		if err != nil {
+			return nil, truncated(fmt.Sprintf("body, %d of %d bytes", len(buf), n), err, false)
+		}
+	}
+	f.buf = buf
+	return buf, nil
+}
+
+// truncated describes an error of the stream below. Between messages its end
+// is no error.
+func truncated(part string, err error, between bool) error {
+	if errors.Is(err, io.EOF) {
+		if between {
+			return io.EOF
+		}
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read message %s: %w", part, err)
+}
+
+// looksLikeHTTP reports whether line begins an HTTP request, as a web page
+// that is made to attack local ports would send. A header field's first word
+// ends with a colon.
+func looksLikeHTTP(line []byte) bool {
+	method, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok {
+		return false
+	}
+	switch string(method) {
+	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE", "PRI":
+		return true
+	}
+	return !bytes.Contains(method, []byte(":")) && bytes.Contains(rest, []byte(" HTTP/"))
+}
+
+// frameWriter writes messages. It is not for concurrent use.
+type frameWriter struct {
+	w   io.Writer
+	buf []byte
+}
+
+func newFrameWriter(w io.Writer) *frameWriter { return &frameWriter{w: w} }
+
+// write sends body as one message: in one Write, so that it is one packet of
+// the transport's, or from 64 KiB on without a copy.
+func (f *frameWriter) write(body []byte) error {
+	f.buf = append(f.buf[:0], "Content-Length: "...)
+	f.buf = strconv.AppendInt(f.buf, int64(len(body)), 10)
+	f.buf = append(f.buf, "\r\n\r\n"...)
+	var err error
+	if len(body) < 64<<10 {
+		f.buf = append(f.buf, body...)
+		_, err = f.w.Write(f.buf)
+	} else {
+		buffers := net.Buffers{f.buf, body}
+		_, err = buffers.WriteTo(f.w)
+	}
+	if err != nil {
+		return fmt.Errorf("write message: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package bridge
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// span is a part of a message, [start,end). The zero span is none.
+type span struct{ start, end int }
+
+// of returns that part of b.
+func (s span) of(b []byte) []byte { return b[s.start:s.end] }
+
+// envelope is what the bridge reads of every message, and where the values
+// are. The spans hold for the bytes that were scanned and no others.
+type envelope struct {
+	Type, Command, Event string
+	Seq, RequestSeq      int64
+	Success              bool
+
+	open int // offset behind the message's '{'
+
+	typ, command, event      span
+	seq, requestSeq, success span
+	arguments, body, message span
+}
+
+// scanEnvelope reads a message in one pass over its bytes. It is an error if
+// that is no JSON object, or if a member of the envelope occurs twice, is of
+// the wrong type, or differs from its name only in case: Delve's decoder takes
+// Command for command, and what the policy does not see must not pass.
+func scanEnvelope(body []byte) (envelope, error) {
+	var env envelope
+	s := newMemberScanner(body)
+	env.open = s.at
+	for s.next() {
+		if err := env.set(s.name(), s.value.of(body), s.value); err != nil {
+			return envelope{}, fmt.Errorf("scan message: %w", err)
+		}
+	}
+	if s.err != nil {
+		return envelope{}, fmt.Errorf("scan message: %w", s.err)
+	}
+	return env, nil
+}
+
+// set takes over one member of the message.
+func (env *envelope) set(name, raw []byte, at span) error {
+	where := env.member(name)
+	if where == nil {
+		return misspelled(name)
+	}
+	if *where != (span{}) {
+		return fmt.Errorf("%s occurs twice", name)
+	}
+	*where = at
+	var err error
+	switch where {
+	case &env.typ:
+		env.Type, err = text(raw)
+	case &env.command:
+		env.Command, err = text(raw)
+	case &env.event:
+		env.Event, err = text(raw)
+	case &env.seq:
+		env.Seq, err = strconv.ParseInt(string(raw), 10, 64)
+	case &env.requestSeq:
+		env.RequestSeq, err = strconv.ParseInt(string(raw), 10, 64)
+	case &env.success:
+		env.Success = raw[0] == 't'
+		if raw[0] != 't' && raw[0] != 'f' {
+			err = fmt.Errorf("%.80s is neither true nor false", raw)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// member returns where the envelope keeps the place of a member, or nil.
+func (env *envelope) member(name []byte) *span {
+	switch string(name) {
+	case "type":
+		return &env.typ
+	case "command":
+		return &env.command
+	case "event":
+		return &env.event
+	case "seq":
+		return &env.seq
+	case "request_seq":
+		return &env.requestSeq
+	case "success":
+		return &env.success
+	case "arguments":
+		return &env.arguments
+	case "body":
+		return &env.body
+	case "message":
+		return &env.message
+	}
+	return nil
+}
+
+// misspelled refuses a member that encoding/json would take for one of the
+// envelope's.
+func misspelled(name []byte) error {
+	for _, known := range []string{
+		"type", "command", "event", "seq", "request_seq", "success", "arguments", "body", "message",
+	} {
+		if bytes.EqualFold(name, []byte(known)) {
+			return fmt.Errorf("%q is not %q", name, known)
+		}
+	}
+	return nil
+}
+
+// text decodes a JSON string.
+func text(raw []byte) (string, error) {
+	var s string
+	if raw[0] != '"' {
+		return "", fmt.Errorf("%.80s is no string", raw)
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1]), nil
+	}
+	err := json.Unmarshal(raw, &s)
+	return s, err
+}
+
+// edit replaces a part of a message.
+type edit struct {
+	at    span
+	value []byte
+}
+
+// splice appends body to dst with the edits made, whose parts must not overlap.
+func splice(dst, body []byte, edits ...edit) []byte {
+	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.at.start, b.at.start) })
+	dst = slices.Grow(dst, len(body)+64)
+	done := 0
+	for _, e := range edits {
+		dst = append(dst, body[done:e.at.start]...)
+		dst = append(dst, e.value...)
+		done = e.at.end
+	}
+	return append(dst, body[done:]...)
+}
+
+// renumber appends body, whose envelope is env, to dst under other numbers. No
+// other byte changes, but that seq is added where it was missing; request_seq
+// is not. The edits, of values that env has a place for, are made as well.
+func renumber(dst, body []byte, env envelope, seq, requestSeq int64, edits ...edit) []byte {
+	number := edit{env.seq, strconv.AppendInt(nil, seq, 10)}
+	if env.seq == (span{}) {
+		number = insertion(body, env.open, "seq", number.value)
+	}
+	edits = append(slices.Clip(edits), number)
+	if env.requestSeq != (span{}) {
+		edits = append(edits, edit{env.requestSeq, strconv.AppendInt(nil, requestSeq, 10)})
+	}
+	return splice(dst, body, edits...)
+}
+
+// insertion returns the edit that adds a member in front of the others of the
+// object that opens just before offset open.
+func insertion(body []byte, open int, name string, value []byte) edit {
+	member := fmt.Appendf(nil, "%q:%s", name, value)
+	if body[skipSpace(body, open)] != '}' {
+		member = append(member, ',')
+	}
+	return edit{span{open, open}, member}
+}
