@@ -1,0 +1,171 @@
+// Package vscode writes what VS Code needs to start a session: an attach
+// configuration in .vscode/launch.json.
+package vscode
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/tailscale/hujson"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// maxLaunchSize bounds what is parsed: hujson recurses, and the file may come
+// from a cloned repository.
+const maxLaunchSize = 1 << 18
+
+// Launch is one attach configuration of the Go extension.
+type Launch struct {
+	Name string // as the IDE shows it, "dapbridge: containerd"; the configuration is found again by it
+	Host string // where dapbridge listens
+	Port int
+}
+
+// Configure merges l into the text of a launch.json, which may be empty. A
+// configuration of the same name keeps all but the keys that make it reach
+// dapbridge (mode, debugAdapter, host, port); otherwise one is appended. The
+// rest of the text stays byte for byte, comments and formatting included, and
+// the new text follows its indentation and line ends.
+//
+// The error is a [diag.LaunchInvalid] with line and column when the text is no
+// JSON with comments, or not of a launch.json's shape. Configuring the result
+// again changes nothing.
+func Configure(existing []byte, l Launch) (out []byte, changed bool, err error) {
+	return configure("launch.json", existing, l)
+}
+
+// configure is Configure for a file that errors call name.
+func configure(name string, existing []byte, l Launch) ([]byte, bool, error) {
+	if l.Name == "" || l.Host == "" || l.Port < 1 || l.Port > 65535 {
+		return nil, false, diag.Errorf(diag.Usage, "launch configuration %q: no name, or no address in %q port %d", l.Name, l.Host, l.Port)
+	}
+	if len(existing) > maxLaunchSize {
+		return nil, false, diag.Errorf(diag.LaunchInvalid, "%s: larger than %d bytes", name, maxLaunchSize)
+	}
+	out, err := merge(existing, l)
+	if at, ok := errors.AsType[*positionError](err); ok {
+		return nil, false, diag.Errorf(diag.LaunchInvalid, "%s:%d:%d: %s", name, at.line, at.column, at.message)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return out, !bytes.Equal(out, existing), nil
+}
+
+// merge edits text until it says what l wants. Each step parses anew, so that
+// no edit has to know how an earlier one moved the others.
+func merge(text []byte, l Launch) ([]byte, error) {
+	bom := []byte("\uFEFF")
+	body, hasBOM := bytes.CutPrefix(text, bom)
+	body = withRoot(body)
+	for range 16 { // two keys of the file, one configuration, its keys: never more than 10
+		doc, err := parse(body)
+		if err != nil {
+			return nil, err
+		}
+		edit, err := next(doc, l)
+		if err != nil {
+			return nil, err
+		}
+		if edit == nil {
+			if hasBOM {
+				body = append(bom, body...)
+			}
+			return body, nil
+		}
+		body = doc.apply(edit)
+	}
+	return nil, diag.Errorf(diag.Internal, "launch.json: editing does not come to an end")
+}
+
+// next returns the first edit that is missing, or nil when there is none.
+func next(doc *document, l Launch) ([]splice, error) {
+	root, ok := doc.root.Value.(*hujson.Object)
+	if !ok {
+		return nil, doc.errorAt(&doc.root, "expected an object")
+	}
+	if len(root.Members) == 0 {
+		return doc.appendMember(&doc.root, field{"version", hujson.String("0.2.0")}), nil
+	}
+	list := member(root, "configurations")
+	if list == nil {
+		return doc.appendMember(&doc.root, field{"configurations", hujson.Literal("[]")}), nil
+	}
+	configurations, ok := list.Value.(*hujson.Array)
+	if !ok {
+		return nil, doc.errorAt(list, "configurations: expected an array")
+	}
+	want := l.fields()
+	for i := range configurations.Elements {
+		conf := &configurations.Elements[i]
+		if obj, ok := conf.Value.(*hujson.Object); ok && holds(member(obj, "name"), want[0].value) {
+			return update(doc, conf, want[firstPinned:])
+		}
+	}
+	return doc.appendElement(list, want), nil
+}
+
+// update returns the edit that makes conf have the first field of want that it
+// has not.
+func update(doc *document, conf *hujson.Value, want []field) ([]splice, error) {
+	for _, f := range want {
+		got := member(conf.Value.(*hujson.Object), f.name)
+		switch {
+		case got == nil:
+			return doc.appendMember(conf, f), nil
+		case holds(got, f.value):
+		case got.Value.Kind() == '{' || got.Value.Kind() == '[':
+			return nil, doc.errorAt(got, f.name+": expected a plain value") // it may hold comments
+		default:
+			return []splice{{got.StartOffset, got.EndOffset, string(f.value)}}, nil
+		}
+	}
+	return nil, nil
+}
+
+type field struct {
+	name  string
+	value hujson.Literal
+}
+
+// firstPinned is the index in fields of the first that a user may not change:
+// without one of these the IDE does not reach dapbridge.
+const firstPinned = 3
+
+func (l Launch) fields() []field {
+	return []field{
+		{"name", hujson.String(l.Name)},
+		{"type", hujson.String("go")},
+		{"request", hujson.String("attach")},
+		{"mode", hujson.String("remote")},
+		// Without it the Go extension runs a helper of the host's dlv first.
+		{"debugAdapter", hujson.String("dlv-dap")},
+		{"host", hujson.String(l.Host)},
+		{"port", hujson.Int(int64(l.Port))},
+	}
+}
+
+// member returns the value of the last member called name, the one that VS
+// Code takes, or nil.
+func member(obj *hujson.Object, name string) *hujson.Value {
+	for i := len(obj.Members) - 1; i >= 0; i-- {
+		if m := &obj.Members[i]; m.Name.Value.(hujson.Literal).String() == name {
+			return &m.Value
+		}
+	}
+	return nil
+}
+
+// holds reports whether v, which may be nil, is the same string or number as
+// want, however it is written.
+func holds(v *hujson.Value, want hujson.Literal) bool {
+	if v == nil || v.Value.Kind() != want.Kind() {
+		return false
+	}
+	got := v.Value.(hujson.Literal)
+	if want.Kind() == '"' {
+		return got.String() == want.String()
+	}
+	return got.Float() == want.Float()
+}
