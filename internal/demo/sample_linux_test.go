@@ -1,0 +1,108 @@
+package demo
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func startedSample(t *testing.T) *sample {
+	t.Helper()
+	s, err := newSample(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// alive runs the sample's check within a short time.
+func alive(t *testing.T, s *sample) error {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	return s.alive(ctx)
+}
+
+func TestSample(t *testing.T) {
+	s := startedSample(t)
+	if err := alive(t, s); err != nil {
+		t.Error(err)
+	}
+	if s.build == s.workspace {
+		t.Error("nothing to map")
+	}
+	for _, dir := range []string{s.build, s.workspace} {
+		source, err := os.ReadFile(filepath.Join(dir, "main.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line := strings.Split(string(source), "\n")[s.breakpoint-1]; !strings.Contains(line, "r.Image") {
+			t.Errorf("the breakpoint is at %q", line)
+		}
+	}
+	if err := s.stdin.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+		t.Error("the sample outlives the demo")
+	}
+}
+
+func TestAliveSeesAStoppedSample(t *testing.T) {
+	s := startedSample(t)
+	if err := syscall.Kill(s.pid(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := alive(t, s); err == nil || !strings.Contains(err.Error(), "in state T (stopped)") {
+		t.Errorf("stopped: %v", err)
+	}
+	if err := syscall.Kill(s.pid(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := alive(t, s); err != nil {
+		t.Errorf("continued: %v", err)
+	}
+}
+
+func TestAliveSeesAnEndedSample(t *testing.T) {
+	s := startedSample(t)
+	if err := syscall.Kill(s.pid(), syscall.SIGTRAP); err != nil {
+		t.Fatal(err)
+	}
+	<-s.done
+	if err := alive(t, s); err == nil || !strings.Contains(err.Error(), "the sample ended: ") {
+		t.Errorf("ended: %v", err)
+	}
+}
+
+func TestAliveSeesAnotherProcess(t *testing.T) {
+	s := startedSample(t)
+	s.born = "1"
+	if err := alive(t, s); err == nil || !strings.Contains(err.Error(), "not the sample") {
+		t.Errorf("another: %v", err)
+	}
+}
+
+func TestBuildFailureShowsTheCompiler(t *testing.T) {
+	s := &sample{build: t.TempDir()}
+	if err := writeSample(s.build); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.build, "bad.go"), []byte("package main\nvar x int = \"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.compile(t.Context()); err == nil || !strings.Contains(err.Error(), "bad.go:2") {
+		t.Errorf("error %v", err)
+	}
+}
