@@ -1,0 +1,109 @@
+// Package node says what --node names: where the node's SSH server listens,
+// who logs in with which key, how its host key is checked, and whether it
+// counts as local. It reads files and opens no connection.
+package node
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// HostKeyPolicy says against what a node's host key is checked.
+type HostKeyPolicy int
+
+const (
+	// KnownHosts takes only keys that the user's known_hosts files hold.
+	KnownHosts HostKeyPolicy = iota
+	// Pin stores the key at first sight and takes no other afterwards. It is
+	// for minikube's nodes, whose keys no user has ever seen.
+	Pin
+)
+
+// Node is a resolved --node.
+type Node struct {
+	Name       string   // for people: "minikube", "ssh://docker@192.168.49.2:22"
+	Addrs      []string // host:port, to be tried in order
+	User       string
+	Identities []string // private key files
+
+	// UserKeys says that nobody named a key: the SSH agent's keys may be
+	// offered first, and Identities are guesses that may be locked.
+	UserKeys bool
+
+	HostKeys HostKeyPolicy
+	Local    bool   // may be used without --allow-non-local
+	Why      string // why it counts as local or not
+
+	// Remedy is what to try when no address answers, or empty.
+	Remedy string
+}
+
+// Options are what Resolve goes by. All values of the environment are handed
+// in.
+type Options struct {
+	Spec         string // --node; empty is minikube
+	Identity     string // --identity
+	MinikubeHome string // $MINIKUBE_HOME; empty is Home/.minikube
+	Home         string // the user's home directory
+	User         string // who logs in where the spec says nothing
+	GOOS         string // the host's, runtime.GOOS
+}
+
+// Resolve returns the node that o.Spec names. Its errors are diag.Usage for a
+// spec that makes no sense and diag.NodeUnknown for one that names nothing.
+func Resolve(o Options) (*Node, error) {
+	scheme, rest, _ := strings.Cut(o.Spec, ":")
+	switch {
+	case o.Spec == "" || o.Spec == "minikube":
+		return minikubeHome(o).resolve("", o)
+	case scheme == "minikube" && rest != "":
+		return minikubeHome(o).resolve(rest, o)
+	case strings.HasPrefix(o.Spec, "ssh://"):
+		return resolveSSH(o)
+	}
+	return nil, diag.Errorf(diag.Usage, "--node %q is neither minikube[:PROFILE] nor ssh://[USER@]HOST[:PORT]", o.Spec).
+		WithHint("name the node as minikube[:PROFILE] or ssh://[USER@]HOST[:PORT]")
+}
+
+// CheckLocal refuses a node that may be shared or in production, unless allow
+// (--allow-non-local) is set.
+func CheckLocal(n *Node, allow bool) error {
+	if n.Local || allow {
+		return nil
+	}
+	return diag.Errorf(diag.NodeNotLocal, "%s is not a local node: %s", n.Name, n.Why)
+}
+
+// isLoopback reports whether host, a name or an address, is this machine. No
+// name is looked up: a DNS server must not decide what counts as local.
+func isLoopback(host string) bool {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Unmap().IsLoopback()
+	}
+	return host == "localhost"
+}
+
+// expandHome replaces a leading ~/ as a shell does, for paths that came from a
+// file or from --identity=~/key.
+func expandHome(path, home string) string {
+	if rest, ok := strings.CutPrefix(path, "~/"); ok && home != "" {
+		return filepath.Join(home, rest)
+	}
+	return path
+}
+
+// defaultIdentities returns those of OpenSSH's default key files that exist.
+func defaultIdentities(home string) []string {
+	var found []string
+	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+		path := filepath.Join(home, ".ssh", name)
+		if _, err := os.Stat(path); err == nil {
+			found = append(found, path)
+		}
+	}
+	return found
+}

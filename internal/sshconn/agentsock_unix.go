@@ -1,0 +1,19 @@
+//go:build !windows
+
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+)
+
+// dialAgent connects to the SSH agent's socket.
+func dialAgent(ctx context.Context, socket string) (io.ReadWriteCloser, error) {
+	if socket == "" {
+		return nil, errors.New("no SSH agent is named")
+	}
+	d := net.Dialer{Timeout: agentTimeout}
+	return d.DialContext(ctx, "unix", socket)
+}

@@ -1,0 +1,222 @@
+package sshconn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/node"
+)
+
+// maxKeyFile bounds what is read of a key file.
+const maxKeyFile = 1 << 20
+
+// key is a private key to log in with.
+type key struct {
+	signer ssh.Signer
+	source string // the file, or "agent (COMMENT)"
+}
+
+// keyring is what a Dial may offer, in order.
+type keyring struct {
+	keys   []key
+	locked []string // default key files that have a passphrase and are in no agent
+	agent  *sshAgent
+}
+
+// loadKeys returns the keys for a node: those of its key files alone, or,
+// where nobody named any, the SSH agent's and then those of the default files.
+func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
+	ring := &keyring{agent: openAgent(ctx, cfg)}
+	if cfg.Node.UserKeys {
+		ring.keys = ring.agent.keys()
+	}
+	for _, path := range cfg.Node.Identities {
+		err := ring.addFile(path)
+		if err != nil && !cfg.Node.UserKeys {
+			ring.close()
+			return nil, err
+		}
+		if err != nil {
+			cfg.Log.Debug("default key is left out", "file", path, "err", err)
+		}
+	}
+	if len(ring.keys) == 0 {
+		ring.close()
+		return nil, ring.refused(cfg.Node, 0)
+	}
+	return ring, nil
+}
+
+func (r *keyring) close() { r.agent.close() }
+
+// fingerprint returns the first key's.
+func (r *keyring) fingerprint() string { return ssh.FingerprintSHA256(r.keys[0].signer.PublicKey()) }
+
+func signers(keys []key) []ssh.Signer {
+	s := make([]ssh.Signer, len(keys))
+	for i, k := range keys {
+		s[i] = k.signer
+	}
+	return s
+}
+
+// refused says that the server took none of the first offered keys.
+func (r *keyring) refused(n *node.Node, offered int) error {
+	var text string
+	if offered == 0 {
+		text = fmt.Sprintf("there is no private key to log in to %s with", n.Name)
+	} else {
+		names := make([]string, offered)
+		for i, k := range r.keys[:offered] {
+			names[i] = k.source + " " + ssh.FingerprintSHA256(k.signer.PublicKey())
+		}
+		text = fmt.Sprintf("%s accepts none of these keys for the user %s: %s", n.Name, n.User, strings.Join(names, ", "))
+	}
+	err := diag.Errorf(diag.KeyRefused, "%s", text)
+	if len(r.locked) > 0 {
+		return err.WithHint("load the key with its passphrase: %s, or name another with --identity FILE", Quote([]string{"ssh-add", r.locked[0]}))
+	}
+	return err
+}
+
+func (r *keyring) holds(pub ssh.PublicKey) bool {
+	for _, k := range r.keys {
+		if bytes.Equal(k.signer.PublicKey().Marshal(), pub.Marshal()) {
+			return true
+		}
+	}
+	return false
+}
+
+// addFile appends the key of a file, or the agent's key of the same name if the
+// file has a passphrase.
+func (r *keyring) addFile(path string) error {
+	data, err := readKey(path)
+	if err != nil {
+		return diag.Errorf(diag.IdentityUnusable, "the private key can't be read: %w", err)
+	}
+	signer, err := ssh.ParsePrivateKey(data)
+	var locked *ssh.PassphraseMissingError
+	switch {
+	case errors.As(err, &locked):
+		return r.addLocked(path, locked.PublicKey)
+	case err != nil && isPublicKey(data):
+		return diag.Errorf(diag.IdentityUnusable, "%s is a public key", path).
+			WithHint("name the private key: --identity %s", Quote([]string{strings.TrimSuffix(path, ".pub")}))
+	case err != nil:
+		return diag.Errorf(diag.IdentityUnusable, "%s is no private key: %w", path, err)
+	}
+	if !r.holds(signer.PublicKey()) {
+		r.keys = append(r.keys, key{signer, path})
+	}
+	return nil
+}
+
+// addLocked looks in the agent for the key whose file has a passphrase. Old
+// formats hold the public half only in the file beside.
+func (r *keyring) addLocked(path string, pub ssh.PublicKey) error {
+	if pub == nil {
+		if data, err := readKey(path + ".pub"); err == nil {
+			pub, _, _, _, _ = ssh.ParseAuthorizedKey(data)
+		}
+	}
+	if pub != nil {
+		if r.holds(pub) {
+			return nil
+		}
+		for _, k := range r.agent.keys() {
+			if bytes.Equal(k.signer.PublicKey().Marshal(), pub.Marshal()) {
+				r.keys = append(r.keys, key{k.signer, path})
+				return nil
+			}
+		}
+	}
+	r.locked = append(r.locked, path)
+	return diag.Errorf(diag.IdentityUnusable, "%s has a passphrase", path).
+		WithHint("load it into the SSH agent: %s", Quote([]string{"ssh-add", path}))
+}
+
+func isPublicKey(data []byte) bool {
+	_, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	return err == nil
+}
+
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err == nil && len(data) > maxKeyFile {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxKeyFile)
+	}
+	return data, err
+}
+
+// sshAgent is the user's SSH agent, asked for its keys when they are wanted. A
+// nil one has none.
+type sshAgent struct {
+	conn   io.ReadWriteCloser
+	stop   func() bool
+	listed bool
+	found  []key
+}
+
+// openAgent connects to the agent. It is closed when ctx ends or a dial of
+// three addresses must be over: a key that asks its owner may take a while.
+func openAgent(ctx context.Context, cfg *Config) *sshAgent {
+	conn, err := dialAgent(ctx, cfg.AgentSocket)
+	if err != nil {
+		cfg.Log.Debug("no SSH agent", "err", err)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*cfg.Timeout)
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	return &sshAgent{conn: conn, stop: func() bool { cancel(); return stop() }}
+}
+
+func (a *sshAgent) close() {
+	if a != nil {
+		a.stop()
+		_ = a.conn.Close()
+	}
+}
+
+func (a *sshAgent) keys() []key {
+	if a == nil || a.listed {
+		if a == nil {
+			return nil
+		}
+		return a.found
+	}
+	a.listed = true
+	// Without its Close the client asks one thing at a time and needs no
+	// goroutine.
+	client := agent.NewClient(struct{ io.ReadWriter }{a.conn})
+	signers, err := client.Signers()
+	if err != nil {
+		return nil
+	}
+	for _, s := range signers {
+		source := "agent"
+		if k, ok := s.PublicKey().(*agent.Key); ok && k.Comment != "" {
+			source = "agent (" + diag.Escape(k.Comment) + ")"
+		}
+		a.found = append(a.found, key{s, source})
+	}
+	return a.found
+}
+
+// agentTimeout bounds the connection to the agent's socket.
+const agentTimeout = 2 * time.Second

@@ -1,0 +1,157 @@
+package sshconn
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// maxPinFile bounds the file of pins; a line has at most 1 KiB.
+const maxPinFile = 4 << 20
+
+// pins checks against keys that were stored at first sight, a line each:
+//
+//	NAME ADDRESS IDENTITY TYPE KEY
+//
+// IDENTITY is the fingerprint of our own key. minikube makes a machine's key
+// pair together with the machine, so a machine that was deleted and made anew
+// is another one here, and its new host key no alarm.
+//
+// Lines are only ever appended, each by one write in append mode, and the first
+// for a machine counts: several daemons need no lock, and a write that was cut
+// short is a line that nobody understands.
+type pins struct {
+	file     string
+	name     string
+	identity string
+}
+
+type pin struct {
+	key  ssh.PublicKey
+	line int
+}
+
+func newPins(file, name, identity string) (*pins, error) {
+	if file == "" {
+		return nil, errors.New("no file to pin host keys in")
+	}
+	p := &pins{file: file, name: name, identity: identity}
+	_, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *pins) read() ([]string, error) {
+	f, err := os.Open(p.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pinned host keys: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxPinFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("pinned host keys: %w", err)
+	}
+	if len(data) > maxPinFile {
+		return nil, fmt.Errorf("pinned host keys: %s is larger than %d bytes", p.file, maxPinFile)
+	}
+	return strings.Split(string(data), "\n"), nil
+}
+
+// find returns the pin for addr, or nil.
+func (p *pins) find(addr string) (*pin, error) {
+	lines, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	for i, line := range lines {
+		f := strings.Fields(line)
+		if len(f) != 5 || f[0] != p.name || f[1] != addr || f[2] != p.identity {
+			continue
+		}
+		blob, err := base64.StdEncoding.DecodeString(f[4])
+		if err != nil {
+			continue
+		}
+		if key, err := ssh.ParsePublicKey(blob); err == nil {
+			return &pin{key: key, line: i + 1}, nil
+		}
+	}
+	return nil, nil
+}
+
+func (p *pins) algorithms(addr string) []string {
+	if found, err := p.find(addr); err == nil && found != nil {
+		return algorithmsFor(found.key.Type())
+	}
+	return allAlgorithms()
+}
+
+func (p *pins) check(addr string, _ net.Addr, key ssh.PublicKey) error {
+	found, err := p.find(addr)
+	if err != nil {
+		return diag.Errorf(diag.HostKeyUnknown, "%w", err).WithHint("make %s readable", p.file)
+	}
+	if found != nil && !slices.Equal(found.key.Marshal(), key.Marshal()) {
+		return p.changed(addr, found, describe(key))
+	}
+	return nil
+}
+
+// accepted pins the key, only now that the node has taken our login: an
+// address may for a while belong to another container.
+func (p *pins) accepted(addr string, key ssh.PublicKey) error {
+	found, err := p.find(addr)
+	if err != nil {
+		return err
+	}
+	if found == nil {
+		if err := p.add(addr, key); err != nil {
+			return diag.Errorf(diag.WriteFailed, "the host key of %s can't be stored: %w", p.name, err)
+		}
+	}
+	return p.check(addr, nil, key) // another daemon may have come first
+}
+
+func (p *pins) add(addr string, key ssh.PublicKey) error {
+	if err := os.MkdirAll(filepath.Dir(p.file), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(p.file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	// The newline before ends a line that was cut short.
+	line := fmt.Sprintf("\n%s %s %s %s %s\n", p.name, addr, p.identity, key.Type(), base64.StdEncoding.EncodeToString(key.Marshal()))
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Close())
+}
+
+func (p *pins) changed(addr string, found *pin, shown string) error {
+	return diag.Errorf(diag.HostKeyChanged, "the host key of %s (%s) is another than before: it shows %s, pinned is %s (%s:%d)",
+		p.name, addr, shown, describe(found.key), p.file, found.line).
+		WithHint("if the node was made anew, remove line %d of %s; otherwise somebody may be in between", found.line, p.file)
+}
+
+func (p *pins) missing(addr string, err *ssh.AlgorithmNegotiationError) error {
+	found, _ := p.find(addr)
+	if found == nil || !slices.Equal(err.SupportedAlgorithms, p.algorithms(addr)) {
+		return nil
+	}
+	return p.changed(addr, found, "only "+strings.Join(err.RequestedAlgorithms, ", "))
+}

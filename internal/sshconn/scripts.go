@@ -1,0 +1,104 @@
+package sshconn
+
+// The scripts run on the node under whatever sh is there (dash, busybox), as
+// root. They speak to us in lines that begin with "dapbridge: ".
+
+const (
+	startMark  = "dapbridge: start\n"
+	absentMark = "dapbridge: absent"
+	readyMark  = "dapbridge: ready "
+	storedMark = "dapbridge: stored "
+)
+
+// startScript HASH DIR… -- ARG… becomes the agent of that hash, if a directory
+// has it. A directory that somebody else owns is not looked into.
+const startScript = `hash=$1
+shift
+agent=
+while [ "$1" != -- ]; do
+	f=$1/$hash/dapbridge
+	if [ -z "$agent" ] && [ -x "$f" ] && [ -O "$1" ] && [ ! -L "$1" ]; then agent=$f; fi
+	shift
+done
+shift
+if [ -z "$agent" ]; then
+	echo 'dapbridge: absent' >&2
+	exit 127
+fi
+echo 'dapbridge: start'
+exec "$agent" "$@"`
+
+// Exit statuses of uploadScript.
+const (
+	exitNoDir    = 71 // no directory is usable; stderr says why for each
+	exitWrite    = 72 // the stream could not be written
+	exitDamaged  = 73 // it arrived, but is not what we sent
+	exitNotRun   = 74 // it does not run there
+	exitNoSHA256 = 75
+)
+
+// uploadScript TOKEN HASH DIR… stores what comes on its input as DIR/HASH/dapbridge
+// in the first directory that root owns and that programs run from. TOKEN makes
+// the temporary file's name unique. Nobody but root can reach the file before
+// it has its final name, and nothing but the whole file gets that.
+const uploadScript = `LC_ALL=C
+export LC_ALL
+umask 077
+token=$1 hash=$2
+shift 2
+tmp=
+say() { echo "dapbridge: $*" >&2; }
+trap '[ -z "$tmp" ] || rm -f "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+command -v sha256sum >/dev/null 2>&1 || { say 'there is no sha256sum'; exit 75; }
+dir=
+for d do
+	[ -d "${d%/*}" ] || { say "$d: ${d%/*} does not exist"; continue; }
+	[ -e "$d" ] || [ -L "$d" ] || mkdir "$d" || continue
+	if [ -L "$d" ] || [ ! -d "$d" ] || [ ! -O "$d" ]; then
+		say "$d: not a directory of root"
+		continue
+	fi
+	chmod 700 "$d" || continue
+	find "$d" -name '.tmp-*' -mmin +60 -exec rm -f {} \; 2>/dev/null
+	tmp=$d/.tmp-$token
+	if ! printf '#!/bin/sh\nexit 0\n' >"$tmp" || ! chmod 700 "$tmp"; then
+		say "$d: can not be written to"
+	elif ! "$tmp" 2>/dev/null; then
+		say "$d: programs can not be run from there"
+	else
+		dir=$d
+		break
+	fi
+	rm -f "$tmp"
+done
+[ -n "$dir" ] || exit 71
+if command -v gzip >/dev/null 2>&1; then
+	echo 'dapbridge: ready gzip'
+	gzip -dc >"$tmp" || exit 72
+else
+	echo 'dapbridge: ready raw'
+	cat >"$tmp" || exit 72
+fi
+sum=$(sha256sum <"$tmp") || exit 72
+if [ "${sum%% *}" != "$hash" ]; then
+	say "sha256 is ${sum%% *}"
+	exit 73
+fi
+chmod 700 "$tmp" || exit 72
+sync "$tmp" 2>/dev/null
+"$tmp" version </dev/null >/dev/null || exit 74
+mkdir -p "$dir/$hash" && mv -f "$tmp" "$dir/$hash/dapbridge" || exit 72
+tmp=
+echo "dapbridge: stored $dir/$hash/dapbridge"
+used=$(ls -l /proc/[0-9]*/exe 2>/dev/null)
+others=0
+for h in $(ls -t "$dir"); do
+	case $h in *[!0-9a-f]*) continue ;; esac
+	[ ${#h} -eq 64 ] && [ "$h" != "$hash" ] || continue
+	others=$((others + 1))
+	[ $others -gt 1 ] || continue
+	case $used in *"/$h/dapbridge"*) continue ;; esac
+	rm -rf "$dir/$h"
+done
+exit 0`

@@ -1,0 +1,173 @@
+package sshconn
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// upload puts the agent on the node.
+func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
+	nodeOS, nodeArch, err := c.Platform(ctx)
+	if err != nil {
+		return err
+	}
+	if nodeOS != b.OS || nodeArch != b.Arch {
+		return diag.Errorf(diag.NodePlatform, "%s is %s/%s, the agent %s is for %s/%s", c.node.Name, nodeOS, nodeArch, b.Path, b.OS, b.Arch)
+	}
+	file, err := os.Open(b.Path)
+	if err != nil {
+		return diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
+	}
+	defer file.Close()
+	argv := slices.Concat([]string{rand.Text(), b.Hash}, d.dirs())
+	cmd, err := c.Start(ctx, c.privileged(d, uploadScript, argv...))
+	if err != nil {
+		return err
+	}
+	defer cmd.Close()
+	r, err := do(ctx, c, func() (receipt, error) { return send(cmd, file, d.Progress) }, nil)
+	if err != nil {
+		return diag.Errorf(diag.AgentUpload, "copying the agent to %s: %w", c.node.Name, err)
+	}
+	return c.uploadError(r, cmd.ExitStatus())
+}
+
+// receipt is what the node says about an upload.
+type receipt struct {
+	ready  bool
+	stored string // the path, if all went well
+	stderr []byte
+}
+
+// send talks to uploadScript. An error that the node has an explanation for is
+// not returned.
+func send(cmd *Cmd, file *os.File, progress func(done, total int64)) (receipt, error) {
+	var r receipt
+	var wg sync.WaitGroup
+	wg.Go(func() { r.stderr = readBounded(cmd.Stderr) })
+	defer wg.Wait()
+	lines := bufio.NewReader(cmd.Stdout)
+	ready, err := awaitLine(lines, readyMark)
+	if err != nil {
+		return r, err
+	}
+	if r.ready = ready != ""; r.ready {
+		if err := stream(cmd.Stdin, file, ready == "gzip", progress); err != nil && !errors.Is(err, io.EOF) {
+			cmd.Close() // without an end of file, so that nothing is stored
+			return r, err
+		}
+	}
+	if err := cmd.Stdin.Close(); err != nil && !errors.Is(err, io.EOF) {
+		return r, err
+	}
+	if r.stored, err = awaitLine(lines, storedMark); err != nil {
+		return r, err
+	}
+	wg.Wait()
+	var exit *ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return r, err
+	}
+	return r, nil
+}
+
+// awaitLine returns what follows mark in the first line that begins with it, or
+// an empty string at the end of the output.
+func awaitLine(r *bufio.Reader, mark string) (string, error) {
+	for range 1000 {
+		line, err := r.ReadSlice('\n')
+		if rest, ok := strings.CutPrefix(string(line), mark); ok && err == nil {
+			return strings.TrimSuffix(rest, "\n"), nil
+		}
+		if err == io.EOF {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return "", errors.New("the login shell writes too much of its own")
+}
+
+// stream copies file to w, compressed lightly: the line is a local one.
+func stream(w io.Writer, file *os.File, compress bool, progress func(done, total int64)) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	var r io.Reader = file
+	if progress != nil {
+		r = &meter{r: file, total: info.Size(), progress: progress}
+	}
+	buffered := bufio.NewWriterSize(w, 32<<10)
+	if !compress {
+		if _, err := io.Copy(buffered, r); err != nil {
+			return err
+		}
+		return buffered.Flush()
+	}
+	gz, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(gz, r); err != nil {
+		return err
+	}
+	if err := gz.Close(); err != nil {
+		return err
+	}
+	return buffered.Flush()
+}
+
+// meter reports what is read.
+type meter struct {
+	r           io.Reader
+	done, total int64
+	progress    func(done, total int64)
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	if n > 0 {
+		m.done += int64(n)
+		m.progress(m.done, m.total)
+	}
+	return n, err
+}
+
+// uploadError says what an upload's end means.
+func (c *Conn) uploadError(r receipt, exit int) error {
+	name, text := c.node.Name, oneLine(r.stderr)
+	switch {
+	case exit == 0 && r.stored != "":
+		c.log.Debug("agent stored", "node", name, "path", r.stored)
+		return nil
+	case !r.ready && isSudo(string(r.stderr)):
+		return c.noSudo(r.stderr)
+	case exit == exitNoDir:
+		return diag.Errorf(diag.AgentUpload, "%s has no directory for the agent: %s", name, text)
+	case exit == exitWrite && isFull(string(r.stderr)):
+		return diag.Errorf(diag.AgentUpload, "the disk of %s is full: %s", name, text).
+			WithHint("make room on the node: df -h /var/lib shows how much there is")
+	case exit == exitDamaged:
+		return diag.Errorf(diag.AgentUpload, "the agent did not arrive on %s as it was sent: %s", name, text).
+			WithHint("try again; the file may have been replaced while it was sent")
+	case exit == exitNotRun:
+		return diag.Errorf(diag.NodePlatform, "the agent does not run on %s: %s", name, text)
+	}
+	return diag.Errorf(diag.AgentUpload, "the agent could not be stored on %s: exit status %d: %s", name, exit, text)
+}
+
+func isFull(text string) bool {
+	return strings.Contains(text, "No space left") || strings.Contains(text, "quota exceeded")
+}
