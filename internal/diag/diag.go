@@ -88,3 +88,12 @@ func Escape(s string) string {
 	}
 	return b.String()
 }
+
+// Hint returns the remedy of the *Error in err's chain, or "".
+func Hint(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
+}

@@ -1,0 +1,148 @@
+// Package bridge is the IDE's side of dapbridge: it accepts connections of the
+// Debug Adapter Protocol, lets one of them at a time have the debugger on the
+// node, and relays its messages.
+//
+// Messages pass as the bytes they came in. Only their numbers (the bridge
+// speaks too), the JSON strings that hold a path, and what the policy must
+// change are replaced (frame.go, message.go, policy.go). The node is not
+// trusted: only events and responses to outstanding requests pass from it.
+// How the node is reached is a [Dialer]'s business.
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// Dialer reaches the debugger on the node.
+type Dialer interface {
+	// Capabilities is the body of the debugger's answer to initialize.
+	Capabilities() json.RawMessage
+
+	// Dial attaches the debugger to the target and returns the session that
+	// the node serves. It blocks until the target is halted and ready for an
+	// attach request of mode remote. When ctx ends it gives up and leaves the
+	// target as it was.
+	Dial(ctx context.Context) (Session, error)
+}
+
+// Session is a debug session on the node: the stream of its messages, and what
+// is debugged. Read and Write may be called by one goroutine each at a time;
+// End may be called at any time and ends both.
+type Session interface {
+	io.ReadWriter
+
+	// End makes the node clear the session's breakpoints, let the target run
+	// and detach from it, and returns when that holds, or why it can't be told.
+	// It may be called more than once.
+	End(ctx context.Context) error
+
+	// Target says what is debugged.
+	Target() Target
+
+	// Map turns the host's paths into those of the target's binary and back.
+	Map() *pathmap.Map
+}
+
+// Target names the debugged process.
+type Target struct {
+	Name string // the executable's base name
+	PID  int    // on the node
+}
+
+// Config is what a [Server] needs. The zero value of the optional fields is
+// useful.
+type Config struct {
+	Dialer    Dialer
+	CheckPeer func(net.Conn) error // refuses a connection by an error; nil accepts all
+	Takeover  bool                 // a new session ends the one under way
+	MaxBody   int64                // largest message in bytes; 0 means 256 MiB
+	Log       *slog.Logger         // nil discards
+}
+
+// DefaultMaxBody is the largest message that is relayed, in bytes.
+const DefaultMaxBody = 256 << 20
+
+// maxHeader bounds a message's header, in bytes.
+const maxHeader = 8 << 10
+
+// endTimeout bounds how long the end of a session may take. It is longer than
+// the agent's own deadline, which ends with the worker's death.
+const endTimeout = 90 * time.Second
+
+// Server serves IDEs.
+type Server struct {
+	cfg     Config
+	slot    slot
+	clients sync.WaitGroup
+}
+
+// NewServer returns a Server for c.
+func NewServer(c Config) *Server {
+	if c.MaxBody <= 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{cfg: c}
+}
+
+// Serve accepts connections on ln until ctx ends. It then closes ln, ends the
+// session under way as if its IDE had gone, and returns nil when the target is
+// let go and every connection is closed. Another error of ln ends it too.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.clients.Wait()
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	for pause := time.Duration(0); ; {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.clients.Go(func() { s.handle(ctx, conn) })
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default: // out of descriptors, most likely: what is served goes on
+			pause = min(max(2*pause, 10*time.Millisecond), time.Second)
+			s.cfg.Log.Warn("accepting a connection", "error", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// handle serves one connection to its end.
+func (s *Server) handle(ctx context.Context, conn net.Conn) {
+	log := s.cfg.Log.With("peer", peerName(conn))
+	if s.cfg.CheckPeer != nil {
+		if err := s.cfg.CheckPeer(conn); err != nil {
+			log.Warn("connection refused", "error", err)
+			conn.Close()
+			return
+		}
+	}
+	log.Debug("connected")
+	newClient(s, conn, log).run(ctx)
+	log.Debug("closed")
+}
+
+func peerName(conn net.Conn) string {
+	if addr := conn.RemoteAddr(); addr != nil && addr.String() != "" {
+		return addr.String()
+	}
+	return "local"
+}

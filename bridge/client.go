@@ -1,0 +1,242 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// client is one IDE's connection. Its run goroutine reads the IDE; while a
+// session is attached, a second one reads the node.
+type client struct {
+	srv  *Server
+	conn net.Conn
+	in   *frameReader
+	out  *outbox
+	log  *slog.Logger
+	halt haltWatch
+	wg   sync.WaitGroup // everything but run
+	ctx  context.Context
+	stop context.CancelFunc // ends ctx: the client is going
+
+	mu         sync.Mutex
+	state      state
+	name       string // the IDE's own
+	initialize []byte // the IDE's initialize request, as Delve is to see it
+	backlog    [][]byte
+	backlogged int
+	up         *upstream // while attached
+	seat       *holder   // the client in the slot; from the attach to the session's end
+}
+
+// state is how far a client has come. It only goes down this list, but for a
+// failed attach, which goes back to initialized.
+type state int
+
+const (
+	fresh       state = iota
+	initialized       // the bridge has answered initialize
+	attaching         // the node attaches; requests gather in the backlog
+	attached          // relaying
+	ended             // no session any more
+)
+
+// maxBacklog bounds the requests that wait for an attach, in bytes.
+const maxBacklog = 16 << 20
+
+func newClient(s *Server, conn net.Conn, log *slog.Logger) *client {
+	return &client{
+		srv: s, conn: conn, log: log,
+		in:  newFrameReader(conn, maxHeader, s.cfg.MaxBody),
+		out: newOutbox(conn),
+	}
+}
+
+// errDone ends run after a request that ends the connection.
+var errDone = errors.New("done")
+
+// run serves the connection until the IDE or ctx ends it. On return the session
+// is over and every goroutine has ended.
+func (c *client) run(ctx context.Context) {
+	c.ctx, c.stop = context.WithCancel(ctx)
+	unhook := context.AfterFunc(c.ctx, func() { c.conn.Close() })
+	err := c.read()
+	if err != nil && err != io.EOF && err != errDone && ctx.Err() == nil {
+		c.log.Warn("connection closed", "error", err)
+	}
+	c.stop()
+	unhook()
+	c.finish()
+	c.conn.Close()
+	c.wg.Wait()
+}
+
+func (c *client) read() error {
+	for {
+		body, err := c.in.read()
+		if err != nil {
+			return err
+		}
+		env, err := scanEnvelope(body)
+		if err != nil {
+			return fmt.Errorf("a message that is none: %w", err)
+		}
+		if env.Type != "request" {
+			c.log.Debug("dropped: not a request", "type", env.Type)
+			continue // the bridge never asks the IDE anything
+		}
+		if err := c.request(body, env); err != nil {
+			return err
+		}
+	}
+}
+
+// request handles one request of the IDE's. body is valid until it returns.
+func (c *client) request(body []byte, env envelope) error {
+	switch env.Command {
+	case "initialize":
+		return c.onInitialize(body, env)
+	case "attach", "launch":
+		return c.onAttach(body, env)
+	case "disconnect", "terminate":
+		return c.onDisconnect(body, env)
+	}
+	if why := forbidden(body, env); why != "" {
+		return errors.Join(c.out.console(why), c.out.refuse(env, errors.New(why)))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch c.state {
+	case attaching:
+		c.backlogged += len(body)
+		if c.backlogged > maxBacklog {
+			return fmt.Errorf("more than %d bytes of requests before the attach is done", maxBacklog)
+		}
+		c.backlog = append(c.backlog, slices.Clone(body))
+		return nil
+	case attached:
+		return c.forward(body, env)
+	case ended:
+		return c.out.refuse(env, errors.New("the session has ended"))
+	}
+	return c.out.refuse(env, errors.New("no session yet: send initialize, then attach"))
+}
+
+// forward relays a request to the node. The caller has c.mu and an upstream.
+func (c *client) forward(body []byte, env envelope) error {
+	if resumes(env.Command) {
+		c.halt.resumed()
+	}
+	err := c.up.send(body, env, pending{seq: env.Seq, command: env.Command})
+	if errors.Is(err, &diag.Error{Code: diag.Usage}) {
+		return c.out.refuse(env, err)
+	}
+	// A broken stream to the node is noticed, and told, where it is read.
+	return nil
+}
+
+func (c *client) onInitialize(body []byte, env envelope) error {
+	init, err := normalizeInitialize(body)
+	if err != nil {
+		return c.out.refuse(env, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != fresh {
+		return c.out.refuse(env, errors.New("initialize was sent already"))
+	}
+	c.state = initialized
+	c.initialize = slices.Clone(init)
+	c.name = clientName(body)
+	return c.out.respond(env, json.RawMessage(withhold(c.srv.cfg.Dialer.Capabilities())))
+}
+
+// clientName is the IDE's name for people (DAP, InitializeRequestArguments).
+func clientName(body []byte) string {
+	var r struct {
+		Arguments struct {
+			ClientName string `json:"clientName"`
+			ClientID   string `json:"clientID"`
+		} `json:"arguments"`
+	}
+	json.Unmarshal(body, &r)
+	for _, name := range []string{r.Arguments.ClientName, r.Arguments.ClientID} {
+		if name != "" {
+			return diag.Escape(name[:min(len(name), 64)])
+		}
+	}
+	return "an IDE"
+}
+
+// onDisconnect ends the session. The target lives on, whatever the IDE asked.
+func (c *client) onDisconnect(body []byte, env envelope) error {
+	var r struct {
+		Arguments struct {
+			TerminateDebuggee bool `json:"terminateDebuggee"`
+			SuspendDebuggee   bool `json:"suspendDebuggee"`
+		} `json:"arguments"`
+	}
+	json.Unmarshal(body, &r)
+	if env.Command == "terminate" || r.Arguments.TerminateDebuggee {
+		c.out.console("the target is not ended: it belongs to the node; the debugger detaches and it runs on")
+	}
+	if r.Arguments.SuspendDebuggee {
+		c.out.console("the target is not left halted: the debugger detaches and it runs on")
+	}
+	if err := c.finish(); err != nil {
+		c.log.Error("the session's end", "error", err)
+		c.out.console(explain(err))
+	}
+	c.out.respond(env, nil)
+	c.out.event("terminated", map[string]any{})
+	if env.Command == "terminate" {
+		return nil // disconnect follows (DAP, Terminate Request)
+	}
+	return errDone
+}
+
+// finish ends the session on the node, if there is one, and leaves the slot.
+// It may be called by several goroutines; each returns when the session is
+// over.
+func (c *client) finish() error {
+	c.mu.Lock()
+	up, seat := c.up, c.seat
+	if c.state != attaching {
+		c.state = ended
+	}
+	c.mu.Unlock()
+	c.halt.resumed()
+	if seat == nil || up == nil {
+		return nil // an attach under way ends with c.ctx and leaves by itself
+	}
+	c.srv.slot.leave(seat)
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	err := up.sess.End(ctx)
+	c.srv.slot.release(seat)
+	return err
+}
+
+// evict ends the session for another client.
+func (c *client) evict(by string) {
+	c.out.console(by + " takes over the session")
+	c.mu.Lock()
+	attaching := c.state == attaching
+	c.mu.Unlock()
+	if attaching {
+		c.stop() // the attach gives up and leaves
+		return
+	}
+	if err := c.finish(); err != nil {
+		c.log.Error("the session's end", "error", err)
+	}
+	c.out.event("terminated", map[string]any{})
+}

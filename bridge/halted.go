@@ -1,0 +1,86 @@
+package bridge
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// What a kubelet does while its container runtime stands still, counted from
+// the stop. kubelet's runtimeRequestTimeout is 2 minutes (KubeletConfiguration);
+// PLEG calls itself unhealthy after 3 minutes, which makes the node NotReady
+// (pkg/kubelet/pleg/generic.go, relistThreshold).
+const (
+	criTimeout   = 2 * time.Minute
+	nodeNotReady = 3 * time.Minute
+)
+
+// haltWatch tells, once a minute, for how long the target has been halted and
+// what that does to the node. The zero value with its three first fields set
+// is ready for use.
+type haltWatch struct {
+	target string
+	tell   func(line string)
+	every  time.Duration // 0 means a minute
+
+	mu    sync.Mutex
+	since time.Time
+	timer *time.Timer
+}
+
+// halted starts the clock, unless it runs.
+func (h *haltWatch) halted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.timer == nil {
+		h.since = time.Now()
+		h.arm()
+	}
+}
+
+// resumed stops the clock.
+func (h *haltWatch) resumed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.timer != nil {
+		h.timer.Stop()
+		h.timer = nil
+	}
+}
+
+func (h *haltWatch) arm() {
+	every := h.every
+	if every == 0 {
+		every = time.Minute
+	}
+	h.timer = time.AfterFunc(every, func() {
+		h.mu.Lock()
+		since, on := h.since, h.timer != nil
+		if on {
+			h.arm()
+		}
+		h.mu.Unlock()
+		if on {
+			h.tell(haltLine(h.target, since, time.Now()))
+		}
+	})
+}
+
+// haltLine is what the debug console says at now of a target halted since.
+func haltLine(target string, since, now time.Time) string {
+	at := func(d time.Duration) string { return since.Add(d).Format(time.TimeOnly) }
+	halted := now.Sub(since)
+	line := fmt.Sprintf("%s has been halted for %s. ", target, halted.Round(time.Second))
+	switch {
+	case !slices.Contains([]string{"containerd", "dockerd", "cri-dockerd", "crio", "kubelet"}, target):
+		return line + "What waits for it may time out."
+	case target == "kubelet":
+		return line + "The node goes NotReady when the kubelet has not renewed its lease for 40 s."
+	case halted < criTimeout:
+		return line + fmt.Sprintf("kubelet's calls to it time out after 2 minutes (the first at %s), the node goes NotReady after 3 (%s).", at(criTimeout), at(nodeNotReady))
+	case halted < nodeNotReady:
+		return line + fmt.Sprintf("kubelet's calls to it are timing out and will be tried again; the node goes NotReady at %s.", at(nodeNotReady))
+	}
+	return line + "kubelet's calls to it time out and the node is NotReady until it continues."
+}

@@ -1,0 +1,186 @@
+package bridge
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// The policy: what may never reach the target, and what the IDE must not be
+// offered because of that.
+
+// withheld are capabilities of Delve's (DAP, Capabilities) that would end or
+// endanger the target.
+//   - terminate and restart: a debugged containerd is the node's, not ours;
+//     Delve's restart of an attached target leaves it halted.
+//   - data breakpoints sit in debug registers, which stay set when the worker
+//     is killed and then kill the target.
+func withheld() []string {
+	return []string{"supportsRestartRequest", "supportsTerminateRequest", "supportTerminateDebuggee", "supportSuspendDebuggee", "supportsDataBreakpoints"}
+}
+
+// withhold returns capabilities with every withheld one set to false.
+func withhold(capabilities []byte) []byte {
+	for _, name := range withheld() {
+		if v, ok := member(capabilities, name); ok && string(v) != "false" {
+			capabilities = setMember(capabilities, name, []byte("false"))
+		}
+	}
+	return capabilities
+}
+
+// withholdEvent does the same to a capabilities event (DAP, Capabilities
+// Event); Delve sends one that offers to terminate the target.
+func withholdEvent(body []byte, env envelope) []byte {
+	content, ok := member(body, "body")
+	if !ok {
+		return body
+	}
+	caps, ok := member(content, "capabilities")
+	if !ok {
+		return body
+	}
+	return setMember(body, "body", setMember(content, "capabilities", withhold(caps)))
+}
+
+// forbidden says why a request must not reach the node, "" if it may.
+func forbidden(body []byte, env envelope) string {
+	switch env.Command {
+	case "restart":
+		return "the target belongs to the node: restart it there (systemctl restart), then start the session again"
+	case "dataBreakpointInfo":
+		return "data breakpoints are not supported: they sit in debug registers, which would outlive a killed debugger"
+	case "setDataBreakpoints":
+		var r struct {
+			Arguments struct{ Breakpoints []json.RawMessage }
+		}
+		if json.Unmarshal(body, &r) != nil || len(r.Arguments.Breakpoints) > 0 {
+			return "data breakpoints are not supported: they sit in debug registers, which would outlive a killed debugger"
+		}
+	case "evaluate":
+		return forbiddenCommand(body)
+	}
+	return ""
+}
+
+// forbiddenCommand looks at Delve's own commands, which evaluate takes with the
+// prefix "dlv" (service/dap/command.go).
+func forbiddenCommand(body []byte) string {
+	var r struct{ Arguments struct{ Expression string } }
+	if json.Unmarshal(body, &r) != nil {
+		return "the request can't be read"
+	}
+	words := strings.Fields(r.Arguments.Expression)
+	if len(words) < 3 || words[0] != "dlv" {
+		return ""
+	}
+	switch {
+	case words[1] == "target" && words[2] != "list":
+		return "other processes of the node are not followed: they could not be let go safely"
+	case words[1] == "config" && words[2] == "substitutePath" && len(words) > 3:
+		return "paths are mapped by dapbridge: use --map HOST=NODE"
+	}
+	return ""
+}
+
+// attachArgs is what the bridge reads of an attach or launch request's
+// arguments; the rest is the debugger's.
+type attachArgs struct {
+	ProcessID      any         `json:"processId"`
+	SubstitutePath []clientMap `json:"substitutePath"`
+}
+
+// clientMap is a pair of the Go extension's substitutePath: from the IDE's
+// path to the debugger's.
+type clientMap struct{ From, To string }
+
+func (a attachArgs) rules() (rules []pathmap.Rule) {
+	for _, p := range a.SubstitutePath {
+		rules = append(rules, pathmap.Rule{Host: p.From, Node: p.To, Reason: "substitutePath of the IDE's configuration"})
+	}
+	return rules
+}
+
+// checkProcess refuses a processId that is not the target's: the debugger
+// would ignore it.
+func (a attachArgs) checkProcess(t Target) error {
+	switch id := a.ProcessID.(type) {
+	case float64:
+		if id != 0 && int(id) != t.PID {
+			return diag.Errorf(diag.Usage, "processId is %d, but dapbridge serves %s, pid %d", int(id), t.Name, t.PID).
+				WithHint("remove processId from launch.json, or run dapbridge serve with --pid %d", int(id))
+		}
+	case nil:
+	default: // "${command:pickProcess}" and the like, unresolved
+	}
+	return nil
+}
+
+// normalizeAttach makes an attach or launch request of any mode a remote
+// attach, which is the only one that does not start or replace a process
+// (service/dap/server.go, onAttachRequest). The mapping of paths is the
+// bridge's; Delve must not map on top.
+func normalizeAttach(body []byte) ([]byte, error) {
+	args, ok := member(body, "arguments")
+	if !ok || len(args) == 0 || args[0] != '{' {
+		args = []byte("{}")
+	}
+	for _, name := range []string{"substitutePath", "guessSubstitutePath", "processId", "waitFor", "followExec", "followExecRegex"} {
+		args = deleteMember(args, name)
+	}
+	args = setMember(args, "mode", []byte(`"remote"`))
+	if _, ok := member(args, "request"); ok {
+		args = setMember(args, "request", []byte(`"attach"`))
+	}
+	if _, ok := member(args, "hideSystemGoroutines"); !ok {
+		args = setMember(args, "hideSystemGoroutines", []byte("true"))
+	}
+	if !json.Valid(args) {
+		return nil, fmt.Errorf("the arguments can't be read")
+	}
+	body = setMember(body, "arguments", args)
+	return setMember(body, "command", []byte(`"attach"`)), nil
+}
+
+// normalizeInitialize checks a client's initialize (DAP, InitializeRequest) and
+// spells out what Delve wants to see, where the absence of a member means the
+// same.
+func normalizeInitialize(body []byte) ([]byte, error) {
+	var r struct {
+		Arguments struct {
+			PathFormat      string `json:"pathFormat"`
+			LinesStartAt1   *bool  `json:"linesStartAt1"`
+			ColumnsStartAt1 *bool  `json:"columnsStartAt1"`
+		} `json:"arguments"`
+	}
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, fmt.Errorf("initialize can't be read: %w", err)
+	}
+	a := r.Arguments
+	if a.PathFormat != "" && a.PathFormat != "path" {
+		return nil, fmt.Errorf("pathFormat %q is not supported, only \"path\"", a.PathFormat)
+	}
+	if a.LinesStartAt1 != nil && !*a.LinesStartAt1 || a.ColumnsStartAt1 != nil && !*a.ColumnsStartAt1 {
+		return nil, fmt.Errorf("lines and columns that start at 0 are not supported")
+	}
+	args, ok := member(body, "arguments")
+	if !ok || len(args) == 0 || args[0] != '{' {
+		args = []byte("{}")
+	}
+	args = setMember(args, "pathFormat", []byte(`"path"`))
+	args = setMember(args, "linesStartAt1", []byte("true"))
+	args = setMember(args, "columnsStartAt1", []byte("true"))
+	return setMember(body, "arguments", args), nil
+}
+
+// resumes reports whether a request lets the target run.
+func resumes(command string) bool {
+	switch command {
+	case "continue", "next", "stepIn", "stepOut", "configurationDone":
+		return true
+	}
+	return false
+}

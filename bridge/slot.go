@@ -1,0 +1,76 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// slot is held by the one client that owns the debugger. Delve's own sharing
+// does not share: a second client's breakpoints replace the first one's, and
+// only one of them is told of stops.
+type slot struct {
+	mu     sync.Mutex
+	holder *holder
+}
+
+// holder is a client in the slot.
+type holder struct {
+	name  string // for people: the IDE and its address
+	since time.Time
+	evict func(by string) // ends its session; called at most once, in a goroutine of its own
+
+	leaving bool          // its session is ending; under the slot's mutex
+	gone    chan struct{} // closed when it has left
+}
+
+// acquire puts h into the slot. A holder that is leaving is waited for; another
+// is evicted if takeover, else the error names it.
+func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
+	h.gone = make(chan struct{})
+	for {
+		s.mu.Lock()
+		cur := s.holder
+		if cur == nil {
+			h.since = time.Now()
+			s.holder = h
+			s.mu.Unlock()
+			return nil
+		}
+		leaving := cur.leaving
+		if takeover {
+			cur.leaving = true
+		}
+		s.mu.Unlock()
+		if !leaving {
+			if !takeover {
+				return diag.Errorf(diag.SessionBusy, "%s has the session since %s", cur.name, cur.since.Format(time.TimeOnly))
+			}
+			go cur.evict(h.name)
+		}
+		select {
+		case <-cur.gone:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// leave says that h's session is ending, so that others wait for it.
+func (s *slot) leave(h *holder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.leaving = true
+}
+
+// release empties the slot.
+func (s *slot) release(h *holder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holder == h {
+		s.holder = nil
+		close(h.gone)
+	}
+}

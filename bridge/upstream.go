@@ -1,0 +1,75 @@
+package bridge
+
+import (
+	"sync"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// delveMaxBody is the largest request that Delve reads (go-dap,
+// contentMaxLength); a larger one would end the session.
+const delveMaxBody = 4 << 20
+
+// upstream is a session on the node as a client uses it: it numbers requests
+// and remembers who asked, so that only answers to them come back.
+type upstream struct {
+	sess Session
+	m    *pathmap.Map
+
+	mu      sync.Mutex
+	w       *frameWriter
+	seq     int64
+	pending map[int64]pending // by the number that the node sees
+	num, mp []byte            // buffers: the renumbered message, the mapped one
+
+	back []byte // buffer for a mapped message of the node's; its reader's alone
+}
+
+// pending is a request that the node has not answered yet.
+type pending struct {
+	seq     int64  // the client's number; unused for the bridge's own
+	command string // the client's command, which the node may know as another
+	own     bool   // the bridge asked: the answer is for nobody else
+}
+
+func newUpstream(sess Session, m *pathmap.Map) *upstream {
+	return &upstream{sess: sess, m: m, w: newFrameWriter(sess), pending: map[int64]pending{}}
+}
+
+// send relays a request to the node, with the paths that the node knows.
+func (u *upstream) send(body []byte, env envelope, p pending) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.seq++
+	u.num = renumber(u.num[:0], body, env, u.seq, 0)
+	var out []byte
+	out, _ = u.m.Rewrite(u.mp[:0], u.num, pathmap.ToNode)
+	if len(out) > delveMaxBody {
+		return diag.Errorf(diag.Usage, "a request of %d bytes; Delve accepts %d", len(out), delveMaxBody)
+	}
+	u.pending[u.seq] = p
+	return u.w.write(out)
+}
+
+// answered returns the request that a response of the node's answers, and
+// forgets it.
+func (u *upstream) answered(env envelope) (pending, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p, ok := u.pending[env.RequestSeq]
+	delete(u.pending, env.RequestSeq)
+	return p, ok
+}
+
+// answer sends the bridge's own answer to a request of the node's.
+func (u *upstream) answer(body []byte) error {
+	env, err := scanEnvelope(body)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.seq++
+	return u.w.write(renumber(nil, body, env, u.seq, env.RequestSeq))
+}

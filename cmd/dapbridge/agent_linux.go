@@ -1,0 +1,96 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/worker"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// newAgent is what runs on the node. People don't call it.
+func newAgent(env environment) *cobra.Command {
+	cmd := &cobra.Command{Use: "agent", Short: "What runs on the node", Hidden: true}
+	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env))
+	return cmd
+}
+
+func newSupervise(env environment) *cobra.Command {
+	c := agent.SupervisorConfig{Version: version(), In: env.in, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(env.err, nil))}
+	var sel target.Selector
+	cmd := &cobra.Command{
+		Use:  "supervise",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			signal.Ignore(syscall.SIGPIPE)
+			c.Selector = sel
+			c.WorkerArgv = []string{"/proc/self/exe", "agent", "worker"}
+			if c.Capabilities, err = worker.Capabilities(); err != nil {
+				return err
+			}
+			return agent.Supervise(cmd.Context(), c)
+		},
+	}
+	cmd.Flags().IntVar(&c.Protocol, "protocol", 0, "")
+	cmd.Flags().DurationVar(&c.Lease, "lease", 30*time.Second, "")
+	cmd.Flags().StringVar(&sel.Name, "target", "", "")
+	cmd.Flags().IntVar(&sel.PID, "pid", 0, "")
+	return cmd
+}
+
+func newJoin(env environment) *cobra.Command {
+	var socket, token string
+	cmd := &cobra.Command{
+		Use:  "join",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return agent.Join(cmd.Context(), socket, token, env.in, os.Stdout)
+		},
+	}
+	cmd.Flags().StringVar(&socket, "socket", "", "")
+	cmd.Flags().StringVar(&token, "token", "", "")
+	return cmd
+}
+
+func newWorker(env environment) *cobra.Command {
+	var delveLog string
+	cmd := &cobra.Command{
+		Use:  "worker",
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			// Only the supervisor ends a worker, or its end: a signal to the
+			// whole session must not leave the target traced.
+			signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+			joins, err := joinListener()
+			if err != nil {
+				return err
+			}
+			return worker.Run(worker.Config{
+				Requests: env.in,
+				Answers:  os.NewFile(agent.WorkerAnswers, "answers"),
+				Joins:    joins,
+				Log:      slog.New(slog.NewTextHandler(env.err, &slog.HandlerOptions{Level: slog.LevelDebug})),
+				DelveLog: delveLog,
+			})
+		},
+	}
+	cmd.Flags().StringVar(&delveLog, "delve-log", "", "")
+	return cmd
+}
+
+func joinListener() (*net.UnixListener, error) {
+	f := os.NewFile(agent.WorkerJoins, "joins")
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	return ln.(*net.UnixListener), nil
+}

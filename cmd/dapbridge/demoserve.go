@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/demo"
+	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// demoBridge is a daemon against the demo's node.
+type demoBridge struct {
+	addr  string
+	stop  context.CancelFunc
+	ended chan struct{}
+	err   error // of the daemon; once ended is closed
+}
+
+// serveDemo starts a daemon against the demo's node and returns when it
+// listens.
+func serveDemo(ctx context.Context, env environment, log *slog.Logger, c demo.ServeConfig) (demo.Bridge, error) {
+	cfg, err := demoConfig(env, log, c)
+	if err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b := &demoBridge{stop: stop, ended: make(chan struct{})}
+	ready := make(chan string, 1)
+	go func() {
+		defer close(b.ended)
+		b.err = daemon.Serve(run, cfg, func(r daemon.Ready) { ready <- r.Listen })
+	}()
+	select {
+	case b.addr = <-ready:
+		return b, nil
+	case <-b.ended:
+		stop()
+		return nil, b.err
+	case <-ctx.Done():
+		return nil, b.Close(context.Background())
+	}
+}
+
+func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (daemon.Config, error) {
+	n, err := node.Resolve(node.Options{
+		Spec: "ssh://" + c.User + "@" + c.SSHAddr, Identity: c.KeyFile, User: c.User, GOOS: runtime.GOOS,
+	})
+	if err != nil {
+		return daemon.Config{}, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return daemon.Config{}, err
+	}
+	agent, err := agentOptions("", filepath.Join(cache, "dapbridge"), log)
+	return daemon.Config{
+		SSH:      sshconn.Config{Node: n, KnownHosts: []string{c.KnownHosts}, Log: log},
+		Agent:    agent,
+		Delivery: sshconn.Delivery{Dirs: c.AgentDirs, Progress: env.uploadProgress()},
+		Target:   target.Selector{PID: c.PID},
+		Listen:   "127.0.0.1:0",
+		Lease:    defaultLease,
+		Root:     c.Root,
+		Log:      log,
+	}, err
+}
+
+// Addr implements [demo.Bridge].
+func (b *demoBridge) Addr() string { return b.addr }
+
+// Close implements [demo.Bridge].
+func (b *demoBridge) Close(ctx context.Context) error {
+	b.stop()
+	select {
+	case <-b.ended:
+		return b.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/vscode"
+)
+
+func newInit(env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "init",
+		Short:   "Write an IDE's configuration",
+		Example: "  dapbridge init vscode",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return diag.Errorf(diag.Usage, "unknown IDE %q", args[0]).WithHint("see dapbridge init --help")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newInitVSCode(env))
+	return cmd
+}
+
+func newInitVSCode(env environment) *cobra.Command {
+	var root, listen, name string
+	cmd := &cobra.Command{
+		Use:   "vscode",
+		Short: "Write .vscode/launch.json for VS Code",
+		Long: `Init vscode adds a configuration to .vscode/launch.json, which it makes if need
+be; what else is in the file, comments included, stays as it is.`,
+		Example: "  dapbridge init vscode\n  dapbridge init vscode --root ~/src/containerd --listen 127.0.0.1:4000",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			host, port, err := splitAddr(listen)
+			if err != nil {
+				return err
+			}
+			path, changed, err := vscode.Write(root, vscode.Launch{Name: name, Host: host, Port: port})
+			if err != nil {
+				return err
+			}
+			if changed {
+				fmt.Fprintf(env.out, "wrote %s: run dapbridge serve, then choose %q in Run and Debug and press F5\n", path, name)
+			} else {
+				fmt.Fprintf(env.out, "%s has it already\n", path)
+			}
+			if hint, missing := vscode.DelveHint(exec.LookPath); missing {
+				fmt.Fprintln(env.err, hint)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&root, "root", ".", "the workspace's directory")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:2345", "where dapbridge serve listens")
+	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "the configuration's name")
+	cmd.MarkFlagDirname("root")
+	return cmd
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err == nil {
+		port, err = strconv.Atoi(p)
+	}
+	if err != nil || port < 1 || port > 65535 {
+		return "", 0, diag.Errorf(diag.Usage, "--listen %s is not HOST:PORT", addr).WithHint("VS Code needs a TCP port: run dapbridge serve with one")
+	}
+	return host, port, nil
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// nodeFlags are the flags of every command that reaches a node.
+type nodeFlags struct {
+	node          string
+	identity      string
+	allowNonLocal bool
+	root          string
+	target        string
+	pid           int
+	agent         string
+	logLevel      string
+}
+
+func (f *nodeFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.node, "node", "", "the node: minikube[:PROFILE] or ssh://[USER@]HOST[:PORT] (default: the minikube profile)")
+	fs.StringVarP(&f.identity, "identity", "i", "", "private key file for the node")
+	fs.BoolVar(&f.allowNonLocal, "allow-non-local", false, "use a node that is neither on this machine nor a minikube profile")
+	fs.StringVar(&f.root, "root", ".", "where the target's source is on this machine")
+	fs.StringVar(&f.target, "target", "containerd", "the daemon to debug: its systemd unit or its executable's name")
+	fs.IntVar(&f.pid, "pid", 0, "the process to debug, by its pid on the node")
+	fs.StringVar(&f.agent, "agent", "", "the dapbridge program file to run on the node (default: this one, or built for it)")
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	cmd.MarkFlagDirname("root")
+	cmd.MarkFlagFilename("identity")
+	cmd.MarkFlagFilename("agent")
+}
+
+// config turns the flags into what the daemon needs. Nothing is contacted yet.
+func (f *nodeFlags) config(env environment) (daemon.Config, error) {
+	log, err := env.logger(f.logLevel)
+	if err != nil {
+		return daemon.Config{}, err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return daemon.Config{}, err
+	}
+	n, err := node.Resolve(node.Options{
+		Spec: f.node, Identity: f.identity, MinikubeHome: env.getenv("MINIKUBE_HOME"),
+		Home: home, User: userName(env), GOOS: runtime.GOOS,
+	})
+	if err != nil {
+		return daemon.Config{}, err
+	}
+	if err := node.CheckLocal(n, f.allowNonLocal); err != nil {
+		return daemon.Config{}, err
+	}
+	root, err := filepath.Abs(f.root)
+	if err != nil {
+		return daemon.Config{}, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return daemon.Config{}, err
+	}
+	c := daemon.Config{
+		SSH: sshconn.Config{
+			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
+			PinFile: filepath.Join(stateDir(env, home), "pinned_hosts"),
+		},
+		Delivery: sshconn.Delivery{Progress: env.uploadProgress()},
+		Target:   target.Selector{Name: f.target, PID: f.pid},
+		Lease:    defaultLease,
+		Root:     root,
+		Log:      log,
+	}
+	c.Agent, err = agentOptions(f.agent, filepath.Join(cache, "dapbridge"), log)
+	return c, err
+}
+
+const defaultLease = 30 * time.Second
+
+func agentOptions(explicit, cache string, log *slog.Logger) (sshconn.AgentOptions, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return sshconn.AgentOptions{}, err
+	}
+	// Nearly every local node has the host's architecture; another one is
+	// found out when the agent does not start.
+	return sshconn.AgentOptions{
+		Self: self, OS: "linux", Arch: runtime.GOARCH, CacheDir: cache,
+		Explicit: explicit, Version: version(), Log: log,
+	}, nil
+}
+
+// stateDir is where dapbridge keeps what it must remember (XDG Base Directory
+// Specification, XDG_STATE_HOME).
+func stateDir(env environment, home string) string {
+	if dir := env.getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "dapbridge")
+	}
+	return filepath.Join(home, ".local", "state", "dapbridge")
+}
+
+func userName(env environment) string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return env.getenv("USER")
+}
+
+// uploadProgress shows how much of the agent is on the node: as a line that
+// moves on a terminal, as one plain line elsewhere.
+func (env environment) uploadProgress() func(done, total int64) {
+	var once sync.Once
+	var last time.Time
+	tty := env.terminal()
+	return func(done, total int64) {
+		once.Do(func() {
+			if !tty {
+				fmt.Fprintf(env.err, "putting the agent on the node (%s)\n", megabytes(total))
+			}
+		})
+		if !tty || time.Since(last) < 100*time.Millisecond && done < total {
+			return
+		}
+		last = time.Now()
+		printProgress(env.err, done, total)
+	}
+}
+
+func printProgress(w io.Writer, done, total int64) {
+	fmt.Fprintf(w, "\r\x1b[Kputting the agent on the node: %s of %s", megabytes(done), megabytes(total))
+	if done >= total {
+		fmt.Fprintln(w)
+	}
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+func newPs(env environment) *cobra.Command {
+	var flags nodeFlags
+	var output outputFlag
+	cmd := &cobra.Command{
+		Use:   "ps",
+		Short: "List the Go programs that run on the node",
+		Long: `Ps lists what can be debugged on the node: every running Go program, its systemd
+unit, and whether its build suits a debugger. A stripped program has no debug
+information; in an optimised one some variables and lines are missing.`,
+		Example: "  dapbridge ps\n  dapbridge ps --node ssh://docker@127.0.0.1:32771 -o json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := output.check(); err != nil {
+				return err
+			}
+			c, err := flags.config(env)
+			if err != nil {
+				return err
+			}
+			list, err := daemon.List(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return printJSON(env.out, list)
+			}
+			return printCandidates(env, list)
+		},
+	}
+	flags.add(cmd)
+	output.add(cmd)
+	return cmd
+}
+
+func printCandidates(env environment, list []target.Candidate) error {
+	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PID\tNAME\tUNIT\tGO\tMODULE\tSYMBOLS\tOPTIMISED\tSTARTED")
+	for _, c := range list {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Process.PID, diag.Escape(path.Base(c.Process.Exe)), orDash(c.Process.Unit),
+			diag.Escape(c.Build.GoVersion), orDash(module(*c.Build)), symbols(*c.Build), optimised(c.Optimisation), c.Process.StartTime.Local().Format(time.DateTime))
+	}
+	return w.Flush()
+}
+
+func module(b target.Build) string {
+	if b.ModuleVersion == "" || b.ModulePath == "" {
+		return b.ModulePath
+	}
+	return b.ModulePath + "@" + b.ModuleVersion
+}
+
+func symbols(b target.Build) string {
+	if b.Stripped {
+		return "stripped"
+	}
+	return "yes"
+}
+
+// optimised says how many packages are, by what the compiler recorded of each.
+func optimised(o *target.Optimisation) string {
+	switch {
+	case o == nil || o.Packages == 0:
+		return "-"
+	case o.Optimised == 0:
+		return "no"
+	case o.Optimised == o.Packages:
+		return "yes"
+	}
+	return fmt.Sprintf("%d of %d packages", o.Optimised, o.Packages)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return diag.Escape(s)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// environment is what a command may use of the process it runs in.
+type environment struct {
+	args     []string
+	getenv   func(string) string
+	in       *os.File
+	out, err io.Writer
+}
+
+// run executes one command and returns the exit status.
+func run(ctx context.Context, env environment) int {
+	root := newRoot(env)
+	root.SetArgs(env.args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 130 // ended by Ctrl-C or SIGTERM before its work was done
+	}
+	printError(env.err, err)
+	return diag.Exit(err)
+}
+
+// printError writes what went wrong and what to do next.
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "error: %s\n", diag.Escape(err.Error()))
+	if hint := diag.Hint(err); hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", diag.Escape(hint))
+	}
+}
+
+func newRoot(env environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dapbridge",
+		Short: "Debug the containerd that runs in your minikube node, from your own IDE",
+		Long: `dapbridge lets an IDE on this machine debug a Go daemon that runs as root on a
+node reached by SSH: containerd in minikube above all. It needs no root here and
+no Delve there, maps source paths by itself, and lets the daemon go unharmed
+whatever happens to the IDE, the network or the debugger.`,
+		Example: `  cd ~/src/containerd                # the source that the node's containerd was built from
+  dapbridge serve                    # against the minikube node
+  dapbridge init vscode              # writes .vscode/launch.json: press F5
+  dapbridge demo                     # see it work without any node`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+	}
+	root.SetVersionTemplate("dapbridge {{.Version}}\n")
+	root.SetOut(env.out)
+	root.SetErr(env.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return diag.Errorf(diag.Usage, "%w", err).WithHint("see %s --help", cmd.CommandPath())
+	})
+	root.AddCommand(newServe(env), newPs(env), newInit(env), newDemo(env), newVersion(env))
+	if agent := newAgent(env); agent != nil {
+		root.AddCommand(agent)
+	}
+	return root
+}
+
+// noArgs refuses arguments, with our own message.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return diag.Errorf(diag.Usage, "%s takes no argument, but got %q", cmd.CommandPath(), args).
+			WithHint("see %s --help", cmd.CommandPath())
+	}
+	return nil
+}
+
+// logger writes to the terminal what the daemon has to say.
+func (env environment) logger(level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, diag.Errorf(diag.Usage, "--log-level %q: choose debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(env.err, &slog.HandlerOptions{Level: l})), nil
+}
+
+// terminal reports whether messages go to a person's terminal, where progress
+// can be shown.
+func (env environment) terminal() bool {
+	f, ok := env.err.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// outputFlag is -o: text for people, json for programs.
+type outputFlag string
+
+func (o *outputFlag) add(cmd *cobra.Command) {
+	*o = "text"
+	cmd.Flags().StringVarP((*string)(o), "output", "o", "text", "output format: text or json")
+	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// check refuses a format that we don't have.
+func (o outputFlag) check() error {
+	if o != "text" && o != "json" {
+		return diag.Errorf(diag.Usage, "-o %s: choose text or json", string(o))
+	}
+	return nil
+}
+
+// printJSON writes v on one line.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// indent puts two spaces before each line.
+func indent(s string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
+}

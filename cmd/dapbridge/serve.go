@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+type serveOptions struct {
+	nodeFlags
+	listen   string
+	lease    time.Duration
+	linger   time.Duration
+	takeover bool
+	maps     []string
+	output   outputFlag
+}
+
+func newServe(env environment) *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Let an IDE debug a daemon on the node",
+		Long: `Serve connects to the node, finds the daemon to debug, and opens a port for the
+IDE. The debugger attaches when the IDE's session begins and detaches when it
+ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
+		Example: `  dapbridge serve                                    # containerd in minikube, source in this directory
+  dapbridge serve --root ~/src/containerd
+  dapbridge serve --target kubelet --root ~/src/kubernetes
+  dapbridge serve --node ssh://root@127.0.0.1:2222 --identity key --pid 4711
+  dapbridge serve --map ~/src/containerd=/go/src/github.com/containerd/containerd`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd, env, o) },
+	}
+	o.nodeFlags.add(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&o.listen, "listen", "127.0.0.1:2345", "address for the IDE: a loopback HOST:PORT, or unix:PATH")
+	fs.DurationVar(&o.lease, "lease", defaultLease, "the node lets the daemon go when it has not heard from this program for so long")
+	fs.DurationVar(&o.linger, "linger", 0, "stay attached for so long after a session, which makes the next one start faster")
+	fs.BoolVar(&o.takeover, "takeover", false, "a second IDE takes the session over, in place of being refused")
+	fs.StringArrayVar(&o.maps, "map", nil, "HOST=NODE: source under HOST here is under NODE in the binary (repeatable; default: worked out)")
+	o.output.add(cmd)
+	return cmd
+}
+
+func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	if o.lease < time.Second || o.linger < 0 {
+		return diag.Errorf(diag.Usage, "--lease must be at least 1s and --linger not negative")
+	}
+	c, err := o.config(env)
+	if err != nil {
+		return err
+	}
+	for _, m := range o.maps {
+		rule, err := pathmap.ParseRule(m)
+		if err != nil {
+			return diag.Errorf(diag.Usage, "--map %s: %w", m, err)
+		}
+		c.Maps = append(c.Maps, rule)
+	}
+	c.Listen, c.Lease, c.Linger, c.Takeover = o.listen, o.lease, o.linger, o.takeover
+	return daemon.Serve(cmd.Context(), c, func(r daemon.Ready) {
+		if o.output == "json" {
+			printJSON(env.out, r)
+			return
+		}
+		printReady(env.out, c.SSH.Node.Name, r)
+	})
+}
+
+func printReady(w io.Writer, nodeName string, r daemon.Ready) {
+	t := r.Target
+	fmt.Fprintf(w, "debugging %s on %s: pid %d, %s, %s\n", path.Base(t.Exe), nodeName, t.PID, t.Build.ModulePath, t.Build.GoVersion)
+	for _, rule := range r.Paths {
+		fmt.Fprintf(w, "paths: %s\n", diag.Escape(rule))
+	}
+	if r.NoPaths != "" {
+		fmt.Fprintf(w, "paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
+	}
+	fmt.Fprintf(w, "listening on %s: start the session in the IDE (dapbridge init vscode writes its configuration)\n", r.Listen)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+)
+
+// release is set by the linker in a release (see the Makefile).
+var release string
+
+// version is the release, or the module's version or commit as the Go
+// toolchain stamped it.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+func newVersion(env environment) *cobra.Command {
+	var output outputFlag
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version of dapbridge and of what is in it",
+		Example: "  dapbridge version\n  dapbridge version -o json",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := output.check(); err != nil {
+				return err
+			}
+			v := struct {
+				Version  string `json:"version"`
+				Delve    string `json:"delve"`
+				Go       string `json:"go"`
+				Platform string `json:"platform"`
+				Protocol int    `json:"protocol"`
+			}{version(), delveVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, agent.Protocol}
+			if output == "json" {
+				return printJSON(env.out, v)
+			}
+			_, err := fmt.Fprintf(env.out, "dapbridge %s\nDelve %s, %s, %s, agent protocol %d\n", v.Version, v.Delve, v.Go, v.Platform, v.Protocol)
+			return err
+		},
+	}
+	output.add(cmd)
+	return cmd
+}
+
+// delveVersion is the version of the Delve module that was built in.
+func delveVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			if dep.Path == "github.com/go-delve/delve" {
+				return dep.Version
+			}
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// joinTimeout bounds how long a peer may take to say which session it brings.
+const joinTimeout = 5 * time.Second
+
+// listenJoin opens the abstract socket through which sessions' descriptors
+// arrive. It leaves nothing in the file system; peers of another user are
+// refused by [AcceptJoin].
+func listenJoin() (*net.UnixListener, error) {
+	return net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: "@dapbridge-" + NewToken()})
+}
+
+// Join hands in and out to the worker that listens on socket, as the
+// descriptors of the session named token, and returns when the worker is done
+// with them or ctx ends.
+func Join(ctx context.Context, socket, token string, in, out *os.File) error {
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: socket})
+	if err != nil {
+		return fmt.Errorf("reach the worker: %w", err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if err := checkSameUser(conn); err != nil {
+		return err
+	}
+	rights := unix.UnixRights(int(in.Fd()), int(out.Fd()))
+	if _, _, err := conn.WriteMsgUnix([]byte(token), rights, nil); err != nil {
+		return fmt.Errorf("hand over the session: %w", err)
+	}
+	_, err = conn.Read(make([]byte, 1)) // ends when the worker closes its side
+	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Joined is a session's pair of descriptors, as received from [Join]. Closing
+// Done lets the joining process go.
+type Joined struct {
+	Token   string
+	In, Out *os.File
+	Done    io.Closer
+}
+
+// AcceptJoin waits for the next session's descriptors. Peers of another user
+// and malformed ones are dropped; an error means that ln is closed.
+func AcceptJoin(ln *net.UnixListener) (Joined, error) {
+	for {
+		conn, err := ln.AcceptUnix()
+		if err != nil {
+			return Joined{}, err
+		}
+		if j, err := receiveJoin(conn); err == nil {
+			return j, nil
+		}
+		conn.Close()
+	}
+}
+
+func receiveJoin(conn *net.UnixConn) (Joined, error) {
+	if err := checkSameUser(conn); err != nil {
+		return Joined{}, err
+	}
+	conn.SetReadDeadline(time.Now().Add(joinTimeout))
+	buf, oob := make([]byte, 256), make([]byte, unix.CmsgSpace(2*4))
+	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return Joined{}, err
+	}
+	conn.SetReadDeadline(time.Time{})
+	files, err := receivedFiles(oob[:oobn])
+	if err != nil {
+		return Joined{}, err
+	}
+	if len(files) != 2 {
+		for _, f := range files {
+			f.Close()
+		}
+		return Joined{}, fmt.Errorf("%d descriptors in place of 2", len(files))
+	}
+	return Joined{Token: string(buf[:n]), In: files[0], Out: files[1], Done: conn}, nil
+}
+
+func receivedFiles(oob []byte) ([]*os.File, error) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, err
+	}
+	var files []*os.File
+	for i := range msgs {
+		fds, err := unix.ParseUnixRights(&msgs[i])
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			unix.SetNonblock(fd, true) // so that Close ends a Read or Write under way
+			files = append(files, os.NewFile(uintptr(fd), "session"))
+		}
+	}
+	return files, nil
+}
+
+// checkSameUser refuses a peer that runs as another user than this process.
+func checkSameUser(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(err, credErr); err != nil {
+		return err
+	}
+	if int(cred.Uid) != os.Getuid() {
+		return fmt.Errorf("peer of user %d", cred.Uid)
+	}
+	return nil
+}

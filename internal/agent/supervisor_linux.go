@@ -1,0 +1,344 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/creachadair/jrpc2"
+	"github.com/creachadair/jrpc2/handler"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// releaseTimeout bounds how long a worker may take to let the target go before
+// the supervisor ends the worker and repairs what is left.
+const releaseTimeout = 60 * time.Second
+
+// SupervisorConfig is what the supervisor needs from its command line.
+type SupervisorConfig struct {
+	Protocol     int // the daemon's
+	Version      string
+	Capabilities json.RawMessage // body of Delve's answer to initialize
+	Selector     target.Selector
+	Lease        time.Duration // how long without a word from the daemon
+	WorkerArgv   []string      // starts a worker
+	In           io.Reader     // the link
+	Out          io.WriteCloser
+	Log          *slog.Logger
+}
+
+// Supervise runs the supervisor until the daemon releases it, the link ends,
+// the lease runs out or ctx ends. Whatever the reason, the target is running,
+// untraced and whole when it returns nil.
+func Supervise(ctx context.Context, c SupervisorConfig) error {
+	if c.Protocol != Protocol {
+		return diag.Errorf(diag.AgentProtocol, "this agent speaks protocol %d, the daemon %d", Protocol, c.Protocol)
+	}
+	ln, err := listenJoin()
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	s := &supervisor{cfg: c, ln: ln, turn: make(chan struct{}, 1), leave: make(chan string, 1)}
+	s.heard()
+	if err := s.hello(ctx); err != nil {
+		return err
+	}
+	return s.serve(ctx)
+}
+
+// supervisor serves one daemon. The turn serialises what concerns the worker;
+// everything else is only read.
+type supervisor struct {
+	cfg   SupervisorConfig
+	ln    *net.UnixListener // inherited by each worker; the supervisor never accepts
+	rpc   *jrpc2.Server
+	last  atomic.Int64 // when the daemon was last heard, Unix ns
+	leave chan string  // why the supervisor should go; holds one
+
+	turn   chan struct{} // holds a token while somebody works with the fields below
+	worker *workerProc   // started, attached or not; nil before the first is needed
+	reason string        // why the last session ended by itself, "" if it did not
+}
+
+func (s *supervisor) heard() { s.last.Store(time.Now().UnixNano()) }
+
+func (s *supervisor) hello(ctx context.Context) error {
+	h := newHello(s.cfg.Version)
+	h.PID, h.Socket, h.Capabilities = os.Getpid(), s.ln.Addr().String(), s.cfg.Capabilities
+	t, err := s.debuggable(ctx, 0)
+	if err == nil {
+		h.Target = &t
+	} else {
+		h.TargetError = asDiag(err)
+	}
+	line, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	_, err = s.cfg.Out.Write(append(line, '\n'))
+	return err
+}
+
+func asDiag(err error) *diag.Error {
+	d := &diag.Error{}
+	raw, _ := json.Marshal(fromRPC(RPCError(err)))
+	if json.Unmarshal(raw, d) != nil {
+		return diag.Errorf(diag.Internal, "%w", err)
+	}
+	return d
+}
+
+func (s *supervisor) serve(ctx context.Context) error {
+	s.rpc = jrpc2.NewServer(handler.Map{
+		methodPing:    handler.New(func(context.Context) error { return nil }),
+		methodTarget:  handler.New(wrap(s.find)),
+		methodList:    handler.New(wrap(target.List)),
+		methodAttach:  handler.New(s.attach),
+		methodEnd:     handler.New(s.end),
+		methodRelease: handler.New(s.release),
+	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
+	s.rpc.Start(newLines(s.cfg.In, s.cfg.Out, s.heard))
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.rpc.Wait() }()
+	go s.prestart()
+
+	reason := s.waitToLeave(ctx, ended)
+	s.cfg.Log.Info("the agent leaves", "reason", reason)
+	err := s.letGo()
+	if reason == leaveReleased {
+		<-ended // the daemon closes the link once it has the answer
+	}
+	return err
+}
+
+const leaveReleased = "released by the daemon"
+
+func (s *supervisor) waitToLeave(ctx context.Context, ended <-chan struct{}) string {
+	tick := time.NewTicker(max(s.cfg.Lease/20, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return "signal"
+		case <-ended:
+			return "the link ended"
+		case reason := <-s.leave:
+			return reason
+		case now := <-tick.C:
+			if now.UnixNano()-s.last.Load() > int64(s.cfg.Lease) {
+				return "the lease ran out"
+			}
+		}
+	}
+}
+
+// wrap makes a handler function whose errors keep their code over the link.
+func wrap[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
+	return func(ctx context.Context) (T, error) {
+		v, err := f(ctx)
+		return v, RPCError(err)
+	}
+}
+
+// take waits for its turn with the worker; the caller gives it back.
+func (s *supervisor) take(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *supervisor) give() { <-s.turn }
+
+// find looks for the target and reads what its executable says.
+func (s *supervisor) find(ctx context.Context) (Target, error) {
+	p, err := target.Find(ctx, s.cfg.Selector)
+	if err != nil {
+		return Target{}, err
+	}
+	b, err := target.ReadBuild(p.PID)
+	if err != nil {
+		return Target{}, err
+	}
+	return Target{Process: p, Build: *b}, nil
+}
+
+// debuggable finds the target and refuses what a session could not use,
+// before anything is changed. own is a tracer that is no obstacle.
+func (s *supervisor) debuggable(ctx context.Context, own int) (Target, error) {
+	t, err := s.find(ctx)
+	if err != nil {
+		return t, err
+	}
+	if t.Build.Stripped {
+		return t, diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information", t.Exe, t.PID)
+	}
+	tracer, comm, err := target.Tracer(t.PID)
+	if err == nil && tracer != 0 && tracer != own {
+		return t, diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", t.PID, tracer, comm)
+	}
+	return t, nil
+}
+
+func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, error) {
+	if err := s.take(ctx); err != nil {
+		return AttachResult{}, err
+	}
+	defer s.give()
+	w, err := s.free()
+	if err != nil {
+		return AttachResult{}, RPCError(err)
+	}
+	t, err := s.debuggable(ctx, w.pid())
+	if err != nil {
+		return AttachResult{}, RPCError(err)
+	}
+	if w.attached != nil && !w.attached.same(t.Process) {
+		// It lingers on a process that has been replaced since.
+		if err := s.retire(w); err != nil {
+			return AttachResult{}, RPCError(err)
+		}
+		if w, err = s.ready(); err != nil {
+			return AttachResult{}, RPCError(err)
+		}
+	}
+	s.reason = ""
+	if err := w.attach(ctx, t.Process, p); err != nil {
+		return AttachResult{}, RPCError(joinErr(err, s.retire(w)))
+	}
+	return AttachResult{Target: t}, nil
+}
+
+// free returns a worker without a session: a fresh one, or one that lingers. A
+// session that is just ending is waited for. The caller has the turn.
+func (s *supervisor) free() (*workerProc, error) {
+	if w := s.worker; w != nil && w.attached != nil {
+		if lingers, err := w.end(); err != nil || !lingers {
+			if err := s.retire(w); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s.ready()
+}
+
+// end ends the session that the worker serves, and returns when the target is
+// let go or lingers.
+func (s *supervisor) end(ctx context.Context) (EndResult, error) {
+	if err := s.take(ctx); err != nil {
+		return EndResult{}, err
+	}
+	defer s.give()
+	w := s.worker
+	if w == nil || w.attached == nil {
+		return EndResult{Reason: s.reason}, nil
+	}
+	lingers, err := w.end()
+	if err == nil && lingers {
+		return EndResult{}, nil
+	}
+	err = joinErr(err, s.retire(w))
+	go s.prestart()
+	return EndResult{}, RPCError(err)
+}
+
+func (s *supervisor) release(ctx context.Context) error {
+	err := s.letGo()
+	select {
+	case s.leave <- leaveReleased:
+	default:
+	}
+	return RPCError(err)
+}
+
+// letGo ends the worker and sees to it that the target is whole. It may be
+// called again.
+func (s *supervisor) letGo() error {
+	if err := s.take(context.Background()); err != nil {
+		return err
+	}
+	defer s.give()
+	if s.worker == nil {
+		return nil
+	}
+	return s.retire(s.worker)
+}
+
+// ready returns the worker, starting one if need be. The caller has the turn.
+func (s *supervisor) ready() (*workerProc, error) {
+	if s.worker != nil && !s.worker.gone() {
+		return s.worker, nil
+	}
+	w, err := startWorker(s.cfg, s.ln, s)
+	if err != nil {
+		return nil, err
+	}
+	s.worker = w
+	return w, nil
+}
+
+// prestart has a worker ready before it is asked for, which saves its start
+// from the attach.
+func (s *supervisor) prestart() {
+	if s.take(context.Background()) == nil {
+		defer s.give()
+		if _, err := s.ready(); err != nil {
+			s.cfg.Log.Error("starting a worker", "error", err)
+		}
+	}
+}
+
+// retire makes the worker let the target go and leave, by force if it must,
+// and repairs the target if it had to. The caller has the turn.
+func (s *supervisor) retire(w *workerProc) error {
+	s.worker = nil
+	if err := w.release(releaseTimeout); err != nil {
+		s.cfg.Log.Error("a worker did not let go", "error", err)
+	}
+	if w.attached == nil {
+		return nil
+	}
+	return settle(*w.attached, s.cfg.Log)
+}
+
+// sessionEnded is called when a worker ended its session unasked and lingers.
+func (s *supervisor) sessionEnded(reason string) { s.notify(notifyEnded, Ended{Reason: reason}) }
+
+// workerExited is called when a worker's process has ended, asked or not.
+func (s *supervisor) workerExited(w *workerProc, reason string) {
+	if s.take(context.Background()) != nil {
+		return
+	}
+	if s.worker != w {
+		s.give()
+		return // retired meanwhile, which whoever did it has reported
+	}
+	attached := w.attached != nil
+	if err := s.retire(w); err != nil {
+		reason += "; " + err.Error()
+	}
+	s.reason = reason
+	s.give()
+	if attached {
+		s.notify(notifyEnded, Ended{Reason: reason})
+		s.prestart()
+	}
+}
+
+func (s *supervisor) log(level, text string) { s.notify(notifyLog, LogLine{Level: level, Text: text}) }
+
+func (s *supervisor) notify(method string, params any) {
+	if err := s.rpc.Notify(context.Background(), method, params); err != nil {
+		s.cfg.Log.Debug("telling the daemon", "method", method, "error", err)
+	}
+}

@@ -1,0 +1,239 @@
+//go:build linux
+
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-delve/delve/pkg/proc"
+	"github.com/go-delve/delve/service/api"
+	"github.com/go-delve/delve/service/debugger"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// debuggee is a process that Delve is attached to.
+type debuggee struct {
+	*debugger.Debugger
+	config  debugger.Config
+	pid     int
+	log     *slog.Logger
+	running chan error // of a continue that we issued; nil when none
+}
+
+const (
+	attachTries = 10
+	attachPause = 20 * time.Millisecond
+)
+
+// attach attaches Delve to the process. Delve's attach fails now and then, on
+// a thread that ends meanwhile; it is tried again.
+func attach(pid int, log *slog.Logger) (*debuggee, error) {
+	d := &debuggee{pid: pid, log: log, config: debugger.Config{AttachPid: pid, Backend: "native"}}
+	var err error
+	for try := 1; try <= attachTries; try++ {
+		if d.Debugger, err = debugger.New(&d.config, nil); err == nil {
+			return d, nil
+		}
+		log.Debug("attaching", "try", try, "error", err)
+		if errors.Is(err, syscall.EPERM) || strings.Contains(err.Error(), "operation not permitted") {
+			break
+		}
+		time.Sleep(attachPause)
+	}
+	return nil, explainAttach(pid, err)
+}
+
+func explainAttach(pid int, err error) error {
+	if tracer, comm, terr := target.Tracer(pid); terr == nil && tracer != 0 {
+		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", pid, tracer, comm)
+	}
+	switch {
+	case strings.Contains(err.Error(), "operation not permitted"):
+		return diag.Errorf(diag.PtraceRefused, "the node forbids tracing pid %d: %w", pid, err)
+	case strings.Contains(err.Error(), "no such process"):
+		return diag.Errorf(diag.TargetGone, "pid %d has ended", pid)
+	case strings.Contains(err.Error(), "could not open debug info"):
+		return diag.Errorf(diag.TargetStripped, "pid %d carries no debug information", pid)
+	}
+	return diag.Errorf(diag.AttachFailed, "attach to pid %d: %w", pid, err)
+}
+
+// run lets the target run under us. The channel is closed when it stops, by
+// stopRunning or by itself.
+func (d *debuggee) run() <-chan struct{} {
+	started, gone := make(chan struct{}), make(chan struct{})
+	d.running = make(chan error, 1)
+	go func(done chan<- error) {
+		defer close(gone)
+		_, err := d.Command(&api.DebuggerCommand{Name: api.Continue}, started, nil, nil)
+		done <- err
+	}(d.running)
+	select {
+	case <-started:
+	case <-gone:
+	}
+	return gone
+}
+
+// stopRunning halts what run started. A halt that arrives just before the
+// resume is lost, so it is asked for until it has come about.
+func (d *debuggee) stopRunning() error {
+	for d.running != nil {
+		d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+		select {
+		case err := <-d.running:
+			d.running = nil
+			return err
+		case <-time.After(haltPause):
+		}
+	}
+	return nil
+}
+
+const (
+	haltPause  = 5 * time.Millisecond
+	drainPause = 5 * time.Millisecond
+	drainTries = 400
+)
+
+// release detaches and leaves the target as it was. It works from any state:
+// running, halted, in the middle of a step.
+func (d *debuggee) release() error {
+	if err := d.quiesce(); err != nil && !isExited(err) {
+		d.log.Error("before the detach", "error", err)
+	}
+	// Delve gives up at the first error (pkg/proc/target_group.go,
+	// detachTarget); the end of this process lets go what is left then.
+	if err := d.Detach(false); err != nil && !isExited(err) {
+		return diag.Errorf(diag.DetachFailed, "detach from pid %d: %w", d.pid, err)
+	}
+	return nil
+}
+
+// quiesce returns with the target halted, no breakpoint of a client's left in
+// it, no injected call under way, and no SIGTRAP or SIGSTOP of Delve's
+// pending: those are what kills a busy target after a detach.
+func (d *debuggee) quiesce() error {
+	if err := d.halt(); err != nil {
+		return err
+	}
+	if err := d.clear(); err != nil {
+		return err
+	}
+	if err := d.finishCalls(); err != nil {
+		return err
+	}
+	return d.drain()
+}
+
+// halt ends whatever Delve is doing with the target, also a command of a
+// session that just ended.
+func (d *debuggee) halt() error {
+	if err := d.stopRunning(); err != nil {
+		return err
+	}
+	for {
+		_, err := d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+		if err != nil {
+			return err
+		}
+		if !d.IsRunning() {
+			return nil
+		}
+	}
+}
+
+// clear removes a session's breakpoints; Delve's own, with negative numbers,
+// stay until the detach.
+func (d *debuggee) clear() error {
+	if err := d.CancelNext(); err != nil && !isExited(err) {
+		d.log.Debug("cancelling a step", "error", err)
+	}
+	for _, bp := range d.Breakpoints(false) {
+		if bp.ID <= 0 {
+			continue
+		}
+		if _, err := d.ClearBreakpoint(bp); err != nil {
+			return fmt.Errorf("clear the breakpoint at %s:%d: %w", bp.File, bp.Line, err)
+		}
+	}
+	return nil
+}
+
+// drain lets the target run for moments until the signals that Delve's halts
+// and late breakpoint hits left behind have been taken.
+func (d *debuggee) drain() error {
+	for try := range drainTries {
+		if try > 0 && !d.pending() {
+			return nil
+		}
+		gone := d.run()
+		select {
+		case <-gone:
+		case <-time.After(drainPause):
+		}
+		if err := d.stopRunning(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("signals of the debugger are still pending after %d rounds", drainTries)
+}
+
+// pending reports whether a SIGTRAP or SIGSTOP waits for any thread.
+func (d *debuggee) pending() bool {
+	mask, err := target.PendingSignals(d.pid)
+	return err == nil && mask&(1<<(syscall.SIGTRAP-1)|1<<(syscall.SIGSTOP-1)) != 0
+}
+
+// finishCalls lets injected calls (evaluate of a call) run to their end: a
+// target that is detached in the middle of one dies when it returns. The
+// target runs meanwhile; a call that never returns keeps us attached.
+func (d *debuggee) finishCalls() error {
+	for {
+		calls, err := d.calls()
+		if err != nil || calls == 0 {
+			return err
+		}
+		d.log.Info("waiting for injected calls", "calls", calls)
+		gone := d.run()
+		select {
+		case <-gone:
+		case <-time.After(callPause):
+		}
+		if err := d.stopRunning(); err != nil {
+			return err
+		}
+	}
+}
+
+// callPause is how long injected calls run before we look again.
+const callPause = 200 * time.Millisecond
+
+// calls counts goroutines that the runtime started for an injected call
+// (runtime/debugcall.go, debugCallWrap1).
+func (d *debuggee) calls() (n int, err error) {
+	tgrp, unlock := d.LockTargetGroup()
+	defer unlock()
+	gs, _, err := proc.GoroutinesInfo(tgrp.Selected, 0, 0)
+	if err != nil {
+		return 0, err
+	}
+	for _, g := range gs {
+		if fn := g.StartLoc(tgrp.Selected).Fn; fn != nil && strings.HasPrefix(fn.Name, "runtime.debugCall") {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func isExited(err error) bool {
+	var exited proc.ErrProcessExited
+	return errors.As(err, &exited) || errors.Is(err, proc.ErrProcessDetached)
+}

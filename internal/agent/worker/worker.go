@@ -1,0 +1,309 @@
+//go:build linux
+
+// Package worker is the process on the node that traces: Delve stands here and
+// nowhere else. It owns Delve's debugger itself (service/debugger) and gives
+// each session a DAP session on it (service/dap), so that halting, draining
+// and detaching are calls in the same process and none of them waits for a
+// client.
+//
+// A worker attaches to one process. Whatever ends its session (a request of
+// the supervisor, the client's end of the stream, the supervisor's death) it
+// clears the session's breakpoints, lets the target run and detaches.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/creachadair/jrpc2"
+	"github.com/creachadair/jrpc2/channel"
+	"github.com/creachadair/jrpc2/handler"
+	"github.com/go-delve/delve/pkg/logflags"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// Config is what a worker gets from the supervisor that started it.
+type Config struct {
+	Requests io.Reader      // from the supervisor; its end ends the worker
+	Answers  io.WriteCloser // to the supervisor
+	Joins    *net.UnixListener
+	Log      *slog.Logger
+	DelveLog string // Delve's own log: comma-separated layers, "" for none
+}
+
+// Run serves the supervisor until it says so or is gone, and returns with the
+// target released. It must run on the main goroutine of a process whose main
+// goroutine is locked to the main thread: when Delve's attach fails half way it
+// leaves a thread of the target traced by the thread that tried, and only that
+// thread's end lets it go (pkg/proc/native, handlePtraceFuncs); the main thread
+// does not end.
+func Run(c Config) error {
+	if err := logflags.Setup(c.DelveLog != "", c.DelveLog, ""); err != nil {
+		return err
+	}
+	w := &worker{cfg: c, joins: newRegistry(), turn: make(chan struct{}, 1), leave: make(chan struct{})}
+	go w.accept()
+	w.rpc = jrpc2.NewServer(handler.Map{
+		agent.WorkerAttach:  handler.New(w.attach),
+		agent.WorkerEnd:     handler.New(w.end),
+		agent.WorkerRelease: handler.New(w.release),
+	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
+	w.rpc.Start(channel.Line(c.Requests, c.Answers))
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.rpc.Wait() }()
+	select {
+	case <-ended: // the supervisor is gone
+	case <-w.leave:
+	}
+	err := w.letGo()
+	w.rpc.Stop()
+	return err
+}
+
+// worker serves one supervisor. The turn serialises requests; session and
+// debuggee are used under it.
+type worker struct {
+	cfg   Config
+	rpc   *jrpc2.Server
+	joins *registry
+
+	leaving sync.Once
+	leave   chan struct{}
+
+	turn     chan struct{}
+	debuggee *debuggee // what we are attached to; nil when not
+	session  *session  // the session under way; nil when none
+	linger   *time.Timer
+}
+
+func (w *worker) take(ctx context.Context) error {
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *worker) give() { <-w.turn }
+
+// accept collects sessions' descriptors until the process ends.
+func (w *worker) accept() {
+	for {
+		j, err := agent.AcceptJoin(w.cfg.Joins)
+		if err != nil {
+			return
+		}
+		w.joins.put(j)
+	}
+}
+
+func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
+	if err := w.take(ctx); err != nil {
+		return err
+	}
+	defer w.give()
+	if w.session != nil {
+		return agent.RPCError(diag.Errorf(diag.Internal, "the worker has a session already"))
+	}
+	if err := w.prepare(p.PID); err != nil {
+		return agent.RPCError(err)
+	}
+	j, err := w.joins.get(ctx, p.Token)
+	if err != nil {
+		w.detach()
+		return agent.RPCError(err)
+	}
+	w.session = startSession(w.debuggee, j, p.Linger)
+	go w.watch(w.session)
+	return nil
+}
+
+// prepare attaches, or takes over a target that lingers.
+func (w *worker) prepare(pid int) (err error) {
+	if w.linger != nil {
+		w.linger.Stop()
+		w.linger = nil
+	}
+	if w.debuggee != nil {
+		return w.debuggee.stopRunning()
+	}
+	w.debuggee, err = attach(pid, w.cfg.Log)
+	return err
+}
+
+// watch ends a session whose stream ended, and tells the supervisor.
+func (w *worker) watch(s *session) {
+	<-s.done
+	if w.take(context.Background()) != nil {
+		return
+	}
+	defer w.give()
+	if w.session != s {
+		return // ended by a request
+	}
+	err := w.finish(s)
+	reason := "the client is gone"
+	if err != nil {
+		reason = err.Error()
+	}
+	w.rpc.Notify(context.Background(), agent.WorkerEnded, agent.Ended{Reason: reason, Lingers: w.debuggee != nil})
+	if w.debuggee == nil {
+		w.quit()
+	}
+}
+
+func (w *worker) end(ctx context.Context) (agent.WorkerEndResult, error) {
+	if err := w.take(ctx); err != nil {
+		return agent.WorkerEndResult{}, err
+	}
+	defer w.give()
+	if w.session == nil {
+		return agent.WorkerEndResult{Lingers: w.debuggee != nil}, nil
+	}
+	w.session.end(w.debuggee)
+	err := w.finish(w.session)
+	return agent.WorkerEndResult{Lingers: w.debuggee != nil}, agent.RPCError(err)
+}
+
+// finish lets the target go, or lets it run on under us for the session's
+// linger. The session's stream has ended. The caller has the turn.
+func (w *worker) finish(s *session) error {
+	w.session = nil
+	if err := w.debuggee.quiesce(); err != nil {
+		return errors.Join(err, w.detach())
+	}
+	if s.linger <= 0 {
+		return w.detach()
+	}
+	gone := w.debuggee.run()
+	w.linger = time.AfterFunc(s.linger, w.lingered)
+	go func() { // a panic's breakpoint, or the end: neither may wait for a client
+		<-gone
+		w.lingered()
+	}()
+	return nil
+}
+
+// lingered detaches when no session has come in time.
+func (w *worker) lingered() {
+	if w.take(context.Background()) != nil {
+		return
+	}
+	defer w.give()
+	if w.session != nil || w.debuggee == nil || w.linger == nil {
+		return
+	}
+	w.linger.Stop()
+	w.linger = nil
+	if err := w.detach(); err != nil {
+		w.cfg.Log.Error("detaching after the linger", "error", err)
+	}
+	w.quit()
+}
+
+// detach lets the target go. The caller has the turn.
+func (w *worker) detach() error {
+	d := w.debuggee
+	w.debuggee = nil
+	if d == nil {
+		return nil
+	}
+	return d.release()
+}
+
+func (w *worker) release(ctx context.Context) error {
+	err := w.letGo()
+	w.quit()
+	return agent.RPCError(err)
+}
+
+// letGo ends the session, if any, and detaches.
+func (w *worker) letGo() error {
+	if err := w.take(context.Background()); err != nil {
+		return err
+	}
+	defer w.give()
+	if w.session != nil {
+		s := w.session
+		s.end(w.debuggee)
+		s.linger = 0
+		return w.finish(s)
+	}
+	return w.detach()
+}
+
+func (w *worker) quit() { w.leaving.Do(func() { close(w.leave) }) }
+
+// registry holds descriptors that came before the session that wants them, and
+// the other way round.
+type registry struct {
+	mu    sync.Mutex
+	chans map[string]chan agent.Joined
+}
+
+// unclaimed is how long descriptors wait for a session, and a session for them.
+const unclaimed = 30 * time.Second
+
+func newRegistry() *registry { return &registry{chans: map[string]chan agent.Joined{}} }
+
+func (r *registry) channel(token string) chan agent.Joined {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.chans[token] == nil {
+		r.chans[token] = make(chan agent.Joined, 1)
+	}
+	return r.chans[token]
+}
+
+func (r *registry) put(j agent.Joined) {
+	ch := r.channel(j.Token)
+	select {
+	case ch <- j:
+	default: // a token used twice
+		discard(j)
+		return
+	}
+	time.AfterFunc(unclaimed, func() {
+		select {
+		case late := <-ch:
+			discard(late)
+			r.forget(j.Token)
+		default:
+		}
+	})
+}
+
+func (r *registry) get(ctx context.Context, token string) (agent.Joined, error) {
+	timer := time.NewTimer(unclaimed)
+	defer timer.Stop()
+	select {
+	case j := <-r.channel(token):
+		r.forget(token)
+		return j, nil
+	case <-ctx.Done():
+		return agent.Joined{}, ctx.Err()
+	case <-timer.C:
+		return agent.Joined{}, fmt.Errorf("the session's own channel did not come within %s", unclaimed)
+	}
+}
+
+func (r *registry) forget(token string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.chans, token)
+}
+
+func discard(j agent.Joined) {
+	j.In.Close()
+	j.Out.Close()
+	j.Done.Close()
+}

@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/creachadair/jrpc2"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// Descriptors of a worker besides its standard ones: standard input carries
+// the supervisor's requests, descriptors 1 and 2 are its log.
+const (
+	WorkerAnswers = 3 // the worker's answers to the supervisor
+	WorkerJoins   = 4 // the listening socket for `agent join`
+)
+
+// Methods that the supervisor calls on a worker.
+const (
+	WorkerAttach  = methodAttach  // WorkerAttachParams
+	WorkerEnd     = methodEnd     // -> WorkerEndResult
+	WorkerRelease = methodRelease // the worker exits after its answer
+	WorkerEnded   = notifyEnded   // Ended
+)
+
+// WorkerAttachParams asks a worker to attach, if it has not yet, and to serve
+// the session whose descriptors come with the token.
+type WorkerAttachParams struct {
+	PID    int           `json:"pid"`
+	Token  string        `json:"token"`
+	Linger time.Duration `json:"linger"`
+}
+
+// WorkerEndResult says whether the worker stays attached.
+type WorkerEndResult struct {
+	Lingers bool `json:"lingers"`
+}
+
+// workerProc is a worker as its supervisor sees it.
+type workerProc struct {
+	cmd      *exec.Cmd
+	rpc      *jrpc2.Client
+	exited   chan struct{} // closed when the process has been waited for
+	attached *process      // what it has attached to; nil before. Under the supervisor's turn
+}
+
+// overseer is told what happens to a worker, each time from a goroutine of the
+// worker's that waits for nothing else.
+type overseer interface {
+	sessionEnded(reason string)                // and the worker lingers
+	workerExited(w *workerProc, reason string) // once for each worker
+	log(level, text string)
+}
+
+// startWorker starts a worker that inherits ln.
+func startWorker(c SupervisorConfig, ln *net.UnixListener, o overseer) (*workerProc, error) {
+	joins, err := ln.File()
+	if err != nil {
+		return nil, err
+	}
+	defer joins.Close()
+	fromWorker, answers, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer answers.Close()
+	cmd := exec.Command(c.WorkerArgv[0], c.WorkerArgv[1:]...)
+	cmd.ExtraFiles = []*os.File{answers, joins}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // signals for the supervisor's group are not for it
+	requests, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start a worker: %w", err)
+	}
+	w := &workerProc{cmd: cmd, exited: make(chan struct{})}
+	var last atomic.Pointer[Ended] // why the session ended, when the worker said so before it left
+	w.rpc = jrpc2.NewClient(newLines(fromWorker, requests, nil), &jrpc2.ClientOptions{
+		OnNotify: func(r *jrpc2.Request) {
+			e := &Ended{}
+			if r.Method() != WorkerEnded || r.UnmarshalParams(e) != nil {
+				return
+			}
+			last.Store(e)
+			if e.Lingers {
+				o.sessionEnded(e.Reason)
+			}
+		},
+	})
+	go func() {
+		w.watch(out, o)
+		fromWorker.Close()
+		reason := "the debugger ended: " + cmd.ProcessState.String()
+		if e := last.Load(); e != nil && cmd.ProcessState.Success() {
+			reason = e.Reason
+		}
+		o.workerExited(w, reason)
+	}()
+	return w, nil
+}
+
+// watch forwards the worker's log until its end and waits for the process.
+func (w *workerProc) watch(out io.Reader, o overseer) {
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		o.log("debug", "worker: "+lines.Text())
+	}
+	io.Copy(io.Discard, out)
+	w.cmd.Wait()
+	close(w.exited)
+	w.rpc.Close()
+}
+
+func (w *workerProc) pid() int { return w.cmd.Process.Pid }
+
+func (w *workerProc) gone() bool {
+	select {
+	case <-w.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *workerProc) attach(ctx context.Context, p target.Process, a AttachParams) error {
+	w.attached = &process{PID: p.PID, StartTicks: p.StartTicks}
+	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{PID: p.PID, Token: a.Token, Linger: a.Linger})
+	return w.explain(err)
+}
+
+// end ends the worker's session and reports whether it stays attached.
+func (w *workerProc) end() (lingers bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	var r WorkerEndResult
+	err = w.rpc.CallResult(ctx, WorkerEnd, nil, &r)
+	return r.Lingers, w.explain(err)
+}
+
+// release makes the worker detach and exit; it is killed if it has not after
+// the timeout. On return the process is gone.
+func (w *workerProc) release(timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	_, err := w.rpc.Call(ctx, WorkerRelease, nil)
+	select {
+	case <-w.exited:
+		return nil // how it went is for settle to see
+	case <-ctx.Done():
+	}
+	w.cmd.Process.Kill()
+	<-w.exited
+	return diag.Errorf(diag.DetachFailed, "the worker was ended by force after %s: %w", timeout, w.explain(err))
+}
+
+// explain prefers the worker's own error to that of the broken pipe to it.
+func (w *workerProc) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if w.gone() {
+		return diag.Errorf(diag.AttachFailed, "the debugger ended: %s", w.cmd.ProcessState)
+	}
+	return fromRPC(err)
+}

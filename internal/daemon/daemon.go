@@ -1,0 +1,92 @@
+// Package daemon puts the parts of dapbridge together on the host: it reaches
+// the node, has the agent attach when a session comes, and lets IDEs in
+// through a bridge. It owns the goroutines of all of them.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/dapbridge/dapbridge/bridge"
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/peer"
+	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// Config is everything that a command decides.
+type Config struct {
+	SSH      sshconn.Config       // the node
+	Agent    sshconn.AgentOptions // where the agent's binary comes from
+	Delivery sshconn.Delivery     // and where it goes
+	Target   target.Selector
+	Listen   string        // host:port of a loopback address, or unix:PATH
+	Lease    time.Duration // how long the agent holds the target without a word from us
+	Linger   time.Duration // how long it stays attached after a session
+	Takeover bool
+	Maps     []pathmap.Rule // the user's own; any of them turns inference off
+	Root     string         // where the target's source is on the host
+	Log      *slog.Logger
+}
+
+// Ready is what a daemon says when IDEs may come.
+type Ready struct {
+	Listen string       `json:"listen"` // as an IDE writes it: host:port or unix:PATH
+	Target agent.Target `json:"target"`
+	Paths  []string     `json:"paths"` // HOST=NODE
+	// NoPaths says why paths are not mapped, if so.
+	NoPaths string `json:"noPaths,omitempty"`
+}
+
+// Serve connects to the node, finds the target, and lets IDEs in until ctx
+// ends. It then returns nil when the target is let go and the agent has left.
+func Serve(ctx context.Context, c Config, ready func(Ready)) error {
+	d, err := newDialer(ctx, c)
+	if err != nil {
+		return err
+	}
+	err = d.serve(ctx, ready)
+	if closeErr := d.close(); err == nil && closeErr != nil && !errors.Is(closeErr, &diag.Error{Code: diag.LinkLost}) {
+		err = closeErr
+	}
+	return err
+}
+
+func (d *dialer) serve(ctx context.Context, ready func(Ready)) error {
+	hello := d.link.client.Hello()
+	if hello.Target == nil {
+		return errors.Join(hello.TargetError)
+	}
+	ln, addr, err := listen(d.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	r := Ready{Listen: addr, Target: *hello.Target}
+	paths, err := d.cfg.paths(r.Target)
+	if err != nil {
+		r.NoPaths = err.Error()
+	}
+	for _, rule := range paths.Rules() {
+		r.Paths = append(r.Paths, rule.Host+"="+rule.Node)
+	}
+	ready(r)
+	srv := bridge.NewServer(bridge.Config{
+		Dialer: d, CheckPeer: func(c net.Conn) error { return peer.Check(c) }, Takeover: d.cfg.Takeover, Log: d.cfg.Log,
+	})
+	return srv.Serve(ctx, ln)
+}
+
+// List returns the Go programs that run on the node.
+func List(ctx context.Context, c Config) ([]target.Candidate, error) {
+	l, err := dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	return l.client.List(ctx)
+}

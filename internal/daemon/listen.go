@@ -1,0 +1,74 @@
+package daemon
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// listen opens the address for IDEs: a TCP port on loopback, and on nothing
+// else, or unix:PATH, a socket that only this user can open. It returns the
+// address as an IDE writes it.
+func listen(spec string) (net.Listener, string, error) {
+	if path, ok := strings.CutPrefix(spec, "unix:"); ok {
+		ln, err := listenUnix(path)
+		return ln, spec, err
+	}
+	if err := checkLoopback(spec); err != nil {
+		return nil, "", err
+	}
+	ln, err := net.Listen("tcp", spec)
+	if err != nil {
+		return nil, "", diag.Errorf(diag.ListenFailed, "listen on %s: %w", spec, err)
+	}
+	return ln, ln.Addr().String(), nil
+}
+
+// checkLoopback refuses an address that another machine could reach: root on
+// the node is one message away from it.
+func checkLoopback(spec string) error {
+	host, _, err := net.SplitHostPort(spec)
+	if err != nil {
+		return diag.Errorf(diag.Usage, "--listen %s: %w", spec, err).WithHint("write --listen 127.0.0.1:PORT or --listen unix:PATH")
+	}
+	if host == "localhost" {
+		return nil
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || !ip.IsLoopback() {
+		return diag.Errorf(diag.Usage, "--listen %s is not a loopback address", spec).
+			WithHint("whoever reaches the port is root on the node: write --listen 127.0.0.1:PORT or --listen unix:PATH")
+	}
+	return nil
+}
+
+// listenUnix makes a socket of mode 0600. One that a daemon left behind, which
+// nobody answers, is replaced.
+func listenUnix(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != fs.ModeSocket {
+			return nil, diag.Errorf(diag.ListenFailed, "%s is there and is no socket", path)
+		}
+		if conn, err := net.Dial("unix", path); err == nil {
+			conn.Close()
+			return nil, diag.Errorf(diag.ListenFailed, "something listens on %s already", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, diag.Errorf(diag.ListenFailed, "replace the old socket: %w", err)
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, diag.Errorf(diag.ListenFailed, "listen on unix:%s: %w", path, err)
+	}
+	// Whoever connects before the mode is set is refused by its user.
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, diag.Errorf(diag.ListenFailed, "restrict the socket: %w", errors.Join(err, ln.Close()))
+	}
+	return ln, nil
+}

@@ -1,0 +1,150 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/dapbridge/dapbridge/bridge"
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// dialer is the bridge's way to the node. A link that was lost is dialed again
+// when the next session wants it.
+type dialer struct {
+	cfg  Config
+	caps json.RawMessage
+
+	mu   sync.Mutex
+	link *link
+}
+
+// newDialer makes the first link.
+func newDialer(ctx context.Context, c Config) (*dialer, error) {
+	l, err := dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &dialer{cfg: c, caps: l.client.Hello().Capabilities, link: l}, nil
+}
+
+// Capabilities implements [bridge.Dialer].
+func (d *dialer) Capabilities() json.RawMessage { return d.caps }
+
+// connected returns a link that works, dialing one if need be.
+func (d *dialer) connected(ctx context.Context) (*link, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.link != nil && d.link.alive() {
+		return d.link, nil
+	}
+	if d.link != nil {
+		d.cfg.Log.Info("the link to the node was lost; connecting again")
+		d.link.close()
+		d.link = nil
+	}
+	l, err := dial(ctx, d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	d.link = l
+	return l, nil
+}
+
+// close ends the link.
+func (d *dialer) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.link == nil {
+		return nil
+	}
+	err := d.link.close()
+	d.link = nil
+	return err
+}
+
+// Dial implements [bridge.Dialer]. The session's channel is opened while the
+// worker attaches.
+func (d *dialer) Dial(ctx context.Context) (bridge.Session, error) {
+	l, err := d.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{link: l, token: agent.NewToken(), lease: d.cfg.Lease}
+	var joinErr error
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		s.cmd, joinErr = l.join(ctx, s.token)
+	}()
+	r, err := l.client.Attach(ctx, agent.AttachParams{Token: s.token, Linger: d.cfg.Linger})
+	<-joined
+	if err = errors.Join(err, joinErr); err != nil {
+		undo, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		defer cancel()
+		s.End(undo) // whatever had come about of the attach
+		return nil, err
+	}
+	s.target = r.Target
+	s.paths, err = d.cfg.paths(r.Target)
+	if err != nil {
+		d.cfg.Log.Warn("paths are not mapped", "reason", err)
+	}
+	return s, nil
+}
+
+// session is a debug session on the node, as the bridge sees it.
+type session struct {
+	link   *link
+	token  string
+	lease  time.Duration
+	cmd    *sshconn.Cmd // its channel
+	target agent.Target
+	paths  *pathmap.Map
+
+	ending sync.Mutex
+	ended  bool
+	endErr error
+}
+
+func (s *session) Read(p []byte) (int, error)  { return s.cmd.Stdout.Read(p) }
+func (s *session) Write(p []byte) (int, error) { return s.cmd.Stdin.Write(p) }
+func (s *session) Map() *pathmap.Map           { return s.paths }
+
+func (s *session) Target() bridge.Target {
+	return bridge.Target{Name: path.Base(s.target.Exe), PID: s.target.PID}
+}
+
+// End implements [bridge.Session].
+func (s *session) End(ctx context.Context) error {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	if !s.ended {
+		s.ended = true
+		s.endErr = s.end(ctx)
+		if s.cmd != nil {
+			s.cmd.Close()
+		}
+	}
+	return s.endErr
+}
+
+func (s *session) end(ctx context.Context) error {
+	reason, err := s.link.client.End(ctx)
+	switch {
+	case errors.Is(err, &diag.Error{Code: diag.LinkLost}) || err != nil && !s.link.alive():
+		return diag.Errorf(diag.LinkLost, "the connection to the node was lost; the agent there lets the target go by itself, at the latest after %s", s.lease)
+	case err != nil:
+		return fmt.Errorf("end the session on the node: %w", err)
+	case reason != "":
+		return fmt.Errorf("the session ended on the node: %s", reason)
+	}
+	return nil
+}
