@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -11,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-delve/delve/pkg/logflags"
 	"github.com/go-delve/delve/service"
@@ -49,9 +49,9 @@ func serveDelve(pid string) error {
 	if err != nil {
 		return err
 	}
-	done := make(chan struct{})
+	disconnected, stop := make(chan struct{}), make(chan struct{})
 	server := rpccommon.NewServer(&service.Config{
-		Listener: l, APIVersion: 2, DisconnectChan: done,
+		Listener: l, APIVersion: 2, DisconnectChan: disconnected,
 		Debugger: debugger.Config{AttachPid: number, Backend: "default"},
 	})
 	if err := server.Run(); err != nil {
@@ -60,16 +60,20 @@ func serveDelve(pid string) error {
 	fmt.Println(l.Addr())
 	go func() {
 		_, _ = bufio.NewReader(os.Stdin).ReadByte()
-		close(done)
+		close(stop)
 	}()
-	<-done
+	select {
+	case <-disconnected:
+	case <-stop:
+	}
 	return server.Stop()
 }
 
 // delveBridge is plain Delve in the place of a bridge.
 type delveBridge struct {
-	addr string
-	cmd  *exec.Cmd
+	addr  string
+	cmd   *exec.Cmd
+	stdin io.Closer
 }
 
 func serveWithDelve(t *testing.T) ServeFunc {
@@ -93,22 +97,15 @@ func serveWithDelve(t *testing.T) ServeFunc {
 			_ = in.Close()
 			return nil, fmt.Errorf("no address: %w, %w", err, cmd.Wait())
 		}
-		t.Cleanup(func() { _ = in.Close() })
-		return &delveBridge{strings.TrimSpace(line), cmd}, nil
+		return &delveBridge{strings.TrimSpace(line), cmd, in}, nil
 	}
 }
 
 func (b *delveBridge) Addr() string { return b.addr }
 
 func (b *delveBridge) Close(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() { done <- b.cmd.Wait() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	case <-time.After(10 * time.Second):
-	}
-	_ = b.cmd.Process.Kill()
-	return <-done
+	_ = b.stdin.Close() // again, perhaps
+	stop := context.AfterFunc(ctx, func() { _ = b.cmd.Process.Kill() })
+	defer stop()
+	return b.cmd.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -132,5 +133,28 @@ func TestRunWithoutGo(t *testing.T) {
 	err := Run(t.Context(), Options{WorkDir: t.TempDir()})
 	if !errors.Is(err, &diag.Error{Code: diag.Unsupported}) || !strings.Contains(err.Error(), "no Go toolchain") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestEndDisconnectsUnlessAStepHas(t *testing.T) {
+	for _, detached := range []bool{false, true} {
+		ours, theirs := net.Pipe()
+		sent := make(chan []byte, 1)
+		go func() {
+			b := make([]byte, 4096)
+			n, _ := theirs.Read(b)
+			if n > 0 {
+				_, _ = theirs.Write(dapclient.Frame([]byte(`{"seq":1,"type":"response","request_seq":1,"success":true,"command":"disconnect"}`)))
+			}
+			sent <- b[:n]
+		}()
+		s := &session{client: dapclient.New(ours), detached: detached}
+		if err := s.end(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := bytes.Contains(<-sent, []byte(`"terminateDebuggee":false`)); got == detached {
+			t.Errorf("detached %v, disconnect sent %v", detached, got)
+		}
+		_ = theirs.Close()
 	}
 }

@@ -17,13 +17,21 @@ type report struct {
 
 // step runs one step within a deadline, and prints it.
 func (r *report) step(ctx context.Context, name string, limit time.Duration, f func(context.Context) (string, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	start := time.Now()
-	shown, err := f(ctx)
+	shown, err := f(limited)
 	mark := "ok"
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		mark, shown = "-", "interrupted"
+	case err != nil:
 		mark, shown = "FAILED", err.Error()
+	}
+	if err != nil {
 		err = fmt.Errorf("%s: %w", name, err)
 	}
 	fmt.Fprintf(r.out, "%-7s %-22s %7s  %s\n", mark, name, seconds(time.Since(start)), diag.Escape(shown))

@@ -28,6 +28,7 @@ const beatEvery = 200 * time.Millisecond // as in the sample's source
 // sample is the daemon to debug. Its source stands twice: where it was built,
 // and where the user edits it.
 type sample struct {
+	dir              string // above all that follows
 	build, workspace string // directories
 	breakpoint       int    // the line in main.go to stop at
 
@@ -42,7 +43,7 @@ type sample struct {
 // newSample writes the source below dir and builds it.
 func newSample(ctx context.Context, dir string) (*sample, error) {
 	s := &sample{
-		build: filepath.Join(dir, "build", "greeter"), workspace: filepath.Join(dir, "workspace", "greeter"),
+		dir: dir, build: filepath.Join(dir, "build", "greeter"), workspace: filepath.Join(dir, "workspace", "greeter"),
 		beatFile: filepath.Join(dir, "heartbeat"), done: make(chan struct{}),
 	}
 	for _, to := range []string{s.build, s.workspace} {
@@ -64,6 +65,11 @@ func newSample(ctx context.Context, dir string) (*sample, error) {
 
 // source is the file that the user would have open.
 func (s *sample) source() string { return filepath.Join(s.workspace, "main.go") }
+
+// relative shortens a path below the demo's directory for a reader.
+func (s *sample) relative(path string) string {
+	return strings.TrimPrefix(path, s.dir+string(filepath.Separator))
+}
 
 func writeSample(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

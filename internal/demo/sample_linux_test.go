@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,16 +26,16 @@ func startedSample(t *testing.T) *sample {
 	return s
 }
 
-// alive runs the sample's check within a short time.
-func alive(t *testing.T, s *sample) error {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+// alive runs the sample's check. Where it ought to fail, a short limit saves time.
+func alive(t *testing.T, s *sample, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	return s.alive(ctx)
 }
 
 func TestSample(t *testing.T) {
 	s := startedSample(t)
-	if err := alive(t, s); err != nil {
+	if err := alive(t, s, 10*time.Second); err != nil {
 		t.Error(err)
 	}
 	if s.build == s.workspace {
@@ -64,13 +65,13 @@ func TestAliveSeesAStoppedSample(t *testing.T) {
 	if err := syscall.Kill(s.pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if err := alive(t, s); err == nil || !strings.Contains(err.Error(), "in state T (stopped)") {
+	if err := alive(t, s, time.Second); err == nil || !strings.Contains(err.Error(), "in state T (stopped)") {
 		t.Errorf("stopped: %v", err)
 	}
 	if err := syscall.Kill(s.pid(), syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if err := alive(t, s); err != nil {
+	if err := alive(t, s, 10*time.Second); err != nil {
 		t.Errorf("continued: %v", err)
 	}
 }
@@ -81,7 +82,7 @@ func TestAliveSeesAnEndedSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-s.done
-	if err := alive(t, s); err == nil || !strings.Contains(err.Error(), "the sample ended: ") {
+	if err := alive(t, s, time.Second); err == nil || !strings.Contains(err.Error(), "the sample ended: ") {
 		t.Errorf("ended: %v", err)
 	}
 }
@@ -89,7 +90,7 @@ func TestAliveSeesAnEndedSample(t *testing.T) {
 func TestAliveSeesAnotherProcess(t *testing.T) {
 	s := startedSample(t)
 	s.born = "1"
-	if err := alive(t, s); err == nil || !strings.Contains(err.Error(), "not the sample") {
+	if err := alive(t, s, time.Second); err == nil || !strings.Contains(err.Error(), "not the sample") {
 		t.Errorf("another: %v", err)
 	}
 }
@@ -104,5 +105,19 @@ func TestBuildFailureShowsTheCompiler(t *testing.T) {
 	}
 	if err := s.compile(t.Context()); err == nil || !strings.Contains(err.Error(), "bad.go:2") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestBuildEndsWithItsContext(t *testing.T) {
+	t.Setenv("GOCACHE", t.TempDir()) // cold, and not removable while a compiler still writes there
+	s := &sample{build: t.TempDir()}
+	if err := writeSample(s.build); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if err := s.compile(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+		t.Errorf("error %v after %v", err, time.Since(start))
 	}
 }

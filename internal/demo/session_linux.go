@@ -77,7 +77,7 @@ func (s *session) setBreakpoint(ctx context.Context) (string, error) {
 	if b := points[0]; b.Source == nil || b.Source.Path != file || b.Line != s.sample.breakpoint {
 		return "", fmt.Errorf("verified elsewhere: %+v", b)
 	}
-	return fmt.Sprintf("verified at %s:%d", file, s.sample.breakpoint), nil
+	return fmt.Sprintf("verified at %s:%d", s.sample.relative(file), s.sample.breakpoint), nil
 }
 
 func (s *session) hit(ctx context.Context) (string, error) {
@@ -123,7 +123,9 @@ func (s *session) stack(ctx context.Context) (string, error) {
 	}
 	var names []string
 	for _, f := range frames {
-		names = append(names, f.Name)
+		if len(names) < 3 {
+			names = append(names, f.Name)
+		}
 		if f.Source == nil || f.Source.Path == "" {
 			continue // a wrapper that the compiler made
 		}
@@ -134,7 +136,8 @@ func (s *session) stack(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("%s has no source here: %w", f.Name, err)
 		}
 	}
-	return fmt.Sprintf("%s; all files exist here", strings.Join(names, " < ")), nil
+	return fmt.Sprintf("%s:%d, %s ...: the files of all %d frames exist here",
+		s.sample.relative(s.frame.Source.Path), s.frame.Line, strings.Join(names, " < "), len(frames)), nil
 }
 
 func (s *session) variable(ctx context.Context) (string, error) {
@@ -209,5 +212,5 @@ func (s *session) detach(ctx context.Context) (string, error) {
 	if un := s.client.Unexpected(); len(un) > 0 {
 		return "", fmt.Errorf("the bridge sent what nobody asked for: %s", un[0])
 	}
-	return "nobody traces the sample", s.sample.released(ctx)
+	return "nobody traces the sample, no thread is stopped", s.sample.released(ctx)
 }
