@@ -28,7 +28,10 @@ func (s *sample) alive(ctx context.Context) error {
 	if born, err := startTime(s.pid()); err != nil || born != s.born {
 		return errors.Join(fmt.Errorf("pid %d is not the sample any more", s.pid()), err)
 	}
-	return s.beats(ctx)
+	if err := s.beats(ctx); err != nil {
+		return err
+	}
+	return s.released(ctx) // nor has anybody come back
 }
 
 // untraced says what /proc shows against a process being free.

@@ -65,6 +65,7 @@ func TestAliveSeesAStoppedSample(t *testing.T) {
 	if err := syscall.Kill(s.pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	waitFor(t, func() bool { return untraced(s.pid()) != nil })
 	if err := alive(t, s, time.Second); err == nil || !strings.Contains(err.Error(), "in state T (stopped)") {
 		t.Errorf("stopped: %v", err)
 	}
