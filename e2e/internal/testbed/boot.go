@@ -1,0 +1,182 @@
+//go:build linux
+
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
+)
+
+func (n *Node) rootDir() string { return filepath.Join(n.dir, "root") }
+func (n *Node) varDir() string  { return filepath.Join(n.dir, "var") }
+
+// machine is what systemd-nspawn calls the node.
+func (n *Node) machine() string { return "testnode-" + n.Name() }
+
+// makeRoot lays the node's own directory over the parts, as docker does with a
+// container's; /var is a plain directory, as it is a volume for minikube, since
+// containerd's snapshots cannot be overlays on an overlay. Where no overlay can
+// be mounted the parts are copied.
+func (n *Node) makeRoot(ctx context.Context, led *ledger.Ledger, p builtParts) error {
+	upper, work := filepath.Join(n.dir, "upper"), filepath.Join(n.dir, "work")
+	for _, dir := range []string{n.rootDir(), n.varDir(), upper, work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := led.Add(ledger.Entry{Kind: ledger.Mount, Name: n.rootDir()}); err != nil {
+		return err
+	}
+	layers := []string{p.criload, p.kubelet, p.tools, p.rootfs} // topmost first
+	if p.kubelet == "" {
+		layers = []string{p.criload, p.tools, p.rootfs}
+	}
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(layers, ":"), upper, work)
+	if err := quiet(ctx, nil, "mount", "-t", "overlay", n.machine(), "-o", options, n.rootDir()); err != nil {
+		for i := len(layers) - 1; i >= 0; i-- {
+			if err := copyTree(ctx, layers[i], n.rootDir()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := copyTree(ctx, filepath.Join(p.rootfs, "var"), n.varDir()); err != nil {
+		return err
+	}
+	return copyFile(ctx, p.containerd.Binary, filepath.Join(n.rootDir(), "usr/bin/containerd"))
+}
+
+// copyTree copies what is in from into the directory to.
+func copyTree(ctx context.Context, from, to string) error {
+	return quiet(ctx, nil, "cp", "-a", "--reflink=auto", from+"/.", to)
+}
+
+// copyFile replaces to by a copy of from, so that a program which runs from to
+// keeps its old file.
+func copyFile(ctx context.Context, from, to string) error {
+	next := to + ".new"
+	if err := quiet(ctx, nil, "cp", "--reflink=auto", from, next); err != nil {
+		return err
+	}
+	return os.Rename(next, to)
+}
+
+// startSystemd boots the node in its network namespace and in a cgroup of its
+// own, and waits for the node's first process.
+func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger) error {
+	group, err := n.makeCgroup(led)
+	if err != nil {
+		return err
+	}
+	// systemd-nspawn makes this directory and, when killed, leaves it.
+	propagate := "/run/systemd/nspawn/propagate/" + n.machine()
+	if err := led.Add(ledger.Entry{Kind: ledger.Path, Name: propagate}); err != nil {
+		return err
+	}
+	console, err := os.Create(filepath.Join(n.dir, consoleFile))
+	if err != nil {
+		return err
+	}
+	defer console.Close()
+	nspawn, err := led.Start(ctx, ledger.Daemon{
+		Name: "systemd-nspawn",
+		Argv: []string{
+			"systemd-nspawn", "--quiet", "--boot", "--directory=" + n.rootDir(),
+			"--machine=" + n.machine(), "--hostname=" + n.Name(),
+			"--network-namespace-path=/run/netns/" + n.link().netns,
+			"--bind=" + n.varDir() + ":/var", "--bind=/dev/kmsg",
+			"--register=no", "--keep-unit", "--capability=all",
+			"--resolv-conf=off", "--timezone=off", "--link-journal=no",
+		},
+		Env: []string{
+			"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
+			"SYSTEMD_SECCOMP=0", // as a privileged container of docker's has no filter
+		},
+		Output: console, Cgroup: group,
+	})
+	if err != nil {
+		return err
+	}
+	leader, err := waitLeader(ctx, nspawn)
+	if err != nil {
+		return err
+	}
+	if err := led.AddProcess("systemd in the node", leader); err != nil {
+		return err
+	}
+	n.facts.Leader = leader
+	n.facts.Start, _, err = ledger.StartTime(leader)
+	return err
+}
+
+// makeCgroup makes the group of cgroup v2 that all of the node runs in.
+func (n *Node) makeCgroup(led *ledger.Ledger) (string, error) {
+	raw, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Fields(line)
+		if len(fields) > 2 && fields[2] == "cgroup2" {
+			dir := filepath.Join(fields[1], n.machine())
+			if err := led.Add(ledger.Entry{Kind: ledger.Cgroup, Name: dir}); err != nil {
+				return "", err
+			}
+			return dir, os.Mkdir(dir, 0o755)
+		}
+	}
+	return "", errors.New("no cgroup v2 is mounted on this machine")
+}
+
+// waitLeader waits until nspawn has a child that is the first process of a
+// namespace, as its status file tells.
+func waitLeader(ctx context.Context, nspawn int) (pid int, err error) {
+	err = poll(ctx, 20*time.Second, func() error {
+		if !exists(fmt.Sprintf("/proc/%d", nspawn)) {
+			return permanent{errors.New("systemd-nspawn ended")}
+		}
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", nspawn))
+		if err != nil {
+			return err
+		}
+		for field := range strings.FieldsSeq(string(children)) {
+			status, err := readStatus("/proc/" + field)
+			if err == nil && strings.HasSuffix(status["NSpid"], "\t1") {
+				_, err = fmt.Sscan(field, &pid)
+				return err
+			}
+		}
+		return errors.New("systemd-nspawn has not started the node's first process")
+	})
+	return pid, err
+}
+
+// permanent is an error that poll does not wait out.
+type permanent struct{ error }
+
+// poll calls try until it succeeds, and returns its last error when it does
+// not in time.
+func poll(ctx context.Context, patience time.Duration, try func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		var stop permanent
+		if err == nil || errors.As(err, &stop) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+//go:build linux
+
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
+)
+
+//go:embed files
+var files embed.FS
+
+// dockerID is uid and gid of the user docker: the first one added in the root
+// file system.
+const dockerID = 1000
+
+const manifestDir = "etc/kubernetes/manifests"
+
+// values fill the templates in files/.
+type values struct {
+	Name, IP, KubernetesVersion string
+	PauseImage, PodImage, Pod   string
+	StorePath, Key              string // of a minikube home
+}
+
+func (n *Node) values() values {
+	return values{
+		Name: n.Name(), IP: n.IP(), KubernetesVersion: parts.KubernetesVersion,
+		PauseImage: parts.PauseImage, PodImage: parts.PodImage,
+	}
+}
+
+// render is a file of files/ with its values filled in.
+func render(name string, v values) ([]byte, error) {
+	raw, err := files.ReadFile("files/" + name)
+	if err != nil {
+		return nil, err
+	}
+	t, err := template.New(name).Option("missingkey=error").Parse(string(raw))
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, v)
+	return b.Bytes(), err
+}
+
+// configure writes what makes this root file system this node, before boot.
+func (n *Node) configure(ctx context.Context) error {
+	v := n.values()
+	for _, f := range []struct {
+		name, path string
+		mode       fs.FileMode
+		skip       bool
+	}{
+		{name: "containerd.service", path: "usr/lib/systemd/system/containerd.service", mode: 0o644},
+		{name: "containerd.toml", path: "etc/containerd/config.toml", mode: 0o644},
+		{name: "kubelet.service", path: "usr/lib/systemd/system/kubelet.service", mode: 0o644, skip: !n.facts.Kubelet},
+		{name: "runc", path: "usr/local/sbin/runc", mode: 0o755, skip: hasControllers()},
+	} {
+		if f.skip {
+			continue
+		}
+		content, err := render(f.name, v)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(n.rootDir(), f.path), content, f.mode); err != nil {
+			return err
+		}
+	}
+	kubelet, err := render("kubelet.yaml", v)
+	if err != nil {
+		return err
+	}
+	hosts := fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", n.IP(), n.Name())
+	for path, content := range map[string][]byte{
+		filepath.Join(n.varDir(), "lib/kubelet/config.yaml"):           kubelet,
+		filepath.Join(n.rootDir(), "etc/hosts"):                        []byte(hosts),
+		filepath.Join(n.rootDir(), "etc/hostname"):                     []byte(n.Name() + "\n"),
+		filepath.Join(n.rootDir(), "etc/ssh/sshd_config.d/local.conf"): []byte("UseDNS no\nPasswordAuthentication no\n"),
+	} {
+		if err := writeFile(path, content, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(n.rootDir(), manifestDir), 0o755); err != nil {
+		return err
+	}
+	if err := n.writeKeys(ctx); err != nil {
+		return err
+	}
+	return n.enableUnits()
+}
+
+// writeKeys gives the node host keys and lets the owner's key in.
+func (n *Node) writeKeys(ctx context.Context) error {
+	if err := quiet(ctx, nil, "ssh-keygen", "-A", "-f", n.rootDir()); err != nil {
+		return err
+	}
+	public, err := filepath.Glob(filepath.Join(n.rootDir(), "etc/ssh/ssh_host_*_key.pub"))
+	if err != nil {
+		return err
+	}
+	var known strings.Builder
+	for _, path := range public {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		// The third field is a comment.
+		if fields := strings.Fields(string(raw)); len(fields) >= 2 {
+			fmt.Fprintf(&known, "%s %s %s\n", n.IP(), fields[0], fields[1])
+		}
+	}
+	if err := writeFile(n.KnownHostsFile(), []byte(known.String()), 0o644); err != nil {
+		return err
+	}
+	key, err := os.ReadFile(n.KeyFile() + ".pub")
+	if err != nil {
+		return err
+	}
+	authorized := filepath.Join(n.rootDir(), "home/docker/.ssh/authorized_keys")
+	if err := writeFile(authorized, key, 0o644); err != nil {
+		return err
+	}
+	return os.Chown(authorized, dockerID, dockerID)
+}
+
+// enableUnits does what "systemctl enable" would.
+func (n *Node) enableUnits() error {
+	wants := filepath.Join(n.rootDir(), "etc/systemd/system/multi-user.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		return err
+	}
+	units := []string{"containerd.service"}
+	if n.facts.Kubelet {
+		units = append(units, "kubelet.service")
+	}
+	for _, unit := range units {
+		if err := os.Symlink("/usr/lib/systemd/system/"+unit, filepath.Join(wants, unit)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasControllers tells whether cgroup v2 can limit processor and memory here.
+func hasControllers() bool {
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		raw, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+		if err == nil {
+			have := " " + strings.TrimSpace(string(raw)) + " "
+			return strings.Contains(have, " cpu ") && strings.Contains(have, " memory ")
+		}
+	}
+	return false
+}
+
+// writeFile makes the directories on the way and sets mode whatever the umask.
+func writeFile(path string, content []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, content, mode); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
+}

@@ -1,0 +1,71 @@
+//go:build linux
+
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// hostNeeds are the programs used on this machine and the Debian packages that
+// bring them. A path instead of a name is a file that must be there.
+var hostNeeds = []struct{ program, packages string }{
+	{"mmdebstrap", "mmdebstrap"},
+	{"/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"},
+	{"systemd-nspawn", "systemd-container"},
+	{"ip", "iproute2"},
+	{"rsync", "rsync"},
+	{"nsenter", "util-linux"},
+	{"ssh", "openssh-client"},
+	{"git", "git"},
+	{"make", "make"},
+	{"gcc", "gcc libc6-dev"},
+}
+
+// installHostNeeds installs what is missing, with apt.
+func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return fmt.Errorf("a Go toolchain is needed: %w", err)
+	}
+	var missing []string
+	for _, need := range hostNeeds {
+		if _, err := exec.LookPath(need.program); err != nil && !exists(need.program) {
+			missing = append(missing, strings.Fields(need.packages)...)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	list := strings.Join(missing, " ")
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("this machine lacks %s, and has no apt-get to install them with", list)
+	}
+	logf("installing on this machine, with apt: %s ...", list)
+	install := slices.Concat([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing)
+	for _, argv := range [][]string{{"apt-get", "update"}, install} {
+		if err := quiet(ctx, []string{"DEBIAN_FRONTEND=noninteractive"}, argv...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quiet runs a command whose output matters only when it fails.
+func quiet(ctx context.Context, env []string, argv ...string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,168 @@
+//go:build linux
+
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	patience = 15 * time.Second // for the kernel to let go of something
+	tick     = 10 * time.Millisecond
+)
+
+// errBusy says that the kernel had not let go of a thing in time.
+var errBusy = errors.New("still in use")
+
+// until calls done every tick until it reports true, fails, or patience ends.
+func until(done func() (bool, error)) error {
+	timer := time.NewTicker(tick)
+	defer timer.Stop()
+	for deadline := time.Now().Add(patience); ; <-timer.C {
+		ok, err := done()
+		if err != nil || ok {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return errBusy
+		}
+	}
+}
+
+// RemoveTree removes path with all that is in it, and refuses when something
+// is mounted on or below it: what is behind a mount is not ours to delete.
+func RemoveTree(path string) error {
+	below, err := MountsBelow(path)
+	if err != nil {
+		return err
+	}
+	if len(below) > 0 {
+		return fmt.Errorf("%s is mounted there", below[0])
+	}
+	return os.RemoveAll(path)
+}
+
+// MountsBelow lists the mount points at or below path in this process's mount
+// namespace, in the order they were mounted.
+func MountsBelow(path string) ([]string, error) {
+	raw, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	var points []string
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		point := unescapeMount(fields[4])
+		if point == path || strings.HasPrefix(point, path+"/") {
+			points = append(points, point)
+		}
+	}
+	return points, nil
+}
+
+// unescapeMount undoes the octal escapes of proc_pid_mountinfo(5).
+func unescapeMount(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// unmount takes off everything at or below path, newest first. A mount that
+// stays busy is detached lazily, as the last resort.
+func unmount(path string) error {
+	for {
+		points, err := MountsBelow(path)
+		if err != nil || len(points) == 0 {
+			return err
+		}
+		point := points[len(points)-1]
+		err = until(func() (bool, error) {
+			err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
+			if errors.Is(err, unix.EBUSY) {
+				return false, nil
+			}
+			return true, err
+		})
+		if errors.Is(err, errBusy) {
+			err = unix.Unmount(point, unix.MNT_DETACH)
+		}
+		if err != nil {
+			return fmt.Errorf("unmount %s: %w", point, err)
+		}
+	}
+}
+
+func removeNetns(name string) error {
+	if !exists("/run/netns/" + name) {
+		return nil
+	}
+	return ip("netns", "delete", name)
+}
+
+func removeLink(name string) error {
+	sys := "/sys/class/net/" + name
+	if !exists(sys) {
+		return nil
+	}
+	if err := ip("link", "delete", name); err != nil && exists(sys) {
+		return err
+	}
+	return until(func() (bool, error) { return !exists(sys), nil })
+}
+
+func ip(args ...string) error {
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// removeCgroup kills what runs in the group at dir and in its children, frozen
+// or not, and removes the groups, innermost first.
+func removeCgroup(dir string) error {
+	if !exists(dir) {
+		return nil
+	}
+	err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return until(func() (bool, error) {
+		removeGroups(dir)
+		return !exists(dir), nil
+	})
+}
+
+// removeGroups removes the groups below dir and dir, as far as they are empty.
+func removeGroups(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			removeGroups(filepath.Join(dir, e.Name()))
+		}
+	}
+	_ = unix.Rmdir(dir) // busy for as long as a process is going away
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package testbed
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
+)
+
+const (
+	// DefaultName is the name of a node and of its minikube profile.
+	DefaultName = "minikube"
+	// DefaultState is where nodes live. Their root file systems are overlays,
+	// which cannot be stacked on a tmpfs everywhere, so it is not below /run.
+	DefaultState = "/var/lib/dapbridge-testnode"
+	// CacheVariable names the environment variable that moves the cache.
+	CacheVariable = "DAPBRIDGE_TESTNODE_CACHE"
+)
+
+// Options says what node to bring up. The zero value is a node named minikube
+// with the make flavour of containerd, owned by root.
+type Options struct {
+	Name       string    // a lower-case host name, default DefaultName
+	Containerd string    // a flavour of parts.Flavours, default parts.Make
+	Owner      int       // uid of the user who is to reach the node
+	Cache      string    // default: $DAPBRIDGE_TESTNODE_CACHE or in the user's cache directory
+	State      string    // default DefaultState
+	Log        io.Writer // takes progress, a line each; nil discards it
+	NoKubelet  bool      // leaves the kubelet out; pods then need CRI calls
+}
+
+// validName keeps names fit for a host name, a path element, a network
+// namespace and a cgroup at once.
+var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+// complete fills in the defaults and checks what was given.
+func (o Options) complete() (Options, error) {
+	if o.Name == "" {
+		o.Name = DefaultName
+	}
+	if !validName.MatchString(o.Name) {
+		return o, fmt.Errorf("node name %q: want at most 32 of a-z, 0-9 and inner dashes", o.Name)
+	}
+	if o.Containerd == "" {
+		o.Containerd = parts.Make
+	}
+	if !slices.Contains(parts.Flavours(), o.Containerd) {
+		return o, fmt.Errorf("containerd flavour %q: want one of %q", o.Containerd, parts.Flavours())
+	}
+	if o.Owner < 0 {
+		return o, fmt.Errorf("owner %d: want a user number", o.Owner)
+	}
+	if o.State == "" {
+		o.State = DefaultState
+	}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	if o.Cache == "" {
+		o.Cache = os.Getenv(CacheVariable)
+	}
+	if o.Cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return o, fmt.Errorf("no place for the cache, set %s: %w", CacheVariable, err)
+		}
+		o.Cache = filepath.Join(dir, "dapbridge-testnode")
+	}
+	var err error
+	if o.State, err = filepath.Abs(o.State); err != nil {
+		return o, err
+	}
+	o.Cache, err = filepath.Abs(o.Cache)
+	return o, err
+}
+
+// errNotRoot is the answer to anyone who may not make namespaces and mounts.
+var errNotRoot = errors.New("a test node needs root: it makes namespaces, mounts and cgroups")

@@ -1,0 +1,151 @@
+//go:build linux
+
+package parts
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
+)
+
+// Cache is a directory of finished parts. Several processes may share one: a
+// lock on each part makes the second wait for the first. Only root can fill it.
+type Cache struct {
+	Dir string
+	// Logf takes one line about whatever takes longer than a moment; it may be
+	// called from several goroutines.
+	Logf func(format string, args ...any)
+}
+
+// part is one thing to build.
+type part struct {
+	name, version string
+	recipe        []string // all that decides the bytes besides the version
+	takes         string   // how long it takes on two cores, for the reader
+	// build fills an empty directory, which is renamed when build succeeds.
+	build func(ctx context.Context, dir string) error
+}
+
+// get returns the directory of p, and builds it first where it is missing.
+func (c *Cache) get(ctx context.Context, p part) (string, error) {
+	sum := sha256.Sum256([]byte(strings.Join(p.recipe, "\x00")))
+	final := filepath.Join(c.Dir, fmt.Sprintf("%s-%s-%s", p.name, p.version, hex.EncodeToString(sum[:5])))
+	if isDir(final) {
+		return final, nil
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := c.lock(ctx, p.name)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if isDir(final) { // another run built it meanwhile
+		return final, nil
+	}
+	if err := c.make(ctx, p, final); err != nil {
+		return "", fmt.Errorf("build %s %s: %w", p.name, p.version, err)
+	}
+	return final, nil
+}
+
+// make builds p beside final and renames it. The caller holds p's lock, so a
+// temporary directory of p's that exists already is what a crash left.
+func (c *Cache) make(ctx context.Context, p part, final string) error {
+	prefix := filepath.Join(c.Dir, ".making-"+p.name+"-")
+	stale, _ := filepath.Glob(prefix + "*")
+	for _, dir := range stale {
+		if err := ledger.RemoveTree(dir); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp(c.Dir, filepath.Base(prefix))
+	if err != nil {
+		return err
+	}
+	defer ledger.RemoveTree(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	done := c.announce(p)
+	err = p.build(ctx, dir)
+	done(err)
+	if err != nil {
+		return err
+	}
+	return os.Rename(dir, final)
+}
+
+// announce says that p is being built and, every half minute, that it still
+// is, until the function it returns is called.
+func (c *Cache) announce(p part) (done func(error)) {
+	what, start := p.name+" "+p.version, time.Now()
+	c.Logf("building %s (once, %s) ...", what, p.takes)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		beat := time.NewTicker(30 * time.Second)
+		defer beat.Stop()
+		for {
+			select {
+			case <-beat.C:
+				c.Logf("still building %s, %.0f s", what, time.Since(start).Seconds())
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func(err error) {
+		close(stop)
+		<-stopped
+		if err == nil {
+			c.Logf("built %s in %.0f s", what, time.Since(start).Seconds())
+		}
+	}
+}
+
+// lock takes the lock of that name and waits for whoever holds it.
+func (c *Cache) lock(ctx context.Context, name string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(c.Dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for told := false; ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+		if !told {
+			c.Logf("waiting for another run that builds %s ...", name)
+			told = true
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			f.Close()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

@@ -1,0 +1,83 @@
+//go:build linux
+
+package parts
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// goEnv is how every Go program here is built, whatever the user's go env
+// says: flags given there would end up in the build information, -mod=mod
+// would break a vendored build, a go.work would pull in the user's modules.
+func goEnv(more ...string) []string {
+	return append([]string{"GOFLAGS=-buildvcs=auto", "GOWORK=off", "GO111MODULE=on"}, more...)
+}
+
+// goVersion is part of every recipe that compiles: another toolchain makes
+// another binary.
+func goVersion(ctx context.Context) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH")
+	cmd.Dir = os.TempDir() // away from a go.mod that names a toolchain
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go env: %w", err)
+	}
+	return strings.Join(strings.Fields(string(out)), " "), nil
+}
+
+// download fetches a module into the module cache and returns its directory
+// there, which is read-only.
+func download(ctx context.Context, module, version string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module+"@"+version)
+	cmd.Dir, cmd.Env = os.TempDir(), append(os.Environ(), goEnv()...)
+	out, err := cmd.Output()
+	var answer struct{ Dir, Error string }
+	if jsonErr := json.Unmarshal(out, &answer); err == nil {
+		err = jsonErr
+	}
+	if err != nil {
+		return "", fmt.Errorf("download %s@%s: %w: %s", module, version, err, answer.Error)
+	}
+	return answer.Dir, nil
+}
+
+// copyModule makes a writable copy of a module from the module cache.
+func copyModule(ctx context.Context, module, version, dir string) error {
+	from, err := download(ctx, module, version)
+	if err != nil {
+		return err
+	}
+	return runAll(ctx,
+		command{argv: []string{"cp", "-r", "--reflink=auto", from, dir}},
+		command{argv: []string{"chmod", "-R", "u+w,go+rX", dir}},
+	)
+}
+
+// goInstall is a command that puts the programs of a module into bin.
+func goInstall(bin, module, version string, env, flags []string, packages ...string) command {
+	argv := append([]string{"go", "install"}, flags...)
+	for _, p := range packages {
+		argv = append(argv, module+"/"+p+"@"+version)
+	}
+	return command{dir: os.TempDir(), env: goEnv(append(env, "GOBIN="+bin)...), argv: argv}
+}
+
+// writeFiles writes files, by their path below dir.
+func writeFiles(dir string, files map[string]string) error {
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

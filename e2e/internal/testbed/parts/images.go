@@ -1,0 +1,171 @@
+//go:build linux
+
+package parts
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// The images of a node, both the one program in pause/.
+const (
+	PauseImage = "testnode.local/pause:1" // of a pod's sandbox
+	PodImage   = "testnode.local/pod:1"   // of a pod's container
+)
+
+//go:embed pause/main.go
+var pauseSource string
+
+// Images is an OCI archive of the node's images, for "ctr images import".
+func (c *Cache) Images(ctx context.Context) (string, error) {
+	version, err := goVersion(ctx)
+	if err != nil {
+		return "", err
+	}
+	dir, err := c.get(ctx, part{
+		name: "images", version: "1", recipe: []string{"1", version, pauseSource},
+		takes: "a few seconds",
+		build: buildImages,
+	})
+	return filepath.Join(dir, "images.tar"), err
+}
+
+func buildImages(ctx context.Context, dir string) error {
+	module, err := os.MkdirTemp("", "testnode-module-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(module)
+	if err := writeFiles(module, map[string]string{"go.mod": "module pause\n", "main.go": pauseSource}); err != nil {
+		return err
+	}
+	program := filepath.Join(module, "pause")
+	if err := run(ctx, command{
+		dir: module, env: goEnv("CGO_ENABLED=0"),
+		argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "."},
+	}); err != nil {
+		return err
+	}
+	binary, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	archive, err := ociArchive(binary, PauseImage, PodImage)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "images.tar"), archive, 0o644)
+}
+
+// descriptor, manifest and the rest are those of the OCI image specification,
+// as much of them as an image of one file needs.
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      string            `json:"digest"`
+	Size        int               `json:"size"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+type manifest struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Config        *descriptor  `json:"config,omitempty"`
+	Layers        []descriptor `json:"layers,omitempty"`
+	Manifests     []descriptor `json:"manifests,omitempty"`
+}
+
+type imageConfig struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+	Config       struct {
+		Entrypoint []string
+		WorkingDir string
+	} `json:"config"`
+	RootFS struct {
+		Type    string   `json:"type"`
+		DiffIDs []string `json:"diff_ids"`
+	} `json:"rootfs"`
+}
+
+// ociArchive is an OCI layout in a tar, an image of that program under each of
+// the names.
+func ociArchive(program []byte, names ...string) ([]byte, error) {
+	layer, err := tarOf(entry{"pause", 0o755, program})
+	if err != nil {
+		return nil, err
+	}
+	blobs := map[string][]byte{}
+	add := func(mediaType string, blob []byte) descriptor {
+		sum := sha256.Sum256(blob)
+		digest := hex.EncodeToString(sum[:])
+		blobs["blobs/sha256/"+digest] = blob
+		return descriptor{MediaType: mediaType, Digest: "sha256:" + digest, Size: len(blob)}
+	}
+	layerDesc := add("application/vnd.oci.image.layer.v1.tar", layer)
+
+	config := imageConfig{Architecture: runtime.GOARCH, OS: "linux"}
+	config.Config.Entrypoint, config.Config.WorkingDir = []string{"/pause"}, "/"
+	config.RootFS.Type, config.RootFS.DiffIDs = "layers", []string{layerDesc.Digest}
+	configDesc := add("application/vnd.oci.image.config.v1+json", marshal(config))
+
+	const manifestType = "application/vnd.oci.image.manifest.v1+json"
+	image := add(manifestType, marshal(manifest{
+		SchemaVersion: 2, MediaType: manifestType,
+		Config: &configDesc, Layers: []descriptor{layerDesc},
+	}))
+	index := manifest{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json"}
+	for _, name := range names {
+		named := image
+		named.Annotations = map[string]string{"io.containerd.image.name": name}
+		index.Manifests = append(index.Manifests, named)
+	}
+
+	entries := []entry{
+		{"oci-layout", 0o644, []byte(`{"imageLayoutVersion":"1.0.0"}`)},
+		{"index.json", 0o644, marshal(index)},
+	}
+	for name, blob := range blobs {
+		entries = append(entries, entry{name, 0o644, blob})
+	}
+	return tarOf(entries...)
+}
+
+type entry struct {
+	name string
+	mode int64
+	data []byte
+}
+
+func tarOf(entries ...entry) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		if err := w.WriteHeader(&tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.data))}); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(e.data); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// marshal cannot fail on the plain structs of this file.
+func marshal(v any) []byte {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}

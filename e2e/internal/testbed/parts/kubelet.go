@@ -1,0 +1,93 @@
+//go:build linux
+
+package parts
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// KubernetesVersion is the kubelet's.
+const KubernetesVersion = "v1.37.2"
+
+const kubernetesModule = "k8s.io/kubernetes"
+
+// stagingVersion is the version under which Kubernetes publishes the modules
+// that live in its own tree.
+var stagingVersion = "v0." + strings.TrimPrefix(KubernetesVersion, "v1.")
+
+//go:embed criload/main.go.txt
+var criloadSource string
+
+// Kubelet is a tree with the kubelet in usr/bin.
+func (c *Cache) Kubelet(ctx context.Context) (string, error) {
+	return c.kubernetesProgram(ctx, part{name: "kubelet", recipe: []string{"1"}, takes: "about 5 min"},
+		"usr/bin/kubelet", "k8s.io/kubernetes/cmd/kubelet", nil)
+}
+
+// CRILoad is a tree with criload, a client that puts load on a CRI server, in
+// usr/local/bin.
+func (c *Cache) CRILoad(ctx context.Context) (string, error) {
+	return c.kubernetesProgram(ctx, part{name: "criload", recipe: []string{"1", criloadSource}, takes: "about 20 s"},
+		"usr/local/bin/criload", "./criload", map[string]string{"criload/main.go": criloadSource})
+}
+
+// kubernetesProgram builds a package in a module that requires Kubernetes,
+// into the file target of the part's tree.
+func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg string, files map[string]string) (string, error) {
+	version, err := goVersion(ctx)
+	if err != nil {
+		return "", err
+	}
+	p.version, p.recipe = KubernetesVersion, append(p.recipe, version)
+	p.build = func(ctx context.Context, dir string) error {
+		module, err := os.MkdirTemp("", "testnode-module-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(module)
+		gomod, err := kubernetesGoMod(ctx)
+		if err != nil {
+			return err
+		}
+		if err := writeFiles(module, map[string]string{"go.mod": gomod}); err != nil {
+			return err
+		}
+		if err := writeFiles(module, files); err != nil {
+			return err
+		}
+		return run(ctx, command{dir: module, env: goEnv("CGO_ENABLED=0"), argv: []string{
+			"go", "build", "-mod=mod", "-trimpath",
+			"-ldflags=-X k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
+			"-o", filepath.Join(dir, target), pkg,
+		}})
+	}
+	return c.get(ctx, p)
+}
+
+var stagingReplace = regexp.MustCompile(`(?m)^\s*(\S+) => \./staging/src/\S+$`)
+
+// kubernetesGoMod is the go.mod of a module that builds Kubernetes' programs.
+// Kubernetes replaces its staging modules by directories that its module does
+// not carry; here they are replaced by the same code's published versions.
+func kubernetesGoMod(ctx context.Context) (string, error) {
+	dir, err := download(ctx, kubernetesModule, KubernetesVersion)
+	if err != nil {
+		return "", err
+	}
+	theirs, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "module testnode\n\ngo 1.26.0\n\nrequire %s %s\n", kubernetesModule, KubernetesVersion)
+	for _, m := range stagingReplace.FindAllStringSubmatch(string(theirs), -1) {
+		fmt.Fprintf(&b, "replace %s => %[1]s %s\n", m[1], stagingVersion)
+	}
+	return b.String(), nil
+}

@@ -1,0 +1,51 @@
+//go:build linux
+
+package parts
+
+import (
+	"context"
+	"strings"
+)
+
+// nodePackages is what the node has from Debian: what minikube's own node
+// image has of it, as far as a debugger's user meets it.
+var nodePackages = []string{
+	"systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "rsync",
+	"runc", "iproute2", "procps", "ca-certificates",
+}
+
+const debianRelease = "bookworm"
+
+// setUpRoot runs in the new root: the user that minikube has, who comes in by
+// key alone (an account locked with "!" would be refused by sshd), and none of
+// what a container has no use for. Host keys are each node's own.
+const setUpRoot = `set -e
+useradd --create-home --shell /bin/bash --password '*' docker
+echo 'docker ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/docker
+chmod 0440 /etc/sudoers.d/docker
+install -d -m 0700 -o docker -g docker /home/docker/.ssh
+rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
+: > /etc/machine-id
+: > /etc/resolv.conf
+systemctl mask --quiet systemd-udevd.service systemd-udevd-kernel.socket \
+	systemd-udevd-control.socket systemd-udev-trigger.service console-getty.service \
+	getty.target systemd-networkd.service systemd-resolved.service \
+	systemd-timesyncd.service systemd-logind.service e2scrub_all.timer \
+	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer
+`
+
+// RootFS is a Debian root file system with systemd, sshd, sudo, rsync, runc
+// and the user docker.
+func (c *Cache) RootFS(ctx context.Context) (string, error) {
+	packages := strings.Join(nodePackages, ",")
+	return c.get(ctx, part{
+		name: "rootfs", version: debianRelease, recipe: []string{"1", packages, setUpRoot},
+		takes: "about 40 s",
+		build: func(ctx context.Context, dir string) error {
+			return runAll(ctx,
+				command{argv: []string{"mmdebstrap", "--quiet", "--variant=minbase", "--include=" + packages, debianRelease, dir}},
+				command{argv: []string{"chroot", dir, "sh", "-c", setUpRoot}},
+			)
+		},
+	})
+}

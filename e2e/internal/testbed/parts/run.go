@@ -1,0 +1,62 @@
+//go:build linux
+
+package parts
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// command is a program that a recipe runs.
+type command struct {
+	dir  string
+	env  []string // added to this process's environment
+	argv []string
+}
+
+// run runs c to its end. It has mount and process namespaces of its own, so
+// that a cancelled context, or the end of this process, leaves nothing of it
+// behind: no grandchild and no mount.
+func run(ctx context.Context, c command) error {
+	// The parent death signal follows the thread that started the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	var out bytes.Buffer
+	argv := append([]string{"--mount", "--pid", "--fork", "--kill-child"}, c.argv...)
+	cmd := exec.CommandContext(ctx, "unshare", argv...)
+	cmd.Dir, cmd.Env = c.dir, append(os.Environ(), c.env...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(c.argv, " "), err, lastLines(out.String(), 30))
+	}
+	return nil
+}
+
+// runAll runs several commands after each other.
+func runAll(ctx context.Context, commands ...command) error {
+	for _, c := range commands {
+		if err := run(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

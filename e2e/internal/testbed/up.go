@@ -1,0 +1,176 @@
+//go:build linux
+
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
+)
+
+// Up brings a node up and returns when it takes SSH logins, its containerd
+// serves CRI calls and its kubelet is healthy. The node outlives this process.
+// When Up fails, or ctx ends, everything it made is gone again, except parts in
+// the cache. A name in use is an error.
+func Up(ctx context.Context, o Options) (*Node, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() != 0 {
+		return nil, errNotRoot
+	}
+	unlock, err := lockNode(ctx, o.State, o.Name, o.logf)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	dir := filepath.Join(o.State, o.Name)
+	if exists(dir) {
+		return nil, fmt.Errorf("node %s is up already, or what is left of it: take it down first", o.Name)
+	}
+	p, err := o.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, err := boot(ctx, o, p)
+	if err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("%w\n%s", err, consoleTail(dir))
+		}
+		o.logf("taking node %s down again ...", o.Name)
+		return nil, errors.Join(err, remove(dir))
+	}
+	return n, nil
+}
+
+// logf writes one line of progress. Writes are whole lines; a file or a buffer
+// with a lock of its own may be shared.
+func (o Options) logf(format string, args ...any) {
+	fmt.Fprintf(o.Log, format+"\n", args...)
+}
+
+// builtParts are the cache directories that a node is put together from.
+type builtParts struct {
+	rootfs, tools, kubelet, criload string
+	images                          string // an archive
+	containerd                      parts.Containerd
+}
+
+// prepare builds what is missing in the cache. The root file system waits for
+// the network most of the time, so it is made beside the compilations.
+func (o Options) prepare(ctx context.Context) (p builtParts, err error) {
+	if err := installHostNeeds(ctx, o.logf); err != nil {
+		return p, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cache := o.cache()
+	var (
+		wg        sync.WaitGroup
+		rootfsErr error
+	)
+	wg.Go(func() {
+		p.rootfs, rootfsErr = cache.RootFS(ctx)
+		if rootfsErr != nil {
+			cancel()
+		}
+	})
+	err = o.compile(ctx, cache, &p)
+	if err != nil {
+		cancel()
+	}
+	wg.Wait()
+	if rootfsErr != nil && !errors.Is(rootfsErr, context.Canceled) {
+		return p, rootfsErr
+	}
+	return p, errors.Join(err, context.Cause(ctx))
+}
+
+func (o Options) compile(ctx context.Context, cache *parts.Cache, p *builtParts) (err error) {
+	if p.containerd, err = cache.Containerd(ctx, o.Containerd); err != nil {
+		return err
+	}
+	if p.tools, err = cache.Tools(ctx); err != nil {
+		return err
+	}
+	if p.images, err = cache.Images(ctx); err != nil {
+		return err
+	}
+	if !o.NoKubelet {
+		if p.kubelet, err = cache.Kubelet(ctx); err != nil {
+			return err
+		}
+	}
+	p.criload, err = cache.CRILoad(ctx)
+	return err
+}
+
+func (o Options) cache() *parts.Cache { return &parts.Cache{Dir: o.Cache, Logf: o.logf} }
+
+// boot makes the node from its parts. What it leaves when it fails is in the
+// ledger.
+func boot(ctx context.Context, o Options, p builtParts) (*Node, error) {
+	start := time.Now()
+	o.logf("booting node %s ...", o.Name)
+	n, led, err := newNode(ctx, o, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.link().make(ctx, led); err != nil {
+		return nil, fmt.Errorf("make the node's network: %w", err)
+	}
+	if err := n.makeRoot(ctx, led, p); err != nil {
+		return nil, fmt.Errorf("make the node's root file system: %w", err)
+	}
+	if err := n.writeHome(ctx); err != nil {
+		return nil, fmt.Errorf("write the minikube home: %w", err)
+	}
+	if err := n.configure(ctx); err != nil {
+		return nil, fmt.Errorf("configure the node: %w", err)
+	}
+	if err := n.startSystemd(ctx, led); err != nil {
+		return nil, fmt.Errorf("start the node: %w", err)
+	}
+	if err := n.waitReady(ctx, p.images); err != nil {
+		return nil, fmt.Errorf("wait for the node: %w", err)
+	}
+	n.facts.Ready = time.Now()
+	if err := n.save(); err != nil {
+		return nil, err
+	}
+	o.logf("node %s is up at %s after %.1f s", n.Name(), n.SSHAddr(), time.Since(start).Seconds())
+	return n, nil
+}
+
+// newNode makes the node's directory with its ledger, and claims its network.
+func newNode(ctx context.Context, o Options, p builtParts) (*Node, *ledger.Ledger, error) {
+	unlock, err := lockFile(ctx, filepath.Join(o.State, "networks.lock"), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	dir := filepath.Join(o.State, o.Name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	led, err := ledger.Open(filepath.Join(dir, ledgerFile))
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := claimLink(o.State, o.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Node{dir: dir, facts: facts{
+		Name: o.Name, Owner: o.Owner, Network: l.index, Cache: o.Cache, Kubelet: !o.NoKubelet,
+		Containerd: o.Containerd, BuildRoots: map[string]string{o.Containerd: p.containerd.BuildRoot},
+	}}, led, nil
+}

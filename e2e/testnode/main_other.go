@@ -1,0 +1,13 @@
+//go:build !linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	fmt.Fprintln(os.Stderr, "error: a test node is made of Linux namespaces: run testnode on Linux")
+	os.Exit(1)
+}

@@ -1,0 +1,40 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
+)
+
+func newPod(s streams, w *where) *cobra.Command {
+	var remove bool
+	cmd := &cobra.Command{
+		Use:   "pod NAME",
+		Short: "Run a pod through the kubelet, wait for it, print the seconds",
+		Example: `  testnode pod hello
+  testnode pod --rm hello`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := testbed.FindIn(w.state, w.name)
+			if err != nil {
+				return err
+			}
+			start, act, done := time.Now(), n.Pod, "runs"
+			if remove {
+				act, done = n.RemovePod, "is gone"
+			}
+			if err := act(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(s.out, "pod %s %s after %.2f s\n", args[0], done, time.Since(start).Seconds())
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&remove, "rm", false, "remove the pod instead, and wait until it is gone")
+	return cmd
+}
