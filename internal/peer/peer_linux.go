@@ -1,0 +1,39 @@
+package peer
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func tcpOwner(here, there netip.AddrPort) (user, error) {
+	uid, err := search(here, there, func(add func(entry)) error {
+		// An IPv4 connection of an IPv6 socket stands in tcp6.
+		err := readProcNet("/proc/net/tcp6", add)
+		if here.Addr().Is4() && (err == nil || errors.Is(err, fs.ErrNotExist)) { // a kernel without IPv6
+			err = readProcNet("/proc/net/tcp", add)
+		}
+		return err
+	})
+	return userOf(uid), err
+}
+
+func readProcNet(name string, add func(entry)) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return parseProcNet(f, add)
+}
+
+func peerUID(fd int) (uint32, error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return 0, os.NewSyscallError("getsockopt SO_PEERCRED", err)
+	}
+	return cred.Uid, nil
+}

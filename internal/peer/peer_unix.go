@@ -1,0 +1,27 @@
+//go:build linux || darwin
+
+package peer
+
+import (
+	"net"
+	"os"
+	"strconv"
+)
+
+func self() (user, error) { return userOf(uint32(os.Geteuid())), nil }
+
+func userOf(uid uint32) user { return user(strconv.FormatUint(uint64(uid), 10)) }
+
+// unixOwner asks the kernel, which noted the peer's user when it connected.
+func unixOwner(conn *net.UnixConn) (user, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return "", err
+	}
+	var uid uint32
+	var uidErr error
+	if err := raw.Control(func(fd uintptr) { uid, uidErr = peerUID(int(fd)) }); err != nil {
+		return "", err
+	}
+	return userOf(uid), uidErr
+}
