@@ -17,8 +17,8 @@ const (
 // Rewrite appends msg, one JSON value, to dst with every path in it mapped and
 // reports how many it changed; no other byte changes. If none does, or msg is
 // malformed or nests deeper than 512, it returns msg itself and 0, appends
-// nothing and allocates nothing, save for a path that is escaped or unclean
-// and long. dst and msg must not overlap.
+// nothing and allocates nothing, save for paths that are unclean, on a drive or
+// over 256 bytes. dst and msg must not overlap.
 //
 // A path is what the Debug Adapter Protocol has in a Source: the member "path"
 // of an object that is the member "source" or "location" of another, or in the
@@ -28,8 +28,7 @@ func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) 
 	if m == nil || len(m.rules) == 0 {
 		return msg, 0
 	}
-	var decoded, mapped [256]byte
-	w := walker{msg: msg, table: m.toNode, dst: dst, decoded: decoded[:0], mapped: mapped[:0]}
+	w := walker{msg: msg, table: m.toNode, dst: dst}
 	if dir == ToHost {
 		w.table = m.toHost
 	}
@@ -61,7 +60,7 @@ type walker struct {
 	copied  int
 	changed int
 
-	decoded, mapped []byte // scratch
+	decoded, mapped [256]byte // scratch, so that only longer paths allocate
 }
 
 func (w *walker) value(i int, r role, depth int) int {
@@ -169,8 +168,7 @@ func (w *walker) memberRole(r role, key []byte, escaped bool) role {
 		return opaque
 	}
 	if escaped {
-		w.decoded, _ = unescape(w.decoded[:0], key)
-		key = w.decoded
+		key, _ = unescape(w.decoded[:0], key)
 	}
 	switch string(key) {
 	case "source", "location":
@@ -191,24 +189,21 @@ func (w *walker) memberRole(r role, key []byte, escaped bool) role {
 
 // path replaces the string at msg[start:end] if the table has it.
 func (w *walker) path(start, end int, escaped bool) {
-	p := w.msg[start:end]
+	p, ok := w.msg[start:end], true
 	if escaped {
-		var ok bool
-		if w.decoded, ok = unescape(w.decoded[:0], p); !ok {
+		if p, ok = unescape(w.decoded[:0], p); !ok {
 			return
 		}
-		p = w.decoded
 	}
-	var ok bool
-	w.mapped, ok = w.table.translate(w.mapped[:0], p)
-	if !ok || bytes.Equal(w.mapped, p) {
+	mapped, ok := w.table.translate(w.mapped[:0], p)
+	if !ok || bytes.Equal(mapped, p) {
 		return
 	}
 	if w.changed == 0 {
 		w.dst = slices.Grow(w.dst, len(w.msg)+len(w.msg)/16)
 	}
 	w.dst = append(w.dst, w.msg[w.copied:start]...)
-	w.dst = appendEscaped(w.dst, w.mapped)
+	w.dst = appendEscaped(w.dst, mapped)
 	w.copied = end
 	w.changed++
 }

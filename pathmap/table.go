@@ -48,10 +48,11 @@ func (t table) translate(dst, p []byte) ([]byte, bool) {
 	}
 	p = normal(p)
 	e, cut, ok := t.find(p)
-	if !ok {
-		return dst, false
+	rest := bytes.TrimPrefix(p[cut:], []byte("/"))
+	if !ok || e.sep == '\\' && bytes.IndexByte(rest, '\\') >= 0 {
+		return dst, false // there is no such name on Windows
 	}
-	return e.appendPath(dst, bytes.TrimPrefix(p[cut:], []byte("/"))), true
+	return e.appendPath(dst, rest), true
 }
 
 // find returns the entry of the longest tree that is p, in normal form, or
@@ -120,23 +121,18 @@ func key(tree string) string {
 // a lower-case drive letter and no trailing slash, so that the root is "". It
 // returns p itself if it is in that form.
 func normal(p []byte) []byte {
-	win := windows(p)
-	if !win && clean(p) {
-		return p
+	if !windows(p) {
+		if clean(p) {
+			return p
+		}
+		return []byte(strings.TrimSuffix(path.Clean(string(p)), "/"))
 	}
-	s := string(p)
-	if win {
-		s = strings.ReplaceAll(s, `\`, "/")
+	s := strings.ReplaceAll(string(p), `\`, "/")
+	volume, rest := strings.ToLower(s[:2]), s[2:]
+	if s[0] == '/' {
+		volume, rest = "/", s[1:]
 	}
-	unc := win && s[0] == '/'
-	s = strings.TrimSuffix(path.Clean(s), "/")
-	switch {
-	case unc:
-		s = "/" + s
-	case win:
-		s = strings.ToLower(s[:1]) + s[1:]
-	}
-	return []byte(s)
+	return []byte(volume + strings.TrimSuffix(path.Clean("/"+rest), "/"))
 }
 
 // clean reports whether no element of p is empty, "." or "..", the one before
