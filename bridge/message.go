@@ -139,7 +139,8 @@ type edit struct {
 	value []byte
 }
 
-// splice appends body to dst with the edits made, whose parts must not overlap.
+// splice appends body to dst with the edits made, in whatever order they are;
+// their parts must not overlap.
 func splice(dst, body []byte, edits ...edit) []byte {
 	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.at.start, b.at.start) })
 	dst = slices.Grow(dst, len(body)+64)
@@ -154,17 +155,16 @@ func splice(dst, body []byte, edits ...edit) []byte {
 
 // renumber appends body, whose envelope is env, to dst under other numbers. No
 // other byte changes, but that seq is added where it was missing; request_seq
-// is not. The edits, of values that env has a place for, are made as well.
-func renumber(dst, body []byte, env envelope, seq, requestSeq int64, edits ...edit) []byte {
-	number := edit{env.seq, strconv.AppendInt(nil, seq, 10)}
+// is not.
+func renumber(dst, body []byte, env envelope, seq, requestSeq int64) []byte {
+	first := edit{env.seq, strconv.AppendInt(nil, seq, 10)}
 	if env.seq == (span{}) {
-		number = insertion(body, env.open, "seq", number.value)
+		first = insertion(body, env.open, "seq", first.value)
 	}
-	edits = append(slices.Clip(edits), number)
-	if env.requestSeq != (span{}) {
-		edits = append(edits, edit{env.requestSeq, strconv.AppendInt(nil, requestSeq, 10)})
+	if env.requestSeq == (span{}) {
+		return splice(dst, body, first)
 	}
-	return splice(dst, body, edits...)
+	return splice(dst, body, first, edit{env.requestSeq, strconv.AppendInt(nil, requestSeq, 10)})
 }
 
 // insertion returns the edit that adds a member in front of the others of the

@@ -1,0 +1,195 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestScanEnvelope(t *testing.T) {
+	const body = ` {"seq": 12,"type":"response","x":[{"seq":1}],"request\u005fseq":-3,"success":true,"command":"st\u0065p","event":"e",` +
+		`"message":"m","arguments":{"a":"}"},"body":[1,2]}` + "\n"
+	env, err := scanEnvelope([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if env.Type != "response" || env.Seq != 12 || env.RequestSeq != -3 || !env.Success || env.Command != "step" || env.Event != "e" {
+		t.Errorf("got %+v", env)
+	}
+	for at, want := range map[span]string{
+		env.seq: "12", env.requestSeq: "-3", env.success: "true", env.command: `"st\u0065p"`, env.event: `"e"`,
+		env.message: `"m"`, env.arguments: `{"a":"}"}`, env.body: "[1,2]", env.typ: `"response"`,
+	} {
+		if got := at.of([]byte(body)); string(got) != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if env, err := scanEnvelope([]byte(`{}`)); err != nil || env.seq != (span{}) || env.body != (span{}) {
+		t.Errorf("empty message: %+v, %v", env, err)
+	}
+}
+
+func TestScanEnvelopeRefuses(t *testing.T) {
+	for body, want := range map[string]string{
+		``:                                 "no JSON object",
+		`[]`:                               "no JSON object",
+		`"seq"`:                            "no JSON object",
+		`{`:                                "malformed JSON",
+		`{"seq":1`:                         "malformed JSON",
+		`{"seq":1,}`:                       "malformed JSON",
+		`{"seq":1} 2`:                      "malformed JSON",
+		`{"seq":1}}`:                       "malformed JSON",
+		`{"seq" 1}`:                        "malformed JSON",
+		`{"seq":}`:                         "malformed JSON",
+		`{seq:1}`:                          "malformed JSON",
+		`{"seq":1 "type":"x"}`:             "malformed JSON",
+		`{"body":{"a":tru}}`:               "malformed JSON",
+		"{\"body\":\"a\nb\"}":              "malformed JSON",
+		`{"seq":1.0}`:                      "seq",
+		`{"seq":1e3}`:                      "seq",
+		`{"seq":"1"}`:                      "seq",
+		`{"seq":null}`:                     "seq",
+		`{"seq":9223372036854775808}`:      "seq",
+		`{"request_seq":true}`:             "request_seq",
+		`{"type":1}`:                       "type: 1 is no string",
+		`{"command":null}`:                 "command: null is no string",
+		`{"success":"true"}`:               "neither true nor false",
+		`{"seq":1,"seq":1}`:                "seq occurs twice",
+		`{"body":1,"bo\u0064y":1}`:         "body occurs twice",
+		`{"command":"a","Command":"b"}`:    `"Command" is not "command"`,
+		`{"command":"a","ARGUMENTS":{}}`:   `"ARGUMENTS" is not "arguments"`,
+		`{"` + "\u017f" + `eq":1}`:         `is not "seq"`, // encoding/json folds the long s
+		`{"reque\u017ft_seq":1}`:           `is not "request_seq"`,
+		strings.Repeat("[", 100_000):       "no JSON object",
+		strings.Repeat(`{"a":`, 1_000_000): "malformed JSON",
+	} {
+		env, err := scanEnvelope([]byte(body))
+		if err == nil || !strings.Contains(err.Error(), want) || env != (envelope{}) {
+			t.Errorf("%.80s: got %+v, %v, want %s", body, env, err, want)
+		}
+	}
+}
+
+func TestRenumber(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{`{"seq":1,"type":"request"}`, `{"seq":70,"type":"request"}`},
+		{`{"request_seq": 5 , "seq":  1}`, `{"request_seq": 8 , "seq":  70}`},
+		{` { "type":"request"} `, ` {"seq":70, "type":"request"} `},
+		{`{"request_seq":5}`, `{"seq":70,"request_seq":8}`},
+		{`{ }`, `{"seq":70 }`},
+		{`{"arguments":{"seq":1},"seq":2}`, `{"arguments":{"seq":1},"seq":70}`},
+	} {
+		env, err := scanEnvelope([]byte(c.in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := renumber([]byte("x"), []byte(c.in), env, 70, 8); string(got) != "x"+c.want {
+			t.Errorf("%s became %s, want %s", c.in, got[1:], c.want)
+		}
+	}
+}
+
+// FuzzScanEnvelope compares scanEnvelope and renumber with encoding/json.
+func FuzzScanEnvelope(f *testing.F) {
+	for _, line := range recordedSession(f) {
+		f.Add([]byte(line.Message))
+	}
+	f.Add([]byte(`{"s\u0065q":1,"command":"\ud800","body":{"a":[]}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		env, err := scanEnvelope(body)
+		if err != nil {
+			return // that it errs for nothing else is in the table above
+		}
+		if !json.Valid(body) {
+			t.Fatalf("took malformed %q", body)
+		}
+		checkEnvelope(t, env, body)
+		checkRenumber(t, env, body)
+	})
+}
+
+func checkEnvelope(t *testing.T, env envelope, body []byte) {
+	var want struct {
+		Type, Command, Event string
+		Seq                  int64
+		RequestSeq           int64 `json:"request_seq"`
+		Success              bool
+	}
+	if err := json.Unmarshal(body, &want); err != nil {
+		t.Fatalf("took what encoding/json does not: %v", err)
+	}
+	for _, text := range [][2]string{{env.Type, want.Type}, {env.Command, want.Command}, {env.Event, want.Event}} {
+		if utf8.ValidString(text[0]) && text[0] != text[1] {
+			t.Fatalf("got %q, want %q", text[0], text[1])
+		}
+	}
+	if env.Seq != want.Seq || env.RequestSeq != want.RequestSeq || env.Success != want.Success {
+		t.Fatalf("got %+v, want %+v", env, want)
+	}
+}
+
+func checkRenumber(t *testing.T, env envelope, body []byte) {
+	out := renumber(nil, body, env, 71, 72)
+	want, got := members(t, body), members(t, out)
+	want["seq"] = json.RawMessage("71")
+	if env.requestSeq != (span{}) {
+		want["request_seq"] = json.RawMessage("72")
+	}
+	sameMembers(t, got, want)
+	again, err := scanEnvelope(out)
+	if err != nil {
+		t.Fatalf("%q became %q: %v", body, out, err)
+	}
+	back := renumber(nil, out, again, env.Seq, env.RequestSeq)
+	if canonical(env, body) && !bytes.Equal(back, body) {
+		t.Fatalf("%q came back as %q", body, back)
+	}
+}
+
+// canonical reports whether the numbers are there and not written like -0.
+func canonical(env envelope, body []byte) bool {
+	return string(env.seq.of(body)) == strconv.FormatInt(env.Seq, 10) &&
+		(env.requestSeq == (span{}) || string(env.requestSeq.of(body)) == strconv.FormatInt(env.RequestSeq, 10))
+}
+
+// members decodes an object, the last of several members of a name winning.
+func members(t *testing.T, obj []byte) map[string]json.RawMessage {
+	t.Helper()
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(obj, &m); err != nil {
+		t.Fatalf("%q: %v", obj, err)
+	}
+	return m
+}
+
+func sameMembers(t *testing.T, got, want map[string]json.RawMessage) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("got %d members, want %d: %s, %s", len(got), len(want), got, want)
+	}
+	for name, raw := range want {
+		if !bytes.Equal(got[name], raw) {
+			t.Fatalf("%q is %s, want %s", name, got[name], raw)
+		}
+	}
+}
+
+func BenchmarkScanEnvelope(b *testing.B) {
+	big := []byte(`{"seq":1,"type":"response","request_seq":2,"success":true,"command":"variables","body":{"variables":[` +
+		strings.Repeat(`{"name":"field","value":"*server.criService {config: (*\"config.Config\")(0x1dd33da)}","variablesReference":3},`, 180_000) + `{}]}}`)
+	small := []byte(`{"seq":1,"type":"response","request_seq":2,"success":true,"command":"next"}`)
+	for name, body := range map[string][]byte{"20MB": big, "small": small} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := scanEnvelope(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
