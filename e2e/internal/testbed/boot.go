@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
 )
 
@@ -74,9 +76,7 @@ func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger) error {
 	if err != nil {
 		return err
 	}
-	// systemd-nspawn makes this directory and, when killed, leaves it.
-	propagate := "/run/systemd/nspawn/propagate/" + n.machine()
-	if err := led.Add(ledger.Entry{Kind: ledger.Path, Name: propagate}); err != nil {
+	if err := n.recordLeftovers(led); err != nil {
 		return err
 	}
 	console, err := os.Create(filepath.Join(n.dir, consoleFile))
@@ -115,23 +115,61 @@ func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger) error {
 	return err
 }
 
-// makeCgroup makes the group of cgroup v2 that all of the node runs in.
-func (n *Node) makeCgroup(led *ledger.Ledger) (string, error) {
+// recordLeftovers records what systemd-nspawn makes outside the node's
+// directory and leaves when it is killed.
+func (n *Node) recordLeftovers(led *ledger.Ledger) error {
+	var root unix.Stat_t
+	if err := unix.Stat(n.rootDir(), &root); err != nil {
+		return fmt.Errorf("stat %s: %w", n.rootDir(), err)
+	}
+	for _, name := range []string{
+		"propagate/" + n.machine(),
+		fmt.Sprintf("locks/inode-%d:%d", root.Dev, root.Ino),
+	} {
+		if err := led.Add(ledger.Entry{Kind: ledger.Path, Name: "/run/systemd/nspawn/" + name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeCgroup makes the group of cgroup v2 that all of the node runs in. Where
+// version 1 is mounted too, systemd-nspawn mirrors it in systemd's hierarchy.
+func (n *Node) makeCgroup(led *ledger.Ledger) (group string, err error) {
 	raw, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Fields(line)
-		if len(fields) > 2 && fields[2] == "cgroup2" {
-			dir := filepath.Join(fields[1], n.machine())
-			if err := led.Add(ledger.Entry{Kind: ledger.Cgroup, Name: dir}); err != nil {
-				return "", err
-			}
-			return dir, os.Mkdir(dir, 0o755)
+	unified, mirror := cgroupMounts(string(raw))
+	if unified == "" {
+		return "", errors.New("no cgroup v2 is mounted on this machine")
+	}
+	group = filepath.Join(unified, n.machine())
+	if mirror != "" {
+		if err := led.Add(ledger.Entry{Kind: ledger.Cgroup, Name: filepath.Join(mirror, n.machine())}); err != nil {
+			return "", err
 		}
 	}
-	return "", errors.New("no cgroup v2 is mounted on this machine")
+	if err := led.Add(ledger.Entry{Kind: ledger.Cgroup, Name: group}); err != nil {
+		return "", err
+	}
+	return group, os.Mkdir(group, 0o755)
+}
+
+// cgroupMounts finds where cgroup v2 and systemd's hierarchy of version 1 are
+// mounted, in a text like that of proc_pid_mounts(5); empty is nowhere.
+func cgroupMounts(mounts string) (unified, systemd string) {
+	for line := range strings.Lines(mounts) {
+		fields := strings.Fields(line) // device, mount point, type, options
+		switch {
+		case len(fields) < 4:
+		case fields[2] == "cgroup2" && unified == "":
+			unified = fields[1]
+		case fields[2] == "cgroup" && strings.Contains(fields[3], "name=systemd"):
+			systemd = fields[1]
+		}
+	}
+	return unified, systemd
 }
 
 // waitLeader waits until nspawn has a child that is the first process of a

@@ -65,6 +65,7 @@ func (n *Node) configure(ctx context.Context) error {
 		{name: "containerd.service", path: "usr/lib/systemd/system/containerd.service", mode: 0o644},
 		{name: "containerd.toml", path: "etc/containerd/config.toml", mode: 0o644},
 		{name: "kubelet.service", path: "usr/lib/systemd/system/kubelet.service", mode: 0o644, skip: !n.facts.Kubelet},
+		{name: "sysctls", path: "usr/local/sbin/testnode-sysctls", mode: 0o755, skip: !n.facts.Kubelet},
 		{name: "runc", path: "usr/local/sbin/runc", mode: 0o755, skip: hasControllers()},
 	} {
 		if f.skip {
@@ -93,7 +94,14 @@ func (n *Node) configure(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(n.rootDir(), manifestDir), 0o755); err != nil {
+	// minikube keeps the Kubernetes programs on its volume.
+	binaries := filepath.Join(n.varDir(), "lib/minikube/binaries", parts.KubernetesVersion)
+	for _, dir := range []string{filepath.Join(n.rootDir(), manifestDir), binaries} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink("/usr/bin/kubelet", filepath.Join(binaries, "kubelet")); err != nil {
 		return err
 	}
 	if err := n.writeKeys(ctx); err != nil {

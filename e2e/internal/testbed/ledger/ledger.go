@@ -23,7 +23,7 @@ const (
 	Mount   Kind = "mount"   // a mount point and everything mounted below it
 	Netns   Kind = "netns"   // a network namespace made by "ip netns add"
 	Link    Kind = "link"    // a network interface; a veth takes its peer along
-	Cgroup  Kind = "cgroup"  // a group of cgroup v2, its processes and children
+	Cgroup  Kind = "cgroup"  // a control group, its processes and children
 	Process Kind = "process" // a process, told by its pid and start time
 )
 

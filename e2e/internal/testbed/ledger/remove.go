@@ -133,19 +133,31 @@ func ip(args ...string) error {
 }
 
 // removeCgroup kills what runs in the group at dir and in its children, frozen
-// or not, and removes the groups, innermost first.
+// or not, and removes the groups, innermost first. A group of version 1 cannot
+// kill: its processes must be in one of version 2, recorded later.
 func removeCgroup(dir string) error {
 	if !exists(dir) {
 		return nil
 	}
-	err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := killGroup(dir); err != nil {
 		return err
 	}
 	return until(func() (bool, error) {
 		removeGroups(dir)
 		return !exists(dir), nil
 	})
+}
+
+func killGroup(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("1")
+	return errors.Join(err, f.Close())
 }
 
 // removeGroups removes the groups below dir and dir, as far as they are empty.

@@ -31,7 +31,7 @@ func (c *Cache) Images(ctx context.Context) (string, error) {
 		return "", err
 	}
 	dir, err := c.get(ctx, part{
-		name: "images", version: "1", recipe: []string{"1", version, pauseSource},
+		name: "images", version: "1", recipe: []string{"2", version, pauseSource},
 		takes: "a few seconds",
 		build: buildImages,
 	})
@@ -88,6 +88,7 @@ type imageConfig struct {
 	Config       struct {
 		Entrypoint []string
 		WorkingDir string
+		Labels     map[string]string
 	} `json:"config"`
 	RootFS struct {
 		Type    string   `json:"type"`
@@ -111,21 +112,20 @@ func ociArchive(program []byte, names ...string) ([]byte, error) {
 	}
 	layerDesc := add("application/vnd.oci.image.layer.v1.tar", layer)
 
-	config := imageConfig{Architecture: runtime.GOARCH, OS: "linux"}
-	config.Config.Entrypoint, config.Config.WorkingDir = []string{"/pause"}, "/"
-	config.RootFS.Type, config.RootFS.DiffIDs = "layers", []string{layerDesc.Digest}
-	configDesc := add("application/vnd.oci.image.config.v1+json", marshal(config))
-
 	const manifestType = "application/vnd.oci.image.manifest.v1+json"
-	image := add(manifestType, marshal(manifest{
-		SchemaVersion: 2, MediaType: manifestType,
-		Config: &configDesc, Layers: []descriptor{layerDesc},
-	}))
 	index := manifest{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json"}
 	for _, name := range names {
-		named := image
-		named.Annotations = map[string]string{"io.containerd.image.name": name}
-		index.Manifests = append(index.Manifests, named)
+		config := imageConfig{Architecture: runtime.GOARCH, OS: "linux"}
+		config.Config.Entrypoint, config.Config.WorkingDir = []string{"/pause"}, "/"
+		config.Config.Labels = map[string]string{"name": name} // or all were one image
+		config.RootFS.Type, config.RootFS.DiffIDs = "layers", []string{layerDesc.Digest}
+		configDesc := add("application/vnd.oci.image.config.v1+json", marshal(config))
+		image := add(manifestType, marshal(manifest{
+			SchemaVersion: 2, MediaType: manifestType,
+			Config: &configDesc, Layers: []descriptor{layerDesc},
+		}))
+		image.Annotations = map[string]string{"io.containerd.image.name": name}
+		index.Manifests = append(index.Manifests, image)
 	}
 
 	entries := []entry{
