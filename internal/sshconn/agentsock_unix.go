@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 )
 
 // dialAgent connects to the SSH agent's socket.
@@ -14,6 +15,6 @@ func dialAgent(ctx context.Context, socket string) (io.ReadWriteCloser, error) {
 	if socket == "" {
 		return nil, errors.New("no SSH agent is named")
 	}
-	d := net.Dialer{Timeout: agentTimeout}
+	d := net.Dialer{Timeout: 2 * time.Second}
 	return d.DialContext(ctx, "unix", socket)
 }

@@ -8,10 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
@@ -30,18 +28,18 @@ type key struct {
 type keyring struct {
 	keys   []key
 	locked []string // default key files that have a passphrase and are in no agent
-	agent  *sshAgent
+	agent  sshAgent
 }
 
 // loadKeys returns the keys for a node: those of its key files alone, or,
 // where nobody named any, the SSH agent's and then those of the default files.
 func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
-	ring := &keyring{agent: openAgent(ctx, cfg)}
+	ring := &keyring{agent: sshAgent{cfg: cfg}}
 	if cfg.Node.UserKeys {
-		ring.keys = ring.agent.keys()
+		ring.keys = append(ring.keys, ring.agent.keys(ctx)...)
 	}
 	for _, path := range cfg.Node.Identities {
-		err := ring.addFile(path)
+		err := ring.addFile(ctx, path)
 		if err != nil && !cfg.Node.UserKeys {
 			ring.close()
 			return nil, err
@@ -100,7 +98,7 @@ func (r *keyring) holds(pub ssh.PublicKey) bool {
 
 // addFile appends the key of a file, or the agent's key of the same name if the
 // file has a passphrase.
-func (r *keyring) addFile(path string) error {
+func (r *keyring) addFile(ctx context.Context, path string) error {
 	data, err := readKey(path)
 	if err != nil {
 		return diag.Errorf(diag.IdentityUnusable, "the private key can't be read: %w", err)
@@ -109,7 +107,7 @@ func (r *keyring) addFile(path string) error {
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &locked):
-		return r.addLocked(path, locked.PublicKey)
+		return r.addLocked(ctx, path, locked.PublicKey)
 	case err != nil && isPublicKey(data):
 		return diag.Errorf(diag.IdentityUnusable, "%s is a public key", path).
 			WithHint("name the private key: --identity %s", Quote([]string{strings.TrimSuffix(path, ".pub")}))
@@ -124,7 +122,7 @@ func (r *keyring) addFile(path string) error {
 
 // addLocked looks in the agent for the key whose file has a passphrase. Old
 // formats hold the public half only in the file beside.
-func (r *keyring) addLocked(path string, pub ssh.PublicKey) error {
+func (r *keyring) addLocked(ctx context.Context, path string, pub ssh.PublicKey) error {
 	if pub == nil {
 		if data, err := readKey(path + ".pub"); err == nil {
 			pub, _, _, _, _ = ssh.ParseAuthorizedKey(data)
@@ -134,7 +132,7 @@ func (r *keyring) addLocked(path string, pub ssh.PublicKey) error {
 		if r.holds(pub) {
 			return nil
 		}
-		for _, k := range r.agent.keys() {
+		for _, k := range r.agent.keys(ctx) {
 			if bytes.Equal(k.signer.PublicKey().Marshal(), pub.Marshal()) {
 				r.keys = append(r.keys, key{k.signer, path})
 				return nil
@@ -163,60 +161,3 @@ func readKey(path string) ([]byte, error) {
 	}
 	return data, err
 }
-
-// sshAgent is the user's SSH agent, asked for its keys when they are wanted. A
-// nil one has none.
-type sshAgent struct {
-	conn   io.ReadWriteCloser
-	stop   func() bool
-	listed bool
-	found  []key
-}
-
-// openAgent connects to the agent. It is closed when ctx ends or a dial of
-// three addresses must be over: a key that asks its owner may take a while.
-func openAgent(ctx context.Context, cfg *Config) *sshAgent {
-	conn, err := dialAgent(ctx, cfg.AgentSocket)
-	if err != nil {
-		cfg.Log.Debug("no SSH agent", "err", err)
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*cfg.Timeout)
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	return &sshAgent{conn: conn, stop: func() bool { cancel(); return stop() }}
-}
-
-func (a *sshAgent) close() {
-	if a != nil {
-		a.stop()
-		_ = a.conn.Close()
-	}
-}
-
-func (a *sshAgent) keys() []key {
-	if a == nil || a.listed {
-		if a == nil {
-			return nil
-		}
-		return a.found
-	}
-	a.listed = true
-	// Without its Close the client asks one thing at a time and needs no
-	// goroutine.
-	client := agent.NewClient(struct{ io.ReadWriter }{a.conn})
-	signers, err := client.Signers()
-	if err != nil {
-		return nil
-	}
-	for _, s := range signers {
-		source := "agent"
-		if k, ok := s.PublicKey().(*agent.Key); ok && k.Comment != "" {
-			source = "agent (" + diag.Escape(k.Comment) + ")"
-		}
-		a.found = append(a.found, key{s, source})
-	}
-	return a.found
-}
-
-// agentTimeout bounds the connection to the agent's socket.
-const agentTimeout = 2 * time.Second

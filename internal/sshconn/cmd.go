@@ -144,7 +144,9 @@ func (cmd *Cmd) ExitStatus() int {
 }
 
 // Close closes the channel without waiting for the command, which sees the
-// ends of its streams. It may be called at any time, from any goroutine.
+// ends of its streams. OpenSSH answers when the command has ended, so a command
+// that does not mind keeps Wait and readers waiting until the connection's end.
+// Close may be called at any time, from any goroutine.
 func (cmd *Cmd) Close() { _ = cmd.ch.Close() }
 
 // stdin is a channel whose Close closes only our side.

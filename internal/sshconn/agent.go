@@ -1,0 +1,61 @@
+package sshconn
+
+import (
+	"context"
+	"io"
+
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// sshAgent is the user's SSH agent. It is connected to when its keys are wanted
+// and stays so, since it signs with them, until close.
+type sshAgent struct {
+	cfg   *Config
+	asked bool
+	found []key
+	conn  io.Closer // nil if there is none
+	stop  func()
+}
+
+// keys returns what the agent holds; no agent is one without keys.
+func (a *sshAgent) keys(ctx context.Context) []key {
+	if a.asked {
+		return a.found
+	}
+	a.asked = true
+	conn, err := dialAgent(ctx, a.cfg.AgentSocket)
+	if err != nil {
+		a.cfg.Log.Debug("no SSH agent", "err", err)
+		return nil
+	}
+	a.conn = conn
+	// An agent may ask its owner, who may be away: the wait ends when no dial
+	// can be waiting any more.
+	ctx, cancel := context.WithTimeout(ctx, maxConnections*a.cfg.Timeout)
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	a.stop = func() { stop(); cancel() }
+	// Without a Close the client asks one thing at a time and starts no
+	// goroutine.
+	signers, err := agent.NewClient(struct{ io.ReadWriter }{conn}).Signers()
+	if err != nil {
+		a.cfg.Log.Debug("the SSH agent does not list its keys", "err", err)
+		return nil
+	}
+	for _, s := range signers {
+		source := "agent"
+		if k, ok := s.PublicKey().(*agent.Key); ok && k.Comment != "" {
+			source = "agent (" + diag.Escape(k.Comment) + ")"
+		}
+		a.found = append(a.found, key{s, source})
+	}
+	return a.found
+}
+
+func (a *sshAgent) close() {
+	if a.conn != nil {
+		a.stop()
+		_ = a.conn.Close()
+	}
+}
