@@ -9,10 +9,10 @@ import (
 const maxDepth = 512
 
 // SkipValue returns the offset behind the JSON value that starts at or, after
-// white space, behind start, and -1 if there is none or it is malformed. It
-// checks all that RFC 8259 asks for, UTF-8 excepted, and allocates nothing. It
-// is exported so that the bridge finds its way in a message by the same
-// grammar as [Map.Rewrite].
+// white space, behind start, and -1 if there is none, it is malformed or nests
+// deeper than 512. It checks all that RFC 8259 asks for, UTF-8 excepted, and
+// allocates nothing. It is exported so that the bridge finds its way in a
+// message by the same grammar as [Map.Rewrite].
 func SkipValue(msg []byte, start int) int {
 	w := walker{msg: msg}
 	return w.value(start, opaque, 0)
