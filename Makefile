@@ -1,0 +1,81 @@
+# "make help" lists what there is to make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.PHONY: build demo test deps lint test-unit test-e2e bench cross fuzz clean help
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+FUZZTIME    ?= 20s
+
+# The release, when exactly a tagged commit is built. A build of any other
+# commit names itself by what the Go toolchain stamps.
+RELEASE := $(shell git describe --tags --exact-match --match 'v[0-9]*' --dirty=-dirty 2>/dev/null | grep -v -e -dirty)
+LDFLAGS := -s -w$(if $(RELEASE), -X main.release=$(RELEASE))
+
+# A static binary, so that it can run on any node of its platform.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+
+build: ## build bin/dapbridge
+	$(GO_BUILD) -o bin/dapbridge ./cmd/dapbridge
+
+demo: build ## show a session without a node
+	bin/dapbridge demo
+
+test: ## lint, all tests, those on a real node last (these need root on Linux)
+	@for part in deps lint test-unit test-e2e; do \
+		start=$$SECONDS; \
+		$(MAKE) --no-print-directory $$part; \
+		echo "== make $$part: $$((SECONDS - start)) s"; \
+	done
+
+deps: # installs Debian packages when we are root
+	@.ci/apt
+
+lint: ## vet, staticcheck, formatting and the rules of internal/archtest
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go test ./internal/archtest
+
+test-unit: # needs no node
+	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/')
+
+test-e2e: # boots nodes
+	@if [ "$$(uname -s) $$(id -u)" = 'Linux 0' ]; then \
+		set -x; go test -count=1 -timeout 25m ./e2e/...; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo 'e2e tests: need root on Linux, and CI may not skip them' >&2; exit 1; \
+	else \
+		echo 'skipped: e2e tests, which boot nodes and so need root on Linux (sudo make test)'; \
+	fi
+
+bench: ## measure
+	go test -run '^$$' -bench . -benchtime 1x $(patsubst %,./%/...,$(wildcard e2e/bench pathmap))
+
+cross: ## build dist/dapbridge-OS-ARCH for every platform, and vet what is in it
+	@for platform in $(PLATFORMS); do \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0; \
+		out=dist/dapbridge-$$GOOS-$$GOARCH; \
+		if [ $$GOOS = windows ]; then out=$$out.exe; fi; \
+		start=$$SECONDS; \
+		$(GO_BUILD) -o $$out ./cmd/dapbridge; \
+		go vet $$(go list -deps ./cmd/dapbridge | grep "^$$(go list -m)/"); \
+		echo "$$out: $$((SECONDS - start)) s"; \
+	done
+
+fuzz: ## run each fuzz target for FUZZTIME (20s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "== $$target ($$file)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$(dirname $$file) </dev/null; \
+		done; \
+	done
+
+clean: ## remove what was built here
+	rm -rf bin dist
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[a-z ]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+		printf '  %-8s %s\n' "$$name" "$$text"; \
+	done

@@ -1,0 +1,226 @@
+package archtest
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// violation is a broken rule: where and what, and why that matters.
+type violation struct{ what, reason string }
+
+type check func(*repository) []violation
+
+func rules() map[string]check {
+	return map[string]check{
+		"layers":           (*repository).checkLayers,
+		"restrictions":     (*repository).checkRestrictions,
+		"pure":             (*repository).checkPure,
+		"small":            (*repository).checkSmall,
+		"process":          (*repository).checkProcess,
+		"dot imports":      (*repository).checkDotImports,
+		"names":            (*repository).checkNames,
+		"vars":             (*repository).checkVars,
+		"package comments": (*repository).checkPackageComments,
+		"hosts":            (*repository).checkHosts,
+		"format":           (*repository).checkFormat,
+		"pinned":           (*repository).checkPinned,
+	}
+}
+
+// TestRepository holds this repository against the rules.
+func TestRepository(t *testing.T) {
+	r, err := load(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.source) < 20 {
+		t.Fatalf("found %d Go files: is this the repository?", len(r.source))
+	}
+	for name, check := range rules() {
+		t.Run(name, func(t *testing.T) {
+			broken := map[string][]string{}
+			for _, v := range check(r) {
+				broken[v.reason] = append(broken[v.reason], v.what)
+			}
+			for reason, what := range broken {
+				slices.Sort(what)
+				t.Errorf("%s:\n\t%s", reason, strings.Join(what, "\n\t"))
+			}
+		})
+	}
+}
+
+// TestRules shows each rule something that breaks it, and something like it
+// that does not.
+func TestRules(t *testing.T) {
+	host := registryHosts()[0]
+	shown := map[string]bool{}
+	for _, tt := range []struct {
+		rule  string
+		files map[string]string // besides go.mod
+		want  []string
+	}{
+		{"layers", map[string]string{
+			"pathmap/a.go":             `package pathmap; import _ "example.com/m/internal/diag"`,
+			"bridge/a.go":              `package bridge; import (_ "example.com/m/pathmap"; _ "example.com/m/bridge/dap"; _ "example.com/m/internal/peer"; _ "example.com/other/internal/agent")`,
+			"bridge/dap/a.go":          "package dap\nimport _ \"example.com/m/internal/sshconn\"",
+			"bridge/a_test.go":         `package bridge; import _ "example.com/m/internal/agent/worker"`,
+			"internal/agent/a.go":      `package agent; import (_ "example.com/m/internal/target"; _ "example.com/m/internal/agent/worker"; _ "example.com/m/internal/sshconn")`,
+			"internal/agentic/a.go":    `package agentic; import _ "example.com/m/internal/sshconn"`,
+			"internal/diag/a.go":       `package diag; import _ "example.com/m"`,
+			"internal/sshconn/a.go":    `package sshconn; import (_ "example.com/m/internal/node"; _ "example.com/m/internal/agent")`,
+			"internal/daemon/a.go":     `package daemon; import _ "example.com/m/internal/agent"`,
+			"internal/node/testdata/a": `package node; import _ "example.com/m/bridge"`,
+		}, []string{
+			"bridge/dap/a.go:2: bridge/dap imports internal/sshconn",
+			"internal/agent/a.go:1: internal/agent imports internal/sshconn",
+			"internal/sshconn/a.go:1: internal/sshconn imports internal/agent",
+			"pathmap/a.go:1: pathmap imports internal/diag",
+		}},
+		{"restrictions", map[string]string{
+			"internal/agent/worker/a.go": `package worker; import _ "github.com/go-delve/delve/service/dap"`,
+			"internal/agent/a.go":        `package agent; import _ "github.com/go-delve/delve/service/dap"`,
+			"internal/demo/a.go":         `package demo; import (_ "github.com/go-delve/delve/service/api"; _ "golang.org/x/crypto/ssh")`,
+			"internal/node/a.go":         `package node; import _ "golang.org/x/crypto/ssh/agent"`,
+			"internal/node/a_test.go":    `package node; import _ "golang.org/x/crypto/ssh"`,
+			"internal/filesync/a.go":     `package filesync; import _ "github.com/fsnotify/fsnotify"`,
+			"internal/deploy/a.go":       `package deploy; import _ "github.com/fsnotify/fsnotify"`,
+			"internal/daemon/a.go":       `package daemon; import _ "example.com/m/cmd/dapbridge"`,
+			"e2e/a.go":                   `package e2e; import _ "github.com/go-delve/delve/service/rpc2"`,
+		}, []string{
+			"internal/agent/a.go:1: internal/agent imports github.com/go-delve/delve/service/dap",
+			"internal/daemon/a.go:1: internal/daemon imports ./cmd/dapbridge",
+			"internal/deploy/a.go:1: internal/deploy imports github.com/fsnotify/fsnotify",
+			"internal/node/a.go:1: internal/node imports golang.org/x/crypto/ssh/agent",
+		}},
+		{"pure", map[string]string{
+			"pathmap/a.go":      `package pathmap; import ("net/url"; "os"; "path")`,
+			"pathmap/a_test.go": `package pathmap; import ("os")`,
+			"bridge/a.go":       `package bridge; import ("net")`,
+		}, []string{"pathmap/a.go:1: pathmap imports os"}},
+		{"small", map[string]string{
+			"internal/agent/a.go":      `package agent; import _ "example.com/m/internal/target"`,
+			"internal/agent/a_test.go": `package agent; import _ "github.com/fsnotify/fsnotify"`,
+			"internal/target/a.go":     `package target; import _ "example.com/m/internal/x"`,
+			"internal/x/a.go":          `package x; import (_ "github.com/tailscale/hujson"; _ "example.com/m/internal/target")`,
+		}, []string{
+			"internal/agent depends on github.com/tailscale/hujson",
+			"internal/target depends on github.com/tailscale/hujson",
+		}},
+		{"process", map[string]string{
+			"bridge/a.go":               "package bridge\nimport sys \"os\"\nvar _ = sys.Getenv(\"HOME\")\nvar _ = sys.Args\nvar _ = sys.Getpid()",
+			"bridge/b.go":               `package bridge; import ("os"; "log"); func f() { os.Exit(1); log.Fatal(1); log.Println(1) }`,
+			"bridge/c.go":               `package bridge; type s struct{}; func (s) Exit(int) {}; func g(os s) { os.Exit(1) }`,
+			"bridge/a_test.go":          `package bridge; import "os"; var _ = os.Getenv("CI")`,
+			"cmd/dapbridge/a.go":        `package main; import "os"; var _ = os.Args`,
+			"internal/demo/a.go":        `package demo; import "os"; var _ = os.Args`,
+			"internal/demo/sample/a.go": `package main; import "os"; var _ = os.Args`,
+		}, []string{
+			"bridge/a.go:3: os.Getenv",
+			"bridge/a.go:4: os.Args",
+			"bridge/b.go:1: log.Fatal",
+			"bridge/b.go:1: os.Exit",
+			"internal/demo/a.go:1: os.Args",
+		}},
+		{"dot imports", map[string]string{"a.go": `package m; import . "os"`}, []string{"a.go:1: dot import"}},
+		{"names", map[string]string{
+			"internal/util/a.go":      `package convert`,
+			"internal/x/a.go":         `package types`,
+			"internal/base64/a.go":    `package base64`,
+			"internal/x/helpers.go":   `package x`,
+			"internal/y/a_test.go":    `package common_test`,
+			"internal/testdata/a.go":  `package util`,
+			"other/go.mod":            `module other`,
+			"other/internal/util.go":  `package util`,
+			"node_modules/base/a.go":  `package base`,
+			"internal/_x/types/a.go":  `package types`,
+			"internal/.x/types/a.go":  `package types`,
+			"internal/x/deeper/z.txt": `package types`,
+		}, []string{
+			"internal/util/a.go:1: package util",
+			"internal/x/a.go:1: package types",
+			"internal/y/a_test.go:1: package common",
+		}},
+		{"vars", map[string]string{
+			"bridge/a.go": `package bridge
+import ("errors"; "embed"; "regexp")
+var ErrA, errB = errors.New("a"), errors.New("b")
+var _ error = errType{}
+//go:embed a.txt
+var text embed.FS
+var (
+	// Table is a table.
+	Table = map[string]int{}
+	errors2 []error
+	re = regexp.MustCompile("a")
+)
+const c = 1
+func f() { var local int; _ = local }`,
+			"bridge/a_test.go":         `package bridge; var update = false`,
+			"cmd/dapbridge/version.go": `package main; var release string`,
+		}, []string{
+			"bridge/a.go:10: var errors2",
+			"bridge/a.go:11: var re",
+			"bridge/a.go:9: var Table",
+		}},
+		{"package comments", map[string]string{
+			"bridge/a.go":             "// Package bridge is one.\npackage bridge",
+			"bridge/b.go":             "// A licence.\n\npackage bridge",
+			"internal/node/a.go":      "// A licence.\n\npackage node",
+			"internal/node/b.go":      "package node",
+			"internal/node/x_test.go": "// Package node is one.\npackage node",
+			"e2e/a_test.go":           "package e2e",
+		}, []string{"internal/node/a.go:3: package node has no comment"}},
+		{"hosts", map[string]string{
+			"docs/a.md": "first\nhttps://" + host + "/x",
+			"binary":    "\x00" + host,
+			"bin/x":     host,
+		}, []string{"docs/a.md:2: " + host}},
+		{"format", map[string]string{
+			"a.go":          "package  m\n",
+			"b.go":          "package m\r\n",
+			"testdata/c.go": "package  m\n",
+		}, []string{"a.go: is not formatted"}},
+		{"pinned", map[string]string{
+			"go.mod":   "module example.com/m\n\nreplace a => ../a\n",
+			"Makefile": "lint:\n\tgo run a@v1.2.3\n\tgo run b@latest\n",
+			".ci/run":  "go install c@master",
+			"README":   "go install m@latest",
+			"x/go.mod": "module x\nreplace a => ../a\n",
+		}, []string{
+			".ci/run:1: @master",
+			"Makefile:3: @latest",
+			"go.mod:3: replace",
+		}},
+	} {
+		shown[tt.rule] = true
+		t.Run(tt.rule, func(t *testing.T) {
+			tree := fstest.MapFS{"go.mod": {Data: []byte("module example.com/m\n")}}
+			for name, text := range tt.files {
+				tree[name] = &fstest.MapFile{Data: []byte(text)}
+			}
+			r, err := load(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, v := range rules()[tt.rule](r) {
+				if v.reason == "" {
+					t.Errorf("%s: no reason", v.what)
+				}
+				got = append(got, v.what)
+			}
+			if slices.Sort(got); !slices.Equal(got, tt.want) {
+				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(tt.want, "\n\t"))
+			}
+		})
+	}
+	for name := range rules() {
+		if !shown[name] {
+			t.Errorf("nothing shows that %q bites", name)
+		}
+	}
+}
