@@ -1,0 +1,267 @@
+// Package e2e tests dapbridge as its users run it: the built program, as an
+// ordinary user, against a real node with a real containerd and kubelet.
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// userUID is the ordinary user that dapbridge runs as; otherUID is another one.
+const (
+	userUID  = 65534
+	otherUID = 65533
+)
+
+// fixture is what all tests share: the program, the node, the user's things.
+// It is made when the first test asks for it.
+type fixture struct {
+	dir    string // world-readable, removed at the end
+	bin    string // dapbridge, static
+	home   string // the user's
+	source string // the user's copy of containerd's source
+	node   *testbed.Node
+}
+
+var shared struct {
+	once sync.Once
+	fixture
+	err error
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if shared.node != nil {
+		if err := shared.node.Down(); err != nil {
+			fmt.Fprintln(os.Stderr, "taking the node down:", err)
+			status = 1
+		}
+	}
+	if shared.dir != "" {
+		os.RemoveAll(shared.dir)
+	}
+	os.Exit(status)
+}
+
+// setup returns the shared fixture. Without root there is no node: the test is
+// skipped for a person, and fails in CI.
+func setup(t testing.TB) *fixture {
+	t.Helper()
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("the tests on a real node need root, and CI must run them")
+		}
+		t.Skip("skipped: a real node needs root (sudo make test)")
+	}
+	shared.once.Do(func() { shared.err = shared.make() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return &shared.fixture
+}
+
+func (f *fixture) make() (err error) {
+	if f.dir, err = os.MkdirTemp("", "dapbridge-e2e-"); err != nil {
+		return err
+	}
+	if err := os.Chmod(f.dir, 0o755); err != nil {
+		return err
+	}
+	f.bin, f.home, f.source = filepath.Join(f.dir, "dapbridge"), filepath.Join(f.dir, "home"), filepath.Join(f.dir, "src", "containerd")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", f.bin, "../cmd/dapbridge")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build dapbridge: %w\n%s", err, out)
+	}
+	if err := os.Mkdir(f.home, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chown(f.home, userUID, userUID); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	f.node, err = testbed.Up(ctx, testbed.Options{Name: "dapbridge-e2e", Owner: userUID, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Dir(f.source), 0o755); err != nil {
+		return err
+	}
+	return f.node.UserSource(ctx, f.source, userUID)
+}
+
+// file is a path in the user's copy of containerd's source.
+func (f *fixture) file(name string) string { return filepath.Join(f.source, name) }
+
+// command prepares dapbridge to be run as a user with nothing but a home and
+// MINIKUBE_HOME.
+func (f *fixture) command(ctx context.Context, uid uint32, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, f.bin, args...)
+	cmd.Dir = f.source
+	cmd.Env = []string{"HOME=" + f.home, "PATH=" + os.Getenv("PATH"), "MINIKUBE_HOME=" + f.node.MinikubeHome()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+// nodeArgs name the shared node.
+func (f *fixture) nodeArgs() []string { return []string{"--node", "minikube:" + f.node.Name()} }
+
+// server is a `dapbridge serve` that runs.
+type server struct {
+	cmd   *exec.Cmd
+	addr  string // as --listen has it
+	log   *lockedBuffer
+	ended chan struct{}
+	err   error // once ended
+}
+
+// ready is what `dapbridge serve -o json` prints.
+type ready struct {
+	Listen string   `json:"listen"`
+	Paths  []string `json:"paths"`
+	Target struct {
+		PID int `json:"pid"`
+	} `json:"target"`
+}
+
+// serve starts dapbridge on the node and waits until it listens. It is ended
+// with the test, by SIGTERM, and must then exit with status 0 within a moment.
+func (f *fixture) serve(t testing.TB, args ...string) *server {
+	t.Helper()
+	return f.serveNode(t, append(f.nodeArgs(), args...)...)
+}
+
+// serveNode is serve with a --node of the caller's.
+func (f *fixture) serveNode(t testing.TB, args ...string) *server {
+	t.Helper()
+	args = append([]string{"serve", "-o", "json", "--listen", "127.0.0.1:0", "--log-level", "debug"}, args...)
+	s := &server{cmd: f.command(context.Background(), userUID, args...), log: &lockedBuffer{}, ended: make(chan struct{})}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stderr = s.log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan []byte, 1)
+	go func() {
+		defer close(s.ended)
+		r := bufio.NewReader(out)
+		line, _ := r.ReadBytes('\n')
+		first <- line
+		io.Copy(io.Discard, r)
+		s.err = s.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		s.stop(t)
+		if t.Failed() {
+			t.Logf("dapbridge serve said:\n%s", s.log)
+		}
+	})
+	var r ready
+	if err := json.Unmarshal(<-first, &r); err != nil {
+		<-s.ended
+		t.Fatalf("dapbridge %s: %v\n%s", strings.Join(args, " "), s.err, s.log)
+	}
+	s.addr = r.Listen
+	return s
+}
+
+// stop ends the server as Ctrl-C does.
+func (s *server) stop(t testing.TB) {
+	t.Helper()
+	select {
+	case <-s.ended:
+		return
+	default:
+	}
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+		if s.err != nil {
+			t.Errorf("dapbridge serve, ended by SIGTERM: %v", s.err)
+		}
+	case <-time.After(60 * time.Second):
+		s.kill()
+		t.Error("dapbridge serve did not end within 60 s of SIGTERM")
+	}
+}
+
+// kill ends the server as the OOM killer does.
+func (s *server) kill() {
+	s.cmd.Process.Kill()
+	<-s.ended
+}
+
+// dial connects as an IDE of the user's.
+func (s *server) dial(t testing.TB) *dapclient.Client {
+	t.Helper()
+	conn, err := dialAs(userUID, s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dapclient.New(conn)
+	t.Cleanup(func() {
+		c.Close()
+		if t.Failed() {
+			t.Logf("the debug console:\n%s", c.Output())
+		}
+	})
+	return c
+}
+
+// dialAs opens a TCP connection whose socket belongs to uid, as if a process of
+// that user had opened it: a socket's owner is its creator's fsuid (socket(7),
+// /proc/net/tcp), which each thread has of its own.
+func dialAs(uid int, addr string) (net.Conn, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	syscall.Setfsuid(uid)
+	defer syscall.Setfsuid(os.Getuid())
+	return net.Dial("tcp", addr)
+}
+
+// short bounds a test that waits for a debugger or a node.
+func short(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// lockedBuffer collects a process's output while it is read.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-dap"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// TestSession is the main job: an ordinary user sets a breakpoint in their own
+// copy of containerd's source, stops there when kubelet asks for a container,
+// looks, steps, continues and leaves.
+func TestSession(t *testing.T) {
+	for _, flavour := range []string{parts.Make, parts.Static} {
+		t.Run(flavour, func(t *testing.T) {
+			f := setup(t)
+			f.use(t, flavour)
+			session(t, f)
+		})
+	}
+}
+
+// use puts a flavour of containerd on the node until the test ends.
+func (f *fixture) use(t *testing.T, flavour string) {
+	t.Helper()
+	before := f.node.Containerd()
+	if before == flavour {
+		return
+	}
+	if err := f.node.SwapContainerd(t.Context(), flavour); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.node.SwapContainerd(t.Context(), before); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func session(t *testing.T, f *fixture) {
+	ctx := short(t)
+	pid := f.containerd(t)
+	s := f.serve(t)
+	c := s.dial(t)
+	line := f.lineOf(t, createContainerFile, createContainerCode)
+	pod, stop := stopInCreateContainer(t, f, c, line)
+
+	frames, total, err := c.StackTrace(ctx, stop.ThreadId, 0, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkStack(t, f, frames, total, line)
+	if name, _, err := c.Evaluate(ctx, frames[0].Id, "r.Config.Metadata.Name", "watch"); err != nil || !strings.Contains(name, pod[:8]) && name == `""` {
+		t.Errorf("r.Config.Metadata.Name is %s, %v", name, err)
+	}
+	if err := c.Next(ctx, stop.ThreadId); err != nil {
+		t.Fatal(err)
+	}
+	if step, err := c.WaitStopped(ctx); err != nil || step.Reason != "step" {
+		t.Fatalf("after next: %+v, %v", step, err)
+	}
+	if err := c.Continue(ctx, stop.ThreadId); err != nil {
+		t.Fatal(err)
+	}
+	f.podRuns(t, pod)
+	if err := c.Disconnect(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	if tracer, err := f.node.TracerPid(ctx, pid); err != nil || tracer != 0 {
+		t.Errorf("after disconnect containerd is traced by %d (%v)", tracer, err)
+	}
+	f.free(t, pid, 5*time.Second)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// stopInCreateContainer attaches as VS Code does, with a breakpoint at the line,
+// and has kubelet create a pod that stops there.
+func stopInCreateContainer(t *testing.T, f *fixture, c *dapclient.Client, line int) (pod string, stop *dap.StoppedEventBody) {
+	t.Helper()
+	ctx := short(t)
+	file := f.file(createContainerFile)
+	verified, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{file: {line}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bp := verified[file]
+	if len(bp) != 1 || !bp[0].Verified || bp[0].Line != line || bp[0].Source == nil || bp[0].Source.Path != file {
+		t.Fatalf("the breakpoint: %+v", bp)
+	}
+	pod = f.startPod(t)
+	stop, err = c.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stop.Reason != "breakpoint" || !stop.AllThreadsStopped {
+		t.Fatalf("stopped: %+v", stop)
+	}
+	return pod, stop
+}
+
+// checkStack sees that the stack begins where the breakpoint is and names files
+// that exist on the host wherever they are containerd's own.
+func checkStack(t *testing.T, f *fixture, frames []dap.StackFrame, total, line int) {
+	t.Helper()
+	if total < 10 || frames[0].Line != line || frames[0].Source == nil || frames[0].Source.Path != f.file(createContainerFile) {
+		t.Fatalf("the stack of %d frames begins with %+v", total, frames[0])
+	}
+	own := 0
+	for _, fr := range frames {
+		if fr.Source == nil || !strings.HasPrefix(fr.Source.Path, f.source) {
+			continue
+		}
+		own++
+		if _, err := os.Stat(fr.Source.Path); err != nil {
+			t.Errorf("frame %s: %v", fr.Name, err)
+		}
+	}
+	if own < 3 {
+		t.Errorf("only %d of %d frames are in the user's source", own, len(frames))
+	}
+}

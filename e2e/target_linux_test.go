@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// createContainer is where the CRI server begins to create a container: the
+// file in containerd's source, and a string that the line holds.
+const (
+	createContainerFile = "internal/cri/server/container_create.go"
+	createContainerCode = "config := r.GetConfig()"
+)
+
+// lineOf returns the first line of the user's file that holds the code.
+func (f *fixture) lineOf(t testing.TB, name, code string) int {
+	t.Helper()
+	data, err := os.ReadFile(f.file(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(string(data), "\n") {
+		if strings.Contains(line, code) {
+			return i + 1
+		}
+	}
+	t.Fatalf("no %q in %s", code, name)
+	return 0
+}
+
+// containerd returns the pid of the node's containerd, as the node counts.
+func (f *fixture) containerd(t testing.TB) int {
+	t.Helper()
+	pid, err := f.node.ContainerdPID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// free waits until the process runs, untraced and with the text of its file,
+// and fails the test when that does not come within the time.
+func (f *fixture) free(t testing.TB, pid int, within time.Duration) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		why := f.bound(pid)
+		if why == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("containerd is not free after %s: %s", within, why)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if now := f.containerd(t); now != pid {
+		t.Fatalf("containerd was pid %d and is %d now", pid, now)
+	}
+}
+
+// bound says what keeps the process from being as it was, "" if nothing.
+func (f *fixture) bound(pid int) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if tracer, err := f.node.TracerPid(ctx, pid); err != nil || tracer != 0 {
+		return fmt.Sprintf("traced by %d (%v)", tracer, err)
+	}
+	states, err := f.node.ThreadStates(ctx, pid)
+	if err != nil {
+		return err.Error()
+	}
+	for tid, st := range states {
+		if st == 'T' || st == 't' {
+			return fmt.Sprintf("thread %d is in state %c", tid, st)
+		}
+	}
+	if diff, err := f.node.TextEqualsFile(ctx, pid); err != nil || len(diff) > 0 {
+		return fmt.Sprintf("its text differs from its file at %#x (%v)", diff, err)
+	}
+	return ""
+}
+
+// startPod makes kubelet create a pod and returns its name; it is removed with
+// the test.
+func (f *fixture) startPod(t testing.TB) string {
+	t.Helper()
+	name := podName()
+	if err := f.node.PodStart(name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := f.node.RemovePod(ctx, name); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
+// podRuns waits until the pod's container runs.
+func (f *fixture) podRuns(t testing.TB, name string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := f.node.PodWait(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func podName() string { return fmt.Sprintf("pod-%d", time.Now().UnixNano()%1e9) }
