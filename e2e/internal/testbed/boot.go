@@ -145,6 +145,9 @@ func (n *Node) makeCgroup(led *ledger.Ledger) (group string, err error) {
 		return "", errors.New("no cgroup v2 is mounted on this machine")
 	}
 	group = filepath.Join(unified, n.machine())
+	if exists(group) { // not ours: recording it would have Down kill what is in it
+		return "", fmt.Errorf("%s exists already", group)
+	}
 	if mirror != "" {
 		if err := led.Add(ledger.Entry{Kind: ledger.Cgroup, Name: filepath.Join(mirror, n.machine())}); err != nil {
 			return "", err

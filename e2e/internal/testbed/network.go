@@ -4,15 +4,10 @@ package testbed
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
 )
@@ -42,34 +37,28 @@ func (l link) address(host byte) netip.Addr {
 func (l link) hostIP() netip.Addr { return l.address(1) }
 func (l link) nodeIP() netip.Addr { return l.address(2) }
 
-// claimLink finds a free network for the node in dir and writes the choice to
-// a file there. The caller holds the lock of the state directory.
-func claimLink(state, name string) (link, error) {
-	taken := map[int]bool{}
-	claims, _ := filepath.Glob(filepath.Join(state, "*", "network"))
-	for _, claim := range claims {
-		raw, err := os.ReadFile(claim)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // its node went away meanwhile
-		}
-		if err != nil {
-			return link{}, err
-		}
-		if i, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil {
-			taken[i] = true
-		}
+// networksLock keeps two nodes, also of different state directories, from
+// taking the same network.
+const networksLock = "/run/dapbridge-testnode.lock"
+
+// makeLink makes a node's network namespace and the pair of devices, in the
+// first network that is free.
+func makeLink(ctx context.Context, led *ledger.Ledger, name string) (link, error) {
+	unlock, err := lockFile(ctx, networksLock, nil)
+	if err != nil {
+		return link{}, err
 	}
+	defer unlock()
 	ours, err := net.InterfaceAddrs()
 	if err != nil {
 		return link{}, err
 	}
 	for i := range maxNodes {
 		l := newLink(name, i)
-		if taken[i] || exists("/sys/class/net/"+l.device()) || overlaps(ours, l.hostIP()) {
+		if exists("/sys/class/net/"+l.device()) || overlaps(ours, l.hostIP()) {
 			continue
 		}
-		path := filepath.Join(state, name, "network")
-		return l, os.WriteFile(path, []byte(strconv.Itoa(i)+"\n"), 0o644)
+		return l, l.make(ctx, led)
 	}
 	return link{}, fmt.Errorf("all %d networks of %s are in use", maxNodes, networks)
 }
@@ -84,8 +73,10 @@ func overlaps(ours []net.Addr, addr netip.Addr) bool {
 	return false
 }
 
-// make makes the namespace and the pair of devices.
 func (l link) make(ctx context.Context, led *ledger.Ledger) error {
+	if path := "/run/netns/" + l.netns; exists(path) {
+		return fmt.Errorf("%s exists: a node of this name lives in another state directory", path)
+	}
 	for _, e := range []ledger.Entry{{Kind: ledger.Netns, Name: l.netns}, {Kind: ledger.Link, Name: l.device()}} {
 		if err := led.Add(e); err != nil {
 			return err

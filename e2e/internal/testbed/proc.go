@@ -4,7 +4,6 @@ package testbed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,13 +63,17 @@ func (n *Node) HostPID(pidInNode int) (int, error) {
 // ContainerdPID is the main process of containerd.service, as the node's
 // systemd counts.
 func (n *Node) ContainerdPID(ctx context.Context) (int, error) {
-	out, err := n.Exec(ctx, "systemctl", "show", "--property=MainPID", "--value", "containerd.service")
+	return n.mainPID(ctx, "containerd.service")
+}
+
+func (n *Node) mainPID(ctx context.Context, unit string) (int, error) {
+	out, err := n.Exec(ctx, "systemctl", "show", "--property=MainPID", "--value", unit)
 	if err != nil {
 		return 0, err
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
 	if err == nil && pid == 0 {
-		err = errors.New("containerd.service has no main process")
+		err = fmt.Errorf("%s has no main process", unit)
 	}
 	return pid, err
 }

@@ -75,22 +75,42 @@ func (n *Node) waitSSH(ctx context.Context) error {
 	})
 }
 
-// waitKubelet waits until the kubelet calls itself healthy.
+// waitKubelet waits until the kubelet calls itself healthy and stays: one that
+// cannot run here does so too, for the moment before it ends.
 func (n *Node) waitKubelet(ctx context.Context) error {
-	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	const stays = 250 * time.Millisecond
+	before, since := 0, time.Now()
 	return poll(ctx, 60*time.Second, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(n.IP(), "10248")+"/healthz", nil)
+		pid, err := n.mainPID(ctx, "kubelet.service")
 		if err != nil {
 			return err
 		}
-		resp, err := client.Do(req)
-		if err != nil {
+		if err := n.kubeletHealthy(ctx); err != nil {
 			return err
 		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return errors.New(resp.Status)
+		if pid != before {
+			before, since = pid, time.Now()
+		}
+		if time.Since(since) < stays {
+			return errors.New("it keeps ending")
 		}
 		return nil
 	})
+}
+
+func (n *Node) kubeletHealthy(ctx context.Context) error {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(n.IP(), "10248")+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
 }

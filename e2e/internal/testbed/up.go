@@ -120,13 +120,15 @@ func (o Options) cache() *parts.Cache { return &parts.Cache{Dir: o.Cache, Logf: 
 func boot(ctx context.Context, o Options, p builtParts) (*Node, error) {
 	start := time.Now()
 	o.logf("booting node %s ...", o.Name)
-	n, led, err := newNode(ctx, o, p)
+	n, led, err := newNode(o, p)
 	if err != nil {
 		return nil, err
 	}
-	if err := n.link().make(ctx, led); err != nil {
+	l, err := makeLink(ctx, led, o.Name)
+	if err != nil {
 		return nil, fmt.Errorf("make the node's network: %w", err)
 	}
+	n.facts.Network = l.index
 	if err := n.makeRoot(ctx, led, p); err != nil {
 		return nil, fmt.Errorf("make the node's root file system: %w", err)
 	}
@@ -150,13 +152,8 @@ func boot(ctx context.Context, o Options, p builtParts) (*Node, error) {
 	return n, nil
 }
 
-// newNode makes the node's directory with its ledger, and claims its network.
-func newNode(ctx context.Context, o Options, p builtParts) (*Node, *ledger.Ledger, error) {
-	unlock, err := lockFile(ctx, filepath.Join(o.State, "networks.lock"), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer unlock()
+// newNode makes the node's directory with its ledger.
+func newNode(o Options, p builtParts) (*Node, *ledger.Ledger, error) {
 	dir := filepath.Join(o.State, o.Name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, nil, err
@@ -165,12 +162,8 @@ func newNode(ctx context.Context, o Options, p builtParts) (*Node, *ledger.Ledge
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := claimLink(o.State, o.Name)
-	if err != nil {
-		return nil, nil, err
-	}
 	return &Node{dir: dir, facts: facts{
-		Name: o.Name, Owner: o.Owner, Network: l.index, Cache: o.Cache, Kubelet: !o.NoKubelet,
-		Containerd: o.Containerd, BuildRoots: map[string]string{o.Containerd: p.containerd.BuildRoot},
+		Name: o.Name, Owner: o.Owner, Cache: o.Cache, Kubelet: !o.NoKubelet, Containerd: o.Containerd,
+		BuildRoots: map[string]string{o.Containerd: p.containerd.BuildRoot},
 	}}, led, nil
 }
