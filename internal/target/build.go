@@ -11,6 +11,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
+// buildLimit bounds the texts of a Build, which is sent to the host.
+const buildLimit = 256 << 10
+
 // Build is what an executable says about how it was built.
 type Build struct {
 	GoVersion     string
@@ -80,7 +83,19 @@ func (e executable) build() (*Build, error) {
 		b.Settings[s.Key] = s.Value
 	}
 	b.Trimpath = b.Settings["-trimpath"] == "true"
+	if b.size() > buildLimit {
+		return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its build information has %d bytes", b.size())
+	}
 	return b, nil
+}
+
+// size returns the length of the texts that an executable can choose.
+func (b *Build) size() int {
+	n := len(b.GoVersion) + len(b.MainPackage) + len(b.ModulePath) + len(b.ModuleVersion)
+	for key, value := range b.Settings {
+		n += len(key) + len(value)
+	}
+	return n
 }
 
 // debugInfo returns the section that holds DWARF's units, or nil.
@@ -116,10 +131,12 @@ func (e executable) arch() string {
 			return "ppc64le"
 		}
 		return "ppc64"
+	case elf.EM_S390:
+		return "s390x"
 	case elf.EM_RISCV:
 		return "riscv64"
 	case elf.EM_LOONGARCH:
 		return "loong64"
 	}
-	return strings.ToLower(strings.TrimPrefix(e.Machine.String(), "EM_")) // arm, s390 (x), mips
+	return strings.ToLower(strings.TrimPrefix(e.Machine.String(), "EM_")) // arm
 }

@@ -1,14 +1,10 @@
 package target
 
 import (
-	"bytes"
-	"compress/zlib"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"io"
-	"strings"
-
-	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
 // This file reads the first entry of DWARF 2 to 5 units. debug/dwarf would do,
@@ -34,35 +30,18 @@ type compileUnit struct {
 	language       uint64
 }
 
-// openDebug opens a debug section decompressed: SHF_COMPRESSED by debug/elf,
-// the .zdebug_ sections of Go before 1.19 here.
-func openDebug(s *elf.Section) (io.Reader, error) {
-	r := io.LimitReader(s.Open(), sectionLimit)
-	if !strings.HasPrefix(s.Name, ".zdebug_") {
-		return r, nil
-	}
-	var head [12]byte // "ZLIB" and the size
-	if _, err := io.ReadFull(r, head[:]); err != nil || !bytes.HasPrefix(head[:], []byte("ZLIB")) {
-		return nil, diag.Errorf(diag.TargetStripped, "malformed debug information: section %s", s.Name)
-	}
-	z, err := zlib.NewReader(r)
-	if err != nil {
-		return nil, diag.Errorf(diag.TargetStripped, "malformed debug information: %w", err)
-	}
-	return io.LimitReader(z, sectionLimit), nil
+// openDebug opens a debug section; debug/elf decompresses all kinds of it.
+func openDebug(s *elf.Section) io.Reader {
+	return io.LimitReader(s.Open(), sectionLimit)
 }
 
 // abbrevs returns .debug_abbrev, cut at a limit.
 func (e executable) abbrevs() ([]byte, error) {
 	s := e.section(".debug_abbrev", ".zdebug_abbrev")
 	if s == nil {
-		return nil, diag.Errorf(diag.TargetStripped, "the executable has no .debug_abbrev section")
+		return nil, errors.New("no .debug_abbrev section")
 	}
-	r, err := openDebug(s)
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(io.LimitReader(r, abbrevsLimit))
+	return io.ReadAll(io.LimitReader(openDebug(s), abbrevsLimit))
 }
 
 // unit is the beginning of a unit of .debug_info; section 7.5.1.

@@ -11,6 +11,9 @@ import (
 )
 
 const (
+	// headerBudget bounds the bytes of an executable's headers. Its sections
+	// take more memory than their headers take in the file.
+	headerBudget = 16 << 20
 	// readBudget bounds the bytes read from one executable by one call, and so
 	// its memory. The largest Go programs known are smaller than this.
 	readBudget = 512 << 20
@@ -54,21 +57,29 @@ type executable struct {
 	r io.ReaderAt // the whole file, within the budget
 }
 
-// withELF calls fn with the ELF file in r. It alone turns a panic over a
-// malformed file, here or in debug/elf, into an error, so everything that
-// interprets an executable runs inside of it.
-func withELF(r io.ReaderAt, fn func(executable) error) (err error) {
+// withELF calls fn with the ELF file in r. Everything that interprets an
+// executable runs inside of it.
+func withELF(r io.ReaderAt, fn func(executable) error) error {
+	return guard(func() error {
+		b := &budget{r: r, left: headerBudget}
+		f, err := elf.NewFile(b)
+		if err != nil {
+			return diag.Errorf(diag.TargetNotGo, "not an ELF executable: %w", err)
+		}
+		b.left = readBudget
+		return fn(executable{f, b})
+	})
+}
+
+// guard calls fn and turns a panic over a malformed executable, here or in
+// debug/elf, into an error. Nothing else recovers.
+func guard(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = diag.Errorf(diag.TargetNotGo, "malformed executable: %v", p)
 		}
 	}()
-	r = &budget{r: r, left: readBudget}
-	f, err := elf.NewFile(r)
-	if err != nil {
-		return diag.Errorf(diag.TargetNotGo, "not an ELF executable: %w", err)
-	}
-	return fn(executable{f, r})
+	return fn()
 }
 
 // section returns the first section of one of these names that is in the file,

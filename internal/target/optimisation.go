@@ -3,6 +3,7 @@ package target
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ const (
 
 // Optimisation counts the Go packages of a program by how they were compiled.
 type Optimisation struct {
-	Packages  int  // with debug information, the runtime's included
-	Optimised int  // not compiled with both -N and -l
+	Packages  int  // with debug information
+	Optimised int  // not compiled with both -N and -l; see optimised
 	Main      bool // the main package is one of the optimised
 }
 
@@ -43,39 +44,45 @@ func readOptimisation(r io.ReaderAt) (o Optimisation, err error) {
 }
 
 func (e executable) optimisation() (Optimisation, error) {
-	var o Optimisation
 	info := e.debugInfo()
 	if info == nil {
-		return o, diag.Errorf(diag.TargetStripped, "the executable has no debug information")
-	}
-	units, err := openDebug(info)
-	if err != nil {
-		return o, err
+		return Optimisation{}, diag.Errorf(diag.TargetStripped, "the executable has no debug information")
 	}
 	abbrevs, err := e.abbrevs()
 	if err != nil {
-		return o, err
+		return Optimisation{}, malformedDebug(err)
 	}
-	err = eachUnit(units, e.ByteOrder, func(u *unit) {
-		cu := u.compileUnit(abbrevs)
-		if cu.language != languageGo {
-			return
-		}
-		o.Packages++
-		if optimised(cu.producer) {
-			o.Optimised++
-			o.Main = o.Main || cu.name == "main"
+	packages := map[string]bool{} // with assembly a package has several units
+	err = eachUnit(openDebug(info), e.ByteOrder, func(u *unit) {
+		if cu := u.compileUnit(abbrevs); cu.language == languageGo {
+			packages[cu.name] = packages[cu.name] || cu.optimised()
 		}
 	})
-	return o, err
+	if err != nil {
+		return Optimisation{}, malformedDebug(err)
+	}
+	o := Optimisation{Packages: len(packages), Main: packages["main"]}
+	for _, optimised := range packages {
+		if optimised {
+			o.Optimised++
+		}
+	}
+	return o, nil
 }
 
-// optimised reads a compile unit's DW_AT_producer, which the linker writes as
-// "Go cmd/compile VERSION; FLAGS".
-func optimised(producer string) bool {
-	_, flags, _ := strings.Cut(producer, ";")
-	list := strings.Fields(flags)
-	return !slices.Contains(list, "-N") || !slices.Contains(list, "-l")
+func malformedDebug(err error) error {
+	return diag.Errorf(diag.TargetStripped, "malformed debug information: %w", err)
+}
+
+// optimised reads DW_AT_producer, which Go's linker writes as
+// "Go cmd/compile VERSION; FLAGS". The compiler ignores -N for the runtime and
+// what it imports, so these count by -l alone: with all=-N -l nothing is left
+// optimised that could have been otherwise.
+func (cu compileUnit) optimised() bool {
+	_, text, _ := strings.Cut(cu.producer, ";")
+	flags := strings.Fields(text)
+	inRuntime := cu.name == "runtime" || strings.HasPrefix(cu.name, "runtime/") || strings.HasPrefix(cu.name, "internal/")
+	return !slices.Contains(flags, "-l") || !slices.Contains(flags, "-N") && !inRuntime
 }
 
 // eachUnit calls fn with the beginning of each unit of .debug_info. The unit
@@ -84,21 +91,21 @@ func eachUnit(info io.Reader, order binary.ByteOrder, fn func(*unit)) error {
 	r := bufio.NewReaderSize(info, entryLimit)
 	for range unitsLimit {
 		head, err := r.Peek(12)
-		if len(head) == 0 && err == io.EOF {
+		if err == io.EOF { // what is shorter than any unit is padding
 			return nil
 		}
-		if len(head) < 12 {
-			return diag.Errorf(diag.TargetStripped, "malformed debug information: %w", err)
+		if err != nil {
+			return err
 		}
 		u := newUnit(head, order)
 		size := u.size()
 		if u.data, err = r.Peek(int(min(size, entryLimit))); err != nil {
-			return diag.Errorf(diag.TargetStripped, "malformed debug information: %w", err)
+			return err
 		}
 		fn(u)
 		if _, err := io.CopyN(io.Discard, r, int64(size)); err != nil {
-			return diag.Errorf(diag.TargetStripped, "malformed debug information: %w", err)
+			return err
 		}
 	}
-	return diag.Errorf(diag.TargetStripped, "the debug information has too many units")
+	return errors.New("too many units")
 }

@@ -6,17 +6,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"iter"
 )
 
 const (
-	pclntabLimit = 256 << 20 // a large table has 40 MB
-	pathLimit    = 4 << 10
+	pclntabLimit    = 256 << 20 // a large table has 40 MB
+	candidatesLimit = 16        // places that look like a table
+	functionsLimit  = 4 << 20
+	pathLimit       = 4 << 10
 )
 
 // pclntab is Go's table of functions and source files, which stripping leaves
 // in place; see internal/abi/symtab.go and cmd/link/internal/ld/pcln.go of Go.
 // debug/gosym reads the same but copies every function's name, which a crafted
-// table makes quadratic. Methods panic on a malformed table; see withELF.
+// table makes quadratic. Methods panic on a malformed table; see guard.
 type pclntab struct {
 	data   []byte
 	order  binary.ByteOrder
@@ -54,7 +57,7 @@ func newPclntab(data []byte, order binary.ByteOrder) (*pclntab, error) {
 		t.entry = 4
 	}
 	t.funcs = t.uint(data[8:], t.word)
-	if t.funcs == 0 || t.funcs > uint64(len(data))/(2*t.entry) {
+	if t.funcs == 0 || t.funcs > functionsLimit {
 		return nil, errors.New("malformed function table")
 	}
 	return t, nil
@@ -93,7 +96,7 @@ func (t *pclntab) fileOf(name string) string {
 // compile unit begins in the table that maps its file numbers.
 func (t *pclntab) file(values, unit uint64) string {
 	delta, n := binary.Uvarint(t.table(3)[values:])
-	if n <= 0 || delta&1 != 0 { // a negative difference is no file
+	if n <= 0 || delta == 0 || delta&1 != 0 { // no file, or a negative difference
 		return ""
 	}
 	number := delta>>1 - 1
@@ -107,32 +110,46 @@ func (t *pclntab) file(values, unit uint64) string {
 }
 
 // mainFile returns the source file of main.main, "" if it can't be found.
-func (e executable) mainFile() string {
+func (e executable) mainFile() (file string) {
 	for data := range e.pclntabs() {
-		if t, err := newPclntab(data, e.ByteOrder); err == nil {
-			if file := t.fileOf("main.main"); file != "" {
-				return file
+		// What looks like a table may be none, and the next one be.
+		_ = guard(func() error {
+			t, err := newPclntab(data, e.ByteOrder)
+			if err == nil {
+				file = t.fileOf("main.main")
 			}
+			return err
+		})
+		if file != "" {
+			return file
 		}
 	}
 	return ""
 }
 
-// pclntabs yields what may be the function table: its section, or else
-// everything behind a magic number. GNU ld merges the section of a PIE into
+// pclntabs returns what may be the function table: its section, or else all
+// that follows a magic number in data. GNU ld merges a PIE's section into
 // .data.rel.ro.
-func (e executable) pclntabs() func(yield func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		if s := e.section(".gopclntab", ".data.rel.ro.gopclntab"); s != nil && s.Size <= pclntabLimit {
+func (e executable) pclntabs() iter.Seq[[]byte] {
+	if s := e.section(".gopclntab", ".data.rel.ro.gopclntab"); s != nil && s.Size <= pclntabLimit {
+		return func(yield func([]byte) bool) {
 			if data, err := s.Data(); err == nil {
 				yield(data)
 			}
-			return
 		}
+	}
+	return func(yield func([]byte) bool) {
+		left := candidatesLimit
 		for _, p := range e.Progs {
-			if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X == 0 && p.Filesz <= pclntabLimit {
-				data := make([]byte, p.Filesz)
-				if _, err := io.ReadFull(p.Open(), data); err == nil && !e.search(data, yield) {
+			if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X != 0 || p.Filesz > pclntabLimit {
+				continue
+			}
+			data := make([]byte, p.Filesz)
+			if _, err := io.ReadFull(p.Open(), data); err != nil {
+				return
+			}
+			for table := range headers(data, e.ByteOrder) {
+				if left--; left < 0 || !yield(table) {
 					return
 				}
 			}
@@ -140,12 +157,14 @@ func (e executable) pclntabs() func(yield func([]byte) bool) {
 	}
 }
 
-// search yields data from each place on that looks like a table's header.
-func (e executable) search(data []byte, yield func([]byte) bool) bool {
-	for i := 0; i+8 <= len(data); i += 4 {
-		if _, ok := pclntabMagic(e.ByteOrder, data[i:]); ok && !yield(data[i:]) {
-			return false
+// headers returns data from each place on that looks like a table's header.
+func headers(data []byte, order binary.ByteOrder) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := 0; i+8 <= len(data); i += 4 {
+			_, known := pclntabMagic(order, data[i:])
+			if known && data[i+4] == 0 && data[i+5] == 0 && !yield(data[i:]) {
+				return
+			}
 		}
 	}
-	return true
 }

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -78,22 +79,20 @@ func openText(pid int, flag int) (*text, error) {
 		t.close()
 		return nil, procError(pid, err)
 	}
-	if err = t.findSegments(pid); err != nil {
+	err = t.findSegments(pid)
+	if after, statErr := readStat(pid); err == nil && (statErr != nil || after.start != before.start) {
+		err = diag.Errorf(diag.TargetGone, "process %d has ended", pid)
+	}
+	if err != nil {
 		t.close()
 		return nil, err
-	}
-	if after, err := readStat(pid); err != nil || after.start != before.start {
-		t.close()
-		return nil, diag.Errorf(diag.TargetGone, "process %d has ended", pid)
 	}
 	return t, nil
 }
 
 func (t *text) close() {
 	t.file.Close()
-	if t.mem != nil {
-		t.mem.Close()
-	}
+	t.mem.Close() // nil is an error, not a panic
 }
 
 // findSegments fills in what the program headers say about the text.
@@ -183,8 +182,12 @@ func (t *text) read(c textChunk, off int64) error {
 	if _, err := t.file.ReadAt(c.file, off); err != nil {
 		return diag.Errorf(diag.TargetNotGo, "the executable's text can't be read: %w", err)
 	}
-	if _, err := t.mem.ReadAt(c.mem, int64(c.addr)); err != nil {
-		return diag.Errorf(diag.TargetGone, "the process's text can't be read: %w", err)
+	_, err := t.mem.ReadAt(c.mem, int64(c.addr))
+	if err == io.EOF { // the memory was given back
+		return diag.Errorf(diag.TargetGone, "the process has ended")
+	}
+	if err != nil {
+		return fmt.Errorf("the process's text can't be read: %w", err)
 	}
 	return nil
 }
