@@ -98,7 +98,7 @@ func (f *fixture) make() (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	f.node, err = testbed.Up(ctx, testbed.Options{Name: "dapbridge-e2e", Owner: userUID, Log: os.Stderr})
+	f.node, err = testbed.Up(ctx, testbed.Options{Name: nodeName(), Owner: userUID, Log: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -106,6 +106,15 @@ func (f *fixture) make() (err error) {
 		return err
 	}
 	return f.node.UserSource(ctx, f.source, userUID)
+}
+
+// nodeName is the shared node's name. Another one lets several runs of the
+// tests stand side by side on a machine.
+func nodeName() string {
+	if name := os.Getenv("DAPBRIDGE_E2E_NODE"); name != "" {
+		return name
+	}
+	return "dapbridge-e2e"
 }
 
 // file is a path in the user's copy of containerd's source.
