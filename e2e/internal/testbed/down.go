@@ -31,13 +31,16 @@ func Down(ctx context.Context, state, name string, logf func(string, ...any)) er
 	if err != nil {
 		return err
 	}
-	err = remove(filepath.Join(state, name))
-	unlock()
-	if err != nil {
+	defer unlock()
+	if err := remove(filepath.Join(state, name)); err != nil {
 		return fmt.Errorf("take node %s down: %w", name, err)
 	}
-	_ = os.Remove(state) // stays while another node lives there
-	return nil
+	// An Up that was killed may have left the file of this lock, too.
+	release, err := lockFile(ctx, networksLock, nil)
+	if err == nil {
+		release()
+	}
+	return err
 }
 
 // remove undoes the ledger in dir and removes dir with the ledger last. The

@@ -14,14 +14,18 @@ import (
 )
 
 // lockNode takes the lock of one node: whoever makes or removes it holds it.
-// unlock removes the lock's file together with the lock.
+// unlock removes the lock's file, and the state directory if no node is there.
 func lockNode(ctx context.Context, state, name string, logf func(string, ...any)) (unlock func(), err error) {
-	if err := os.MkdirAll(state, 0o755); err != nil {
-		return nil, err
-	}
-	return lockFile(ctx, filepath.Join(state, name+".lock"), func() {
+	release, err := lockFile(ctx, filepath.Join(state, name+".lock"), func() {
 		logf("waiting for another run that works on node %s ...", name)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		release()
+		_ = os.Remove(state)
+	}, nil
 }
 
 // lockFile takes the lock on a file and removes the file when it is given
@@ -52,6 +56,10 @@ func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), 
 // tryLock returns nil when the lock is held, or was just given back: a lock on
 // a file that is no longer the one at path would lock nobody out.
 func tryLock(path string) (*os.File, error) {
+	// Each time: whoever gave the lock back may have removed the directory.
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,288 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
+)
+
+// stranger is the user nobody of Debian: without privileges and a home.
+const stranger = 65534
+
+// TestNode is the whole life of nodes, as their users have it. It needs root,
+// and time where the cache is cold.
+func TestNode(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("not root: in CI the test node must be tested")
+		}
+		t.Skip("a test node needs root: run this test with sudo")
+	}
+	b := newBench(t)
+
+	up := b.up(t, "up", "--owner", fmt.Sprint(stranger), "--no-source")
+	n, err := testbed.FindIn(b.state, b.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("a second up is refused", func(t *testing.T) {
+		out, err := b.run("up")
+		if err == nil || !strings.Contains(out, "up already") {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	t.Run("its owner logs in and is root by sudo", func(t *testing.T) { logIn(t, up) })
+	t.Run("pods come and go", func(t *testing.T) {
+		for _, args := range [][]string{{"pod", "one"}, {"pod", "two"}, {"pod", "--rm", "one"}} {
+			if out, err := b.run(args...); err != nil {
+				t.Errorf("%v: %v: %s", args, err, out)
+			}
+		}
+	})
+	t.Run("processes", func(t *testing.T) { processes(t, n) })
+	t.Run("CRI calls", func(t *testing.T) {
+		for _, command := range [][]string{{"version", "100", "4"}, {"run-pod", "a"}, {"create", "b"}} {
+			out, err := n.Exec(t.Context(), append([]string{"criload"}, command...)...)
+			if err != nil || !bytes.HasPrefix(out, []byte(`{"command":"`+command[0]+`","ok":true`)) {
+				t.Errorf("%v: %v: %s", command, err, out)
+			}
+		}
+	})
+	t.Run("another containerd", func(t *testing.T) {
+		if err := n.SwapContainerd(t.Context(), parts.Static); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.PodWait(t.Context(), "two"); err != nil {
+			t.Errorf("the pod did not outlive the restart: %v", err)
+		}
+		processes(t, n)
+	})
+	t.Run("nothing is left of one that crashed", func(t *testing.T) {
+		// The first process of the node, which takes all others along.
+		if err := syscall.Kill(leader(t, n), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		b.down(t)
+	})
+	t.Run("nothing is left of one that is down already", b.down)
+	t.Run("nothing is left of an up that was killed", func(t *testing.T) {
+		for _, kind := range []ledger.Kind{ledger.Link, ledger.Mount, ledger.Process} {
+			b.killUp(t, kind, syscall.SIGKILL)
+			b.down(t)
+		}
+	})
+	t.Run("nothing is left of an up that was interrupted", func(t *testing.T) {
+		b.killUp(t, ledger.Process, syscall.SIGINT)
+		b.check(t)
+	})
+}
+
+// bench is a testnode program with a state directory and a node name of its
+// own, so that it meets no other node.
+type bench struct{ program, state, name string }
+
+func newBench(t *testing.T) bench {
+	t.Helper()
+	// Not t.TempDir: the owner, another user, must get through.
+	dir, err := os.MkdirTemp("", "testnode-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := bench{filepath.Join(dir, "testnode"), filepath.Join(dir, "state"), fmt.Sprintf("t%d", os.Getpid())}
+	t.Cleanup(func() {
+		if out, err := b.run("down"); err != nil {
+			t.Errorf("down: %v: %s", err, out)
+		}
+		if err := ledger.RemoveTree(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if out, err := exec.Command("go", "build", "-o", b.program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return b
+}
+
+func (b bench) command(args ...string) *exec.Cmd {
+	return exec.Command(b.program, append(args, "--name", b.name, "--state", b.state)...)
+}
+
+func (b bench) run(args ...string) (string, error) {
+	out, err := b.command(args...).CombinedOutput()
+	return string(out), err
+}
+
+// up brings the node up and returns what it printed.
+func (b bench) up(t *testing.T, args ...string) (d description) {
+	t.Helper()
+	cmd := b.command(append(args, "-o", "json")...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("up: %v", err)
+	}
+	if err := json.Unmarshal(out, &d); err != nil {
+		t.Fatalf("up printed %s: %v", out, err)
+	}
+	return d
+}
+
+func (b bench) down(t *testing.T) {
+	t.Helper()
+	if out, err := b.run("down"); err != nil {
+		t.Fatalf("down: %v: %s", err, out)
+	}
+	b.check(t)
+}
+
+// killUp starts an up, and sends it a signal as soon as its ledger has an
+// entry of that kind.
+func (b bench) killUp(t *testing.T, kind ledger.Kind, signal syscall.Signal) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := b.command("up")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	path := filepath.Join(b.state, b.name, "ledger.json")
+	for ctx.Err() == nil {
+		if raw, _ := os.ReadFile(path); bytes.Contains(raw, []byte(`"kind": "`+kind+`"`)) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(signal); err != nil {
+		t.Errorf("the up ended before it was to be killed at %s: %v", kind, err)
+	}
+}
+
+// check looks for everything that a node has outside the cache.
+func (b bench) check(t *testing.T) {
+	t.Helper()
+	machine := "testnode-" + b.name
+	mounts, err := ledger.MountsBelow(b.state)
+	if err != nil || len(mounts) > 0 {
+		t.Errorf("mounts left: %q, %v", mounts, err)
+	}
+	for _, pattern := range []string{
+		b.state, "/run/netns/" + machine, "/run/systemd/nspawn/*/" + machine + "*",
+		"/run/dapbridge-testnode.lock",
+	} {
+		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+			t.Errorf("left: %q", found)
+		}
+	}
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && strings.Contains(path, machine) {
+			t.Errorf("cgroup left: %s", path)
+		}
+		return nil
+	})
+	processes, _ := filepath.Glob("/proc/[0-9]*/cgroup")
+	for _, path := range processes {
+		dir := filepath.Dir(path)
+		group, _ := os.ReadFile(path)
+		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if len(line) == 0 {
+			continue // a zombie, which its parent has yet to reap
+		}
+		if bytes.Contains(group, []byte(machine)) || bytes.Contains(line, []byte(machine)) {
+			t.Errorf("process left: %s %q", dir, line)
+		}
+	}
+}
+
+// logIn reaches the node as its owner does, by the profile's key.
+func logIn(t *testing.T, up description) {
+	run := func(argv ...string) ([]byte, error) {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
+		return cmd.CombinedOutput()
+	}
+	for _, path := range []string{
+		filepath.Join(up.MinikubeHome, "profiles", up.Name, "config.json"),
+		filepath.Join(up.MinikubeHome, "machines", up.Name, "config.json"),
+	} {
+		out, err := run("cat", path)
+		if err != nil || !json.Valid(out) {
+			t.Errorf("%s: %v: %s", path, err, out)
+		}
+	}
+	argv := append(up.SSHCommand, "sudo", "-n", "sh", "-c", "'id -u; hostname'")
+	out, err := run(argv...)
+	if err != nil || string(out) != "0\n"+up.Name+"\n" {
+		t.Errorf("%v: %v: %s", argv, err, out)
+	}
+	info, err := os.Stat(up.KeyFile)
+	if err != nil || info.Mode().Perm() != 0o600 || info.Sys().(*syscall.Stat_t).Uid != stranger {
+		t.Errorf("the key is %v, %v", info, err)
+	}
+}
+
+// processes looks at the node's containerd from outside.
+func processes(t *testing.T, n *testbed.Node) {
+	t.Helper()
+	ctx := t.Context()
+	pid, err := n.ContainerdPID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := n.HostPID(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", host)); err != nil || string(name) != "containerd\n" {
+		t.Errorf("process %d here, %d there, is %q, %v", host, pid, name, err)
+	}
+	if tracer, err := n.TracerPid(ctx, pid); err != nil || tracer != 0 {
+		t.Errorf("traced by %d, %v", tracer, err)
+	}
+	if states, err := n.ThreadStates(ctx, pid); err != nil || len(states) < 2 || states[pid] == 0 {
+		t.Errorf("threads are %v, %v", states, err)
+	}
+	if differ, err := n.TextEqualsFile(ctx, pid); err != nil || len(differ) > 0 {
+		t.Errorf("text differs at %#x, %v", differ, err)
+	}
+	if id, err := n.ExecUser(ctx, "id", "-un"); err != nil || string(id) != "docker\n" {
+		t.Errorf("the user is %q, %v", id, err)
+	}
+	if _, err := os.Stat(filepath.Join(n.RootFS(), "usr/bin/containerd")); err != nil {
+		t.Error(err)
+	}
+	if dir := n.BuildRoot(n.Containerd()); dir == "" {
+		t.Error("no build directory is known")
+	} else if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		t.Error(err)
+	}
+}
+
+// leader is the number here of the node's first process.
+func leader(t *testing.T, n *testbed.Node) int {
+	t.Helper()
+	pid, err := n.HostPID(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
