@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
 // maxOutput bounds each of the outputs that Run collects.
@@ -53,43 +55,96 @@ func (e *ExitError) Error() string {
 // Start runs argv on the node, in a session channel of its own. ctx bounds the
 // start alone; the command runs until it ends, or Close.
 func (c *Conn) Start(ctx context.Context, argv []string) (*Cmd, error) {
-	for _, arg := range argv {
-		if strings.IndexByte(arg, 0) >= 0 {
-			return nil, fmt.Errorf("the argument %q of %s holds a NUL byte", arg, argv[0])
-		}
-	}
 	line := Quote(argv)
+	if strings.IndexByte(line, 0) >= 0 {
+		return nil, fmt.Errorf("run %s on %s: an argument holds a NUL byte", brief(line), c.node.Name)
+	}
 	cmd, err := do(ctx, c, func() (*Cmd, error) { return c.open(line) }, (*Cmd).Close)
 	if err != nil {
-		return nil, fmt.Errorf("run %s on %s: %w", argv[0], c.node.Name, err)
+		return nil, fmt.Errorf("run %s on %s: %w", brief(line), c.node.Name, err)
 	}
 	return cmd, nil
 }
 
-// open must be called in a goroutine that c owns.
+// brief returns the beginning of a command, for messages.
+func brief(line string) string {
+	const most = 60
+	short, _, cut := strings.Cut(line, "\n")
+	if len(short) > most {
+		short, cut = strings.ToValidUTF8(short[:most], ""), true
+	}
+	if cut {
+		short += "…"
+	}
+	return diag.Escape(short)
+}
+
+// session is an SSH session channel in which nothing runs yet.
+type session struct {
+	ch   ssh.Channel
+	reqs <-chan *ssh.Request
+}
+
+// reserve opens a session ahead of its use, which saves the next command a
+// round trip.
+func (c *Conn) reserve() {
+	c.spawn(func() {
+		ch, reqs, err := c.ssh.OpenChannel("session", nil)
+		if err != nil {
+			return // the next command will see for itself
+		}
+		select {
+		case c.spare <- session{ch, reqs}:
+		default:
+			_ = ch.Close()
+		}
+	})
+}
+
+// open runs a command in the reserved session, or in a new one. It must be
+// called in a goroutine that c owns.
 func (c *Conn) open(line string) (*Cmd, error) {
+	select {
+	case s := <-c.spare:
+		c.reserve()
+		cmd, err := c.exec(s, line)
+		if !errors.Is(err, io.EOF) {
+			return cmd, err
+		}
+		// The server has closed it, as one that nobody used.
+	default:
+	}
 	ch, reqs, err := c.ssh.OpenChannel("session", nil)
 	if err != nil {
 		return nil, c.lost(err)
 	}
+	cmd, err := c.exec(session{ch, reqs}, line)
+	if err != nil {
+		return nil, c.lost(err)
+	}
+	return cmd, nil
+}
+
+// exec runs a command in a session (RFC 4254, section 6.5). Its error is io.EOF
+// if the session is closed.
+func (c *Conn) exec(s session, line string) (*Cmd, error) {
 	cmd := &Cmd{
-		Stdin:  stdin{ch},
-		Stdout: ch,
-		Stderr: ch.Stderr(),
+		Stdin:  stdin{s.ch},
+		Stdout: s.ch,
+		Stderr: s.ch.Stderr(),
 		conn:   c,
-		ch:     ch,
+		ch:     s.ch,
 		done:   make(chan struct{}),
 		status: -1,
 	}
-	c.wg.Go(func() { cmd.watch(reqs) })
-	// RFC 4254, section 6.5.
-	ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{line}))
+	c.wg.Go(func() { cmd.watch(s.reqs) })
+	ok, err := s.ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{line}))
 	if err == nil && !ok {
 		err = errors.New("the SSH server refuses to run commands")
 	}
 	if err != nil {
 		cmd.Close()
-		return nil, c.lost(err)
+		return nil, err
 	}
 	return cmd, nil
 }
@@ -166,7 +221,7 @@ func (c *Conn) Run(ctx context.Context, argv []string, stdin io.Reader) (stdout,
 	defer cmd.Close()
 	out, err := do(ctx, c, func() (output, error) { return cmd.collect(stdin) }, nil)
 	if err != nil {
-		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", argv[0], c.node.Name, err)
+		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", brief(Quote(argv)), c.node.Name, err)
 	}
 	return out.stdout, out.stderr, cmd.ExitStatus(), nil
 }

@@ -31,6 +31,8 @@ type Conn struct {
 	log  *slog.Logger
 	done chan struct{}
 
+	spare chan session // at most one, see reserve
+
 	mu     sync.Mutex // guards the following, and wg against Add after Wait
 	closed bool
 	cause  error // why we ended it ourselves
@@ -40,7 +42,7 @@ type Conn struct {
 
 // newConn takes over an established connection.
 func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
-	conn := &Conn{ssh: sc, wire: w, node: cfg.Node, log: cfg.Log, done: make(chan struct{})}
+	conn := &Conn{ssh: sc, wire: w, node: cfg.Node, log: cfg.Log, done: make(chan struct{}), spare: make(chan session, 1)}
 	conn.wg.Go(func() {
 		for ch := range chans { // a node opens nothing on the host
 			_ = ch.Reject(ssh.Prohibited, "not allowed")
@@ -55,6 +57,7 @@ func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh
 	if cfg.KeepAlive > 0 {
 		conn.wg.Go(func() { conn.keepAlive(cfg.KeepAlive) })
 	}
+	conn.reserve()
 	return conn
 }
 

@@ -84,11 +84,14 @@ func (c *Conn) Platform(ctx context.Context) (os, arch string, err error) {
 	return strings.ToLower(f[0]), arch, nil
 }
 
+// sudo reports whether commands need sudo to run as root.
+func (d *Delivery) sudo(user string) bool { return !d.NoSudo && user != "root" }
+
 // privileged returns the argv that runs a script with arguments as root. LC_ALL
-// is for sudo, whose messages startError reads.
+// is for sudo, whose messages isSudo reads.
 func (c *Conn) privileged(d Delivery, script string, args ...string) []string {
 	argv := []string{"sh", "-c", script, "dapbridge"}
-	if !d.NoSudo && c.node.User != "root" {
+	if d.sudo(c.node.User) {
 		argv = append([]string{"env", "LC_ALL=C", "sudo", "-n", "--"}, argv...)
 	}
 	return append(argv, args...)
@@ -111,7 +114,7 @@ func (c *Conn) launch(ctx context.Context, b Binary, d Delivery, args []string) 
 	if err != nil {
 		return nil, fmt.Errorf("start the agent on %s: %w", c.node.Name, err)
 	}
-	return nil, c.startError(head, cmd.ExitStatus())
+	return nil, c.startError(d, head, cmd.ExitStatus())
 }
 
 // head is how an agent's start went: its first bytes, or else what was said
@@ -156,14 +159,14 @@ func awaitAgent(cmd *Cmd) (head, error) {
 }
 
 // startError says why there is no agent, from what the node wrote instead.
-func (c *Conn) startError(h head, exit int) error {
+func (c *Conn) startError(d Delivery, h head, exit int) error {
 	text := string(h.stderr)
 	switch {
 	case h.announced:
 		return diag.Errorf(diag.AgentUpload, "the agent on %s ended before it said anything: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr))
 	case strings.Contains(text, absentMark):
 		return errAbsent
-	case isSudo(text):
+	case d.sudo(c.node.User) && isSudo(text):
 		return c.noSudo(h.stderr)
 	}
 	return diag.Errorf(diag.AgentUpload, "%s did not start the agent: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr)).
@@ -177,14 +180,9 @@ func (c *Conn) noSudo(stderr []byte) error {
 }
 
 // isSudo reports whether text, which was written before our script ran, is
-// sudo's or a shell's about sudo.
+// sudo's, or a shell's about sudo.
 func isSudo(text string) bool {
-	for _, s := range []string{"sudo:", "sudo‘", "'sudo'", "‘sudo’", "run sudo", "sudoers", "is not allowed to"} {
-		if strings.Contains(text, s) {
-			return true
-		}
-	}
-	return false
+	return strings.Contains(text, "sudo") || strings.Contains(text, "is not allowed to")
 }
 
 // prefixed reads head and then rest.

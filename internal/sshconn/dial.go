@@ -3,7 +3,6 @@ package sshconn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -219,5 +218,5 @@ func (d *dialer) negotiationError(addr string, err *ssh.AlgorithmNegotiationErro
 	if missing := d.hostKeys.missing(addr, err); missing != nil {
 		return missing
 	}
-	return fmt.Errorf("%s: %w", addr, err)
+	return diag.Errorf(diag.NodeUnreachable, "%s: %w", addr, err)
 }

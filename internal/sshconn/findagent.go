@@ -1,26 +1,18 @@
 package sshconn
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
-
-const module = "github.com/dapbridge/dapbridge"
 
 // Binary is a program that can be the agent on a node.
 type Binary struct {
@@ -63,6 +55,9 @@ func FindAgent(ctx context.Context, o AgentOptions) (Binary, error) {
 		o.Log.Debug("no agent", "reason", err)
 	}
 	path, err := build(ctx, o)
+	if ctx.Err() != nil {
+		return Binary{}, context.Cause(ctx)
+	}
 	if err != nil {
 		return Binary{}, diag.Errorf(diag.AgentMissing, "there is no agent for %s/%s: %w", o.OS, o.Arch, err).
 			WithHint("put the release's dapbridge-%s-%s beside %s, name one with --agent FILE, or install Go so that it can be built", o.OS, o.Arch, o.Self)
@@ -112,93 +107,4 @@ func usable(path string, o AgentOptions) error {
 		return fmt.Errorf("%s is dynamically linked", path)
 	}
 	return nil
-}
-
-// build makes an agent of the source that this program was built from. It is
-// made once for each build of this program.
-func build(ctx context.Context, o AgentOptions) (string, error) {
-	self, err := hashFile(o.Self)
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(o.CacheDir, fmt.Sprintf("agent-%s-%s-%.16s", o.OS, o.Arch, self))
-	if usable(path, o) == nil {
-		return path, nil
-	}
-	tool, err := exec.LookPath("go") // refuses one in the current directory
-	if err != nil {
-		return "", err
-	}
-	src, err := source(ctx, tool, o)
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(o.CacheDir, 0o700); err != nil {
-		return "", err
-	}
-	tmp, err := os.CreateTemp(o.CacheDir, "build-*")
-	if err != nil {
-		return "", err
-	}
-	_ = tmp.Close()
-	defer os.Remove(tmp.Name())
-	o.Log.Info("building the agent with the Go toolchain", "for", o.OS+"/"+o.Arch, "source", src)
-	cmd := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", tmp.Name(), "./cmd/dapbridge")
-	cmd.Dir = src
-	cmd.Env = buildEnv(o)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build in %s: %w: %s", src, err, oneLine(out))
-	}
-	if err := usable(tmp.Name(), o); err != nil {
-		return "", err
-	}
-	return path, os.Rename(tmp.Name(), path)
-}
-
-// buildEnv returns the environment for go build, in which nothing of the
-// user's settings for other work changes the result. GOFLAGS can't be empty: go
-// would then take it from go env -w.
-func buildEnv(o AgentOptions) []string {
-	return append(os.Environ(),
-		"CGO_ENABLED=0", "GOOS="+o.OS, "GOARCH="+o.Arch, "GOAMD64=v1", "GOARM64=v8.0",
-		"GOFLAGS=-trimpath", "GOWORK=off", "GO111MODULE=on")
-}
-
-// source returns the directory of this module's source: for a release in the
-// module cache, else where this file was compiled.
-func source(ctx context.Context, tool string, o AgentOptions) (string, error) {
-	if strings.HasPrefix(o.Version, "v") {
-		return downloaded(ctx, tool, o)
-	}
-	_, file, _, ok := runtime.Caller(0)
-	if !ok || !filepath.IsAbs(file) { // -trimpath leaves no absolute path
-		return "", errors.New("this program does not know where its source is")
-	}
-	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		return "", err
-	}
-	if !bytes.HasPrefix(mod, []byte("module "+module+"\n")) {
-		return "", fmt.Errorf("%s is not the source of %s", root, module)
-	}
-	return root, nil
-}
-
-func downloaded(ctx context.Context, tool string, o AgentOptions) (string, error) {
-	cmd := exec.CommandContext(ctx, tool, "mod", "download", "-json", module+"@"+o.Version)
-	cmd.Dir = o.CacheDir
-	cmd.Env = buildEnv(o)
-	out, err := cmd.Output()
-	var result struct{ Dir, Error string }
-	if jsonErr := json.Unmarshal(out, &result); err == nil {
-		err = jsonErr
-	}
-	if result.Error != "" {
-		err = errors.New(result.Error)
-	}
-	if err != nil {
-		return "", fmt.Errorf("go mod download %s@%s: %w", module, o.Version, err)
-	}
-	return result.Dir, nil
 }

@@ -47,28 +47,29 @@ func newPins(file, name, identity string) (*pins, error) {
 		return nil, errors.New("no file to pin host keys in")
 	}
 	p := &pins{file: file, name: name, identity: identity}
-	_, err := p.read()
-	if err != nil {
+	if _, err := p.read(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
+// read returns the file's lines.
 func (p *pins) read() ([]string, error) {
 	f, err := os.Open(p.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("pinned host keys: %w", err)
+	var data []byte
+	if err == nil {
+		defer f.Close()
+		data, err = io.ReadAll(io.LimitReader(f, maxPinFile+1))
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPinFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("pinned host keys: %w", err)
+	if err == nil && len(data) > maxPinFile {
+		err = fmt.Errorf("%s is larger than %d bytes", p.file, maxPinFile)
 	}
-	if len(data) > maxPinFile {
-		return nil, fmt.Errorf("pinned host keys: %s is larger than %d bytes", p.file, maxPinFile)
+	if err != nil {
+		return nil, diag.Errorf(diag.HostKeyUnknown, "the pinned host keys can't be read: %w", err).
+			WithHint("make %s readable, or move it away to pin keys anew", p.file)
 	}
 	return strings.Split(string(data), "\n"), nil
 }
@@ -105,7 +106,7 @@ func (p *pins) algorithms(addr string) []string {
 func (p *pins) check(addr string, _ net.Addr, key ssh.PublicKey) error {
 	found, err := p.find(addr)
 	if err != nil {
-		return diag.Errorf(diag.HostKeyUnknown, "%w", err).WithHint("make %s readable", p.file)
+		return err
 	}
 	if found != nil && !slices.Equal(found.key.Marshal(), key.Marshal()) {
 		return p.changed(addr, found, describe(key))

@@ -114,7 +114,7 @@ func (p *proxy) cutAfter(n int64) {
 }
 
 // knownHosts returns a file that knows the server by the proxy's address.
-func (p *proxy) knownHosts(t *testing.T, s *sshd) string {
+func (p *proxy) knownHosts(t testing.TB, s *sshd) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "known_hosts")
 	writeFile(t, path, fmt.Sprintf("%s %s", bracketed(p.addr), readFile(t, s.hostKey("ed25519")+".pub")))

@@ -34,7 +34,7 @@ const (
 	exitWrite    = 72 // the stream could not be written
 	exitDamaged  = 73 // it arrived, but is not what we sent
 	exitNotRun   = 74 // it does not run there
-	exitNoSHA256 = 75
+	exitNoSHA256 = 75 // nothing can be checked there
 )
 
 // uploadScript TOKEN HASH DIR… stores what comes on its input as DIR/HASH/dapbridge

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // unavailable skips a test for a person whose machine lacks something, and
 // fails it in CI, where nothing may be left out unseen.
-func unavailable(t *testing.T, format string, args ...any) {
+func unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf(format, args...)
@@ -39,7 +39,7 @@ func unavailable(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		unavailable(t, "needs root: it mounts file systems and logs in as another user, in a namespace of its own")
@@ -69,7 +69,7 @@ type sshdOptions struct {
 }
 
 // startSSHD starts a server that ends with the test.
-func startSSHD(t *testing.T, o sshdOptions) *sshd {
+func startSSHD(t testing.TB, o sshdOptions) *sshd {
 	t.Helper()
 	path := "/usr/sbin/sshd"
 	if _, err := os.Stat(path); err != nil {
@@ -112,7 +112,7 @@ func pam() string {
 	return "yes"
 }
 
-func currentUser(t *testing.T) string {
+func currentUser(t testing.TB) string {
 	t.Helper()
 	out, err := exec.Command("id", "-un").Output()
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *sshd) authorizedKeys() string {
 }
 
 // listen chooses a free port. It is free again until the server takes it.
-func (s *sshd) listen(t *testing.T) {
+func (s *sshd) listen(t testing.TB) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func (s *sshd) listen(t *testing.T) {
 	_ = l.Close()
 }
 
-func (s *sshd) run(t *testing.T, path string, o sshdOptions) {
+func (s *sshd) run(t testing.TB, path string, o sshdOptions) {
 	t.Helper()
 	argv := []string{path, "-D", "-e", "-f", filepath.Join(s.dir, "sshd_config")}
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -178,7 +178,7 @@ func (s *sshd) run(t *testing.T, path string, o sshdOptions) {
 }
 
 // namespace returns the script that makes the server's world.
-func (s *sshd) namespace(t *testing.T, o sshdOptions) string {
+func (s *sshd) namespace(t testing.TB, o sshdOptions) string {
 	t.Helper()
 	script := "mount --make-rprivate /\nmount -t proc proc /proc\nmount -t tmpfs -o mode=755 tmpfs /run\nmkdir /run/sshd\n" +
 		"mount -t tmpfs -o mode=755 tmpfs /var/lib\n" +
@@ -204,10 +204,10 @@ func (s *sshd) namespace(t *testing.T, o sshdOptions) string {
 
 func (s *sshd) hostKey(kind string) string { return filepath.Join(s.dir, "host_"+kind) }
 
-func (s *sshd) addHostKey(t *testing.T, kind string) { writeKey(t, s.hostKey(kind), newKey(t, kind)) }
+func (s *sshd) addHostKey(t testing.TB, kind string) { writeKey(t, s.hostKey(kind), newKey(t, kind)) }
 
 // writeKnownHosts makes known_hosts hold the host keys of these types alone.
-func (s *sshd) writeKnownHosts(t *testing.T, kinds ...string) {
+func (s *sshd) writeKnownHosts(t testing.TB, kinds ...string) {
 	t.Helper()
 	s.knownHosts = filepath.Join(s.dir, "known_hosts")
 	var lines strings.Builder
@@ -218,7 +218,7 @@ func (s *sshd) writeKnownHosts(t *testing.T, kinds ...string) {
 }
 
 // authorize must come before the server starts, if it runs in a namespace.
-func (s *sshd) authorize(t *testing.T, identity string) {
+func (s *sshd) authorize(t testing.TB, identity string) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(s.dir, "authorized_keys"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -244,7 +244,7 @@ func (s *sshd) config() sshconn.Config {
 }
 
 // dial connects and closes the connection with the test.
-func dial(t *testing.T, cfg sshconn.Config) *sshconn.Conn {
+func dial(t testing.TB, cfg sshconn.Config) *sshconn.Conn {
 	t.Helper()
 	c, err := sshconn.Dial(t.Context(), cfg)
 	if err != nil {
@@ -255,7 +255,7 @@ func dial(t *testing.T, cfg sshconn.Config) *sshconn.Conn {
 }
 
 // output runs a shell command on the node.
-func output(t *testing.T, c *sshconn.Conn, script string) string {
+func output(t testing.TB, c *sshconn.Conn, script string) string {
 	t.Helper()
 	stdout, stderr, exit, err := c.Run(context.Background(), []string{"sh", "-c", script}, nil)
 	if err != nil || exit != 0 {
@@ -269,7 +269,7 @@ func bracketed(addr string) string {
 	return "[" + host + "]:" + port
 }
 
-func newKey(t *testing.T, kind string) any {
+func newKey(t testing.TB, kind string) any {
 	t.Helper()
 	var key any
 	var err error
@@ -289,7 +289,7 @@ func newKey(t *testing.T, kind string) any {
 }
 
 // writeKey writes path and path.pub.
-func writeKey(t *testing.T, path string, key any) {
+func writeKey(t testing.TB, path string, key any) {
 	t.Helper()
 	block, err := ssh.MarshalPrivateKey(key, "")
 	if err != nil {
@@ -299,7 +299,7 @@ func writeKey(t *testing.T, path string, key any) {
 	writePublic(t, path, key)
 }
 
-func writePublic(t *testing.T, path string, key any) {
+func writePublic(t testing.TB, path string, key any) {
 	t.Helper()
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
@@ -308,14 +308,14 @@ func writePublic(t *testing.T, path string, key any) {
 	writeFile(t, path+".pub", string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 }
 
-func writeFile(t *testing.T, path, content string) {
+func writeFile(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func readFile(t *testing.T, path string) string {
+func readFile(t testing.TB, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {

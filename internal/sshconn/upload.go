@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -37,9 +38,9 @@ func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
 	defer cmd.Close()
 	r, err := do(ctx, c, func() (receipt, error) { return send(cmd, file, d.Progress) }, nil)
 	if err != nil {
-		return diag.Errorf(diag.AgentUpload, "copying the agent to %s: %w", c.node.Name, err)
+		return fmt.Errorf("copy the agent to %s: %w", c.node.Name, err)
 	}
-	return c.uploadError(r, cmd.ExitStatus())
+	return c.uploadError(d, r, cmd.ExitStatus())
 }
 
 // receipt is what the node says about an upload.
@@ -146,13 +147,13 @@ func (m *meter) Read(p []byte) (int, error) {
 }
 
 // uploadError says what an upload's end means.
-func (c *Conn) uploadError(r receipt, exit int) error {
+func (c *Conn) uploadError(d Delivery, r receipt, exit int) error {
 	name, text := c.node.Name, oneLine(r.stderr)
 	switch {
 	case exit == 0 && r.stored != "":
 		c.log.Debug("agent stored", "node", name, "path", r.stored)
 		return nil
-	case !r.ready && isSudo(string(r.stderr)):
+	case !r.ready && exit < exitNoDir && d.sudo(c.node.User) && isSudo(string(r.stderr)):
 		return c.noSudo(r.stderr)
 	case exit == exitNoDir:
 		return diag.Errorf(diag.AgentUpload, "%s has no directory for the agent: %s", name, text)
