@@ -60,7 +60,7 @@ cross: ## build dist/dapbridge-OS-ARCH for every platform, and vet what is in it
 		if [ $$GOOS = windows ]; then out=$$out.exe; fi; \
 		start=$$SECONDS; \
 		$(GO_BUILD) -o $$out ./cmd/dapbridge; \
-		go vet $$(go list -deps ./cmd/dapbridge | grep "^$$(go list -m)/"); \
+		go vet -trimpath $$(go list -deps ./cmd/dapbridge | grep "^$$(go list -m)/"); \
 		echo "$$out: $$((SECONDS - start)) s"; \
 	done
 
