@@ -40,15 +40,20 @@ func List(ctx context.Context) ([]Candidate, error) {
 		}
 	}
 	markMain(ctx, list)
+	sortCandidates(list)
+	return list, nil
+}
+
+func sortCandidates(list []Candidate) {
 	slices.SortFunc(list, func(a, b Candidate) int {
-		if a.Main != b.Main && a.Main {
+		switch {
+		case a.Main && !b.Main:
 			return -1
-		} else if a.Main != b.Main {
+		case b.Main && !a.Main:
 			return 1
 		}
 		return cmp.Compare(a.Process.PID, b.Process.PID)
 	})
-	return list, nil
 }
 
 func markMain(ctx context.Context, list []Candidate) {

@@ -19,6 +19,10 @@ func RestoreText(pid int) (restored int, err error) {
 		return 0, err
 	}
 	defer t.close()
+	return t.restore()
+}
+
+func (t *text) restore() (restored int, err error) {
 	err = t.eachTrap(func(addr uint64, original []byte) error {
 		if _, err := t.mem.WriteAt(original, int64(addr)); err != nil {
 			return diag.Errorf(diag.PtraceRefused, "the breakpoint at %#x can't be removed: %w", addr, err)

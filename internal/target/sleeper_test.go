@@ -12,7 +12,7 @@ import (
 
 // build builds a program of testdata for Linux and returns its path. Arguments
 // with a capital are environment variables, others go to go build.
-func build(t *testing.T, program string, args ...string) string {
+func build(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), program)
 	cmd := exec.Command("go", "build", "-o", out)
@@ -33,7 +33,7 @@ func build(t *testing.T, program string, args ...string) string {
 
 // start runs a sleeper until the test's end; it ends as well when the test is
 // killed, since its input does.
-func start(t *testing.T, cmd *exec.Cmd) int {
+func start(t testing.TB, cmd *exec.Cmd) int {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("needs /proc")

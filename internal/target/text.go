@@ -142,7 +142,7 @@ func (e executable) textSegments(auxv []byte) ([]textSegment, error) {
 		}
 		addr := bias + p.Vaddr
 		total += min(p.Filesz, textLimit)
-		if total > textLimit || addr>>63 != 0 || p.Off>>62 != 0 {
+		if total >= textLimit || addr>>63 != 0 || p.Off>>62 != 0 {
 			return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its text does not fit")
 		}
 		list = append(list, textSegment{addr, int64(p.Off), int64(p.Filesz)})

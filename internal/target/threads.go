@@ -27,6 +27,9 @@ func Tracer(pid int) (tracerPID int, comm string, err error) {
 	if err != nil || tracerPID == 0 {
 		return 0, "", err
 	}
+	if status, err := readProc(tracerPID, "status", statusLimit); err == nil {
+		tracerPID = statusInt(status, "Tgid") // what traces is a thread
+	}
 	comm = strings.Join(readArgs(tracerPID), " ")
 	if len(comm) > commandLimit {
 		comm = strings.ToValidUTF8(comm[:commandLimit], "") + "…"
