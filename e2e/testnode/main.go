@@ -38,11 +38,16 @@ func (s streams) logf(format string, args ...any) { fmt.Fprintf(s.err, format+"\
 func run(ctx context.Context, args []string, s streams) int {
 	root := newRoot(s)
 	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		s.logf("error: %v", err)
-		return 1
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		s.logf("error: interrupted")
+		return 130 // as a shell reports a program that Ctrl-C ended
 	}
-	return 0
+	s.logf("error: %v", err)
+	return 1
 }
 
 // where says which node a command is about.
@@ -60,7 +65,8 @@ with a network of its own. It writes a minikube profile that leads there.
 It needs Linux, root and Go. The first "up" builds containerd, the kubelet and
 the rest from their sources, about eight minutes on two cores; they are kept in
 $DAPBRIDGE_TESTNODE_CACHE, or dapbridge-testnode in the user's cache directory.`,
-		Example: `  testnode up --owner $(id -u someone)      # boots, prints how to reach it
+		Example: `  sudo go run ./e2e/testnode up --owner $(id -u)
+  testnode up                               # boots, prints how to reach it
   testnode pod hello                        # a static pod, through the kubelet
   testnode ssh -- systemctl status containerd
   testnode down`,

@@ -28,6 +28,8 @@ func newPod(s streams, w *where) *cobra.Command {
 			if remove {
 				act, done = n.RemovePod, "is gone"
 			}
+			slow := time.AfterFunc(time.Second, func() { s.logf("waiting until pod %s %s ...", args[0], done) })
+			defer slow.Stop()
 			if err := act(cmd.Context(), args[0]); err != nil {
 				return err
 			}

@@ -32,6 +32,9 @@ func Down(ctx context.Context, state, name string, logf func(string, ...any)) er
 		return err
 	}
 	defer unlock()
+	if exists(filepath.Join(state, name)) {
+		logf("taking node %s down ...", name)
+	}
 	if err := remove(filepath.Join(state, name)); err != nil {
 		return fmt.Errorf("take node %s down: %w", name, err)
 	}

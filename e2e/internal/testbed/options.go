@@ -24,11 +24,18 @@ const (
 	CacheVariable = "DAPBRIDGE_TESTNODE_CACHE"
 )
 
+// The flavours of containerd: see [parts.Make] and the others.
+const (
+	Make     = parts.Make
+	Static   = parts.Static
+	Stripped = parts.Stripped
+)
+
 // Options says what node to bring up. The zero value is a node named minikube
-// with the make flavour of containerd, owned by root.
+// with the Make flavour of containerd, owned by root.
 type Options struct {
 	Name       string    // a lower-case host name, default DefaultName
-	Containerd string    // a flavour of parts.Flavours, default parts.Make
+	Containerd string    // a flavour, default Make
 	Owner      int       // uid of the user who is to reach the node
 	Cache      string    // default: $DAPBRIDGE_TESTNODE_CACHE or in the user's cache directory
 	State      string    // default DefaultState
@@ -49,7 +56,7 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("node name %q: want at most 32 of a-z, 0-9 and inner dashes", o.Name)
 	}
 	if o.Containerd == "" {
-		o.Containerd = parts.Make
+		o.Containerd = Make
 	}
 	if !slices.Contains(parts.Flavours(), o.Containerd) {
 		return o, fmt.Errorf("containerd flavour %q: want one of %q", o.Containerd, parts.Flavours())

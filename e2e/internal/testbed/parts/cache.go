@@ -32,8 +32,8 @@ type part struct {
 	name, version string
 	recipe        []string // all that decides the bytes besides the version
 	takes         string   // how long it takes on two cores, for the reader
-	// build fills an empty directory, which is renamed when build succeeds.
-	build func(ctx context.Context, dir string) error
+	// build fills an empty directory, w.out, which is renamed when it succeeds.
+	build func(ctx context.Context, w workspace) error
 }
 
 // get returns the directory of p, and builds it first where it is missing.
@@ -61,7 +61,7 @@ func (c *Cache) get(ctx context.Context, p part) (string, error) {
 }
 
 // make builds p beside final and renames it. The caller holds p's lock, so a
-// temporary directory of p's that exists already is what a crash left.
+// workspace of p's that exists already is what a crash left.
 func (c *Cache) make(ctx context.Context, p part, final string) error {
 	prefix := filepath.Join(c.Dir, ".making-"+p.name+"-")
 	stale, _ := filepath.Glob(prefix + "*")
@@ -75,16 +75,19 @@ func (c *Cache) make(ctx context.Context, p part, final string) error {
 		return err
 	}
 	defer ledger.RemoveTree(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
+	w := workspace{out: filepath.Join(dir, "out"), tmp: filepath.Join(dir, "tmp")}
+	for _, sub := range []string{w.out, w.tmp} {
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			return err
+		}
 	}
 	done := c.announce(p)
-	err = p.build(ctx, dir)
+	err = p.build(ctx, w)
 	done(err)
 	if err != nil {
 		return err
 	}
-	return os.Rename(dir, final)
+	return os.Rename(w.out, final)
 }
 
 // announce says that p is being built and, every half minute, that it still

@@ -47,7 +47,7 @@ func (c *Cache) Containerd(ctx context.Context, flavour string) (Containerd, err
 	switch flavour {
 	case Static:
 		p.takes = "about 1 min"
-		p.build = c.buildStatic
+		p.build = buildStatic
 	case Make, Stripped:
 		source, err := c.Source(ctx)
 		if err != nil {
@@ -55,8 +55,8 @@ func (c *Cache) Containerd(ctx context.Context, flavour string) (Containerd, err
 		}
 		p.takes = "about 1 min"
 		p.recipe = append(p.recipe, source) // ends up in the debug information
-		p.build = func(ctx context.Context, dir string) error {
-			return c.buildByMakefile(ctx, source, dir, flavour == Make)
+		p.build = func(ctx context.Context, w workspace) error {
+			return c.buildByMakefile(ctx, w, source, flavour == Make)
 		}
 	default:
 		return Containerd{}, fmt.Errorf("no containerd flavour %q: there are %q", flavour, Flavours())
@@ -69,22 +69,22 @@ func (c *Cache) Containerd(ctx context.Context, flavour string) (Containerd, err
 	return Containerd{Binary: filepath.Join(dir, "containerd"), BuildRoot: root}, err
 }
 
-func (c *Cache) buildStatic(ctx context.Context, dir string) error {
+func buildStatic(ctx context.Context, w workspace) error {
 	root, err := download(ctx, containerdModule, ContainerdVersion)
 	if err != nil {
 		return err
 	}
-	install := goInstall(dir, containerdModule, ContainerdVersion,
+	install := goInstall(w.out, containerdModule, ContainerdVersion,
 		[]string{"CGO_ENABLED=0"}, []string{"-gcflags=all=-N -l"}, "cmd/containerd")
-	if err := run(ctx, install); err != nil {
+	if err := w.run(ctx, install); err != nil {
 		return err
 	}
-	return writeBuildRoot(dir, root)
+	return writeBuildRoot(w.out, root)
 }
 
 // buildByMakefile runs containerd's own Makefile in the source tree. Both
 // flavours that do write to the same bin/, hence the lock.
-func (c *Cache) buildByMakefile(ctx context.Context, source, dir string, debug bool) error {
+func (c *Cache) buildByMakefile(ctx context.Context, w workspace, source string, debug bool) error {
 	unlock, err := c.lock(ctx, "containerd-makefile")
 	if err != nil {
 		return err
@@ -98,13 +98,13 @@ func (c *Cache) buildByMakefile(ctx context.Context, source, dir string, debug b
 	if err := os.RemoveAll(bin); err != nil {
 		return err
 	}
-	if err := run(ctx, command{dir: source, env: goEnv("CGO_ENABLED=1"), argv: argv}); err != nil {
+	if err := w.run(ctx, command{dir: source, env: goEnv("CGO_ENABLED=1"), argv: argv}); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(bin, "containerd"), filepath.Join(dir, "containerd")); err != nil {
+	if err := os.Rename(filepath.Join(bin, "containerd"), filepath.Join(w.out, "containerd")); err != nil {
 		return err
 	}
-	return writeBuildRoot(dir, source)
+	return writeBuildRoot(w.out, source)
 }
 
 // sourceCommit is what the Makefile is told as REVISION: the real one would
@@ -118,12 +118,12 @@ func (c *Cache) Source(ctx context.Context) (string, error) {
 	dir, err := c.get(ctx, part{
 		name: "containerd-source", version: ContainerdVersion, recipe: []string{"1"},
 		takes: "about 10 s",
-		build: func(ctx context.Context, dir string) error {
-			tree := filepath.Join(dir, "containerd")
-			if err := copyModule(ctx, containerdModule, ContainerdVersion, tree); err != nil {
+		build: func(ctx context.Context, w workspace) error {
+			tree := filepath.Join(w.out, "containerd")
+			if err := w.copyModule(ctx, containerdModule, ContainerdVersion, tree); err != nil {
 				return err
 			}
-			return runAll(ctx,
+			return w.runAll(ctx,
 				command{dir: tree, env: goEnv(), argv: []string{"go", "mod", "vendor"}},
 				git(tree, "init", "--quiet", "--initial-branch=main"),
 				git(tree, "add", "--all"),
@@ -153,8 +153,8 @@ func (c *Cache) Tools(ctx context.Context) (string, error) {
 	return c.get(ctx, part{
 		name: "containerd-tools", version: ContainerdVersion, recipe: []string{"1", version},
 		takes: "about 1 min",
-		build: func(ctx context.Context, dir string) error {
-			return run(ctx, goInstall(filepath.Join(dir, "usr/bin"), containerdModule, ContainerdVersion,
+		build: func(ctx context.Context, w workspace) error {
+			return w.run(ctx, goInstall(filepath.Join(w.out, "usr/bin"), containerdModule, ContainerdVersion,
 				[]string{"CGO_ENABLED=0"}, nil, "cmd/containerd-shim-runc-v2", "cmd/ctr"))
 		},
 	})

@@ -48,12 +48,12 @@ func download(ctx context.Context, module, version string) (string, error) {
 }
 
 // copyModule makes a writable copy of a module from the module cache.
-func copyModule(ctx context.Context, module, version, dir string) error {
+func (w workspace) copyModule(ctx context.Context, module, version, dir string) error {
 	from, err := download(ctx, module, version)
 	if err != nil {
 		return err
 	}
-	return runAll(ctx,
+	return w.runAll(ctx,
 		command{argv: []string{"cp", "-r", "--reflink=auto", from, dir}},
 		command{argv: []string{"chmod", "-R", "u+w,go+rX", dir}},
 	)

@@ -38,17 +38,13 @@ func (c *Cache) Images(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "images.tar"), err
 }
 
-func buildImages(ctx context.Context, dir string) error {
-	module, err := os.MkdirTemp("", "testnode-module-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(module)
+func buildImages(ctx context.Context, w workspace) error {
+	module := filepath.Join(w.tmp, "module")
 	if err := writeFiles(module, map[string]string{"go.mod": "module pause\n", "main.go": pauseSource}); err != nil {
 		return err
 	}
 	program := filepath.Join(module, "pause")
-	if err := run(ctx, command{
+	if err := w.run(ctx, command{
 		dir: module, env: goEnv("CGO_ENABLED=0"),
 		argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "."},
 	}); err != nil {
@@ -62,7 +58,7 @@ func buildImages(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "images.tar"), archive, 0o644)
+	return os.WriteFile(filepath.Join(w.out, "images.tar"), archive, 0o644)
 }
 
 // descriptor, manifest and the rest are those of the OCI image specification,

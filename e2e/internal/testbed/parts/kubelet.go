@@ -45,26 +45,22 @@ func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg strin
 		return "", err
 	}
 	p.version, p.recipe = KubernetesVersion, append(p.recipe, version)
-	p.build = func(ctx context.Context, dir string) error {
-		module, err := os.MkdirTemp("", "testnode-module-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(module)
+	p.build = func(ctx context.Context, w workspace) error {
 		gomod, err := kubernetesGoMod(ctx)
 		if err != nil {
 			return err
 		}
+		module := filepath.Join(w.tmp, "module")
 		if err := writeFiles(module, map[string]string{"go.mod": gomod}); err != nil {
 			return err
 		}
 		if err := writeFiles(module, files); err != nil {
 			return err
 		}
-		return run(ctx, command{dir: module, env: goEnv("CGO_ENABLED=0"), argv: []string{
+		return w.run(ctx, command{dir: module, env: goEnv("CGO_ENABLED=0"), argv: []string{
 			"go", "build", "-mod=mod", "-trimpath",
 			"-ldflags=-X k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
-			"-o", filepath.Join(dir, target), pkg,
+			"-o", filepath.Join(w.out, target), pkg,
 		}})
 	}
 	return c.get(ctx, p)

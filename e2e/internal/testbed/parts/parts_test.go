@@ -22,9 +22,9 @@ import (
 func TestPartIsBuiltOnceAndCompleteOrAbsent(t *testing.T) {
 	c := &Cache{Dir: t.TempDir(), Logf: t.Logf}
 	var built atomic.Int32
-	p := part{name: "thing", version: "v1", recipe: []string{"a"}, build: func(_ context.Context, dir string) error {
+	p := part{name: "thing", version: "v1", recipe: []string{"a"}, build: func(_ context.Context, w workspace) error {
 		built.Add(1)
-		return os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)
+		return os.WriteFile(filepath.Join(w.out, "file"), nil, 0o600)
 	}}
 	var wg sync.WaitGroup
 	for range 4 {
@@ -43,7 +43,7 @@ func TestPartIsBuiltOnceAndCompleteOrAbsent(t *testing.T) {
 	}
 
 	p.recipe = []string{"b"} // another recipe is another part
-	p.build = func(context.Context, string) error { return errors.New("no luck") }
+	p.build = func(context.Context, workspace) error { return errors.New("no luck") }
 	if _, err := c.get(t.Context(), p); err == nil || !strings.Contains(err.Error(), "thing v1: no luck") {
 		t.Errorf("a failed build: %v", err)
 	}
@@ -59,7 +59,7 @@ func TestStaleHalfBuiltPartIsSweptAway(t *testing.T) {
 	if err := os.Mkdir(stale, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p := part{name: "thing", version: "v1", build: func(context.Context, string) error { return nil }}
+	p := part{name: "thing", version: "v1", build: func(context.Context, workspace) error { return nil }}
 	if _, err := c.get(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestRunLeavesNothingOfACancelledCommand(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		script := "setsid sleep " + nap + " & touch " + mark + "; wait"
-		done <- run(ctx, command{argv: []string{"sh", "-c", script}})
+		done <- workspace{tmp: os.TempDir()}.run(ctx, command{argv: []string{"sh", "-c", script}})
 	}()
 	for !exists(mark) {
 		time.Sleep(time.Millisecond)

@@ -41,10 +41,10 @@ func (c *Cache) RootFS(ctx context.Context) (string, error) {
 	return c.get(ctx, part{
 		name: "rootfs", version: debianRelease, recipe: []string{"1", packages, setUpRoot},
 		takes: "about 40 s",
-		build: func(ctx context.Context, dir string) error {
-			return runAll(ctx,
-				command{argv: []string{"mmdebstrap", "--quiet", "--variant=minbase", "--include=" + packages, debianRelease, dir}},
-				command{argv: []string{"chroot", dir, "sh", "-c", setUpRoot}},
+		build: func(ctx context.Context, w workspace) error {
+			return w.runAll(ctx,
+				command{argv: []string{"mmdebstrap", "--quiet", "--variant=minbase", "--include=" + packages, debianRelease, w.out}},
+				command{argv: []string{"chroot", w.out, "sh", "-c", setUpRoot}},
 			)
 		},
 	})

@@ -21,10 +21,16 @@ type command struct {
 	argv []string
 }
 
+// workspace is where one part is built; all of it is gone afterwards but out.
+type workspace struct {
+	out string // becomes the part
+	tmp string // for what the recipe and its programs need meanwhile
+}
+
 // run runs c to its end. It has mount and process namespaces of its own, so
 // that a cancelled context, or the end of this process, leaves nothing of it
 // behind: no grandchild and no mount.
-func run(ctx context.Context, c command) error {
+func (w workspace) run(ctx context.Context, c command) error {
 	// The parent death signal follows the thread that started the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -32,7 +38,7 @@ func run(ctx context.Context, c command) error {
 	var out bytes.Buffer
 	argv := append([]string{"--mount", "--pid", "--fork", "--kill-child"}, c.argv...)
 	cmd := exec.CommandContext(ctx, "unshare", argv...)
-	cmd.Dir, cmd.Env = c.dir, append(os.Environ(), c.env...)
+	cmd.Dir, cmd.Env = c.dir, append(append(os.Environ(), "TMPDIR="+w.tmp), c.env...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second
@@ -47,9 +53,9 @@ func run(ctx context.Context, c command) error {
 }
 
 // runAll runs several commands after each other.
-func runAll(ctx context.Context, commands ...command) error {
+func (w workspace) runAll(ctx context.Context, commands ...command) error {
 	for _, c := range commands {
-		if err := run(ctx, c); err != nil {
+		if err := w.run(ctx, c); err != nil {
 			return err
 		}
 	}

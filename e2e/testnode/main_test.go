@@ -1,0 +1,112 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRunSaysWhatIsWrong(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	for args, want := range map[string]string{
+		"ls extra":            "unknown command",
+		"up --output yaml":    "want text or json",
+		"pod":                 "accepts 1 arg",
+		"pod one":             "node minikube: no such node is running",
+		"ssh --name other":    "node other: no such node is running",
+		"proxy":               "no such node is running",
+		"up --containerd new": `want one of ["make" "static" "stripped"]`,
+		"up --name Capital":   "want at most 32 of a-z",
+	} {
+		var out, errs bytes.Buffer
+		status := run(t.Context(), append(strings.Fields(args), "--state", state), streams{nil, &out, &errs})
+		if status != 1 || !strings.HasPrefix(errs.String(), "error: ") || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s: status %d, %q; want %q", args, status, errs.String(), want)
+		}
+	}
+}
+
+func TestListOfNoNodes(t *testing.T) {
+	var out bytes.Buffer
+	status := run(t.Context(), []string{"ls", "--state", t.TempDir()}, streams{nil, &out, io.Discard})
+	if status != 0 || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("status %d, %q", status, out.String())
+	}
+}
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	root := newRoot(streams{nil, io.Discard, io.Discard})
+	for _, c := range append(root.Commands(), root) {
+		if c.Example == "" || c.Short == "" {
+			t.Errorf("testnode %s: no example or no summary", c.Name())
+		}
+	}
+}
+
+// TestProxyObeys drives the command by its input and by its socket.
+func TestProxyObeys(t *testing.T) {
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	socket := filepath.Join(t.TempDir(), "control")
+	in, commands := io.Pipe()
+	answers, out := io.Pipe()
+	status := make(chan int)
+	go func() {
+		args := []string{"proxy", "--target", target.Addr().String(), "--control", socket}
+		status <- run(context.Background(), args, streams{in, out, io.Discard})
+	}()
+	read := lines(answers)
+	if got := read(); !strings.HasSuffix(got, " -> "+target.Addr().String()) {
+		t.Errorf("it said %q", got)
+	}
+	for command, want := range map[string]string{
+		"delay 20ms": "ok", "delay 0": "ok", "rate 5": "ok", "stall": "ok", "resume": "ok",
+		"cut": "ok", "cutnew on": "ok", "cutnew off": "ok",
+		"cutnew": "error: want", "delay soon": "error: time:", "rate x": "error: strconv",
+	} {
+		io.WriteString(commands, "\n"+command+"\n")
+		if got := read(); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: answered %q, want %q", command, got, want)
+		}
+	}
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "stall\nquit\n")
+	if got := lines(c)(); got != "ok" {
+		t.Errorf("the socket answered %q", got)
+	}
+	select {
+	case got := <-status:
+		if got != 0 {
+			t.Errorf("status %d after quit", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("quit did not end it")
+	}
+}
+
+// lines returns a function that returns the next line of r.
+func lines(r io.Reader) func() string {
+	return func() string {
+		var b strings.Builder
+		for one := make([]byte, 1); ; {
+			if _, err := r.Read(one); err != nil || one[0] == '\n' {
+				return b.String()
+			}
+			b.Write(one)
+		}
+	}
+}
