@@ -187,3 +187,60 @@ func TestSilentConnection(t *testing.T) {
 		t.Errorf("Err: %v", err)
 	}
 }
+
+// A writer that waits for the other side does not keep Close waiting.
+func TestCloseWhileWriting(t *testing.T) {
+	c := dial(t, startSSHD(t, sshdOptions{}).config())
+	cmd, err := c.Start(t.Context(), []string{"sleep", "30"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := cmd.Stdin.Write(make([]byte, 64<<20))
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		t.Fatalf("sleep took it all: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	begin := time.Now()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-written; err == nil {
+		t.Error("Write has no error")
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// A server with room for one session, and one that closes what nobody uses.
+func TestSessionLimits(t *testing.T) {
+	for _, config := range []string{"MaxSessions 1\n", "ChannelTimeout session*=1\n"} {
+		c := dial(t, startSSHD(t, sshdOptions{config: config}).config())
+		for range 2 {
+			time.Sleep(1500 * time.Millisecond) // longer than the timeout
+			if got := output(t, c, "echo here"); got != "here\n" {
+				t.Errorf("%s: %q", config, got)
+			}
+		}
+	}
+}
+
+func TestManyCommands(t *testing.T) {
+	c := dial(t, startSSHD(t, sshdOptions{config: "MaxSessions 40\n"}).config())
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 5 {
+				if stdout, _, exit, err := c.Run(t.Context(), []string{"cat"}, strings.NewReader("x")); err != nil || exit != 0 || string(stdout) != "x" {
+					t.Errorf("%q, exit %d, %v", stdout, exit, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

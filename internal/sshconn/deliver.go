@@ -85,23 +85,26 @@ func (c *Conn) Platform(ctx context.Context) (os, arch string, err error) {
 }
 
 // sudo reports whether commands need sudo to run as root.
-func (d *Delivery) sudo(user string) bool { return !d.NoSudo && user != "root" }
+func (c *Conn) sudo(d Delivery) bool { return !d.NoSudo && c.node.User != "root" }
 
-// privileged returns the argv that runs a script with arguments as root. LC_ALL
-// is for sudo, whose messages isSudo reads.
-func (c *Conn) privileged(d Delivery, script string, args ...string) []string {
-	argv := []string{"sh", "-c", script, "dapbridge"}
-	if d.sudo(c.node.User) {
-		argv = append([]string{"env", "LC_ALL=C", "sudo", "-n", "--"}, argv...)
+// AsRoot returns the argv that runs argv as root, as d wants it. LC_ALL is for
+// sudo, whose messages isSudo reads.
+func (c *Conn) AsRoot(d Delivery, argv []string) []string {
+	if !c.sudo(d) {
+		return argv
 	}
-	return append(argv, args...)
+	return append([]string{"env", "LC_ALL=C", "sudo", "-n", "--"}, argv...)
+}
+
+func (c *Conn) script(d Delivery, script string, args []string) []string {
+	return c.AsRoot(d, append([]string{"sh", "-c", script, "dapbridge"}, args...))
 }
 
 // launch starts an agent that is there already. Its error is errAbsent if it is
 // not.
 func (c *Conn) launch(ctx context.Context, b Binary, d Delivery, args []string) (*Cmd, error) {
 	argv := slices.Concat([]string{b.Hash}, d.dirs(), []string{"--"}, args)
-	cmd, err := c.Start(ctx, c.privileged(d, startScript, argv...))
+	cmd, err := c.Start(ctx, c.script(d, startScript, argv))
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +169,7 @@ func (c *Conn) startError(d Delivery, h head, exit int) error {
 		return diag.Errorf(diag.AgentUpload, "the agent on %s ended before it said anything: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr))
 	case strings.Contains(text, absentMark):
 		return errAbsent
-	case d.sudo(c.node.User) && isSudo(text):
+	case c.sudo(d) && isSudo(text):
 		return c.noSudo(h.stderr)
 	}
 	return diag.Errorf(diag.AgentUpload, "%s did not start the agent: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr)).

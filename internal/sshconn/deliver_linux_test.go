@@ -304,3 +304,12 @@ func TestPlatform(t *testing.T) {
 		t.Errorf("%s/%s, %v", goos, goarch, err)
 	}
 }
+
+// A login shell that never stops talking is not waited for.
+func TestEndlessNoise(t *testing.T) {
+	s := dockerNode(t, "/run/shell", "printf '#!/bin/sh\nexec yes\n' >/run/shell\nchmod 755 /run/shell\n")
+	c := dial(t, s.config())
+	if _, err := c.StartAgent(t.Context(), standIn(t, ""), sshconn.Delivery{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell writes more than") {
+		t.Errorf("%v", err)
+	}
+}

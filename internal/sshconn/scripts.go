@@ -17,7 +17,7 @@ shift
 agent=
 while [ "$1" != -- ]; do
 	f=$1/$hash/dapbridge
-	if [ -z "$agent" ] && [ -x "$f" ] && [ -O "$1" ] && [ ! -L "$1" ]; then agent=$f; fi
+	if [ -z "$agent" ] && [ -x "$f" ] && [ -s "$f" ] && [ -O "$1" ] && [ ! -L "$1" ]; then agent=$f; fi
 	shift
 done
 shift

@@ -11,6 +11,7 @@ import (
 	"crypto/rsa"
 	"encoding/pem"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -128,14 +129,19 @@ func (s *sshd) authorizedKeys() string {
 	return filepath.Join(s.dir, "authorized_keys")
 }
 
-// listen chooses a free port. It is free again until the server takes it.
+// listen chooses a free port, below those that the kernel gives to others
+// before the server takes it.
 func (s *sshd) listen(t testing.TB) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(12000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			s.addr = addr
+			return
+		}
 	}
-	s.addr = l.Addr().String()
-	_ = l.Close()
+	t.Fatal("no port is free")
 }
 
 func (s *sshd) run(t testing.TB, path string, o sshdOptions) {
@@ -146,7 +152,7 @@ func (s *sshd) run(t testing.TB, path string, o sshdOptions) {
 	if os.Getuid() == 0 {
 		script := s.namespace(t, o) + "\nexec " + sshconn.Quote(argv)
 		cmd = exec.Command("/bin/sh", "-ec", script)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	}
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

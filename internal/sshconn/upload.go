@@ -31,7 +31,7 @@ func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
 	}
 	defer file.Close()
 	argv := slices.Concat([]string{rand.Text(), b.Hash}, d.dirs())
-	cmd, err := c.Start(ctx, c.privileged(d, uploadScript, argv...))
+	cmd, err := c.Start(ctx, c.script(d, uploadScript, argv))
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (c *Conn) uploadError(d Delivery, r receipt, exit int) error {
 	case exit == 0 && r.stored != "":
 		c.log.Debug("agent stored", "node", name, "path", r.stored)
 		return nil
-	case !r.ready && exit < exitNoDir && d.sudo(c.node.User) && isSudo(string(r.stderr)):
+	case !r.ready && exit < exitNoDir && c.sudo(d) && isSudo(string(r.stderr)):
 		return c.noSudo(r.stderr)
 	case exit == exitNoDir:
 		return diag.Errorf(diag.AgentUpload, "%s has no directory for the agent: %s", name, text)
