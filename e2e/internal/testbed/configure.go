@@ -56,41 +56,16 @@ func render(name string, v values) ([]byte, error) {
 
 // configure writes what makes this root file system this node, before boot.
 func (n *Node) configure(ctx context.Context) error {
-	v := n.values()
-	for _, f := range []struct {
-		name, path string
-		mode       fs.FileMode
-		skip       bool
-	}{
-		{name: "containerd.service", path: "usr/lib/systemd/system/containerd.service", mode: 0o644},
-		{name: "containerd.toml", path: "etc/containerd/config.toml", mode: 0o644},
-		{name: "kubelet.service", path: "usr/lib/systemd/system/kubelet.service", mode: 0o644, skip: !n.facts.Kubelet},
-		{name: "sysctls", path: "usr/local/sbin/testnode-sysctls", mode: 0o755, skip: !n.facts.Kubelet},
-		{name: "runc", path: "usr/local/sbin/runc", mode: 0o755, skip: hasControllers()},
-	} {
-		if f.skip {
-			continue
-		}
-		content, err := render(f.name, v)
-		if err != nil {
-			return err
-		}
-		if err := writeFile(filepath.Join(n.rootDir(), f.path), content, f.mode); err != nil {
-			return err
-		}
-	}
-	kubelet, err := render("kubelet.yaml", v)
-	if err != nil {
+	if err := n.renderFiles(); err != nil {
 		return err
 	}
 	hosts := fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", n.IP(), n.Name())
-	for path, content := range map[string][]byte{
-		filepath.Join(n.varDir(), "lib/kubelet/config.yaml"):           kubelet,
-		filepath.Join(n.rootDir(), "etc/hosts"):                        []byte(hosts),
-		filepath.Join(n.rootDir(), "etc/hostname"):                     []byte(n.Name() + "\n"),
-		filepath.Join(n.rootDir(), "etc/ssh/sshd_config.d/local.conf"): []byte("UseDNS no\nPasswordAuthentication no\n"),
+	for path, content := range map[string]string{
+		"etc/hosts":                        hosts,
+		"etc/hostname":                     n.Name() + "\n",
+		"etc/ssh/sshd_config.d/local.conf": "UseDNS no\nPasswordAuthentication no\n",
 	} {
-		if err := writeFile(path, content, 0o644); err != nil {
+		if err := writeFile(filepath.Join(n.rootDir(), path), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
@@ -108,6 +83,36 @@ func (n *Node) configure(ctx context.Context) error {
 		return err
 	}
 	return n.enableUnits()
+}
+
+// renderFiles puts the templates of files/ that this node needs where they go.
+func (n *Node) renderFiles() error {
+	root, kubelet := n.rootDir(), n.facts.Kubelet
+	units := filepath.Join(root, "usr/lib/systemd/system")
+	for _, f := range []struct {
+		name, dir, base string
+		mode            fs.FileMode
+		wanted          bool
+	}{
+		{"containerd.service", units, "containerd.service", 0o644, true},
+		{"containerd.toml", filepath.Join(root, "etc/containerd"), "config.toml", 0o644, true},
+		{"runc", filepath.Join(root, "usr/local/sbin"), "runc", 0o755, !hasControllers()},
+		{"kubelet.service", units, "kubelet.service", 0o644, kubelet},
+		{"kubelet.yaml", filepath.Join(n.varDir(), "lib/kubelet"), "config.yaml", 0o644, kubelet},
+		{"sysctls", filepath.Join(root, "usr/local/sbin"), "testnode-sysctls", 0o755, kubelet},
+	} {
+		if !f.wanted {
+			continue
+		}
+		content, err := render(f.name, n.values())
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(f.dir, f.base), content, f.mode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeKeys gives the node host keys and lets the owner's key in.
