@@ -16,17 +16,17 @@ const buildLimit = 256 << 10
 
 // Build is what an executable says about how it was built.
 type Build struct {
-	GoVersion     string
-	MainPackage   string // import path of the main package
-	ModulePath    string // the main module's
-	ModuleVersion string
-	Settings      map[string]string // as in debug.BuildInfo; empty before Go 1.18
-	MainFile      string            // source file of main.main, "" if not found
-	Stripped      bool              // no DWARF
-	BuildID       string            // Go's own, not the GNU one
-	Arch          string            // as GOARCH names it
-	PIE           bool
-	Trimpath      bool
+	GoVersion     string            `json:"goVersion"`
+	MainPackage   string            `json:"mainPackage"` // import path of the main package
+	ModulePath    string            `json:"modulePath"`  // the main module's
+	ModuleVersion string            `json:"moduleVersion"`
+	Settings      map[string]string `json:"settings,omitempty"` // as in debug.BuildInfo; empty before Go 1.18
+	MainFile      string            `json:"mainFile"`           // source file of main.main, "" if not found
+	Stripped      bool              `json:"stripped"`           // no DWARF
+	BuildID       string            `json:"buildID"`            // Go's own, not the GNU one
+	Arch          string            `json:"arch"`               // as GOARCH names it
+	PIE           bool              `json:"pie"`
+	Trimpath      bool              `json:"trimpath"`
 }
 
 // ReadBuild reads the build information of the executable that a process runs,

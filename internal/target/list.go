@@ -9,15 +9,15 @@ import (
 
 // Candidate is a process that could be debugged.
 type Candidate struct {
-	Process      Process
-	Build        *Build
-	Optimisation *Optimisation // nil if stripped or not readable
-	Main         bool          // the main process of its systemd service
+	Process      Process       `json:"process"`
+	Build        *Build        `json:"build"`
+	Optimisation *Optimisation `json:"optimisation,omitempty"` // nil if stripped or not readable
+	Main         bool          `json:"main"`                   // the main process of its systemd service
 }
 
-// List returns every running Go program but our own process: main processes
-// of systemd services first, then by process id. What can't be read is left
-// out.
+// List returns every running Go program but those of our own executable: main
+// processes of systemd services first, then by process id. What can't be read
+// is left out.
 func List(ctx context.Context) ([]Candidate, error) {
 	if err := supported(); err != nil {
 		return nil, err
@@ -27,12 +27,13 @@ func List(ctx context.Context) ([]Candidate, error) {
 		return nil, err
 	}
 	var list []Candidate
+	own, _ := os.Stat(procPath(os.Getpid(), "exe"))
 	var seen inspected
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if pid == os.Getpid() {
+		if pid == os.Getpid() || sameExe(pid, own) {
 			continue
 		}
 		if c, err := seen.candidate(pid); err == nil {
@@ -42,6 +43,12 @@ func List(ctx context.Context) ([]Candidate, error) {
 	markMain(ctx, list)
 	sortCandidates(list)
 	return list, nil
+}
+
+// sameExe reports whether a process runs the very file that own describes.
+func sameExe(pid int, own os.FileInfo) bool {
+	exe, err := os.Stat(procPath(pid, "exe"))
+	return err == nil && own != nil && os.SameFile(exe, own)
 }
 
 func sortCandidates(list []Candidate) {

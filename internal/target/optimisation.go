@@ -18,9 +18,9 @@ const (
 
 // Optimisation counts the Go packages of a program by how they were compiled.
 type Optimisation struct {
-	Packages  int  // with debug information
-	Optimised int  // not compiled with both -N and -l; see optimised
-	Main      bool // the main package is one of the optimised
+	Packages  int  `json:"packages"`  // with debug information
+	Optimised int  `json:"optimised"` // not compiled with both -N and -l; see optimised
+	Main      bool `json:"main"`      // the main package is one of the optimised
 }
 
 // ReadOptimisation reads how the packages of a process's executable were

@@ -18,16 +18,16 @@ type Selector struct {
 
 // Process is one process as it was when it was read.
 type Process struct {
-	PID        int
-	StartTime  time.Time
-	StartTicks uint64 // since boot; with PID it names a process for good
-	Exe        string // as the process itself sees it, without " (deleted)"
-	ExeDeleted bool   // the file was removed or replaced since
-	Unit       string // systemd unit that it runs in, "" if none
-	Args       []string
-	UID        uint32 // effective
-	NSPids     []int  // outermost first; more than one inside a pid namespace
-	Parent     int
+	PID        int       `json:"pid"`
+	StartTime  time.Time `json:"startTime"`
+	StartTicks uint64    `json:"startTicks"`           // since boot; with PID it names a process for good
+	Exe        string    `json:"exe"`                  // as the process itself sees it, without " (deleted)"
+	ExeDeleted bool      `json:"exeDeleted,omitempty"` // the file was removed or replaced since
+	Unit       string    `json:"unit,omitempty"`       // systemd unit that it runs in, "" if none
+	Args       []string  `json:"args"`
+	UID        uint32    `json:"uid"`              // effective
+	NSPids     []int     `json:"nsPids,omitempty"` // outermost first; more than one inside a pid namespace
+	Parent     int       `json:"parent"`
 }
 
 // inContainer reports whether p runs in a pid namespace below ours.
