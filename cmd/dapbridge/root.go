@@ -62,6 +62,8 @@ whatever happens to the IDE, the network or the debugger.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("dapbridge {{.Version}}\n")
 	root.SetOut(env.out)
@@ -74,6 +76,19 @@ whatever happens to the IDE, the network or the debugger.`,
 		root.AddCommand(agent)
 	}
 	return root
+}
+
+// knownCommand refuses a word that is no command, and names those that are like
+// it.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := diag.Errorf(diag.Usage, "unknown command %q", args[0])
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		return err.WithHint("did you mean %s?", strings.Join(like, " or "))
+	}
+	return err
 }
 
 // noArgs refuses arguments, with our own message.

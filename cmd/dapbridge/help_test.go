@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestHelp compares every command's help with its golden file, so that a
+// change of what users read is seen in the review.
+func TestHelp(t *testing.T) {
+	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
+		t.Run(cmd.CommandPath(), func(t *testing.T) {
+			var out bytes.Buffer
+			args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+			if status := run(t.Context(), environment{args: args, getenv: os.Getenv, out: &out, err: &out}); status != 0 {
+				t.Fatalf("exit status %d", status)
+			}
+			golden := filepath.Join("testdata", "help", strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".txt")
+			if *update {
+				if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(out.Bytes(), want) {
+				t.Errorf("the help of %q changed (go test ./cmd/dapbridge -update):\n%s", cmd.CommandPath(), &out)
+			}
+			if cmd.Example == "" {
+				t.Error("no examples")
+			}
+		})
+	})
+}
+
+// eachCommand visits what a user is offered.
+func eachCommand(cmd *cobra.Command, visit func(*cobra.Command)) {
+	visit(cmd)
+	for _, sub := range cmd.Commands() {
+		if !sub.Hidden && sub.Name() != "help" && sub.Name() != "completion" {
+			eachCommand(sub, visit)
+		}
+	}
+}

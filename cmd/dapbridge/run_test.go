@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// invoke runs one command line as a user without any minikube would.
+func invoke(t *testing.T, args ...string) (status int, out, err string) {
+	t.Helper()
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("MINIKUBE_HOME", "")
+	var o, e bytes.Buffer
+	status = run(t.Context(), environment{args: args, getenv: os.Getenv, in: os.Stdin, out: &o, err: &e})
+	return status, o.String(), e.String()
+}
+
+// TestMistakes shows that a wrong command line ends with the documented status,
+// an error and what to do, before anything is contacted.
+func TestMistakes(t *testing.T) {
+	for _, tt := range []struct {
+		args   string
+		status int
+		says   string
+	}{
+		{"serve --nonsense", 2, "unknown flag: --nonsense"},
+		{"serve containerd", 2, "takes no argument"},
+		{"serve -o yaml --node ssh://root@127.0.0.1:1", 2, "choose text or json"},
+		{"serve --lease 1ms --node ssh://root@127.0.0.1:1", 2, "--lease must be at least 1s"},
+		{"serve --map nonsense --node ssh://root@127.0.0.1:1", 2, "--map nonsense"},
+		{"serve --log-level loud", 2, "choose debug, info, warn or error"},
+		{"serve --node gopher://x", 2, "gopher"},
+		{"serve --node minikube:nowhere", 3, "nowhere"},
+		{"serve --node ssh://root@198.51.100.7", 3, "198.51.100.7"}, // not local
+		{"ps", 3, "minikube"},
+		{"init emacs", 2, "unknown IDE"},
+		{"init vscode --listen unix:/x", 2, "not HOST:PORT"},
+		{"frobnicate", 2, "unknown command"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			status, out, err := invoke(t, strings.Fields(tt.args)...)
+			if status != tt.status || !strings.Contains(err, tt.says) || !strings.HasPrefix(err, "error: ") || !strings.Contains(err, "\nhint: ") {
+				t.Errorf("exit status %d, want %d\n%s%s", status, tt.status, out, err)
+			}
+		})
+	}
+}
+
+func TestInitVSCode(t *testing.T) {
+	dir := t.TempDir()
+	for i, want := range []string{"wrote", "has it already"} {
+		status, out, err := invoke(t, "init", "vscode", "--root", dir, "--listen", "127.0.0.1:4000")
+		if status != 0 || !strings.Contains(out, want) {
+			t.Errorf("run %d: exit status %d\n%s%s", i+1, status, out, err)
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(dir, ".vscode", "launch.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Configurations []map[string]any `json:"configurations"`
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	got := file.Configurations[0]
+	if got["port"] != 4000.0 || got["mode"] != "remote" || got["debugAdapter"] != "dlv-dap" {
+		t.Errorf("wrote %v", got)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	_, text, _ := invoke(t, "version")
+	_, out, _ := invoke(t, "version", "-o", "json")
+	var v map[string]any
+	if err := json.Unmarshal([]byte(out), &v); err != nil || !strings.Contains(text, "Delve") || v["protocol"] != 1.0 {
+		t.Errorf("%s%s%v", text, out, err)
+	}
+}
