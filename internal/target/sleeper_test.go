@@ -16,7 +16,7 @@ func build(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), program)
 	cmd := exec.Command("go", "build", "-o", out)
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOFLAGS=", "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0")
 	for _, arg := range args {
 		if arg[0] >= 'A' && arg[0] <= 'Z' {
 			cmd.Env = append(cmd.Env, arg)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os/exec"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,12 +62,26 @@ func cgroupPath(file []byte, hierarchy string) string {
 // processes; groups below it are the unit's own affair.
 func firstUnit(cgroup string) string {
 	for part := range strings.SplitSeq(cgroup, "/") {
-		switch path.Ext(part) {
-		case ".service", ".scope", ".socket", ".mount", ".swap":
+		if isUnit(part) {
 			return part
 		}
 	}
 	return ""
+}
+
+// isUnit reports whether name can be that of a unit with processes; see
+// systemd.unit(5). Pods choose the names of their groups, and a single name
+// that systemctl rejects would cost the answer for all others.
+func isUnit(name string) bool {
+	const valid = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
+	if len(name) > 255 || strings.Trim(name, valid) != "" {
+		return false
+	}
+	switch path.Ext(name) {
+	case ".service", ".scope", ".socket", ".mount", ".swap":
+		return true
+	}
+	return false
 }
 
 // serviceOf returns the unit that usually runs the executable of that name.
@@ -81,6 +96,7 @@ func serviceOf(name string) string {
 // there is no systemd or it does not answer.
 func mainPIDs(ctx context.Context, units ...string) map[int]bool {
 	pids := map[int]bool{}
+	units = slices.DeleteFunc(units, func(unit string) bool { return !isUnit(unit) })
 	systemctl, err := exec.LookPath("systemctl")
 	if err != nil || len(units) == 0 {
 		return pids

@@ -23,6 +23,7 @@ func TestUnitOf(t *testing.T) {
 		{"group removed", "0::/system.slice/a.service (deleted)\n", "0::/init.scope\n", "a.service"},
 		{"pod", "0::/kubepods/burstable/pod1/2\n", "0::/init.scope\n", ""},
 		{"colon", "0::/system.slice/a:b.service\n", "", "a:b.service"},
+		{"no name of a unit", "0::/*.service/a\tb.service/x.service\n", "", "x.service"},
 		{"no unit", "0::/\n", "0::/\n", ""},
 		{"only slices", "0::/system.slice\n", "0::/\n", ""},
 		{"nothing", "", "", ""},
@@ -57,7 +58,7 @@ func fakeSystemctl(t *testing.T, script string) {
 
 func TestMainPIDs(t *testing.T) {
 	fakeSystemctl(t, `test "$LC_ALL $*" = "C show -p MainPID -- a.service --x.service" && printf 'MainPID=12\n\nMainPID=0\nMainPID=x\nMainPID=13\n'`)
-	pids := mainPIDs(t.Context(), "a.service", "--x.service")
+	pids := mainPIDs(t.Context(), "a.service", "*.service", "--x.service")
 	if len(pids) != 2 || !pids[12] || !pids[13] {
 		t.Error(pids)
 	}
