@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
 )
@@ -70,6 +71,7 @@ func (o Options) complete() (Options, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
+	o.Log = &serial{w: o.Log}
 	if o.Cache == "" {
 		o.Cache = os.Getenv(CacheVariable)
 	}
@@ -86,6 +88,19 @@ func (o Options) complete() (Options, error) {
 	}
 	o.Cache, err = filepath.Abs(o.Cache)
 	return o, err
+}
+
+// serial makes a writer fit for several goroutines: parts are built side by
+// side and each reports.
+type serial struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *serial) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
 }
 
 // errNotRoot is the answer to anyone who may not make namespaces and mounts.

@@ -51,8 +51,7 @@ func Up(ctx context.Context, o Options) (*Node, error) {
 	return n, nil
 }
 
-// logf writes one line of progress. Writes are whole lines; a file or a buffer
-// with a lock of its own may be shared.
+// logf writes one line of progress, at once.
 func (o Options) logf(format string, args ...any) {
 	fmt.Fprintf(o.Log, format+"\n", args...)
 }
