@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	unitsLimit = 1 << 16 // compile units; kubelet has 2,000
+	unitsLimit = 1 << 15 // compile units; kubelet has 2,000
 	entryLimit = 8 << 10 // bytes of a unit that are looked at
 )
 
