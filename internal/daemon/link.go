@@ -3,6 +3,7 @@ package daemon
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"strconv"
@@ -20,12 +21,12 @@ const releaseTimeout = 30 * time.Second
 
 // link is the connection to an agent on the node.
 type link struct {
-	conn   *sshconn.Conn
-	cmd    *sshconn.Cmd
-	client *agent.Client
-	sudo   bool
-	log    *slog.Logger
-	wg     sync.WaitGroup
+	conn     *sshconn.Conn
+	cmd      *sshconn.Cmd
+	client   *agent.Client
+	delivery sshconn.Delivery
+	log      *slog.Logger
+	wg       sync.WaitGroup
 }
 
 // dial reaches the node, puts the agent there if need be, and starts it.
@@ -43,15 +44,11 @@ func dial(ctx context.Context, c Config) (*link, error) {
 }
 
 func start(ctx context.Context, conn *sshconn.Conn, c Config) (*link, error) {
-	bin, err := findAgent(ctx, conn, c)
+	cmd, err := startAgent(ctx, conn, c)
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := conn.StartAgent(ctx, bin, c.Delivery, agent.SuperviseArgs(c.Target, c.Lease))
-	if err != nil {
-		return nil, err
-	}
-	l := &link{conn: conn, cmd: cmd, sudo: !c.Delivery.NoSudo && c.SSH.Node.User != "root", log: c.Log}
+	l := &link{conn: conn, cmd: cmd, delivery: c.Delivery, log: c.Log}
 	l.wg.Go(func() { l.copyLog("agent", cmd.Stderr) })
 	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, c.Lease, agent.Events{
 		Log: func(line agent.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
@@ -64,19 +61,27 @@ func start(ctx context.Context, conn *sshconn.Conn, c Config) (*link, error) {
 	return l, nil
 }
 
-// findAgent returns the agent's binary for the node. Nearly every node is of
-// the host's architecture, or the agent for it is known from before: the node
-// is asked only when there is none for that.
-func findAgent(ctx context.Context, conn *sshconn.Conn, c Config) (sshconn.Binary, error) {
-	o := c.Agent
-	if o.Arch == "" {
-		os, arch, err := conn.Platform(ctx)
-		if err != nil {
-			return sshconn.Binary{}, err
-		}
-		o.OS, o.Arch = os, arch
+// startAgent starts the agent for the host's architecture, which nearly every
+// local node has; the node is asked only when it will not run that.
+func startAgent(ctx context.Context, conn *sshconn.Conn, c Config) (*sshconn.Cmd, error) {
+	args := agent.SuperviseArgs(c.Target, c.Lease)
+	bin, err := sshconn.FindAgent(ctx, c.Agent)
+	if err != nil {
+		return nil, err
 	}
-	return sshconn.FindAgent(ctx, o)
+	cmd, err := conn.StartAgent(ctx, bin, c.Delivery, args)
+	if !errors.Is(err, &diag.Error{Code: diag.NodePlatform}) {
+		return cmd, err
+	}
+	os, arch, perr := conn.Platform(ctx)
+	if perr != nil || os == c.Agent.OS && arch == c.Agent.Arch {
+		return nil, err
+	}
+	c.Agent.OS, c.Agent.Arch = os, arch
+	if bin, err = sshconn.FindAgent(ctx, c.Agent); err != nil {
+		return nil, err
+	}
+	return conn.StartAgent(ctx, bin, c.Delivery, args)
 }
 
 // copyLog writes what a command of ours says on the node to the log.
@@ -93,10 +98,7 @@ func (l *link) copyLog(what string, r io.Reader) {
 func (l *link) join(ctx context.Context, token string) (*sshconn.Cmd, error) {
 	hello := l.client.Hello()
 	argv := append([]string{"/proc/" + strconv.Itoa(hello.PID) + "/exe"}, agent.JoinArgs(hello.Socket, token)...)
-	if l.sudo {
-		argv = append([]string{"sudo", "-n", "--"}, argv...)
-	}
-	cmd, err := l.conn.Start(ctx, argv)
+	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(l.delivery, argv))
 	if err != nil {
 		return nil, err
 	}
