@@ -146,7 +146,7 @@ func readBody(r io.Reader) (json.RawMessage, error) {
 		return nil, err
 	}
 	if !answer.Success {
-		return nil, fmt.Errorf("Delve refuses initialize: %s", raw)
+		return nil, fmt.Errorf("initialize was refused: %s", raw)
 	}
 	return answer.Body, nil
 }
