@@ -96,7 +96,7 @@ func (n *Node) renderFiles() error {
 	}{
 		{"containerd.service", units, "containerd.service", 0o644, true},
 		{"containerd.toml", filepath.Join(root, "etc/containerd"), "config.toml", 0o644, true},
-		{"runc", filepath.Join(root, "usr/local/sbin"), "runc", 0o755, !hasControllers()},
+		{"runc", filepath.Join(root, "usr/local/sbin"), "runc", 0o755, true},
 		{"kubelet.service", units, "kubelet.service", 0o644, kubelet},
 		{"kubelet.yaml", filepath.Join(n.varDir(), "lib/kubelet"), "config.yaml", 0o644, kubelet},
 		{"sysctls", filepath.Join(root, "usr/local/sbin"), "testnode-sysctls", 0o755, kubelet},
@@ -165,18 +165,6 @@ func (n *Node) enableUnits() error {
 		}
 	}
 	return nil
-}
-
-// hasControllers tells whether cgroup v2 can limit processor and memory here.
-func hasControllers() bool {
-	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		raw, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
-		if err == nil {
-			have := " " + strings.TrimSpace(string(raw)) + " "
-			return strings.Contains(have, " cpu ") && strings.Contains(have, " memory ")
-		}
-	}
-	return false
 }
 
 // writeFile makes the directories on the way and sets mode whatever the umask.

@@ -33,7 +33,8 @@ var ErrNotRunning = errors.New("no such node is running")
 
 // Node is a running node. Its methods may be called from several goroutines.
 type Node struct {
-	dir string
+	dir  string
+	logf func(format string, args ...any) // progress; nil is silence
 
 	mu    sync.Mutex // guards facts, which SwapContainerd changes
 	facts facts
@@ -174,7 +175,11 @@ func (n *Node) Ready() time.Time { return n.facts.Ready }
 func (n *Node) link() link { return newLink(n.facts.Name, n.facts.Network) }
 
 func (n *Node) cache() *parts.Cache {
-	return &parts.Cache{Dir: n.facts.Cache, Logf: func(string, ...any) {}}
+	logf := n.logf
+	if logf == nil {
+		logf = func(string, ...any) {}
+	}
+	return &parts.Cache{Dir: n.facts.Cache, Logf: logf}
 }
 
 // consoleTail is the end of what the node's systemd said, for an error.

@@ -40,7 +40,7 @@ type Options struct {
 	Owner      int       // uid of the user who is to reach the node
 	Cache      string    // default: $DAPBRIDGE_TESTNODE_CACHE or in the user's cache directory
 	State      string    // default DefaultState
-	Log        io.Writer // takes progress, a line each; nil discards it
+	Log        io.Writer // takes progress, a line each, as long as the Node is used; nil discards it
 	NoKubelet  bool      // leaves the kubelet out; pods then need CRI calls
 }
 

@@ -51,7 +51,7 @@ func Up(ctx context.Context, o Options) (*Node, error) {
 	return n, nil
 }
 
-// logf writes one line of progress, at once.
+// logf writes one line of progress.
 func (o Options) logf(format string, args ...any) {
 	fmt.Fprintf(o.Log, format+"\n", args...)
 }
@@ -161,7 +161,7 @@ func newNode(o Options, p builtParts) (*Node, *ledger.Ledger, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Node{dir: dir, facts: facts{
+	return &Node{dir: dir, logf: o.logf, facts: facts{
 		Name: o.Name, Owner: o.Owner, Cache: o.Cache, Kubelet: !o.NoKubelet, Containerd: o.Containerd,
 		BuildRoots: map[string]string{o.Containerd: p.containerd.BuildRoot},
 	}}, led, nil
