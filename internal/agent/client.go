@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/creachadair/jrpc2"
@@ -19,11 +21,12 @@ import (
 // Client is the daemon's end of the link. Its methods may be called at once
 // from several goroutines; each waits for the agent's answer or the context.
 type Client struct {
-	hello Hello
-	rpc   *jrpc2.Client
-	stop  chan struct{} // closed by Close: ends the heartbeat
-	beat  chan struct{} // closed when the heartbeat has ended
-	lost  chan struct{} // closed when the link is gone
+	hello  Hello
+	rpc    *jrpc2.Client
+	stop   chan struct{} // closed by Close: ends the heartbeat
+	beat   chan struct{} // closed when the heartbeat has ended
+	losing sync.Once
+	lost   chan struct{} // closed when the link is gone
 }
 
 // Events are what the agent says unasked. Each function is called from one
@@ -52,7 +55,8 @@ func NewToken() string { return rand.Text() }
 
 // Connect reads the agent's hello from r, checks it before anything else is
 // sent, and starts the link. It renews the lease by a ping each sixth of it;
-// when an answer is missing for the whole lease, the link counts as lost.
+// when an answer is missing for the whole lease, the link counts as lost, and
+// the caller must end r: a read under way holds up Close.
 func Connect(r io.Reader, w io.WriteCloser, lease time.Duration, ev Events) (*Client, error) {
 	br := bufio.NewReader(r)
 	line, err := readLine(br)
@@ -68,7 +72,7 @@ func Connect(r io.Reader, w io.WriteCloser, lease time.Duration, ev Events) (*Cl
 	}
 	c.rpc = jrpc2.NewClient(&lines{r: br, w: w}, &jrpc2.ClientOptions{
 		OnNotify: ev.dispatch,
-		OnStop:   func(*jrpc2.Client, error) { close(c.lost) },
+		OnStop:   func(*jrpc2.Client, error) { c.lose() },
 	})
 	go c.heartbeat(lease)
 	return c, nil
@@ -118,11 +122,14 @@ func (c *Client) heartbeat(lease time.Duration) {
 		err := c.call(ctx, methodPing, nil, nil)
 		cancel()
 		if err != nil && ctx.Err() != nil {
+			c.lose()
 			c.rpc.Close()
 			return
 		}
 	}
 }
+
+func (c *Client) lose() { c.losing.Do(func() { close(c.lost) }) }
 
 // Hello returns what the agent said first.
 func (c *Client) Hello() Hello { return c.hello }
@@ -173,15 +180,13 @@ func (c *Client) call(ctx context.Context, method string, params, result any) er
 	} else {
 		err = c.rpc.CallResult(ctx, method, params, result)
 	}
-	if err == nil {
+	var answer *jrpc2.Error
+	switch {
+	case err == nil:
 		return nil
-	}
-	select {
-	case <-c.lost:
+	case c.rpc.IsStopped() || ctx.Err() == nil && !errors.As(err, &answer):
 		return diag.Errorf(diag.LinkLost, "the connection to the agent ended during %q", method)
-	default:
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	return fromRPC(err)

@@ -58,6 +58,10 @@ func start(ctx context.Context, conn *sshconn.Conn, c Config) (*link, error) {
 		l.wg.Wait()
 		return nil, err
 	}
+	l.wg.Go(func() { // the sessions' channels end with the link
+		<-l.client.Lost()
+		l.conn.Close()
+	})
 	return l, nil
 }
 
@@ -124,7 +128,9 @@ func (l *link) close() error {
 	if l.alive() {
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		defer cancel()
-		err = l.client.Release(ctx)
+		if err = l.client.Release(ctx); err != nil {
+			l.conn.Close()
+		}
 	}
 	l.client.Close()
 	l.cmd.Close()
