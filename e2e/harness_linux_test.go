@@ -98,6 +98,10 @@ func (f *fixture) make() (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
+	// What a killed run of the tests left behind.
+	if err := testbed.Down(ctx, testbed.DefaultState, nodeName(), func(string, ...any) {}); err != nil {
+		return err
+	}
 	f.node, err = testbed.Up(ctx, testbed.Options{Name: nodeName(), Owner: userUID, Log: os.Stderr})
 	if err != nil {
 		return err

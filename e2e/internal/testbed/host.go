@@ -13,18 +13,22 @@ import (
 
 // hostNeeds are the programs used on this machine and the Debian packages that
 // bring them. A path instead of a name is a file that must be there.
-var hostNeeds = []struct{ program, packages string }{
-	{"mmdebstrap", "mmdebstrap"},
-	{"/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"},
-	{"systemd-nspawn", "systemd-container"},
-	{"ip", "iproute2"},
-	{"rsync", "rsync"},
-	{"nsenter", "util-linux"},
-	{"ssh", "openssh-client"},
-	{"git", "git"},
-	{"make", "make"},
-	{"gcc", "gcc libc6-dev"},
+func hostNeeds() []hostNeed {
+	return []hostNeed{
+		{"mmdebstrap", "mmdebstrap"},
+		{"/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"},
+		{"systemd-nspawn", "systemd-container"},
+		{"ip", "iproute2"},
+		{"rsync", "rsync"},
+		{"nsenter", "util-linux"},
+		{"ssh", "openssh-client"},
+		{"git", "git"},
+		{"make", "make"},
+		{"gcc", "gcc libc6-dev"},
+	}
 }
+
+type hostNeed struct{ program, packages string }
 
 // installHostNeeds installs what is missing, with apt.
 func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
@@ -32,7 +36,7 @@ func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
 		return fmt.Errorf("a Go toolchain is needed: %w", err)
 	}
 	var missing []string
-	for _, need := range hostNeeds {
+	for _, need := range hostNeeds() {
 		if _, err := exec.LookPath(need.program); err != nil && !exists(need.program) {
 			missing = append(missing, strings.Fields(need.packages)...)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
 )
 
-// networks is cut into one /30 a node: .1 is this machine's, .2 the node's.
-var networks = netip.MustParsePrefix("10.209.77.0/24")
+// networks is what is cut into one /30 a node: .1 is this machine's, .2 the node's.
+func networks() netip.Prefix { return netip.MustParsePrefix("10.209.77.0/24") }
 
 const maxNodes = 64
 
@@ -29,7 +29,7 @@ func newLink(name string, index int) link { return link{index: index, netns: "te
 func (l link) device() string { return "testnode" + strconv.Itoa(l.index) }
 
 func (l link) address(host byte) netip.Addr {
-	b := networks.Addr().As4()
+	b := networks().Addr().As4()
 	b[3] = byte(4*l.index) + host
 	return netip.AddrFrom4(b)
 }
@@ -60,7 +60,7 @@ func makeLink(ctx context.Context, led *ledger.Ledger, name string) (link, error
 		}
 		return l, l.make(ctx, led)
 	}
-	return link{}, fmt.Errorf("all %d networks of %s are in use", maxNodes, networks)
+	return link{}, fmt.Errorf("all %d networks of %s are in use", maxNodes, networks())
 }
 
 // overlaps tells whether one of this machine's own networks holds addr.

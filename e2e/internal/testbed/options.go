@@ -44,16 +44,18 @@ type Options struct {
 	NoKubelet  bool      // leaves the kubelet out; pods then need CRI calls
 }
 
-// validName keeps names fit for a host name, a path element, a network
+// validName reports whether a name is fit for a host name, a path element, a network
 // namespace and a cgroup at once.
-var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+func validName(name string) bool {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`).MatchString(name)
+}
 
 // complete fills in the defaults and checks what was given.
 func (o Options) complete() (Options, error) {
 	if o.Name == "" {
 		o.Name = DefaultName
 	}
-	if !validName.MatchString(o.Name) {
+	if !validName(o.Name) {
 		return o, fmt.Errorf("node name %q: want at most 32 of a-z, 0-9 and inner dashes", o.Name)
 	}
 	if o.Containerd == "" {

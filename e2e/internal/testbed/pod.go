@@ -89,7 +89,7 @@ func (n *Node) manifest(pod string) (string, error) {
 	if !n.facts.Kubelet {
 		return "", errNoKubelet
 	}
-	if !validName.MatchString(pod) {
+	if !validName(pod) {
 		return "", fmt.Errorf("%q is no pod's name", pod)
 	}
 	return filepath.Join(n.RootFS(), manifestDir, pod+".yaml"), nil

@@ -128,8 +128,8 @@ func TestNetworksDoNotOverlap(t *testing.T) {
 				t.Errorf("networks %d and %d share %s", i, other, a)
 			}
 			seen[a] = i
-			if !networks.Contains(l.nodeIP()) {
-				t.Errorf("network %d lies outside %s", i, networks)
+			if !networks().Contains(l.nodeIP()) {
+				t.Errorf("network %d lies outside %s", i, networks())
 			}
 		}
 		if len(l.device()) > 15 {

@@ -19,7 +19,7 @@ const kubernetesModule = "k8s.io/kubernetes"
 
 // stagingVersion is the version under which Kubernetes publishes the modules
 // that live in its own tree.
-var stagingVersion = "v0." + strings.TrimPrefix(KubernetesVersion, "v1.")
+func stagingVersion() string { return "v0." + strings.TrimPrefix(KubernetesVersion, "v1.") }
 
 //go:embed criload/main.go.txt
 var criloadSource string
@@ -66,8 +66,6 @@ func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg strin
 	return c.get(ctx, p)
 }
 
-var stagingReplace = regexp.MustCompile(`(?m)^\s*(\S+) => \./staging/src/\S+$`)
-
 // kubernetesGoMod is the go.mod of a module that builds Kubernetes' programs.
 // Kubernetes replaces its staging modules by directories that its module does
 // not carry; here they are replaced by the same code's published versions.
@@ -82,8 +80,8 @@ func kubernetesGoMod(ctx context.Context) (string, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "module testnode\n\ngo 1.26.0\n\nrequire %s %s\n", kubernetesModule, KubernetesVersion)
-	for _, m := range stagingReplace.FindAllStringSubmatch(string(theirs), -1) {
-		fmt.Fprintf(&b, "replace %s => %[1]s %s\n", m[1], stagingVersion)
+	for _, m := range regexp.MustCompile(`(?m)^\s*(\S+) => \./staging/src/\S+$`).FindAllStringSubmatch(string(theirs), -1) {
+		fmt.Fprintf(&b, "replace %s => %[1]s %s\n", m[1], stagingVersion())
 	}
 	return b.String(), nil
 }

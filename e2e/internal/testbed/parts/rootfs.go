@@ -9,9 +9,11 @@ import (
 
 // nodePackages is what the node has from Debian: what minikube's own node
 // image has of it, as far as a debugger's user meets it.
-var nodePackages = []string{
-	"systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "rsync",
-	"runc", "iproute2", "procps", "ca-certificates",
+func nodePackages() []string {
+	return []string{
+		"systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "rsync",
+		"runc", "iproute2", "procps", "ca-certificates",
+	}
 }
 
 const debianRelease = "bookworm"
@@ -37,7 +39,7 @@ systemctl mask --quiet systemd-udevd.service systemd-udevd-kernel.socket \
 // RootFS is a Debian root file system with systemd, sshd, sudo, rsync, runc
 // and the user docker.
 func (c *Cache) RootFS(ctx context.Context) (string, error) {
-	packages := strings.Join(nodePackages, ",")
+	packages := strings.Join(nodePackages(), ",")
 	return c.get(ctx, part{
 		name: "rootfs", version: debianRelease, recipe: []string{"1", packages, setUpRoot},
 		takes: "about 40 s",
