@@ -183,12 +183,38 @@ func (s *supervisor) debuggable(ctx context.Context, own int) (Target, error) {
 	if t.Build.Stripped {
 		return t, diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information", t.Exe, t.PID)
 	}
-	tracer, comm, err := target.Tracer(t.PID)
-	if err == nil && tracer != 0 && tracer != own {
+	if tracer, comm := foreignTracer(ctx, t.PID, own); tracer != 0 {
 		return t, diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", t.PID, tracer, comm)
 	}
 	return t, nil
 }
+
+// foreignTracer returns who traces pid, unless that is own, and its command.
+// Another agent's worker is waited for: its daemon may just have gone.
+func foreignTracer(ctx context.Context, pid, own int) (int, string) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	for {
+		tracer, comm, err := target.Tracer(pid)
+		if err != nil || tracer == own {
+			return 0, ""
+		}
+		if tracer == 0 || comm != workerCommand {
+			return tracer, comm
+		}
+		select {
+		case <-ctx.Done():
+			return tracer, comm
+		case <-time.After(leavePause):
+		}
+	}
+}
+
+// How long, and how often, to look whether another agent's worker is leaving.
+const (
+	leaveTimeout = 5 * time.Second
+	leavePause   = 20 * time.Millisecond
+)
 
 func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, error) {
 	if err := s.take(ctx); err != nil {

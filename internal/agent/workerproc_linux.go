@@ -25,6 +25,12 @@ const (
 	WorkerJoins   = 4 // the listening socket for `agent join`
 )
 
+// A worker's command line, whatever file it runs.
+const (
+	workerName    = "dapbridge"
+	workerCommand = workerName + " agent worker"
+)
+
 // Methods that the supervisor calls on a worker.
 const (
 	WorkerAttach  = methodAttach  // WorkerAttachParams
@@ -75,6 +81,7 @@ func startWorker(c SupervisorConfig, ln *net.UnixListener, o overseer) (*workerP
 	}
 	defer answers.Close()
 	cmd := exec.Command(c.WorkerArgv[0], c.WorkerArgv[1:]...)
+	cmd.Args[0] = workerName // for people, and for other agents
 	cmd.ExtraFiles = []*os.File{answers, joins}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // signals for the supervisor's group are not for it
 	requests, err := cmd.StdinPipe()
