@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -8,7 +9,7 @@ import (
 
 	"github.com/google/go-dap"
 
-	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
@@ -16,7 +17,7 @@ import (
 // copy of containerd's source, stops there when kubelet asks for a container,
 // looks, steps, continues and leaves.
 func TestSession(t *testing.T) {
-	for _, flavour := range []string{parts.Make, parts.Static} {
+	for _, flavour := range []string{testbed.Make, testbed.Static} {
 		t.Run(flavour, func(t *testing.T) {
 			f := setup(t)
 			f.use(t, flavour)
@@ -36,7 +37,7 @@ func (f *fixture) use(t *testing.T, flavour string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := f.node.SwapContainerd(t.Context(), before); err != nil {
+		if err := f.node.SwapContainerd(context.WithoutCancel(t.Context()), before); err != nil {
 			t.Error(err)
 		}
 	})
@@ -55,9 +56,10 @@ func session(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 	checkStack(t, f, frames, total, line)
-	if name, _, err := c.Evaluate(ctx, frames[0].Id, "r.Config.Metadata.Name", "watch"); err != nil || !strings.Contains(name, pod[:8]) && name == `""` {
-		t.Errorf("r.Config.Metadata.Name is %s, %v", name, err)
+	if name, _, err := c.Evaluate(ctx, frames[0].Id, "r.SandboxConfig.Metadata.Name", "watch"); err != nil || !strings.HasPrefix(name, `"`+pod) {
+		t.Errorf("the pod's name in the request is %s (%v), want %s", name, err, pod)
 	}
+	checkLocals(ctx, t, c, frames[0].Id)
 	if err := c.Next(ctx, stop.ThreadId); err != nil {
 		t.Fatal(err)
 	}
@@ -125,4 +127,23 @@ func checkStack(t *testing.T, f *fixture, frames []dap.StackFrame, total, line i
 	if own < 3 {
 		t.Errorf("only %d of %d frames are in the user's source", own, len(frames))
 	}
+}
+
+// checkLocals sees that the frame's variables hold the request.
+func checkLocals(ctx context.Context, t *testing.T, c *dapclient.Client, frame int) {
+	t.Helper()
+	scopes, err := c.Scopes(ctx, frame)
+	if err != nil || len(scopes) == 0 {
+		t.Fatalf("scopes: %v, %v", scopes, err)
+	}
+	vars, err := c.Variables(ctx, scopes[0].VariablesReference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range vars {
+		if v.Name == "r" && strings.Contains(v.Type, "CreateContainerRequest") && v.VariablesReference > 0 {
+			return
+		}
+	}
+	t.Errorf("no request among the variables: %+v", vars)
 }
