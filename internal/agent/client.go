@@ -185,6 +185,7 @@ func (c *Client) call(ctx context.Context, method string, params, result any) er
 	case err == nil:
 		return nil
 	case c.rpc.IsStopped() || ctx.Err() == nil && !errors.As(err, &answer):
+		c.lose()
 		return diag.Errorf(diag.LinkLost, "the connection to the agent ended during %q", method)
 	case ctx.Err() != nil:
 		return ctx.Err()

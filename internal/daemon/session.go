@@ -70,9 +70,21 @@ func (d *dialer) close() error {
 	return err
 }
 
-// Dial implements [bridge.Dialer]. The session's channel is opened while the
-// worker attaches.
+// Dial implements [bridge.Dialer]. Whether a link still stands shows when it is
+// used: one that ends then is dialed again, once.
 func (d *dialer) Dial(ctx context.Context) (bridge.Session, error) {
+	s, err := d.attach(ctx)
+	if errors.Is(err, &diag.Error{Code: diag.LinkLost}) && ctx.Err() == nil {
+		s, err = d.attach(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// attach starts a session. Its channel is opened while the worker attaches.
+func (d *dialer) attach(ctx context.Context) (*session, error) {
 	l, err := d.connected(ctx)
 	if err != nil {
 		return nil, err
