@@ -1,0 +1,254 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-dap"
+
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// situation brings a new session to where something is about to happen to it.
+// It returns the pod that waits for the target meanwhile, "" if none does.
+type situation func(*testing.T, *fixture, *dapclient.Client) (pod string)
+
+// halted stops the target where kubelet's call to create a container arrives.
+func halted(t *testing.T, f *fixture, c *dapclient.Client) string {
+	t.Helper()
+	pod, _ := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
+	return pod
+}
+
+// What running makes hot: two lines of one call.
+const (
+	instrumentedFile = "internal/cri/instrument/instrumented_service.go"
+	instrumentedCode = "in.c.Version("
+	versionFile      = "internal/cri/server/version.go"
+	versionCode      = "return &runtime.VersionResponse"
+)
+
+// running lets the target run, with a breakpoint that nothing has hit yet, and
+// under load with a hot one whose condition is false and a hot logpoint.
+func running(t *testing.T, f *fixture, c *dapclient.Client) string {
+	t.Helper()
+	ctx := short(t)
+	line := f.lineOf(t, createContainerFile, createContainerCode)
+	if _, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{f.file(createContainerFile): {line}}}); err != nil {
+		t.Fatal(err)
+	}
+	for file, bp := range map[string]dap.SourceBreakpoint{
+		instrumentedFile: {Line: f.lineOf(t, instrumentedFile, instrumentedCode), LogMessage: "hot"},
+		versionFile:      {Line: f.lineOf(t, versionFile, versionCode), Condition: "1 == 2"},
+	} {
+		args := dap.SetBreakpointsArguments{Source: dap.Source{Path: f.file(file)}, Breakpoints: []dap.SourceBreakpoint{bp}}
+		if _, err := c.Request(ctx, "setBreakpoints", args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.load(t)
+	for range 10 {
+		if _, err := c.WaitEvent(ctx, "output", func(b json.RawMessage) bool { return strings.Contains(string(b), "hot") }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ""
+}
+
+// load has clients ask containerd for its version, one call after the other,
+// until the test ends.
+func (f *fixture) load(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.node.Exec(ctx, "criload", "-timeout=60s", "version", "1000000", "2")
+	}()
+	t.Cleanup(func() { stop(); <-done })
+}
+
+// attachSent leaves it at the attach request.
+func attachSent(t *testing.T, _ *fixture, c *dapclient.Client) string {
+	t.Helper()
+	if _, err := c.Initialize(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Send("attach", map[string]any{"request": "attach", "mode": "remote"}); err != nil {
+		t.Fatal(err)
+	}
+	c.SendRaw(nil) // returns when all is written
+	return ""
+}
+
+// attaching waits for the first sign that the node attaches.
+func attaching(t *testing.T, f *fixture, c *dapclient.Client) string {
+	t.Helper()
+	pid := f.containerd(t)
+	attachSent(t, f, c)
+	eventually(t, 10*time.Second, func() string {
+		if tracer, err := f.node.TracerPid(t.Context(), pid); err != nil || tracer == 0 {
+			return "nobody traces containerd"
+		}
+		return ""
+	})
+	return ""
+}
+
+// stepping steps over a call that takes long: it starts a shim and a sandbox.
+func stepping(t *testing.T, f *fixture, c *dapclient.Client) string {
+	t.Helper()
+	const file, code = "internal/cri/server/sandbox_run.go", "c.sandboxService.StartSandbox("
+	ctx := short(t)
+	if _, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{f.file(file): {f.lineOf(t, file, code)}}}); err != nil {
+		t.Fatal(err)
+	}
+	pod := f.startPod(t)
+	stop, err := c.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Next(ctx, stop.ThreadId); err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+// calling has an injected call of some length run in the target.
+func calling(t *testing.T, f *fixture, c *dapclient.Client) string {
+	t.Helper()
+	pid := f.containerd(t)
+	pod, stop := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
+	frames, _, err := c.StackTrace(short(t), stop.ThreadId, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// wazero's, which is the one sleep in containerd that is not optimised.
+	call := dap.EvaluateArguments{Expression: "call platform.Nanosleep(2000000000)", FrameId: frames[0].Id, Context: "repl"}
+	if _, err := c.Send("evaluate", call); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, func() string { return f.stopped(pid) })
+	return pod
+}
+
+// stopped names a thread of the process that is stopped, "" if none is.
+func (f *fixture) stopped(pid int) string {
+	states, err := f.node.ThreadStates(context.Background(), pid)
+	if err != nil {
+		return err.Error()
+	}
+	for tid, st := range states {
+		if st == 'T' || st == 't' {
+			return "thread " + strconv.Itoa(tid) + " is stopped"
+		}
+	}
+	return ""
+}
+
+// works sees that the target serves kubelet: that the pod that waited for it
+// runs, or else a new one.
+func (f *fixture) works(t *testing.T, pod string) {
+	t.Helper()
+	if pod == "" {
+		pod = f.startPod(t)
+	}
+	f.podRuns(t, pod)
+}
+
+// serves sees that the daemon serves a session.
+func (s *server) serves(t *testing.T) {
+	t.Helper()
+	c := s.dial(t)
+	if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Disconnect(short(t), false); err != nil {
+		t.Error(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// eventually waits until what it is given finds nothing wrong.
+func eventually(t *testing.T, within time.Duration, wrong func() string) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		why := wrong()
+		if why == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s still: %s", within, why)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// nodeProcess is a process on the node.
+type nodeProcess struct {
+	pid  int // as the node counts
+	argv []string
+	fds  int
+}
+
+// ours returns the processes on the node that are there for dapbridge: its
+// own, by their subcommand ("supervise", "worker", "join"), and the SSH logins
+// and sudos that they came by ("sshd", "sudo").
+func (f *fixture) ours(t *testing.T) map[string][]nodeProcess {
+	t.Helper()
+	found := map[string][]nodeProcess{}
+	dirs, err := filepath.Glob(filepath.Join(f.node.RootFS(), "proc", "[0-9]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		raw, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil || len(raw) == 0 {
+			continue // ended meanwhile, or a zombie
+		}
+		p := nodeProcess{argv: strings.Split(string(raw), "\x00")}
+		p.pid, _ = strconv.Atoi(filepath.Base(dir))
+		fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
+		p.fds = len(fds)
+		if kind := p.kind(); kind != "" {
+			found[kind] = append(found[kind], p)
+		}
+	}
+	return found
+}
+
+func (p nodeProcess) kind() string {
+	switch {
+	case strings.HasPrefix(p.argv[0], "sshd: docker"), p.argv[0] == "sudo":
+		return strings.TrimSuffix(strings.Fields(p.argv[0])[0], ":")
+	case len(p.argv) > 2 && p.argv[1] == "agent":
+		return p.argv[2]
+	}
+	return ""
+}
+
+// deserted waits until nothing of dapbridge's is left on the node.
+func (f *fixture) deserted(t *testing.T, within time.Duration) {
+	t.Helper()
+	eventually(t, within, func() string {
+		for kind, left := range f.ours(t) {
+			return kind + " still runs: " + strings.Join(left[0].argv, " ")
+		}
+		sockets, err := os.ReadFile(filepath.Join(f.node.RootFS(), "proc", "1", "net", "unix"))
+		if err != nil {
+			return err.Error()
+		}
+		if strings.Contains(string(sockets), "dapbridge") {
+			return "a socket is left"
+		}
+		return ""
+	})
+}

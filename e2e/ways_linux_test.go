@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// TestIDEGoes has an IDE go away in each way that there is, in every situation
+// in which that could harm the target. All sessions are one daemon's.
+func TestIDEGoes(t *testing.T) {
+	f := setup(t)
+	s := f.serve(t)
+	pid := f.containerd(t)
+	for _, tt := range []struct {
+		name      string
+		situation situation
+		ways      []way
+	}{
+		{"halted", halted, ways()},
+		{"running", running, ways()},
+		{"attach asked for", attachSent, ways()[1:]},
+		{"attaching", attaching, ways()[1:]},
+		{"stepping", stepping, ways()[:2]},
+		{"calling", calling, ways()[:2]},
+	} {
+		for _, w := range tt.ways {
+			t.Run(tt.name+"/"+w.name, func(t *testing.T) {
+				i := s.ide(t)
+				defer i.Close() // before the pod is removed, which a halted target would not do
+				pod := tt.situation(t, f, i.Client)
+				w.leave(t, i)
+				f.free(t, pid, 10*time.Second)
+				f.works(t, pod)
+			})
+		}
+	}
+	s.serves(t)
+}
+
+// ide is a client whose connection can be ended in other ways than by Close.
+type ide struct {
+	*dapclient.Client
+	conn *net.TCPConn
+}
+
+func (s *server) ide(t *testing.T) *ide {
+	t.Helper()
+	conn, err := dialAs(userUID, s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &ide{dapclient.New(conn), conn.(*net.TCPConn)}
+}
+
+// way is one in which an IDE goes away.
+type way struct {
+	name  string
+	leave func(*testing.T, *ide)
+}
+
+func ways() []way {
+	return []way{
+		{"disconnect", func(t *testing.T, i *ide) {
+			if err := i.Disconnect(short(t), false); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"closed", func(_ *testing.T, i *ide) { i.Close() }},
+		{"reset", func(_ *testing.T, i *ide) {
+			i.conn.SetLinger(0)
+			i.Close()
+		}},
+		{"killed", killed},
+	}
+}
+
+// killed has a process that holds the connection as its only owner die of
+// SIGKILL.
+func killed(t *testing.T, i *ide) {
+	file, err := i.conn.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := exec.Command("sleep", "1000")
+	holder.ExtraFiles = []*os.File{file}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	syscall.SetNonblock(int(file.Fd()), true) // Fd, which Start uses too, undoes that for the connection
+	file.Close()
+	i.Close()
+	holder.Process.Kill()
+	holder.Wait()
+}
+
+// TestDaemonEnds ends the daemon by signals.
+func TestDaemonEnds(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	for _, tt := range []struct {
+		signal syscall.Signal
+		status int
+	}{{syscall.SIGTERM, 0}, {syscall.SIGINT, 0}, {syscall.SIGKILL, -1}} {
+		for name, begin := range map[string]situation{"halted": halted, "running": running} {
+			t.Run(name+"/"+tt.signal.String(), func(t *testing.T) {
+				s := f.serve(t)
+				i := s.ide(t)
+				defer i.Close()
+				pod := begin(t, f, i.Client)
+				s.cmd.Process.Signal(tt.signal)
+				if status := s.exit(t, 15*time.Second); status != tt.status {
+					t.Errorf("exit status %d", status)
+				}
+				f.free(t, pid, 5*time.Second)
+				f.deserted(t, 5*time.Second)
+				f.works(t, pod)
+			})
+		}
+	}
+}
+
+// TestDaemonFollowsAnother starts a daemon, and a session, at once after
+// another was killed, whose agent has yet to let the target go.
+func TestDaemonFollowsAnother(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	for name, begin := range map[string]situation{"halted": halted, "running": running, "calling": calling} {
+		t.Run(name, func(t *testing.T) {
+			s := f.serve(t)
+			i := s.ide(t)
+			defer i.Close()
+			pod := begin(t, f, i.Client)
+			s.kill()
+			f.serve(t).serves(t)
+			f.free(t, pid, 5*time.Second)
+			f.works(t, pod)
+		})
+	}
+}
+
+// exit waits for the daemon's end and returns its exit status, -1 if a signal
+// ended it.
+func (s *server) exit(t *testing.T, within time.Duration) int {
+	t.Helper()
+	select {
+	case <-s.ended:
+	case <-time.After(within):
+		t.Fatalf("the daemon has not ended within %s", within)
+	}
+	var exit *exec.ExitError
+	if s.err != nil && !errors.As(s.err, &exit) {
+		t.Fatal(s.err)
+	}
+	return s.cmd.ProcessState.ExitCode()
+}

@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// lease is how long the node waits for the daemon in the tests of the wire.
+const lease = 3 * time.Second
+
+// TestWireLost stalls or cuts the wire: the node frees itself without a word
+// from the daemon, the IDE is told, and the next session dials again.
+func TestWireLost(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	for _, tt := range []struct {
+		name      string
+		situation situation
+		lose      func(*testbed.Proxy)
+		within    time.Duration // the node is free, from then on
+	}{
+		{"stalled, halted", halted, (*testbed.Proxy).Stall, lease + 4*time.Second},
+		{"stalled, running", running, (*testbed.Proxy).Stall, lease + 4*time.Second},
+		{"cut, halted", halted, (*testbed.Proxy).Cut, lease - time.Second},
+		{"cut, running", running, (*testbed.Proxy).Cut, lease - time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, proxy := f.serveThroughProxy(t)
+			i := s.ide(t)
+			defer i.Close()
+			pod := tt.situation(t, f, i.Client)
+			start := time.Now()
+			tt.lose(proxy)
+			f.free(t, pid, tt.within)
+			t.Logf("free %s after the loss", time.Since(start).Round(10*time.Millisecond))
+			s.toldOfTheEnd(t, i.Client, "the connection to the node was lost")
+			proxy.Resume()
+			s.serves(t)
+			f.works(t, pod)
+		})
+	}
+}
+
+// TestWireCutAndBack has the next session come as soon as the IDE can know that
+// the wire was cut.
+func TestWireCutAndBack(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	s, proxy := f.serveThroughProxy(t)
+	i := s.ide(t)
+	defer i.Close()
+	running(t, f, i.Client)
+	proxy.Cut()
+	s.toldOfTheEnd(t, i.Client, "the connection to the node was lost")
+	s.serves(t)
+	f.free(t, pid, 5*time.Second)
+	f.works(t, "")
+}
+
+// TestWireStallsShortly is a stall that the lease outlasts: nothing happens.
+func TestWireStallsShortly(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	s, proxy := f.serveThroughProxy(t)
+	i := s.ide(t)
+	defer i.Close()
+	pod, stop := stopInCreateContainer(t, f, i.Client, f.lineOf(t, createContainerFile, createContainerCode))
+	proxy.Stall()
+	asked, err := i.Send("threads", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(lease / 2)
+	if bound := f.bound(pid); bound == "" {
+		t.Error("containerd was let go while the lease ran")
+	}
+	proxy.Resume()
+	if _, err := i.Wait(short(t), asked); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Next(short(t), stop.ThreadId); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.WaitStopped(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Disconnect(short(t), false); err != nil {
+		t.Error(err)
+	}
+	f.free(t, pid, 5*time.Second)
+	f.works(t, pod)
+}
+
+// TestDaemonEndsWithoutWire ends the daemon while the wire is stalled.
+func TestDaemonEndsWithoutWire(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	s, proxy := f.serveThroughProxy(t)
+	i := s.ide(t)
+	defer i.Close()
+	pod := halted(t, f, i.Client)
+	proxy.Stall()
+	s.cmd.Process.Signal(os.Interrupt)
+	if status := s.exit(t, 3*lease); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	f.free(t, pid, 2*lease)
+	f.works(t, pod)
+	proxy.Resume()
+	f.deserted(t, 5*time.Second)
+}
+
+// serveThroughProxy starts a daemon that reaches the node by way of a proxy, as
+// a plain SSH host on loopback.
+func (f *fixture) serveThroughProxy(t *testing.T) (*server, *testbed.Proxy) {
+	t.Helper()
+	proxy, err := testbed.NewProxy(f.node.SSHAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { proxy.Close() })
+	host, port, err := net.SplitHostPort(proxy.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ssh := filepath.Join(f.home, ".ssh")
+	if err := os.MkdirAll(ssh, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	known := ""
+	for line := range strings.Lines(f.node.KnownHostsLine()) {
+		_, key, _ := strings.Cut(line, " ")
+		known += fmt.Sprintf("[%s]:%s %s", host, port, key)
+	}
+	if err := os.WriteFile(filepath.Join(ssh, "known_hosts"), []byte(known), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return f.serveNode(t, "--node", "ssh://"+f.node.User()+"@"+proxy.Addr(), "--identity", f.node.KeyFile(), "--lease", lease.String()), proxy
+}
+
+// toldOfTheEnd waits until the IDE has been told that its session is over, and
+// sees that the debug console says why.
+func (s *server) toldOfTheEnd(t *testing.T, c *dapclient.Client, why string) {
+	t.Helper()
+	if _, err := c.WaitEvent(short(t), "terminated", nil); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(c.Output(), why) {
+		t.Errorf("the debug console does not say %q:\n%s", why, c.Output())
+	}
+}
