@@ -141,8 +141,10 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 }
 
 func peerName(conn net.Conn) string {
-	if addr := conn.RemoteAddr(); addr != nil && addr.String() != "" {
+	switch addr := conn.RemoteAddr(); {
+	case addr == nil, addr.String() == "", addr.String() == "@": // a unix socket without a name
+		return "local"
+	default:
 		return addr.String()
 	}
-	return "local"
 }

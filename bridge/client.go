@@ -10,12 +10,15 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// client is one IDE's connection. Its run goroutine reads the IDE; while a
-// session is attached, a second one reads the node.
+// client is one IDE's connection. Its run goroutine reads the IDE and never
+// waits for what it writes, to either side, so that it always notices when the
+// IDE goes. Others write to the IDE, attach, and while a session is attached
+// read and write the node.
 type client struct {
 	srv  *Server
 	conn net.Conn
@@ -27,14 +30,17 @@ type client struct {
 	ctx  context.Context
 	stop context.CancelFunc // ends ctx: the client is going
 
+	gone chan struct{} // closed when the session has ended on the node
+	over sync.Once     // the event terminated
+
 	mu         sync.Mutex
 	state      state
 	name       string // the IDE's own
 	initialize []byte // the IDE's initialize request, as Delve is to see it
 	backlog    [][]byte
 	backlogged int
-	up         *upstream // while attached
-	seat       *holder   // the client in the slot; from the attach to the session's end
+	attempt    *attempt  // the last attach
+	up         *upstream // from the attach's success on
 }
 
 // state is how far a client has come. It only goes down this list, but for a
@@ -56,27 +62,44 @@ func newClient(s *Server, conn net.Conn, log *slog.Logger) *client {
 	return &client{
 		srv: s, conn: conn, log: log,
 		in:  newFrameReader(conn, maxHeader, s.cfg.MaxBody),
-		out: newOutbox(conn),
+		out: newOutbox(), gone: make(chan struct{}),
 	}
 }
 
 // errDone ends run after a request that ends the connection.
 var errDone = errors.New("done")
 
+// lastWords is how long an IDE may take to read what it was told at the end.
+const lastWords = 5 * time.Second
+
 // run serves the connection until the IDE or ctx ends it. On return the session
 // is over and every goroutine has ended.
 func (c *client) run(ctx context.Context) {
 	c.ctx, c.stop = context.WithCancel(ctx)
 	unhook := context.AfterFunc(c.ctx, func() { c.conn.Close() })
+	c.wg.Go(c.write)
 	err := c.read()
-	if err != nil && err != io.EOF && err != errDone && ctx.Err() == nil {
+	if err == errDone {
+		c.conn.SetWriteDeadline(time.Now().Add(lastWords))
+		c.out.queue.drain()
+	} else if err != io.EOF && c.ctx.Err() == nil {
 		c.log.Warn("connection closed", "error", err)
 	}
 	c.stop()
 	unhook()
-	c.finish()
+	c.finish(errOver)
+	c.out.queue.stop(errOver)
 	c.conn.Close()
 	c.wg.Wait()
+}
+
+// write writes to the IDE. One that can't be told anything is gone.
+func (c *client) write() {
+	err := c.out.queue.run(c.conn)
+	if c.ctx.Err() == nil {
+		c.log.Warn("writing to the IDE", "error", err)
+	}
+	c.stop()
 }
 
 func (c *client) read() error {
@@ -125,7 +148,7 @@ func (c *client) request(body []byte, env envelope) error {
 	case attached:
 		return c.forward(body, env)
 	case ended:
-		return c.out.refuse(env, errors.New("the session has ended"))
+		return c.out.refuse(env, errOver)
 	}
 	return c.out.refuse(env, errors.New("no session yet: send initialize, then attach"))
 }
@@ -135,11 +158,9 @@ func (c *client) forward(body []byte, env envelope) error {
 	if resumes(env.Command) {
 		c.halt.resumed()
 	}
-	err := c.up.send(body, env, pending{seq: env.Seq, command: env.Command})
-	if errors.Is(err, &diag.Error{Code: diag.Usage}) {
+	if err := c.up.send(body, env, pending{seq: env.Seq, command: env.Command}); err != nil {
 		return c.out.refuse(env, err)
 	}
-	// A broken stream to the node is noticed, and told, where it is read.
 	return nil
 }
 
@@ -191,52 +212,71 @@ func (c *client) onDisconnect(body []byte, env envelope) error {
 	if r.Arguments.SuspendDebuggee {
 		c.out.console("the target is not left halted: the debugger detaches and it runs on")
 	}
-	if err := c.finish(); err != nil {
-		c.log.Error("the session's end", "error", err)
+	if _, err := c.finish(errors.New("the IDE ended the session")); err != nil {
 		c.out.console(explain(err))
 	}
 	c.out.respond(env, nil)
-	c.out.event("terminated", map[string]any{})
+	c.terminated()
 	if env.Command == "terminate" {
 		return nil // disconnect follows (DAP, Terminate Request)
 	}
 	return errDone
 }
 
-// finish ends the session on the node, if there is one, and leaves the slot.
-// It may be called by several goroutines; each returns when the session is
-// over.
-func (c *client) finish() error {
+// terminated tells the IDE that the session is over, once.
+func (c *client) terminated() {
+	c.over.Do(func() { c.out.event("terminated", map[string]any{}) })
+}
+
+// finish ends the session on the node, if there is one, or the attach under
+// way, whose IDE is told why, and leaves the slot. It may be called by several
+// goroutines; each returns when the session is over. The first is told so, and
+// of an error.
+func (c *client) finish(why error) (first bool, err error) {
 	c.mu.Lock()
-	up, seat := c.up, c.seat
-	if c.state != attaching {
-		c.state = ended
+	for c.state == attaching {
+		a := c.attempt
+		c.srv.slot.leave(a.seat)
+		a.giveUp(why)
+		c.mu.Unlock()
+		<-a.done
+		c.mu.Lock()
 	}
+	first = c.state == attached
+	c.state = ended
+	up, a := c.up, c.attempt
 	c.mu.Unlock()
-	c.halt.resumed()
-	if seat == nil || up == nil {
-		return nil // an attach under way ends with c.ctx and leaves by itself
+	c.halt.stop()
+	switch {
+	case first:
+		err = c.end(up.sess, a.seat)
+		up.queue.stop(errOver)
+		close(c.gone)
+	case up != nil:
+		<-c.gone
 	}
+	return first, err
+}
+
+// end ends a session on the node and leaves the slot.
+func (c *client) end(sess Session, seat *holder) error {
 	c.srv.slot.leave(seat)
+	defer c.srv.slot.release(seat)
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	err := up.sess.End(ctx)
-	c.srv.slot.release(seat)
+	err := sess.End(ctx)
+	if err != nil {
+		c.log.Error("the session's end", "error", err)
+	}
 	return err
 }
 
 // evict ends the session for another client.
 func (c *client) evict(by string) {
-	c.out.console(by + " takes over the session")
-	c.mu.Lock()
-	attaching := c.state == attaching
-	c.mu.Unlock()
-	if attaching {
-		c.stop() // the attach gives up and leaves
-		return
-	}
-	if err := c.finish(); err != nil {
-		c.log.Error("the session's end", "error", err)
-	}
-	c.out.event("terminated", map[string]any{})
+	c.wg.Go(func() {
+		c.out.console(by + " takes over the session")
+		if first, _ := c.finish(fmt.Errorf("%s took over the session", by)); first {
+			c.terminated()
+		}
+	})
 }

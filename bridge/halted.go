@@ -17,23 +17,23 @@ const (
 )
 
 // haltWatch tells, once a minute, for how long the target has been halted and
-// what that does to the node. The zero value with its three first fields set
-// is ready for use.
+// what that does to the node. The zero value with its two first fields set is
+// ready for use.
 type haltWatch struct {
 	target string
-	tell   func(line string)
-	every  time.Duration // 0 means a minute
+	tell   func(line string) // must not wait; not called once resumed or stop has returned
 
 	mu    sync.Mutex
 	since time.Time
-	timer *time.Timer
+	timer *time.Timer // while the clock runs
+	over  bool
 }
 
 // halted starts the clock, unless it runs.
 func (h *haltWatch) halted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.timer == nil {
+	if h.timer == nil && !h.over {
 		h.since = time.Now()
 		h.arm()
 	}
@@ -43,6 +43,19 @@ func (h *haltWatch) halted() {
 func (h *haltWatch) resumed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.clear()
+}
+
+// stop stops the clock for good: what the node still says of a session that
+// ends must not start it again.
+func (h *haltWatch) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.clear()
+	h.over = true
+}
+
+func (h *haltWatch) clear() {
 	if h.timer != nil {
 		h.timer.Stop()
 		h.timer = nil
@@ -50,21 +63,16 @@ func (h *haltWatch) resumed() {
 }
 
 func (h *haltWatch) arm() {
-	every := h.every
-	if every == 0 {
-		every = time.Minute
-	}
-	h.timer = time.AfterFunc(every, func() {
+	var timer *time.Timer
+	timer = time.AfterFunc(time.Minute, func() {
 		h.mu.Lock()
-		since, on := h.since, h.timer != nil
-		if on {
+		defer h.mu.Unlock()
+		if h.timer == timer { // else it was stopped just now
 			h.arm()
-		}
-		h.mu.Unlock()
-		if on {
-			h.tell(haltLine(h.target, since, time.Now()))
+			h.tell(haltLine(h.target, h.since, time.Now()))
 		}
 	})
+	h.timer = timer
 }
 
 // haltLine is what the debug console says at now of a target halted since.

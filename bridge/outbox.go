@@ -2,36 +2,159 @@ package bridge
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
+// queue is what is to be written to a peer that may not read: only its run
+// writes, so that everybody else waits for the peer by room and drain alone.
+type queue struct {
+	mu     sync.Mutex
+	cond   sync.Cond // something below has changed
+	buf    []byte
+	writes int   // that buf holds
+	busy   bool  // run is writing what it took from buf
+	err    error // why nothing is written any more
+}
+
+// maxWrites bounds what may wait in a queue for a peer that does not read.
+const maxWrites = 1 << 16
+
+var (
+	errUnread = errors.New("the peer does not read what is sent to it")
+	errOver   = errors.New("the session has ended")
+)
+
+func newQueue() *queue {
+	q := &queue{}
+	q.cond.L = &q.mu
+	return q
+}
+
+// Write implements io.Writer. It does not wait; an error is why earlier bytes
+// were not written.
+func (q *queue) Write(p []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil && q.writes == maxWrites {
+		q.fail(errUnread)
+	}
+	if q.err != nil {
+		return 0, q.err
+	}
+	q.buf = append(q.buf, p...)
+	q.writes++
+	q.cond.Broadcast()
+	return len(p), nil
+}
+
+// run writes to w until stop or w's first error, and returns why it ended.
+func (q *queue) run(w io.Writer) error {
+	var out []byte
+	for {
+		var err error
+		if out, err = q.take(out); err != nil {
+			return err
+		}
+		if _, err := w.Write(out); err != nil {
+			q.stop(err)
+		}
+	}
+}
+
+// take waits for bytes to write and leaves spare in their place.
+func (q *queue) take(spare []byte) ([]byte, error) {
+	if cap(spare) > keepBuffer {
+		spare = nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.busy = false
+	q.cond.Broadcast()
+	for len(q.buf) == 0 && q.err == nil {
+		q.cond.Wait()
+	}
+	if q.err != nil {
+		return nil, q.err
+	}
+	out := q.buf
+	q.buf, q.writes, q.busy = spare[:0], 0, true
+	q.cond.Broadcast()
+	return out, nil
+}
+
+// stop makes run return, and every Write fail, with err. A write that is under
+// way ends with its writer.
+func (q *queue) stop(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fail(err)
+}
+
+func (q *queue) fail(err error) {
+	if q.err == nil {
+		q.err, q.buf = err, nil
+		q.cond.Broadcast()
+	}
+}
+
+// room waits until little is left to write.
+func (q *queue) room() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.buf) > keepBuffer && q.err == nil {
+		q.cond.Wait()
+	}
+	return q.err
+}
+
+// drain waits until all is written, or can't be.
+func (q *queue) drain() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for (len(q.buf) > 0 || q.busy) && q.err == nil {
+		q.cond.Wait()
+	}
+}
+
+// size is how many bytes wait.
+func (q *queue) size() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.buf)
+}
+
 // outbox numbers and sends messages to the IDE: those of the node, and the
 // bridge's own. It may be used by several goroutines; the order of their calls
-// is the order on the wire.
+// is the order on the wire. Only relay waits for an IDE that does not read.
 type outbox struct {
+	queue *queue
+
 	mu  sync.Mutex
 	w   *frameWriter
 	seq int64
 	buf []byte
 }
 
-func newOutbox(w io.Writer) *outbox { return &outbox{w: newFrameWriter(w)} }
+func newOutbox() *outbox {
+	q := newQueue()
+	return &outbox{queue: q, w: newFrameWriter(q)}
+}
 
 // relay sends a message of the node's under the outbox's next number. Its
 // request_seq, if it has one, becomes requestSeq.
 func (o *outbox) relay(body []byte, env envelope, requestSeq int64) error {
+	if err := o.queue.room(); err != nil {
+		return err
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
 	o.buf = renumber(o.buf[:0], body, env, o.seq, requestSeq)
-	return o.write(o.buf)
-}
-
-func (o *outbox) write(body []byte) error {
-	err := o.w.write(body)
+	err := o.w.write(o.buf)
 	if cap(o.buf) > keepBuffer {
 		o.buf = nil
 	}
@@ -42,7 +165,7 @@ func (o *outbox) write(body []byte) error {
 type message struct {
 	Seq        int64  `json:"seq"`
 	Type       string `json:"type"`
-	RequestSeq int64  `json:"request_seq,omitempty"`
+	RequestSeq *int64 `json:"request_seq,omitempty"` // of a response; an IDE may count from 0
 	Success    *bool  `json:"success,omitempty"`
 	Command    string `json:"command,omitempty"`
 	Message    string `json:"message,omitempty"`
@@ -59,13 +182,13 @@ func (o *outbox) send(m message) error {
 	if err != nil {
 		return err
 	}
-	return o.write(body)
+	return o.w.write(body)
 }
 
 // respond answers a request of the IDE's with success.
 func (o *outbox) respond(env envelope, body any) error {
 	ok := true
-	return o.send(message{Type: "response", RequestSeq: env.Seq, Success: &ok, Command: env.Command, Body: body})
+	return o.send(message{Type: "response", RequestSeq: &env.Seq, Success: &ok, Command: env.Command, Body: body})
 }
 
 // refuse answers a request of the IDE's with an error that the IDE shows (DAP,
@@ -74,7 +197,7 @@ func (o *outbox) refuse(env envelope, err error) error {
 	ok := false
 	text := explain(err)
 	return o.send(message{
-		Type: "response", RequestSeq: env.Seq, Success: &ok, Command: env.Command, Message: text,
+		Type: "response", RequestSeq: &env.Seq, Success: &ok, Command: env.Command, Message: text,
 		Body: map[string]any{"error": map[string]any{"id": refusedID, "format": text, "showUser": true}},
 	})
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -89,8 +90,8 @@ func forbiddenCommand(body []byte) string {
 // attachArgs is what the bridge reads of an attach or launch request's
 // arguments; the rest is the debugger's.
 type attachArgs struct {
-	ProcessID      any         `json:"processId"`
-	SubstitutePath []clientMap `json:"substitutePath"`
+	ProcessID      json.RawMessage `json:"processId"`
+	SubstitutePath []clientMap     `json:"substitutePath"`
 }
 
 // clientMap is a pair of the Go extension's substitutePath: from the IDE's
@@ -105,18 +106,14 @@ func (a attachArgs) rules() (rules []pathmap.Rule) {
 }
 
 // checkProcess refuses a processId that is not the target's: the debugger
-// would ignore it.
+// would ignore it. An IDE sends it as a number or as its digits; 0 is none.
 func (a attachArgs) checkProcess(t Target) error {
-	switch id := a.ProcessID.(type) {
-	case float64:
-		if id != 0 && int(id) != t.PID {
-			return diag.Errorf(diag.Usage, "processId is %d, but dapbridge serves %s, pid %d", int(id), t.Name, t.PID).
-				WithHint("remove processId from launch.json, or run dapbridge serve with --pid %d", int(id))
-		}
-	case nil:
-	default: // "${command:pickProcess}" and the like, unresolved
+	pid, err := strconv.Atoi(strings.Trim(string(a.ProcessID), `"`))
+	if err != nil || pid == 0 || pid == t.PID {
+		return nil // "${command:pickProcess}" and the like, unresolved, say nothing
 	}
-	return nil
+	return diag.Errorf(diag.Usage, "processId is %d, but dapbridge serves %s, pid %d", pid, t.Name, t.PID).
+		WithHint("remove processId from launch.json, or run dapbridge serve with --pid %d", pid)
 }
 
 // normalizeAttach makes an attach or launch request of any mode a remote

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,35 +9,40 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// relayNode relays the node's messages to the IDE until the session ends, and
-// ends it for the IDE if the IDE did not.
-func (c *client) relayNode() {
-	c.mu.Lock()
-	up := c.up
-	c.mu.Unlock()
+// relayNode relays the node's messages to the IDE until the session ends.
+func (c *client) relayNode(up *upstream) {
 	in := newFrameReader(up.sess, maxHeader, c.srv.cfg.MaxBody)
-	var err error
-	for err == nil {
-		var body []byte
-		if body, err = in.read(); err == nil {
+	for {
+		body, err := in.read()
+		if err == nil {
 			err = c.fromNode(up, body)
 		}
+		if err != nil {
+			c.lostNode(err)
+			return
+		}
 	}
-	c.mu.Lock()
-	wanted := c.state == ended
-	c.mu.Unlock()
-	if wanted || c.ctx.Err() != nil {
+}
+
+// lostNode ends the session for the IDE after an error of its stream, unless
+// it is over already.
+func (c *client) lostNode(err error) {
+	if c.ctx.Err() != nil {
+		return // run ends it
+	}
+	first, endErr := c.finish(err)
+	if !first {
 		return
 	}
 	if err != io.EOF {
-		c.log.Warn("from the node", "error", err)
+		c.log.Warn("the node's stream", "error", err)
 	}
 	reason := "the node ended the session"
-	if endErr := c.finish(); endErr != nil {
+	if endErr != nil {
 		reason = explain(endErr)
 	}
 	c.out.console(reason)
-	c.out.event("terminated", map[string]any{})
+	c.terminated()
 }
 
 // fromNode relays one message of the node's. Only events and answers to
@@ -91,8 +95,11 @@ func (c *client) nodeEvent(up *upstream, body []byte, env envelope) error {
 	switch env.Event {
 	case "stopped":
 		c.halt.halted()
-	case "continued", "terminated", "exited":
+	case "continued", "exited":
 		c.halt.resumed()
+	case "terminated":
+		c.halt.resumed()
+		c.over.Do(func() {}) // the bridge need not say so
 	case "capabilities":
 		body = withholdEvent(body, env)
 		var err error
@@ -122,9 +129,9 @@ func (c *client) toIDE(up *upstream, body []byte, env envelope, requestSeq int64
 // refuseNode answers a request of the node's with an error.
 func (c *client) refuseNode(up *upstream, env envelope) error {
 	no := false
-	body, err := json.Marshal(message{Type: "response", RequestSeq: env.Seq, Success: &no, Command: env.Command, Message: "refused by dapbridge"})
+	body, err := json.Marshal(message{Type: "response", RequestSeq: &env.Seq, Success: &no, Command: env.Command, Message: "refused by dapbridge"})
 	if err != nil {
 		return err
 	}
-	return up.answer(bytes.Clone(body))
+	return up.answer(body)
 }

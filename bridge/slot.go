@@ -20,7 +20,7 @@ type slot struct {
 type holder struct {
 	name  string // for people: the IDE and its address
 	since time.Time
-	evict func(by string) // ends its session; called at most once, in a goroutine of its own
+	evict func(by string) // ends its session; called at most once, and must not wait
 
 	leaving bool          // its session is ending; under the slot's mutex
 	gone    chan struct{} // closed when it has left
@@ -39,17 +39,16 @@ func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 			s.mu.Unlock()
 			return nil
 		}
-		leaving := cur.leaving
-		if takeover {
+		switch {
+		case cur.leaving:
+		case takeover:
 			cur.leaving = true
+			cur.evict(h.name) // before it can have left
+		default:
+			s.mu.Unlock()
+			return diag.Errorf(diag.SessionBusy, "%s has the session since %s", cur.name, cur.since.Format(time.TimeOnly))
 		}
 		s.mu.Unlock()
-		if !leaving {
-			if !takeover {
-				return diag.Errorf(diag.SessionBusy, "%s has the session since %s", cur.name, cur.since.Format(time.TimeOnly))
-			}
-			go cur.evict(h.name)
-		}
 		select {
 		case <-cur.gone:
 		case <-ctx.Done():

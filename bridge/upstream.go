@@ -1,9 +1,9 @@
 package bridge
 
 import (
+	"fmt"
 	"sync"
 
-	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -12,10 +12,12 @@ import (
 const delveMaxBody = 4 << 20
 
 // upstream is a session on the node as a client uses it: it numbers requests
-// and remembers who asked, so that only answers to them come back.
+// and remembers who asked, so that only answers to them come back. What it
+// sends waits in its queue, so that a node that does not read holds up nobody.
 type upstream struct {
-	sess Session
-	m    *pathmap.Map
+	sess  Session
+	m     *pathmap.Map
+	queue *queue
 
 	mu      sync.Mutex
 	w       *frameWriter
@@ -34,22 +36,52 @@ type pending struct {
 }
 
 func newUpstream(sess Session, m *pathmap.Map) *upstream {
-	return &upstream{sess: sess, m: m, w: newFrameWriter(sess), pending: map[int64]pending{}}
+	q := newQueue()
+	return &upstream{sess: sess, m: m, queue: q, w: newFrameWriter(q), pending: map[int64]pending{}}
 }
 
-// send relays a request to the node, with the paths that the node knows.
+// send relays a request to the node, with the paths that the node knows. An
+// error says why it can't be sent.
 func (u *upstream) send(body []byte, env envelope, p pending) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if waiting := u.queue.size(); waiting > maxBacklog {
+		return fmt.Errorf("the debugger takes no more requests: %d bytes of them wait", waiting)
+	}
+	defer u.trim()
 	u.seq++
 	u.num = renumber(u.num[:0], body, env, u.seq, 0)
-	var out []byte
-	out, _ = u.m.Rewrite(u.mp[:0], u.num, pathmap.ToNode)
+	out, changed := u.m.Rewrite(u.mp[:0], u.num, pathmap.ToNode)
+	if changed > 0 {
+		u.mp = out
+	}
 	if len(out) > delveMaxBody {
-		return diag.Errorf(diag.Usage, "a request of %d bytes; Delve accepts %d", len(out), delveMaxBody)
+		return fmt.Errorf("a request of %d bytes; Delve accepts %d", len(out), delveMaxBody)
+	}
+	if err := u.w.write(out); err != nil {
+		return err
 	}
 	u.pending[u.seq] = p
-	return u.w.write(out)
+	return nil
+}
+
+// sendScanned sends a request whose envelope is not at hand.
+func (u *upstream) sendScanned(body []byte, p pending) error {
+	env, err := scanEnvelope(body)
+	if err != nil {
+		return err
+	}
+	return u.send(body, env, p)
+}
+
+// trim lets go of large buffers.
+func (u *upstream) trim() {
+	if cap(u.num) > keepBuffer {
+		u.num = nil
+	}
+	if cap(u.mp) > keepBuffer {
+		u.mp = nil
+	}
 }
 
 // answered returns the request that a response of the node's answers, and

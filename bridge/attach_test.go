@@ -1,0 +1,296 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// Whatever an IDE wants to start, Delve sees a remote attach, with the other
+// arguments as they were.
+func TestAttachIsAlwaysRemote(t *testing.T) {
+	for _, c := range []struct{ command, args, want string }{
+		{"attach", ``, `{"hideSystemGoroutines":true,"mode":"remote"}`},
+		{"attach", `null`, `{"hideSystemGoroutines":true,"mode":"remote"}`},
+		{"attach", `{}`, `{"hideSystemGoroutines":true,"mode":"remote"}`},
+		{"attach", `{"mode":"remote","hideSystemGoroutines":false}`, `{"mode":"remote","hideSystemGoroutines":false}`},
+		{"attach", `{"mode":"local","processId":4711}`, `{"hideSystemGoroutines":true,"mode":"remote"}`},
+		{"attach", `{"mode":"local","waitFor":"containerd","x":1}`, `{"hideSystemGoroutines":true,"mode":"remote","x":1}`},
+		{"attach", `{"request":"attach","mode":"remote","stopOnEntry":true}`, `{"hideSystemGoroutines":true,"request":"attach","mode":"remote","stopOnEntry":true}`},
+		{"attach", `{"substitutePath":[],"guessSubstitutePath":{"importPathOfMainPackage":"x"}, "mode":"remote"}`, `{"hideSystemGoroutines":true,"mode":"remote"}`},
+		{"attach", `{"followExec":true,"followExecRegex":".*","mode":"remote"}`, `{"hideSystemGoroutines":true,"mode":"remote"}`},
+		{"attach", `{"Mode":"local","MODE":"exec","GuessSubstitutePath":{},"SUBSTITUTEPATH":null,"hidesystemgoroutines":false}`,
+			`{"mode":"remote","hidesystemgoroutines":false}`},
+		{"attach", `{ "mode" : "x","mode":"local", "n":[1e3, -0,1.0 ],"s":"\u0041\/" }`, `{"hideSystemGoroutines":true,"mode":"remote", "n":[1e3, -0,1.0 ],"s":"\u0041\/" }`},
+		{"launch", ``, `{"hideSystemGoroutines":true,"mode":"remote"}`},
+		{"launch", `{"mode":"debug","request":"launch","program":"${file}","stackTraceDepth":20}`, `{"hideSystemGoroutines":true,"mode":"remote","request":"attach","program":"${file}","stackTraceDepth":20}`},
+		{"launch", `{"mode":"test","program":"."}`, `{"hideSystemGoroutines":true,"mode":"remote","program":"."}`},
+		{"launch", `{"mode":"exec","program":"/bin/sh","args":["-c","x"]}`, `{"hideSystemGoroutines":true,"mode":"remote","program":"/bin/sh","args":["-c","x"]}`},
+		{"launch", `{"mode":"core","coreFilePath":"/core"}`, `{"hideSystemGoroutines":true,"mode":"remote","coreFilePath":"/core"}`},
+		{"launch", `{"mode":"replay","traceDirPath":"/t"}`, `{"hideSystemGoroutines":true,"mode":"remote","traceDirPath":"/t"}`},
+	} {
+		t.Run(c.command+c.args, func(t *testing.T) {
+			n := newNode(t)
+			i := serve(t, Config{Dialer: n}).ide()
+			i.initialize()
+			seq := i.request(c.command, c.args)
+			got := n.session().accept()
+			i.expect("event", "initialized")
+			i.answered(seq, c.command)
+			if compact(t, got.Arguments) != compact(t, []byte(c.want)) {
+				t.Errorf("Delve gets\n%s, want\n%s", got.Arguments, c.want)
+			}
+			if len(got.Arguments) != len(c.want) {
+				t.Errorf("Delve gets other bytes:\n%s, want those of\n%s", got.Arguments, c.want)
+			}
+		})
+	}
+}
+
+// An error of Delve's about it is the IDE's, under the IDE's own command.
+func TestAttachThatDelveRefuses(t *testing.T) {
+	n := newNode(t)
+	i := serve(t, Config{Dialer: n}).ide()
+	i.initialize()
+	seq := i.request("launch", `{"mode":"debug"}`)
+	s := n.session()
+	s.expect("request", "initialize")
+	attach := s.expect("request", "attach")
+	s.send(fmt.Sprintf(`{"seq":9,"type":"response","request_seq":%d,"success":false,"command":"attach","message":"Failed to attach"}`, attach.Seq))
+	want := fmt.Sprintf(`{"seq":2,"type":"response","request_seq":%d,"success":false,"command":"launch","message":"Failed to attach"}`, seq)
+	if got := i.next(); got != want {
+		t.Errorf("got\n%s, want\n%s", got, want)
+	}
+	i.disconnect()
+	s.waitEnded()
+}
+
+// The bridge's own initialize is not the IDE's business, but somebody's.
+func TestInitializeThatTheNodeRefuses(t *testing.T) {
+	n := newNode(t)
+	srv := serve(t, Config{Dialer: n})
+	i := srv.ide()
+	i.initialize()
+	i.request("attach", "{}")
+	s := n.session()
+	s.send(fmt.Sprintf(`{"seq":1,"type":"response","request_seq":%d,"success":false,"command":"initialize","message":"no"}`, s.expect("request", "initialize").Seq))
+	s.expect("request", "attach")
+	srv.logged("level=WARN", "refuses the IDE's initialize")
+	i.roundTrip(s)
+}
+
+func TestProcessIDOfAnotherProcess(t *testing.T) {
+	for _, id := range []string{"4712", `"4712"`, "-4711", "1"} {
+		t.Run(id, func(t *testing.T) {
+			n := newNode(t)
+			i := serve(t, Config{Dialer: n}).ide()
+			i.initialize()
+			pid := strings.Trim(id, `"`)
+			i.refused(i.request("attach", `{"processId":`+id+`}`), "attach", "processId is "+pid, "serves containerd, pid 4711", "--pid "+pid)
+			s := n.session()
+			s.waitEnded()
+			s.expectEnd() // and nothing was sent
+			again := i.request("attach", `{"processId":4711}`)
+			s = n.session()
+			s.accept()
+			i.expect("event", "initialized")
+			i.answered(again, "attach")
+			i.roundTrip(s)
+		})
+	}
+}
+
+func TestProcessIDThatSaysNothing(t *testing.T) {
+	for _, id := range []string{"0", `"4711"`, "null", `""`, `"${command:pickProcess}"`} {
+		t.Run(id, func(t *testing.T) {
+			n := newNode(t)
+			i := serve(t, Config{Dialer: n}).ide()
+			i.initialize()
+			seq := i.request("attach", `{"processId":`+id+`}`)
+			if got := n.session().accept(); strings.Contains(got.raw, "processId") {
+				t.Errorf("Delve gets %s", got.raw)
+			}
+			i.expect("event", "initialized")
+			i.answered(seq, "attach")
+		})
+	}
+}
+
+// A configuration that can't be served ends the session on the node, and the
+// IDE may try again.
+func TestAttachThatIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name, args, text string
+		dialed           bool
+	}{
+		{"relative substitutePath", `{"substitutePath":[{"from":"src","to":"/x"}]}`, "remove substitutePath from launch.json", true},
+		{"substitutePath of another shape", `{"substitutePath":{"/a":"/b"}}`, "correct launch.json", false},
+		{"arguments of another shape", `[]`, "correct launch.json", false},
+		{"too large for Delve", `{"x":"` + strings.Repeat("x", delveMaxBody) + `"}`, "Delve accepts 4194304", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNode(t)
+			i := serve(t, Config{Dialer: n}).ide()
+			i.initialize()
+			i.refused(i.request("attach", c.args), "attach", c.text)
+			if c.dialed {
+				s := n.session()
+				s.waitEnded()
+				s.expectEnd()
+			}
+			seq := i.request("attach", "{}")
+			s := n.session()
+			s.accept()
+			i.expect("event", "initialized")
+			i.answered(seq, "attach")
+			i.roundTrip(s)
+		})
+	}
+}
+
+// Both errors are told when the end of a refused session fails too.
+func TestRefusedAttachThatDoesNotEnd(t *testing.T) {
+	n := newNode(t)
+	n.end = func(context.Context) error { return errors.New("the target was not let go") }
+	i := serve(t, Config{Dialer: n}).ide()
+	i.initialize()
+	i.refused(i.request("attach", `{"processId":1}`), "attach", "processId is 1", "the target was not let go")
+}
+
+func TestDialFails(t *testing.T) {
+	n := newNode(t)
+	n.dial = func(context.Context) error {
+		if n.dials.Load() > 1 {
+			return nil
+		}
+		return diag.Errorf(diag.TargetTraced, "\x1b[31mcontainerd is traced by gdb")
+	}
+	srv := serve(t, Config{Dialer: n})
+	i := srv.ide()
+	i.initialize()
+	i.refused(i.request("attach", "{}"), "attach", `\x1b[31mcontainerd is traced by gdb (`)
+	srv.logged("level=WARN", "attach failed", "traced by gdb")
+	other := srv.ide() // the slot is free
+	other.attach(n)
+	other.disconnect()
+	seq := i.request("attach", "{}")
+	n.session().accept()
+	i.expect("event", "initialized")
+	i.answered(seq, "attach")
+}
+
+// What an IDE asks during the attach is kept and sent after it, in its order;
+// what the bridge answers itself is answered at once.
+func TestBacklog(t *testing.T) {
+	n := newNode(t)
+	release := make(chan struct{})
+	n.dial = func(context.Context) error { <-release; return nil }
+	i := serve(t, Config{Dialer: n}).ide()
+	i.initialize()
+	attach := i.request("attach", "{}")
+	var asked []int
+	for k := range 5 {
+		asked = append(asked, i.request(fmt.Sprintf("x%d", k), fmt.Sprintf(`{"source":{"path":"/a.go"},"n":%d.0}`, k)))
+	}
+	large := i.request("x", `"`+strings.Repeat("x", delveMaxBody)+`"`)
+	asked = append(asked, i.request("x5", ""))
+	restart := i.request("restart", "")
+	i.console("the target belongs to the node")
+	i.refused(restart, "restart")
+	i.refused(i.request("attach", "{}"), "attach", "attach once")
+	close(release)
+	i.refused(large, "x", "Delve accepts")
+	s := n.session()
+	s.accept()
+	var got []parsed
+	for k := range asked {
+		got = append(got, s.expect("request", fmt.Sprintf("x%d", k)))
+	}
+	if string(got[4].Arguments) != `{"source":{"path":"/a.go"},"n":4.0}` {
+		t.Errorf("the node got %s", got[4].raw)
+	}
+	i.expect("event", "initialized")
+	i.answered(attach, "attach")
+	for k, m := range got {
+		s.respond(m, "")
+		i.answered(asked[k], m.Command)
+	}
+	i.roundTrip(s)
+}
+
+// What waited for an attach that fails is answered.
+func TestBacklogOfAnAttachThatFails(t *testing.T) {
+	n := newNode(t)
+	release := make(chan struct{})
+	n.dial = func(context.Context) error {
+		if n.dials.Load() == 1 {
+			<-release
+			return errors.New("the kernel says no")
+		}
+		return nil
+	}
+	i := serve(t, Config{Dialer: n}).ide()
+	i.initialize()
+	attach := i.request("attach", "{}")
+	a, b := i.request("threads", ""), i.request("configurationDone", "")
+	i.refused(i.request("attach", "{}"), "attach", "attach once") // so the others were read
+	close(release)
+	i.refused(attach, "attach", "the kernel says no")
+	i.refused(a, "threads", "the attach failed")
+	i.refused(b, "configurationDone", "the attach failed")
+	seq := i.request("attach", "{}")
+	s := n.session()
+	s.accept()
+	i.expect("event", "initialized")
+	i.answered(seq, "attach")
+	i.roundTrip(s) // nothing of the old backlog
+}
+
+// The IDE's substitutePath is the bridge's to apply, once.
+func TestSubstitutePath(t *testing.T) {
+	for _, c := range []struct{ name, sub, ide, node string }{
+		{"none", `[]`, "/host/src/a.go", "/node/src/a.go"},
+		{"repeats the rule", `[{"from":"/host/src","to":"/node/src"}]`, "/host/src/a.go", "/node/src/a.go"},
+		{"of another tree", `[{"from":"/other","to":"/node/other"}]`, "/other/a.go", "/node/other/a.go"},
+		{"before the rule", `[{"from":"/host/src","to":"/elsewhere"}]`, "/host/src/a.go", "/elsewhere/a.go"},
+		{"an IDE in a container", `[{"from":"/workspace","to":"/host/src"}]`, "/workspace/a.go", "/node/src/a.go"},
+		{"trimmed paths", `[{"from":"/gopath/mod","to":""}]`, "/gopath/mod/example.com/m@v1.0.0/a.go", "example.com/m@v1.0.0/a.go"},
+		{"Windows", `[{"from":"C:\\src","to":"/node/w"}]`, `C:\\src\\a.go`, "/node/w/a.go"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := pathmap.New(pathmap.Rule{Host: "/host/src", Node: "/node/src"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := newNode(t)
+			n.paths = m
+			i := serve(t, Config{Dialer: n}).ide()
+			i.initialize()
+			seq := i.request("attach", `{"substitutePath":`+c.sub+`}`)
+			s := n.session()
+			s.accept()
+			i.expect("event", "initialized")
+			i.answered(seq, "attach")
+
+			source := func(path string) string { return `{"source":{"path":"` + path + `"}}` }
+			seq = i.request("setBreakpoints", source(c.ide))
+			got := s.expect("request", "setBreakpoints")
+			if string(got.Arguments) != source(c.node) {
+				t.Errorf("the node got %s, want %s", got.Arguments, source(c.node))
+			}
+			s.respond(got, source(c.node))
+			if back := i.answered(seq, "setBreakpoints"); string(back.Body) != source(c.ide) {
+				t.Errorf("the IDE got %s, want %s", back.Body, source(c.ide))
+			}
+			s.event("breakpoint", source(c.node))
+			if back := i.expect("event", "breakpoint"); string(back.Body) != source(c.ide) {
+				t.Errorf("the IDE got %s, want %s", back.Body, source(c.ide))
+			}
+		})
+	}
+}

@@ -1,0 +1,427 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+func TestRequestsOutOfOrder(t *testing.T) {
+	n := newNode(t)
+	i := serve(t, Config{Dialer: n}).ide()
+	i.refused(i.request("threads", ""), "threads", "no session yet")
+	i.refused(i.request("attach", "{}"), "attach", "send initialize first")
+	i.initialize()
+	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize was sent already")
+	i.refused(i.request("x-unknown", "[]"), "x-unknown", "no session yet")
+	seq := i.request("launch", "{}")
+	s := n.session()
+	s.accept()
+	i.expect("event", "initialized")
+	i.answered(seq, "launch")
+	i.refused(i.request("attach", "{}"), "attach", "attach once")
+	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize was sent already")
+	i.roundTrip(s)
+	if n.dials.Load() != 1 {
+		t.Errorf("%d sessions were dialed", n.dials.Load())
+	}
+}
+
+// What Delve would refuse is refused before the target is halted for it.
+func TestInitializeThatDelveRefuses(t *testing.T) {
+	n := newNode(t)
+	i := serve(t, Config{Dialer: n}).ide()
+	for _, c := range []struct{ args, text string }{
+		{`{"pathFormat":"uri"}`, `"uri" is not supported`},
+		{`{"linesStartAt1":false}`, "start at 0"},
+		{`{"columnsStartAt1":false,"linesStartAt1":true}`, "start at 0"},
+		{`{"pathFormat":5}`, "can't be read"},
+	} {
+		i.refused(i.request("initialize", c.args), "initialize", c.text)
+	}
+	i.roundTrip(i.attach(n))
+}
+
+// What means the same when it is left out is spelled out for Delve.
+func TestInitializeForDelve(t *testing.T) {
+	for args, want := range map[string]string{
+		"":   `{"columnsStartAt1":true,"linesStartAt1":true,"pathFormat":"path"}`,
+		"{}": `{"columnsStartAt1":true,"linesStartAt1":true,"pathFormat":"path"}`,
+		`{"clientID":"x", "linesStartAt1":null,"x":[1e3]}`: `{"columnsStartAt1":true,"pathFormat":"path","clientID":"x", "linesStartAt1":true,"x":[1e3]}`,
+		initializeArgs: initializeArgs,
+	} {
+		t.Run(args, func(t *testing.T) {
+			n := newNode(t)
+			i := serve(t, Config{Dialer: n}).ide()
+			i.answered(i.request("initialize", args), "initialize")
+			i.request("attach", "{}")
+			if got := n.session().expect("request", "initialize"); string(got.Arguments) != want {
+				t.Errorf("Delve gets\n%s, want\n%s", got.Arguments, want)
+			}
+		})
+	}
+}
+
+// What no IDE should send is not relayed.
+func TestOnlyRequestsPassFromTheIDE(t *testing.T) {
+	_, i, s := started(t, Config{})
+	for _, raw := range []string{
+		`{"seq":50,"type":"response","request_seq":1,"success":true,"command":"runInTerminal","body":{"processId":1}}`,
+		`{"seq":51,"type":"event","event":"stopped"}`,
+		`{"seq":52,"type":"x"}`,
+		`{}`,
+	} {
+		i.send(raw)
+	}
+	i.roundTrip(s)
+}
+
+// Names come from a peer and are shown to people.
+func TestClientName(t *testing.T) {
+	for args, want := range map[string]string{
+		`{"clientName":"GoLand","clientID":"x"}`: "GoLand (",
+		`{"clientID":"emacs"}`:                   "emacs (",
+		`{"clientId":"neovim"}`:                  "neovim (",
+		`{}`:                                     "an IDE (",
+		`{"clientName":"\u001b[31mred"}`:         `\x1b[31mred (`,
+		`{"clientName":"` + strings.Repeat("x", 1000) + `"}`: strings.Repeat("x", 64) + " (",
+	} {
+		t.Run(want, func(t *testing.T) {
+			n := newNode(t)
+			srv := serve(t, Config{Dialer: n})
+			first, second := srv.ide(), srv.ide()
+			first.answered(first.request("initialize", args), "initialize")
+			first.request("attach", "{}")
+			n.session().accept()
+			second.initialize()
+			second.refused(second.request("attach", "{}"), "attach", want+first.conn.LocalAddr().String()+") has the session")
+		})
+	}
+}
+
+// waysToGo are the ways in which an IDE goes.
+func waysToGo() map[string]func(srv *testServer, i ide) {
+	return map[string]func(srv *testServer, i ide){
+		"close": func(_ *testServer, i ide) { i.conn.Close() },
+		"close in the middle of a message": func(_ *testServer, i ide) {
+			i.sendBytes("Content-Length: 100\r\n\r\n{\"seq\":1,")
+			i.conn.Close()
+		},
+		"close in the middle of a header": func(_ *testServer, i ide) {
+			i.sendBytes("Content-Le")
+			i.conn.Close()
+		},
+		"nonsense": func(_ *testServer, i ide) {
+			i.sendBytes("Hello\r\n")
+			i.readToEnd()
+		},
+		"disconnect": func(_ *testServer, i ide) {
+			i.request("disconnect", `{"terminateDebuggee":false}`)
+			if last := i.readToEnd(); parse(i.t, last).Event != "terminated" {
+				i.t.Errorf("the last message is %s", last)
+			}
+		},
+		"context": func(srv *testServer, i ide) { srv.cancel() },
+	}
+}
+
+// Whatever ends a session, its End is called once, the slot is free after it,
+// and Serve returns.
+func TestEndsOfASession(t *testing.T) {
+	for name, leave := range waysToGo() {
+		t.Run(name, func(t *testing.T) {
+			srv, i, s := started(t, Config{})
+			i.request("threads", "")
+			s.expect("request", "threads") // never answered
+			leave(srv, i)
+			s.waitEnded()
+			s.expectEnd()
+			if name != "context" {
+				other := srv.ide()
+				other.roundTrip(other.attach(s.node))
+			}
+			srv.stop()
+			if s.ends.Load() != 1 {
+				t.Errorf("End was called %d times", s.ends.Load())
+			}
+		})
+	}
+}
+
+// The same before there is a session: nothing may be left on the node.
+func TestEndsOfAnAttach(t *testing.T) {
+	for _, during := range []struct {
+		name string
+		dial func(ctx context.Context) error
+		ends bool
+	}{
+		{"Dial gives up", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, false},
+		{"Dial succeeds nevertheless", func(ctx context.Context) error { <-ctx.Done(); return nil }, true},
+	} {
+		// attach goes away during an attach.
+		attach := func(n *scriptedNode, srv *testServer, leave func(*testServer, ide)) {
+			dialing := make(chan struct{}, 1)
+			n.dial = func(ctx context.Context) error {
+				if n.dials.Load() > 1 {
+					return nil
+				}
+				dialing <- struct{}{}
+				return during.dial(ctx)
+			}
+			i := srv.ide()
+			i.initialize()
+			i.request("attach", "{}")
+			<-dialing
+			i.request("threads", "") // a backlog
+			i.request("configurationDone", "")
+			leave(srv, i)
+			if during.ends {
+				n.session().waitEnded()
+			}
+		}
+		for name, leave := range waysToGo() {
+			t.Run(during.name+", "+name, func(t *testing.T) {
+				n := newNode(t)
+				attach(n, serve(t, Config{Dialer: n}), leave)
+			})
+			if name == "context" {
+				continue
+			}
+			t.Run(during.name+", "+name+", another comes", func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					n := newNode(t)
+					srv := servePiped(t, Config{Dialer: n})
+					attach(n, srv, leave)
+					synctest.Wait()
+					other := srv.ide()
+					other.roundTrip(other.attach(n))
+				})
+			})
+		}
+	}
+}
+
+func TestEndsWithoutASession(t *testing.T) {
+	for name, leave := range waysToGo() {
+		t.Run(name, func(t *testing.T) {
+			srv := serve(t, Config{Dialer: newNode(t)})
+			for _, initialized := range []bool{false, true} {
+				i := srv.ide()
+				if initialized {
+					i.initialize()
+				}
+				if name == "context" && !initialized {
+					continue
+				}
+				leave(srv, i)
+			}
+		})
+	}
+}
+
+func TestNodeEndsTheSession(t *testing.T) {
+	lost := diag.Errorf(diag.LinkLost, "the connection to the node was lost\x1b[2J")
+	for _, c := range []struct {
+		name string
+		end  error
+		line string
+	}{
+		{"without a reason", nil, "the node ended the session"},
+		{"with a reason", errors.New("the target exited with status 2"), "the target exited with status 2"},
+		{"with a remedy", lost, `the connection to the node was lost\x1b[2J (` + diag.Hint(lost) + ")"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNode(t)
+			n.end = func(context.Context) error { return c.end }
+			srv := serve(t, Config{Dialer: n})
+			i := srv.ide()
+			s := i.attach(n)
+			s.event("exited", `{"exitCode":2}`)
+			s.conn.Close()
+			i.expect("event", "exited")
+			i.console(c.line)
+			i.expect("event", "terminated")
+			s.waitEnded()
+			// What an IDE does then.
+			i.refused(i.request("threads", ""), "threads", "the session has ended")
+			i.refused(i.request("attach", "{}"), "attach", "not possible now")
+			i.answered(i.request("disconnect", ""), "disconnect")
+			i.expectEnd()
+			if s.ends.Load() != 1 {
+				t.Errorf("End was called %d times", s.ends.Load())
+			}
+			other := srv.ide()
+			other.roundTrip(other.attach(n))
+		})
+	}
+}
+
+// The node's own terminated is not followed by another.
+func TestTerminatedIsSaidOnce(t *testing.T) {
+	_, i, s := started(t, Config{})
+	s.event("terminated", "")
+	s.conn.Close()
+	i.expect("event", "terminated")
+	i.console("the node ended the session")
+	i.answered(i.request("disconnect", ""), "disconnect")
+	i.expectEnd()
+}
+
+// An end that fails is told once, and the session is over all the same.
+func TestEndFails(t *testing.T) {
+	n := newNode(t)
+	n.end = func(context.Context) error { return diag.Errorf(diag.DetachFailed, "the target was not let go") }
+	srv := serve(t, Config{Dialer: n})
+	i := srv.ide()
+	s := i.attach(n)
+	seq := i.request("terminate", "")
+	i.console("belongs to the node")
+	i.console("the target was not let go (")
+	i.answered(seq, "terminate")
+	i.expect("event", "terminated")
+	i.answered(i.request("disconnect", ""), "disconnect")
+	i.expectEnd()
+	s.waitEnded()
+	srv.logged("level=ERROR", "the target was not let go")
+
+	srv.log.take()
+	i = srv.ide()
+	s = i.attach(n)
+	i.conn.Close()
+	s.waitEnded()
+	srv.logged("level=ERROR", "the target was not let go")
+}
+
+// The target is not the IDE's to end, nor to leave halted.
+func TestDisconnectOnlyDetaches(t *testing.T) {
+	for _, c := range []struct {
+		command, args string
+		lines         []string
+	}{
+		{"disconnect", "", nil},
+		{"disconnect", "{}", nil},
+		{"disconnect", `{"restart":true,"terminateDebuggee":false}`, nil},
+		{"disconnect", `{"terminateDebuggee":true}`, []string{"the target is not ended"}},
+		{"disconnect", `{"TerminateDebuggee":true}`, []string{"the target is not ended"}},
+		{"disconnect", `{"suspendDebuggee":true}`, []string{"the target is not left halted"}},
+		{"disconnect", `{"terminateDebuggee":true,"suspendDebuggee":true}`, []string{"the target is not ended", "the target is not left halted"}},
+		{"terminate", "", []string{"the target is not ended"}},
+		{"terminate", `{"restart":false}`, []string{"the target is not ended"}},
+	} {
+		t.Run(c.command+c.args, func(t *testing.T) {
+			_, i, s := started(t, Config{})
+			seq := i.request(c.command, c.args)
+			for _, line := range c.lines {
+				i.console(line)
+			}
+			i.answered(seq, c.command)
+			i.expect("event", "terminated")
+			s.expectEnd() // nothing of it reached the node
+			s.waitEnded()
+			if c.command == "terminate" {
+				i.answered(i.request("disconnect", ""), "disconnect")
+			}
+			i.expectEnd()
+		})
+	}
+}
+
+// terminate during an attach ends it, and says so before the IDE goes on.
+func TestTerminateDuringAnAttach(t *testing.T) {
+	n := newNode(t)
+	n.dial = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	i := serve(t, Config{Dialer: n}).ide()
+	i.initialize()
+	attach, threads := i.request("attach", "{}"), i.request("threads", "")
+	terminate := i.request("terminate", "")
+	i.console("the target is not ended")
+	i.refused(attach, "attach", "the IDE ended the session")
+	i.refused(threads, "threads", "the attach failed")
+	i.answered(terminate, "terminate")
+	i.expect("event", "terminated")
+	i.refused(i.request("attach", "{}"), "attach", "not possible now")
+}
+
+// A node that hangs while it ends a session does not hold up Serve for ever.
+func TestEndIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.end = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		srv := servePiped(t, Config{Dialer: n})
+		s := srv.ide().attach(n)
+		begin := time.Now()
+		srv.cancel()
+		<-s.ended
+		if took := time.Since(begin); took != endTimeout {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// The last answer gets through before the connection is closed, and an IDE
+// that does not read it is not waited for.
+func TestLastWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		srv := servePiped(t, Config{Dialer: n})
+		i := srv.ide()
+		s := i.attach(n)
+		seq := i.request("disconnect", "")
+		time.Sleep(lastWords / 2)
+		i.answered(seq, "disconnect")
+		i.expect("event", "terminated")
+		i.expectEnd()
+		s.waitEnded()
+
+		i = srv.ide()
+		i.attach(n)
+		i.request("disconnect", "")
+		time.Sleep(lastWords + time.Second)
+		i.expectEnd()
+	})
+}
+
+func TestBacklogIsBounded(t *testing.T) {
+	n := newNode(t)
+	n.dial = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	srv := serve(t, Config{Dialer: n})
+	i := srv.ide()
+	i.initialize()
+	i.request("attach", "{}")
+	args := `"` + strings.Repeat("x", maxBacklog/8) + `"`
+	for range 7 {
+		i.request("x", args)
+	}
+	i.sendBytes(framed(fmt.Sprintf(`{"seq":100,"type":"request","command":"x","arguments":%s}`, args)))
+	i.expectEnd()
+	srv.logged("level=WARN", "requests before the attach is done", i.conn.LocalAddr().String())
+}
+
+// Delve would end the session over a request that is too large for it.
+func TestLargeRequestsAreRefused(t *testing.T) {
+	_, i, s := started(t, Config{})
+	message := func(n int) string {
+		i.seq++
+		head := fmt.Sprintf(`{"seq":%d,"type":"request","command":"evaluate","arguments":{"expression":"`, i.seq)
+		return head + strings.Repeat("x", n-len(head)-3) + `"}}`
+	}
+	room := func() int { // the node's number may have more digits
+		return delveMaxBody - len("99") + len(fmt.Sprint(i.seq+1))
+	}
+	i.send(message(delveMaxBody + 10))
+	i.refused(i.seq, "evaluate", "Delve accepts 4194304")
+	i.send(message(room() - 2))
+	large := s.expect("request", "evaluate")
+	if len(large.raw) > delveMaxBody || len(large.raw) < delveMaxBody-10 {
+		t.Errorf("%d bytes passed", len(large.raw))
+	}
+	s.respond(large, "")
+	i.answered(i.seq, "evaluate")
+	i.roundTrip(s)
+}

@@ -1,0 +1,172 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// watched returns a haltWatch and what it tells, a line each with the time
+// since now.
+func watched(target string) (h *haltWatch, told *logBuffer) {
+	told = &logBuffer{}
+	begin := time.Now()
+	return &haltWatch{target: target, tell: func(line string) { fmt.Fprintln(told, time.Since(begin), line) }}, told
+}
+
+func (b *logBuffer) take() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.buf.Reset()
+	return b.buf.String()
+}
+
+func expectLines(t *testing.T, told *logBuffer, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	if got := told.take(); got != strings.Join(append(want, ""), "\n") {
+		t.Errorf("it told\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+func TestHaltWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, told := watched("containerd")
+		at := func(d time.Duration) string { return time.Now().Add(d).Format(time.TimeOnly) }
+		timeout, notReady := at(2*time.Minute), at(3*time.Minute)
+		h.halted()
+		time.Sleep(59 * time.Second)
+		expectLines(t, told)
+		h.halted() // told again: the clock runs on
+		time.Sleep(3*time.Minute + 30*time.Second)
+		expectLines(t, told,
+			"1m0s containerd has been halted for 1m0s. kubelet's calls to it time out after 2 minutes (the first at "+timeout+"), the node goes NotReady after 3 ("+notReady+").",
+			"2m0s containerd has been halted for 2m0s. kubelet's calls to it are timing out and will be tried again; the node goes NotReady at "+notReady+".",
+			"3m0s containerd has been halted for 3m0s. kubelet's calls to it time out and the node is NotReady until it continues.",
+			"4m0s containerd has been halted for 4m0s. kubelet's calls to it time out and the node is NotReady until it continues.",
+		)
+
+		h.resumed()
+		h.resumed()
+		time.Sleep(time.Hour)
+		expectLines(t, told)
+
+		h.halted() // at 1h4m29s
+		time.Sleep(30 * time.Second)
+		h.resumed()
+		h.halted()
+		time.Sleep(59 * time.Second)
+		expectLines(t, told)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := told.take(); !strings.HasPrefix(got, "1h5m59s containerd has been halted for 1m0s.") || strings.Count(got, "\n") != 1 {
+			t.Errorf("it told %q", got)
+		}
+
+		h.stop()
+		h.halted() // too late
+		h.resumed()
+		h.halted()
+		time.Sleep(time.Hour)
+		expectLines(t, told)
+	})
+}
+
+func TestHaltWatchOfOtherTargets(t *testing.T) {
+	for target, want := range map[string]string{
+		"sample":  "1m0s sample has been halted for 1m0s. What waits for it may time out.",
+		"kubelet": "1m0s kubelet has been halted for 1m0s. The node goes NotReady when the kubelet has not renewed its lease for 40 s.",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, told := watched(target)
+			h.halted()
+			time.Sleep(time.Minute)
+			expectLines(t, told, want)
+			h.stop()
+		})
+	}
+	for _, target := range []string{"dockerd", "cri-dockerd", "crio"} {
+		if line := haltLine(target, time.Time{}, time.Time{}.Add(time.Minute)); !strings.Contains(line, "kubelet's calls to it time out after") {
+			t.Errorf("%s: %s", target, line)
+		}
+	}
+}
+
+// quiet expects that nothing is said to the IDE for so long.
+func (w *wire) quiet(d time.Duration) {
+	w.t.Helper()
+	w.conn.SetReadDeadline(time.Now().Add(d))
+	if _, err := w.r.Peek(1); err == nil {
+		w.t.Fatalf("got %s", w.next())
+	}
+}
+
+// tellsOfHalt expects the lines of a halt's minutes from now on.
+func (w *wire) tellsOfHalt(minutes int) {
+	w.t.Helper()
+	for k := range minutes {
+		w.quiet(time.Minute - 1)
+		w.console(fmt.Sprintf("containerd has been halted for %dm0s", k+1))
+	}
+}
+
+// A session's clock runs from its attach, and whenever the target is halted.
+func TestSessionTellsOfHalts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		i := servePiped(t, Config{Dialer: n}).ide()
+		s := i.attach(n)
+		i.tellsOfHalt(1)
+		for _, command := range []string{"configurationDone", "continue", "next", "stepIn", "stepOut"} {
+			i.request(command, "")
+			s.expect("request", command)
+			i.quiet(time.Hour)
+			s.event("stopped", "") // also stopOnEntry's
+			i.expect("event", "stopped")
+			i.tellsOfHalt(3)
+		}
+		for _, event := range []string{"continued", "exited", "terminated"} {
+			s.event(event, "")
+			i.expect("event", event)
+			i.quiet(time.Hour)
+			s.event("stopped", "")
+			i.expect("event", "stopped")
+			i.tellsOfHalt(1)
+		}
+	})
+}
+
+// What a node says while its session ends does not start the clock again.
+func TestNoHaltAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		var s *nodeSession
+		n.end = func(context.Context) error {
+			s.event("stopped", `{"reason":"pause"}`) // it is halted to clear its breakpoints
+			return nil
+		}
+		i := servePiped(t, Config{Dialer: n}).ide()
+		s = i.attach(n)
+		seq := i.request("terminate", "")
+		i.console("the target is not ended")
+		i.expect("event", "stopped")
+		i.answered(seq, "terminate")
+		i.expect("event", "terminated")
+		i.quiet(time.Hour)
+	})
+}
+
+// An IDE that does not read gathers no lines without a bound, nor goroutines.
+func TestHaltsToldToNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		srv := servePiped(t, Config{Dialer: n})
+		s := srv.ide().attach(n)
+		time.Sleep(24 * time.Hour)
+		srv.stop()
+		s.waitEnded()
+	})
+}

@@ -1,0 +1,358 @@
+package bridge
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// patience is how long a test waits for what must come. No test passes because
+// of it.
+const patience = 30 * time.Second
+
+// wire is one end of a stream of messages, spoken by a test.
+type wire struct {
+	t    testing.TB
+	conn net.Conn
+	r    *bufio.Reader
+	seq  int
+}
+
+func newWire(t testing.TB, conn net.Conn) *wire {
+	t.Cleanup(func() { conn.Close() })
+	return &wire{t: t, conn: conn, r: bufio.NewReader(conn)}
+}
+
+// framed returns a message as it is on the wire.
+func framed(raw string) string {
+	return "Content-Length: " + strconv.Itoa(len(raw)) + "\r\n\r\n" + raw
+}
+
+// send sends one message as it is.
+func (w *wire) send(raw string) {
+	w.t.Helper()
+	w.sendBytes(framed(raw))
+}
+
+func (w *wire) sendBytes(b string) {
+	w.t.Helper()
+	w.conn.SetWriteDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(w.conn, b); err != nil {
+		w.t.Fatalf("send %.200q: %v", b, err)
+	}
+}
+
+// receive returns the next message.
+func (w *wire) receive() (string, error) {
+	w.conn.SetReadDeadline(time.Now().Add(patience))
+	length := -1
+	for {
+		line, err := w.r.ReadString('\n')
+		if err != nil {
+			return "", err
+		}
+		if line == "\r\n" {
+			break
+		}
+		if _, err := fmt.Sscanf(line, "Content-Length: %d\r\n", &length); err != nil {
+			return "", fmt.Errorf("header %q: %w", line, err)
+		}
+	}
+	body := make([]byte, length)
+	_, err := io.ReadFull(w.r, body)
+	return string(body), err
+}
+
+func (w *wire) next() string {
+	w.t.Helper()
+	raw, err := w.receive()
+	if err != nil {
+		w.t.Fatalf("the next message: %v", err)
+	}
+	return raw
+}
+
+// parsed is a message as encoding/json sees it.
+type parsed struct {
+	Seq        int             `json:"seq"`
+	Type       string          `json:"type"`
+	RequestSeq *int            `json:"request_seq"`
+	Success    *bool           `json:"success"`
+	Command    string          `json:"command"`
+	Message    string          `json:"message"`
+	Event      string          `json:"event"`
+	Arguments  json.RawMessage `json:"arguments"`
+	Body       json.RawMessage `json:"body"`
+	raw        string
+}
+
+func parse(t testing.TB, raw string) parsed {
+	t.Helper()
+	m := parsed{raw: raw}
+	if err := json.Unmarshal([]byte(raw), &m); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	return m
+}
+
+// expect returns the next message, which must be of that type and name.
+func (w *wire) expect(typ, name string) parsed {
+	w.t.Helper()
+	m := parse(w.t, w.next())
+	if m.Type != typ || m.Command+m.Event != name {
+		w.t.Fatalf("got %.300s, want the %s %s", m.raw, typ, name)
+	}
+	return m
+}
+
+// expectEnd expects that nothing comes any more.
+func (w *wire) expectEnd() {
+	w.t.Helper()
+	if raw, err := w.receive(); err == nil {
+		w.t.Fatalf("got %.300s, want the end", raw)
+	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		w.t.Fatal("the connection is still open")
+	}
+}
+
+// readToEnd returns the last message before the end.
+func (w *wire) readToEnd() (last string) {
+	w.t.Helper()
+	for {
+		raw, err := w.receive()
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			w.t.Fatal("the connection is still open")
+		}
+		if err != nil {
+			return last
+		}
+		last = raw
+	}
+}
+
+// request sends a request and returns its number. args may be empty.
+func (w *wire) request(command, args string) int {
+	w.t.Helper()
+	w.seq++
+	if args != "" {
+		args = `,"arguments":` + args
+	}
+	w.send(fmt.Sprintf(`{"seq":%d,"type":"request","command":%q%s}`, w.seq, command, args))
+	return w.seq
+}
+
+// event sends an event. body may be empty.
+func (w *wire) event(name, body string) {
+	w.t.Helper()
+	w.seq++
+	if body != "" {
+		body = `,"body":` + body
+	}
+	w.send(fmt.Sprintf(`{"seq":%d,"type":"event","event":%q%s}`, w.seq, name, body))
+}
+
+// respond answers a request with success. body may be empty.
+func (w *wire) respond(to parsed, body string) {
+	w.t.Helper()
+	w.seq++
+	if body != "" {
+		body = `,"body":` + body
+	}
+	w.send(fmt.Sprintf(`{"seq":%d,"type":"response","request_seq":%d,"success":true,"command":%q%s}`, w.seq, to.Seq, to.Command, body))
+}
+
+// answered expects the successful response to a request.
+func (w *wire) answered(seq int, command string) parsed {
+	w.t.Helper()
+	m := w.expect("response", command)
+	if m.RequestSeq == nil || *m.RequestSeq != seq || m.Success == nil || !*m.Success {
+		w.t.Fatalf("got %.300s, want the success of request %d", m.raw, seq)
+	}
+	return m
+}
+
+// refused expects an error as the response to a request, as an IDE shows it.
+func (w *wire) refused(seq int, command string, texts ...string) {
+	w.t.Helper()
+	m := w.expect("response", command)
+	if m.RequestSeq == nil || *m.RequestSeq != seq || m.Success == nil || *m.Success {
+		w.t.Fatalf("got %.300s, want the refusal of request %d", m.raw, seq)
+	}
+	var body struct {
+		Error struct {
+			ID       int    `json:"id"`
+			Format   string `json:"format"`
+			ShowUser bool   `json:"showUser"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(m.Body, &body); err != nil || body.Error.ID == 0 || body.Error.Format != m.Message || !body.Error.ShowUser {
+		w.t.Errorf("an IDE can't show %s", m.raw)
+	}
+	for _, text := range texts {
+		if !strings.Contains(m.Message, text) {
+			w.t.Errorf("%s is refused with %q, want %q in it", command, m.Message, text)
+		}
+	}
+}
+
+// console expects a line of the bridge's in the debug console.
+func (w *wire) console(text string) {
+	w.t.Helper()
+	m := w.expect("event", "output")
+	var body struct{ Category, Output string }
+	if err := json.Unmarshal(m.Body, &body); err != nil || body.Category != "console" {
+		w.t.Errorf("no console line: %s", m.raw)
+	}
+	if !strings.HasPrefix(body.Output, "dapbridge: ") || !strings.HasSuffix(body.Output, "\n") || !strings.Contains(body.Output, text) {
+		w.t.Errorf("console says %q, want a line with %q", body.Output, text)
+	}
+}
+
+// scriptedNode is a Dialer whose sessions a test plays by hand: a node that
+// misbehaves, or repeats what was recorded, can't be had from a real one.
+type scriptedNode struct {
+	t      testing.TB
+	caps   string
+	target Target
+	paths  *pathmap.Map
+	dial   func(ctx context.Context) error // what Dial waits for; nil: nothing
+	end    func(ctx context.Context) error // what End waits for and returns; nil: nothing
+	dialed chan *nodeSession               // every session
+	dials  atomic.Int32
+}
+
+func newNode(t testing.TB) *scriptedNode {
+	return &scriptedNode{
+		t:      t,
+		caps:   `{"supportsConfigurationDoneRequest":true}`,
+		target: Target{Name: "containerd", PID: 4711},
+		dialed: make(chan *nodeSession, 16),
+	}
+}
+
+func (n *scriptedNode) Capabilities() json.RawMessage { return json.RawMessage(n.caps) }
+
+func (n *scriptedNode) Dial(ctx context.Context) (Session, error) {
+	n.dials.Add(1)
+	if n.dial != nil {
+		if err := n.dial(ctx); err != nil {
+			return nil, err
+		}
+	}
+	ours, theirs := net.Pipe()
+	s := &nodeSession{wire: newWire(n.t, theirs), node: n, stream: ours, ended: make(chan struct{})}
+	n.dialed <- s
+	return s, nil
+}
+
+// session returns the next session that was dialed.
+func (n *scriptedNode) session() *nodeSession {
+	n.t.Helper()
+	select {
+	case s := <-n.dialed:
+		return s
+	case <-time.After(patience):
+		n.t.Fatal("no session was dialed")
+		return nil
+	}
+}
+
+// nodeSession is a Session whose other end, the wire, the test speaks. The
+// stream is a pipe without a buffer: a message is read or its writer waits.
+type nodeSession struct {
+	*wire
+	node   *scriptedNode
+	stream net.Conn // the bridge's
+
+	ends  atomic.Int32
+	once  sync.Once
+	ended chan struct{} // closed when an End has returned
+}
+
+func (s *nodeSession) Read(p []byte) (int, error)  { return s.stream.Read(p) }
+func (s *nodeSession) Write(p []byte) (int, error) { return s.stream.Write(p) }
+func (s *nodeSession) Target() Target              { return s.node.target }
+func (s *nodeSession) Map() *pathmap.Map           { return s.node.paths }
+
+func (s *nodeSession) End(ctx context.Context) error {
+	s.ends.Add(1)
+	defer s.once.Do(func() { close(s.ended) })
+	var err error
+	if s.node.end != nil {
+		err = s.node.end(ctx)
+	}
+	s.stream.Close()
+	return err
+}
+
+// waitEnded waits for the return of End, which must be the only one.
+func (s *nodeSession) waitEnded() {
+	s.t.Helper()
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		s.t.Fatal("the session on the node was not ended")
+	}
+	if n := s.ends.Load(); n != 1 {
+		s.t.Errorf("End was called %d times", n)
+	}
+}
+
+// accept plays the node's part of an attach and returns the attach request.
+func (s *nodeSession) accept() parsed {
+	s.t.Helper()
+	s.respond(s.expect("request", "initialize"), s.node.caps)
+	attach := s.expect("request", "attach")
+	s.event("initialized", "")
+	s.respond(attach, "")
+	return attach
+}
+
+// ide is an IDE that a test plays by hand.
+type ide struct{ *wire }
+
+const initializeArgs = `{"clientID":"vscode","clientName":"Visual Studio Code","adapterID":"go","pathFormat":"path","linesStartAt1":true,"columnsStartAt1":true}`
+
+func (i ide) initialize() {
+	i.t.Helper()
+	i.answered(i.request("initialize", initializeArgs), "initialize")
+}
+
+// attach attaches, with the node's part played too.
+func (i ide) attach(n *scriptedNode) *nodeSession {
+	i.t.Helper()
+	i.initialize()
+	seq := i.request("attach", `{"mode":"remote"}`)
+	s := n.session()
+	s.accept()
+	i.expect("event", "initialized")
+	i.answered(seq, "attach")
+	return s
+}
+
+// roundTrip shows that the session works.
+func (i ide) roundTrip(s *nodeSession) {
+	i.t.Helper()
+	seq := i.request("threads", "")
+	s.respond(s.expect("request", "threads"), `{"threads":[]}`)
+	i.answered(seq, "threads")
+}
+
+// disconnect ends the session as an IDE does.
+func (i ide) disconnect() {
+	i.t.Helper()
+	i.answered(i.request("disconnect", `{"restart":false,"terminateDebuggee":false}`), "disconnect")
+	i.expect("event", "terminated")
+	i.expectEnd()
+}

@@ -1,0 +1,600 @@
+package bridge
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// recorded is one message of a recorded session.
+type recorded struct {
+	From    string          `json:"from"`
+	Message json.RawMessage `json:"message"`
+}
+
+func readRecording(t *testing.T) (messages []recorded) {
+	f, err := os.Open("testdata/vscode-go-attach.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r recorded
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			t.Fatal(err)
+		}
+		messages = append(messages, r)
+	}
+	if err := lines.Err(); err != nil || len(messages) != 108 {
+		t.Fatalf("%d messages, %v", len(messages), err)
+	}
+	return messages
+}
+
+// The recorded session's host path, which Delve had mapped, and its node's.
+const (
+	recordedHost = "/home/dev/containerd"
+	recordedNode = "/home/build/go/pkg/mod/github.com/containerd/containerd/v2@v2.4.2"
+)
+
+// onNode returns a recorded message with the paths of the node in its Sources,
+// as they are spelled there, and nowhere else.
+func onNode(raw string) string {
+	return strings.NewReplacer(
+		`.go","path":"`+recordedHost+`/`, `.go","path":"`+recordedNode+`/`,
+		`{"path":"`+recordedHost+`/`, `{"path":"`+recordedNode+`/`,
+	).Replace(raw)
+}
+
+// withNumber returns a message with another number at its top level, if it has
+// that number. It is slow, and knows nothing of the code under test.
+func withNumber(t *testing.T, raw, name string, n int) string {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(raw))
+	if _, err := dec.Token(); err != nil {
+		t.Fatal(err)
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		var value json.RawMessage
+		if err == nil {
+			err = dec.Decode(&value)
+		}
+		if err != nil {
+			t.Fatalf("%v: %s", err, raw)
+		}
+		if key == name {
+			end := int(dec.InputOffset())
+			return raw[:end-len(value)] + strconv.Itoa(n) + raw[end:]
+		}
+	}
+	return raw
+}
+
+func withNumbers(t *testing.T, raw string, seq, requestSeq int) string {
+	t.Helper()
+	return withNumber(t, withNumber(t, raw, "seq", seq), "request_seq", requestSeq)
+}
+
+// decorate adds to a recorded message what no recorder has seen: members that
+// nobody knows, white space, escapes, numbers in every spelling.
+func decorate(raw string) string {
+	const odd = `"x-odd" : {"seq":7,"request_seq":-8,"type":[1e3,-0,1.0,0.1E+10,12345678901234567890123,[],{}],` +
+		`"\u0074ext":"\u0041\/\b\\\" \ud83d\ude00 \ud800 😀 é` + "\u2028" + ` \"seq\":5","path":"` + recordedHost + `/a.go","source":"` + recordedHost + `/b.go","null":null },` + "\r\n\t "
+	raw = "{ " + odd + strings.TrimPrefix(raw, "{")
+	for _, inner := range []string{`"arguments":{`, `"body":{`} {
+		if !strings.Contains(raw, inner+"}") {
+			raw = strings.Replace(raw, inner, strings.TrimSuffix(inner, ":{")+"\n:\t{ "+odd, 1)
+		}
+	}
+	return strings.TrimSuffix(raw, "}") + " \n}\r\n"
+}
+
+func TestRecordedSession(t *testing.T) {
+	replay(t, readRecording(t))
+}
+
+func TestRecordedSessionWithUnknownMembers(t *testing.T) {
+	messages := readRecording(t)
+	for i, m := range messages {
+		messages[i].Message = json.RawMessage(decorate(string(m.Message)))
+		if !json.Valid(messages[i].Message) {
+			t.Fatalf("no JSON: %s", messages[i].Message)
+		}
+	}
+	replay(t, messages)
+}
+
+func TestRecordedSessionWithUnknownCommands(t *testing.T) {
+	messages := readRecording(t)
+	last := len(messages) - 4 // the disconnect and what follows
+	for i, m := range []recorded{
+		{"client", json.RawMessage(`{"seq":900,"type":"request","command":"x-unknown"}`)},
+		{"client", json.RawMessage(`{"type":"request","command":"cancel","seq":901,"arguments":{"requestId":1e3}}`)},
+		{"server", json.RawMessage(`{"seq":900,"type":"event","event":"x-unknown","body":[1e3]}`)},
+		{"server", json.RawMessage(`{"seq":901,"type":"response","request_seq":901,"success":false,"command":"cancel","message":"no","body":null}`)},
+		{"server", json.RawMessage(`{"seq":902,"type":"response","request_seq":900,"success":true,"command":"x-unknown","body":"\u003c"}`)},
+		{"client", json.RawMessage(`{"seq":902,"type":"request","command":"x-sources","arguments":{"sources":[{"path":"` + recordedHost + `/a.go"},{"path":"/tmp/b.go"}]}}`)},
+	} {
+		messages = append(messages[:last+i], append([]recorded{m}, messages[last+i:]...)...)
+	}
+	replay(t, messages)
+}
+
+// replay plays a recorded session through the bridge, in its order. Every
+// message must arrive as it was sent, but for its numbers, the paths in it and
+// what the policy changes.
+func replay(t *testing.T, messages []recorded) {
+	m, err := pathmap.New(pathmap.Rule{Host: recordedHost, Node: recordedNode})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t)
+	n.paths = m
+	for _, m := range messages {
+		if p := parse(t, string(m.Message)); p.Type == "response" && p.Command == "initialize" {
+			n.caps = string(p.Body)
+		}
+	}
+	p := player{t: t, node: n, i: serve(t, Config{Dialer: n}).ide(), asked: map[int]int{}}
+	for _, m := range messages {
+		if raw := string(m.Message); m.From == "client" {
+			p.fromIDE(raw, parse(t, raw))
+		} else {
+			p.fromNode(raw, parse(t, raw))
+		}
+	}
+	p.s.waitEnded()
+	p.i.expectEnd()
+}
+
+// player is a replay under way.
+type player struct {
+	t     *testing.T
+	node  *scriptedNode
+	i     ide
+	s     *nodeSession
+	seq   int         // of what the IDE got last
+	asked map[int]int // the node's number for a recorded request
+	ended bool
+}
+
+// ideSeq is the IDE's own number for a recorded request.
+func ideSeq(recorded int) int { return 10*recorded + 3 }
+
+func (p *player) fromIDE(raw string, m parsed) {
+	p.i.send(withNumber(p.t, raw, "seq", ideSeq(m.Seq)))
+	switch m.Command {
+	case "initialize":
+		return
+	case "disconnect":
+		p.ended = true
+		return
+	case "attach":
+		p.s = p.node.session()
+		p.s.respond(p.s.expect("request", "initialize"), p.node.caps)
+		before := len(raw)
+		raw = strings.Replace(raw, `,"substitutePath":[{"from":"`+recordedHost+`","to":"`+recordedNode+`"}]`, "", 1)
+		if len(raw) == before {
+			p.t.Fatal("the attach has no substitutePath")
+		}
+	}
+	got := p.s.next()
+	seq := parse(p.t, got).Seq
+	p.asked[m.Seq] = seq
+	want := onNode(withNumber(p.t, raw, "seq", seq))
+	if got != want {
+		p.t.Fatalf("the node got\n%s\nand the IDE had sent\n%s", got, want)
+	}
+}
+
+func (p *player) fromNode(raw string, m parsed) {
+	p.seq++
+	switch {
+	case p.ended:
+		if m.Type == "event" && m.Event == "output" {
+			p.seq-- // Delve's farewell; the bridge ends the session itself
+			return
+		}
+		p.bridgeSays(m)
+		return
+	case m.Command == "initialize":
+		caps := p.bridgeSays(m)
+		for _, name := range []string{`"supportsRestartRequest":`, `"supportsDataBreakpoints":`} {
+			raw = strings.Replace(raw, name+"true", name+"false", 1)
+		}
+		if want := parse(p.t, raw).Body; compact(p.t, caps.Body) != compact(p.t, want) {
+			p.t.Errorf("initialize is answered with\n%s\nwant\n%s", caps.Body, want)
+		}
+		return
+	}
+	requestSeq := -1
+	if m.RequestSeq != nil {
+		requestSeq = *m.RequestSeq
+	}
+	p.s.send(onNode(withNumbers(p.t, raw, 1000+m.Seq, p.asked[requestSeq])))
+	want := withNumbers(p.t, raw, p.seq, ideSeq(requestSeq))
+	if m.Event == "capabilities" {
+		want = strings.Replace(want, `"supportTerminateDebuggee":true`, `"supportTerminateDebuggee":false`, 1)
+	}
+	if got := p.i.next(); got != want {
+		p.t.Fatalf("the IDE got\n%s\nand the node had sent\n%s", got, want)
+	}
+}
+
+// bridgeSays expects a message of the bridge's own like m.
+func (p *player) bridgeSays(m parsed) parsed {
+	p.t.Helper()
+	got := p.i.expect(m.Type, m.Command+m.Event)
+	if got.Seq != p.seq {
+		p.t.Errorf("the message after %d has the number %d", p.seq-1, got.Seq)
+	}
+	if m.RequestSeq != nil && (got.RequestSeq == nil || *got.RequestSeq != ideSeq(*m.RequestSeq) || !*got.Success) {
+		p.t.Errorf("got %s for %s", got.raw, m.raw)
+	}
+	return got
+}
+
+func compact(t *testing.T, raw []byte) string {
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatal(err)
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// started returns a server, an IDE and a node with a session under way.
+func started(t *testing.T, c Config) (*testServer, ide, *nodeSession) {
+	n := newNode(t)
+	c.Dialer = n
+	srv := serve(t, c)
+	i := srv.ide()
+	return srv, i, i.attach(n)
+}
+
+// The node can't make the IDE run programs.
+func TestReverseRequestsAreRefused(t *testing.T) {
+	srv, i, s := started(t, Config{})
+	for _, c := range []struct {
+		seq          int
+		command, raw string
+	}{
+		{70, "runInTerminal", `{"seq":70,"type":"request","command":"runInTerminal","arguments":{"kind":"integrated","cwd":"/","args":["rm","-rf","/"]}}`},
+		{71, "startDebugging", `{"seq":71,"type":"request","command":"startDebugging","arguments":{"request":"launch","configuration":{"program":"/bin/sh"}}}`},
+		{0, "startDebugging", `{"type":"request","command":"startDebugging"}`},
+		{72, "", `{"seq":72,"type":"request"}`},
+		{73, "run\u0049nTerminal", `{"seq":73,"t\u0079pe":"request","command":"run\u0049nTerminal"}`},
+	} {
+		s.send(c.raw)
+		got := parse(t, s.next())
+		if got.Type != "response" || got.RequestSeq == nil || *got.RequestSeq != c.seq || got.Success == nil || *got.Success || got.Command != strings.ReplaceAll(c.command, "\\u0049", "I") {
+			t.Errorf("%s is answered with %s", c.raw, got.raw)
+		}
+	}
+	srv.logged("level=WARN", "refused", "command=runInTerminal")
+	i.roundTrip(s) // the first thing that the IDE hears
+}
+
+// From the node only events and answers to open requests pass.
+func TestUnaskedMessagesAreDropped(t *testing.T) {
+	srv, i, s := started(t, Config{})
+	seq := i.request("evaluate", `{"expression":"a"}`)
+	asked := s.expect("request", "evaluate")
+	for _, raw := range []string{
+		`{"seq":90,"type":"response","request_seq":9999,"success":true,"command":"threads"}`,
+		`{"seq":91,"type":"response","success":true,"command":"threads"}`,
+		fmt.Sprintf(`{"seq":92,"type":"response","request_seq":%d,"success":true,"command":"initialize"}`, asked.Seq-2),
+		fmt.Sprintf(`{"seq":93,"type":"response","request_seq":-%d,"success":true,"command":"evaluate"}`, asked.Seq),
+		`{"seq":94,"type":"unknown","command":"threads"}`,
+		`{"seq":95,"command":"threads"}`,
+		`{}`,
+	} {
+		s.send(raw)
+	}
+	s.respond(asked, `{"result":"1"}`)
+	s.respond(asked, `{"result":"2"}`)
+	s.event("x", "")
+	if got := i.answered(seq, "evaluate"); string(got.Body) != `{"result":"1"}` {
+		t.Errorf("got %s", got.raw)
+	}
+	i.expect("event", "x")
+	srv.logged("level=WARN", "nobody asked for", "request_seq=9999")
+	srv.logged("level=WARN", "dropped", "type=unknown")
+}
+
+// A response carries the command that its request had, whatever the node says.
+func TestResponsesCarryTheirCommand(t *testing.T) {
+	_, i, s := started(t, Config{})
+	for _, command := range []string{`,"command":"runInTerminal"`, ``} {
+		seq := i.request("threads", "")
+		asked := s.expect("request", "threads")
+		s.send(fmt.Sprintf(`{"seq":1,"type":"response","request_seq":%d,"success":true%s}`, asked.Seq, command))
+		i.answered(seq, "threads")
+	}
+}
+
+func TestResponsesComeInAnyOrder(t *testing.T) {
+	_, i, s := started(t, Config{})
+	a, b := i.request("scopes", ""), i.request("variables", "")
+	scopes, variables := s.expect("request", "scopes"), s.expect("request", "variables")
+	s.respond(variables, "")
+	s.respond(scopes, "")
+	i.answered(b, "variables")
+	i.answered(a, "scopes")
+}
+
+// Some IDEs count from 0, and from anywhere else.
+func TestNumbersOfTheIDE(t *testing.T) {
+	n := newNode(t)
+	i := serve(t, Config{Dialer: n}).ide()
+	i.seq = -1
+	s := i.attach(n)
+	i.seq = 1<<53 - 2
+	i.roundTrip(s)
+	i.seq = -1
+	i.roundTrip(s)
+	i.seq = -1
+	seq := i.request("restart", "")
+	i.console("")
+	i.refused(seq, "restart")
+}
+
+// A session ends with what its node says wrong; the server does not.
+func TestGarbageFromTheNode(t *testing.T) {
+	for name, bytes := range map[string]string{
+		"no message":       "panic: runtime error\n\ngoroutine 1 [running]:\n",
+		"HTTP":             "GET / HTTP/1.1\r\n\r\n",
+		"no JSON":          framed("Hello"),
+		"no object":        framed("null"),
+		"a wrong type":     framed(`{"seq":"x","type":"event","event":"stopped"}`),
+		"a member twice":   framed(`{"seq":1,"type":"event","type":"request","command":"runInTerminal"}`),
+		"another spelling": framed(`{"seq":1,"type":"event","event":"x","Type":"request"}`),
+		"too large":        "Content-Length: 1000000\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, i, s := started(t, Config{MaxBody: 1 << 16})
+			io.WriteString(s.conn, bytes) // an error if the bridge stops reading halfway
+			i.console("the node ended the session")
+			i.expect("event", "terminated")
+			s.waitEnded()
+			s.expectEnd()
+			srv.logged("level=WARN", "the node's stream")
+			i.refused(i.request("threads", ""), "threads", "the session has ended")
+			i.answered(i.request("disconnect", ""), "disconnect")
+			i.expectEnd()
+			other := srv.ide()
+			other.roundTrip(other.attach(s.node))
+		})
+	}
+}
+
+// flood has the node send events until nobody takes them any more, and returns
+// when that is so.
+func flood(s *nodeSession) {
+	s.conn.SetWriteDeadline(time.Time{})
+	go func() {
+		text := strings.Repeat("x", 10_000)
+		for {
+			if _, err := io.WriteString(s.conn, framed(`{"seq":1,"type":"event","event":"output","body":{"output":"`+text+`"}}`)); err != nil {
+				return
+			}
+		}
+	}()
+	synctest.Wait()
+}
+
+// stuck runs f in a bubble, with a session that is stuck in one direction.
+func stuck(t *testing.T, c Config, jam func(i ide, s *nodeSession), f func(t *testing.T, srv *testServer, i ide, s *nodeSession)) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		c.Dialer = n
+		srv := servePiped(t, c)
+		i := srv.ide()
+		s := i.attach(n)
+		jam(i, s)
+		f(t, srv, i, s)
+	})
+}
+
+// However a session is stuck, it ends when it has to, and others go on.
+func TestStuckSessionsEnd(t *testing.T) {
+	for jam, f := range map[string]func(i ide, s *nodeSession){
+		"IDE does not read": func(i ide, s *nodeSession) { flood(s) },
+		"IDE does not read and asks": func(i ide, s *nodeSession) {
+			flood(s)
+			for range 3 {
+				i.request("restart", "") // the bridge's own answer can't be written either
+				i.request("threads", "")
+			}
+		},
+		"node does not read": func(i ide, s *nodeSession) {
+			for range 3 {
+				i.request("threads", "")
+			}
+			synctest.Wait()
+		},
+		"node does not read and asks": func(i ide, s *nodeSession) {
+			for n := range 3 {
+				s.send(fmt.Sprintf(`{"seq":%d,"type":"request","command":"runInTerminal"}`, n))
+			}
+			i.request("threads", "")
+			synctest.Wait()
+		},
+		"nobody reads": func(i ide, s *nodeSession) {
+			i.request("threads", "")
+			flood(s)
+		},
+	} {
+		t.Run(jam, func(t *testing.T) {
+			t.Run("context", func(t *testing.T) {
+				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+					srv.stop()
+					s.waitEnded()
+				})
+			})
+			t.Run("IDE goes", func(t *testing.T) {
+				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+					i.conn.Close()
+					s.waitEnded()
+					other := srv.ide()
+					other.roundTrip(other.attach(s.node))
+				})
+			})
+			t.Run("disconnect", func(t *testing.T) {
+				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+					i.request("disconnect", "")
+					s.waitEnded()
+					other := srv.ide()
+					other.roundTrip(other.attach(s.node))
+				})
+			})
+			t.Run("terminate", func(t *testing.T) {
+				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+					i.request("terminate", "")
+					s.waitEnded()
+				})
+			})
+			t.Run("takeover", func(t *testing.T) {
+				stuck(t, Config{Takeover: true}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+					other := srv.ide()
+					second := other.attach(s.node)
+					s.waitEnded()
+					other.roundTrip(second)
+				})
+			})
+			t.Run("node goes", func(t *testing.T) {
+				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+					s.conn.Close()
+					go io.Copy(io.Discard, i.conn)
+					s.waitEnded()
+				})
+			})
+			t.Run("another connection", func(t *testing.T) {
+				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+					other := srv.ide()
+					other.initialize()
+					other.refused(other.request("attach", "{}"), "attach", "has the session")
+				})
+			})
+		})
+	}
+}
+
+// What the node says passes while it does not read, and what it answers.
+func TestNodeThatDoesNotReadIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		i := servePiped(t, Config{Dialer: n}).ide()
+		s := i.attach(n)
+		first, second := i.request("scopes", ""), i.request("threads", "")
+		asked := s.expect("request", "scopes")
+		s.event("stopped", `{"threadId":1}`)
+		s.respond(asked, "")
+		i.expect("event", "stopped")
+		i.answered(first, "scopes")
+		s.respond(s.expect("request", "threads"), "")
+		i.answered(second, "threads")
+	})
+}
+
+// Requests that the node does not read are not kept without a bound.
+func TestRequestsThatTheNodeDoesNotRead(t *testing.T) {
+	up := newUpstream(nil, nil)
+	body := `{"seq":1,"type":"request","command":"x","arguments":"` + strings.Repeat("x", 3<<20) + `"}`
+	sent := 0
+	for {
+		err := up.sendScanned([]byte(body), pending{})
+		if err != nil {
+			if !strings.Contains(err.Error(), "the debugger takes no more requests") {
+				t.Error(err)
+			}
+			break
+		}
+		sent++
+	}
+	if sent != maxBacklog/len(body)+1 || len(up.pending) != sent {
+		t.Errorf("%d requests were taken, %d are pending", sent, len(up.pending))
+	}
+}
+
+// Over TCP, whose buffers are large, it is the same.
+func TestIDEThatDoesNotReadOverTCP(t *testing.T) {
+	for name, end := range map[string]func(srv *testServer, i ide){
+		"context":    func(srv *testServer, i ide) { srv.cancel() },
+		"IDE goes":   func(srv *testServer, i ide) { i.conn.Close() },
+		"disconnect": func(srv *testServer, i ide) { i.request("disconnect", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, i, s := started(t, Config{})
+			s.event("output", `{"output":"`+strings.Repeat("x", 16<<20)+`"}`)
+			other := srv.ide()
+			other.initialize()
+			end(srv, i)
+			s.waitEnded()
+		})
+	}
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	q := newQueue()
+	for range maxWrites {
+		if _, err := q.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := q.Write([]byte("x")); err != errUnread {
+		t.Errorf("error %v", err)
+	}
+	if err := q.run(io.Discard); err != errUnread {
+		t.Errorf("run returned %v", err)
+	}
+}
+
+// What is written comes out whole and in order, however it is taken.
+func TestQueueKeepsTheOrder(t *testing.T) {
+	q := newQueue()
+	ours, theirs := net.Pipe()
+	done := make(chan error)
+	go func() { done <- q.run(ours) }()
+	var want strings.Builder
+	go func() {
+		for n := range 5000 {
+			if err := q.room(); err != nil {
+				t.Error(err)
+			}
+			fmt.Fprintf(q, "%d %s\n", n, strings.Repeat("x", n%700))
+		}
+		q.drain()
+		ours.Close()
+	}()
+	for n := range 5000 {
+		fmt.Fprintf(&want, "%d %s\n", n, strings.Repeat("x", n%700))
+	}
+	got, err := io.ReadAll(theirs)
+	if err != nil || string(got) != want.String() {
+		t.Errorf("%d bytes came out, %v; %d went in", len(got), err, want.Len())
+	}
+	q.stop(io.EOF)
+	if err := <-done; err != io.EOF {
+		t.Errorf("run returned %v", err)
+	}
+	if _, err := q.Write([]byte("x")); err != io.EOF {
+		t.Errorf("after stop: %v", err)
+	}
+}

@@ -1,0 +1,277 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+func TestSecondIDEIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		srv := servePiped(t, Config{Dialer: n})
+		first, second := srv.ide(), srv.ide()
+		s := first.attach(n)
+		since := time.Now().Format(time.TimeOnly)
+		time.Sleep(30 * time.Second)
+		second.initialize()
+		second.refused(second.request("attach", "{}"), "attach", "Visual Studio Code (", ") has the session since "+since, "--takeover")
+		first.roundTrip(s)
+		first.disconnect()
+		seq := second.request("attach", "{}")
+		s = n.session()
+		s.accept()
+		second.expect("event", "initialized")
+		second.answered(seq, "attach")
+		second.roundTrip(s)
+	})
+}
+
+func TestSecondIDEIsToldTheAddress(t *testing.T) {
+	n := newNode(t)
+	srv := serve(t, Config{Dialer: n})
+	first, second := srv.ide(), srv.ide()
+	first.attach(n)
+	second.initialize()
+	seq := second.request("attach", "{}")
+	m := second.expect("response", "attach")
+	want := regexp.MustCompile(`^Visual Studio Code \(` + regexp.QuoteMeta(first.conn.LocalAddr().String()) + `\) has the session since \d\d:\d\d:\d\d \(.*--takeover\)$`)
+	if *m.RequestSeq != seq || !want.MatchString(m.Message) {
+		t.Errorf("got %s", m.raw)
+	}
+}
+
+// blockingEnd has the sessions' End wait for release.
+func blockingEnd(n *scriptedNode) (release chan struct{}) {
+	release = make(chan struct{})
+	n.end = func(context.Context) error { <-release; return nil }
+	return release
+}
+
+func TestTakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		release := blockingEnd(n)
+		srv := servePiped(t, Config{Dialer: n, Takeover: true})
+		first, second := srv.ide(), srv.ide()
+		s := first.attach(n)
+		second.initialize()
+		seq := second.request("attach", "{}")
+		first.console("Visual Studio Code (pipe) takes over the session")
+		synctest.Wait()
+		if s.ends.Load() != 1 || n.dials.Load() != 1 {
+			t.Fatalf("while the first session ends: %d ends, %d sessions", s.ends.Load(), n.dials.Load())
+		}
+		close(release)
+		first.expect("event", "terminated")
+		taken := n.session()
+		s.waitEnded()
+		taken.accept()
+		second.expect("event", "initialized")
+		second.answered(seq, "attach")
+		second.roundTrip(taken)
+
+		// The first one is out, and its going disturbs nobody.
+		first.refused(first.request("threads", ""), "threads", "the session has ended")
+		first.refused(first.request("attach", "{}"), "attach", "not possible now")
+		first.answered(first.request("disconnect", ""), "disconnect")
+		first.expectEnd()
+		second.roundTrip(taken)
+		if s.ends.Load() != 1 || taken.ends.Load() != 0 {
+			t.Errorf("%d and %d ends", s.ends.Load(), taken.ends.Load())
+		}
+	})
+}
+
+// Several that take over at once do so one after the other.
+func TestTakeoverOfATakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		srv := servePiped(t, Config{Dialer: n, Takeover: true})
+		sessions := []*nodeSession{srv.ide().attach(n)}
+		for range 5 {
+			i := srv.ide()
+			i.initialize()
+			i.request("attach", "{}")
+		}
+		synctest.Wait()
+		if n.dials.Load() != 6 {
+			t.Errorf("%d sessions", n.dials.Load())
+		}
+		for range 5 {
+			sessions = append(sessions, n.session())
+		}
+		for k, s := range sessions {
+			if want := int32(1 - k/5); s.ends.Load() != want { // all but the last
+				t.Errorf("session %d: %d ends", k, s.ends.Load())
+			}
+		}
+	})
+}
+
+// An IDE that is restarted comes back while its old session still ends.
+func TestAttachWhileAnotherEnds(t *testing.T) {
+	for name, leave := range map[string]func(i ide){
+		"disconnect": func(i ide) { i.request("disconnect", "") },
+		"close":      func(i ide) { i.conn.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				release := blockingEnd(n)
+				srv := servePiped(t, Config{Dialer: n})
+				first, second := srv.ide(), srv.ide()
+				s := first.attach(n)
+				second.initialize()
+				leave(first)
+				synctest.Wait()
+				seq := second.request("attach", "{}")
+				synctest.Wait()
+				if s.ends.Load() != 1 || n.dials.Load() != 1 {
+					t.Fatalf("%d ends, %d sessions", s.ends.Load(), n.dials.Load())
+				}
+				close(release)
+				next := n.session()
+				s.waitEnded()
+				next.accept()
+				second.expect("event", "initialized")
+				second.answered(seq, "attach")
+				second.roundTrip(next)
+			})
+		})
+	}
+}
+
+// The same while the old IDE's attach is given up.
+func TestAttachWhileAnotherIsGivenUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		takeover bool
+		leave    func(i ide)
+	}{
+		"disconnect": {false, func(i ide) { i.request("disconnect", "") }},
+		"close":      {false, func(i ide) { i.conn.Close() }},
+		"takeover":   {true, func(i ide) {}},
+	} {
+		for _, err := range []error{nil, context.Canceled} {
+			t.Run(fmt.Sprint(name, ", Dial returns ", err), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					n := newNode(t)
+					release := make(chan struct{})
+					n.dial = func(ctx context.Context) error {
+						if n.dials.Load() > 1 {
+							return nil
+						}
+						<-ctx.Done() // Dial needs a while to leave the target as it was
+						<-release
+						return err
+					}
+					srv := servePiped(t, Config{Dialer: n, Takeover: c.takeover})
+					first, second := srv.ide(), srv.ide()
+					first.initialize()
+					attach := first.request("attach", "{}")
+					second.initialize()
+					c.leave(first)
+					synctest.Wait()
+					seq := second.request("attach", "{}")
+					synctest.Wait()
+					if n.dials.Load() != 1 {
+						t.Fatal("two sessions at once")
+					}
+					close(release)
+					if err == nil {
+						n.session().waitEnded()
+					}
+					next := n.session()
+					next.accept()
+					second.expect("event", "initialized")
+					second.answered(seq, "attach")
+					second.roundTrip(next)
+					if name == "takeover" {
+						first.console("takes over the session")
+						first.refused(attach, "attach", "Visual Studio Code (pipe) took over the session")
+						first.answered(first.request("disconnect", ""), "disconnect")
+					}
+				})
+			})
+		}
+	}
+}
+
+// An IDE that waits for the slot may go, or be told to.
+func TestWaitForTheSlotEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		release := blockingEnd(n)
+		srv := servePiped(t, Config{Dialer: n, Takeover: true})
+		first := srv.ide()
+		s := first.attach(n)
+		first.request("disconnect", "")
+		goes, disconnects, stays := srv.ide(), srv.ide(), srv.ide()
+		for _, i := range []ide{goes, disconnects, stays} {
+			i.initialize()
+			i.request("attach", "{}")
+		}
+		synctest.Wait()
+		goes.conn.Close()
+		seq := disconnects.request("disconnect", "")
+		disconnects.refused(2, "attach", "the IDE ended the session")
+		disconnects.answered(seq, "disconnect")
+		synctest.Wait()
+		close(release)
+		next := n.session()
+		s.waitEnded()
+		next.accept()
+		stays.expect("event", "initialized")
+		stays.answered(2, "attach")
+		stays.roundTrip(next)
+		if n.dials.Load() != 2 {
+			t.Errorf("%d sessions", n.dials.Load())
+		}
+	})
+}
+
+func TestSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slot
+		evicted := 0
+		a := &holder{name: "a", evict: func(by string) {
+			evicted++
+			if by != "c" {
+				t.Errorf("evicted by %s", by)
+			}
+		}}
+		b, c, d := &holder{name: "b"}, &holder{name: "c"}, &holder{name: "d"}
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := s.acquire(ctx, a, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.acquire(ctx, b, false); diag.CodeOf(err) != diag.SessionBusy {
+			t.Errorf("error %v", err)
+		}
+		s.release(b) // was never in it
+		results := make(chan error, 2)
+		go func() { results <- s.acquire(ctx, c, true) }()
+		synctest.Wait()
+		go func() { results <- s.acquire(t.Context(), d, true) }()
+		synctest.Wait()
+		cancel()
+		if err := <-results; err != context.Canceled {
+			t.Errorf("error %v", err)
+		}
+		s.leave(a)
+		s.release(a)
+		if err := <-results; err != nil || s.holder != d || evicted != 1 {
+			t.Errorf("error %v, %v has the slot, %d evictions", err, s.holder, evicted)
+		}
+		s.release(a) // a second time
+		s.release(d)
+		if err := s.acquire(t.Context(), &holder{}, false); err != nil {
+			t.Error(err)
+		}
+	})
+}
