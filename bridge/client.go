@@ -62,7 +62,7 @@ func newClient(s *Server, conn net.Conn, log *slog.Logger) *client {
 	return &client{
 		srv: s, conn: conn, log: log,
 		in:  newFrameReader(conn, maxHeader, s.cfg.MaxBody),
-		out: newOutbox(), gone: make(chan struct{}),
+		out: newOutbox(conn), gone: make(chan struct{}),
 	}
 }
 

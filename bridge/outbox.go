@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -12,6 +13,10 @@ import (
 // queue is what is to be written to a peer that may not read: only its run
 // writes, so that everybody else waits for the peer by room and drain alone.
 type queue struct {
+	// now writes what it can without waiting, and says how much that was: it
+	// spares the usual message the way through run. nil writes nothing.
+	now func(p []byte) int
+
 	mu     sync.Mutex
 	cond   sync.Cond // something below has changed
 	buf    []byte
@@ -45,7 +50,13 @@ func (q *queue) Write(p []byte) (int, error) {
 	if q.err != nil {
 		return 0, q.err
 	}
-	q.buf = append(q.buf, p...)
+	rest := p
+	if q.now != nil && len(q.buf) == 0 && !q.busy {
+		if rest = p[q.now(p):]; len(rest) == 0 {
+			return len(p), nil
+		}
+	}
+	q.buf = append(q.buf, rest...)
 	q.writes++
 	q.cond.Broadcast()
 	return len(p), nil
@@ -139,8 +150,10 @@ type outbox struct {
 	buf []byte
 }
 
-func newOutbox() *outbox {
+// newOutbox returns an outbox for conn, to which its queue's run must write.
+func newOutbox(conn net.Conn) *outbox {
 	q := newQueue()
+	q.now = writerNow(conn)
 	return &outbox{queue: q, w: newFrameWriter(q)}
 }
 

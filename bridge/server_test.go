@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -373,6 +374,67 @@ func TestServeEndsWithItsListener(t *testing.T) {
 		t.Errorf("Serve returned %v", err)
 	}
 	srv.served <- nil
+}
+
+// oddListener accepts connections whose Write is another.
+type oddListener struct {
+	net.Listener
+	write func(c net.Conn, p []byte) (int, error)
+}
+
+type oddConn struct {
+	net.Conn
+	write func(c net.Conn, p []byte) (int, error)
+}
+
+func (l oddListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return oddConn{c, l.write}, err
+}
+
+func (c oddConn) Write(p []byte) (int, error) { return c.write(c.Conn, p) }
+
+// Serve returns after everything that it started, even what is slow to end.
+func TestServeJoinsWhatItStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+		srv := serveOn(t, Config{Dialer: newNode(t)}, oddListener{ln, func(c net.Conn, p []byte) (int, error) {
+			n, err := c.Write(p)
+			<-release
+			return n, err
+		}}, ln.dial)
+		srv.ide().request("threads", "")
+		synctest.Wait()
+		srv.cancel()
+		synctest.Wait()
+		select {
+		case <-srv.served:
+			t.Error("Serve returned during a Write")
+		default:
+		}
+		close(release)
+	})
+}
+
+// An IDE that can't be written to is gone, though it may seem to listen.
+func TestIDEThatCannotBeWrittenTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+		n := newNode(t)
+		srv := serveOn(t, Config{Dialer: n}, oddListener{ln, func(c net.Conn, p []byte) (int, error) {
+			if broken.Load() {
+				return 0, errors.New("no route to host")
+			}
+			return c.Write(p)
+		}}, ln.dial)
+		s := srv.ide().attach(n)
+		broken.Store(true)
+		s.event("x", "")
+		s.waitEnded()
+		srv.logged("level=WARN", "writing to the IDE", "no route to host")
+	})
 }
 
 func TestServeWithContextThatHasEnded(t *testing.T) {

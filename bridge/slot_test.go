@@ -67,8 +67,11 @@ func TestTakeover(t *testing.T) {
 		if s.ends.Load() != 1 || n.dials.Load() != 1 {
 			t.Fatalf("while the first session ends: %d ends, %d sessions", s.ends.Load(), n.dials.Load())
 		}
+		disconnect := first.request("disconnect", "") // is answered when the session has ended
+		first.quiet(time.Second)
 		close(release)
-		first.expect("event", "terminated")
+		first.expectBoth(disconnect)
+		first.expectEnd()
 		taken := n.session()
 		s.waitEnded()
 		taken.accept()
@@ -76,16 +79,42 @@ func TestTakeover(t *testing.T) {
 		second.answered(seq, "attach")
 		second.roundTrip(taken)
 
-		// The first one is out, and its going disturbs nobody.
-		first.refused(first.request("threads", ""), "threads", "the session has ended")
-		first.refused(first.request("attach", "{}"), "attach", "not possible now")
-		first.answered(first.request("disconnect", ""), "disconnect")
-		first.expectEnd()
-		second.roundTrip(taken)
 		if s.ends.Load() != 1 || taken.ends.Load() != 0 {
 			t.Errorf("%d and %d ends", s.ends.Load(), taken.ends.Load())
 		}
 	})
+}
+
+// Who was ousted may stay, and its going disturbs nobody.
+func TestOustedIDE(t *testing.T) {
+	n := newNode(t)
+	srv := serve(t, Config{Dialer: n, Takeover: true})
+	first, second := srv.ide(), srv.ide()
+	s := first.attach(n)
+	taken := second.attach(n)
+	s.waitEnded()
+	first.console("Visual Studio Code (" + second.conn.LocalAddr().String() + ") takes over the session")
+	first.expect("event", "terminated")
+	first.refused(first.request("threads", ""), "threads", "the session has ended")
+	first.refused(first.request("attach", "{}"), "attach", "not possible now")
+	first.answered(first.request("disconnect", ""), "disconnect")
+	first.expectEnd()
+	second.roundTrip(taken)
+	if s.ends.Load() != 1 || taken.ends.Load() != 0 {
+		t.Errorf("%d and %d ends", s.ends.Load(), taken.ends.Load())
+	}
+}
+
+// expectBoth expects the event terminated and the response to disconnect.
+func (w *wire) expectBoth(disconnect int) {
+	w.t.Helper()
+	a, b := parse(w.t, w.next()), parse(w.t, w.next())
+	if a.Event != "terminated" {
+		a, b = b, a
+	}
+	if a.Event != "terminated" || b.Command != "disconnect" || *b.RequestSeq != disconnect || !*b.Success {
+		w.t.Errorf("got %s and %s", a.raw, b.raw)
+	}
 }
 
 // Several that take over at once do so one after the other.
