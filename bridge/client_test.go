@@ -85,22 +85,22 @@ func TestOnlyRequestsPassFromTheIDE(t *testing.T) {
 // Names come from a peer and are shown to people.
 func TestClientName(t *testing.T) {
 	for args, want := range map[string]string{
-		`{"clientName":"GoLand","clientID":"x"}`: "GoLand (",
-		`{"clientID":"emacs"}`:                   "emacs (",
-		`{"clientId":"neovim"}`:                  "neovim (",
-		`{}`:                                     "an IDE (",
-		`{"clientName":"\u001b[31mred"}`:         `\x1b[31mred (`,
-		`{"clientName":"` + strings.Repeat("x", 1000) + `"}`: strings.Repeat("x", 64) + " (",
+		`{"clientName":"GoLand","clientID":"x"}`: "GoLand",
+		`{"clientID":"emacs"}`:                   "emacs",
+		`{"clientId":"neovim"}`:                  "neovim",
+		`{}`:                                     "an IDE",
+		`{"clientName":"\u001b[31mred\u202e"}`:   `\x1b[31mred\u202e`,
+		`{"clientName":"` + strings.Repeat("x", 1000) + `"}`: strings.Repeat("x", 64),
 	} {
 		t.Run(want, func(t *testing.T) {
 			n := newNode(t)
-			srv := serve(t, Config{Dialer: n})
+			srv := serve(t, Config{Dialer: n, Takeover: true})
 			first, second := srv.ide(), srv.ide()
-			first.answered(first.request("initialize", args), "initialize")
-			first.request("attach", "{}")
+			first.attach(n)
+			second.answered(second.request("initialize", args), "initialize")
+			second.request("attach", "{}")
+			first.console("dapbridge: " + want + " (" + second.conn.LocalAddr().String() + ") takes over the session\n")
 			n.session().accept()
-			second.initialize()
-			second.refused(second.request("attach", "{}"), "attach", want+first.conn.LocalAddr().String()+") has the session")
 		})
 	}
 }

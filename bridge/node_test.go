@@ -228,6 +228,7 @@ type scriptedNode struct {
 	paths  *pathmap.Map
 	dial   func(ctx context.Context) error // what Dial waits for; nil: nothing
 	end    func(ctx context.Context) error // what End waits for and returns; nil: nothing
+	wrap   func(net.Conn) net.Conn         // the bridge's end of a stream; nil: as it is
 	dialed chan *nodeSession               // every session
 	dials  atomic.Int32
 }
@@ -251,6 +252,9 @@ func (n *scriptedNode) Dial(ctx context.Context) (Session, error) {
 		}
 	}
 	ours, theirs := net.Pipe()
+	if n.wrap != nil {
+		ours = n.wrap(ours)
+	}
 	s := &nodeSession{wire: newWire(n.t, theirs), node: n, stream: ours, ended: make(chan struct{})}
 	n.dialed <- s
 	return s, nil
@@ -266,6 +270,26 @@ func (n *scriptedNode) session() *nodeSession {
 		n.t.Fatal("no session was dialed")
 		return nil
 	}
+}
+
+// oddConn is a connection that does some things its own way.
+type oddConn struct {
+	net.Conn
+	read, write func(p []byte) (int, error) // nil: Conn's
+}
+
+func (c oddConn) Read(p []byte) (int, error) {
+	if c.read != nil {
+		return c.read(p)
+	}
+	return c.Conn.Read(p)
+}
+
+func (c oddConn) Write(p []byte) (int, error) {
+	if c.write != nil {
+		return c.write(p)
+	}
+	return c.Conn.Write(p)
 }
 
 // nodeSession is a Session whose other end, the wire, the test speaks. The

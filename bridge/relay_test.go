@@ -551,6 +551,27 @@ func TestIDEThatDoesNotReadOverTCP(t *testing.T) {
 	}
 }
 
+// Large messages arrive whole and in order, though they are written in parts.
+func TestLargeMessagesFromTheNode(t *testing.T) {
+	_, i, s := started(t, Config{})
+	large := strings.Repeat("0123456789", 600_000)
+	bodies := []string{`"a"`, `"` + large + `"`, `"b"`, `"` + large[5:] + `"`, `"c"`}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for _, body := range bodies {
+			s.event("x", body)
+		}
+	}()
+	for k, body := range bodies {
+		if got := i.expect("event", "x"); string(got.Body) != body {
+			t.Errorf("message %d: %d bytes came, %d were sent", k, len(got.Body), len(body))
+		}
+	}
+	<-sent
+	i.roundTrip(s)
+}
+
 func TestQueueIsBounded(t *testing.T) {
 	q := newQueue()
 	for range maxWrites {

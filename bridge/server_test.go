@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -376,64 +375,110 @@ func TestServeEndsWithItsListener(t *testing.T) {
 	srv.served <- nil
 }
 
-// oddListener accepts connections whose Write is another.
-type oddListener struct {
+// wrapListener wraps the connections that it accepts.
+type wrapListener struct {
 	net.Listener
-	write func(c net.Conn, p []byte) (int, error)
+	wrap func(net.Conn) net.Conn
 }
 
-type oddConn struct {
-	net.Conn
-	write func(c net.Conn, p []byte) (int, error)
-}
-
-func (l oddListener) Accept() (net.Conn, error) {
+func (l wrapListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	return oddConn{c, l.write}, err
+	if err == nil {
+		c = l.wrap(c)
+	}
+	return c, err
 }
-
-func (c oddConn) Write(p []byte) (int, error) { return c.write(c.Conn, p) }
 
 // Serve returns after everything that it started, even what is slow to end.
 func TestServeJoinsWhatItStarted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-		srv := serveOn(t, Config{Dialer: newNode(t)}, oddListener{ln, func(c net.Conn, p []byte) (int, error) {
+	release := make(chan struct{})
+	lateWrite := func(c net.Conn) net.Conn {
+		return oddConn{Conn: c, write: func(p []byte) (int, error) {
 			n, err := c.Write(p)
-			<-release
+			if err != nil {
+				<-release
+			}
 			return n, err
-		}}, ln.dial)
-		srv.ide().request("threads", "")
-		synctest.Wait()
-		srv.cancel()
-		synctest.Wait()
-		select {
-		case <-srv.served:
-			t.Error("Serve returned during a Write")
-		default:
-		}
-		close(release)
-	})
+		}}
+	}
+	lateRead := func(c net.Conn) net.Conn {
+		return oddConn{Conn: c, read: func(p []byte) (int, error) {
+			n, err := c.Read(p)
+			if err != nil {
+				<-release
+			}
+			return n, err
+		}}
+	}
+	asIs := func(c net.Conn) net.Conn { return c }
+	for name, c := range map[string]struct{ ide, node func(net.Conn) net.Conn }{
+		"read the IDE":   {lateRead, asIs},
+		"write the IDE":  {lateWrite, asIs},
+		"read the node":  {asIs, lateRead},
+		"write the node": {asIs, lateWrite},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release = make(chan struct{})
+				n := newNode(t)
+				n.wrap = c.node
+				ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+				srv := serveOn(t, Config{Dialer: n}, wrapListener{ln, c.ide}, ln.dial)
+				i := srv.ide()
+				s := i.attach(n)
+				i.request("threads", "") // the bridge is about to write to both
+				s.send(`{"seq":9,"type":"event","event":"x"}`)
+				synctest.Wait()
+				srv.cancel()
+				synctest.Wait()
+				select {
+				case <-srv.served:
+					t.Error("Serve returned too early")
+					srv.served <- nil
+				default:
+				}
+				close(release)
+			})
+		})
+	}
 }
 
-// An IDE that can't be written to is gone, though it may seem to listen.
-func TestIDEThatCannotBeWrittenTo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var broken atomic.Bool
-		ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-		n := newNode(t)
-		srv := serveOn(t, Config{Dialer: n}, oddListener{ln, func(c net.Conn, p []byte) (int, error) {
+// A peer that can't be written to is gone, though it may seem to listen.
+func TestPeersThatCannotBeWrittenTo(t *testing.T) {
+	var broken atomic.Bool
+	mayBreak := func(c net.Conn) net.Conn {
+		return oddConn{Conn: c, write: func(p []byte) (int, error) {
 			if broken.Load() {
 				return 0, errors.New("no route to host")
 			}
 			return c.Write(p)
-		}}, ln.dial)
+		}}
+	}
+	t.Run("IDE", func(t *testing.T) {
+		broken.Store(false)
+		checkLeaks(t)
+		ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+		n := newNode(t)
+		srv := serveOn(t, Config{Dialer: n}, wrapListener{ln, mayBreak}, ln.dial)
 		s := srv.ide().attach(n)
 		broken.Store(true)
 		s.event("x", "")
 		s.waitEnded()
 		srv.logged("level=WARN", "writing to the IDE", "no route to host")
+	})
+	t.Run("node", func(t *testing.T) {
+		broken.Store(false)
+		n := newNode(t)
+		n.wrap = mayBreak
+		srv := serve(t, Config{Dialer: n})
+		i := srv.ide()
+		s := i.attach(n)
+		broken.Store(true)
+		i.request("threads", "")
+		i.console("the node ended the session")
+		i.expect("event", "terminated")
+		s.waitEnded()
+		srv.logged("level=WARN", "the node's stream", "no route to host")
 	})
 }
 
@@ -449,27 +494,22 @@ func TestServeWithContextThatHasEnded(t *testing.T) {
 // BenchmarkRelay measures one small request and its response through the
 // bridge, both ends in this process.
 func BenchmarkRelay(b *testing.B) {
-	n := newNode(b)
-	ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-	srv := serveOn(b, Config{Dialer: n}, ln, ln.dial)
+	b.Run("TCP", func(b *testing.B) {
+		n := newNode(b)
+		relay(b, serve(b, Config{Dialer: n}), n)
+	})
+	b.Run("pipe", func(b *testing.B) {
+		n := newNode(b)
+		relay(b, servePiped(b, Config{Dialer: n}), n)
+	})
+}
+
+func relay(b *testing.B, srv *testServer, n *scriptedNode) {
 	i := srv.ide()
 	s := i.attach(n)
-	go func() {
-		in := newFrameReader(s.conn, maxHeader, 1<<20)
-		out := newFrameWriter(s.conn)
-		for seq := 1; ; seq++ {
-			body, err := in.read()
-			if err != nil {
-				return
-			}
-			env, err := scanEnvelope(body)
-			if err != nil {
-				return
-			}
-			out.write(fmt.Appendf(nil, `{"seq":%d,"type":"response","request_seq":%d,"success":true,"command":"scopes","body":{"scopes":[{"name":"Locals","variablesReference":1000,"expensive":false}]}}`, seq, env.Seq))
-		}
-	}()
 	i.conn.SetDeadline(time.Time{})
+	s.conn.SetDeadline(time.Time{})
+	go echo(s.conn)
 	request := []byte(framed(`{"command":"scopes","arguments":{"frameId":1000},"type":"request","seq":12}`))
 	in := newFrameReader(i.conn, maxHeader, 1<<20)
 	b.ReportAllocs()
@@ -481,7 +521,20 @@ func BenchmarkRelay(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.StopTimer()
-	i.conn.Close()
-	io.Copy(io.Discard, i.conn)
+}
+
+// echo answers what it is asked until the stream ends.
+func echo(conn net.Conn) {
+	in, out := newFrameReader(conn, maxHeader, 1<<20), newFrameWriter(conn)
+	for {
+		body, err := in.read()
+		if err != nil {
+			return
+		}
+		env, err := scanEnvelope(body)
+		if err != nil {
+			return
+		}
+		out.write(fmt.Appendf(nil, `{"seq":1,"type":"response","request_seq":%d,"success":true,"command":"scopes","body":{"scopes":[{"name":"Locals","variablesReference":1000,"expensive":false}]}}`, env.Seq))
+	}
 }
