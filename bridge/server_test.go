@@ -45,7 +45,12 @@ func serve(t testing.TB, c Config) *testServer {
 	}
 	ln.Close() // what the runtime needs for the first socket stays open
 	checkLeaks(t)
-	if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	return serveTCP(t, c)
+}
+
+func serveTCP(t testing.TB, c Config) *testServer {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
 	return serveOn(t, c, ln, func() (net.Conn, error) { return net.Dial("tcp", ln.Addr().String()) })
@@ -496,7 +501,7 @@ func TestServeWithContextThatHasEnded(t *testing.T) {
 func BenchmarkRelay(b *testing.B) {
 	b.Run("TCP", func(b *testing.B) {
 		n := newNode(b)
-		relay(b, serve(b, Config{Dialer: n}), n)
+		relay(b, serveTCP(b, Config{Dialer: n}), n)
 	})
 	b.Run("pipe", func(b *testing.B) {
 		n := newNode(b)
