@@ -140,11 +140,12 @@ func (f *fixture) nodeArgs() []string { return []string{"--node", "minikube:" + 
 
 // server is a `dapbridge serve` that runs.
 type server struct {
-	cmd   *exec.Cmd
-	addr  string // as --listen has it
-	log   *lockedBuffer
-	ended chan struct{}
-	err   error // once ended
+	cmd    *exec.Cmd
+	addr   string // as --listen has it
+	target int    // its pid on the node
+	log    *lockedBuffer
+	ended  chan struct{}
+	err    error // once ended
 }
 
 // ready is what `dapbridge serve -o json` prints.
@@ -196,7 +197,7 @@ func (f *fixture) serveNode(t testing.TB, args ...string) *server {
 		<-s.ended
 		t.Fatalf("dapbridge %s: %v\n%s", strings.Join(args, " "), s.err, s.log)
 	}
-	s.addr = r.Listen
+	s.addr, s.target = r.Listen, r.Target.PID
 	return s
 }
 

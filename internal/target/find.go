@@ -16,7 +16,8 @@ const severalLimit = 8
 // the main process of the name's systemd service, or else the only process
 // with an executable of exactly that name. Processes in containers count only
 // if there is none outside. The error's code is diag.TargetNone or
-// diag.TargetSeveral when there is not exactly one.
+// diag.TargetSeveral when there is not exactly one, and diag.PtraceRefused when
+// the service's process may not even be read.
 func Find(ctx context.Context, sel Selector) (Process, error) {
 	if err := supported(); err != nil {
 		return Process{}, err
@@ -29,8 +30,12 @@ func Find(ctx context.Context, sel Selector) (Process, error) {
 		name = "containerd"
 	}
 	for pid := range mainPIDs(ctx, serviceOf(name)) {
-		if p, err := readProcess(pid); err == nil && path.Base(p.Exe) == name {
+		p, err := readProcess(pid)
+		switch {
+		case err == nil && path.Base(p.Exe) == name:
 			return p, nil
+		case diag.CodeOf(err) == diag.PtraceRefused:
+			return Process{}, err // it is there, but root may not look at it
 		}
 	}
 	return findName(ctx, name)
