@@ -302,7 +302,7 @@ func TestUnaskedMessagesAreDropped(t *testing.T) {
 		fmt.Sprintf(`{"seq":92,"type":"response","request_seq":%d,"success":true,"command":"initialize"}`, asked.Seq-2),
 		fmt.Sprintf(`{"seq":93,"type":"response","request_seq":-%d,"success":true,"command":"evaluate"}`, asked.Seq),
 		`{"seq":94,"type":"unknown","command":"threads"}`,
-		`{"seq":95,"command":"threads"}`,
+		fmt.Sprintf(`{"seq":95,"request_seq":%d,"success":true,"command":"evaluate"}`, asked.Seq),
 		`{}`,
 	} {
 		s.send(raw)
@@ -536,9 +536,12 @@ func TestRequestsThatTheNodeDoesNotRead(t *testing.T) {
 // Over TCP, whose buffers are large, it is the same.
 func TestIDEThatDoesNotReadOverTCP(t *testing.T) {
 	for name, end := range map[string]func(srv *testServer, i ide){
-		"context":    func(srv *testServer, i ide) { srv.cancel() },
-		"IDE goes":   func(srv *testServer, i ide) { i.conn.Close() },
-		"disconnect": func(srv *testServer, i ide) { i.request("disconnect", "") },
+		"context":  func(srv *testServer, i ide) { srv.cancel() },
+		"IDE goes": func(srv *testServer, i ide) { i.conn.Close() },
+		"disconnect": func(srv *testServer, i ide) {
+			i.request("restart", "") // the bridge's own answer does not wait either
+			i.request("disconnect", "")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, i, s := started(t, Config{})
@@ -585,6 +588,33 @@ func TestQueueIsBounded(t *testing.T) {
 	if err := q.run(io.Discard); err != errUnread {
 		t.Errorf("run returned %v", err)
 	}
+}
+
+// Only what nothing waits before is written at once.
+func TestQueueWritesAtOnce(t *testing.T) {
+	q := newQueue()
+	var now strings.Builder
+	q.now = func(p []byte) int {
+		n, _ := now.Write(p[:min(len(p), 2)])
+		return n
+	}
+	write := func(p, wantNow, wantQueued string) {
+		t.Helper()
+		if n, err := q.Write([]byte(p)); n != len(p) || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		if now.String() != wantNow || string(q.buf) != wantQueued {
+			t.Errorf("after %s, %s is written at once and %s waits", p, now.String(), q.buf)
+		}
+	}
+	write("ab", "ab", "")
+	write("cde", "abcd", "e")
+	write("f", "abcd", "ef")
+	taken, err := q.take(nil)
+	if err != nil || string(taken) != "ef" {
+		t.Errorf("taken %s, %v", taken, err)
+	}
+	write("g", "abcd", "g") // run is writing ef
 }
 
 // What is written comes out whole and in order, however it is taken.
