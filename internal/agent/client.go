@@ -72,6 +72,7 @@ func Connect(r io.Reader, w io.WriteCloser, lease time.Duration, ev Events) (*Cl
 	}
 	c.rpc = jrpc2.NewClient(&lines{r: br, w: w}, &jrpc2.ClientOptions{
 		OnNotify: ev.dispatch,
+		OnCancel: tellCancel,
 		OnStop:   func(*jrpc2.Client, error) { c.lose() },
 	})
 	go c.heartbeat(lease)

@@ -22,37 +22,90 @@ func listenJoin() (*net.UnixListener, error) {
 	return net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: "@dapbridge-" + NewToken()})
 }
 
+// JoinTimeout is how long a session's descriptors wait for the session, and the
+// session for them.
+const JoinTimeout = 30 * time.Second
+
+// What a worker answers to who brings a session's descriptors.
+const (
+	joinTaken   = 1 // the session has begun
+	joinRefused = 2 // nobody waits for them
+)
+
 // Join hands in and out to the worker that listens on socket, as the
 // descriptors of the session named token, and returns when the worker is done
-// with them or ctx ends.
+// with them or ctx ends. A worker that leaves may have accepted what was meant
+// for the next one: it is handed over again until a worker has answered.
 func Join(ctx context.Context, socket, token string, in, out *os.File) error {
+	deadline := time.Now().Add(JoinTimeout)
+	for {
+		answered, err := handOver(ctx, socket, token, in, out)
+		switch {
+		case answered || ctx.Err() != nil:
+			return err
+		case time.Now().After(deadline):
+			return fmt.Errorf("no worker takes the session: %w", err)
+		}
+		select {
+		case <-time.After(handOverPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+const handOverPause = 20 * time.Millisecond
+
+// handOver is one try of Join. It reports whether that was all there is to do.
+func handOver(ctx context.Context, socket, token string, in, out *os.File) (answered bool, err error) {
 	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: socket})
 	if err != nil {
-		return fmt.Errorf("reach the worker: %w", err)
+		return true, fmt.Errorf("reach the worker: %w", err) // the supervisor has left
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if err := checkSameUser(conn); err != nil {
-		return err
+		return true, err
 	}
 	rights := unix.UnixRights(int(in.Fd()), int(out.Fd()))
 	if _, _, err := conn.WriteMsgUnix([]byte(token), rights, nil); err != nil {
-		return fmt.Errorf("hand over the session: %w", err)
+		return false, fmt.Errorf("hand over the session: %w", err)
 	}
-	_, err = conn.Read(make([]byte, 1)) // ends when the worker closes its side
+	answer := make([]byte, 1)
+	if _, err := conn.Read(answer); err != nil {
+		return false, err
+	}
+	if answer[0] != joinTaken {
+		return true, errors.New("the worker waits for no such session")
+	}
+	_, err = conn.Read(answer) // ends when the worker closes its side
 	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
-		return nil
+		return true, nil
 	}
-	return err
+	return true, err
 }
 
-// Joined is a session's pair of descriptors, as received from [Join]. Closing
-// Done lets the joining process go.
+// Joined is a session's pair of descriptors, as received from [Join].
 type Joined struct {
 	Token   string
 	In, Out *os.File
-	Done    io.Closer
+	conn    *net.UnixConn
 }
+
+// Take tells the joining process that the session has begun.
+func (j Joined) Take() error { return j.answer(joinTaken) }
+
+// Refuse tells the joining process that nobody waits for the session, and
+// closes the descriptors.
+func (j Joined) Refuse() error { return errors.Join(j.answer(joinRefused), j.Close()) }
+
+func (j Joined) answer(b byte) error {
+	_, err := j.conn.Write([]byte{b})
+	return err
+}
+
+// Close closes the descriptors, and lets the joining process go if they were
+// taken.
+func (j Joined) Close() error { return errors.Join(j.In.Close(), j.Out.Close(), j.conn.Close()) }
 
 // AcceptJoin waits for the next session's descriptors. Peers of another user
 // and malformed ones are dropped; an error means that ln is closed.
@@ -90,7 +143,7 @@ func receiveJoin(conn *net.UnixConn) (Joined, error) {
 		}
 		return Joined{}, fmt.Errorf("%d descriptors in place of 2", len(files))
 	}
-	return Joined{Token: string(buf[:n]), In: files[0], Out: files[1], Done: conn}, nil
+	return Joined{Token: string(buf[:n]), In: files[0], Out: files[1], conn: conn}, nil
 }
 
 func receivedFiles(oob []byte) ([]*os.File, error) {

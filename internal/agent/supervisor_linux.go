@@ -104,6 +104,7 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodAttach:  handler.New(s.attach),
 		methodEnd:     handler.New(s.end),
 		methodRelease: handler.New(s.release),
+		methodCancel:  handler.New(CancelCall),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	s.rpc.Start(newLines(s.cfg.In, s.cfg.Out, s.heard))
 	ended := make(chan struct{})
@@ -273,9 +274,13 @@ func (s *supervisor) end(ctx context.Context) (EndResult, error) {
 	if err == nil && lingers {
 		return EndResult{}, nil
 	}
-	err = joinErr(err, s.retire(w))
+	var r EndResult
+	retireErr := s.retire(w)
+	if err != nil { // it was leaving by itself, or died; what counts is how it left the target
+		r.Reason = w.reason()
+	}
 	go s.prestart()
-	return EndResult{}, RPCError(err)
+	return r, RPCError(retireErr)
 }
 
 func (s *supervisor) release(ctx context.Context) error {

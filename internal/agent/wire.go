@@ -12,6 +12,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"time"
@@ -38,6 +39,7 @@ const (
 	methodAttach  = "attach"  // AttachParams -> AttachResult
 	methodEnd     = "end"     // ends the session and detaches -> EndResult
 	methodRelease = "release" // end, and the agent leaves
+	methodCancel  = "cancel"  // CancelParams; a notification
 
 	notifyLog   = "log"   // LogLine
 	notifyEnded = "ended" // Ended
@@ -63,6 +65,23 @@ type Hello struct {
 type Target struct {
 	target.Process
 	Build target.Build `json:"build"`
+}
+
+// CancelParams names a call by its JSON-RPC id.
+type CancelParams struct {
+	ID string `json:"id"`
+}
+
+// tellCancel is a client's hook: it tells the server of a call that was given
+// up.
+func tellCancel(c *jrpc2.Client, r *jrpc2.Response) {
+	c.Notify(context.Background(), methodCancel, CancelParams{ID: r.ID()}) // an error means that the server is gone
+}
+
+// CancelCall is the server's handler for that: it ends the call's context.
+func CancelCall(ctx context.Context, p CancelParams) error {
+	jrpc2.ServerFromContext(ctx).CancelRequest(p.ID)
+	return nil
 }
 
 // AttachParams asks for a session. Token is the name under which

@@ -36,6 +36,7 @@ const (
 	WorkerAttach  = methodAttach  // WorkerAttachParams
 	WorkerEnd     = methodEnd     // -> WorkerEndResult
 	WorkerRelease = methodRelease // the worker exits after its answer
+	WorkerCancel  = methodCancel  // handled by CancelCall
 	WorkerEnded   = notifyEnded   // Ended
 )
 
@@ -56,8 +57,9 @@ type WorkerEndResult struct {
 type workerProc struct {
 	cmd      *exec.Cmd
 	rpc      *jrpc2.Client
-	exited   chan struct{} // closed when the process has been waited for
-	attached *process      // what it has attached to; nil before. Under the supervisor's turn
+	exited   chan struct{}         // closed when the process has been waited for
+	last     atomic.Pointer[Ended] // why the session ended, when the worker said so
+	attached *process              // what it has attached to; nil before. Under the supervisor's turn
 }
 
 // overseer is told what happens to a worker, each time from a goroutine of the
@@ -97,14 +99,14 @@ func startWorker(c SupervisorConfig, ln *net.UnixListener, o overseer) (*workerP
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
 	w := &workerProc{cmd: cmd, exited: make(chan struct{})}
-	var last atomic.Pointer[Ended] // why the session ended, when the worker said so before it left
 	w.rpc = jrpc2.NewClient(newLines(fromWorker, requests, nil), &jrpc2.ClientOptions{
+		OnCancel: tellCancel,
 		OnNotify: func(r *jrpc2.Request) {
 			e := &Ended{}
 			if r.Method() != WorkerEnded || r.UnmarshalParams(e) != nil {
 				return
 			}
-			last.Store(e)
+			w.last.Store(e)
 			if e.Lingers {
 				o.sessionEnded(e.Reason)
 			}
@@ -113,11 +115,7 @@ func startWorker(c SupervisorConfig, ln *net.UnixListener, o overseer) (*workerP
 	go func() {
 		w.watch(out, o)
 		fromWorker.Close()
-		reason := "the debugger ended: " + cmd.ProcessState.String()
-		if e := last.Load(); e != nil && cmd.ProcessState.Success() {
-			reason = e.Reason
-		}
-		o.workerExited(w, reason)
+		o.workerExited(w, w.reason())
 	}()
 	return w, nil
 }
@@ -132,6 +130,14 @@ func (w *workerProc) watch(out io.Reader, o overseer) {
 	w.cmd.Wait()
 	close(w.exited)
 	w.rpc.Close()
+}
+
+// reason says why a worker that has exited did so.
+func (w *workerProc) reason() string {
+	if e := w.last.Load(); e != nil && w.cmd.ProcessState.Success() {
+		return e.Reason
+	}
+	return "the debugger ended: " + w.cmd.ProcessState.String()
 }
 
 func (w *workerProc) pid() int { return w.cmd.Process.Pid }

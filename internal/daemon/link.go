@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
@@ -88,26 +89,45 @@ func startAgent(ctx context.Context, conn *sshconn.Conn, c Config) (*sshconn.Cmd
 	return conn.StartAgent(ctx, bin, c.Delivery, args)
 }
 
-// copyLog writes what a command of ours says on the node to the log.
-func (l *link) copyLog(what string, r io.Reader) {
+// copyLog writes what a command of ours says on the node to the log, and
+// returns the last line when there is no more.
+func (l *link) copyLog(what string, r io.Reader) (last string) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		l.log.Debug(what + ": " + diag.Escape(lines.Text()))
+		last = diag.Escape(lines.Text())
+		l.log.Debug(what + ": " + last)
 	}
 	io.Copy(io.Discard, r)
+	return last
 }
 
 // join opens the channel of a session and hands it to the worker. It runs the
-// agent's own program file, wherever that stands.
-func (l *link) join(ctx context.Context, token string) (*sshconn.Cmd, error) {
+// agent's own program file, wherever that stands. When that has ended, ended is
+// told how.
+func (l *link) join(ctx context.Context, token string, ended func(error)) (*sshconn.Cmd, error) {
 	hello := l.client.Hello()
 	argv := append([]string{"/proc/" + strconv.Itoa(hello.PID) + "/exe"}, agent.JoinArgs(hello.Socket, token)...)
 	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(l.delivery, argv))
 	if err != nil {
 		return nil, err
 	}
-	l.wg.Go(func() { l.copyLog("join", cmd.Stderr) })
+	l.wg.Go(func() {
+		last := l.copyLog("join", cmd.Stderr)
+		ended(channelEnded(cmd.Wait(), last))
+	})
 	return cmd, nil
+}
+
+// channelEnded says how the command of a session's channel has ended, and what
+// it said last.
+func channelEnded(err error, said string) error {
+	if err == nil {
+		err = errors.New("ended early")
+	}
+	if said != "" {
+		err = fmt.Errorf("%w: %s", err, said)
+	}
+	return diag.Errorf(diag.AttachFailed, "the session's channel to the debugger: %w", err)
 }
 
 // alive reports whether the link can be used.

@@ -83,22 +83,30 @@ func (d *dialer) Dial(ctx context.Context) (bridge.Session, error) {
 	return s, nil
 }
 
-// attach starts a session. Its channel is opened while the worker attaches.
+// attach starts a session. Its channel is opened while the worker attaches,
+// which is given up when the channel fails.
 func (d *dialer) attach(ctx context.Context) (*session, error) {
 	l, err := d.connected(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &session{link: l, token: agent.NewToken(), lease: d.cfg.Lease}
-	var joinErr error
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	joined := make(chan struct{})
 	go func() {
 		defer close(joined)
-		s.cmd, joinErr = l.join(ctx, s.token)
+		var err error
+		if s.cmd, err = l.join(ctx, s.token, giveUp); err != nil {
+			giveUp(err)
+		}
 	}()
 	r, err := l.client.Attach(ctx, agent.AttachParams{Token: s.token, Linger: d.cfg.Linger})
 	<-joined
-	if err = errors.Join(err, joinErr); err != nil {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
 		undo, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		defer cancel()
 		s.End(undo) // whatever had come about of the attach

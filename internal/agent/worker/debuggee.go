@@ -82,11 +82,19 @@ func (d *debuggee) run() <-chan struct{} {
 	return gone
 }
 
-// stopRunning halts what run started. A halt that arrives just before the
-// resume is lost, so it is asked for until it has come about.
+// stopRunning halts what run started, if it has not stopped by itself: a halt of
+// a halted target leaves a SIGTRAP behind, on which a step from a breakpoint
+// gets stuck. A halt that arrives just before the resume is lost, so it is asked
+// for until it has come about.
 func (d *debuggee) stopRunning() error {
 	for d.running != nil {
-		d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+		select {
+		case err := <-d.running:
+			d.running = nil
+			return err
+		default:
+			d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+		}
 		select {
 		case err := <-d.running:
 			d.running = nil
@@ -106,12 +114,12 @@ const (
 // release detaches and leaves the target as it was. It works from any state:
 // running, halted, in the middle of a step.
 func (d *debuggee) release() error {
-	if err := d.quiesce(); err != nil && !isExited(err) {
+	if err := d.quiesce(); err != nil && !d.ended() {
 		d.log.Error("before the detach", "error", err)
 	}
 	// Delve gives up at the first error (pkg/proc/target_group.go,
 	// detachTarget); the end of this process lets go what is left then.
-	if err := d.Detach(false); err != nil && !isExited(err) {
+	if err := d.Detach(false); err != nil && !d.ended() {
 		return diag.Errorf(diag.DetachFailed, "detach from pid %d: %w", d.pid, err)
 	}
 	return nil
@@ -127,6 +135,9 @@ func (d *debuggee) quiesce() error {
 	if err := d.clear(); err != nil {
 		return err
 	}
+	if err := d.advanceRewound(); err != nil {
+		return err
+	}
 	if err := d.finishCalls(); err != nil {
 		return err
 	}
@@ -139,21 +150,18 @@ func (d *debuggee) halt() error {
 	if err := d.stopRunning(); err != nil {
 		return err
 	}
-	for {
-		_, err := d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
-		if err != nil {
+	for d.IsRunning() {
+		if _, err := d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil); err != nil {
 			return err
 		}
-		if !d.IsRunning() {
-			return nil
-		}
 	}
+	return nil
 }
 
 // clear removes a session's breakpoints; Delve's own, with negative numbers,
 // stay until the detach.
 func (d *debuggee) clear() error {
-	if err := d.CancelNext(); err != nil && !isExited(err) {
+	if err := d.CancelNext(); err != nil {
 		d.log.Debug("cancelling a step", "error", err)
 	}
 	for _, bp := range d.Breakpoints(false) {
@@ -233,7 +241,18 @@ func (d *debuggee) calls() (n int, err error) {
 	return n, nil
 }
 
-func isExited(err error) bool {
-	var exited proc.ErrProcessExited
-	return errors.As(err, &exited) || errors.Is(err, proc.ErrProcessDetached)
+// ended reports whether the target runs no more. One that ends under a debugger
+// stays a zombie until the debugger has looked (ptrace(2), "Death under
+// ptrace"), and what Delve says of it takes many forms.
+func (d *debuggee) ended() bool {
+	states, err := target.ThreadStates(d.pid)
+	if err != nil {
+		return true
+	}
+	for _, state := range states {
+		if state != 'Z' && state != 'X' {
+			return false
+		}
+	}
+	return true
 }

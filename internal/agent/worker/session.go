@@ -4,9 +4,7 @@ package worker
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,10 +27,10 @@ type session struct {
 	done   chan struct{} // closed when Delve has stopped reading the stream
 }
 
-// startSession lets Delve serve the stream. Delve's session neither halts nor
-// detaches when the stream ends: that is finish's.
+// startSession lets Delve serve the stream. Delve's session does not detach when
+// the stream ends: that is finish's.
 func startSession(d *debuggee, j agent.Joined, linger time.Duration) *session {
-	s := &session{conn: &stream{joined: j}, linger: linger, done: make(chan struct{})}
+	s := &session{conn: newStream(j), linger: linger, done: make(chan struct{})}
 	delve := dap.NewSession(s.conn, dapConfig(d.config), d.Debugger)
 	go func() {
 		defer close(s.done)
@@ -53,16 +51,19 @@ func dapConfig(c debugger.Config) *dap.Config {
 
 // end closes the stream from our side and returns when Delve's session has
 // ended. A request that Delve is working on may need the target halted first:
-// an evaluated call runs it.
+// an evaluated call runs it. A halt that comes just before the resume is lost
+// and waits with it for the next stop, so that it is asked for again.
 func (s *session) end(d *debuggee) {
 	s.conn.Close()
+	var halts sync.WaitGroup
+	defer halts.Wait() // one that came after the detach would kill the target
 	for {
 		select {
 		case <-s.done:
 			return
 		case <-time.After(endPause):
 			if d.IsRunning() {
-				d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+				halts.Go(func() { d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil) })
 			}
 		}
 	}
@@ -71,41 +72,6 @@ func (s *session) end(d *debuggee) {
 // endPause is how long a request under way may take before the target is
 // halted under it.
 const endPause = 50 * time.Millisecond
-
-// stream is a session's pair of descriptors as one connection. Delve writes a
-// message's header and body by two calls (go-dap, WriteBaseMessage); the
-// stream sends them as one, which spares the wire a packet.
-type stream struct {
-	joined  agent.Joined
-	closing sync.Once
-	pending []byte // a header waiting for its body. Delve writes from one goroutine at a time
-}
-
-func (s *stream) Read(p []byte) (int, error) { return s.joined.In.Read(p) }
-
-func (s *stream) Write(p []byte) (int, error) {
-	if len(s.pending) == 0 && bytes.HasPrefix(p, []byte("Content-Length:")) && bytes.HasSuffix(p, []byte("\r\n\r\n")) {
-		s.pending = append(s.pending, p...)
-		return len(p), nil
-	}
-	s.pending = append(s.pending, p...)
-	_, err := s.joined.Out.Write(s.pending)
-	s.pending = s.pending[:0]
-	if cap(s.pending) > 1<<20 {
-		s.pending = nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (s *stream) Close() (err error) {
-	s.closing.Do(func() {
-		err = errors.Join(s.joined.In.Close(), s.joined.Out.Close(), s.joined.Done.Close())
-	})
-	return err
-}
 
 // noListener stands where Delve wants to name the address it serves.
 type noListener struct{}

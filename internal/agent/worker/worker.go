@@ -50,11 +50,13 @@ func Run(c Config) error {
 		return err
 	}
 	w := &worker{cfg: c, joins: newRegistry(), turn: make(chan struct{}, 1), leave: make(chan struct{})}
+	w.wanted, w.giveUp = context.WithCancel(context.Background())
 	go w.accept()
 	w.rpc = jrpc2.NewServer(handler.Map{
 		agent.WorkerAttach:  handler.New(w.attach),
 		agent.WorkerEnd:     handler.New(w.end),
 		agent.WorkerRelease: handler.New(w.release),
+		agent.WorkerCancel:  handler.New(agent.CancelCall),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	w.rpc.Start(channel.Line(c.Requests, c.Answers))
 	ended := make(chan struct{})
@@ -77,6 +79,8 @@ type worker struct {
 
 	leaving sync.Once
 	leave   chan struct{}
+	wanted  context.Context // ends when the target is to be let go: who waits under the turn gives up
+	giveUp  context.CancelFunc
 
 	turn     chan struct{}
 	debuggee *debuggee // what we are attached to; nil when not
@@ -117,7 +121,7 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 	if err := w.prepare(p.PID); err != nil {
 		return agent.RPCError(err)
 	}
-	j, err := w.joins.get(ctx, p.Token)
+	j, err := w.joined(ctx, p.Token)
 	if err != nil {
 		w.detach()
 		return agent.RPCError(err)
@@ -125,6 +129,14 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 	w.session = startSession(w.debuggee, j, p.Linger)
 	go w.watch(w.session)
 	return nil
+}
+
+// joined waits for the session's descriptors.
+func (w *worker) joined(ctx context.Context, token string) (agent.Joined, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.wanted, cancel)()
+	return w.joins.get(ctx, token)
 }
 
 // prepare attaches, or takes over a target that lingers.
@@ -151,7 +163,7 @@ func (w *worker) watch(s *session) {
 		return // ended by a request
 	}
 	err := w.finish(s)
-	reason := "the client is gone"
+	reason := "its channel was closed"
 	if err != nil {
 		reason = err.Error()
 	}
@@ -178,11 +190,14 @@ func (w *worker) end(ctx context.Context) (agent.WorkerEndResult, error) {
 // linger. The session's stream has ended. The caller has the turn.
 func (w *worker) finish(s *session) error {
 	w.session = nil
-	if err := w.debuggee.quiesce(); err != nil {
-		return errors.Join(err, w.detach())
-	}
 	if s.linger <= 0 {
 		return w.detach()
+	}
+	if err := w.debuggee.quiesce(); err != nil {
+		if w.debuggee.ended() {
+			err = nil
+		}
+		return errors.Join(err, w.detach())
 	}
 	gone := w.debuggee.run()
 	w.linger = time.AfterFunc(s.linger, w.lingered)
@@ -228,6 +243,7 @@ func (w *worker) release(ctx context.Context) error {
 
 // letGo ends the session, if any, and detaches.
 func (w *worker) letGo() error {
+	w.giveUp()
 	if err := w.take(context.Background()); err != nil {
 		return err
 	}
@@ -250,9 +266,6 @@ type registry struct {
 	chans map[string]chan agent.Joined
 }
 
-// unclaimed is how long descriptors wait for a session, and a session for them.
-const unclaimed = 30 * time.Second
-
 func newRegistry() *registry { return &registry{chans: map[string]chan agent.Joined{}} }
 
 func (r *registry) channel(token string) chan agent.Joined {
@@ -269,13 +282,13 @@ func (r *registry) put(j agent.Joined) {
 	select {
 	case ch <- j:
 	default: // a token used twice
-		discard(j)
+		j.Refuse()
 		return
 	}
-	time.AfterFunc(unclaimed, func() {
+	time.AfterFunc(agent.JoinTimeout, func() {
 		select {
 		case late := <-ch:
-			discard(late)
+			late.Refuse()
 			r.forget(j.Token)
 		default:
 		}
@@ -283,16 +296,20 @@ func (r *registry) put(j agent.Joined) {
 }
 
 func (r *registry) get(ctx context.Context, token string) (agent.Joined, error) {
-	timer := time.NewTimer(unclaimed)
+	defer r.forget(token)
+	timer := time.NewTimer(agent.JoinTimeout)
 	defer timer.Stop()
 	select {
 	case j := <-r.channel(token):
-		r.forget(token)
+		if err := j.Take(); err != nil {
+			j.Close()
+			return agent.Joined{}, fmt.Errorf("the session's own channel ended before it began: %w", err)
+		}
 		return j, nil
 	case <-ctx.Done():
 		return agent.Joined{}, ctx.Err()
 	case <-timer.C:
-		return agent.Joined{}, fmt.Errorf("the session's own channel did not come within %s", unclaimed)
+		return agent.Joined{}, fmt.Errorf("the session's own channel did not come within %s", agent.JoinTimeout)
 	}
 }
 
@@ -300,10 +317,4 @@ func (r *registry) forget(token string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.chans, token)
-}
-
-func discard(j agent.Joined) {
-	j.In.Close()
-	j.Out.Close()
-	j.Done.Close()
 }

@@ -1,0 +1,157 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+const goodHello = `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{}}`
+
+// nobody is an agent's standard input that must not be written to.
+type nobody struct{ t *testing.T }
+
+func (n nobody) Write(p []byte) (int, error) {
+	n.t.Errorf("the daemon wrote %q to an agent that it does not know", p)
+	return len(p), nil
+}
+
+func (nobody) Close() error { return nil }
+
+func TestConnectRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name, hello string
+		code        diag.Code
+		want        string
+	}{
+		{"nothing", "", diag.AgentProtocol, "EOF"},
+		{"half a line", goodHello, diag.AgentProtocol, "EOF"},
+		{"garbage", "Last login: yesterday\n", diag.AgentProtocol, "no JSON"},
+		{"another kind of JSON", "[]\n", diag.AgentProtocol, "no JSON"},
+		{"an older protocol", strings.Replace(goodHello, `"protocol":1`, `"protocol":0`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 0, this program 1"},
+		{"a newer protocol", strings.Replace(goodHello, `"protocol":1`, `"protocol":2`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 2, this program 1"},
+		{"another system", strings.Replace(goodHello, "linux", "plan9", 1) + "\n", diag.NodePlatform, `"plan9"`},
+		{"no capabilities", strings.Replace(goodHello, `,"capabilities":{}`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
+		{"no socket", strings.Replace(goodHello, `"socket":"@s",`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := agent.Connect(strings.NewReader(tt.hello), nobody{t}, time.Minute, agent.Events{})
+			if c != nil || diag.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v (%s), want %s: …%s…", err, diag.CodeOf(err), tt.code, tt.want)
+			}
+		})
+	}
+}
+
+// A first line without an end is not gathered for ever.
+func TestConnectRefusesALongLine(t *testing.T) {
+	endless := &counter{}
+	_, err := agent.Connect(endless, nobody{t}, time.Minute, agent.Events{})
+	if diag.CodeOf(err) != diag.AgentProtocol || endless.n > 16<<20 {
+		t.Errorf("%v after %d bytes", err, endless.n)
+	}
+}
+
+// counter is an endless line.
+type counter struct{ n int }
+
+func (c *counter) Read(p []byte) (int, error) {
+	c.n += len(p)
+	copy(p, bytes.Repeat([]byte("x"), len(p)))
+	return len(p), nil
+}
+
+// agentEnd is a link from both sides: what the Client writes comes out of
+// requests, and what is written to answers reaches it.
+type agentEnd struct {
+	*agent.Client
+	requests io.Reader
+	answers  io.WriteCloser
+}
+
+func connect(t *testing.T, lease time.Duration, ev agent.Events) agentEnd {
+	t.Helper()
+	fromAgent, answers := io.Pipe()
+	requests, toAgent := io.Pipe()
+	go io.WriteString(answers, goodHello+"\n")
+	c, err := agent.Connect(fromAgent, toAgent, lease, ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		answers.Close()
+		requests.Close()
+		c.Close()
+	})
+	return agentEnd{c, requests, answers}
+}
+
+func TestLinkIsLost(t *testing.T) {
+	for name, lose := range map[string]func(agentEnd){
+		"end":       func(a agentEnd) { a.answers.Close() },
+		"garbage":   func(a agentEnd) { io.WriteString(a.answers, "Segmentation fault\n"); a.answers.Close() },
+		"long line": func(a agentEnd) { go a.answers.Write(bytes.Repeat([]byte("x"), 9<<20)) },
+		"silence":   func(agentEnd) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := connect(t, 200*time.Millisecond, agent.Events{})
+			go io.Copy(io.Discard, a.requests)
+			start := time.Now()
+			lose(a)
+			if _, err := a.Target(context.WithoutCancel(t.Context())); !errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
+				t.Errorf("a call over the lost link: %v", err)
+			}
+			<-a.Lost()
+			if took := time.Since(start); name == "silence" && took < 200*time.Millisecond || took > 5*time.Second {
+				t.Errorf("lost after %s", took)
+			}
+		})
+	}
+}
+
+func TestErrorsKeepTheirCode(t *testing.T) {
+	a := connect(t, time.Minute, agent.Events{})
+	go func() {
+		buf := make([]byte, 4096)
+		a.requests.Read(buf)
+		io.WriteString(a.answers, `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"m","data":{"code":"target-stripped","summary":"no debug information","hint":"build it so"}}}`+"\n")
+		a.requests.Read(buf)
+		io.WriteString(a.answers, `{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"no such method"}}`+"\n")
+	}()
+	_, err := a.Target(t.Context())
+	if !errors.Is(err, &diag.Error{Code: diag.TargetStripped}) || err.Error() != "no debug information" || diag.Hint(err) != "build it so" {
+		t.Errorf("%#v", err)
+	}
+	if _, err := a.Target(t.Context()); diag.CodeOf(err) != diag.Internal || !strings.Contains(err.Error(), "no such method") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	logs, ends := make(chan agent.LogLine, 1), make(chan agent.Ended, 1)
+	a := connect(t, time.Minute, agent.Events{
+		Log:   func(l agent.LogLine) { logs <- l },
+		Ended: func(e agent.Ended) { ends <- e },
+	})
+	for _, line := range []string{
+		`{"jsonrpc":"2.0","method":"log","params":{"level":"debug","text":"hello"}}`,
+		`{"jsonrpc":"2.0","method":"unknown","params":{}}`,
+		`{"jsonrpc":"2.0","method":"ended","params":[1]}`,
+		`{"jsonrpc":"2.0","method":"ended","params":{"reason":"over","lingers":true}}`,
+	} {
+		io.WriteString(a.answers, line+"\n")
+	}
+	if l := <-logs; l.Text != "hello" {
+		t.Errorf("log: %+v", l)
+	}
+	if e := <-ends; e.Reason != "over" || !e.Lingers {
+		t.Errorf("ended: %+v", e)
+	}
+}

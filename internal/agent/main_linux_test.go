@@ -1,0 +1,120 @@
+package agent_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/worker"
+)
+
+// The test binary is the agent too, as the program is on a node: called with
+// "agent …" it is a supervisor, a worker or the joining process.
+
+// asAgent says which, "" if it is to run the tests.
+func asAgent() string {
+	if len(os.Args) > 2 && os.Args[1] == "agent" {
+		return os.Args[2]
+	}
+	return ""
+}
+
+// A worker's main goroutine must stay on the main thread: see worker.Run.
+func init() {
+	if asAgent() == "worker" {
+		runtime.LockOSThread()
+	}
+}
+
+func TestMain(m *testing.M) {
+	switch asAgent() {
+	case "supervise":
+		os.Exit(status(supervise(os.Args[3:])))
+	case "join":
+		os.Exit(status(join(os.Args[3:])))
+	case "worker":
+		os.Exit(status(work()))
+	}
+	result := m.Run()
+	if program.dir != "" {
+		os.RemoveAll(program.dir)
+	}
+	if result == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
+			result = 1
+		}
+	}
+	os.Exit(result)
+}
+
+func status(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+// workerArgv starts a worker.
+func workerArgv() []string { return []string{"/proc/self/exe", "agent", "worker"} }
+
+func supervise(args []string) (err error) {
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	c := agent.SupervisorConfig{
+		Version: "test", WorkerArgv: workerArgv(),
+		In: os.Stdin, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
+	flags.IntVar(&c.Protocol, "protocol", 0, "")
+	flags.DurationVar(&c.Lease, "lease", 30*time.Second, "")
+	flags.StringVar(&c.Selector.Name, "target", "", "")
+	flags.IntVar(&c.Selector.PID, "pid", 0, "")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if c.Capabilities, err = worker.Capabilities(); err != nil {
+		return err
+	}
+	return agent.Supervise(ctx, c)
+}
+
+func join(args []string) error {
+	var socket, token string
+	flags := flag.NewFlagSet("join", flag.ContinueOnError)
+	flags.StringVar(&socket, "socket", "", "")
+	flags.StringVar(&token, "token", "", "")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return agent.Join(context.Background(), socket, token, os.Stdin, os.Stdout)
+}
+
+func work() error {
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	f := os.NewFile(agent.WorkerJoins, "joins")
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return worker.Run(worker.Config{
+		Requests: os.Stdin,
+		Answers:  os.NewFile(agent.WorkerAnswers, "answers"),
+		Joins:    ln.(*net.UnixListener),
+		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+}

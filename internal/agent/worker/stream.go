@@ -1,0 +1,84 @@
+//go:build linux
+
+package worker
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"sync"
+
+	godap "github.com/google/go-dap"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+)
+
+// stream is a session's pair of descriptors as one connection. Reading and
+// writing are for one goroutine each at a time; Close may come at any time.
+//
+// Delve reads whole messages from it and, where they end, a last one of ours:
+// a request to pause. A target that Delve's session halts for a moment, to set
+// a breakpoint in it or to print a logpoint's message, would otherwise be
+// resumed once more after the stream's end, under our hands; after a pause it
+// is not (service/dap/server.go, resumeOnce).
+//
+// Delve writes a message's header and body by two calls (go-dap,
+// WriteBaseMessage); the stream sends them as one, which spares the wire a
+// packet.
+type stream struct {
+	joined  agent.Joined
+	closing sync.Once
+
+	in      *bufio.Reader
+	unread  []byte // of the message that is being read
+	inEnded error
+
+	unsent []byte // a header waiting for its body
+}
+
+func newStream(j agent.Joined) *stream { return &stream{joined: j, in: bufio.NewReader(j.In)} }
+
+// lastRequest is what Delve reads at the end.
+const lastRequest = `{"seq":2147483647,"type":"request","command":"pause","arguments":{"threadId":-1}}`
+
+func (s *stream) Read(p []byte) (int, error) {
+	for len(s.unread) == 0 {
+		if s.inEnded != nil {
+			return 0, s.inEnded
+		}
+		var body []byte
+		if body, s.inEnded = godap.ReadBaseMessage(s.in); s.inEnded != nil {
+			body = []byte(lastRequest)
+		}
+		s.unread = framed(body)
+	}
+	n := copy(p, s.unread)
+	s.unread = s.unread[n:]
+	return n, nil
+}
+
+func framed(body []byte) []byte {
+	return fmt.Appendf(nil, "Content-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	if len(s.unsent) == 0 && bytes.HasPrefix(p, []byte("Content-Length:")) && bytes.HasSuffix(p, []byte("\r\n\r\n")) {
+		s.unsent = append(s.unsent, p...)
+		return len(p), nil
+	}
+	s.unsent = append(s.unsent, p...)
+	_, err := s.joined.Out.Write(s.unsent)
+	s.unsent = s.unsent[:0]
+	if cap(s.unsent) > 1<<20 {
+		s.unsent = nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (s *stream) Close() (err error) {
+	s.closing.Do(func() { err = s.joined.Close() })
+	return err
+}
