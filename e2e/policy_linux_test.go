@@ -15,7 +15,6 @@ import (
 func TestEndOfTargetRefused(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
-	pid := f.containerd(t)
 	for name, tt := range map[string]struct {
 		command string
 		args    any
@@ -25,6 +24,7 @@ func TestEndOfTargetRefused(t *testing.T) {
 		"terminate":  {"terminate", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			pid := f.containerd(t)
 			i := s.ide(t)
 			defer i.Close()
 			pod := halted(t, f, i.Client)

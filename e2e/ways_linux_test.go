@@ -17,7 +17,6 @@ import (
 func TestIDEGoes(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
-	pid := f.containerd(t)
 	for _, tt := range []struct {
 		name      string
 		situation situation
@@ -32,6 +31,7 @@ func TestIDEGoes(t *testing.T) {
 	} {
 		for _, w := range tt.ways {
 			t.Run(tt.name+"/"+w.name, func(t *testing.T) {
+				pid := f.containerd(t)
 				i := s.ide(t)
 				defer i.Close() // before the pod is removed, which a halted target would not do
 				pod := tt.situation(t, f, i.Client)
@@ -103,13 +103,13 @@ func killed(t *testing.T, i *ide) {
 // TestDaemonEnds ends the daemon by signals.
 func TestDaemonEnds(t *testing.T) {
 	f := setup(t)
-	pid := f.containerd(t)
 	for _, tt := range []struct {
 		signal syscall.Signal
 		status int
 	}{{syscall.SIGTERM, 0}, {syscall.SIGINT, 0}, {syscall.SIGKILL, -1}} {
 		for name, begin := range map[string]situation{"halted": halted, "running": running} {
 			t.Run(name+"/"+tt.signal.String(), func(t *testing.T) {
+				pid := f.containerd(t)
 				s := f.serve(t)
 				i := s.ide(t)
 				defer i.Close()
@@ -130,9 +130,9 @@ func TestDaemonEnds(t *testing.T) {
 // another was killed, whose agent has yet to let the target go.
 func TestDaemonFollowsAnother(t *testing.T) {
 	f := setup(t)
-	pid := f.containerd(t)
 	for name, begin := range map[string]situation{"halted": halted, "running": running, "calling": calling} {
 		t.Run(name, func(t *testing.T) {
+			pid := f.containerd(t)
 			s := f.serve(t)
 			i := s.ide(t)
 			defer i.Close()
