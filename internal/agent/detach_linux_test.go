@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-dap"
+
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/target"
 )
 
 // A busy target dies of a careless detach: of signals that the debugger left
@@ -217,5 +220,30 @@ func TestDetachAfterALastRequest(t *testing.T) {
 				cancel()
 			}
 		})
+	}
+}
+
+// A target that starts threads all the time is attached to with all of them: one
+// that was missed would die at the first breakpoint, and the target with it.
+func TestAttachWhileThreadsBegin(t *testing.T) {
+	b := startBusy(t)
+	b.say("threads")
+	s := startSupervisor(t, b, config{})
+	for i := range 15 {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		sess, err := s.open(ctx, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if missed, err := target.Untraced(b.pid()); err != nil || len(missed) > 0 {
+			t.Fatalf("attach %d has missed the threads %v (%v)", i, missed, err)
+		}
+		if _, err := sess.Attach(ctx, dapclient.AttachOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		sess.breakpoints(ctx, b.never())
+		time.Sleep(20 * time.Millisecond)
+		sess.end(ctx)
+		cancel()
 	}
 }

@@ -37,6 +37,17 @@ func Tracer(pid int) (tracerPID int, comm string, err error) {
 	return tracerPID, oneLine(comm), nil
 }
 
+// Untraced returns the threads of pid that nobody traces.
+func Untraced(pid int) (tids []int, err error) {
+	err = eachThread(pid, "status", func(tid int, status []byte) error {
+		if statusInt(status, "TracerPid") == 0 {
+			tids = append(tids, tid)
+		}
+		return nil
+	})
+	return tids, err
+}
+
 // ThreadStates returns the state letter of each thread of pid, by thread id;
 // see proc_pid_stat(5).
 func ThreadStates(pid int) (map[int]byte, error) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -88,6 +89,9 @@ func TestTracer(t *testing.T) {
 	if states := statesOf(t, pid); states[thread] != 't' {
 		t.Error(states)
 	}
+	if untraced, err := Untraced(pid); err != nil || len(untraced) == 0 || slices.Contains(untraced, thread) || !slices.Contains(untraced, pid) {
+		t.Errorf("thread %d of %d is traced; untraced are %v, %v", thread, pid, untraced, err)
+	}
 	if err := syscall.PtraceDetach(thread); err != nil {
 		t.Error(err)
 	}
@@ -105,7 +109,8 @@ func TestNoProcess(t *testing.T) {
 	_, err5 := RestoreText(none)
 	_, err6 := ReadBuild(none)
 	_, err7 := ReadOptimisation(none)
-	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
+	_, err8 := Untraced(none)
+	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8} {
 		if diag.CodeOf(err) != diag.TargetGone {
 			t.Error(i+1, err)
 		}

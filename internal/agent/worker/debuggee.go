@@ -33,13 +33,16 @@ const (
 )
 
 // attach attaches Delve to the process. Delve's attach fails now and then, on
-// a thread that ends meanwhile; it is tried again.
+// a thread that ends meanwhile, and misses one that begins meanwhile; it is
+// tried again.
 func attach(pid int, log *slog.Logger) (*debuggee, error) {
 	d := &debuggee{pid: pid, log: log, config: debugger.Config{AttachPid: pid, Backend: "native"}}
 	var err error
 	for try := 1; try <= attachTries; try++ {
 		if d.Debugger, err = debugger.New(&d.config, nil); err == nil {
-			return d, nil
+			if err = d.complete(); err == nil {
+				return d, nil
+			}
 		}
 		log.Debug("attaching", "try", try, "error", err)
 		if errors.Is(err, syscall.EPERM) || strings.Contains(err.Error(), "operation not permitted") {
@@ -48,6 +51,21 @@ func attach(pid int, log *slog.Logger) (*debuggee, error) {
 		time.Sleep(attachPause)
 	}
 	return nil, explainAttach(pid, err)
+}
+
+// complete sees that every thread of the target is attached to, and detaches if
+// one is not. Delve lists the threads once, when all but the main one still run
+// and may start another (pkg/proc/native/proc_linux.go, updateThreadList); that
+// one would die at the first breakpoint, and the target with it.
+func (d *debuggee) complete() error {
+	missed, err := target.Untraced(d.pid)
+	if err == nil && len(missed) > 0 {
+		err = fmt.Errorf("thread %d began during the attach", missed[0])
+	}
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, d.Detach(false))
 }
 
 func explainAttach(pid int, err error) error {

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,8 @@ func main() {
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
 		switch commands.Text() {
+		case "threads":
+			go threads()
 		case "panic":
 			go func() { panic("as it was told") }()
 		case "answer":
@@ -43,6 +46,19 @@ func main() {
 func allowTracing() {
 	const setPtracer, anyProcess = 0x59616d61, ^uintptr(0)
 	syscall.Syscall(syscall.SYS_PRCTL, setPtracer, anyProcess, 0)
+}
+
+// threads makes a thread every now and then, which soon ends.
+func threads() {
+	for {
+		go func() {
+			runtime.LockOSThread() // and ends with the goroutine
+			hot(0, 0)
+			time.Sleep(5 * time.Millisecond)
+			hot(0, 0)
+		}()
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func work(worker int) {
