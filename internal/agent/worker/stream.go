@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	godap "github.com/google/go-dap"
 
@@ -20,7 +21,8 @@ import (
 // a request to pause. A target that Delve's session halts for a moment, to set
 // a breakpoint in it or to print a logpoint's message, would otherwise be
 // resumed once more after the stream's end, under our hands; after a pause it
-// is not (service/dap/server.go, resumeOnce).
+// is not (service/dap/server.go, resumeOnce). From then on nothing is written:
+// nobody waits for the answer.
 //
 // Delve writes a message's header and body by two calls (go-dap,
 // WriteBaseMessage); the stream sends them as one, which spares the wire a
@@ -32,6 +34,7 @@ type stream struct {
 	in      *bufio.Reader
 	unread  []byte // of the message that is being read
 	inEnded error
+	over    atomic.Bool // the last request is being read
 
 	unsent []byte // a header waiting for its body
 }
@@ -49,6 +52,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		var body []byte
 		if body, s.inEnded = godap.ReadBaseMessage(s.in); s.inEnded != nil {
 			body = []byte(lastRequest)
+			s.over.Store(true)
 		}
 		s.unread = framed(body)
 	}
@@ -62,6 +66,9 @@ func framed(body []byte) []byte {
 }
 
 func (s *stream) Write(p []byte) (int, error) {
+	if s.over.Load() {
+		return len(p), nil
+	}
 	if len(s.unsent) == 0 && bytes.HasPrefix(p, []byte("Content-Length:")) && bytes.HasSuffix(p, []byte("\r\n\r\n")) {
 		s.unsent = append(s.unsent, p...)
 		return len(p), nil
