@@ -3,9 +3,12 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,31 +30,36 @@ type debuggee struct {
 	running chan error // of a continue that we issued; nil when none
 }
 
+// How long, and how often, to try to attach.
 const (
-	attachTries = 10
-	attachPause = 20 * time.Millisecond
+	attachTimeout = 10 * time.Second
+	attachPause   = 10 * time.Millisecond
 )
 
 // attach attaches Delve to the process. Delve's attach fails now and then, on
 // a thread that ends meanwhile, and misses one that begins meanwhile; it is
-// tried again.
-func attach(pid int, log *slog.Logger) (*debuggee, error) {
+// tried again, until ctx ends.
+func attach(ctx context.Context, pid int, log *slog.Logger) (*debuggee, error) {
 	d := &debuggee{pid: pid, log: log, config: debugger.Config{AttachPid: pid, Backend: "native"}}
-	var err error
-	for try := 1; try <= attachTries; try++ {
+	err := errors.New("given up")
+	for deadline := time.Now().Add(attachTimeout); ctx.Err() == nil && time.Now().Before(deadline); {
 		if d.Debugger, err = debugger.New(&d.config, nil); err == nil {
 			if err = d.complete(); err == nil {
 				return d, nil
 			}
 		}
-		log.Debug("attaching", "try", try, "error", err)
-		if errors.Is(err, syscall.EPERM) || strings.Contains(err.Error(), "operation not permitted") {
+		log.Debug("attaching", "error", err)
+		if errors.Is(err, syscall.EPERM) || strings.Contains(err.Error(), "operation not permitted") ||
+			strings.Contains(err.Error(), noDebugInfo) || d.ended() {
 			break
 		}
 		time.Sleep(attachPause)
 	}
 	return nil, explainAttach(pid, err)
 }
+
+// noDebugInfo is what Delve says of a stripped target (pkg/proc/bininfo.go).
+const noDebugInfo = "could not open debug info"
 
 // complete sees that every thread of the target is attached to, and detaches if
 // one is not. Delve lists the threads once, when all but the main one still run
@@ -69,15 +77,15 @@ func (d *debuggee) complete() error {
 }
 
 func explainAttach(pid int, err error) error {
-	if tracer, comm, terr := target.Tracer(pid); terr == nil && tracer != 0 {
+	if tracer, comm, terr := target.Tracer(pid); terr == nil && tracer != 0 && tracer != os.Getpid() {
 		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", pid, tracer, comm)
 	}
 	switch {
 	case strings.Contains(err.Error(), "operation not permitted"):
 		return diag.Errorf(diag.PtraceRefused, "the node forbids tracing pid %d: %w", pid, err)
-	case strings.Contains(err.Error(), "no such process"):
+	case ended(pid):
 		return diag.Errorf(diag.TargetGone, "pid %d has ended", pid)
-	case strings.Contains(err.Error(), "could not open debug info"):
+	case strings.Contains(err.Error(), noDebugInfo):
 		return diag.Errorf(diag.TargetStripped, "pid %d carries no debug information", pid)
 	}
 	return diag.Errorf(diag.AttachFailed, "attach to pid %d: %w", pid, err)
@@ -242,28 +250,49 @@ func (d *debuggee) finishCalls() error {
 // callPause is how long injected calls run before we look again.
 const callPause = 200 * time.Millisecond
 
-// calls counts goroutines that the runtime started for an injected call
-// (runtime/debugcall.go, debugCallWrap1).
+// calls counts where injected calls are under way (runtime/debugcall.go): on
+// goroutines of their own (debugCallWrap1), and before and after that on a
+// thread (debugCallV2).
 func (d *debuggee) calls() (n int, err error) {
 	tgrp, unlock := d.LockTargetGroup()
 	defer unlock()
-	gs, _, err := proc.GoroutinesInfo(tgrp.Selected, 0, 0)
+	tgt := tgrp.Selected
+	gs, _, err := proc.GoroutinesInfo(tgt, 0, 0)
 	if err != nil {
 		return 0, err
 	}
 	for _, g := range gs {
-		if fn := g.StartLoc(tgrp.Selected).Fn; fn != nil && strings.HasPrefix(fn.Name, "runtime.debugCall") {
+		if isDebugCall(g.StartLoc(tgt).Fn) {
+			n++
+		}
+	}
+	for _, thread := range tgt.ThreadList() {
+		frames, err := proc.ThreadStacktrace(tgt, thread, debugCallDepth)
+		if err != nil {
+			continue // a thread without a stack that Delve understands
+		}
+		if slices.ContainsFunc(frames, func(f proc.Stackframe) bool { return isDebugCall(f.Current.Fn) }) {
 			n++
 		}
 	}
 	return n, nil
 }
 
+// debugCallDepth is how far down debugCallV2 is looked for: it calls no deeper
+// but on a goroutine of the call's own.
+const debugCallDepth = 16
+
+func isDebugCall(fn *proc.Function) bool {
+	return fn != nil && strings.HasPrefix(fn.Name, "runtime.debugCall")
+}
+
 // ended reports whether the target runs no more. One that ends under a debugger
 // stays a zombie until the debugger has looked (ptrace(2), "Death under
 // ptrace"), and what Delve says of it takes many forms.
-func (d *debuggee) ended() bool {
-	states, err := target.ThreadStates(d.pid)
+func (d *debuggee) ended() bool { return ended(d.pid) }
+
+func ended(pid int) bool {
+	states, err := target.ThreadStates(pid)
 	if err != nil {
 		return true
 	}

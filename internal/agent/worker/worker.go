@@ -148,7 +148,7 @@ func (w *worker) prepare(pid int) (err error) {
 	if w.debuggee != nil {
 		return w.debuggee.stopRunning()
 	}
-	w.debuggee, err = attach(pid, w.cfg.Log)
+	w.debuggee, err = attach(w.wanted, pid, w.cfg.Log)
 	return err
 }
 
