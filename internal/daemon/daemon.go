@@ -43,28 +43,30 @@ type Ready struct {
 	NoPaths string `json:"noPaths,omitempty"`
 }
 
-// Serve connects to the node, finds the target, and lets IDEs in until ctx
-// ends. It then returns nil when the target is let go and the agent has left.
+// Serve listens, connects to the node, finds the target, and lets IDEs in until
+// ctx ends; one that comes before the target is found waits. It then returns
+// nil when the target is let go and the agent has left.
 func Serve(ctx context.Context, c Config, ready func(Ready)) error {
+	ln, addr, err := listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
 	d, err := newDialer(ctx, c)
 	if err != nil {
 		return err
 	}
-	err = d.serve(ctx, ready)
+	err = d.serve(ctx, ln, addr, ready)
 	if closeErr := d.close(); err == nil && closeErr != nil && !errors.Is(closeErr, &diag.Error{Code: diag.LinkLost}) {
 		err = closeErr
 	}
 	return err
 }
 
-func (d *dialer) serve(ctx context.Context, ready func(Ready)) error {
+func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready func(Ready)) error {
 	hello := d.link.client.Hello()
 	if hello.Target == nil {
 		return errors.Join(hello.TargetError)
-	}
-	ln, addr, err := listen(d.cfg.Listen)
-	if err != nil {
-		return err
 	}
 	r := Ready{Listen: addr, Target: *hello.Target}
 	paths, err := d.cfg.paths(r.Target)
