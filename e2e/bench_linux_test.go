@@ -139,8 +139,10 @@ type alternative struct {
 
 const dlvPort = 40077
 
-// alternative puts dlv on the node and opens the tunnel.
-func (f *fixture) alternative(b testing.TB) *alternative {
+// delveOnNode is a plain dlv, once installDelve has put it there.
+const delveOnNode = "/usr/local/bin/dlv"
+
+func (f *fixture) installDelve(b testing.TB) {
 	b.Helper()
 	bin := filepath.Join(f.dir, "dlv")
 	if _, err := os.Stat(bin); err != nil {
@@ -154,9 +156,15 @@ func (f *fixture) alternative(b testing.TB) *alternative {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(f.node.RootFS(), "usr/local/bin/dlv"), data, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(f.node.RootFS(), delveOnNode), data, 0o755); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// alternative puts dlv on the node and opens the tunnel.
+func (f *fixture) alternative(b testing.TB) *alternative {
+	b.Helper()
+	f.installDelve(b)
 	a := &alternative{f: f, addr: freePort(b)}
 	argv := f.node.SSHCommand()
 	argv = append(argv[:len(argv)-1:len(argv)-1], "-N", "-L", a.addr+":127.0.0.1:"+strconv.Itoa(dlvPort), argv[len(argv)-1])
@@ -180,7 +188,7 @@ type dlv struct {
 func (a *alternative) attach(b testing.TB) *dlv {
 	b.Helper()
 	pid := a.f.containerd(b)
-	argv := append(a.f.node.SSHCommand(), "sudo", "-n", "/usr/local/bin/dlv", "attach", strconv.Itoa(pid), "--headless",
+	argv := append(a.f.node.SSHCommand(), "sudo", "-n", delveOnNode, "attach", strconv.Itoa(pid), "--headless",
 		"--accept-multiclient", "--continue", "--only-same-user=false", "--api-version=2", "--listen=127.0.0.1:"+strconv.Itoa(dlvPort))
 	d := &dlv{cmd: exec.Command(argv[0], argv[1:]...), f: a.f, pid: pid}
 	out, err := d.cmd.StdoutPipe()

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,11 +29,13 @@ func TestDetachHot(t *testing.T) {
 	start := time.Now()
 	for i := range detaches {
 		hotSession(t, s, args)
-		if now := f.containerd(t); now != pid {
-			t.Fatalf("after %d detaches containerd is pid %d, it was %d", i+1, now, pid)
+		if tracer, err := f.node.TracerPid(t.Context(), pid); err != nil || tracer != 0 {
+			t.Fatalf("after %d detaches containerd is traced by %d (%v)", i+1, tracer, err)
+		}
+		if (i+1)%10 == 0 {
+			f.free(t, pid, 0)
 		}
 	}
-	f.free(t, pid, 5*time.Second)
 	t.Logf("%d sessions in %s, containerd alive after each", detaches, time.Since(start).Round(time.Second))
 	f.works(t, "")
 }
@@ -53,4 +57,73 @@ func hotSession(t *testing.T, s *server, args dap.SetBreakpointsArguments) {
 	if err := c.Disconnect(ctx, false); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A call that the user had injected, and that is halted at a breakpoint in the
+// callee, is finished before the target is let go, however the session ends.
+func TestDetachInAnInjectedCall(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *server, *dapclient.Client){
+		"disconnect": func(t *testing.T, _ *server, c *dapclient.Client) {
+			if err := c.Disconnect(short(t), false); err != nil {
+				t.Error(err)
+			}
+		},
+		"the IDE is gone":    func(_ *testing.T, _ *server, c *dapclient.Client) { c.Close() },
+		"the daemon is gone": func(_ *testing.T, s *server, _ *dapclient.Client) { s.kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t)
+			pid := f.containerd(t)
+			s := f.serve(t)
+			c := s.dial(t)
+			pod := haltedInCall(t, f, c)
+			end(t, s, c)
+			f.free(t, pid, 15*time.Second)
+			f.podRuns(t, pod)
+			f.free(t, pid, 0)
+		})
+	}
+}
+
+// What haltedInCall has called: a method of the server, and a line of it.
+const (
+	called     = "call c.getContainerRootDir(r.PodSandboxId)"
+	calledFile = "internal/cri/server/helpers.go"
+	calledCode = "return filepath.Join(c.config.RootDir, containersDir, id)"
+)
+
+// haltedInCall stops the target in CreateContainer, has it call a function, and
+// stops in that. The pod waits meanwhile.
+func haltedInCall(t *testing.T, f *fixture, c *dapclient.Client) (pod string) {
+	t.Helper()
+	ctx := short(t)
+	pod, stop := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
+	frames, _, err := c.StackTrace(ctx, stop.ThreadId, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := f.lineOf(t, calledFile, calledCode)
+	if _, err := c.SetBreakpoints(ctx, f.file(calledFile), []int{line}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Send("evaluate", dap.EvaluateArguments{Expression: called, FrameId: frames[0].Id, Context: "repl"}); err != nil {
+		t.Fatal(err)
+	}
+	stop, err = c.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, _, err = c.StackTrace(ctx, stop.ThreadId, 0, 2)
+	if err != nil || len(frames) < 2 || frames[0].Line != line || !strings.Contains(frames[1].Name, "debugCall") {
+		t.Fatalf("halted in %s, %v; want line %d", describe(frames), err, line)
+	}
+	return pod
+}
+
+func describe(frames []dap.StackFrame) string {
+	var s strings.Builder
+	for _, fr := range frames {
+		fmt.Fprintf(&s, "%s:%d ", fr.Name, fr.Line)
+	}
+	return s.String()
 }

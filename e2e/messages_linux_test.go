@@ -2,34 +2,78 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// fails runs dapbridge to its end and sees that it fails with the status, and
-// says what is wrong and what to do.
-func (f *fixture) fails(t *testing.T, status int, says string, args ...string) {
+// mistake is how dapbridge ends when it can't do what it was asked to.
+type mistake struct {
+	status int
+	says   string // part of the line that begins with "error: "
+	hint   string // part of the line that begins with "hint: "
+}
+
+// fails runs dapbridge to its end and sees that it fails in this way, and has
+// nothing more to say than that. It returns the hint.
+func (f *fixture) fails(t *testing.T, want mistake, args ...string) (hint string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	out, err := f.command(ctx, userUID, args...).CombinedOutput()
-	got := 0
+	return failed(t, f.command(ctx, userUID, args...), want)
+}
+
+func failed(t *testing.T, cmd *exec.Cmd, want mistake) (hint string) {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
+	status := 0
 	if exit, ok := err.(*exec.ExitError); ok {
-		got = exit.ExitCode()
+		status = exit.ExitCode()
 	}
-	text := string(out)
-	if got != status || !strings.Contains(text, says) || !strings.Contains(text, "error: ") || !strings.Contains(text, "hint: ") {
-		t.Errorf("dapbridge %s: exit status %d, want %d and %q:\n%s", strings.Join(args, " "), got, status, says, text)
+	text := strings.TrimPrefix(string(out), "putting the agent on the node") // on the first run
+	if text != string(out) {
+		_, text, _ = strings.Cut(text, "\n")
 	}
+	says, hint, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\n")
+	if status != want.status || !strings.HasPrefix(says, "error: ") || !strings.Contains(says, want.says) ||
+		!strings.HasPrefix(hint, "hint: ") || !strings.Contains(hint, want.hint) || strings.Contains(hint, "\n") {
+		t.Errorf("dapbridge %s: exit status %d\n%s\nwant %d\nerror: …%s…\nhint: …%s…",
+			strings.Join(cmd.Args[1:], " "), status, out, want.status, want.says, want.hint)
+	}
+	return hint
+}
+
+// lists sees that dapbridge reaches the node.
+func lists(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "containerd.service") {
+		t.Errorf("dapbridge %s: %v\n%s", strings.Join(cmd.Args[1:], " "), err, out)
+	}
+}
+
+// between returns the part of the text after one string and before another.
+func between(t *testing.T, text, after, before string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, after)
+	part, _, ended := strings.Cut(rest+"\n", before)
+	if !found || !ended {
+		t.Fatalf("no %q…%q in %q", after, before, text)
+	}
+	return part
 }
 
 // TestTargetMessages has `serve` refuse each target that can't be debugged,
@@ -41,87 +85,167 @@ func TestTargetMessages(t *testing.T) {
 		return append(append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...), args...)
 	}
 	t.Run("none", func(t *testing.T) {
-		f.fails(t, 4, "no process", serve("--target", "nosuchd")...)
+		f.fails(t, mistake{4, "no process with an executable named nosuchd", "dapbridge ps"}, serve("--target", "nosuchd")...)
 	})
-	t.Run("shim", func(t *testing.T) { // containerd's shims are not containerd
+	t.Run("gone", func(t *testing.T) {
+		f.fails(t, mistake{4, "no process to debug: process 4194000 has ended", "dapbridge ps"}, serve("--pid", "4194000")...)
+	})
+	t.Run("namesakes", func(t *testing.T) { // containerd is neither a shim nor what only has its name
 		f.works(t, "")
-		s := f.serve(t)
-		if s.target != pid {
+		f.run(t, "containerd")
+		if s := f.serve(t); s.target != pid {
 			t.Errorf("the target is pid %d, containerd is %d", s.target, pid)
 		}
 	})
-	t.Run("gone", func(t *testing.T) {
-		f.fails(t, 4, "no process", serve("--pid", "4194000")...)
-	})
 	t.Run("not Go", func(t *testing.T) {
-		f.fails(t, 4, "not a Go program", serve("--target", "systemd")...)
+		f.fails(t, mistake{4, "not a Go program", "dapbridge ps"}, serve("--target", "systemd")...)
 	})
 	t.Run("stripped", func(t *testing.T) {
-		f.fails(t, 4, "no debug information", serve("--pid", strconv.Itoa(f.run(t, "strippedd")))...)
+		f.run(t, "strippedd", "-ldflags=-s -w")
+		f.fails(t, mistake{4, "carries no debug information", "make GODEBUG=1 bin/containerd"}, serve("--target", "strippedd")...)
 	})
 	t.Run("several", func(t *testing.T) {
 		first, second := f.run(t, "twind"), f.run(t, "twind")
-		f.fails(t, 4, strconv.Itoa(first), serve("--target", "twind")...)
-		f.fails(t, 4, strconv.Itoa(second), serve("--target", "twind")...)
+		for _, pid := range []int{first, second} {
+			f.fails(t, mistake{4, fmt.Sprintf("%d (no unit, since 20", pid), "--pid PID"}, serve("--target", "twind")...)
+		}
+		if s := f.serve(t, "--pid", strconv.Itoa(second)); s.target != second {
+			t.Errorf("the target is pid %d, want %d", s.target, second)
+		}
 	})
-	t.Run("traced", func(t *testing.T) { // by another dapbridge; a plain dlv may leave containerd stopped
+	t.Run("traced", func(t *testing.T) { // by another dapbridge
 		c := f.serve(t).dial(t)
 		if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		f.fails(t, 4, "agent worker", serve()...)
+		f.fails(t, mistake{4, "agent worker", "end the other debugger first"}, serve()...)
 		if err := c.Disconnect(short(t), false); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Run("traced by dlv", func(t *testing.T) {
+		victim := f.run(t, "victimd")
+		tracer := f.traceByDelve(t, victim)
+		f.fails(t, mistake{4, fmt.Sprintf("pid %d is traced by pid %d (%s attach %d", victim, tracer, delveOnNode, victim), "end the other debugger first"},
+			serve("--target", "victimd")...)
+	})
 	f.free(t, pid, 5*time.Second)
 }
 
-// run starts dapbridge's own program, a stripped Go program that does nothing
-// while its standard input is open, under another name on the node, and returns
-// its pid there.
-func (f *fixture) run(t *testing.T, name string) int {
+// run builds a small Go program that does nothing, starts it on the node under
+// the name, and returns its pid there. It ends with the test.
+func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 	t.Helper()
-	bin := filepath.Join(f.node.RootFS(), "usr/local/bin", name)
+	const dir = "/usr/local/lib/e2e/"
+	bin := filepath.Join(f.node.RootFS(), dir, name)
+	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := os.Stat(bin); err != nil {
-		data, err := os.ReadFile(f.bin)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(bin, data, 0o755); err != nil {
-			t.Fatal(err)
+		build := exec.Command("go", slices.Concat([]string{"build", "-o", bin}, flags, []string{"../internal/target/testdata/sleeper"})...)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	out, err := f.node.Exec(t.Context(), "sh", "-c", "(sleep 1000 | /usr/local/bin/"+name+" agent supervise --protocol 1 --lease 1h --pid 1) >/dev/null 2>&1 & sleep 0.3; pidof "+name)
+	// It ends with its standard input, which this one never does.
+	script := "mkdir -p /run/e2e; [ -p /run/e2e/never ] || mkfifo /run/e2e/never; " + dir + name + " <>/run/e2e/never >/dev/null 2>&1 & echo $!"
+	out, err := f.node.Exec(t.Context(), "sh", "-c", script)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(strings.Fields(string(out))[0])
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.node.Exec(context.WithoutCancel(t.Context()), "kill", "-9", strconv.Itoa(pid)) })
+	eventually(t, 5*time.Second, func() string {
+		if exe, _ := f.node.Exec(t.Context(), "readlink", fmt.Sprintf("/proc/%d/exe", pid)); strings.TrimSpace(string(exe)) != dir+name {
+			return fmt.Sprintf("pid %d runs %s", pid, exe)
+		}
+		return ""
+	})
 	return pid
 }
 
-// TestNodeMessages has each way in which the node can't be used.
+// traceByDelve attaches a plain dlv on the node, until the test ends, and
+// returns its pid.
+func (f *fixture) traceByDelve(t *testing.T, pid int) int {
+	t.Helper()
+	f.installDelve(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.node.Exec(ctx, delveOnNode, "attach", strconv.Itoa(pid), "--headless", "--listen=127.0.0.1:0")
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	var tracer int
+	eventually(t, 20*time.Second, func() string {
+		var err error
+		if tracer, err = f.node.TracerPid(t.Context(), pid); err != nil || tracer == 0 {
+			return fmt.Sprintf("dlv does not trace: %v", err)
+		}
+		return ""
+	})
+	return f.process(t, tracer)
+}
+
+// process returns the process that a thread on the node belongs to.
+func (f *fixture) process(t *testing.T, tid int) int {
+	t.Helper()
+	out, err := f.node.Exec(t.Context(), "sed", "-n", `s/^Tgid:\s*//p`, fmt.Sprintf("/proc/%d/status", tid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// TestNodeMessages has each way in which the node can't be used, and does what
+// the hint says where that is a command.
 func TestNodeMessages(t *testing.T) {
 	f := setup(t)
 	addr := f.node.SSHAddr()
 	args := func(node string, more ...string) []string { return append([]string{"ps", "--node", node}, more...) }
 	withKey := []string{"--allow-non-local", "--identity", f.node.KeyFile()}
+	bySSH := func() []string { return args("ssh://docker@"+addr, withKey...) }
 
-	t.Run("no profile", func(t *testing.T) { f.fails(t, 3, "nowhere", args("minikube:nowhere")...) })
-	t.Run("not local", func(t *testing.T) {
-		f.fails(t, 3, "--allow-non-local", args("ssh://docker@"+addr, "--identity", f.node.KeyFile())...)
+	t.Run("no profile", func(t *testing.T) {
+		f.fails(t, mistake{3, "minikube has no profile nowhere", "--node minikube:" + f.node.Name()}, args("minikube:nowhere")...)
 	})
-	t.Run("unknown host key", func(t *testing.T) { f.fails(t, 3, "known", args("ssh://docker@"+addr, withKey...)...) })
-	t.Run("refused", func(t *testing.T) {
-		f.fails(t, 3, "refused", args("ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())...)
+	t.Run("not local", func(t *testing.T) {
+		f.fails(t, mistake{3, "neither a loopback address nor a minikube profile", "--allow-non-local"}, args("ssh://docker@"+addr, "--identity", f.node.KeyFile())...)
+	})
+	t.Run("unreachable", func(t *testing.T) {
+		f.fails(t, mistake{3, "connection refused", "check that the node runs"}, args("ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())...)
+	})
+	t.Run("unreachable minikube", func(t *testing.T) {
+		home := filepath.Join(f.dir, "stopped", ".minikube")
+		if err := os.Mkdir(filepath.Dir(home), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(filepath.Dir(home)) })
+		if err := testbed.WriteProfile(t.Context(), home, testbed.Profile{Name: "stopped", IP: "127.99.0.1", Owner: userUID}); err != nil {
+			t.Fatal(err)
+		}
+		cmd := f.command(t.Context(), userUID, "ps")
+		cmd.Env = append(cmd.Env, "MINIKUBE_HOME="+home)
+		failed(t, cmd, mistake{3, "127.99.0.1:22: connection refused", "minikube status -p stopped"})
+	})
+	t.Run("unknown host key", func(t *testing.T) {
+		f.knownHosts(t, "")
+		hint := f.fails(t, mistake{3, "the host key of " + addr + " is not known", "ssh-keyscan"}, bySSH()...)
+		f.userShell(t, between(t, hint, "store the key: ", "\n"))
+		lists(t, f.command(t.Context(), userUID, bySSH()...))
 	})
 	t.Run("wrong key", func(t *testing.T) {
 		f.knownHosts(t, f.node.KnownHostsLine())
-		f.fails(t, 3, "accept", args("ssh://docker@"+addr, "--allow-non-local", "--identity", f.otherKey(t))...)
+		f.fails(t, mistake{3, "accepts none of these keys for the user docker", "--identity FILE"},
+			args("ssh://docker@"+addr, "--allow-non-local", "--identity", f.otherKey(t))...)
 	})
 	t.Run("changed host key", func(t *testing.T) {
 		other, err := os.ReadFile(f.otherKey(t) + ".pub")
@@ -130,20 +254,76 @@ func TestNodeMessages(t *testing.T) {
 		}
 		host, _, _ := net.SplitHostPort(addr)
 		f.knownHosts(t, host+" "+string(other))
-		f.fails(t, 3, "known_hosts", args("ssh://docker@"+addr, withKey...)...)
+		hint := f.fails(t, mistake{3, "is another than before", "somebody may be in between"}, bySSH()...)
+		f.userShell(t, between(t, hint, "remove the old key: ", ";"))
+		f.fails(t, mistake{3, "is not known", "ssh-keyscan"}, bySSH()...)
+	})
+	t.Run("changed pin", func(t *testing.T) {
+		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
+		pins := filepath.Join(f.home, ".local", "state", "dapbridge", "pinned_hosts")
+		before := read(t, pins)
+		other := strings.Fields(read(t, f.otherKey(t)+".pub"))
+		lines := strings.Split(before, "\n")
+		for i, line := range lines {
+			if fields := strings.Fields(line); len(fields) == 5 {
+				lines[i] = strings.Join(append(fields[:3], other[:2]...), " ")
+			}
+		}
+		write(t, pins, strings.Join(lines, "\n"))
+		t.Cleanup(func() { write(t, pins, before) })
+		hint := f.fails(t, mistake{3, "is another than before", "somebody may be in between"}, args("minikube:"+f.node.Name())...)
+		n, err := strconv.Atoi(between(t, hint, "remove line ", " of "+pins))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, pins, strings.Join(slices.Delete(lines, n-1, n), "\n"))
+		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 	})
 	t.Run("no sudo", func(t *testing.T) {
 		const rule = "/etc/sudoers.d/docker"
-		if _, err := f.node.Exec(t.Context(), "mv", rule, "/root/docker.sudoers"); err != nil {
-			t.Fatal(err)
-		}
+		f.root(t, "mv "+rule+" /root/docker.sudoers")
 		t.Cleanup(func() {
-			if _, err := f.node.Exec(context.WithoutCancel(t.Context()), "mv", "/root/docker.sudoers", rule); err != nil {
-				t.Error(err)
-			}
+			f.root(t, "rm -f /etc/sudoers.d/dapbridge; mv /root/docker.sudoers "+rule)
 		})
-		f.fails(t, 3, "sudo", args("minikube:"+f.node.Name())...)
+		hint := f.fails(t, mistake{3, "the user docker has no passwordless sudo", "run there as root: "}, args("minikube:"+f.node.Name())...)
+		f.root(t, between(t, hint, "run there as root: ", "\n"))
+		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 	})
+}
+
+// root has the node's root run a command line.
+func (f *fixture) root(t *testing.T, line string) {
+	t.Helper()
+	if _, err := f.node.Exec(context.WithoutCancel(t.Context()), "sh", "-ec", line); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// userShell has the user run a command line here.
+func (f *fixture) userShell(t *testing.T, line string) {
+	t.Helper()
+	cmd := f.command(t.Context(), userUID)
+	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-ec", line}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// write replaces the content of a file that is there, and of nothing else.
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // knownHosts gives the user a known_hosts file until the test ends.
@@ -153,8 +333,14 @@ func (f *fixture) knownHosts(t *testing.T, lines string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(lines), 0o644); err != nil {
+	file := filepath.Join(dir, "known_hosts")
+	if err := os.WriteFile(file, []byte(lines), 0o644); err != nil {
 		t.Fatal(err)
+	}
+	for _, path := range []string{dir, file} {
+		if err := os.Chown(path, userUID, userUID); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 }
@@ -183,14 +369,14 @@ func TestPtraceRefused(t *testing.T) {
 	pid := f.containerd(t)
 	t.Run("capability", func(t *testing.T) {
 		f.sudo(t, "setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace")
-		f.fails(t, 4, "may not be read", append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...)...)
+		f.fails(t, mistake{4, "may not be read", "seccomp"}, append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...)...)
 	})
 	t.Run("seccomp", func(t *testing.T) {
 		f.sudo(t, "systemd-run --quiet --pipe --wait --collect -p SystemCallFilter=~ptrace -p SystemCallErrorNumber=EPERM")
 		s := f.serve(t)
 		c := s.dial(t)
 		_, err := c.Attach(short(t), dapclient.AttachOptions{})
-		if err == nil || !strings.Contains(err.Error(), "forbids tracing") {
+		if err == nil || !strings.Contains(err.Error(), "forbids tracing") || !strings.Contains(err.Error(), "seccomp") {
 			t.Errorf("attach: %v", err)
 		}
 	})
@@ -209,7 +395,8 @@ func (f *fixture) sudo(t *testing.T, through string) {
 	t.Cleanup(func() { os.Remove(wrapper) })
 }
 
-// TestListenMessages has each address that can't be used.
+// TestListenMessages has each address that can't be used. What nobody could
+// listen on is refused before the node is asked.
 func TestListenMessages(t *testing.T) {
 	f := setup(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -217,10 +404,12 @@ func TestListenMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	serve := append([]string{"serve"}, f.nodeArgs()...)
-	f.fails(t, 5, taken.Addr().String(), append(serve, "--listen", taken.Addr().String())...)
-	f.fails(t, 2, "not a loopback address", append(serve, "--listen", "0.0.0.0:0")...)
-	f.fails(t, 2, "unknown flag", append(serve, "--nonsense")...)
+	f.fails(t, mistake{5, "listen on " + taken.Addr().String(), "choose another address with --listen"}, append([]string{"serve", "--listen", taken.Addr().String()}, f.nodeArgs()...)...)
+	for _, addr := range []string{"0.0.0.0:0", ":2345", "[::]:0", f.node.IP() + ":2345", "example.com:80"} {
+		f.fails(t, mistake{2, "is not a loopback address", "--listen 127.0.0.1:PORT"},
+			"serve", "--listen", addr, "--node", "ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())
+	}
+	f.fails(t, mistake{2, "unknown flag: --nonsense", "dapbridge serve --help"}, "serve", "--nonsense")
 }
 
 // TestStrangers has another user, and a browser, try the port: both are turned
@@ -267,24 +456,54 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestPs lists what can be debugged.
+// TestPs lists what can be debugged, for people and for programs.
 func TestPs(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
-	out, err := f.command(t.Context(), userUID, append([]string{"ps"}, f.nodeArgs()...)...).Output()
-	if err != nil {
+	ps := func(args ...string) string {
+		out, err := f.command(t.Context(), userUID, append(append([]string{"ps"}, f.nodeArgs()...), args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	var list []target.Candidate
+	if err := json.Unmarshal([]byte(ps("-o", "json")), &list); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(out), "\n") {
-		fields := strings.Fields(line)
-		if len(fields) < 8 || fields[0] != strconv.Itoa(pid) {
+	i := slices.IndexFunc(list, func(c target.Candidate) bool { return c.Process.PID == pid })
+	if i < 0 {
+		t.Fatalf("containerd, pid %d, is not listed", pid)
+	}
+	c := list[i]
+	if !c.Main || c.Process.Unit != "containerd.service" || c.Build.Stripped || c.Build.ModulePath != "github.com/containerd/containerd/v2" ||
+		!strings.HasPrefix(c.Build.GoVersion, "go1.") {
+		t.Errorf("containerd: %+v %+v", c.Process, c.Build)
+	}
+	// containerd's own makefile leaves the main package optimised, see parts.Make.
+	if o := c.Optimisation; o == nil || o.Packages < 300 || o.Optimised == 0 || o.Optimised > o.Packages/2 || !o.Main {
+		t.Errorf("optimisation: %+v", o)
+	}
+	for _, line := range strings.Split(ps(), "\n") {
+		if fields := strings.Fields(line); len(fields) < 6 || fields[0] != strconv.Itoa(pid) {
 			continue
 		}
-		want := "containerd containerd.service go1."
-		if got := strings.Join(fields[1:4], " "); !strings.HasPrefix(got, want) || !strings.HasPrefix(fields[4], "github.com/containerd/containerd/v2") || fields[5] != "yes" {
-			t.Errorf("containerd's line: %q", line)
+		for _, want := range []string{" containerd ", " containerd.service ", " " + c.Build.GoVersion + " ", " github.com/containerd/containerd/v2", " yes ",
+			fmt.Sprintf(" %d of %d packages ", c.Optimisation.Optimised, c.Optimisation.Packages)} {
+			if !strings.Contains(line, want) {
+				t.Errorf("no %q in containerd's line: %q", want, line)
+			}
 		}
 		return
 	}
-	t.Errorf("no containerd in the list:\n%s", out)
+	t.Error("no line for containerd")
+}
+
+// TestVersion tells what is in the program, to a user who has nothing else.
+func TestVersion(t *testing.T) {
+	f := setup(t)
+	out, err := f.command(t.Context(), userUID, "version").CombinedOutput()
+	if err != nil || !regexp.MustCompile(`^dapbridge \S+\nDelve v1\.\S+, go1\.\S+, linux/\S+, agent protocol \d+\n$`).Match(out) {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

@@ -69,7 +69,7 @@ func (f *fixture) load(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f.node.Exec(ctx, "criload", "-timeout=60s", "version", "1000000", "2")
+		f.node.Exec(ctx, "criload", "-timeout=10m", "version", "100000000", "2")
 	}()
 	t.Cleanup(func() { stop(); <-done })
 }
