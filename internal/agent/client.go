@@ -191,7 +191,10 @@ func (c *Client) call(ctx context.Context, method string, params, result any) er
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	return fromRPC(err)
+	if err = fromRPC(err); errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
+		c.lose()
+	}
+	return err
 }
 
 // newHello describes this process.

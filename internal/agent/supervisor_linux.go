@@ -66,6 +66,7 @@ type supervisor struct {
 	turn   chan struct{} // holds a token while somebody works with the fields below
 	worker *workerProc   // started, attached or not; nil before the first is needed
 	reason string        // why the last session ended by itself, "" if it did not
+	left   bool          // the supervisor leaves: nobody gets the turn any more
 }
 
 func (s *supervisor) heard() { s.last.Store(time.Now().UnixNano()) }
@@ -153,6 +154,10 @@ func wrap[T any](f func(context.Context) (T, error)) func(context.Context) (T, e
 func (s *supervisor) take(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
+		if s.left {
+			s.give()
+			return RPCError(diag.Errorf(diag.LinkLost, "the agent is leaving"))
+		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -292,13 +297,12 @@ func (s *supervisor) release(ctx context.Context) error {
 	return RPCError(err)
 }
 
-// letGo ends the worker and sees to it that the target is whole. It may be
-// called again.
+// letGo ends the worker and sees to it that the target is whole; nothing begins
+// after it. It may be called again.
 func (s *supervisor) letGo() error {
-	if err := s.take(context.Background()); err != nil {
-		return err
-	}
+	s.turn <- struct{}{}
 	defer s.give()
+	s.left = true
 	if s.worker == nil {
 		return nil
 	}

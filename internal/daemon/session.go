@@ -109,7 +109,9 @@ func (d *dialer) attach(ctx context.Context) (*session, error) {
 	if err != nil {
 		undo, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		defer cancel()
-		s.End(undo) // whatever had come about of the attach
+		if endErr := s.End(undo); errors.Is(endErr, &diag.Error{Code: diag.LinkLost}) {
+			err = endErr // which is why
+		}
 		return nil, err
 	}
 	s.target = r.Target
