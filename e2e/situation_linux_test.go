@@ -35,13 +35,24 @@ const (
 	versionCode      = "return &runtime.VersionResponse"
 )
 
-// running lets the target run, with a breakpoint that nothing has hit yet, and
-// under load with a hot one whose condition is false and a hot logpoint.
+// running lets the target run under load, with hot breakpoints and with one
+// that nothing has hit yet.
 func running(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
+	f.load(t)
+	f.setHot(t, c)
+	if _, err := c.SetBreakpoints(short(t), f.file(createContainerFile), []int{f.lineOf(t, createContainerFile, createContainerCode)}); err != nil {
+		t.Fatal(err)
+	}
+	return ""
+}
+
+// setHot attaches, sets a breakpoint whose condition is false and a logpoint
+// where the load comes by, and waits until the logpoint has spoken.
+func (f *fixture) setHot(t *testing.T, c *dapclient.Client) {
+	t.Helper()
 	ctx := short(t)
-	line := f.lineOf(t, createContainerFile, createContainerCode)
-	if _, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{f.file(createContainerFile): {line}}}); err != nil {
+	if _, err := c.Attach(ctx, dapclient.AttachOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for file, bp := range map[string]dap.SourceBreakpoint{
@@ -53,13 +64,11 @@ func running(t *testing.T, f *fixture, c *dapclient.Client) string {
 			t.Fatal(err)
 		}
 	}
-	f.load(t)
-	for range 10 {
+	for range 3 {
 		if _, err := c.WaitEvent(ctx, "output", func(b json.RawMessage) bool { return strings.Contains(string(b), "hot") }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return ""
 }
 
 // load has clients ask containerd for its version, one call after the other,

@@ -53,7 +53,8 @@ func (f *fixture) free(t testing.TB, pid int, within time.Duration) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("containerd is not free after %s: %s", within, why)
+			log, _ := f.node.Exec(t.Context(), "journalctl", "--unit=containerd", "--lines=40", "--output=cat", "--no-pager")
+			t.Fatalf("containerd is not free after %s: %s\nIts log:\n%s", within, why, log)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -100,6 +100,23 @@ func killed(t *testing.T, i *ide) {
 	holder.Wait()
 }
 
+// TestLogpointAtEnd ends sessions while a hot logpoint has Delve resume the
+// target by itself all the time.
+func TestLogpointAtEnd(t *testing.T) {
+	f := setup(t)
+	s := f.serve(t)
+	pid := f.containerd(t)
+	f.load(t)
+	for n := range 8 {
+		i := s.ide(t)
+		f.setHot(t, i.Client)
+		ways()[n%2].leave(t, i)
+		i.Close()
+		f.free(t, pid, 5*time.Second)
+	}
+	s.serves(t)
+}
+
 // TestDaemonEnds ends the daemon by signals.
 func TestDaemonEnds(t *testing.T) {
 	f := setup(t)
