@@ -78,7 +78,7 @@ func (c *client) attach(ctx context.Context, seat *holder, request []byte, env e
 	if err := c.srv.slot.acquire(ctx, seat, c.srv.cfg.Takeover); err != nil {
 		return err
 	}
-	sess, err := c.srv.cfg.Dialer.Dial(ctx)
+	sess, err := c.srv.cfg.Dialer.Dial(ctx, DAP)
 	if err != nil {
 		c.srv.slot.release(seat)
 		return err

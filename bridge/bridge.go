@@ -28,11 +28,20 @@ type Dialer interface {
 	Capabilities() json.RawMessage
 
 	// Dial attaches the debugger to the target and returns the session that
-	// the node serves. It blocks until the target is halted and ready for an
-	// attach request of mode remote. When ctx ends it gives up and leaves the
-	// target as it was.
-	Dial(ctx context.Context) (Session, error)
+	// the node serves in the client's protocol. It blocks until the target is
+	// halted and ready for requests, of DAP an attach of mode remote. When ctx
+	// ends it gives up and leaves the target as it was.
+	Dial(ctx context.Context, p Protocol) (Session, error)
 }
+
+// Protocol is what a client speaks.
+type Protocol int
+
+// The protocols that one port serves.
+const (
+	DAP Protocol = iota // the Debug Adapter Protocol
+	RPC                 // Delve's JSON-RPC, version 2
+)
 
 // Session is a debug session on the node: the stream of its messages, and what
 // is debugged. Read and Write may be called by one goroutine each at a time;

@@ -244,7 +244,7 @@ func newNode(t testing.TB) *scriptedNode {
 
 func (n *scriptedNode) Capabilities() json.RawMessage { return json.RawMessage(n.caps) }
 
-func (n *scriptedNode) Dial(ctx context.Context) (Session, error) {
+func (n *scriptedNode) Dial(ctx context.Context, p Protocol) (Session, error) {
 	n.dials.Add(1)
 	if n.dial != nil {
 		if err := n.dial(ctx); err != nil {
@@ -255,7 +255,7 @@ func (n *scriptedNode) Dial(ctx context.Context) (Session, error) {
 	if n.wrap != nil {
 		ours = n.wrap(ours)
 	}
-	s := &nodeSession{wire: newWire(n.t, theirs), node: n, stream: ours, ended: make(chan struct{})}
+	s := &nodeSession{wire: newWire(n.t, theirs), node: n, stream: ours, ended: make(chan struct{}), protocol: p}
 	n.dialed <- s
 	return s, nil
 }
@@ -296,8 +296,9 @@ func (c oddConn) Write(p []byte) (int, error) {
 // stream is a pipe without a buffer: a message is read or its writer waits.
 type nodeSession struct {
 	*wire
-	node   *scriptedNode
-	stream net.Conn // the bridge's
+	node     *scriptedNode
+	protocol Protocol
+	stream   net.Conn // the bridge's
 
 	ends  atomic.Int32
 	once  sync.Once

@@ -87,9 +87,19 @@ func CancelCall(ctx context.Context, p CancelParams) error {
 // AttachParams asks for a session. Token is the name under which
 // `agent join` hands over the session's descriptors.
 type AttachParams struct {
-	Token  string        `json:"token"`
-	Linger time.Duration `json:"linger"` // how long to stay attached after the session, ns
+	Token    string          `json:"token"`
+	Protocol SessionProtocol `json:"protocol"`
+	Linger   time.Duration   `json:"linger"` // how long to stay attached after the session, ns
 }
+
+// SessionProtocol is what a session's client speaks.
+type SessionProtocol string
+
+// The protocols of a session.
+const (
+	DAP     SessionProtocol = "dap"     // the Debug Adapter Protocol
+	JSONRPC SessionProtocol = "jsonrpc" // Delve's own, version 2
+)
 
 // AttachResult says what the session debugs.
 type AttachResult struct {

@@ -43,9 +43,10 @@ const (
 // WorkerAttachParams asks a worker to attach, if it has not yet, and to serve
 // the session whose descriptors come with the token.
 type WorkerAttachParams struct {
-	PID    int           `json:"pid"`
-	Token  string        `json:"token"`
-	Linger time.Duration `json:"linger"`
+	PID      int             `json:"pid"`
+	Token    string          `json:"token"`
+	Protocol SessionProtocol `json:"protocol"`
+	Linger   time.Duration   `json:"linger"`
 }
 
 // WorkerEndResult says whether the worker stays attached.
@@ -153,7 +154,7 @@ func (w *workerProc) gone() bool {
 
 func (w *workerProc) attach(ctx context.Context, p target.Process, a AttachParams) error {
 	w.attached = &process{PID: p.PID, StartTicks: p.StartTicks}
-	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{PID: p.PID, Token: a.Token, Linger: a.Linger})
+	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{PID: p.PID, Token: a.Token, Protocol: a.Protocol, Linger: a.Linger})
 	return w.explain(err)
 }
 

@@ -72,10 +72,14 @@ func (d *dialer) close() error {
 
 // Dial implements [bridge.Dialer]. Whether a link still stands shows when it is
 // used: one that ends then is dialed again, once.
-func (d *dialer) Dial(ctx context.Context) (bridge.Session, error) {
-	s, err := d.attach(ctx)
+func (d *dialer) Dial(ctx context.Context, p bridge.Protocol) (bridge.Session, error) {
+	protocol := agent.DAP
+	if p == bridge.RPC {
+		protocol = agent.JSONRPC
+	}
+	s, err := d.attach(ctx, protocol)
 	if errors.Is(err, &diag.Error{Code: diag.LinkLost}) && ctx.Err() == nil {
-		s, err = d.attach(ctx)
+		s, err = d.attach(ctx, protocol)
 	}
 	if err != nil {
 		return nil, err
@@ -85,7 +89,7 @@ func (d *dialer) Dial(ctx context.Context) (bridge.Session, error) {
 
 // attach starts a session. Its channel is opened while the worker attaches,
 // which is given up when the channel fails.
-func (d *dialer) attach(ctx context.Context) (*session, error) {
+func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session, error) {
 	l, err := d.connected(ctx)
 	if err != nil {
 		return nil, err
@@ -101,7 +105,7 @@ func (d *dialer) attach(ctx context.Context) (*session, error) {
 			giveUp(err)
 		}
 	}()
-	r, err := l.client.Attach(ctx, agent.AttachParams{Token: s.token, Linger: d.cfg.Linger})
+	r, err := l.client.Attach(ctx, agent.AttachParams{Token: s.token, Protocol: p, Linger: d.cfg.Linger})
 	<-joined
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -20,21 +20,24 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent"
 )
 
-// session is one DAP session of Delve's on a debuggee.
+// session is one client's session on a debuggee.
 type session struct {
 	conn   *stream
 	linger time.Duration
-	done   chan struct{} // closed when Delve has stopped reading the stream
+	done   chan struct{} // closed when nobody reads the stream any more
 }
 
-// startSession lets Delve serve the stream. Delve's session does not detach when
-// the stream ends: that is finish's.
-func startSession(d *debuggee, j agent.Joined, linger time.Duration) *session {
-	s := &session{conn: newStream(j), linger: linger, done: make(chan struct{})}
-	delve := dap.NewSession(s.conn, dapConfig(d.config), d.Debugger)
+// startSession serves the stream. Neither protocol's session detaches when the
+// stream ends: that is finish's.
+func startSession(d *debuggee, j agent.Joined, p agent.WorkerAttachParams) *session {
+	s := &session{conn: newStream(j, p.Protocol), linger: p.Linger, done: make(chan struct{})}
+	serve := func() { serveRPC(s.conn, d) }
+	if p.Protocol != agent.JSONRPC {
+		serve = dap.NewSession(s.conn, dapConfig(d.config), d.Debugger).ServeDAPCodec
+	}
 	go func() {
 		defer close(s.done)
-		delve.ServeDAPCodec()
+		serve()
 		s.conn.Close()
 	}()
 	return s

@@ -31,20 +31,31 @@ type stream struct {
 	joined  agent.Joined
 	closing sync.Once
 
-	in      *bufio.Reader
-	unread  []byte // of the message that is being read
+	in      *bufio.Reader // nil: bytes pass as they come
+	unread  []byte        // of the message that is being read
 	inEnded error
 	over    atomic.Bool // the last request is being read
 
 	unsent []byte // a header waiting for its body
 }
 
-func newStream(j agent.Joined) *stream { return &stream{joined: j, in: bufio.NewReader(j.In)} }
+// newStream returns the stream of a session. Only a DAP session's is read by
+// messages: a JSON-RPC session's commands are the worker's own to end.
+func newStream(j agent.Joined, p agent.SessionProtocol) *stream {
+	s := &stream{joined: j}
+	if p != agent.JSONRPC {
+		s.in = bufio.NewReader(j.In)
+	}
+	return s
+}
 
 // lastRequest is what Delve reads at the end.
 const lastRequest = `{"seq":2147483647,"type":"request","command":"pause","arguments":{"threadId":-1}}`
 
 func (s *stream) Read(p []byte) (int, error) {
+	if s.in == nil {
+		return s.joined.In.Read(p)
+	}
 	for len(s.unread) == 0 {
 		if s.inEnded != nil {
 			return 0, s.inEnded

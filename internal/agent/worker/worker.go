@@ -2,9 +2,9 @@
 
 // Package worker is the process on the node that traces: Delve stands here and
 // nowhere else. It owns Delve's debugger itself (service/debugger) and gives
-// each session a DAP session on it (service/dap), so that halting, draining
-// and detaching are calls in the same process and none of them waits for a
-// client.
+// each session a DAP session (service/dap) or a JSON-RPC session (rpcsession.go)
+// on it, so that halting, draining and detaching are calls in the same process
+// and none of them waits for a client.
 //
 // A worker attaches to one process. Whatever ends its session (a request of
 // the supervisor, the client's end of the stream, the supervisor's death) it
@@ -126,7 +126,7 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 		w.detach()
 		return agent.RPCError(err)
 	}
-	w.session = startSession(w.debuggee, j, p.Linger)
+	w.session = startSession(w.debuggee, j, p)
 	go w.watch(w.session)
 	return nil
 }

@@ -86,7 +86,7 @@ func TestStreamReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j, in, _, ended := joined(t, "token")
 			j.Take()
-			s := newStream(j)
+			s := newStream(j, agent.DAP)
 			go func() {
 				io.WriteString(in, tt.sent)
 				in.Close()
@@ -110,7 +110,7 @@ func TestStreamReads(t *testing.T) {
 func TestStreamCloses(t *testing.T) {
 	j, _, _, ended := joined(t, "token")
 	j.Take()
-	s := newStream(j)
+	s := newStream(j, agent.DAP)
 	time.AfterFunc(20*time.Millisecond, func() { s.Close() })
 	if got, err := io.ReadAll(s); string(got) != frame(lastRequest) || !errors.Is(err, os.ErrClosed) {
 		t.Errorf("%q, %v", got, err)
@@ -127,7 +127,7 @@ func TestStreamCloses(t *testing.T) {
 func TestStreamWrites(t *testing.T) {
 	j, _, out, ended := joined(t, "token")
 	j.Take()
-	s := newStream(j)
+	s := newStream(j, agent.DAP)
 	buf := make([]byte, 4<<20)
 	for _, body := range []string{"{}", strings.Repeat("x", 60000)} {
 		if err := dap.WriteBaseMessage(s, []byte(body)); err != nil {

@@ -1,0 +1,334 @@
+//go:build linux
+
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-delve/delve/pkg/proc"
+	"github.com/go-delve/delve/service"
+	"github.com/go-delve/delve/service/api"
+	"github.com/go-delve/delve/service/rpc2"
+)
+
+// rpcSession serves one stream of Delve's JSON-RPC (service/rpccommon,
+// serveJSONCodec, which owns its debugger and so can't be used). Requests are
+// worked on in the order in which they came, those that wait for the target
+// (Command, State, GetEvents) in goroutines of their own. A halt does not wait
+// for its turn: whatever holds up the others, it ends.
+type rpcSession struct {
+	d      *debuggee
+	conn   io.ReadWriteCloser
+	calls  map[string]call
+	turns  chan rpcRequest  // to be worked on
+	events chan *proc.Event // for GetEvents
+	gone   chan struct{}    // closed when the client's end has been read
+	wg     sync.WaitGroup   // everything but the reader and
+	halts  sync.WaitGroup   // what waits for Delve to take a halt
+
+	writing sync.Mutex
+
+	mu      sync.Mutex
+	resumes map[chan struct{}]bool // one for each command under way that lets the target run
+}
+
+// call answers a request with its parameters.
+type call func(params json.RawMessage) (any, error)
+
+// rpcRequest is a request as net/rpc/jsonrpc has it.
+type rpcRequest struct {
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	ID     json.RawMessage `json:"id"`
+
+	resumed chan struct{} // of a command that lets the target run: closed when it has ended
+}
+
+type rpcResponse struct {
+	ID     json.RawMessage `json:"id"`
+	Result any             `json:"result"`
+	Error  any             `json:"error"` // a string, or nil
+}
+
+const (
+	maxTurns    = 64
+	maxEvents   = 100 // as Delve (service/rpc2, eventBufferSize)
+	haltTimeout = 30 * time.Second
+)
+
+// serveRPC serves conn until its end. On return every request has been
+// answered or dropped, and the target is halted if one of them had it run.
+func serveRPC(conn io.ReadWriteCloser, d *debuggee) {
+	s := &rpcSession{
+		d: d, conn: conn,
+		turns: make(chan rpcRequest, maxTurns), events: make(chan *proc.Event, maxEvents),
+		gone: make(chan struct{}), resumes: map[chan struct{}]bool{},
+	}
+	s.calls = s.methods()
+	s.wg.Go(s.work)
+	s.read()
+	close(s.gone)
+	close(s.turns)
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.wg.Wait() }()
+	s.halt(ended, nil)
+	s.halts.Wait()
+}
+
+func (s *rpcSession) read() {
+	dec := json.NewDecoder(s.conn)
+	for {
+		var r rpcRequest
+		if err := dec.Decode(&r); err != nil {
+			return
+		}
+		switch r.Method {
+		case "RPCServer.Command":
+			var c api.DebuggerCommand
+			if decodeParams(r.Params, &c) == nil && c.Name == api.Halt {
+				s.wg.Go(func() { s.answer(r, s.halted) })
+				continue
+			}
+			if resuming(c.Name) {
+				r.resumed = s.resume()
+			}
+		case "RPCServer.State":
+			var in rpc2.StateIn
+			if decodeParams(r.Params, &in) == nil && in.NonBlocking && s.d.IsRunning() {
+				s.answer(r, s.calls["RPCServer.State"])
+				continue
+			}
+		}
+		s.turns <- r
+	}
+}
+
+// work works on the requests until the reader has ended.
+func (s *rpcSession) work() {
+	for r := range s.turns {
+		select {
+		case <-s.gone:
+			s.ended(r.resumed)
+			continue
+		default:
+		}
+		switch r.Method {
+		case "RPCServer.Command":
+			s.command(r)
+		case "RPCServer.State", "RPCServer.GetEvents":
+			s.wg.Go(func() { s.answer(r, s.calls[r.Method]) })
+		default:
+			s.answer(r, s.calls[r.Method])
+		}
+	}
+}
+
+// command starts a command and returns when the target runs or the command has
+// ended.
+func (s *rpcSession) command(r rpcRequest) {
+	running, ended := make(chan struct{}), make(chan struct{})
+	s.wg.Go(func() {
+		defer close(ended)
+		s.answer(r, func(params json.RawMessage) (any, error) {
+			defer s.ended(r.resumed) // before the answer, after which a halt has nothing to end
+			var c api.DebuggerCommand
+			if err := decodeParams(params, &c); err != nil {
+				return nil, err
+			}
+			var events func(*proc.Event)
+			if c.WithEvents {
+				events = s.event
+			}
+			state, err := s.d.Command(&c, running, s.gone, events)
+			if err != nil {
+				return nil, err
+			}
+			return rpc2.CommandOut{State: *state}, nil
+		})
+	})
+	select {
+	case <-running:
+	case <-ended:
+	}
+}
+
+// resuming reports whether a command lets the target run.
+func resuming(command string) bool {
+	switch command {
+	case api.Halt, api.SwitchThread, api.SwitchGoroutine:
+		return false
+	}
+	return true
+}
+
+// resume remembers a command that lets the target run until ended.
+func (s *rpcSession) resume() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := make(chan struct{})
+	s.resumes[c] = true
+	return c
+}
+
+func (s *rpcSession) ended(resumed chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resumes[resumed] {
+		delete(s.resumes, resumed)
+		close(resumed)
+	}
+}
+
+// underWay returns what closes when a command ends, nil if none lets the target
+// run.
+func (s *rpcSession) underWay() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.resumes {
+		return c
+	}
+	return nil
+}
+
+// halted answers a halt: it ends all commands until the state says that the
+// target is halted. If it is already, Delve is asked for nothing, which would
+// make the next command stop at once (service/api, Halt).
+func (s *rpcSession) halted(json.RawMessage) (any, error) {
+	deadline := time.NewTimer(haltTimeout)
+	defer deadline.Stop()
+	for {
+		if resumed := s.underWay(); resumed != nil && !s.halt(resumed, deadline.C) {
+			return nil, fmt.Errorf("the target did not halt within %s", haltTimeout)
+		}
+		state, err := s.d.State(true)
+		if err != nil {
+			return nil, err
+		}
+		if !state.Running {
+			return rpc2.CommandOut{State: *state}, nil
+		}
+		select { // a command that came meanwhile, or one that switches
+		case <-deadline.C:
+			return nil, fmt.Errorf("the target did not halt within %s", haltTimeout)
+		case <-time.After(haltPause):
+		}
+	}
+}
+
+// halt halts the target, if it runs, until ended is closed, and reports whether
+// that happened before the deadline. A halt that Delve takes just before a
+// resume is lost (pkg/proc, TargetGroup.Continue) and blocks until the next
+// stop: so it is asked for again, by another goroutine.
+func (s *rpcSession) halt(ended <-chan struct{}, deadline <-chan time.Time) bool {
+	for pause := endPause; ; pause = min(2*pause, time.Second) {
+		if s.d.IsRunning() {
+			s.halts.Go(func() { s.d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil) })
+		}
+		select {
+		case <-ended:
+			return true
+		case <-deadline:
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+// event keeps an event for GetEvents, and drops it if nobody asks.
+func (s *rpcSession) event(e *proc.Event) {
+	select {
+	case s.events <- e:
+	default:
+	}
+}
+
+func (s *rpcSession) getEvents(json.RawMessage) (any, error) {
+	var out rpc2.GetEventsOut
+	select {
+	case e := <-s.events:
+		out.Events = append(out.Events, *api.ConvertEvent(e))
+	case <-s.gone:
+		return nil, errors.New("the session has ended")
+	}
+	for len(out.Events) < maxEvents {
+		select {
+		case e := <-s.events:
+			out.Events = append(out.Events, *api.ConvertEvent(e))
+		default:
+			return out, nil
+		}
+	}
+	return out, nil
+}
+
+// answer answers a request by f, which is nil for a method that is not served.
+func (s *rpcSession) answer(r rpcRequest, f call) {
+	result, err := run(r, f)
+	response := rpcResponse{ID: r.ID, Result: result}
+	if err != nil {
+		response.Result, response.Error = nil, err.Error()
+	}
+	raw, err := json.Marshal(response)
+	if err != nil {
+		raw, _ = json.Marshal(rpcResponse{ID: r.ID, Error: err.Error()})
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.conn.Write(append(raw, '\n')) // an error shows where the stream is read
+}
+
+// run calls f. Delve panics at what it does not understand.
+func run(r rpcRequest, f call) (result any, err error) {
+	if f == nil {
+		return nil, fmt.Errorf("unknown method: %s", r.Method)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = nil, fmt.Errorf("internal debugger error: %v", p)
+		}
+	}()
+	return f(r.Params)
+}
+
+// decodeParams decodes the only parameter of a request, which may be missing
+// (net/rpc/jsonrpc, ReadRequestBody).
+func decodeParams(params json.RawMessage, in any) error {
+	list := [1]any{in}
+	if len(params) > 0 {
+		if err := json.Unmarshal(params, &list); err != nil {
+			return fmt.Errorf("malformed request body: %w", err)
+		}
+	}
+	return nil
+}
+
+// direct makes a call of one of Delve's methods.
+func direct[In, Out any](f func(In, *Out) error) call {
+	return func(params json.RawMessage) (any, error) {
+		var in In
+		if err := decodeParams(params, &in); err != nil {
+			return nil, err
+		}
+		out := new(Out)
+		return out, f(in, out)
+	}
+}
+
+// rpcConfig is for the methods that look at it: one client at a time is served.
+func rpcConfig(d *debuggee) *service.Config {
+	return &service.Config{APIVersion: 2, Debugger: d.config, Listener: noListener{}}
+}
+
+// RPCMethods returns the names of the methods that a JSON-RPC session serves.
+func RPCMethods() (names []string) {
+	for name := range (&rpcSession{d: &debuggee{}}).methods() {
+		names = append(names, strings.TrimPrefix(name, "RPCServer."))
+	}
+	return names
+}

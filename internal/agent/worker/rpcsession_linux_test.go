@@ -1,0 +1,242 @@
+package worker
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-delve/delve/pkg/logflags"
+	"github.com/go-delve/delve/service/api"
+	"github.com/go-delve/delve/service/rpc2"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+// rpcTarget is a Go program that runs, with a session on it.
+type rpcTarget struct {
+	pid   int
+	conn  net.Conn      // the client's end
+	ended chan struct{} // closed when the session has ended
+}
+
+// serveTarget starts a program and serves it by JSON-RPC until the test ends.
+func serveTarget(t *testing.T) *rpcTarget {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "counter")
+	build := exec.Command("go", "build", "-gcflags", "all=-N -l", "-o", bin, "./testdata/counter")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.Command(bin)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if err := logflags.Setup(false, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	d, err := attach(cmd.Process.Pid, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.release(); err != nil {
+			t.Error(err)
+		}
+	})
+	// Delve's client knows TCP's way to be closed.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	r := &rpcTarget{pid: cmd.Process.Pid, ended: make(chan struct{})}
+	if r.conn, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { defer close(r.ended); serveRPC(server, d); server.Close() }()
+	t.Cleanup(func() { r.conn.Close(); r.waitEnded(t) })
+	return r
+}
+
+func (r *rpcTarget) waitEnded(t *testing.T) {
+	t.Helper()
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("the session has not ended\n%s", buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// soon returns what comes.
+func soon[T any](t *testing.T, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("nothing came\n%s", buf[:runtime.Stack(buf, true)])
+	}
+	return v
+}
+
+func TestRPCSession(t *testing.T) {
+	r := serveTarget(t)
+	c := rpc2.NewClientFromConn(r.conn)
+	if v := c.GetVersion(); v.APIVersion != 2 || v.DelveVersion == "" || v.Backend == "" {
+		t.Errorf("version: %+v", v)
+	}
+	if c.IsMulticlient() || !c.AttachedToExistingProcess() || c.ProcessPid() != r.pid {
+		t.Error("the session's own state is wrong")
+	}
+	sources, err := c.ListSources("testdata/counter/main.go$")
+	if err != nil || len(sources) != 1 {
+		t.Fatalf("sources: %v, %v", sources, err)
+	}
+	if _, err := os.Stat(sources[0]); err != nil {
+		t.Error(err)
+	}
+	bp, err := c.CreateBreakpoint(&api.Breakpoint{FunctionName: "main.count"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := soon(t, c.Continue())
+	if state.Err != nil || state.CurrentThread == nil || state.CurrentThread.Breakpoint == nil || state.CurrentThread.Breakpoint.ID != bp.ID {
+		t.Fatalf("stopped: %+v", state)
+	}
+	frames, err := c.Stacktrace(-1, 10, 0, 0, &api.LoadConfig{})
+	if err != nil || len(frames) < 2 || frames[0].File != sources[0] {
+		t.Fatalf("stack: %+v, %v", frames, err)
+	}
+	if state, err = c.Next(); err != nil || state.CurrentThread.File != sources[0] {
+		t.Errorf("next: %+v, %v", state, err)
+	}
+	if _, err := c.ClearBreakpoint(bp.ID); err != nil {
+		t.Error(err)
+	}
+	if err := c.CallAPI("NoSuchMethod", struct{}{}, &struct{}{}); err == nil || err.Error() != "unknown method: RPCServer.NoSuchMethod" {
+		t.Errorf("an unknown method: %v", err)
+	}
+	if err := c.CallAPI("CreateBreakpoint", "text", &struct{}{}); err == nil || !strings.Contains(err.Error(), "malformed request body") {
+		t.Errorf("a malformed request: %v", err)
+	}
+}
+
+// TestRPCHalt halts again and again at once after a continue, beside requests
+// that wait for the target.
+func TestRPCHalt(t *testing.T) {
+	r := serveTarget(t)
+	c := rpc2.NewClientFromConn(r.conn)
+	for n := range 100 {
+		stopped := c.Continue()
+		waiting := make(chan error, 1)
+		if n%10 == 9 {
+			for { // until the target runs
+				state, err := c.GetStateNonBlocking()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if state.Running {
+					break
+				}
+			}
+			go func() { _, err := c.ListSources("none"); waiting <- err }()
+			if state, err := c.GetStateNonBlocking(); err != nil || !state.Running {
+				t.Fatalf("round %d: %+v, %v", n, state, err)
+			}
+		} else {
+			waiting <- nil
+		}
+		halted := make(chan error, 1)
+		go func() { // the halt may overtake the continue: then the next one ends it
+			for {
+				if state, err := c.Halt(); err != nil || state.Running {
+					halted <- fmt.Errorf("halt: %+v, %v", state, err)
+					return
+				}
+				select {
+				case s := <-stopped:
+					halted <- s.Err
+					return
+				case <-time.After(time.Millisecond):
+				}
+			}
+		}()
+		if err := soon(t, halted); err != nil {
+			t.Fatal(err)
+		}
+		if err := soon(t, waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRPCHaltBehindContinue sends both in one packet: the halt must end the
+// continue that came before it.
+func TestRPCHaltBehindContinue(t *testing.T) {
+	r := serveTarget(t)
+	for range 50 {
+		const both = `{"method":"RPCServer.Command","params":[{"name":"continue"}],"id":1}{"method":"RPCServer.Command","params":[{"name":"halt"}],"id":2}`
+		if _, err := io.WriteString(r.conn, both); err != nil {
+			t.Fatal(err)
+		}
+		r.conn.SetReadDeadline(time.Now().Add(patience))
+		answers := readAnswers(t, r.conn, 2)
+		slices.Sort(answers)
+		for n, id := range []string{`{"id":1,`, `{"id":2,`} {
+			if !strings.HasPrefix(answers[n], id) || !strings.HasSuffix(answers[n], `"error":null}`) || strings.Contains(answers[n], `"Running":true`) {
+				t.Fatalf("got %.300s", answers[n])
+			}
+		}
+	}
+}
+
+func readAnswers(t *testing.T, r io.Reader, n int) (lines []string) {
+	t.Helper()
+	var text strings.Builder
+	for strings.Count(text.String(), "\n") < n {
+		buf := make([]byte, 1<<16)
+		got, err := r.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(buf[:got])
+	}
+	return strings.Split(strings.TrimSpace(text.String()), "\n")
+}
+
+// TestRPCEnd ends the stream while requests wait.
+func TestRPCEnd(t *testing.T) {
+	for name, requests := range map[string]string{
+		"idle":      "",
+		"running":   `{"method":"RPCServer.Command","params":[{"name":"continue"}],"id":1}`,
+		"waiting":   `{"method":"RPCServer.Command","params":[{"name":"continue","WithEvents":true}],"id":1}{"method":"RPCServer.GetEvents","params":[{}],"id":2}{"method":"RPCServer.GetEvents","params":[{}],"id":3}{"method":"RPCServer.ListSources","params":[{}],"id":4}{"method":"RPCServer.State","params":[{}],"id":5}`,
+		"malformed": `{"method":`,
+		"no id":     `{"method":"RPCServer.GetEvents"}{}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serveTarget(t)
+			if _, err := io.WriteString(r.conn, requests); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond) // to be in the middle of it, most of the time
+			r.conn.Close()
+			r.waitEnded(t)
+		})
+	}
+}
