@@ -25,6 +25,18 @@ const (
 // array "sources". What an adapter hides in a Source's "adapterData" is not
 // looked at.
 func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) {
+	return m.rewrite(dst, msg, dir, plain)
+}
+
+// RewriteRPC is [Map.Rewrite] for a message of Delve's JSON-RPC, version 2. The
+// paths are in the params and the result of a message, and there in the members
+// that Delve's types name (service/rpc2, service/api): files, lists of them, and
+// location expressions such as FILE:LINE.
+func (m *Map) RewriteRPC(dst, msg []byte, dir Direction) (out []byte, changed int) {
+	return m.rewrite(dst, msg, dir, rpcMessage)
+}
+
+func (m *Map) rewrite(dst, msg []byte, dir Direction, r role) (out []byte, changed int) {
 	if m == nil || len(m.rules) == 0 {
 		return msg, 0
 	}
@@ -32,7 +44,7 @@ func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) 
 	if dir == ToHost {
 		w.table = m.toHost
 	}
-	end := w.value(0, plain, 0)
+	end := w.value(0, r, 0)
 	if end < 0 || skipSpace(msg, end) != len(msg) || w.changed == 0 {
 		return msg, 0
 	}
@@ -48,6 +60,12 @@ const (
 	sources       // if an array, one of Sources
 	pathname      // if a string, a path
 	opaque        // of no interest, nor what is in it
+
+	// Of Delve's JSON-RPC.
+	rpcMessage  // the message itself
+	rpcValue    // if an object or array, one of Delve's
+	rpcLocation // if a string, a location expression; else as rpcValue
+	pathnames   // if an array, one of paths
 )
 
 // walker goes over a message once. Its methods return the offset behind what
@@ -74,8 +92,11 @@ func (w *walker) value(i int, r role, depth int) int {
 		if end < 0 {
 			return -1
 		}
-		if r == pathname {
+		switch r {
+		case pathname:
 			w.path(i+1, end, escaped)
+		case rpcLocation:
+			w.location(i+1, end, escaped)
 		}
 		return end + 1
 	case '{':
@@ -156,8 +177,10 @@ func elementRole(r role) role {
 	switch r {
 	case sources:
 		return source
-	case opaque:
-		return opaque
+	case pathnames:
+		return pathname
+	case opaque, rpcValue:
+		return r
 	}
 	return plain
 }
@@ -169,6 +192,12 @@ func (w *walker) memberRole(r role, key []byte, escaped bool) role {
 	}
 	if escaped {
 		key, _ = unescape(w.decoded[:0], key)
+	}
+	switch r {
+	case rpcMessage:
+		return rpcMessageRole(key)
+	case rpcValue, rpcLocation:
+		return rpcMemberRole(key)
 	}
 	switch string(key) {
 	case "source", "location":
@@ -189,16 +218,27 @@ func (w *walker) memberRole(r role, key []byte, escaped bool) role {
 
 // path replaces the string at msg[start:end] if the table has it.
 func (w *walker) path(start, end int, escaped bool) {
-	p, ok := w.msg[start:end], true
-	if escaped {
-		if p, ok = unescape(w.decoded[:0], p); !ok {
-			return
-		}
+	if p, ok := w.text(start, end, escaped); ok {
+		w.replace(start, end, p, len(p))
 	}
-	mapped, ok := w.table.translate(w.mapped[:0], p)
-	if !ok || bytes.Equal(mapped, p) {
+}
+
+// text returns the string at msg[start:end].
+func (w *walker) text(start, end int, escaped bool) ([]byte, bool) {
+	if escaped {
+		return unescape(w.decoded[:0], w.msg[start:end])
+	}
+	return w.msg[start:end], true
+}
+
+// replace puts the counterpart of p[:length] in the place of that part of p, the
+// string at msg[start:end], if the table has it.
+func (w *walker) replace(start, end int, p []byte, length int) {
+	mapped, ok := w.table.translate(w.mapped[:0], p[:length])
+	if !ok || bytes.Equal(mapped, p[:length]) {
 		return
 	}
+	mapped = append(mapped, p[length:]...)
 	if w.changed == 0 {
 		w.dst = slices.Grow(w.dst, len(w.msg)+len(w.msg)/16)
 	}
