@@ -1,11 +1,12 @@
 // Package bridge is the IDE's side of dapbridge: it accepts connections of the
-// Debug Adapter Protocol, lets one of them at a time have the debugger on the
-// node, and relays its messages.
+// Debug Adapter Protocol and of Delve's JSON-RPC, lets one of them at a time
+// have the debugger on the node, and relays its messages.
 //
-// Messages pass as the bytes they came in. Only their numbers (the bridge
+// Messages pass as the bytes they came in. Only DAP's numbers (the bridge
 // speaks too), the JSON strings that hold a path, and what the policy must
-// change are replaced (frame.go, message.go, policy.go). The node is not
-// trusted: only events and responses to outstanding requests pass from it.
+// change are replaced (frame.go, message.go and policy.go; rpcvalue.go,
+// rpcmessage.go and rpcpolicy.go). The node is not trusted: only events and
+// responses to outstanding requests pass from it.
 // How the node is reached is a [Dialer]'s business.
 package bridge
 
@@ -17,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dapbridge/dapbridge/pathmap"
@@ -145,8 +147,50 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 		}
 	}
 	log.Debug("connected")
-	newClient(s, conn, log).run(ctx)
+	s.serveClient(ctx, conn, log)
 	log.Debug("closed")
+}
+
+// serveClient serves a client in the protocol that its first byte tells, as
+// Delve does (service/rpccommon, serveConnectionDemux): a request of JSON-RPC
+// starts with a brace, no header of DAP's does.
+func (s *Server) serveClient(ctx context.Context, conn net.Conn, log *slog.Logger) {
+	defer conn.Close()
+	unhook := context.AfterFunc(ctx, func() { conn.Close() })
+	first := make([]byte, 1)
+	_, err := io.ReadFull(conn, first)
+	if unhook(); err != nil {
+		return
+	}
+	begun := &begunConn{Conn: conn, first: first}
+	if first[0] == '{' {
+		newRPCClient(s, begun, log).run(ctx)
+	} else {
+		newClient(s, begun, log).run(ctx)
+	}
+}
+
+// begunConn is a connection whose first bytes have been read.
+type begunConn struct {
+	net.Conn
+	first []byte
+}
+
+func (c *begunConn) Read(p []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// SyscallConn implements [syscall.Conn], if the connection below does.
+func (c *begunConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 func peerName(conn net.Conn) string {

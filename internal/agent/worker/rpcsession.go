@@ -50,12 +50,6 @@ type rpcRequest struct {
 	resumed chan struct{} // of a command that lets the target run: closed when it has ended
 }
 
-type rpcResponse struct {
-	ID     json.RawMessage `json:"id"`
-	Result any             `json:"result"`
-	Error  any             `json:"error"` // a string, or nil
-}
-
 const (
 	maxTurns    = 64
 	maxEvents   = 100 // as Delve (service/rpc2, eventBufferSize)
@@ -268,19 +262,25 @@ func (s *rpcSession) getEvents(json.RawMessage) (any, error) {
 }
 
 // answer answers a request by f, which is nil for a method that is not served.
+// The id is the client's and goes back as it came.
 func (s *rpcSession) answer(r rpcRequest, f call) {
 	result, err := run(r, f)
-	response := rpcResponse{ID: r.ID, Result: result}
-	if err != nil {
-		response.Result, response.Error = nil, err.Error()
+	raw, marshalErr := json.Marshal(result)
+	if err == nil {
+		err = marshalErr
 	}
-	raw, err := json.Marshal(response)
+	problem := []byte("null")
 	if err != nil {
-		raw, _ = json.Marshal(rpcResponse{ID: r.ID, Error: err.Error()})
+		raw = []byte("null")
+		problem, _ = json.Marshal(err.Error())
 	}
+	if len(r.ID) == 0 {
+		r.ID = []byte("null")
+	}
+	response := fmt.Appendf(nil, `{"id":%s,"result":%s,"error":%s}`+"\n", r.ID, raw, problem)
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	s.conn.Write(append(raw, '\n')) // an error shows where the stream is read
+	s.conn.Write(response) // an error shows where the stream is read
 }
 
 // run calls f. Delve panics at what it does not understand.

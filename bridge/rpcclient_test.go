@@ -1,0 +1,480 @@
+package bridge
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// rpcWire is one end of a stream of JSON-RPC messages, spoken by a test.
+type rpcWire struct {
+	t      testing.TB
+	conn   net.Conn
+	r      *bufio.Reader
+	values *valueReader // of the node's end; the client's end reads lines, as some clients may
+}
+
+func newRPCWire(t testing.TB, conn net.Conn) rpcWire {
+	t.Cleanup(func() { conn.Close() })
+	return rpcWire{t: t, conn: conn, r: bufio.NewReader(conn)}
+}
+
+func (s *testServer) rpc() rpcWire {
+	s.t.Helper()
+	conn, err := s.dial()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return newRPCWire(s.t, conn)
+}
+
+// rpcNode returns the node's end of the next session, which must be of JSON-RPC.
+func (n *scriptedNode) rpcNode() (rpcWire, *nodeSession) {
+	n.t.Helper()
+	s := n.session()
+	if s.protocol != RPC {
+		n.t.Error("the session was dialed for another protocol")
+	}
+	return rpcWire{n.t, s.conn, s.r, newValueReader(s.r, 8<<20)}, s
+}
+
+func (w rpcWire) send(raw string) {
+	w.t.Helper()
+	w.conn.SetWriteDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(w.conn, raw); err != nil {
+		w.t.Fatalf("send %.200q: %v", raw, err)
+	}
+}
+
+func (w rpcWire) next() string {
+	w.t.Helper()
+	w.conn.SetReadDeadline(time.Now().Add(patience))
+	if w.values != nil {
+		value, err := w.values.read()
+		if err != nil {
+			w.t.Fatalf("the next message: %v", err)
+		}
+		return string(value)
+	}
+	line, err := w.r.ReadString('\n')
+	if err != nil {
+		w.t.Fatalf("the next message: %q, %v", line, err)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+func (w rpcWire) expect(want string) {
+	w.t.Helper()
+	if got := w.next(); got != want {
+		w.t.Fatalf("got  %.300s\nwant %.300s", got, want)
+	}
+}
+
+// refused expects an error with the text as the answer to a request.
+func (w rpcWire) refused(id, text string) {
+	w.t.Helper()
+	got := w.next()
+	var m struct{ Error string }
+	if err := json.Unmarshal([]byte(got), &m); err != nil || !strings.HasPrefix(got, `{"id":`+id+`,"result":null,"error":"`) || !strings.Contains(m.Error, text) {
+		w.t.Fatalf("got %.300s, want the refusal of %s with %q", got, id, text)
+	}
+}
+
+func (w rpcWire) expectEnd() {
+	w.t.Helper()
+	w.conn.SetReadDeadline(time.Now().Add(patience))
+	if line, err := w.r.ReadString('\n'); err == nil {
+		w.t.Fatalf("got %.300s, want the end", line)
+	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		w.t.Fatal("the connection is still open")
+	}
+}
+
+// rpcRequest returns a request with one parameter.
+func rpcRequest(id, method, param string) string {
+	return fmt.Sprintf(`{"method":"RPCServer.%s","params":[%s],"id":%s}`, method, param, id)
+}
+
+func mapped(t testing.TB, rules ...pathmap.Rule) *pathmap.Map {
+	t.Helper()
+	m, err := pathmap.New(rules...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// attachRPC brings a client to an attached session.
+func attachRPC(w rpcWire, n *scriptedNode) (rpcWire, *nodeSession) {
+	w.t.Helper()
+	version := rpcRequest("0", "SetApiVersion", `{"APIVersion":2}`)
+	w.send(version)
+	node, s := n.rpcNode()
+	node.expect(version)
+	node.send(`{"id":0,"result":{},"error":null}`)
+	w.expect(`{"id":0,"result":{},"error":null}`)
+	return node, s
+}
+
+func TestRPCRelay(t *testing.T) {
+	n := newNode(t)
+	n.paths = mapped(t, pathmap.Rule{Host: "/home/me/src", Node: "/go/src"})
+	s := serve(t, Config{Dialer: n})
+	w := s.rpc()
+	node, sess := attachRPC(w, n)
+	for _, tt := range []struct{ request, seen, answer, got string }{
+		{ // as it came, whatever the id
+			`{"method" : "RPCServer.ListSources","params":[{"Filter":"/home/me/src"}], "jsonrpc":"2.0","id":"a<\u0062>"}`,
+			`{"method" : "RPCServer.ListSources","params":[{"Filter":"/home/me/src"}], "jsonrpc":"2.0","id":"a<\u0062>"}`,
+			`{"id":"a<\u0062>","result":{"Sources":["/go/src/a.go","/usr/go/b.go"]},"error":null}`,
+			`{"id":"a<\u0062>","result":{"Sources":["/home/me/src/a.go","/usr/go/b.go"]},"error":null}`,
+		},
+		{
+			rpcRequest("1e3", "CreateBreakpoint", `{"Breakpoint":{"file":"/home/me/src/a.go","line":3},"LocExpr":"/home/me/src/a.go:3","SubstitutePathRules":[["/go/src","/home/me/src"]],"Suspended":false}`),
+			rpcRequest("1e3", "CreateBreakpoint", `{"Breakpoint":{"file":"/go/src/a.go","line":3},"LocExpr":"/go/src/a.go:3","Suspended":false}`),
+			`{"id":1e3,"result":{"Breakpoint":{"id":1,"file":"/go/src/a.go"}},"error":null}`,
+			`{"id":1e3,"result":{"Breakpoint":{"id":1,"file":"/home/me/src/a.go"}},"error":null}`,
+		},
+		{ // what we don't map, the client's own rules may
+			rpcRequest("2", "FindLocation", `{"Loc":"/opt/x.go:1","SubstitutePathRules":[["/usr/x","/opt"]]}`),
+			rpcRequest("2", "FindLocation", `{"Loc":"/opt/x.go:1","SubstitutePathRules":[["/usr/x","/opt"]]}`),
+			`{"id":2,"result":null,"error":"could not find /opt/x.go"}`,
+			`{"id":2,"result":null,"error":"could not find /opt/x.go"}`,
+		},
+		{`{"method":"RPCServer.GetVersion"}`, `{"method":"RPCServer.GetVersion"}`, `{"id":null,"result":{},"error":null}`, `{"id":null,"result":{},"error":null}`},
+	} {
+		w.send(tt.request)
+		node.expect(tt.seen)
+		node.send(tt.answer + "\n")
+		w.expect(tt.got)
+	}
+	// Several under way, two of one id, answered out of order.
+	w.send(rpcRequest("7", "Command", `{"name":"continue"}`) + rpcRequest("7", "State", `{"NonBlocking":true}`) + rpcRequest("8", "Command", `{"name":"halt"}`))
+	node.next()
+	node.next()
+	node.next()
+	for _, id := range []string{"8", "7", "7"} {
+		node.send(`{"id":` + id + `,"result":{"State":{}},"error":null}`)
+		w.expect(`{"id":` + id + `,"result":{"State":{}},"error":null}`)
+	}
+	// What nobody asked for does not pass.
+	node.send(`{"id":7,"result":{},"error":null}{"method":"runInTerminal","params":[{}],"id":7}{"id":0,"result":{},"error":null}`)
+	w.send(rpcRequest("9", "GetVersion", "{}"))
+	node.next()
+	node.send(`{"method":"RPCServer.GetVersion","id":9}`)
+	s.logged("nobody asked for", "id=9")
+	w.send(rpcRequest("10", "GetVersion", "{}"))
+	node.next()
+	node.send(`{"id":10,"result":{},"error":null}`)
+	w.expect(`{"id":10,"result":{},"error":null}`)
+	w.conn.Close()
+	sess.waitEnded()
+}
+
+func TestRPCRefused(t *testing.T) {
+	n := newNode(t)
+	s := serve(t, Config{Dialer: n})
+	w := s.rpc()
+	for id, tt := range []struct{ request, why string }{
+		{`"method":"RPCServer.Restart","params":[{}]`, "the target belongs to the node"},
+		{`"method":"RPCServer.Recorded","params":[{}]`, "not a recording"},
+		{`"method":"RPCServer.StopRecording","params":[{}]`, "not a recording"},
+		{`"method":"RPCServer.Checkpoint","params":[{}]`, "not a recording"},
+		{`"method":"RPCServer.ListCheckpoints","params":[{}]`, "not a recording"},
+		{`"method":"RPCServer.ClearCheckpoint","params":[{}]`, "not a recording"},
+		{`"method":"RPCServer.DumpStart","params":[{"Destination":"/etc/passwd"}]`, "core dumps"},
+		{`"method":"RPCServer.DumpWait","params":[{}]`, "core dumps"},
+		{`"method":"RPCServer.DumpCancel","params":[{}]`, "core dumps"},
+		{`"method":"RPCServer.FollowExec","params":[{"Enable":true}]`, "not followed"},
+		{`"method":"RPCServer.CreateEBPFTracepoint","params":[{}]`, "eBPF"},
+		{`"method":"RPCServer.CreateWatchpoint","params":[{}]`, "debug registers"},
+		{`"method":"RPCServer.SetExecutionPoint","params":[{}]`, "jumps"},
+		{`"method":"RPCServer.DownloadLibraryDebugInfo","params":[{}]`, "not downloaded"},
+		{`"method":"RPCServer.DebugInfoDirectories","params":[{"Set":true,"List":["/"]}]`, "not set"},
+		{`"method":"RPCServer.DebugInfoDirectories","params":[{"set":true}]`, "not set"}, // as Delve's decoder reads it
+		{`"method":"RPCServer.DebugInfoDirectories","params":7`, "not set"},
+		{`"method":"RPCServer.Command","params":[{"name":"rewind"}]`, "can't run backwards"},
+		{`"method":"RPCServer.Command","params":[{"name":"continue","Name":"reverseNext"}]`, "can't run backwards"},
+		{`"method":"RPCServer.Command","params":[{"name":"explode"}]`, `unknown command "explode"`},
+		{`"method":"RPCServer.Command","params":[]`, "unknown command"},
+		{`"method":"RPCServer.Command","params":{"name":"halt"}`, "can't be read"},
+		{`"method":"RPCServer.Explode","params":[{}]`, "method not found: RPCServer.Explode"},
+		{`"method":"Restart","params":[{}]`, "method not found: Restart"},
+		{`"method":"State","params":[{}]`, "method not found: State"},
+		{`"method":""`, "method not found"},
+	} {
+		w.send(fmt.Sprintf(`{%s,"id":%d}`, tt.request, id))
+		w.refused(fmt.Sprint(id), tt.why)
+	}
+	w.send(rpcRequest("1", "GuessSubstitutePath", `{"Args":{}}`))
+	w.expect(`{"id":1,"result":{"List":null},"error":null}`)
+	w.send(rpcRequest("2", "Detach", `{}`))
+	w.expect(`{"id":2,"result":{},"error":null}`)
+	w.expectEnd()
+	if n.dials.Load() != 0 {
+		t.Error("the node was made to attach")
+	}
+}
+
+func TestRPCDetach(t *testing.T) {
+	for _, kill := range []bool{true, false} {
+		t.Run(fmt.Sprintf("kill %v", kill), func(t *testing.T) {
+			n := newNode(t)
+			s := serve(t, Config{Dialer: n})
+			w := s.rpc()
+			node, sess := attachRPC(w, n)
+			w.send(rpcRequest(`"c"`, "Command", `{"name":"continue"}`))
+			node.next()
+			w.send(rpcRequest("2", "Detach", fmt.Sprintf(`{"Kill":%v}`, kill)) + rpcRequest("3", "GetVersion", "{}"))
+			w.refused(`"c"`, "the client ended the session")
+			w.expect(`{"id":2,"result":{},"error":null}`)
+			w.expectEnd()
+			sess.waitEnded()
+			if kill {
+				s.logged("level=WARN", "the target, which belongs to the node")
+			}
+			node.expectEnd()
+		})
+	}
+}
+
+func TestRPCDetachTellsOfAnError(t *testing.T) {
+	n := newNode(t)
+	n.end = func(context.Context) error { return errors.New("the node is not well") }
+	w := serve(t, Config{Dialer: n}).rpc()
+	attachRPC(w, n)
+	w.send(rpcRequest("2", "Detach", `{}`))
+	w.refused("2", "the node is not well")
+	w.expectEnd()
+}
+
+// TestRPCAttachFails answers what was asked meanwhile, and what is asked then,
+// by the reason.
+func TestRPCAttachFails(t *testing.T) {
+	n := newNode(t)
+	dialing, fail := make(chan bool), make(chan error)
+	n.dial = func(context.Context) error { dialing <- true; return <-fail }
+	w := serve(t, Config{Dialer: n}).rpc()
+	w.send(rpcRequest("1", "SetApiVersion", "{}") + rpcRequest("2", "GetVersion", "{}"))
+	<-dialing
+	fail <- errors.New("no such target")
+	w.refused("1", "no such target")
+	w.refused("2", "no such target")
+	w.send(rpcRequest("3", "GetVersion", "{}"))
+	w.refused("3", "no such target")
+	w.expectEnd()
+}
+
+// TestRPCGoesWhileAttaching closes the connection, or asks to detach, under an
+// attach.
+func TestRPCGoesWhileAttaching(t *testing.T) {
+	for name, leave := range map[string]func(rpcWire){
+		"closed": func(w rpcWire) { w.conn.Close() },
+		"detach": func(w rpcWire) {
+			w.send(rpcRequest("2", "Detach", "{}"))
+			w.refused("1", "the client ended the session")
+			w.expect(`{"id":2,"result":{},"error":null}`)
+			w.expectEnd()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			dialing := make(chan bool)
+			n.dial = func(ctx context.Context) error {
+				if n.dials.Load() > 1 {
+					return nil
+				}
+				dialing <- true
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			s := serve(t, Config{Dialer: n})
+			w := s.rpc()
+			w.send(rpcRequest("1", "GetVersion", "{}"))
+			<-dialing
+			leave(w)
+			attachRPC(s.rpc(), n)
+		})
+	}
+}
+
+// TestRPCAndDAPShareTheSlot has clients of both protocols want the debugger.
+func TestRPCAndDAPShareTheSlot(t *testing.T) {
+	n := newNode(t)
+	s := serve(t, Config{Dialer: n})
+	w := s.rpc()
+	_, sess := attachRPC(w, n)
+	i := s.ide()
+	i.initialize()
+	i.refused(i.request("attach", `{}`), "attach", "a Delve client (127.0.0.1:", "has the session since")
+	other := s.rpc()
+	other.send(rpcRequest("1", "GetVersion", "{}"))
+	other.refused("1", "has the session since")
+	other.expectEnd()
+	w.conn.Close()
+	sess.waitEnded()
+	i = s.ide()
+	dap := i.attach(n)
+	other = s.rpc()
+	other.send(rpcRequest("1", "GetVersion", "{}"))
+	other.refused("1", "Visual Studio Code (")
+	i.conn.Close()
+	dap.waitEnded()
+	attachRPC(s.rpc(), n)
+}
+
+func TestRPCTakeover(t *testing.T) {
+	n := newNode(t)
+	s := serve(t, Config{Dialer: n, Takeover: true})
+	w := s.rpc()
+	node, sess := attachRPC(w, n)
+	w.send(rpcRequest("1", "Command", `{"name":"continue"}`))
+	node.next()
+	i := s.ide()
+	dap := i.attach(n)
+	w.refused("1", "took over the session")
+	w.expectEnd()
+	sess.waitEnded()
+	attachRPC(s.rpc(), n)
+	i.console("takes over the session")
+	i.expect("event", "terminated")
+	dap.waitEnded()
+}
+
+// TestRPCNodeEnds has the node's stream end, or turn into nonsense.
+func TestRPCNodeEnds(t *testing.T) {
+	for name, last := range map[string]string{
+		"end": "", "text": "panic: no", "array": "[]", "twice": `{"id":0,"id":1}`, "case": `{"ID":0}`, "deep": `{"id":` + strings.Repeat("[", 600),
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			s := serve(t, Config{Dialer: n})
+			w := s.rpc()
+			node, sess := attachRPC(w, n)
+			w.send(rpcRequest("1", "Command", `{"name":"continue"}`))
+			node.next()
+			if last == "" {
+				node.conn.Close()
+			} else {
+				node.send(last)
+			}
+			w.refused("1", "the node ended the session")
+			sess.waitEnded()
+			w.send(rpcRequest("2", "GetVersion", "{}"))
+			w.refused("2", "the node ended the session")
+			w.expectEnd()
+		})
+	}
+}
+
+// TestRPCMalformedClients end their connections, and their sessions with them.
+func TestRPCMalformedClients(t *testing.T) {
+	for name, last := range map[string]string{
+		"not JSON":      `{nonsense}`,
+		"array":         `[]`,
+		"no request":    `{"id":1,"result":{}}`,
+		"method twice":  `{"method":"RPCServer.GetVersion","method":"RPCServer.Restart","id":1}`,
+		"other case":    `{"method":"RPCServer.GetVersion","Method":"RPCServer.Restart","id":1}`,
+		"method number": `{"method":7,"id":1}`,
+		"too large":     `{"method":"RPCServer.GetVersion","params":["` + strings.Repeat("x", maxRPCRequest) + `"],"id":1}`,
+		"too deep":      `{"method":"RPCServer.GetVersion","params":` + strings.Repeat("[", 600),
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			s := serve(t, Config{Dialer: n})
+			w := s.rpc()
+			_, sess := attachRPC(w, n)
+			io.WriteString(w.conn, last) // the connection may be gone before all is written
+			w.expectEnd()
+			sess.waitEnded()
+			s.logged("level=WARN", "connection closed")
+		})
+	}
+}
+
+// TestRPCServerEnds ends the server under sessions and silent connections.
+func TestRPCServerEnds(t *testing.T) {
+	n := newNode(t)
+	s := serve(t, Config{Dialer: n})
+	silent, w := s.rpc(), s.rpc()
+	_, sess := attachRPC(w, n)
+	s.stop()
+	sess.waitEnded()
+	silent.expectEnd()
+	w.expectEnd()
+}
+
+// TestRPCUnreadNode has a node that takes no requests.
+func TestRPCUnreadNode(t *testing.T) {
+	n := newNode(t)
+	s := serve(t, Config{Dialer: n})
+	w := s.rpc()
+	_, sess := attachRPC(w, n)
+	large := rpcRequest("1", "Eval", `{"Expr":"`+strings.Repeat("x", 3<<20)+`"}`)
+	for range 8 {
+		w.send(large)
+	}
+	w.refused("1", "the debugger takes no more requests")
+	w.conn.Close()
+	sess.waitEnded()
+}
+
+// TestRPCVectors replays what users' logs show of clients' traffic: requests as
+// a client sends them, and what the node must see and the client get of it.
+func TestRPCVectors(t *testing.T) {
+	files, err := filepath.Glob("testdata/rpc/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no vectors: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var v struct {
+				About string
+				Rules []string
+				Steps []struct{ Client, Node, Answer, Got json.RawMessage }
+			}
+			if err := json.Unmarshal(data, &v); err != nil {
+				t.Fatal(err)
+			}
+			n := newNode(t)
+			var rules []pathmap.Rule
+			for _, rule := range v.Rules {
+				r, err := pathmap.ParseRule(rule)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rules = append(rules, r)
+			}
+			n.paths = mapped(t, rules...)
+			w := serve(t, Config{Dialer: n}).rpc()
+			var node rpcWire
+			for _, step := range v.Steps {
+				w.send(string(step.Client))
+				if step.Node != nil {
+					if node.conn == nil {
+						node, _ = n.rpcNode()
+					}
+					node.expect(string(step.Node))
+					node.send(string(step.Answer))
+				}
+				w.expect(string(step.Got))
+			}
+			w.expectEnd()
+		})
+	}
+}

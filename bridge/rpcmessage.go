@@ -1,0 +1,118 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// rpcEnvelope is what the bridge reads of every JSON-RPC message, and where the
+// values are.
+type rpcEnvelope struct {
+	Method string // of a request
+	ID     string // as it is in the message; "null" if it has none
+
+	method, id, params, result, error span
+}
+
+// scanRPC reads a message in one pass over its bytes. It is an error if a member
+// occurs twice or differs from its name only in case, as in [scanEnvelope].
+func scanRPC(body []byte) (rpcEnvelope, error) {
+	env := rpcEnvelope{ID: "null"}
+	s := newMemberScanner(body)
+	for s.next() {
+		if err := env.set(s.name(), s.value.of(body), s.value); err != nil {
+			return rpcEnvelope{}, fmt.Errorf("scan message: %w", err)
+		}
+	}
+	if s.err != nil {
+		return rpcEnvelope{}, fmt.Errorf("scan message: %w", s.err)
+	}
+	return env, nil
+}
+
+func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
+	where := env.member(name)
+	if where == nil {
+		return misspelledRPC(name)
+	}
+	if *where != (span{}) {
+		return fmt.Errorf("%s occurs twice", name)
+	}
+	*where = at
+	switch where {
+	case &env.id:
+		env.ID = string(raw)
+	case &env.method:
+		env.Method, err = text(raw)
+	}
+	return err
+}
+
+// member returns where the envelope keeps the place of a member, or nil.
+func (env *rpcEnvelope) member(name []byte) *span {
+	switch string(name) {
+	case "method":
+		return &env.method
+	case "id":
+		return &env.id
+	case "params":
+		return &env.params
+	case "result":
+		return &env.result
+	case "error":
+		return &env.error
+	}
+	return nil
+}
+
+// misspelledRPC refuses a member that encoding/json would take for one of the
+// envelope's.
+func misspelledRPC(name []byte) error {
+	for _, known := range []string{"method", "id", "params", "result", "error"} {
+		if bytes.EqualFold(name, []byte(known)) {
+			return fmt.Errorf("%q is not %q", name, known)
+		}
+	}
+	return nil
+}
+
+// decodeParams decodes a request's only parameter as Delve does (net/rpc/jsonrpc,
+// ReadRequestBody): what it makes of it is what counts.
+func (env *rpcEnvelope) decodeParams(body []byte, in any) error {
+	if env.params == (span{}) {
+		return nil
+	}
+	list := [1]any{in}
+	return json.Unmarshal(env.params.of(body), &list)
+}
+
+// withoutParam returns the request without a member of its parameter.
+func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
+	open := skipSpace(body, env.params.start)
+	if env.params == (span{}) || body[open] != '[' {
+		return body
+	}
+	first := span{skipSpace(body, open+1), 0}
+	if first.end = pathmap.SkipValue(body, first.start); first.end < 0 {
+		return body
+	}
+	return splice(nil, body, edit{first, deleteMember(first.of(body), name)})
+}
+
+// rpcAnswer returns the bridge's own answer to a request, a line: a result, or an
+// error if it is not nil.
+func rpcAnswer(id string, result any, err error) []byte {
+	var problem any
+	if err != nil {
+		result, problem = nil, explain(err)
+	}
+	raw, merr := json.Marshal(result)
+	if merr != nil {
+		raw, problem = []byte("null"), merr.Error()
+	}
+	text, _ := json.Marshal(problem) // a string or nil
+	return fmt.Appendf(nil, `{"id":%s,"result":%s,"error":%s}`+"\n", id, raw, text)
+}
