@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dapbridge/dapbridge/goland"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/vscode"
 )
@@ -16,7 +17,7 @@ func newInit(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "init",
 		Short:   "Write an IDE's configuration",
-		Example: "  dapbridge init vscode",
+		Example: "  dapbridge init vscode\n  dapbridge init goland",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return diag.Errorf(diag.Usage, "unknown IDE %q", args[0]).WithHint("see dapbridge init --help")
@@ -25,7 +26,7 @@ func newInit(env environment) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newInitVSCode(env))
+	cmd.AddCommand(newInitVSCode(env), newInitGoLand(env))
 	return cmd
 }
 
@@ -65,13 +66,47 @@ be; what else is in the file, comments included, stays as it is.`,
 	return cmd
 }
 
+func newInitGoLand(env environment) *cobra.Command {
+	var root, listen, name string
+	cmd := &cobra.Command{
+		Use:   "goland",
+		Short: "Write .run/dapbridge.run.xml for GoLand",
+		Long: `Init goland writes a run configuration of the type Go Remote to
+.run/dapbridge.run.xml, a file of its own. IntelliJ IDEA with the Go plugin reads
+it too.`,
+		Example: "  dapbridge init goland\n  dapbridge init goland --root ~/src/containerd --listen 127.0.0.1:4000",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			host, port, err := splitAddr(listen)
+			if err != nil {
+				return err
+			}
+			path, changed, err := goland.Write(root, goland.Remote{Name: name, Host: host, Port: port})
+			if err != nil {
+				return err
+			}
+			if changed {
+				fmt.Fprintf(env.out, "wrote %s: run dapbridge serve, then choose %q in Run > Debug\n", path, name)
+			} else {
+				fmt.Fprintf(env.out, "%s has it already\n", path)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&root, "root", ".", "the project's directory")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:2345", "where dapbridge serve listens")
+	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "the configuration's name")
+	cmd.MarkFlagDirname("root")
+	return cmd
+}
+
 func splitAddr(addr string) (host string, port int, err error) {
 	host, p, err := net.SplitHostPort(addr)
 	if err == nil {
 		port, err = strconv.Atoi(p)
 	}
 	if err != nil || port < 1 || port > 65535 {
-		return "", 0, diag.Errorf(diag.Usage, "--listen %s is not HOST:PORT", addr).WithHint("VS Code needs a TCP port: run dapbridge serve with one")
+		return "", 0, diag.Errorf(diag.Usage, "--listen %s is not HOST:PORT", addr).WithHint("the IDE needs a TCP port: run dapbridge serve with one")
 	}
 	return host, port, nil
 }

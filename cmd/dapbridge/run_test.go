@@ -50,6 +50,20 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+func TestInitGoLand(t *testing.T) {
+	dir := t.TempDir()
+	for i, want := range []string{"wrote", "has it already"} {
+		status, out, err := invoke(t, "init", "goland", "--root", dir, "--listen", "127.0.0.1:4000")
+		if status != 0 || !strings.Contains(out, want) {
+			t.Errorf("run %d: exit status %d\n%s%s", i+1, status, out, err)
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(dir, ".run", "dapbridge.run.xml"))
+	if err != nil || !strings.Contains(string(data), `host="127.0.0.1" port="4000"`) {
+		t.Errorf("wrote %s, %v", data, err)
+	}
+}
+
 func TestInitVSCode(t *testing.T) {
 	dir := t.TempDir()
 	for i, want := range []string{"wrote", "has it already"} {

@@ -87,5 +87,5 @@ func printReady(w io.Writer, nodeName string, r daemon.Ready) {
 	if r.NoPaths != "" {
 		fmt.Fprintf(w, "paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
 	}
-	fmt.Fprintf(w, "listening on %s: start the session in the IDE (dapbridge init vscode writes its configuration)\n", r.Listen)
+	fmt.Fprintf(w, "listening on %s: start the session in the IDE (dapbridge init vscode or goland writes its configuration)\n", r.Listen)
 }

@@ -1,0 +1,99 @@
+// Package goland writes what GoLand needs to start a session: a run
+// configuration of the type Go Remote in .run/dapbridge.run.xml.
+package goland
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// The file, which GoLand finds by its folder and ending, and which is
+// dapbridge's alone.
+const (
+	folder = ".run"
+	file   = folder + "/dapbridge.run.xml"
+)
+
+// Remote is a run configuration of the type Go Remote.
+type Remote struct {
+	Name string // as the IDE shows it
+	Host string // where dapbridge listens
+	Port int
+}
+
+// Document returns the text of the file. "On disconnect" is to leave the target
+// running: whatever is chosen there, dapbridge never ends it.
+func (r Remote) Document() ([]byte, error) {
+	if r.Name == "" || r.Host == "" || r.Port < 1 || r.Port > 65535 {
+		return nil, diag.Errorf(diag.Usage, "run configuration %q: no name, or no address in %q port %d", r.Name, r.Host, r.Port)
+	}
+	var b bytes.Buffer
+	fmt.Fprintln(&b, `<component name="ProjectRunConfigurationManager">`)
+	fmt.Fprintf(&b, `  <configuration default="false" name="%s" type="GoRemoteDebugConfigurationType" factoryName="Go Remote" host="%s" port="%d">`+"\n",
+		escaped(r.Name), escaped(r.Host), r.Port)
+	fmt.Fprintln(&b, `    <option name="disconnectOption" value="LEAVE" />`)
+	fmt.Fprintln(&b, `    <disconnect value="LEAVE" />`)
+	fmt.Fprintln(&b, `    <method v="2" />`)
+	fmt.Fprintln(&b, `  </configuration>`)
+	fmt.Fprintln(&b, `</component>`)
+	return b.Bytes(), nil
+}
+
+func escaped(s string) string {
+	var b bytes.Buffer
+	xml.EscapeText(&b, []byte(s)) // writing to a buffer does not fail
+	return b.String()
+}
+
+// Write puts r into dir/.run/dapbridge.run.xml and says whether that changed the
+// file, which is replaced as a whole or not at all. It stays in dir: a link out
+// of it is refused, as the project may be a stranger's.
+func Write(dir string, r Remote) (path string, changed bool, err error) {
+	text, err := r.Document()
+	if err != nil {
+		return "", false, err
+	}
+	path = filepath.Join(dir, filepath.FromSlash(file))
+	if changed, err = write(dir, text); err != nil {
+		err = diag.Errorf(diag.WriteFailed, "write %s: %w", path, err)
+	}
+	return path, changed, err
+}
+
+func write(dir string, text []byte) (changed bool, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	switch info, err := root.Lstat(file); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular():
+		return false, errors.New("it is not a regular file")
+	default:
+		if old, err := root.ReadFile(file); err != nil || bytes.Equal(old, text) {
+			return false, err
+		}
+	}
+	if err := root.MkdirAll(folder, 0o755); err != nil {
+		return false, err
+	}
+	temp := folder + "/.dapbridge." + rand.Text()
+	if err := root.WriteFile(temp, text, 0o644); err != nil {
+		return false, errors.Join(err, root.Remove(temp))
+	}
+	if err := root.Rename(temp, file); err != nil {
+		return false, errors.Join(err, root.Remove(temp))
+	}
+	return true, nil
+}
