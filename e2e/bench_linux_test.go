@@ -144,15 +144,7 @@ const delveOnNode = "/usr/local/bin/dlv"
 
 func (f *fixture) installDelve(b testing.TB) {
 	b.Helper()
-	bin := filepath.Join(f.dir, "dlv")
-	if _, err := os.Stat(bin); err != nil {
-		cmd := exec.Command("go", "install", delveTool)
-		cmd.Env = append(os.Environ(), "GOBIN="+f.dir, "CGO_ENABLED=0", "GOFLAGS=")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("%v\n%s", err, out)
-		}
-	}
-	data, err := os.ReadFile(bin)
+	data, err := os.ReadFile(f.dlv(b))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -175,6 +167,21 @@ func (f *fixture) alternative(b testing.TB) *alternative {
 	b.Cleanup(func() { tunnel.Process.Kill(); tunnel.Wait() })
 	waitPort(b, a.addr)
 	return a
+}
+
+// dlv returns the path of a dlv, which it builds once.
+func (f *fixture) dlv(t testing.TB) string {
+	t.Helper()
+	bin := filepath.Join(f.dir, "dlv")
+	if _, err := os.Stat(bin); err == nil {
+		return bin
+	}
+	cmd := exec.Command("go", "install", delveTool)
+	cmd.Env = append(os.Environ(), "GOBIN="+f.dir, "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return bin
 }
 
 // dlv is a headless dlv that runs on the node.

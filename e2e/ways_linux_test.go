@@ -83,8 +83,10 @@ func ways() []way {
 
 // killed has a process that holds the connection as its only owner die of
 // SIGKILL.
-func killed(t *testing.T, i *ide) {
-	file, err := i.conn.File()
+func killed(t *testing.T, i *ide) { killedConn(t, i.conn) }
+
+func killedConn(t *testing.T, conn *net.TCPConn) {
+	file, err := conn.File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,7 @@ func killed(t *testing.T, i *ide) {
 	}
 	syscall.SetNonblock(int(file.Fd()), true) // Fd, which Start uses too, undoes that for the connection
 	file.Close()
-	i.Close()
+	conn.Close()
 	holder.Process.Kill()
 	holder.Wait()
 }

@@ -1,0 +1,272 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-delve/delve/service/api"
+	"github.com/go-delve/delve/service/rpc2"
+
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// TestRPCClientGoes has a client of Delve's JSON-RPC go away in each way that
+// there is, halted and running. All sessions are one daemon's.
+func TestRPCClientGoes(t *testing.T) {
+	f := setup(t)
+	s := f.serve(t)
+	pid := f.containerd(t)
+	line := f.lineOf(t, createContainerFile, createContainerCode)
+	for _, situation := range []string{"halted", "running", "waiting"} {
+		for name, leave := range map[string]func(*testing.T, *rpc2.RPCClient, *net.TCPConn){
+			"detach": func(t *testing.T, c *rpc2.RPCClient, _ *net.TCPConn) {
+				if err := c.Detach(false); err != nil {
+					t.Error(err)
+				}
+			},
+			"detach and kill": func(t *testing.T, c *rpc2.RPCClient, _ *net.TCPConn) {
+				if err := c.Detach(true); err != nil {
+					t.Error(err)
+				}
+			},
+			"disconnect": func(_ *testing.T, c *rpc2.RPCClient, _ *net.TCPConn) { c.Disconnect(true) },
+			"closed":     func(_ *testing.T, _ *rpc2.RPCClient, conn *net.TCPConn) { conn.Close() },
+			"reset": func(_ *testing.T, _ *rpc2.RPCClient, conn *net.TCPConn) {
+				conn.SetLinger(0)
+				conn.Close()
+			},
+			"killed": func(t *testing.T, _ *rpc2.RPCClient, conn *net.TCPConn) { killedConn(t, conn) },
+		} {
+			t.Run(situation+"/"+name, func(t *testing.T) {
+				c, conn := s.rpc(t)
+				defer conn.Close() // before the pod is removed
+				pod := ""
+				switch situation {
+				case "halted":
+					pod, _ = f.stopRPC(t, c, line)
+				default:
+					if _, err := c.CreateBreakpoint(&api.Breakpoint{File: f.file(createContainerFile), Line: line}); err != nil {
+						t.Fatal(err)
+					}
+					go func() {
+						for range c.Continue() {
+						}
+					}()
+					f.runsRPC(t, c)
+				}
+				if situation == "waiting" { // for a target that runs
+					go c.ListSources("")
+					go c.GetState()
+				}
+				leave(t, c, conn)
+				f.free(t, pid, 10*time.Second)
+				f.works(t, pod)
+			})
+		}
+	}
+	s.serves(t)
+}
+
+// runsRPC waits until the target runs.
+func (f *fixture) runsRPC(t *testing.T, c *rpc2.RPCClient) {
+	t.Helper()
+	eventually(t, 10*time.Second, func() string {
+		if state, err := c.GetStateNonBlocking(); err != nil || !state.Running {
+			return "containerd does not run"
+		}
+		return ""
+	})
+}
+
+// TestRPCDaemonEnds ends the daemon under a session.
+func TestRPCDaemonEnds(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		t.Run(signal.String(), func(t *testing.T) {
+			s := f.serve(t)
+			c, conn := s.rpc(t)
+			defer conn.Close()
+			pod, _ := f.stopRPC(t, c, f.lineOf(t, createContainerFile, createContainerCode))
+			s.cmd.Process.Signal(signal)
+			s.exit(t, 15*time.Second)
+			f.free(t, pid, 5*time.Second)
+			f.deserted(t, 5*time.Second)
+			f.works(t, pod)
+		})
+	}
+}
+
+// TestRPCRefused sends what must not reach the target: each is refused with a
+// reason, and the session goes on.
+func TestRPCRefused(t *testing.T) {
+	f := setup(t)
+	s := f.serve(t)
+	pid := f.containerd(t)
+	c, conn := s.rpc(t)
+	defer conn.Close()
+	pod, _ := f.stopRPC(t, c, f.lineOf(t, createContainerFile, createContainerCode))
+	for _, tt := range []struct {
+		method string
+		in     any
+		why    string
+	}{
+		{"Restart", rpc2.RestartIn{}, "the target belongs to the node"},
+		{"DumpStart", rpc2.DumpStartIn{Destination: "/root/core"}, "core dumps are not taken"},
+		{"DumpWait", rpc2.DumpWaitIn{}, "core dumps are not taken"},
+		{"DumpCancel", rpc2.DumpCancelIn{}, "core dumps are not taken"},
+		{"DebugInfoDirectories", rpc2.DebugInfoDirectoriesIn{Set: true, List: []string{"/root"}}, "are not set"},
+		{"DownloadLibraryDebugInfo", rpc2.DownloadLibraryDebugInfoIn{}, "not downloaded"},
+		{"FollowExec", rpc2.FollowExecIn{Enable: true}, "not followed"},
+		{"CreateEBPFTracepoint", rpc2.CreateEBPFTracepointIn{FunctionName: "main.main"}, "eBPF"},
+		{"CreateWatchpoint", rpc2.CreateWatchpointIn{Expr: "r", Type: api.WatchWrite}, "watchpoints"},
+		{"SetExecutionPoint", rpc2.SetExecutionPointIn{}, "jumps"},
+		{"Recorded", rpc2.RecordedIn{}, "not a recording"},
+		{"StopRecording", rpc2.StopRecordingIn{}, "not a recording"},
+		{"Checkpoint", rpc2.CheckpointIn{}, "not a recording"},
+		{"ListCheckpoints", rpc2.ListCheckpointsIn{}, "not a recording"},
+		{"ClearCheckpoint", rpc2.ClearCheckpointIn{}, "not a recording"},
+		{"Command", api.DebuggerCommand{Name: api.Rewind}, "can't run backwards"},
+		{"Explode", struct{}{}, "method not found"},
+	} {
+		if err := c.CallAPI(tt.method, tt.in, &struct{}{}); err == nil || !strings.Contains(err.Error(), tt.why) {
+			t.Errorf("%s: %v", tt.method, err)
+		}
+	}
+	if _, err := c.Stacktrace(-1, 3, 0, 0, nil); err != nil {
+		t.Error(err)
+	}
+	if err := c.Detach(true); err != nil {
+		t.Error(err)
+	}
+	f.free(t, pid, 5*time.Second)
+	f.works(t, pod)
+}
+
+// TestRPCAndDAP has clients of both protocols want the debugger: it is one's, and
+// the other's when that is gone, or at once by --takeover.
+func TestRPCAndDAP(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	s := f.serve(t)
+	c, conn := s.rpc(t)
+	defer conn.Close()
+	if pid := c.ProcessPid(); pid == 0 {
+		t.Fatal("no session")
+	}
+	i := s.ide(t)
+	defer i.Close()
+	if _, err := i.Attach(short(t), dapclient.AttachOptions{}); err == nil || !strings.Contains(err.Error(), "a Delve client ("+conn.LocalAddr().String()+") has the session") {
+		t.Errorf("the IDE: %v", err)
+	}
+	if err := c.Detach(false); err != nil {
+		t.Error(err)
+	}
+	s.serves(t)
+	s.stop(t)
+
+	s = f.serve(t, "--takeover")
+	first := s.ide(t)
+	defer first.Close()
+	line := f.lineOf(t, createContainerFile, createContainerCode)
+	pod, _ := stopInCreateContainer(t, f, first.Client, line)
+	c, conn = s.rpc(t)
+	defer conn.Close()
+	next, _ := f.stopRPC(t, c, line+2)
+	s.toldOfTheEnd(t, first.Client, "takes over the session")
+	f.works(t, pod)
+	s.serves(t) // takes over in turn
+	f.free(t, pid, 5*time.Second)
+	f.works(t, next)
+}
+
+// TestDlvConnect drives Delve's terminal by its commands: what it shows are the
+// user's own files, and its offer to kill the process does not.
+func TestDlvConnect(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	s := f.serve(t)
+	file, line := f.file(createContainerFile), f.lineOf(t, createContainerFile, createContainerCode)
+	dlv := f.connectDlv(t, s.addr)
+	dlv.say("sources container_create.go$\n")
+	dlv.shows(t, file+"\n")
+	dlv.say("list %s:%d\n", file, line)
+	dlv.shows(t, createContainerCode)
+	dlv.say("break %s:%d\n", file, line)
+	dlv.shows(t, "Breakpoint 1 set at ")
+	dlv.say("continue\n")
+	pod := f.startPod(t)
+	dlv.shows(t, "> [Breakpoint 1] ")
+	dlv.say("stack -full\n")
+	dlv.shows(t, " at "+file+":")
+	dlv.shows(t, "r = ")
+	dlv.say("goroutines -r\nexit\ny\n")
+	if err := dlv.wait(t); err != nil {
+		t.Errorf("dlv: %v\n%s", err, dlv.out)
+	}
+	if strings.Contains(dlv.out.String(), f.node.BuildRoot(f.node.Containerd())) {
+		t.Errorf("a path of the node is shown:\n%s", dlv.out)
+	}
+	f.free(t, pid, 5*time.Second)
+	f.works(t, pod)
+	s.serves(t)
+}
+
+// terminal is a dlv connect that runs.
+type terminal struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *lockedBuffer
+	seen int // of out
+}
+
+// connectDlv starts dlv connect as the user, with its commands from a pipe.
+func (f *fixture) connectDlv(t *testing.T, addr string) *terminal {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, f.dlv(t), "connect", "--allow-non-terminal-interactive=true", addr)
+	user := f.command(ctx, userUID)
+	cmd.Dir, cmd.SysProcAttr = f.home, user.SysProcAttr // it abbreviates what is below its directory
+	cmd.Env = append(user.Env, "TERM=dumb")
+	d := &terminal{cmd: cmd, out: &lockedBuffer{}}
+	cmd.Stdout, cmd.Stderr = d.out, d.out
+	var err error
+	if d.in, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return d
+}
+
+func (d *terminal) say(format string, args ...any) { fmt.Fprintf(d.in, format, args...) }
+
+// shows waits until the terminal shows the text, behind what it was seen to show.
+func (d *terminal) shows(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, time.Minute, func() string {
+		out := d.out.String()[d.seen:]
+		at := strings.Index(out, text)
+		if at < 0 {
+			return "dlv does not show " + text + ", but\n" + out
+		}
+		d.seen += at
+		return ""
+	})
+}
+
+func (d *terminal) wait(t *testing.T) error {
+	ended := make(chan error, 1)
+	go func() { ended <- d.cmd.Wait() }()
+	return within(t, ended)
+}
