@@ -191,12 +191,16 @@ type dlv struct {
 	pid int // containerd's
 }
 
-// attach starts dlv on the node and returns when it listens.
-func (a *alternative) attach(b testing.TB) *dlv {
+// attach starts dlv on the node and returns when it listens, with the target
+// running.
+func (a *alternative) attach(b testing.TB) *dlv { return a.start(b, "--continue") }
+
+func (a *alternative) start(b testing.TB, flags ...string) *dlv {
 	b.Helper()
 	pid := a.f.containerd(b)
 	argv := append(a.f.node.SSHCommand(), "sudo", "-n", delveOnNode, "attach", strconv.Itoa(pid), "--headless",
-		"--accept-multiclient", "--continue", "--only-same-user=false", "--api-version=2", "--listen=127.0.0.1:"+strconv.Itoa(dlvPort))
+		"--accept-multiclient", "--only-same-user=false", "--api-version=2", "--listen=127.0.0.1:"+strconv.Itoa(dlvPort))
+	argv = append(argv, flags...)
 	d := &dlv{cmd: exec.Command(argv[0], argv[1:]...), f: a.f, pid: pid}
 	out, err := d.cmd.StdoutPipe()
 	if err != nil {
