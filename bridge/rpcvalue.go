@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,11 @@ func (v *valueReader) read() ([]byte, error) {
 	var s valueScanner
 	for i := v.start; ; {
 		for ; i < len(v.buf); i++ {
+			if s.text && !s.backslash {
+				if i += plainText(v.buf[i:]); i == len(v.buf) {
+					break
+				}
+			}
 			if s.depth == 0 && skipSpace(v.buf[i:i+1], 0) == 1 {
 				v.start = i + 1
 				continue
@@ -62,6 +68,19 @@ func (v *valueReader) read() ([]byte, error) {
 			return nil, truncated("value", err, i == 0)
 		}
 	}
+}
+
+// plainText returns how many bytes of a string's rest are neither its end nor an
+// escape.
+func plainText(b []byte) int {
+	end := bytes.IndexByte(b, '"')
+	if end < 0 {
+		end = len(b)
+	}
+	if escape := bytes.IndexByte(b[:end], '\\'); escape >= 0 {
+		return escape
+	}
+	return end
 }
 
 // checked returns a message if it keeps to the grammar.
