@@ -11,13 +11,6 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// attempt is an attach under way.
-type attempt struct {
-	giveUp context.CancelCauseFunc // ends it for a reason that the IDE is told
-	done   chan struct{}           // closed when it has succeeded, or failed and left nothing
-	seat   *holder                 // the client in the slot
-}
-
 // onAttach starts the attach and returns at once: the IDE may go meanwhile,
 // and only its reader notices.
 func (c *client) onAttach(body []byte, env envelope) error {
@@ -26,21 +19,11 @@ func (c *client) onAttach(body []byte, env envelope) error {
 	if c.state != initialized {
 		return c.out.refuse(env, fmt.Errorf("%s is not possible now: send initialize first, and attach once", env.Command))
 	}
-	ctx, giveUp := context.WithCancelCause(c.ctx)
-	a := &attempt{
-		giveUp: giveUp,
-		done:   make(chan struct{}),
-		seat:   &holder{name: c.name + " (" + peerName(c.conn) + ")", evict: c.evict},
-	}
-	c.state, c.attempt = attaching, a
+	seat := &holder{name: c.name + " (" + peerName(c.conn) + ")", evict: c.evict}
 	request := slices.Clone(body)
-	c.wg.Go(func() {
-		defer close(a.done)
-		defer giveUp(nil)
-		if err := c.attach(ctx, a.seat, request, env); err != nil {
-			c.attachFailed(ctx, env, err)
-		}
-	})
+	c.startAttach(seat,
+		func(ctx context.Context) error { return c.attach(ctx, seat, request, env) },
+		func(ctx context.Context, err error) { c.attachFailed(ctx, env, err) })
 	return nil
 }
 
@@ -53,17 +36,12 @@ func (c *client) attachFailed(ctx context.Context, env envelope, err error) {
 	if c.ctx.Err() != nil {
 		return
 	}
-	c.log.Warn("attach failed", "error", err)
-	if why := context.Cause(ctx); why != nil {
-		err = why
-	}
-	c.out.refuse(env, err)
-	for _, late := range c.backlog {
+	c.out.refuse(env, c.attachError(ctx, err))
+	for _, late := range c.takeBacklog() {
 		if env, err := scanEnvelope(late); err == nil {
 			c.out.refuse(env, errors.New("the attach failed"))
 		}
 	}
-	c.backlog, c.backlogged = nil, 0
 }
 
 // attach waits for the slot, has the node attach, and hands the session to the
@@ -75,17 +53,13 @@ func (c *client) attach(ctx context.Context, seat *holder, request []byte, env e
 			return diag.Errorf(diag.Usage, "the configuration can't be read: %w", err).WithHint("correct launch.json")
 		}
 	}
-	if err := c.srv.slot.acquire(ctx, seat, c.srv.cfg.Takeover); err != nil {
-		return err
-	}
-	sess, err := c.srv.cfg.Dialer.Dial(ctx, DAP)
+	sess, err := c.dial(ctx, seat, DAP)
 	if err != nil {
-		c.srv.slot.release(seat)
 		return err
 	}
 	m, err := args.fit(sess)
 	if err == nil {
-		err = c.begin(ctx, newUpstream(sess, m), request, env)
+		err = c.handOver(ctx, newUpstream(sess, m), request, env)
 	}
 	if err != nil {
 		return errors.Join(err, c.end(sess, seat))
@@ -106,10 +80,10 @@ func (a attachArgs) fit(sess Session) (*pathmap.Map, error) {
 	return m, nil
 }
 
-// begin makes the session the client's and sends what the IDE has asked for so
+// handOver makes the session the client's and sends what the IDE has asked for so
 // far: its initialize, whose answer the bridge has given already, the attach,
 // and the backlog.
-func (c *client) begin(ctx context.Context, up *upstream, request []byte, env envelope) error {
+func (c *client) handOver(ctx context.Context, up *upstream, request []byte, env envelope) error {
 	attach, err := normalizeAttach(request)
 	if err != nil {
 		return err
@@ -125,16 +99,12 @@ func (c *client) begin(ctx context.Context, up *upstream, request []byte, env en
 	if err := up.sendScanned(attach, pending{seq: env.Seq, command: env.Command}); err != nil {
 		return err
 	}
-	c.up, c.state = up, attached
-	c.halt.target, c.halt.tell = up.sess.Target().Name, func(line string) { c.out.console(line) }
-	c.halt.halted()
-	c.wg.Go(func() { c.relayNode(up) })
-	c.wg.Go(func() { c.lostNode(up.queue.run(up.sess)) })
-	for _, late := range c.backlog {
+	c.up = up
+	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, func(line string) { c.out.console(line) })
+	for _, late := range c.takeBacklog() {
 		if env, err := scanEnvelope(late); err == nil {
 			c.forward(late, env)
 		}
 	}
-	c.backlog = nil
 	return nil
 }

@@ -164,9 +164,9 @@ func (s *Server) serveClient(ctx context.Context, conn net.Conn, log *slog.Logge
 	}
 	begun := &begunConn{Conn: conn, first: first}
 	if first[0] == '{' {
-		newRPCClient(s, begun, log).run(ctx)
+		newRPCClient(s, begun, log).serve(ctx)
 	} else {
-		newClient(s, begun, log).run(ctx)
+		newClient(s, begun, log).serve(ctx)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -150,12 +149,8 @@ type outbox struct {
 	buf []byte
 }
 
-// newOutbox returns an outbox for conn, to which its queue's run must write.
-func newOutbox(conn net.Conn) *outbox {
-	q := newQueue()
-	q.now = writerNow(conn)
-	return &outbox{queue: q, w: newFrameWriter(q)}
-}
+// newOutbox returns an outbox whose messages go to the client's queue.
+func newOutbox(q *queue) *outbox { return &outbox{queue: q, w: newFrameWriter(q)} }
 
 // relay sends a message of the node's under the outbox's next number. Its
 // request_seq, if it has one, becomes requestSeq.

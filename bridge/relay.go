@@ -99,7 +99,7 @@ func (c *client) nodeEvent(up *upstream, body []byte, env envelope) error {
 		c.halt.resumed()
 	case "terminated":
 		c.halt.resumed()
-		c.over.Do(func() {}) // the bridge need not say so
+		c.terminating.Do(func() {}) // the bridge need not say so
 	case "capabilities":
 		body = withholdEvent(body, env)
 		var err error

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,29 +15,11 @@ import (
 )
 
 // rpcClient is one connection of a client of Delve's JSON-RPC: GoLand, or dlv
-// connect. It lives as [client] does: its run goroutine reads the client and
-// never waits for what it writes. The node attaches at the first request that
-// may reach it.
+// connect. The node attaches at the first request that may reach it.
 type rpcClient struct {
-	srv  *Server
-	conn net.Conn
-	in   *valueReader
-	out  *queue
-	log  *slog.Logger
-	halt haltWatch
-	wg   sync.WaitGroup // everything but run
-	ctx  context.Context
-	stop context.CancelFunc // ends ctx: the client is going
-
-	gone chan struct{} // closed when the session has ended on the node
-
-	mu         sync.Mutex
-	state      state // fresh, attaching, attached, ended
-	backlog    [][]byte
-	backlogged int
-	attempt    *attempt
-	up         *rpcUpstream // from the attach's success on
-	over       error        // why the session ended, for what is asked after it
+	connection
+	in *valueReader
+	up *rpcUpstream // from the attach's success on; under the connection's mutex
 }
 
 // maxRPCRequest is the largest request of a client's, in bytes.
@@ -50,44 +31,14 @@ const maxRPCRequest = 4 << 20
 const farewell = time.Second
 
 func newRPCClient(s *Server, conn net.Conn, log *slog.Logger) *rpcClient {
-	c := &rpcClient{
-		srv: s, conn: conn, log: log,
-		in:  newValueReader(conn, maxRPCRequest),
-		out: newQueue(), gone: make(chan struct{}),
-	}
-	c.out.now = writerNow(conn)
+	c := &rpcClient{in: newValueReader(conn, maxRPCRequest)}
+	c.open(s, conn, log)
+	c.left = c.refuseWaiting
 	return c
 }
 
-// run serves the connection until the client or ctx ends it. On return the
-// session is over and every goroutine has ended.
-func (c *rpcClient) run(ctx context.Context) {
-	c.ctx, c.stop = context.WithCancel(ctx)
-	unhook := context.AfterFunc(c.ctx, func() { c.conn.Close() })
-	c.wg.Go(c.write)
-	err := c.read()
-	if err == errDone {
-		c.conn.SetWriteDeadline(time.Now().Add(lastWords))
-		c.out.drain()
-	} else if err != io.EOF && c.ctx.Err() == nil {
-		c.log.Warn("connection closed", "error", err)
-	}
-	c.stop()
-	unhook()
-	c.finish(errOver)
-	c.out.stop(errOver)
-	c.conn.Close()
-	c.wg.Wait()
-}
-
-// write writes to the client. One that can't be told anything is gone.
-func (c *rpcClient) write() {
-	err := c.out.run(c.conn)
-	if c.ctx.Err() == nil {
-		c.log.Warn("writing to the client", "error", err)
-	}
-	c.stop()
-}
+// serve serves the client to its end, as [connection.run].
+func (c *rpcClient) serve(ctx context.Context) { c.run(ctx, c.read) }
 
 func (c *rpcClient) read() error {
 	for {
@@ -135,14 +86,10 @@ func (c *rpcClient) request(body []byte, env rpcEnvelope) error {
 	case ended:
 		return c.refuse(env.ID, c.over)
 	case fresh:
-		c.startAttach()
+		seat := &holder{name: "a Delve client (" + peerName(c.conn) + ")", evict: c.evict}
+		c.startAttach(seat, func(ctx context.Context) error { return c.attach(ctx, seat) }, c.attachFailed)
 	}
-	c.backlogged += len(body)
-	if c.backlogged > maxBacklog {
-		return fmt.Errorf("more than %d bytes of requests before the attach is done", maxBacklog)
-	}
-	c.backlog = append(c.backlog, slices.Clone(body))
-	return nil
+	return c.keep(body)
 }
 
 // forward relays a request to the node. The caller has c.mu and an upstream.
@@ -158,7 +105,7 @@ func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
 }
 
 func (c *rpcClient) answer(id string, result any, err error) error {
-	_, writeErr := c.out.Write(rpcAnswer(id, result, err))
+	_, writeErr := c.queue.Write(rpcAnswer(id, result, err))
 	return writeErr
 }
 
@@ -175,58 +122,32 @@ func (c *rpcClient) onDetach(body []byte, env rpcEnvelope) error {
 	return errDone
 }
 
-// startAttach has the node attach, and returns at once. The caller has c.mu.
-func (c *rpcClient) startAttach() {
-	ctx, giveUp := context.WithCancelCause(c.ctx)
-	a := &attempt{
-		giveUp: giveUp,
-		done:   make(chan struct{}),
-		seat:   &holder{name: "a Delve client (" + peerName(c.conn) + ")", evict: c.evict},
-	}
-	c.state, c.attempt = attaching, a
-	c.wg.Go(func() {
-		defer close(a.done)
-		defer giveUp(nil)
-		if err := c.attach(ctx, a.seat); err != nil {
-			c.attachFailed(ctx, err)
-		}
-	})
-}
-
-// attach waits for the slot, has the node attach, and hands it what the client
-// has asked so far. On an error the target is as before.
+// attach has the node attach, and hands it what the client has asked so far. On
+// an error the target is as before.
 func (c *rpcClient) attach(ctx context.Context, seat *holder) error {
-	if err := c.srv.slot.acquire(ctx, seat, c.srv.cfg.Takeover); err != nil {
-		return err
-	}
-	sess, err := c.srv.cfg.Dialer.Dial(ctx, RPC)
+	sess, err := c.dial(ctx, seat, RPC)
 	if err != nil {
-		c.srv.slot.release(seat)
 		return err
 	}
-	if err := c.begin(ctx, newRPCUpstream(sess)); err != nil {
+	if err := c.handOver(ctx, newRPCUpstream(sess)); err != nil {
 		return errors.Join(err, c.end(sess, seat))
 	}
 	return nil
 }
 
-func (c *rpcClient) begin(ctx context.Context, up *rpcUpstream) error {
+func (c *rpcClient) handOver(ctx context.Context, up *rpcUpstream) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	c.up, c.state = up, attached
-	c.halt.target, c.halt.tell = up.sess.Target().Name, func(line string) { c.log.Warn(line) }
-	c.halt.halted()
-	c.wg.Go(func() { c.relayNode(up) })
-	c.wg.Go(func() { c.lostNode(up.queue.run(up.sess)) })
-	for _, late := range c.backlog {
+	c.up = up
+	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, func(line string) { c.log.Warn(line) })
+	for _, late := range c.takeBacklog() {
 		if env, err := scanRPC(late); err == nil {
 			c.forward(late, env)
 		}
 	}
-	c.backlog = nil
 	return nil
 }
 
@@ -235,76 +156,30 @@ func (c *rpcClient) attachFailed(ctx context.Context, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() == nil {
-		c.log.Warn("attach failed", "error", err)
-		if why := context.Cause(ctx); why != nil {
-			err = why
-		}
+		err = c.attachError(ctx, err)
 	}
-	for _, late := range c.backlog {
+	for _, late := range c.takeBacklog() {
 		if env, scanErr := scanRPC(late); scanErr == nil {
 			c.refuse(env.ID, err)
 		}
 	}
-	c.backlog = nil
-	c.ended(err)
-}
-
-// ended makes err the answer to all that the client asks, until it goes or the
-// connection is closed. The caller has c.mu.
-func (c *rpcClient) ended(err error) {
 	c.state, c.over = ended, err
-	time.AfterFunc(farewell, c.stop)
+	c.sayFarewell()
 }
 
-// finish ends the session on the node, if there is one, or the attach under
-// way, as [client.finish] does. What the node has not answered yet is answered
-// by why.
-func (c *rpcClient) finish(why error) (first bool, err error) {
+// sayFarewell closes the connection after a while.
+func (c *rpcClient) sayFarewell() { time.AfterFunc(farewell, c.stop) }
+
+// refuseWaiting answers what the node has not answered when the session ends,
+// and makes why the answer to all that the client asks then.
+func (c *rpcClient) refuseWaiting(why error) {
 	c.mu.Lock()
-	for c.state == attaching {
-		a := c.attempt
-		c.srv.slot.leave(a.seat)
-		a.giveUp(why)
-		c.mu.Unlock()
-		<-a.done
-		c.mu.Lock()
-	}
-	first = c.state == attached
-	if first || c.over == nil {
-		c.over = why
-	}
-	c.state = ended
-	up, a := c.up, c.attempt
+	up := c.up
+	c.over = why
 	c.mu.Unlock()
-	c.halt.stop()
-	switch {
-	case first:
-		err = c.end(up.sess, a.seat)
-		up.queue.stop(errOver)
-		if err != nil {
-			why = err
-		}
-		for _, id := range up.forget() {
-			c.refuse(id, why)
-		}
-		close(c.gone)
-	case up != nil:
-		<-c.gone
+	for _, id := range up.forget() {
+		c.refuse(id, why)
 	}
-	return first, err
-}
-
-// end ends a session on the node and leaves the slot.
-func (c *rpcClient) end(sess Session, seat *holder) error {
-	c.srv.slot.leave(seat)
-	defer c.srv.slot.release(seat)
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	err := sess.End(ctx)
-	if err != nil {
-		c.log.Error("the session's end", "error", err)
-	}
-	return err
 }
 
 // evict ends the session for another client.
@@ -314,16 +189,9 @@ func (c *rpcClient) evict(by string) {
 
 // lose ends the session for a reason that is not the client's own.
 func (c *rpcClient) lose(why error) {
-	first, err := c.finish(why)
-	if !first {
-		return
+	if first, _ := c.finish(why); first {
+		c.sayFarewell()
 	}
-	if err != nil {
-		why = err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended(why)
 }
 
 // rpcUpstream is a session on the node as an rpcClient uses it. What it sends
@@ -401,7 +269,7 @@ func (u *rpcUpstream) forget() (ids []string) {
 
 // relayNode relays the node's answers to the client until the session ends.
 func (c *rpcClient) relayNode(up *rpcUpstream) {
-	in := newValueReader(up.sess, c.srv.cfg.MaxBody)
+	in := newLineReader(up.sess, c.srv.cfg.MaxBody)
 	for {
 		body, err := in.read()
 		if err == nil {
@@ -437,10 +305,10 @@ func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 	if up.back = line; cap(line) > keepBuffer {
 		up.back = nil
 	}
-	if err := c.out.room(); err != nil {
+	if err := c.queue.room(); err != nil {
 		return err
 	}
-	_, err = c.out.Write(line)
+	_, err = c.queue.Write(line)
 	return err
 }
 

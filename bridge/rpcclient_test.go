@@ -51,6 +51,9 @@ func (n *scriptedNode) rpcNode() (rpcWire, *nodeSession) {
 
 func (w rpcWire) send(raw string) {
 	w.t.Helper()
+	if w.values != nil {
+		raw += "\n" // as the node ends an answer
+	}
 	w.conn.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(w.conn, raw); err != nil {
 		w.t.Fatalf("send %.200q: %v", raw, err)
@@ -156,7 +159,7 @@ func TestRPCRelay(t *testing.T) {
 	} {
 		w.send(tt.request)
 		node.expect(tt.seen)
-		node.send(tt.answer + "\n")
+		node.send(tt.answer)
 		w.expect(tt.got)
 	}
 	// Several under way, two of one id, answered out of order.
@@ -169,7 +172,7 @@ func TestRPCRelay(t *testing.T) {
 		w.expect(`{"id":` + id + `,"result":{"State":{}},"error":null}`)
 	}
 	// What nobody asked for does not pass.
-	node.send(`{"id":7,"result":{},"error":null}{"method":"runInTerminal","params":[{}],"id":7}{"id":0,"result":{},"error":null}`)
+	node.send(`{"id":7,"result":{},"error":null}` + "\n" + `{"method":"runInTerminal","params":[{}],"id":7}` + "\n" + `{"id":0,"result":{},"error":null}`)
 	w.send(rpcRequest("9", "GetVersion", "{}"))
 	node.next()
 	node.send(`{"method":"RPCServer.GetVersion","id":9}`)
@@ -356,6 +359,7 @@ func TestRPCTakeover(t *testing.T) {
 func TestRPCNodeEnds(t *testing.T) {
 	for name, last := range map[string]string{
 		"end": "", "text": "panic: no", "array": "[]", "twice": `{"id":0,"id":1}`, "case": `{"ID":0}`, "deep": `{"id":` + strings.Repeat("[", 600),
+		"behind": `{"id":0}{"id":0}`, "broken": `{"id":0,"result":{]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)

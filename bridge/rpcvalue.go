@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-
-	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 // Ways in which a peer breaks the framing of JSON-RPC.
@@ -19,24 +17,20 @@ const (
 // maxDepth is how deep a message may nest, as in package pathmap.
 const maxDepth = 512
 
-// valueReader reads the messages of a JSON-RPC peer that is not trusted: JSON
-// objects, one behind the other (net/rpc/jsonrpc). It is not for concurrent
-// use.
-type valueReader struct {
-	r   io.Reader
-	max int64
-	buf []byte // what was read; the next message starts at start
-	start,
-	next int
-}
+// valueReader reads the messages of a JSON-RPC client that is not trusted: JSON
+// objects, one behind the other (net/rpc/jsonrpc). It is not for concurrent use.
+type valueReader struct{ messageBuffer }
 
 // newValueReader returns a reader of r that refuses larger messages.
-func newValueReader(r io.Reader, max int64) *valueReader { return &valueReader{r: r, max: max} }
+func newValueReader(r io.Reader, max int64) *valueReader {
+	return &valueReader{messageBuffer{r: r, max: max}}
+}
 
-// read returns the next message, valid until the next call. The error is io.EOF
-// if the stream ends between messages; it wraps a frameFault if the peer breaks
-// the protocol and io.ErrUnexpectedEOF if the stream ends within a message.
-// After an error the stream is of no further use.
+// read returns the next message, valid until the next call; whether it is well
+// formed is for [scanRPC] to say. The error is io.EOF if the stream ends between
+// messages; it wraps a frameFault if the peer breaks the protocol and
+// io.ErrUnexpectedEOF if the stream ends within a message. After an error the
+// stream is of no further use.
 func (v *valueReader) read() ([]byte, error) {
 	v.start = v.next
 	var s valueScanner
@@ -56,16 +50,12 @@ func (v *valueReader) read() ([]byte, error) {
 				return nil, err
 			}
 			if done {
-				v.next = i + 1
-				return v.checked(v.buf[v.start:v.next])
+				return v.take(i+1, i+1)
 			}
 		}
-		if int64(i-v.start) > v.max {
-			return nil, fmt.Errorf("%w: over %d bytes", errBodySize, v.max)
-		}
-		i -= v.start
-		if err := v.fill(); err != nil {
-			return nil, truncated("value", err, i == 0)
+		var err error
+		if i, err = v.more(); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -83,31 +73,76 @@ func plainText(b []byte) int {
 	return end
 }
 
-// checked returns a message if it keeps to the grammar.
-func (v *valueReader) checked(msg []byte) ([]byte, error) {
-	if int64(len(msg)) > v.max {
-		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, len(msg), v.max)
+// lineReader reads the answers of a JSON-RPC server: each is a line, as Delve's
+// encoder (encoding/json, Encoder.Encode) and the worker write them. It is not
+// for concurrent use.
+type lineReader struct{ messageBuffer }
+
+// newLineReader returns a reader of r that refuses larger messages.
+func newLineReader(r io.Reader, max int64) *lineReader {
+	return &lineReader{messageBuffer{r: r, max: max}}
+}
+
+// read returns the next line without its end, as [valueReader.read] does.
+func (l *lineReader) read() ([]byte, error) {
+	l.start = l.next
+	for i := l.start; ; {
+		if end := bytes.IndexByte(l.buf[i:], '\n'); end >= 0 {
+			return l.take(i+end, i+end+1)
+		}
+		var err error
+		if i, err = l.more(); err != nil {
+			return nil, err
+		}
 	}
-	if pathmap.SkipValue(msg, 0) != len(msg) {
-		return nil, fmt.Errorf("%w: %.80q", errMalformed, msg)
+}
+
+// messageBuffer is what was read and is not returned yet. The next message
+// starts at start.
+type messageBuffer struct {
+	r   io.Reader
+	max int64 // the largest message
+	buf []byte
+	start,
+	next int
+}
+
+// take returns the message that ends at end. The one behind it starts at next.
+func (m *messageBuffer) take(end, next int) ([]byte, error) {
+	msg := m.buf[m.start:end]
+	if int64(len(msg)) > m.max {
+		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, len(msg), m.max)
 	}
+	m.next = next
 	return msg, nil
 }
 
-// fill reads more, and moves the message that has begun to the buffer's start.
-func (v *valueReader) fill() error {
-	begun := v.buf[v.start:]
-	if len(begun) == 0 && cap(v.buf) > keepBuffer {
-		v.buf = nil
+// more reads more of the message that has begun, and returns where that is.
+func (m *messageBuffer) more() (at int, err error) {
+	begun := len(m.buf) - m.start
+	if int64(begun) > m.max {
+		return 0, fmt.Errorf("%w: over %d bytes", errBodySize, m.max)
 	}
-	v.buf = append(v.buf[:0], begun...)
-	v.start, v.next = 0, 0
-	if len(v.buf) == cap(v.buf) {
-		v.buf = slices.Grow(v.buf, max(len(v.buf), 16<<10))
+	if err := m.fill(); err != nil {
+		return 0, truncated("value", err, begun == 0)
+	}
+	return begun, nil
+}
+
+// fill reads more, and moves the message that has begun to the buffer's start.
+func (m *messageBuffer) fill() error {
+	begun := m.buf[m.start:]
+	if len(begun) == 0 && cap(m.buf) > keepBuffer {
+		m.buf = nil
+	}
+	m.buf = append(m.buf[:0], begun...)
+	m.start, m.next = 0, 0
+	if len(m.buf) == cap(m.buf) {
+		m.buf = slices.Grow(m.buf, max(len(m.buf), 16<<10))
 	}
 	for {
-		n, err := v.r.Read(v.buf[len(v.buf):cap(v.buf)])
-		v.buf = v.buf[:len(v.buf)+n]
+		n, err := m.r.Read(m.buf[len(m.buf):cap(m.buf)])
+		m.buf = m.buf[:len(m.buf)+n]
 		if n > 0 || err != nil {
 			if n > 0 && errors.Is(err, io.EOF) {
 				err = nil // it comes again

@@ -40,10 +40,6 @@ func TestValueReaderRefuses(t *testing.T) {
 		{`[]`, errNoObject},
 		{`7`, errNoObject},
 		{"\x00", errNoObject},
-		{`{"a":1]`, errMalformed},
-		{`{a}`, errMalformed},
-		{`{"a":tru}`, errMalformed},
-		{`{"a":"` + "\n" + `"}`, errMalformed},
 		{`{` + strings.Repeat("[", 600), errMalformed},
 		{`{"a":"` + strings.Repeat("x", 100) + `"}`, errBodySize},
 		{`{"a":"` + strings.Repeat("x", 40000), errBodySize},
@@ -53,6 +49,33 @@ func TestValueReaderRefuses(t *testing.T) {
 	} {
 		if got, err := newValueReader(strings.NewReader(tt.stream), 100).read(); !errors.Is(err, tt.want) {
 			t.Errorf("%.80q: got %q, %v, want %v", tt.stream, got, err, tt.want)
+		}
+	}
+}
+
+func TestLineReader(t *testing.T) {
+	const stream = `{"a":1}` + "\n\n" + `{"b":"\n"}` + "\r\n" + `[`
+	for name, r := range map[string]io.Reader{
+		"at once":     strings.NewReader(stream),
+		"a byte each": iotest.OneByteReader(strings.NewReader(stream)),
+	} {
+		l := newLineReader(r, 100)
+		for _, want := range []string{`{"a":1}`, ``, `{"b":"\n"}` + "\r"} {
+			if got, err := l.read(); err != nil || string(got) != want {
+				t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+			}
+		}
+		if got, err := l.read(); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: at the end: %q, %v", name, got, err)
+		}
+	}
+	for stream, want := range map[string]error{
+		"":                              io.EOF,
+		strings.Repeat("x", 101) + "\n": errBodySize,
+		strings.Repeat("x", 40000):      errBodySize,
+	} {
+		if got, err := newLineReader(strings.NewReader(stream), 100).read(); !errors.Is(err, want) {
+			t.Errorf("%.80q: got %q, %v, want %v", stream, got, err, want)
 		}
 	}
 }
@@ -71,11 +94,12 @@ func TestValueReaderLetsGo(t *testing.T) {
 	}
 }
 
-// FuzzValueReader compares the reader with encoding/json's, however the bytes
-// come.
+// FuzzValueReader compares what is read, and accepted, with encoding/json's
+// reader, however the bytes come.
 func FuzzValueReader(f *testing.F) {
 	f.Add([]byte(`{"method":"RPCServer.State","params":[{"NonBlocking":true}],"id":1}{"id":2}`))
 	f.Add([]byte(`{"a":"\u007b\\"} {"b":[[]]}`))
+	f.Add([]byte(`{"a":1]{}`))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		whole, bytewise := newValueReader(bytes.NewReader(stream), 1<<20), newValueReader(iotest.OneByteReader(bytes.NewReader(stream)), 1<<20)
 		dec := json.NewDecoder(bytes.NewReader(stream))
@@ -85,17 +109,41 @@ func FuzzValueReader(f *testing.F) {
 			if !bytes.Equal(got, same) || (err == nil) != (sameErr == nil) {
 				t.Fatalf("%q, %v at once and %q, %v a byte each", got, err, same, sameErr)
 			}
+			if err == nil {
+				_, err = scanRPC(got)
+			}
 			var want json.RawMessage
 			wantErr := dec.Decode(&want)
+			if err == nil && (wantErr != nil || !bytes.Equal(got, want)) {
+				t.Fatalf("got %q, want %q, %v", got, want, wantErr)
+			}
 			if err != nil {
-				if wantErr == nil && want[0] == '{' && pathmap.SkipValue(want, 0) > 0 {
+				if wantErr == nil && unambiguous(want) {
 					t.Fatalf("%v, but there is %q", err, want)
 				}
 				return
 			}
-			if wantErr != nil || !bytes.Equal(got, want) {
-				t.Fatalf("got %q, want %q, %v", got, want, wantErr)
-			}
 		}
 	})
+}
+
+// unambiguous reports whether a value is an object that nests as deep as is
+// allowed and has each member of a JSON-RPC message once.
+func unambiguous(value json.RawMessage) bool {
+	var members map[string]json.RawMessage
+	if value[0] != '{' || pathmap.SkipValue(value, 0) < 0 || json.Unmarshal(value, &members) != nil {
+		return false
+	}
+	for _, name := range []string{"method", "id", "params", "result", "error"} {
+		if bytes.Count(bytes.ToLower(value), []byte(name)) > 1 {
+			return false
+		}
+		for m := range members {
+			if m != name && strings.EqualFold(m, name) {
+				return false
+			}
+		}
+	}
+	var method struct{ Method *string }
+	return json.Unmarshal(value, &method) == nil && !bytes.Contains(value, []byte(`\`))
 }

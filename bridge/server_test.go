@@ -469,7 +469,7 @@ func TestPeersThatCannotBeWrittenTo(t *testing.T) {
 		broken.Store(true)
 		s.event("x", "")
 		s.waitEnded()
-		srv.logged("level=WARN", "writing to the IDE", "no route to host")
+		srv.logged("level=WARN", "writing to the client", "no route to host")
 	})
 	t.Run("node", func(t *testing.T) {
 		broken.Store(false)
