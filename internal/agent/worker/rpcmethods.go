@@ -74,16 +74,24 @@ func (s *rpcSession) methods() map[string]call {
 	return qualified
 }
 
+// state waits for the target to be halted.
 func (s *rpcSession) state(params json.RawMessage) (any, error) {
-	var in rpc2.StateIn
-	if err := decodeParams(params, &in); err != nil {
+	if err := decodeParams(params, &rpc2.StateIn{}); err != nil {
 		return nil, err
 	}
-	state, err := s.d.State(in.NonBlocking)
-	if err != nil {
-		return nil, err
-	}
-	return rpc2.StateOut{State: state}, nil
+	state, err := s.d.State(false)
+	return rpc2.StateOut{State: state}, err
+}
+
+// stateNow answers a State that must not wait.
+func (s *rpcSession) stateNow(json.RawMessage) (any, error) {
+	state, err := s.currentState()
+	return rpc2.StateOut{State: state}, err
+}
+
+// running answers a State that must not wait while the target runs.
+func running(json.RawMessage) (any, error) {
+	return rpc2.StateOut{State: &api.DebuggerState{Running: true}}, nil
 }
 
 // getVersion is service/rpccommon, RPCServer.GetVersion.

@@ -21,7 +21,8 @@ import (
 // serveJSONCodec, which owns its debugger and so can't be used). Requests are
 // worked on in the order in which they came, those that wait for the target
 // (Command, State, GetEvents) in goroutines of their own. A halt does not wait
-// for its turn: whatever holds up the others, it ends.
+// for its turn: whatever holds up the others, it ends. Nor does a State that must
+// not wait.
 type rpcSession struct {
 	d      *debuggee
 	conn   io.ReadWriteCloser
@@ -33,6 +34,12 @@ type rpcSession struct {
 	halts  sync.WaitGroup   // what waits for Delve to take a halt
 
 	writing sync.Mutex
+
+	// starting is held while a command begins, and while the state of a halted
+	// target is read: Delve looks whether the target runs before it locks it
+	// (service/debugger, Debugger.State), and a command in between would have the
+	// reader wait for the next stop.
+	starting sync.Mutex
 
 	mu      sync.Mutex
 	resumes map[chan struct{}]bool // one for each command under way that lets the target run
@@ -48,6 +55,7 @@ type rpcRequest struct {
 	ID     json.RawMessage `json:"id"`
 
 	resumed chan struct{} // of a command that lets the target run: closed when it has ended
+	now     bool          // of a State that must not wait
 }
 
 const (
@@ -94,8 +102,9 @@ func (s *rpcSession) read() {
 			}
 		case "RPCServer.State":
 			var in rpc2.StateIn
-			if decodeParams(r.Params, &in) == nil && in.NonBlocking && s.d.IsRunning() {
-				s.answer(r, s.calls["RPCServer.State"])
+			r.now = decodeParams(r.Params, &in) == nil && in.NonBlocking
+			if r.now && s.d.IsRunning() {
+				s.answer(r, running)
 				continue
 			}
 		}
@@ -112,10 +121,12 @@ func (s *rpcSession) work() {
 			continue
 		default:
 		}
-		switch r.Method {
-		case "RPCServer.Command":
+		switch {
+		case r.Method == "RPCServer.Command":
 			s.command(r)
-		case "RPCServer.State", "RPCServer.GetEvents":
+		case r.now:
+			s.answer(r, s.stateNow)
+		case r.Method == "RPCServer.State" || r.Method == "RPCServer.GetEvents":
 			s.wg.Go(func() { s.answer(r, s.calls[r.Method]) })
 		default:
 			s.answer(r, s.calls[r.Method])
@@ -126,6 +137,8 @@ func (s *rpcSession) work() {
 // command starts a command and returns when the target runs or the command has
 // ended.
 func (s *rpcSession) command(r rpcRequest) {
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	running, ended := make(chan struct{}), make(chan struct{})
 	s.wg.Go(func() {
 		defer close(ended)
@@ -200,7 +213,7 @@ func (s *rpcSession) halted(json.RawMessage) (any, error) {
 		if resumed := s.underWay(); resumed != nil && !s.halt(resumed, deadline.C) {
 			return nil, fmt.Errorf("the target did not halt within %s", haltTimeout)
 		}
-		state, err := s.d.State(true)
+		state, err := s.currentState()
 		if err != nil {
 			return nil, err
 		}
@@ -213,6 +226,13 @@ func (s *rpcSession) halted(json.RawMessage) (any, error) {
 		case <-time.After(haltPause):
 		}
 	}
+}
+
+// currentState returns the state without waiting for a stop.
+func (s *rpcSession) currentState() (*api.DebuggerState, error) {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	return s.d.State(true)
 }
 
 // halt halts the target, if it runs, until ended is closed, and reports whether

@@ -206,6 +206,33 @@ func TestRPCHaltBehindContinue(t *testing.T) {
 	}
 }
 
+// TestRPCStateBeforeContinue sends states and a continue in one packet: no state
+// must wait for what the continue stops at.
+func TestRPCStateBeforeContinue(t *testing.T) {
+	const (
+		states  = 30
+		state   = `{"method":"RPCServer.State","params":[{"NonBlocking":true}],"id":1}`
+		proceed = `{"method":"RPCServer.Command","params":[{"name":"continue"}],"id":2}`
+		halt    = `{"method":"RPCServer.Command","params":[{"name":"halt"}],"id":3}`
+	)
+	r := serveTarget(t)
+	for range 50 {
+		r.conn.SetDeadline(time.Now().Add(patience))
+		if _, err := io.WriteString(r.conn, strings.Repeat(state, states)+proceed); err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range readAnswers(t, r.conn, states) {
+			if !strings.HasPrefix(got, `{"id":1,`) {
+				t.Fatalf("got %.300s", got)
+			}
+		}
+		if _, err := io.WriteString(r.conn, halt); err != nil {
+			t.Fatal(err)
+		}
+		readAnswers(t, r.conn, 2)
+	}
+}
+
 func readAnswers(t *testing.T, r io.Reader, n int) (lines []string) {
 	t.Helper()
 	var text strings.Builder
