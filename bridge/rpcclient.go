@@ -285,7 +285,7 @@ func (c *rpcClient) relayNode(up *rpcUpstream) {
 // fromNode relays one message of the node's with the host's paths. Only answers
 // to requests pass.
 func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
-	env, err := scanRPC(body)
+	env, line, changed, err := readRPC(up.m, up.back[:0], body, pathmap.ToHost)
 	if err != nil {
 		return fmt.Errorf("a message that is none: %w", err)
 	}
@@ -297,7 +297,6 @@ func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 	if resumed {
 		c.halt.halted()
 	}
-	line, changed := up.m.RewriteRPC(up.back[:0], body, pathmap.ToHost)
 	if changed == 0 {
 		line = append(up.back[:0], body...)
 	}

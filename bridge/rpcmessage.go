@@ -33,6 +33,19 @@ func scanRPC(body []byte) (rpcEnvelope, error) {
 	return env, nil
 }
 
+// readRPC is [scanRPC] with the paths of the message mapped in the same pass, into
+// dst. The envelope's places are those in body.
+func readRPC(m *pathmap.Map, dst, body []byte, dir pathmap.Direction) (env rpcEnvelope, out []byte, changed int, err error) {
+	env.ID = "null"
+	out, changed, err = m.ScanRPC(dst, body, dir, func(name []byte, start, end int) error {
+		return env.set(name, body[start:end], span{start, end})
+	})
+	if err != nil {
+		return rpcEnvelope{}, nil, 0, fmt.Errorf("scan message: %w", err)
+	}
+	return env, out, changed, nil
+}
+
 func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
 	where := env.member(name)
 	if where == nil {

@@ -28,27 +28,15 @@ func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) 
 	return m.rewrite(dst, msg, dir, plain)
 }
 
-// RewriteRPC is [Map.Rewrite] for a message of Delve's JSON-RPC, version 2. The
-// paths are in the params and the result of a message, and there in the members
-// that Delve's types name (service/rpc2, service/api): files, lists of them, and
-// location expressions such as FILE:LINE.
-func (m *Map) RewriteRPC(dst, msg []byte, dir Direction) (out []byte, changed int) {
-	return m.rewrite(dst, msg, dir, rpcMessage)
-}
-
 func (m *Map) rewrite(dst, msg []byte, dir Direction, r role) (out []byte, changed int) {
 	if m == nil || len(m.rules) == 0 {
 		return msg, 0
 	}
-	w := walker{msg: msg, table: m.toNode, dst: dst}
-	if dir == ToHost {
-		w.table = m.toHost
-	}
-	end := w.value(0, r, 0)
-	if end < 0 || skipSpace(msg, end) != len(msg) || w.changed == 0 {
+	w := m.walker(dst, msg, dir)
+	if !w.message(r) {
 		return msg, 0
 	}
-	return append(w.dst, msg[w.copied:]...), w.changed
+	return w.result()
 }
 
 // role is what a value is to the reader of a message.
@@ -78,7 +66,37 @@ type walker struct {
 	copied  int
 	changed int
 
+	each MemberFunc // may be nil
+	err  error      // each's
+
 	decoded, mapped [256]byte // scratch, so that only longer paths allocate
+}
+
+// walker returns a walker for msg.
+func (m *Map) walker(dst, msg []byte, dir Direction) walker {
+	w := walker{msg: msg, dst: dst}
+	switch {
+	case m == nil:
+	case dir == ToHost:
+		w.table = m.toHost
+	default:
+		w.table = m.toNode
+	}
+	return w
+}
+
+// message goes over the message and reports whether it is well formed.
+func (w *walker) message(r role) bool {
+	end := w.value(0, r, 0)
+	return end >= 0 && skipSpace(w.msg, end) == len(w.msg)
+}
+
+// result returns what [Map.Rewrite] does.
+func (w *walker) result() (out []byte, changed int) {
+	if w.changed == 0 {
+		return w.msg, 0
+	}
+	return append(w.dst, w.msg[w.copied:]...), w.changed
 }
 
 func (w *walker) value(i int, r role, depth int) int {
@@ -128,11 +146,13 @@ func (w *walker) object(i int, r role, depth int) int {
 		if end < 0 {
 			return -1
 		}
-		member := w.memberRole(r, w.msg[i+1:end], escaped)
+		key := w.msg[i+1 : end]
+		member := w.memberRole(r, key, escaped)
 		if i = skipSpace(w.msg, end+1); i >= len(w.msg) || w.msg[i] != ':' {
 			return -1
 		}
-		if i = w.value(i+1, member, depth); i < 0 {
+		start := skipSpace(w.msg, i+1)
+		if i = w.value(start, member, depth); i < 0 || r == rpcMessage && !w.tell(key, escaped, start, i) {
 			return -1
 		}
 		i = skipSpace(w.msg, i)

@@ -1,7 +1,9 @@
 package pathmap
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -231,4 +233,84 @@ func TestRPCLeavesOthers(t *testing.T) {
 	if out, changed := m.RewriteRPC([]byte("keep"), []byte(in), ToHost); changed != 1 || string(out) != "keep"+strings.Replace(in, `"file":"/node`, `"file":"/host`, 1) {
 		t.Errorf("got %s", out)
 	}
+}
+
+func TestScanRPC(t *testing.T) {
+	m := parseMap(t, "/host=/node")
+	const msg = ` {"id" : [1], "r\u0065sult":{"file":"/node/x.go","id":2},"error":null, "method":"x"}`
+	var members []string
+	note := func(name []byte, start, end int) error {
+		members = append(members, string(name)+" "+msg[start:end])
+		return nil
+	}
+	out, changed, err := m.ScanRPC(nil, []byte(msg), ToHost, note)
+	if want := strings.Replace(msg, "/node", "/host", 1); err != nil || changed != 1 || string(out) != want {
+		t.Errorf("got %s, %d, %v", out, changed, err)
+	}
+	want := []string{"id [1]", `result {"file":"/node/x.go","id":2}`, "error null", `method "x"`}
+	if !slices.Equal(members, want) {
+		t.Errorf("members %q, want %q", members, want)
+	}
+	var none *Map
+	members = nil
+	if out, changed, err := none.ScanRPC(nil, []byte(msg), ToHost, note); string(out) != msg || changed != 0 || err != nil || !slices.Equal(members, want) {
+		t.Errorf("without a map: %s, %d, %v, %q", out, changed, err, members)
+	}
+	stop := errors.New("stop")
+	for bad, want := range map[string]error{
+		"": errNoObject, "[]": errNoObject, `"a"`: errNoObject, "{": errMalformed, `{"a":1}{`: errMalformed,
+		`{"a":[}`: errMalformed, `{"a":` + strings.Repeat("[", 600): errMalformed, `{"\ud800":1}`: nil, `{"stop":1}`: stop,
+	} {
+		_, _, err := m.ScanRPC(nil, []byte(bad), ToHost, func(name []byte, _, _ int) error {
+			if string(name) == "stop" {
+				return stop
+			}
+			return nil
+		})
+		if err != want {
+			t.Errorf("%.40s: %v, want %v", bad, err, want)
+		}
+	}
+}
+
+// FuzzRewriteRPC sees that a message comes back as it was, that nothing but
+// strings changes in it, and that both passes agree.
+func FuzzRewriteRPC(f *testing.F) {
+	for _, seed := range []string{
+		`{"method":"RPCServer.CreateBreakpoint","params":[{"Breakpoint":{"file":"/host/src/a.go","line":3},"LocExpr":"/host/src/a.go:3"}],"id":1}`,
+		`{"id":1,"result":{"Sources":["/node/src/a.go",7,null]},"error":null}`,
+		`{"id":"a\u0062","result":{"labels":{"file":"/node/src/a.go"},"Loc":"\/node/src/a.go:1"}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	m, err := New(Rule{Host: "/host/src", Node: "/node/src"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		for _, dir := range []Direction{ToHost, ToNode} {
+			out, changed := m.RewriteRPC(nil, msg, dir)
+			scanned, scannedChanged, err := m.ScanRPC(nil, msg, dir, func([]byte, int, int) error { return nil })
+			if err == nil && (!bytes.Equal(out, scanned) || changed != scannedChanged) {
+				t.Fatalf("%q or %q", out, scanned)
+			}
+			if changed == 0 {
+				if !bytes.Equal(out, msg) {
+					t.Fatalf("%q, and nothing has changed", out)
+				}
+				continue
+			}
+			if !json.Valid(out) || shape(out) != shape(msg) {
+				t.Fatalf("%q has become %q", msg, out)
+			}
+			if back, _ := m.RewriteRPC(nil, out, 1-dir); shape(back) != shape(msg) {
+				t.Fatalf("%q comes back as %q", msg, back)
+			}
+		}
+	})
+}
+
+// shape returns a message without the contents of its strings.
+func shape(msg []byte) string {
+	return regexp.MustCompile(`"(\\.|[^"\\])*"`).ReplaceAllString(string(msg), `""`)
 }

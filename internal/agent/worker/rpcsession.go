@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type rpcSession struct {
 	halts  sync.WaitGroup   // what waits for Delve to take a halt
 
 	writing sync.Mutex
+	out     bytes.Buffer // the answer that is being written
 
 	// starting is held while a command begins, and while the state of a halted
 	// target is read: Delve looks whether the target runs before it locks it
@@ -60,7 +62,8 @@ type rpcRequest struct {
 
 const (
 	maxTurns    = 64
-	maxEvents   = 100 // as Delve (service/rpc2, eventBufferSize)
+	maxKept     = 1 << 20 // of the buffer for answers, in bytes
+	maxEvents   = 100     // as Delve (service/rpc2, eventBufferSize)
 	haltTimeout = 30 * time.Second
 )
 
@@ -285,22 +288,32 @@ func (s *rpcSession) getEvents(json.RawMessage) (any, error) {
 // The id is the client's and goes back as it came.
 func (s *rpcSession) answer(r rpcRequest, f call) {
 	result, err := run(r, f)
-	raw, marshalErr := json.Marshal(result)
-	if err == nil {
-		err = marshalErr
-	}
-	problem := []byte("null")
-	if err != nil {
-		raw = []byte("null")
-		problem, _ = json.Marshal(err.Error())
-	}
 	if len(r.ID) == 0 {
 		r.ID = []byte("null")
 	}
-	response := fmt.Appendf(nil, `{"id":%s,"result":%s,"error":%s}`+"\n", r.ID, raw, problem)
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	s.conn.Write(response) // an error shows where the stream is read
+	out := &s.out
+	out.Reset()
+	fmt.Fprintf(out, `{"id":%s,"result":`, r.ID)
+	if err == nil {
+		head := out.Len()
+		if err = json.NewEncoder(out).Encode(result); err != nil {
+			out.Truncate(head)
+		} else {
+			out.Truncate(out.Len() - 1) // the line's end
+			out.WriteString(`,"error":null}`)
+		}
+	}
+	if err != nil {
+		problem, _ := json.Marshal(err.Error())
+		fmt.Fprintf(out, `null,"error":%s}`, problem)
+	}
+	out.WriteByte('\n')
+	s.conn.Write(out.Bytes()) // an error shows where the stream is read
+	if out.Cap() > maxKept {
+		s.out = bytes.Buffer{}
+	}
 }
 
 // run calls f. Delve panics at what it does not understand.

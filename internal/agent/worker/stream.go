@@ -77,6 +77,9 @@ func framed(body []byte) []byte {
 }
 
 func (s *stream) Write(p []byte) (int, error) {
+	if s.in == nil {
+		return s.joined.Out.Write(p)
+	}
 	if s.over.Load() {
 		return len(p), nil
 	}
