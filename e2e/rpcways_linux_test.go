@@ -18,13 +18,14 @@ import (
 )
 
 // TestRPCClientGoes has a client of Delve's JSON-RPC go away in each way that
-// there is, halted and running. All sessions are one daemon's.
+// there is, from each situation. All sessions are one daemon's.
 func TestRPCClientGoes(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
 	pid := f.containerd(t)
-	line := f.lineOf(t, createContainerFile, createContainerCode)
-	for _, situation := range []string{"halted", "running", "waiting"} {
+	for at, situation := range map[string]func(*testing.T, *fixture, *rpc2.RPCClient) (pod string){
+		"halted": rpcHalted, "running": rpcRunning, "waiting": rpcWaiting, "stepping": rpcStepping, "calling": rpcCalling,
+	} {
 		for name, leave := range map[string]func(*testing.T, *rpc2.RPCClient, *net.TCPConn){
 			"detach": func(t *testing.T, c *rpc2.RPCClient, _ *net.TCPConn) {
 				if err := c.Detach(false); err != nil {
@@ -44,30 +45,112 @@ func TestRPCClientGoes(t *testing.T) {
 			},
 			"killed": func(t *testing.T, _ *rpc2.RPCClient, conn *net.TCPConn) { killedConn(t, conn) },
 		} {
-			t.Run(situation+"/"+name, func(t *testing.T) {
+			t.Run(at+"/"+name, func(t *testing.T) {
 				c, conn := s.rpc(t)
 				defer conn.Close() // before the pod is removed
-				pod := ""
-				switch situation {
-				case "halted":
-					pod, _ = f.stopRPC(t, c, line)
-				default:
-					if _, err := c.CreateBreakpoint(&api.Breakpoint{File: f.file(createContainerFile), Line: line}); err != nil {
-						t.Fatal(err)
-					}
-					go func() {
-						for range c.Continue() {
-						}
-					}()
-					f.runsRPC(t, c)
-				}
-				if situation == "waiting" { // for a target that runs
-					go c.ListSources("")
-					go c.GetState()
-				}
+				pod := situation(t, f, c)
 				leave(t, c, conn)
 				f.free(t, pid, 10*time.Second)
 				f.works(t, pod)
+			})
+		}
+	}
+	s.serves(t)
+}
+
+// rpcHalted stops the target where kubelet's call to create a container arrives.
+func rpcHalted(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
+	t.Helper()
+	pod, _ := f.stopRPC(t, c, f.lineOf(t, createContainerFile, createContainerCode))
+	return pod
+}
+
+// rpcRunning lets the target run with a breakpoint that nothing hits.
+func rpcRunning(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
+	t.Helper()
+	line := f.lineOf(t, createContainerFile, createContainerCode)
+	if _, err := c.CreateBreakpoint(&api.Breakpoint{File: f.file(createContainerFile), Line: line}); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for range c.Continue() {
+		}
+	}()
+	f.runsRPC(t, c)
+	return ""
+}
+
+// rpcWaiting has requests wait for a target that runs.
+func rpcWaiting(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
+	t.Helper()
+	rpcRunning(t, f, c)
+	go c.ListSources("")
+	go c.GetState()
+	return ""
+}
+
+// rpcStepping steps over a call that takes long: it starts a shim and a sandbox.
+func rpcStepping(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
+	t.Helper()
+	const file, code = "internal/cri/server/sandbox_run.go", "c.sandboxService.StartSandbox("
+	if _, err := c.CreateBreakpoint(&api.Breakpoint{File: f.file(file), Line: f.lineOf(t, file, code)}); err != nil {
+		t.Fatal(err)
+	}
+	stopped := c.Continue()
+	pod := f.startPod(t)
+	if state := within(t, stopped); state.Err != nil {
+		t.Fatal(state.Err)
+	}
+	go c.Next()
+	f.runsRPC(t, c)
+	return pod
+}
+
+// rpcCalling has an injected call of some length run in the target.
+func rpcCalling(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
+	t.Helper()
+	pod := rpcHalted(t, f, c)
+	c.SetReturnValuesLoadConfig(&api.LoadConfig{})
+	go c.Call(-1, longCall, false)
+	f.runsRPC(t, c)
+	return pod
+}
+
+// TestRPCClientGoesWhileAttaching has a client go right behind its first request,
+// and when the node attaches.
+func TestRPCClientGoesWhileAttaching(t *testing.T) {
+	f := setup(t)
+	s := f.serve(t)
+	pid := f.containerd(t)
+	for at, attaches := range map[string]bool{"first request": false, "attaching": true} {
+		for name, leave := range map[string]func(*testing.T, *net.TCPConn){
+			"closed": func(t *testing.T, conn *net.TCPConn) { conn.Close() },
+			"killed": killedConn,
+			"detach": func(t *testing.T, conn *net.TCPConn) {
+				if _, err := io.WriteString(conn, `{"method":"RPCServer.Detach","params":[{"Kill":true}],"id":2}`); err != nil {
+					t.Fatal(err)
+				}
+				conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+				if got, err := io.ReadAll(conn); err != nil || !strings.Contains(string(got), `{"id":2,"result":{},"error":null}`) {
+					t.Errorf("got %q, %v", got, err)
+				}
+			},
+		} {
+			t.Run(at+"/"+name, func(t *testing.T) {
+				conn, err := dialAs(userUID, s.addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if _, err := io.WriteString(conn, `{"method":"RPCServer.SetApiVersion","params":[{"APIVersion":2}],"id":1}`); err != nil {
+					t.Fatal(err)
+				}
+				if attaches {
+					f.traced(t, pid)
+				}
+				leave(t, conn.(*net.TCPConn))
+				f.free(t, pid, 10*time.Second)
+				f.works(t, "")
 			})
 		}
 	}

@@ -101,13 +101,19 @@ func attaching(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	pid := f.containerd(t)
 	attachSent(t, f, c)
+	f.traced(t, pid)
+	return ""
+}
+
+// traced waits until somebody traces containerd.
+func (f *fixture) traced(t *testing.T, pid int) {
+	t.Helper()
 	eventually(t, 10*time.Second, func() string {
 		if tracer, err := f.node.TracerPid(t.Context(), pid); err != nil || tracer == 0 {
 			return "nobody traces containerd"
 		}
 		return ""
 	})
-	return ""
 }
 
 // stepping steps over a call that takes long: it starts a shim and a sandbox.
@@ -129,6 +135,10 @@ func stepping(t *testing.T, f *fixture, c *dapclient.Client) string {
 	return pod
 }
 
+// longCall takes 2 s. It is wazero's, the one sleep in containerd that is not
+// optimised.
+const longCall = "platform.Nanosleep(2000000000)"
+
 // calling has an injected call of some length run in the target.
 func calling(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
@@ -138,8 +148,7 @@ func calling(t *testing.T, f *fixture, c *dapclient.Client) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// wazero's, which is the one sleep in containerd that is not optimised.
-	call := dap.EvaluateArguments{Expression: "call platform.Nanosleep(2000000000)", FrameId: frames[0].Id, Context: "repl"}
+	call := dap.EvaluateArguments{Expression: "call " + longCall, FrameId: frames[0].Id, Context: "repl"}
 	if _, err := c.Send("evaluate", call); err != nil {
 		t.Fatal(err)
 	}
