@@ -33,7 +33,7 @@ type nodeFlags struct {
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.node, "node", "", "the node: minikube[:PROFILE] or ssh://[USER@]HOST[:PORT] (default: the minikube profile)")
+	fs.StringVar(&f.node, "node", "", "the node: minikube[:PROFILE[/NODE]] or ssh://[USER@]HOST[:PORT] (default: the minikube profile that runs)")
 	fs.StringVarP(&f.identity, "identity", "i", "", "private key file for the node")
 	fs.BoolVar(&f.allowNonLocal, "allow-non-local", false, "use a node that is neither on this machine nor a minikube profile")
 	fs.StringVar(&f.root, "root", ".", "where the target's source is on this machine")
@@ -59,6 +59,8 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 	n, err := node.Resolve(node.Options{
 		Spec: f.node, Identity: f.identity, MinikubeHome: env.getenv("MINIKUBE_HOME"),
 		Home: home, User: userName(env), GOOS: runtime.GOOS,
+		DockerHost: env.getenv("DOCKER_HOST"), ContainerHost: env.getenv("CONTAINER_HOST"),
+		Running: sshconn.Answers,
 	})
 	if err != nil {
 		return daemon.Config{}, err

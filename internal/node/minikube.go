@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -61,6 +60,22 @@ func (c *clusterConfig) machine(n clusterNode) string {
 	return c.Name + "-" + n.Name
 }
 
+// named returns the node with that name or machine name; the first node may have
+// no name of its own.
+func (c *clusterConfig) named(name string) (clusterNode, error) {
+	names := make([]string, len(c.Nodes))
+	for i, n := range c.Nodes {
+		if names[i] = n.Name; n.Name == "" {
+			names[i] = c.machine(n)
+		}
+		if name == names[i] || name == c.machine(n) {
+			return n, nil
+		}
+	}
+	return clusterNode{}, diag.Errorf(diag.NodeUnknown, "minikube's profile %s has no node %s; it has: %s", c.Name, name, strings.Join(names, ", ")).
+		WithHint("choose one: --node minikube:%s/NODE", c.Name)
+}
+
 // primary returns the first control-plane node, or the first node.
 func (c *clusterConfig) primary() (clusterNode, bool) {
 	for _, n := range c.Nodes {
@@ -74,54 +89,28 @@ func (c *clusterConfig) primary() (clusterNode, bool) {
 	return clusterNode{}, false
 }
 
-// resolve returns the node of the profile or machine called name; empty is the
-// profile that the minikube command would take, or the only one.
-func (h home) resolve(name string, o Options) (*Node, error) {
-	if name == "" {
-		var err error
-		if name, err = h.defaultProfile(); err != nil {
-			return nil, err
-		}
-	} else if !regexp.MustCompile(profileName).MatchString(name) {
-		return nil, diag.Errorf(diag.Usage, "--node minikube:%s: %q is no name of a minikube profile", name, name)
+// resolve returns the node that rest names, PROFILE, PROFILE/NODE or a machine's
+// name; empty is the profile that the minikube command would take, or the only
+// one that runs.
+func (h home) resolve(rest string, o Options) (*Node, error) {
+	if rest == "" {
+		return h.defaultNode(o)
+	}
+	name, node, several := strings.Cut(rest, "/")
+	valid := regexp.MustCompile(profileName)
+	if !valid.MatchString(name) || several && !valid.MatchString(node) {
+		return nil, diag.Errorf(diag.Usage, "--node minikube:%s: %q is no name of a minikube profile", rest, rest)
 	}
 	c, n, err := h.find(name)
 	if err != nil {
 		return nil, err
 	}
-	if c.Driver != "docker" || o.GOOS != "linux" {
-		return nil, otherDriver(c, c.machine(n), o)
+	if several {
+		if n, err = c.named(node); err != nil {
+			return nil, err
+		}
 	}
-	addr, err := netip.ParseAddr(n.IP)
-	if err != nil {
-		return nil, diag.Errorf(diag.NodeUnknown, "minikube's profile %s has no address: Nodes[].IP is %q in %s", c.Name, n.IP, h.configFile(c.Name)).
-			WithHint("start it with minikube start -p %s", c.Name)
-	}
-	return h.dockerNode(c, c.machine(n), addr, o), nil
-}
-
-// dockerNode describes a container of the docker driver, which Linux reaches by
-// its own address.
-func (h home) dockerNode(c *clusterConfig, machine string, addr netip.Addr, o Options) *Node {
-	identity := filepath.Join(string(h), "machines", machine, "id_rsa")
-	if o.Identity != "" {
-		identity = expandHome(o.Identity, o.Home)
-	}
-	node := &Node{
-		Name:       machine,
-		Addrs:      []string{net.JoinHostPort(addr.String(), "22")},
-		User:       "docker",
-		Identities: []string{identity},
-		HostKeys:   Pin,
-		Local:      addr.IsPrivate() || addr.IsLoopback(),
-		Why:        fmt.Sprintf("%s is a machine of the minikube profile %s, driver docker", machine, c.Name),
-		Remedy: fmt.Sprintf("check that it runs: minikube status -p %s; with Docker Desktop or rootless Docker: --node ssh://docker@%s --identity %s",
-			c.Name, forwardedPort(machine), identity),
-	}
-	if !node.Local {
-		node.Why = fmt.Sprintf("minikube's profile %s has the public address %s", c.Name, addr)
-	}
-	return node
+	return h.machineNode(c, n, o)
 }
 
 // find returns the profile called name and its primary node, or the node whose
@@ -164,25 +153,52 @@ func (h home) unknown(what string, profiles []string) error {
 		WithHint("choose one with --node minikube:%s", profiles[0])
 }
 
-// defaultProfile returns the profile that minikube itself would take (minikube
-// profile NAME writes it into config/config.json), else the only one there is.
-func (h home) defaultProfile() (string, error) {
+// defaultNode returns the first node of the profile that minikube itself would
+// take (minikube profile NAME writes it into config/config.json), else of the
+// only one, else of the only one that runs, else of the one named minikube.
+func (h home) defaultNode(o Options) (*Node, error) {
 	profiles := h.profiles()
 	var settings struct {
 		Profile string `json:"profile"`
 	}
 	if err := readJSON(filepath.Join(string(h), "config", "config.json"), &settings); err == nil {
 		if slices.Contains(profiles, settings.Profile) {
-			return settings.Profile, nil
+			return h.resolve(settings.Profile, o)
 		}
 	}
-	switch {
-	case len(profiles) == 1:
-		return profiles[0], nil
-	case slices.Contains(profiles, "minikube"):
-		return "minikube", nil
+	if len(profiles) == 1 {
+		return h.resolve(profiles[0], o)
 	}
-	return "", h.unknown("minikube has no default profile", profiles)
+	if n := h.onlyRunning(profiles, o); n != nil {
+		return n, nil
+	}
+	if slices.Contains(profiles, "minikube") {
+		return h.resolve("minikube", o)
+	}
+	return nil, h.unknown("minikube has no default profile", profiles)
+}
+
+// onlyRunning returns the node of the only profile whose first node answers, or
+// nil.
+func (h home) onlyRunning(profiles []string, o Options) *Node {
+	if o.Running == nil {
+		return nil
+	}
+	nodes := make([]*Node, len(profiles))
+	var wg sync.WaitGroup
+	for i, name := range profiles {
+		wg.Go(func() {
+			if n, err := h.resolve(name, o); err == nil && o.Running(n) {
+				nodes[i] = n
+			}
+		})
+	}
+	wg.Wait()
+	nodes = slices.DeleteFunc(nodes, func(n *Node) bool { return n == nil })
+	if len(nodes) != 1 {
+		return nil
+	}
+	return nodes[0]
 }
 
 // profiles returns the names of the profiles that have a configuration, sorted.
@@ -240,24 +256,3 @@ func readJSON(path string, v any) error {
 	}
 	return nil
 }
-
-// otherDriver says how to reach a node that we don't resolve ourselves.
-func otherDriver(c *clusterConfig, machine string, o Options) error {
-	key := fmt.Sprintf("$(minikube -p %s ssh-key)", c.Name)
-	if c.Driver == "docker" {
-		return diag.Errorf(diag.NodeUnknown, "minikube's profile %s uses the driver docker, whose nodes have no address that %s can reach", c.Name, o.GOOS).
-			WithHint("use the forwarded port: --node ssh://docker@%s --identity %s", forwardedPort(machine), key)
-	}
-	err := diag.Errorf(diag.NodeUnknown, "minikube's profile %s uses the driver %q; only docker on Linux is looked up here", c.Name, c.Driver)
-	switch c.Driver {
-	case "none":
-		return err.WithHint("that node is this machine: --node ssh://USER@127.0.0.1")
-	case "ssh":
-		return err.WithHint("name the host itself: --node ssh://USER@HOST --identity FILE --allow-non-local")
-	}
-	return err.WithHint("--node ssh://docker@$(minikube -p %s ip) --identity %s --allow-non-local", c.Name, key)
-}
-
-// forwardedPort is shell text for the loopback address that docker forwards to
-// a machine's SSH port.
-func forwardedPort(machine string) string { return "$(docker port " + machine + " 22)" }

@@ -1,6 +1,7 @@
 // Package node says what --node names: where the node's SSH server listens,
 // who logs in with which key, how its host key is checked, and whether it
-// counts as local. It reads files and opens no connection.
+// counts as local. It reads files, runs the container engine's command where
+// that alone knows an address, and opens no connection.
 package node
 
 import (
@@ -21,6 +22,11 @@ const (
 	// Pin stores the key at first sight and takes no other afterwards. It is
 	// for minikube's nodes, whose keys no user has ever seen.
 	Pin
+	// Repin stores the key at first sight and takes another one later, with a
+	// line that says so. It is for minikube's nodes on addresses that only this
+	// machine reaches: an ISO makes new keys at every boot, and those of the
+	// docker driver's image are public anyway.
+	Repin
 )
 
 // Node is a resolved --node.
@@ -38,6 +44,10 @@ type Node struct {
 	Local    bool   // may be used without --allow-non-local
 	Why      string // why it counts as local or not
 
+	// Container, if there is one, is asked for one more address when none of
+	// Addrs answers.
+	Container *Container
+
 	// Remedy is what to try when no address answers, or empty.
 	Remedy string
 }
@@ -51,6 +61,13 @@ type Options struct {
 	Home         string // the user's home directory
 	User         string // who logs in where the spec says nothing
 	GOOS         string // the host's, runtime.GOOS
+
+	DockerHost    string // $DOCKER_HOST
+	ContainerHost string // $CONTAINER_HOST, podman's
+
+	// Running reports whether a node answers, to choose among several profiles.
+	// nil chooses by the files alone. It may be called by several goroutines.
+	Running func(*Node) bool
 }
 
 // Resolve returns the node that o.Spec names. Its errors are diag.Usage for a

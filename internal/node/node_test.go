@@ -74,7 +74,7 @@ func TestSSHUsage(t *testing.T) {
 	for _, spec := range []string{
 		"ssh://", "ssh://@h", "ssh://u@", "ssh://u:secret@h", "ssh://u:@h", "ssh://h/", "ssh://h/path", "ssh://h?q", "ssh://h?", "ssh://h#f", "ssh://h#",
 		"ssh://h:", "ssh://h:0", "ssh://h:65536", "ssh://h:x", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://a b@h", "ssh://a%0ab@h", "ssh://h h", "ssh://::1",
-		"ssh://[::1", "ssh://[h]", "ssh://[127.0.0.1]", "ssh://%68", "ssh://ä", "ssh:h", "SSH://h", "http://h", "h", "minikube:", "minikube:../x", "minikube:a/b", "minikube:.", "minikube:..", "minikube:-x", "podman",
+		"ssh://[::1", "ssh://[h]", "ssh://[127.0.0.1]", "ssh://%68", "ssh://ä", "ssh:h", "SSH://h", "http://h", "h", "minikube:", "minikube:../x", "minikube:a/b/c", "minikube:.", "minikube:..", "minikube:-x", "podman",
 	} {
 		fails(t, node.Options{Spec: spec, User: "me", Home: t.TempDir()}, diag.Usage)
 	}
@@ -128,7 +128,8 @@ func TestMinikube(t *testing.T) {
 	want := &node.Node{
 		Name: "minikube", Addrs: []string{"192.168.49.2:22"}, User: "docker",
 		Identities: []string{filepath.Join(home, "machines", "minikube", "id_rsa")},
-		HostKeys:   node.Pin, Local: true,
+		HostKeys:   node.Repin, Local: true,
+		Container: &node.Container{Engine: "docker", Name: "minikube", Host: "127.0.0.1"},
 	}
 	for _, o := range []node.Options{
 		minikube(home, ""), minikube(home, "minikube"), minikube(home, "minikube:minikube"),
@@ -209,20 +210,14 @@ func TestDefaultProfile(t *testing.T) {
 
 func TestMinikubeFailures(t *testing.T) {
 	home := filepath.Join(t.TempDir(), ".minikube")
-	profile(t, home, "vm", `{"Driver":"kvm2","Nodes":[{"IP":"192.168.39.5","ControlPlane":true}]}`)
 	profile(t, home, "bare", `{"Driver":"none","Nodes":[{"IP":"10.0.0.1"}]}`)
-	profile(t, home, "remote", `{"Driver":"ssh","Nodes":[{"IP":"10.0.0.1"}]}`)
-	profile(t, home, "stopped", `{"Driver":"docker","Nodes":[{"IP":"","ControlPlane":true}]}`)
 	profile(t, home, "empty", `{"Driver":"docker","Nodes":[]}`)
 	profile(t, home, "junk", `{`)
 	profile(t, home, "evil", `{"Driver":"docker","Nodes":[{"Name":"../../x","IP":"10.0.0.1"},{"Name":"a"}]}`)
 	profile(t, home, "large", `{"Driver":"docker","Name":"`+strings.Repeat("x", 1<<20)+`"}`)
 	profile(t, home, "docker", dockerProfile)
 	for name, parts := range map[string][]string{
-		"vm":      {`"kvm2"`, "ssh://docker@$(minikube -p vm ip)", "--identity $(minikube -p vm ssh-key)", "--allow-non-local"},
-		"bare":    {`"none"`, "ssh://USER@127.0.0.1"},
-		"remote":  {`"ssh"`, "--allow-non-local"},
-		"stopped": {"no address", "minikube start -p stopped"},
+		"bare":    {"driver none", "ssh://USER@127.0.0.1"},
 		"empty":   {"no nodes", "minikube start -p empty"},
 		"junk":    {"can't be read"},
 		"evil":    {"can't be read", "no name of a node"},
@@ -230,11 +225,6 @@ func TestMinikubeFailures(t *testing.T) {
 		"nothing": {"no profile nothing", "bare, docker"},
 	} {
 		fails(t, minikube(home, "minikube:"+name), diag.NodeUnknown, parts...)
-	}
-	for _, goos := range []string{"darwin", "windows"} {
-		o := minikube(home, "minikube:docker")
-		o.GOOS = goos
-		fails(t, o, diag.NodeUnknown, goos, "ssh://docker@$(docker port docker 22)", "--identity $(minikube -p docker ssh-key)")
 	}
 }
 

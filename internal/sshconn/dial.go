@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -88,7 +89,48 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		cfg.Log.Debug("ssh address does not answer", "addr", addr, "err", err)
 		tried = append(tried, err)
 	}
+	if cfg.Node.Container != nil {
+		conn, err := d.dialForwarded(ctx)
+		if err == nil {
+			return conn, nil
+		}
+		if ctx.Err() != nil || diag.CodeOf(err) != diag.NodeUnreachable {
+			return nil, err
+		}
+		tried = append(tried, err)
+	}
 	return nil, unreachable(cfg.Node, tried)
+}
+
+// Answers reports whether something listens at an address of the node's. It
+// takes at most a second an address.
+func Answers(n *node.Node) bool {
+	addrs := n.Addrs
+	if n.Container != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+		defer cancel()
+		if addr, err := n.Container.SSHAddr(ctx); err == nil {
+			addrs = append(slices.Clone(addrs), addr)
+		}
+	}
+	for _, addr := range addrs {
+		if conn, err := net.DialTimeout("tcp", addr, probeTimeout); err == nil {
+			conn.Close()
+			return true
+		}
+	}
+	return false
+}
+
+const probeTimeout = time.Second
+
+// dialForwarded connects to the port that the node's container engine forwards.
+func (d *dialer) dialForwarded(ctx context.Context) (*Conn, error) {
+	addr, err := d.Node.Container.SSHAddr(ctx)
+	if err != nil {
+		return nil, diag.Errorf(diag.NodeUnreachable, "%w", err)
+	}
+	return d.dialAddr(ctx, addr)
 }
 
 func unreachable(n *node.Node, tried []error) error {

@@ -33,8 +33,9 @@ type hostKeys interface {
 }
 
 func newHostKeys(cfg *Config, keys *keyring) (hostKeys, error) {
-	if cfg.Node.HostKeys == node.Pin {
-		return newPins(cfg.PinFile, cfg.Node.Name, keys.fingerprint())
+	switch cfg.Node.HostKeys {
+	case node.Pin, node.Repin:
+		return newPins(cfg, keys.fingerprint())
 	}
 	return newKnownHosts(cfg.KnownHosts, cfg.Node)
 }

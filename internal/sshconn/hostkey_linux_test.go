@@ -1,8 +1,10 @@
 package sshconn_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,6 +172,48 @@ func TestPin(t *testing.T) {
 	s.addHostKey(t, "ecdsa")
 	writeFile(t, file, strings.Join(fields[:3], " ")+" "+readFile(t, s.hostKey("ecdsa")+".pub"))
 	contains(t, refuses(t, pinned(s, file), diag.HostKeyChanged).Summary, "only ")
+}
+
+// A node on an address of this machine's own may show another key: it is taken,
+// with one line that says so, and the next connection finds it.
+func TestRepin(t *testing.T) {
+	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519", "rsa"}})
+	file := filepath.Join(t.TempDir(), "pins")
+	var said bytes.Buffer
+	repinned := func() sshconn.Config {
+		cfg := pinned(s, file)
+		cfg.Node.HostKeys, cfg.Log = node.Repin, slog.New(slog.NewTextHandler(&said, nil))
+		return cfg
+	}
+	dial(t, repinned())
+	first := strings.Fields(readFile(t, file))
+	other := filepath.Join(s.dir, "other")
+	writeKey(t, other, newKey(t, "ed25519"))
+	writeFile(t, file, strings.Join(first[:3], " ")+" "+readFile(t, other+".pub"))
+	if said.Len() > 0 {
+		t.Errorf("at first sight: %s", said.String())
+	}
+	dial(t, repinned())
+	shown := fingerprint(t, s.hostKey("ed25519")+".pub")
+	contains(t, said.String(), "another host key than before", fingerprint(t, other+".pub"), shown)
+	said.Reset()
+	after := readFile(t, file)
+	dial(t, repinned())
+	if readFile(t, file) != after || said.Len() > 0 {
+		t.Errorf("the new key was not found again: %s", said.String())
+	}
+	// The known type is asked for first, though the server has a key of a better
+	// one.
+	writeFile(t, file, strings.Join(first[:3], " ")+" "+readFile(t, s.hostKey("rsa")+".pub"))
+	dial(t, repinned())
+	if said.Len() > 0 {
+		t.Errorf("the key of the known type: %s", said.String())
+	}
+	// The known type is gone.
+	s.addHostKey(t, "ecdsa")
+	writeFile(t, file, strings.Join(first[:3], " ")+" "+readFile(t, s.hostKey("ecdsa")+".pub"))
+	dial(t, repinned())
+	contains(t, said.String(), "another host key than before", fingerprint(t, s.hostKey("ecdsa")+".pub"))
 }
 
 // minikube gives a machine that it makes anew a new key to log in with; its new

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/node"
 )
 
 // maxPinFile bounds the file of pins; a line has at most 1 KiB.
@@ -29,12 +31,14 @@ const maxPinFile = 4 << 20
 // is another one here, and its new host key no alarm.
 //
 // Lines are only ever appended, each by one write in append mode, and the first
-// for a machine counts: several daemons need no lock, and a write that was cut
-// short is a line that nobody understands.
+// for a machine counts, or the last where a key may change: several daemons need
+// no lock, and a write that was cut short is a line that nobody understands.
 type pins struct {
 	file     string
 	name     string
 	identity string
+	repin    bool // take another key than before, and say so
+	log      *slog.Logger
 }
 
 type pin struct {
@@ -42,11 +46,14 @@ type pin struct {
 	line int
 }
 
-func newPins(file, name, identity string) (*pins, error) {
-	if file == "" {
+func newPins(cfg *Config, identity string) (*pins, error) {
+	if cfg.PinFile == "" {
 		return nil, errors.New("no file to pin host keys in")
 	}
-	p := &pins{file: file, name: name, identity: identity}
+	p := &pins{
+		file: cfg.PinFile, name: cfg.Node.Name, identity: identity,
+		repin: cfg.Node.HostKeys == node.Repin, log: cfg.Log,
+	}
 	if _, err := p.read(); err != nil {
 		return nil, err
 	}
@@ -80,6 +87,7 @@ func (p *pins) find(addr string) (*pin, error) {
 	if err != nil {
 		return nil, err
 	}
+	var found *pin
 	for i, line := range lines {
 		f := strings.Fields(line)
 		if len(f) != 5 || f[0] != p.name || f[1] != addr || f[2] != p.identity {
@@ -90,17 +98,26 @@ func (p *pins) find(addr string) (*pin, error) {
 			continue
 		}
 		if key, err := ssh.ParsePublicKey(blob); err == nil {
-			return &pin{key: key, line: i + 1}, nil
+			found = &pin{key: key, line: i + 1}
+			if !p.repin {
+				break
+			}
 		}
 	}
-	return nil, nil
+	return found, nil
 }
 
 func (p *pins) algorithms(addr string) []string {
-	if found, err := p.find(addr); err == nil && found != nil {
-		return algorithmsFor(found.key.Type())
+	found, err := p.find(addr)
+	if err != nil || found == nil {
+		return allAlgorithms()
 	}
-	return allAlgorithms()
+	known := algorithmsFor(found.key.Type())
+	if p.repin { // the known type first, or the key would seem to change
+		others := slices.DeleteFunc(allAlgorithms(), func(a string) bool { return slices.Contains(known, a) })
+		return append(known, others...)
+	}
+	return known
 }
 
 func (p *pins) check(addr string, _ net.Addr, key ssh.PublicKey) error {
@@ -108,10 +125,15 @@ func (p *pins) check(addr string, _ net.Addr, key ssh.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	if found != nil && !slices.Equal(found.key.Marshal(), key.Marshal()) {
+	if found.differs(key) && !p.repin {
 		return p.changed(addr, found, describe(key))
 	}
 	return nil
+}
+
+// differs reports whether another key than key is pinned.
+func (p *pin) differs(key ssh.PublicKey) bool {
+	return p != nil && !slices.Equal(p.key.Marshal(), key.Marshal())
 }
 
 // accepted pins the key, only now that the node has taken our login: an
@@ -121,7 +143,11 @@ func (p *pins) accepted(addr string, key ssh.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	if found == nil {
+	if found.differs(key) && p.repin {
+		p.log.Warn("the node shows another host key than before, which is taken from now on",
+			"node", p.name, "addr", addr, "before", describe(found.key), "now", describe(key))
+	}
+	if found == nil || found.differs(key) && p.repin {
 		if err := p.add(addr, key); err != nil {
 			return diag.Errorf(diag.WriteFailed, "the host key of %s can't be stored: %w", p.name, err)
 		}

@@ -1,0 +1,169 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// machine is the part of a machine's config.json that we need: what the driver
+// has written about the machine that it made (minikube's pkg/libmachine/host,
+// Host; pkg/libmachine/drivers, BaseDriver).
+type machine struct {
+	Driver struct {
+		IPAddress  string
+		SSHUser    string
+		SSHPort    int
+		SSHKeyPath string
+		Network    string // of qemu2
+	}
+}
+
+func (h home) machineDir(name string) string {
+	return filepath.Join(string(h), "machines", name)
+}
+
+// machineNode describes a node by what its driver says of it (minikube's
+// pkg/drivers, GetSSHHostname and GetSSHPort of each).
+func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, error) {
+	name := c.machine(n)
+	var m machine
+	file := filepath.Join(h.machineDir(name), "config.json")
+	if err := readJSON(file, &m); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, diag.Errorf(diag.NodeUnknown, "minikube's machine %s can't be read: %w", name, err)
+	}
+	d := m.Driver
+	node := &Node{
+		Name:       name,
+		User:       d.SSHUser,
+		Identities: []string{h.identity(name, d.SSHKeyPath, o)},
+		HostKeys:   Repin,
+		Local:      true,
+		Why:        fmt.Sprintf("%s is a machine of the minikube profile %s, driver %s", name, c.Name, c.Driver),
+		Remedy:     fmt.Sprintf("check that it runs: minikube status -p %s", c.Name),
+	}
+	if node.User == "" {
+		node.User = "docker"
+	}
+	host := d.IPAddress
+	switch c.Driver {
+	case "docker", "podman":
+		return h.containerNode(node, c, n, o)
+	case "none", "native":
+		return nil, diag.Errorf(diag.NodeUnknown, "minikube's profile %s uses the driver none: its node is this machine", c.Name).
+			WithHint("let sshd run here and use --node ssh://%s@127.0.0.1", orElse(o.User, "USER"))
+	case "virtualbox":
+		host = "127.0.0.1"
+	case "qemu2", "qemu":
+		if d.Network == "builtin" || d.Network == "user" { // pkg/network, IsBuiltinQEMU
+			host = "127.0.0.1"
+		}
+	case "ssh", "generic":
+		node.HostKeys = KnownHosts
+	}
+	if host == "" {
+		host = n.IP
+	}
+	if err := node.at(host, d.SSHPort, c, file); err != nil {
+		return nil, err
+	}
+	if c.Driver == "ssh" || c.Driver == "generic" {
+		node.Local = node.Local && isLoopback(host)
+		node.Why = fmt.Sprintf("minikube's profile %s uses the driver ssh, whose machine %s may be anybody's", c.Name, host)
+	}
+	return node, nil
+}
+
+// at gives the node its address.
+func (n *Node) at(host string, port int, c *clusterConfig, file string) error {
+	addr, err := netip.ParseAddr(host)
+	if err != nil || port < 0 || port > 65535 {
+		return diag.Errorf(diag.NodeUnknown, "minikube's profile %s has no address: it is %q port %d in %s", c.Name, host, port, file).
+			WithHint("start it with minikube start -p %s", c.Name)
+	}
+	if port == 0 {
+		port = 22
+	}
+	n.Addrs = append(n.Addrs, net.JoinHostPort(addr.String(), strconv.Itoa(port)))
+	n.checkAddr(addr, c)
+	return nil
+}
+
+// checkAddr lets only addresses count as local that no other network has, and
+// only their host keys change without alarm.
+func (n *Node) checkAddr(addr netip.Addr, c *clusterConfig) {
+	if addr = addr.Unmap(); addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() {
+		return
+	}
+	n.Local = false
+	if n.HostKeys == Repin {
+		n.HostKeys = Pin
+	}
+	n.Why = fmt.Sprintf("minikube's profile %s has the public address %s", c.Name, addr)
+}
+
+func (h home) identity(machine, keyPath string, o Options) string {
+	switch {
+	case o.Identity != "":
+		return expandHome(o.Identity, o.Home)
+	case keyPath != "":
+		return keyPath
+	}
+	return filepath.Join(h.machineDir(machine), "id_rsa")
+}
+
+// containerNode completes a node of the docker or podman driver: a container,
+// which Linux reaches by its own address, and others by a port that the engine
+// forwards (pkg/drivers/kic, Driver.GetSSHPort).
+func (h home) containerNode(node *Node, c *clusterConfig, n clusterNode, o Options) (*Node, error) {
+	engineURL := o.DockerHost
+	if c.Driver == "podman" {
+		engineURL = o.ContainerHost
+	}
+	node.User = "docker"
+	node.Container = &Container{Engine: c.Driver, Name: node.Name, Host: "127.0.0.1"}
+	if u, err := url.Parse(engineURL); err == nil && u.Host != "" { // pkg/drivers/kic/oci, DaemonHost
+		return node, node.onEngine(u.Hostname(), c)
+	}
+	if o.GOOS != "linux" {
+		return node, nil
+	}
+	if addr, err := netip.ParseAddr(n.IP); err == nil {
+		node.Addrs = []string{net.JoinHostPort(addr.String(), "22")}
+		node.checkAddr(addr, c)
+	}
+	return node, nil
+}
+
+// onEngine says that the node's engine is on another host, perhaps.
+func (n *Node) onEngine(host string, c *clusterConfig) error {
+	name, err := parseHost(host, false)
+	if addr, addrErr := netip.ParseAddr(host); addrErr == nil {
+		name, err = addr.String(), nil
+	}
+	if err != nil {
+		return diag.Errorf(diag.NodeUnknown, "the %s engine of minikube's profile %s: %w", c.Driver, c.Name, err).
+			WithHint("correct DOCKER_HOST or CONTAINER_HOST")
+	}
+	n.Container.Host = name
+	if isLoopback(name) {
+		return nil
+	}
+	n.HostKeys, n.Local = Pin, false
+	n.Why = fmt.Sprintf("the %s engine of minikube's profile %s is on %s", c.Driver, c.Name, name)
+	return nil
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
