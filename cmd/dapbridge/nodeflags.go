@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -33,7 +34,7 @@ type nodeFlags struct {
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.node, "node", "", "the node: minikube[:PROFILE[/NODE]] or ssh://[USER@]HOST[:PORT] (default: the minikube profile that runs)")
+	fs.StringVar(&f.node, "node", "", "the node: minikube[:PROFILE[/NODE]], ssh:HOST or ssh://[USER@]HOST[:PORT] (default: the minikube profile that runs)")
 	fs.StringVarP(&f.identity, "identity", "i", "", "private key file for the node")
 	fs.BoolVar(&f.allowNonLocal, "allow-non-local", false, "use a node that is neither on this machine nor a minikube profile")
 	fs.StringVar(&f.root, "root", ".", "where the target's source is on this machine")
@@ -60,6 +61,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		Spec: f.node, Identity: f.identity, MinikubeHome: env.getenv("MINIKUBE_HOME"),
 		Home: home, User: userName(env), GOOS: runtime.GOOS,
 		DockerHost: env.getenv("DOCKER_HOST"), ContainerHost: env.getenv("CONTAINER_HOST"),
+		SSH: sshCommand(), Shell: env.getenv("SHELL"),
 		Running: sshconn.Answers,
 	})
 	if err != nil {
@@ -89,6 +91,15 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 	}
 	c.Agent, err = agentOptions(f.agent, filepath.Join(cache, "dapbridge"), log)
 	return c, err
+}
+
+// sshCommand returns the path of OpenSSH's client, "" if there is none.
+func sshCommand() string {
+	path, err := exec.LookPath("ssh")
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 const defaultLease = 30 * time.Second

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -239,17 +238,9 @@ func (h home) load(profile string) (*clusterConfig, error) {
 }
 
 func readJSON(path string, v any) error {
-	f, err := os.Open(path)
+	data, err := readSmall(path)
 	if err != nil {
-		return err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err != nil {
-		return err
-	}
-	if len(data) > maxConfig {
-		return fmt.Errorf("%s is larger than %d bytes", path, maxConfig)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

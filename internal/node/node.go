@@ -40,6 +40,14 @@ type Node struct {
 	// offered first, and Identities are guesses that may be locked.
 	UserKeys bool
 
+	// What ssh's configuration says besides; the zero value is nothing.
+	FilesOnly    bool     // of the agent's keys offer only those of Identities
+	Certificates []string // certificate files for the keys
+	AgentSocket  string   // in place of $SSH_AUTH_SOCK; "none" is no agent
+	HostKeyAlias string   // the name in the known_hosts files
+	KnownHosts   []string // files, in place of the usual ones
+	Proxy        []string // a command whose standard input and output reach the node
+
 	HostKeys HostKeyPolicy
 	Local    bool   // may be used without --allow-non-local
 	Why      string // why it counts as local or not
@@ -61,6 +69,8 @@ type Options struct {
 	Home         string // the user's home directory
 	User         string // who logs in where the spec says nothing
 	GOOS         string // the host's, runtime.GOOS
+	SSH          string // path of the ssh command, "" if there is none
+	Shell        string // $SHELL, which runs a ProxyCommand; empty is /bin/sh
 
 	DockerHost    string // $DOCKER_HOST
 	ContainerHost string // $CONTAINER_HOST, podman's
@@ -81,9 +91,11 @@ func Resolve(o Options) (*Node, error) {
 		return minikubeHome(o).resolve(rest, o)
 	case strings.HasPrefix(o.Spec, "ssh://"):
 		return resolveSSH(o)
+	case scheme == "ssh" && rest != "":
+		return resolveAlias(rest, o)
 	}
-	return nil, diag.Errorf(diag.Usage, "--node %q is neither minikube[:PROFILE] nor ssh://[USER@]HOST[:PORT]", o.Spec).
-		WithHint("name the node as minikube[:PROFILE] or ssh://[USER@]HOST[:PORT]")
+	return nil, diag.Errorf(diag.Usage, "--node %q is neither minikube[:PROFILE[/NODE]] nor ssh:HOST nor ssh://[USER@]HOST[:PORT]", o.Spec).
+		WithHint("name the node as minikube[:PROFILE[/NODE]], ssh:HOST or ssh://[USER@]HOST[:PORT]")
 }
 
 // CheckLocal refuses a node that may be shared or in production, unless allow

@@ -74,7 +74,7 @@ func TestSSHUsage(t *testing.T) {
 	for _, spec := range []string{
 		"ssh://", "ssh://@h", "ssh://u@", "ssh://u:secret@h", "ssh://u:@h", "ssh://h/", "ssh://h/path", "ssh://h?q", "ssh://h?", "ssh://h#f", "ssh://h#",
 		"ssh://h:", "ssh://h:0", "ssh://h:65536", "ssh://h:x", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://a b@h", "ssh://a%0ab@h", "ssh://h h", "ssh://::1",
-		"ssh://[::1", "ssh://[h]", "ssh://[127.0.0.1]", "ssh://%68", "ssh://ä", "ssh:h", "SSH://h", "http://h", "h", "minikube:", "minikube:../x", "minikube:a/b/c", "minikube:.", "minikube:..", "minikube:-x", "podman",
+		"ssh://[::1", "ssh://[h]", "ssh://[127.0.0.1]", "ssh://%68", "ssh://ä", "ssh:", "ssh:-x", "ssh:a b", "ssh:$(x)", "SSH://h", "http://h", "h", "minikube:", "minikube:../x", "minikube:a/b/c", "minikube:.", "minikube:..", "minikube:-x", "podman",
 	} {
 		fails(t, node.Options{Spec: spec, User: "me", Home: t.TempDir()}, diag.Usage)
 	}

@@ -83,10 +83,17 @@ func parseSSH(spec string) (user, host, port string, err error) {
 	if port == "" && !strings.HasSuffix(u.Host, ":") {
 		port = "22"
 	}
-	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
-		return "", "", "", fmt.Errorf("%q is no port", port)
+	if port, err = parsePort(port); err != nil {
+		return "", "", "", err
 	}
 	return user, host, port, nil
+}
+
+func parsePort(port string) (string, error) {
+	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
+		return "", fmt.Errorf("%q is no port", port)
+	}
+	return port, nil
 }
 
 // parseHost returns host as known_hosts files spell it: in lower case.

@@ -12,7 +12,7 @@ import (
 
 // dialAgent connects to the SSH agent's socket.
 func dialAgent(ctx context.Context, socket string) (io.ReadWriteCloser, error) {
-	if socket == "" {
+	if socket == "" || socket == "none" {
 		return nil, errors.New("no SSH agent is named")
 	}
 	d := net.Dialer{Timeout: 2 * time.Second}

@@ -2,6 +2,7 @@ package sshconn
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 )
@@ -11,7 +12,10 @@ const openSSHPipe = `\\.\pipe\openssh-ssh-agent`
 
 // dialAgent connects to the SSH agent's named pipe, which opens like a file.
 func dialAgent(_ context.Context, pipe string) (io.ReadWriteCloser, error) {
-	if pipe == "" {
+	switch pipe {
+	case "none":
+		return nil, errors.New("no SSH agent is wanted")
+	case "":
 		pipe = openSSHPipe
 	}
 	return os.OpenFile(pipe, os.O_RDWR, 0)

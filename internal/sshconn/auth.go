@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -35,7 +36,7 @@ type keyring struct {
 // where nobody named any, the SSH agent's and then those of the default files.
 func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
 	ring := &keyring{agent: sshAgent{cfg: cfg}}
-	if cfg.Node.UserKeys {
+	if cfg.Node.UserKeys && !cfg.Node.FilesOnly {
 		ring.keys = append(ring.keys, ring.agent.keys(ctx)...)
 	}
 	for _, path := range cfg.Node.Identities {
@@ -52,7 +53,38 @@ func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
 		ring.close()
 		return nil, ring.refused(cfg.Node, 0)
 	}
+	ring.addCertificates(cfg)
 	return ring, nil
+}
+
+// addCertificates puts a key with its certificate before the plain keys, for
+// each certificate of a key that we have: the files named and, as ssh does
+// (sshconnect2.c, pubkey_prepare), KEYFILE-cert.pub.
+func (r *keyring) addCertificates(cfg *Config) {
+	files := slices.Clone(cfg.Node.Certificates)
+	for _, path := range cfg.Node.Identities {
+		files = append(files, path+"-cert.pub")
+	}
+	var certified []key
+	for _, path := range files {
+		data, err := readKey(path)
+		if err != nil {
+			continue // most keys have none
+		}
+		pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
+		cert, ok := pub.(*ssh.Certificate)
+		if err != nil || !ok {
+			cfg.Log.Warn("no certificate for a key", "file", path)
+			continue
+		}
+		for _, k := range r.keys {
+			if signer, err := ssh.NewCertSigner(cert, k.signer); err == nil { // it is the key's
+				certified = append(certified, key{signer, path})
+				break
+			}
+		}
+	}
+	r.keys = append(certified, r.keys...)
 }
 
 func (r *keyring) close() { r.agent.close() }

@@ -32,7 +32,7 @@ type Config struct {
 	Node        *node.Node
 	KnownHosts  []string      // files; nil is ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
 	PinFile     string        // where keys are pinned for node.Pin
-	AgentSocket string        // $SSH_AUTH_SOCK; empty is none (on Windows: OpenSSH's pipe)
+	AgentSocket string        // $SSH_AUTH_SOCK; "none" is none, and so is empty (on Windows: OpenSSH's pipe)
 	Log         *slog.Logger  // nil is none
 	Timeout     time.Duration // of one address, login included; 0 is 10 s
 	KeepAlive   time.Duration // silence after which the node is asked for a sign of life; 0 is 15 s, negative is never
@@ -47,6 +47,12 @@ func (c *Config) setDefaults() {
 	}
 	if c.KeepAlive == 0 {
 		c.KeepAlive = 15 * time.Second
+	}
+	if c.KnownHosts == nil {
+		c.KnownHosts = c.Node.KnownHosts
+	}
+	if c.Node.AgentSocket != "" {
+		c.AgentSocket = c.Node.AgentSocket
 	}
 	if c.KnownHosts == nil {
 		if home, err := os.UserHomeDir(); err == nil {
@@ -166,43 +172,66 @@ func (d *dialer) dialAddr(ctx context.Context, addr string) (*Conn, error) {
 	return nil, d.keys.refused(d.Node, len(d.keys.keys)-len(rest))
 }
 
+// knownAs returns the address by which the host key is looked up (ssh_config,
+// HostKeyAlias).
+func (d *dialer) knownAs(addr string) string {
+	if d.Node.HostKeyAlias == "" {
+		return addr
+	}
+	return net.JoinHostPort(d.Node.HostKeyAlias, "22")
+}
+
 func (d *dialer) connect(ctx context.Context, addr string, batch []key) (*Conn, error) {
 	timed, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	algorithms := d.hostKeys.algorithms(addr)
+	known := d.knownAs(addr)
+	algorithms := d.hostKeys.algorithms(known)
 	var verified atomic.Pointer[ssh.PublicKey]
 	config := &ssh.ClientConfig{
 		User:              d.Node.User,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signers(batch)...)},
 		HostKeyAlgorithms: algorithms,
 		HostKeyCallback: func(_ string, remote net.Addr, key ssh.PublicKey) error {
-			err := d.hostKeys.check(addr, remote, key)
+			err := d.hostKeys.check(known, remote, key)
 			if err == nil {
 				verified.Store(&key)
 			}
 			return err
 		},
 	}
-	tcp, err := dialTCP(timed, addr)
+	w, err := d.dialWire(timed, addr)
 	if err != nil {
 		return nil, d.connectError(ctx, timed, addr, err, false)
 	}
-	stop := context.AfterFunc(timed, func() { _ = tcp.Close() })
-	sc, chans, reqs, err := ssh.NewClientConn(tcp, addr, config)
+	stop := context.AfterFunc(timed, func() { _ = w.Close() })
+	sc, chans, reqs, err := ssh.NewClientConn(w, addr, config)
 	if err == nil && !stop() {
 		_ = sc.Close()
 		err = timed.Err()
 	}
 	if err != nil {
 		stop()
+		_ = w.Close()
 		return nil, d.connectError(ctx, timed, addr, err, verified.Load() != nil)
 	}
-	conn := newConn(tcp, sc, chans, reqs, &d.Config)
-	if err := d.hostKeys.accepted(addr, *verified.Load()); err != nil {
+	conn := newConn(w, sc, chans, reqs, &d.Config)
+	if err := d.hostKeys.accepted(known, *verified.Load()); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil
+}
+
+// dialWire connects, through the node's proxy if it has one.
+func (d *dialer) dialWire(ctx context.Context, addr string) (*wire, error) {
+	if len(d.Node.Proxy) == 0 {
+		return dialTCP(ctx, addr)
+	}
+	conn, err := dialProxy(d.Node.Proxy, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &wire{Conn: conn}, nil
 }
 
 // dialTCP connects without Nagle's delay (Go's default, which a round trip's
@@ -257,7 +286,7 @@ func isNetwork(err error) bool {
 // negotiationError tells a server that has no key of the known types from one
 // that shares no other algorithm with us.
 func (d *dialer) negotiationError(addr string, err *ssh.AlgorithmNegotiationError) error {
-	if missing := d.hostKeys.missing(addr, err); missing != nil {
+	if missing := d.hostKeys.missing(d.knownAs(addr), err); missing != nil {
 		return missing
 	}
 	return diag.Errorf(diag.NodeUnreachable, "%s: %w", addr, err)

@@ -1,0 +1,273 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/kevinburke/ssh_config"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// hostAlias is what may stand behind ssh: no option, nothing that a shell reads.
+const hostAlias = `^[A-Za-z0-9_][A-Za-z0-9._:@-]*$`
+
+// resolveAlias resolves ssh:HOST as ssh itself would: by what ssh -G says of it,
+// which has read Match, Include and all else in the user's and the system's
+// configuration. Where there is no ssh, a parser reads the plain parts of it.
+func resolveAlias(alias string, o Options) (*Node, error) {
+	if !regexp.MustCompile(hostAlias).MatchString(alias) {
+		return nil, diag.Errorf(diag.Usage, "--node ssh:%s: %q is no name of a host", alias, alias).
+			WithHint("write it as you would for ssh: --node ssh:HOST, or --node ssh://USER@HOST:PORT")
+	}
+	s, err := askSSH(alias, o)
+	if err != nil {
+		return nil, diag.Errorf(diag.NodeUnknown, "--node ssh:%s: %w", alias, err).
+			WithHint("correct ~/.ssh/config (try ssh %s true), or write --node ssh://USER@HOST:PORT", alias)
+	}
+	n, err := s.node(alias, o)
+	if err != nil {
+		return nil, diag.Errorf(diag.NodeUnknown, "--node ssh:%s: %w", alias, err).
+			WithHint("correct what ssh -G %s prints", alias)
+	}
+	return n, nil
+}
+
+// sshSettings are ssh's options for a host, in the spelling of ssh -G: lower
+// case, each with its values in order.
+type sshSettings map[string][]string
+
+// askTimeout bounds how long ssh -G may take: it may run commands of the user's
+// (Match exec).
+const askTimeout = 10 * time.Second
+
+func askSSH(alias string, o Options) (sshSettings, error) {
+	if o.SSH == "" {
+		return readSSHConfig(alias, o)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, o.SSH, "-G", "--", alias)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s -G %s: %w", filepath.Base(o.SSH), alias, withOutput(err))
+	}
+	s := sshSettings{}
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		key, value, _ := strings.Cut(lines.Text(), " ")
+		s[key] = append(s[key], value)
+	}
+	return s, nil
+}
+
+// readSSHConfig is askSSH for a machine without ssh. It refuses what only ssh
+// understands: most of Match.
+func readSSHConfig(alias string, o Options) (sshSettings, error) {
+	s := sshSettings{"user": {o.User}, "hostname": {alias}, "port": {"22"}}
+	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+		s["identityfile"] = append(s["identityfile"], "~/.ssh/"+name)
+	}
+	path := filepath.Join(o.Home, ".ssh", "config")
+	data, err := readSmall(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	var config *ssh_config.Config
+	if err == nil {
+		config, err = ssh_config.DecodeBytes(data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w (there is no ssh here, which would understand it)", path, err)
+	}
+	for _, key := range []string{"HostName", "User", "Port", "IdentityFile", "CertificateFile", "IdentitiesOnly", "IdentityAgent", "HostKeyAlias", "UserKnownHostsFile", "ProxyCommand", "ProxyJump"} {
+		values, err := config.GetAll(alias, key)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if len(values) > 0 {
+			s[strings.ToLower(key)] = values
+		}
+	}
+	return s, nil
+}
+
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err == nil && len(data) > maxConfig {
+		err = fmt.Errorf("larger than %d bytes", maxConfig)
+	}
+	return data, err
+}
+
+// one returns an option's only value that counts, "" if it is not set.
+func (s sshSettings) one(key string) string {
+	if len(s[key]) == 0 || s[key][0] == "none" {
+		return ""
+	}
+	return s[key][0]
+}
+
+func (s sshSettings) node(alias string, o Options) (*Node, error) {
+	addr, host, err := s.addr()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		Name:         "ssh:" + alias,
+		Addrs:        []string{addr},
+		User:         s.one("user"),
+		HostKeys:     KnownHosts,
+		HostKeyAlias: s.one("hostkeyalias"),
+		AgentSocket:  s.agentSocket(o),
+		Remedy:       "see whether ssh " + alias + " true works",
+	}
+	if !validUser(n.User) {
+		return nil, fmt.Errorf("%q is no user name", n.User)
+	}
+	s.keys(n, o)
+	for _, files := range append(s["userknownhostsfile"], s["globalknownhostsfile"]...) {
+		for _, file := range strings.Fields(files) {
+			n.KnownHosts = append(n.KnownHosts, expandHome(file, o.Home))
+		}
+	}
+	if n.Proxy, err = s.proxy(alias, host, n.User, o); err != nil {
+		return nil, err
+	}
+	n.Local = isLoopback(host) && n.Proxy == nil
+	switch {
+	case n.Local:
+		n.Why = host + " is a loopback address"
+	case n.Proxy != nil:
+		n.Why = host + " is behind another host"
+	default:
+		n.Why = host + " is neither a loopback address nor a minikube profile"
+	}
+	return n, nil
+}
+
+// addr returns where ssh would connect to, and the host alone.
+func (s sshSettings) addr() (addr, host string, err error) {
+	host = s.one("hostname")
+	if a, err := netip.ParseAddr(host); err == nil {
+		host = a.String()
+	} else if host, err = parseHost(host, false); err != nil {
+		return "", "", err
+	}
+	port, err := parsePort(s.one("port"))
+	if err != nil {
+		return "", "", err
+	}
+	return net.JoinHostPort(host, port), host, nil
+}
+
+func (s sshSettings) keys(n *Node, o Options) {
+	if o.Identity != "" {
+		n.Identities = []string{expandHome(o.Identity, o.Home)}
+		return
+	}
+	n.UserKeys = true
+	n.FilesOnly = s.one("identitiesonly") == "yes"
+	for _, file := range s["identityfile"] {
+		if file != "none" {
+			n.Identities = append(n.Identities, expandHome(file, o.Home))
+		}
+	}
+	for _, file := range s["certificatefile"] {
+		n.Certificates = append(n.Certificates, expandHome(file, o.Home))
+	}
+}
+
+// agentSocket returns the socket of the user's agent (ssh_config, IdentityAgent),
+// "none" if it must not be asked, "" for the environment's.
+func (s sshSettings) agentSocket(o Options) string {
+	switch values := s["identityagent"]; {
+	case len(values) == 0 || values[0] == "SSH_AUTH_SOCK":
+		return ""
+	default:
+		return expandHome(values[0], o.Home)
+	}
+}
+
+// proxy returns the command whose standard input and output reach the host, nil
+// if it is dialled (ssh_config, ProxyCommand and ProxyJump; the first of the two
+// counts, and ssh -G prints only that).
+func (s sshSettings) proxy(alias, host, user string, o Options) ([]string, error) {
+	port := s.one("port")
+	if jumps := s.one("proxyjump"); jumps != "" {
+		return jump(jumps, net.JoinHostPort(host, port), o)
+	}
+	command := s.one("proxycommand")
+	if command == "" {
+		return nil, nil
+	}
+	if o.GOOS == "windows" {
+		return nil, errors.New("ProxyCommand is not supported on Windows")
+	}
+	for _, value := range []string{host, user} {
+		if !regexp.MustCompile(`^[A-Za-z0-9._:%@\\-]*$`).MatchString(value) {
+			return nil, fmt.Errorf("%q is not put into the shell command of ProxyCommand", value)
+		}
+	}
+	expanded, err := expandTokens(command, map[byte]string{'%': "%", 'h': host, 'n': alias, 'p': port, 'r': user})
+	if err != nil {
+		return nil, fmt.Errorf("ProxyCommand %q: %w", command, err)
+	}
+	return []string{orElse(o.Shell, "/bin/sh"), "-c", "exec " + expanded}, nil
+}
+
+// jump has ssh connect through other hosts, as ssh itself does (ssh.c, main,
+// where it makes a ProxyCommand of a ProxyJump).
+func jump(jumps, addr string, o Options) ([]string, error) {
+	if o.SSH == "" {
+		return nil, errors.New("ProxyJump needs ssh, which is not installed here")
+	}
+	argv := []string{o.SSH, "-W", addr}
+	last := jumps
+	if i := strings.LastIndexByte(jumps, ','); i >= 0 {
+		argv = append(argv, "-J", jumps[:i])
+		last = jumps[i+1:]
+	}
+	if !strings.HasPrefix(last, "ssh://") {
+		last = "ssh://" + last
+	}
+	return append(argv, "--", last), nil
+}
+
+// expandTokens replaces %x by tokens[x] (ssh_config, TOKENS).
+func expandTokens(text string, tokens map[byte]string) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' {
+			b.WriteByte(text[i])
+			continue
+		}
+		if i++; i == len(text) {
+			return "", errors.New("it ends with %")
+		}
+		value, ok := tokens[text[i]]
+		if !ok {
+			return "", fmt.Errorf("%%%c is not known", text[i])
+		}
+		b.WriteString(value)
+	}
+	return b.String(), nil
+}

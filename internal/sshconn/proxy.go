@@ -1,0 +1,106 @@
+package sshconn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// proxyGrace is how long what a proxy command has started may keep its output
+// open when the command has ended.
+const proxyGrace = time.Second
+
+// maxProxyOutput bounds what is kept of what a proxy command says.
+const maxProxyOutput = 4 << 10
+
+// proxyConn is a connection through a command's standard input and output
+// (ssh_config, ProxyCommand).
+type proxyConn struct {
+	io.ReadCloser
+	io.WriteCloser
+	addr net.Addr
+	cmd  *exec.Cmd
+	said *firstBytes
+
+	closing sync.Once
+}
+
+// dialProxy starts the command. It ends with the connection.
+func dialProxy(argv []string, addr string) (net.Conn, error) {
+	p := &proxyConn{addr: proxyAddr(addr), said: &firstBytes{}}
+	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd.Stderr, p.cmd.WaitDelay = p.said, proxyGrace
+	var err error
+	if p.WriteCloser, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if p.ReadCloser, err = p.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("the proxy: %w", err)
+	}
+	return p, nil
+}
+
+// Read tells what the command has said when its output ends.
+func (p *proxyConn) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	if errors.Is(err, io.EOF) {
+		if line := p.said.line(); line != "" {
+			err = fmt.Errorf("the proxy says %q: %w", line, err)
+		}
+	}
+	return n, err
+}
+
+// Close ends the command and returns when it has ended.
+func (p *proxyConn) Close() error {
+	p.closing.Do(func() {
+		p.WriteCloser.Close()
+		p.cmd.Process.Kill() // it fails only when the command has ended already
+		p.cmd.Wait()
+	})
+	return nil
+}
+
+func (p *proxyConn) LocalAddr() net.Addr  { return p.addr }
+func (p *proxyConn) RemoteAddr() net.Addr { return p.addr }
+
+// Deadlines are not for pipes: the connection's user closes it instead.
+func (p *proxyConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (p *proxyConn) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (p *proxyConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+// proxyAddr is the address that a proxy was asked for.
+type proxyAddr string
+
+func (proxyAddr) Network() string  { return "tcp" }
+func (a proxyAddr) String() string { return string(a) }
+
+// firstBytes keeps the begin of what is written to it.
+type firstBytes struct {
+	mu   sync.Mutex
+	kept bytes.Buffer
+}
+
+func (f *firstBytes) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kept.Write(p[:min(len(p), maxProxyOutput-f.kept.Len())])
+	return len(p), nil
+}
+
+// line returns the first line.
+func (f *firstBytes) line() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	line, _, _ := strings.Cut(strings.TrimSpace(f.kept.String()), "\n")
+	return strings.TrimSpace(line)
+}
