@@ -136,6 +136,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
+// ServeConn serves one client on conn, whoever it is, and closes it. When ctx
+// ends it ends the session as if its IDE had gone. It returns when the target is
+// let go.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
+	s.serveClient(ctx, conn, s.cfg.Log.With("peer", peerName(conn)))
+}
+
 // handle serves one connection to its end.
 func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	log := s.cfg.Log.With("peer", peerName(conn))

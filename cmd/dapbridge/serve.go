@@ -16,6 +16,7 @@ import (
 type serveOptions struct {
 	nodeFlags
 	listen   string
+	stdio    bool
 	lease    time.Duration
 	linger   time.Duration
 	takeover bool
@@ -35,6 +36,7 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
   dapbridge serve --root ~/src/containerd
   dapbridge serve --target kubelet --root ~/src/kubernetes
   dapbridge serve --node ssh://root@127.0.0.1:2222 --identity key --pid 4711
+  dapbridge serve --stdio                            # for an IDE that starts its debug adapter itself
   dapbridge serve --map ~/src/containerd=/go/src/github.com/containerd/containerd`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd, env, o) },
@@ -42,6 +44,7 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
 	o.nodeFlags.add(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:2345", "address for the IDE: a loopback HOST:PORT, or unix:PATH")
+	fs.BoolVar(&o.stdio, "stdio", false, "serve one IDE on standard input and output, in place of an address, and end with it")
 	fs.DurationVar(&o.lease, "lease", defaultLease, "the node lets the daemon go when it has not heard from this program for so long")
 	fs.DurationVar(&o.linger, "linger", 0, "stay attached for so long after a session, which makes the next one start faster")
 	fs.BoolVar(&o.takeover, "takeover", false, "a second IDE takes the session over, in place of being refused")
@@ -57,6 +60,9 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	if o.lease < time.Second || o.linger < 0 {
 		return diag.Errorf(diag.Usage, "--lease must be at least 1s and --linger not negative")
 	}
+	if o.stdio && (cmd.Flags().Changed("listen") || o.takeover || o.output != "text") {
+		return diag.Errorf(diag.Usage, "--stdio serves the one IDE that started it, on standard input and output")
+	}
 	c, err := o.config(env)
 	if err != nil {
 		return err
@@ -69,6 +75,11 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 		c.Maps = append(c.Maps, rule)
 	}
 	c.Listen, c.Lease, c.Linger, c.Takeover = o.listen, o.lease, o.linger, o.takeover
+	if o.stdio {
+		conn, written := env.stdio()
+		defer written()
+		c.Conn, env.out = conn, env.err // standard output is the IDE's
+	}
 	return daemon.Serve(cmd.Context(), c, func(r daemon.Ready) {
 		if o.output == "json" {
 			printJSON(env.out, r)
@@ -86,6 +97,9 @@ func printReady(w io.Writer, nodeName string, r daemon.Ready) {
 	}
 	if r.NoPaths != "" {
 		fmt.Fprintf(w, "paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
+	}
+	if r.Listen == "stdio" {
+		return
 	}
 	fmt.Fprintf(w, "listening on %s: start the session in the IDE (dapbridge init vscode or goland writes its configuration)\n", r.Listen)
 }

@@ -26,6 +26,7 @@ type Config struct {
 	Delivery sshconn.Delivery     // and where it goes
 	Target   target.Selector
 	Listen   string        // host:port of a loopback address, or unix:PATH
+	Conn     net.Conn      // of the one client that is served, in place of Listen
 	Lease    time.Duration // how long the agent holds the target without a word from us
 	Linger   time.Duration // how long it stays attached after a session
 	Takeover bool
@@ -36,7 +37,7 @@ type Config struct {
 
 // Ready is what a daemon says when IDEs may come.
 type Ready struct {
-	Listen string       `json:"listen"` // as an IDE writes it: host:port or unix:PATH
+	Listen string       `json:"listen"` // as an IDE writes it: host:port or unix:PATH; or stdio
 	Target agent.Target `json:"target"`
 	Paths  []string     `json:"paths"` // HOST=NODE
 	// NoPaths says why paths are not mapped, if so.
@@ -46,12 +47,27 @@ type Ready struct {
 // Serve listens, connects to the node, finds the target, and lets IDEs in until
 // ctx ends; one that comes before the target is found waits. It then returns
 // nil when the target is let go and the agent has left.
+//
+// With c.Conn it serves that client alone, to its end; one whose session can't
+// begin is told why.
 func Serve(ctx context.Context, c Config, ready func(Ready)) error {
-	ln, addr, err := listen(c.Listen)
-	if err != nil {
-		return err
+	err := serve(ctx, c, ready)
+	if err != nil && c.Conn != nil {
+		bridge.Refuse(c.Conn, err)
 	}
-	defer ln.Close()
+	return err
+}
+
+func serve(ctx context.Context, c Config, ready func(Ready)) error {
+	var ln net.Listener
+	addr := "stdio"
+	if c.Conn == nil {
+		var err error
+		if ln, addr, err = listen(c.Listen); err != nil {
+			return err
+		}
+		defer ln.Close()
+	}
 	d, err := newDialer(ctx, c)
 	if err != nil {
 		return err
@@ -80,6 +96,10 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready 
 	srv := bridge.NewServer(bridge.Config{
 		Dialer: d, CheckPeer: func(c net.Conn) error { return peer.Check(c) }, Takeover: d.cfg.Takeover, Log: d.cfg.Log,
 	})
+	if ln == nil {
+		srv.ServeConn(ctx, d.cfg.Conn)
+		return nil
+	}
 	return srv.Serve(ctx, ln)
 }
 

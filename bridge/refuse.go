@@ -1,0 +1,29 @@
+package bridge
+
+import (
+	"net"
+	"time"
+)
+
+// refuseTimeout is how long an IDE may take to send its first request, and to
+// read the answer.
+const refuseTimeout = 30 * time.Second
+
+// Refuse answers the first request of a DAP client on conn by why, which an IDE
+// shows to its user, and closes conn. It is for a server that can't begin. An
+// IDE that does not ask is not told.
+func Refuse(conn net.Conn, why error) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(refuseTimeout))
+	body, err := newFrameReader(conn, maxHeader, maxRPCRequest).read()
+	if err != nil {
+		return
+	}
+	env, err := scanEnvelope(body)
+	if err != nil || env.Type != "request" {
+		return
+	}
+	q := newQueue()
+	q.now = func(p []byte) int { n, _ := conn.Write(p); return n }
+	newOutbox(q).refuse(env, why)
+}

@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// pipes is a process's standard input and output.
+type pipes struct {
+	io.Reader
+	io.WriteCloser
+}
+
+// stdio is dapbridge as the debug adapter that an IDE has started.
+type stdio struct {
+	*dapclient.Client
+	cmd *exec.Cmd
+	log *lockedBuffer
+}
+
+func (f *fixture) stdio(t *testing.T, args ...string) *stdio {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	s := &stdio{cmd: f.command(ctx, userUID, append([]string{"serve", "--stdio"}, args...)...), log: &lockedBuffer{}}
+	in, err := s.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stderr = s.log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.Client = dapclient.New(pipes{out, in})
+	t.Cleanup(func() {
+		cancel()
+		s.Close()
+	})
+	return s
+}
+
+// exit closes standard input and returns how the process ends.
+func (s *stdio) exit(t *testing.T) error {
+	t.Helper()
+	if err := s.Close(); err != nil { // which reads to the end
+		t.Error(err)
+	}
+	return s.cmd.Wait()
+}
+
+// TestStdio has the IDE start dapbridge as its debug adapter: a session, its end
+// by an end of standard input, and a node that can't be reached.
+func TestStdio(t *testing.T) {
+	f := setup(t)
+	pid := f.containerd(t)
+	s := f.stdio(t, f.nodeArgs()...)
+	pod := halted(t, f, s.Client)
+	if err := s.exit(t); err != nil {
+		t.Errorf("%v\n%s", err, s.log)
+	}
+	f.free(t, pid, 5*time.Second)
+	f.deserted(t, 5*time.Second)
+	f.works(t, pod)
+
+	key := filepath.Join(f.node.MinikubeHome(), "machines", f.node.Name(), "id_rsa")
+	s = f.stdio(t, "--node", "ssh://docker@127.0.0.1:1", "--identity", key)
+	if _, err := s.Initialize(short(t)); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("an IDE is told %v", err)
+	}
+	if err := s.exit(t); err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(s.log.String(), "connection refused") {
+		t.Errorf("%v\n%s", err, s.log)
+	}
+}
