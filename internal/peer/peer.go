@@ -68,7 +68,7 @@ type entry struct {
 	live          bool           // connected, and a process has it
 }
 
-var errNoOwner = errors.New("the system shows no process that has it; use a unix socket (--listen unix:PATH)")
+var errNoOwner = errors.New("the system shows no process of this machine's that has it, as for one in a container, in WSL2 or behind a forwarded port; use a unix socket (--listen unix:PATH), or have the IDE start dapbridge serve --stdio")
 
 // search returns the owner of the socket at there that is connected to here,
 // from the entries that read hands to add. As a table is not read in one
