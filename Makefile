@@ -38,19 +38,15 @@ lint: ## vet, staticcheck, formatting and the rules of internal/archtest
 	go run $(STATICCHECK) ./...
 	go test ./internal/archtest
 
-# A worker with a race-detecting Delve in it takes ten times as long: of the
-# agent's tests, those of its own concurrency run under the detector, and then
-# all without it. The worker's own run under it too, but for those that halt a
-# running target, where Delve races with itself (pkg/proc, TargetGroup.Continue
-# against RequestManualStop).
-RACING := TestConnect|TestLinkIsLost|TestErrors|TestEvents|TestJoin|TestSessions|TestRelease|TestClientGoes
-HALTING := TestRPCHalt|TestRPCState|TestRPCEnd
+# A worker with a race-detecting Delve in it takes ten times as long, and Delve's
+# own halts race: of the agent's tests, those of its own concurrency run under the
+# detector, and then all without it.
+RACING := TestConnect|TestLinkIsLost|TestErrors|TestEvents|TestJoin|TestSessions|TestRelease|TestClientGoes|TestStream|TestRegistry|TestRPCSession
 
 test-unit: # needs no node
-	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent$$' -e '/internal/agent/worker$$')
-	go test -race -run '$(RACING)' ./internal/agent
-	go test -race -skip '$(HALTING)' ./internal/agent/worker
-	go test ./internal/agent ./internal/agent/worker
+	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent$$' -e '/internal/agent/')
+	go test -race -run '$(RACING)' ./internal/agent/...
+	go test ./internal/agent/...
 
 test-e2e: # boots nodes
 	@if [ "$$(uname -s) $$(id -u)" = 'Linux 0' ]; then \

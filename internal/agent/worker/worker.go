@@ -146,7 +146,7 @@ func (w *worker) prepare(pid int) (err error) {
 		w.linger = nil
 	}
 	if w.debuggee != nil {
-		return w.debuggee.stopRunning()
+		return errors.Join(w.debuggee.stopRunning(), w.debuggee.tidy())
 	}
 	w.debuggee, err = attach(w.wanted, pid, w.cfg.Log)
 	return err
