@@ -2,8 +2,11 @@ package agent_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -131,6 +134,32 @@ func TestErrorsKeepTheirCode(t *testing.T) {
 	}
 	if _, err := a.Target(t.Context()); diag.CodeOf(err) != diag.Internal || !strings.Contains(err.Error(), "no such method") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestSourcesOfAHostileNode unpacks what is no gzip, no JSON, or too much.
+func TestSourcesOfAHostileNode(t *testing.T) {
+	pack := func(text string) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		io.WriteString(z, text)
+		z.Close()
+		return b.Bytes()
+	}
+	for name, packed := range map[string][]byte{
+		"no gzip": []byte("dirs"),
+		"cut":     pack(`{"dirs":[]}`)[:20],
+		"no JSON": pack("dirs"),
+		"a bomb":  pack(`{"dirs":[` + strings.Repeat(" ", 65<<20) + `]}`),
+	} {
+		a := connect(t, time.Minute, agent.Events{})
+		go func() {
+			a.requests.Read(make([]byte, 4096))
+			fmt.Fprintf(a.answers, `{"jsonrpc":"2.0","id":1,"result":{"packed":"%s"}}`+"\n", base64.StdEncoding.EncodeToString(packed))
+		}()
+		if _, err := a.Sources(t.Context(), agent.Target{}); diag.CodeOf(err) != diag.AgentProtocol {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

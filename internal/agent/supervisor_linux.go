@@ -102,6 +102,7 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodPing:    handler.New(func(context.Context) error { return nil }),
 		methodTarget:  handler.New(wrap(s.find)),
 		methodList:    handler.New(wrap(target.List)),
+		methodSources: handler.New(readSources),
 		methodAttach:  handler.New(s.attach),
 		methodEnd:     handler.New(s.end),
 		methodRelease: handler.New(s.release),

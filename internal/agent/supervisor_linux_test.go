@@ -6,7 +6,9 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,6 +44,28 @@ func TestSessionsOneAfterTheOther(t *testing.T) {
 	if reason, err := s.client.End(ctx); reason != "" || err != nil {
 		t.Errorf("end without a session: %q, %v", reason, err)
 	}
+}
+
+// TestSources asks for the target's source files, beside and without a session.
+func TestSources(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	target := *s.client.Hello().Target
+	sources, err := s.client.Sources(ctx, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range sources.Dirs {
+		if d.Package == "main" && slices.Contains(d.Files, "main.go") && path.Join(d.Dir, "main.go") == target.Build.MainFile {
+			target.PID = 1 << 30
+			if _, err := s.client.Sources(ctx, target); diag.CodeOf(err) != diag.TargetGone {
+				t.Errorf("of no process: %v", err)
+			}
+			return
+		}
+	}
+	t.Errorf("no main package among %+v", sources.Dirs)
 }
 
 func TestRelease(t *testing.T) {

@@ -36,6 +36,7 @@ const (
 	methodPing    = "ping"    // nothing in or out; any message renews the lease
 	methodTarget  = "target"  // -> Target
 	methodList    = "list"    // -> []target.Candidate
+	methodSources = "sources" // SourcesParams -> SourcesResult
 	methodAttach  = "attach"  // AttachParams -> AttachResult
 	methodEnd     = "end"     // ends the session and detaches -> EndResult
 	methodRelease = "release" // end, and the agent leaves

@@ -10,6 +10,7 @@ import (
 func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	r := bytes.NewReader(data)
 	_, _ = readBuild(r)
+	_, _ = readSources(r)
 	err = withELF(r, func(e executable) error {
 		mainFile = e.mainFile()
 		_, _ = e.buildID(), e.arch()

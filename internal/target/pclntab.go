@@ -14,6 +14,7 @@ const (
 	candidatesLimit = 16        // places that look like a table
 	functionsLimit  = 4 << 20
 	pathLimit       = 4 << 10
+	namesBudget     = 256 << 20 // bytes of all functions' names
 )
 
 // pclntab is Go's table of functions and source files, which stripping leaves
@@ -76,37 +77,66 @@ func (t *pclntab) table(n uint64) []byte {
 	return t.data[t.uint(t.tables[n*t.word:], t.word):]
 }
 
-// fileOf returns the source file in which a function begins, "" if there is no
-// such function.
-func (t *pclntab) fileOf(name string) string {
+// functions yields each function's name, cut at pathLimit, and where its file
+// stands; see file. It fails when the names, which may overlap in a crafted
+// table, are more than can be meant.
+func (t *pclntab) functions(yield func(name []byte, values, unit uint64) bool) error {
 	names, funcs := t.table(0), t.table(4)
-	want := append([]byte(name), 0)
+	left := namesBudget
 	for i := range t.funcs {
 		fn := funcs[t.uint(funcs[(2*i+1)*t.entry:], t.entry):]
 		field := func(n uint64) uint64 { return uint64(t.order.Uint32(fn[t.entry+4*n:])) }
-		if off := field(0); off < uint64(len(names)) && bytes.HasPrefix(names[off:], want) {
-			return t.file(field(4), field(7))
+		off := field(0)
+		if off >= uint64(len(names)) {
+			continue
+		}
+		name, _, _ := bytes.Cut(names[off:min(off+pathLimit, uint64(len(names)))], []byte{0})
+		if left -= len(name); left < 0 {
+			return errors.New("malformed function table")
+		}
+		if !yield(name, field(4), field(7)) {
+			return nil
 		}
 	}
-	return ""
+	return nil
 }
 
-// file returns the file at a function's entry. Each table of values begins
-// with the difference to -1, zigzag encoded; unit is where the function's
-// compile unit begins in the table that maps its file numbers.
+// fileOf returns the source file in which a function begins, "" if there is no
+// such function.
+func (t *pclntab) fileOf(function string) (file string, err error) {
+	err = t.functions(func(name []byte, values, unit uint64) bool {
+		if string(name) != function {
+			return true
+		}
+		file = t.file(values, unit)
+		return false
+	})
+	return file, err
+}
+
+// file returns the file at a function's entry, "" if there is none.
 func (t *pclntab) file(values, unit uint64) string {
-	delta, n := binary.Uvarint(t.table(3)[values:])
-	if n <= 0 || delta == 0 || delta&1 != 0 { // no file, or a negative difference
-		return ""
-	}
-	number := delta>>1 - 1
-	offset := t.order.Uint32(t.table(1)[4*(unit+number):])
-	if offset == 1<<32-1 {
+	offset, ok := t.fileOffset(values, unit)
+	if !ok {
 		return ""
 	}
 	files := t.table(2)[offset:]
 	path, _, _ := bytes.Cut(files[:min(len(files), pathLimit)], []byte{0})
 	return string(path)
+}
+
+// fileOffset returns where the name of the file at a function's entry begins in
+// the table of files. Each table of values begins with the difference to -1,
+// zigzag encoded; unit is where the function's compile unit begins in the table
+// that maps its file numbers.
+func (t *pclntab) fileOffset(values, unit uint64) (offset uint32, ok bool) {
+	delta, n := binary.Uvarint(t.table(3)[values:])
+	if n <= 0 || delta == 0 || delta&1 != 0 { // no file, or a negative difference
+		return 0, false
+	}
+	number := delta>>1 - 1
+	offset = t.order.Uint32(t.table(1)[4*(unit+number):])
+	return offset, offset != 1<<32-1
 }
 
 // mainFile returns the source file of main.main, "" if it can't be found.
@@ -116,7 +146,7 @@ func (e executable) mainFile() (file string) {
 		_ = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
-				file = t.fileOf("main.main")
+				file, err = t.fileOf("main.main")
 			}
 			return err
 		})
