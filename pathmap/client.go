@@ -1,9 +1,6 @@
 package pathmap
 
-import (
-	"fmt"
-	"maps"
-)
+import "fmt"
 
 // WithClient returns m under an IDE's own substitutePath: each pair's Host is
 // the IDE's path (from), its Node the server's (to). The pairs come first, and
@@ -19,7 +16,8 @@ func (m *Map) WithClient(sub []Rule) (*Map, error) {
 	if m == nil {
 		m = &Map{}
 	}
-	client := &Map{toNode: table{}, toHost: table{}}
+	client := newMap()
+	client.toNode.names = m.toNode.names
 	for _, r := range sub {
 		if r.Node == "" {
 			r.Node = "."
@@ -33,13 +31,13 @@ func (m *Map) WithClient(sub []Rule) (*Map, error) {
 		}
 		client.layer(m.chain(checked))
 	}
-	return client.above(m), nil
+	return client.Over(m), nil
 }
 
 // chain applies m to the Node of r if that is a path of the host.
 func (m *Map) chain(r Rule) Rule {
 	p := normal([]byte(r.Node))
-	_, asHost, ok := m.toNode.find(p)
+	_, asHost, ok := m.toNode.find(m.toNode.comparable(p))
 	_, asNode, known := m.toHost.find(p)
 	if ok && (!known || asHost > asNode) {
 		r.Node, _ = m.ToNode(r.Node)
@@ -49,34 +47,35 @@ func (m *Map) chain(r Rule) Rule {
 
 // layer adds r where no rule before it applies.
 func (m *Map) layer(r Rule) {
-	host, node := key(r.Host), key(r.Node)
+	host, node := m.toNode.key(r.Host), m.toHost.key(r.Node)
 	below, above := m.toNode.covers(host), m.toHost.covers(node)
 	if !below {
-		m.toNode[host] = newEntry(r.Node)
+		m.toNode.trees[host] = newEntry(r.Node, r)
 	}
 	if !above {
-		m.toHost[node] = newEntry(r.Host)
+		m.toHost.trees[node] = newEntry(r.Host, r)
 	}
 	if !below || !above {
 		m.rules = append(m.rules, r)
 	}
 }
 
-// above returns m with those entries of base that no rule of m applies to.
-func (m *Map) above(base *Map) *Map {
-	out := &Map{rules: m.Rules(), toNode: maps.Clone(m.toNode), toHost: maps.Clone(m.toHost)}
-	for k, e := range base.toNode {
-		if !m.toNode.covers(k) {
-			out.toNode[k] = e
-		}
+// Over returns m on top of base: a rule of base is for those paths that no rule
+// of m is for, even if its tree lies in one of theirs.
+func (m *Map) Over(base *Map) *Map {
+	if m == nil {
+		return base
 	}
-	for k, e := range base.toHost {
-		if !m.toHost.covers(k) {
-			out.toHost[k] = e
-		}
+	if base == nil {
+		return m
 	}
+	out := newMap()
+	out.rules = m.Rules()
+	out.toNode.names = base.toNode.names
+	out.toNode.layer(m.toNode, base.toNode)
+	out.toHost.layer(m.toHost, base.toHost)
 	for _, r := range base.rules {
-		if !m.toNode.covers(key(r.Host)) || !m.toHost.covers(key(r.Node)) {
+		if !m.toNode.covers(base.toNode.key(r.Host)) || !m.toHost.covers(base.toHost.key(r.Node)) {
 			out.rules = append(out.rules, r)
 		}
 	}

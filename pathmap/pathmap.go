@@ -10,12 +10,23 @@ import (
 	"slices"
 )
 
-// Rule maps the tree at Host to the tree at Node.
+// Rule maps the tree, or the file, at Host to the one at Node.
 type Rule struct {
 	Host   string // absolute; C:\x, C:/x and \\server\share\x count as absolute
 	Node   string // with slashes; relative for a -trimpath build, see [New]
 	Reason string // where the rule comes from, shown to people
+	Way    Way
 }
+
+// Way says for which messages a rule is.
+type Way int
+
+// The ways.
+const (
+	BothWays   Way = iota
+	OnlyToNode     // Host is another name, which the IDE may send and is never sent
+	OnlyToHost     // Node is another name
+)
 
 // String returns the rule as --map takes it.
 func (r Rule) String() string { return r.Host + "=" + r.Node }
@@ -30,11 +41,11 @@ type Map struct {
 
 // New returns the Map of rules. Hosts must be absolute. A Node is absolute, or
 // what -trimpath leaves of it: a module path such as example.com/mod@v1.2.3,
-// or "." for every relative path that no other rule maps (the standard
-// library). Paths are cleaned. A rule may occur twice; one host with two
-// nodes, or one node with two hosts, is an error.
+// "std" for the standard library, or "." for every relative path that no other
+// rule maps. Paths are cleaned. A rule may occur twice; one host with two
+// nodes, or one node with two hosts, in the same direction is an error.
 func New(rules ...Rule) (*Map, error) {
-	m := &Map{toNode: table{}, toHost: table{}}
+	m := newMap()
 	for _, r := range rules {
 		if err := m.add(r); err != nil {
 			return nil, fmt.Errorf("map %s: %w", r, err)
@@ -43,25 +54,34 @@ func New(rules ...Rule) (*Map, error) {
 	return m, nil
 }
 
+func newMap() *Map {
+	return &Map{toNode: table{trees: map[string]entry{}}, toHost: table{trees: map[string]entry{}}}
+}
+
 func (m *Map) add(r Rule) error {
 	r, err := check(r)
 	if err != nil {
 		return err
 	}
-	host, node := key(r.Host), key(r.Node)
-	here, known := m.toNode[host]
-	there, taken := m.toHost[node]
+	host, node := m.toNode.key(r.Host), m.toHost.key(r.Node)
+	here, known := m.toNode.trees[host]
+	there, taken := m.toHost.trees[node]
+	known, taken = known && r.Way != OnlyToHost, taken && r.Way != OnlyToNode
 	switch {
-	case known && taken && key(here.tree) == node:
-		return nil
-	case known:
+	case known && m.toHost.key(here.tree) != node:
 		return fmt.Errorf("%s is mapped to %s already", r.Host, here.tree)
-	case taken:
+	case taken && m.toNode.key(there.tree) != host:
 		return fmt.Errorf("%s is mapped from %s already", r.Node, there.tree)
+	case known && taken || r.Way != BothWays && (known || taken):
+		return nil
 	}
 	m.rules = append(m.rules, r)
-	m.toNode[host] = newEntry(r.Node)
-	m.toHost[node] = newEntry(r.Host)
+	if r.Way != OnlyToHost {
+		m.toNode.trees[host] = newEntry(r.Node, r)
+	}
+	if r.Way != OnlyToNode {
+		m.toHost.trees[node] = newEntry(r.Host, r)
+	}
 	return nil
 }
 
@@ -91,4 +111,46 @@ func (m *Map) ToHost(node string) (string, bool) {
 		return node, false
 	}
 	return m.toHost.translateString(node)
+}
+
+// Rule returns the rule by which path is translated in that direction.
+func (m *Map) Rule(path string, dir Direction) (Rule, bool) {
+	if m == nil {
+		return Rule{}, false
+	}
+	t := m.toNode
+	if dir == ToHost {
+		t = m.toHost
+	}
+	e, _, ok := t.find(t.comparable(normal([]byte(path))))
+	return e.rule, ok
+}
+
+// IgnoreCase returns m for a host whose file system takes a.go and A.go for the
+// same file. Since the node's does not, a path of the host is given the case in
+// which one of files, the target's, has it. With two files that differ in
+// nothing else, the first counts.
+func (m *Map) IgnoreCase(files []string) *Map {
+	if m == nil {
+		return nil
+	}
+	out := newMap()
+	out.toNode.names = make(map[string]string, len(files))
+	for _, f := range files {
+		if folded := string(fold([]byte(f))); out.toNode.names[folded] == "" {
+			out.toNode.names[folded] = f
+		}
+	}
+	out.toHost = m.toHost
+	for _, r := range m.rules {
+		key := out.toNode.key(r.Host)
+		if _, known := out.toNode.trees[key]; known && r.Way == OnlyToNode {
+			continue // the same but for its case
+		}
+		out.rules = append(out.rules, r)
+		if e, ok := m.toNode.trees[m.toNode.key(r.Host)]; ok {
+			out.toNode.trees[key] = e
+		}
+	}
+	return out
 }

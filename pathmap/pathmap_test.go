@@ -205,7 +205,7 @@ func FuzzTranslate(f *testing.F) {
 	for _, p := range []string{"/h/a", "/h/../a", "/h/a/../../x", `c:\w\..\..\x`, "x/../../y", "std/a", "", "/", `\\s\t\u`} {
 		f.Add(p)
 	}
-	m := parseMap(f, "/h=/n", `C:\w=/w`, `\\s\t=/t`, "/app=example.com/app", "/std=.")
+	m := parseMap(f, "/h=/n", `C:\w=/w`, `\\s\t=/t`, "/app=example.com/app", "/std=.", "/lib=std")
 	f.Fuzz(func(t *testing.T, p string) {
 		node, ok := m.ToNode(p)
 		if !ok && node != p {

@@ -57,7 +57,7 @@ func check(r Rule) (Rule, error) {
 	if r.Node == ".." || strings.HasPrefix(r.Node, "../") {
 		return r, fmt.Errorf("the node path %s is neither absolute nor a module path", r.Node)
 	}
-	if sep := newEntry(r.Node).sep; sep == '\\' {
+	if sep := newEntry(r.Node, r).sep; sep == '\\' {
 		r.Node = strings.ReplaceAll(r.Node, `\`, "/")
 	}
 	return r, nil
