@@ -285,7 +285,7 @@ func (c *rpcClient) relayNode(up *rpcUpstream) {
 // fromNode relays one message of the node's with the host's paths. Only answers
 // to requests pass.
 func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
-	env, line, changed, err := readRPC(up.m, up.back[:0], body, pathmap.ToHost)
+	env, line, changed, err := readRPC(&pathmap.Rewriter{Map: up.m}, up.back[:0], body, pathmap.ToHost)
 	if err != nil {
 		return fmt.Errorf("a message that is none: %w", err)
 	}

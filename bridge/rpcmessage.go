@@ -35,9 +35,9 @@ func scanRPC(body []byte) (rpcEnvelope, error) {
 
 // readRPC is [scanRPC] with the paths of the message mapped in the same pass, into
 // dst. The envelope's places are those in body.
-func readRPC(m *pathmap.Map, dst, body []byte, dir pathmap.Direction) (env rpcEnvelope, out []byte, changed int, err error) {
+func readRPC(r *pathmap.Rewriter, dst, body []byte, dir pathmap.Direction) (env rpcEnvelope, out []byte, changed int, err error) {
 	env.ID = "null"
-	out, changed, err = m.ScanRPC(dst, body, dir, func(name []byte, start, end int) error {
+	out, changed, err = r.ScanRPC(dst, body, dir, func(name []byte, start, end int) error {
 		return env.set(name, body[start:end], span{start, end})
 	})
 	if err != nil {

@@ -5,37 +5,47 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
-// FuzzRewrite compares Rewrite with a slow implementation over decoded
-// messages.
+// FuzzRewrite compares a Rewriter with a slow implementation over decoded
+// messages, for a client of each kind.
 func FuzzRewrite(f *testing.F) {
 	files, err := filepath.Glob("testdata/rewrite/*.json")
 	if err != nil {
 		f.Fatal(err)
 	}
 	for _, file := range files {
-		f.Add([]byte(readVector(f, file).In))
+		f.Add([]byte(readVector(f, file).In), false, false)
 	}
-	f.Add([]byte(`{"source":{"path":"\u002fbuild/x","path":"/home/dev/containerd/..","sources":[{"path":"C:\\w\\\u0000"}]}}`))
-	f.Add([]byte(`{"location":{"adapterData":{"source":{"path":"/build"}}}}]`))
+	f.Add([]byte(`{"source":{"path":"\u002fbuild/x","path":"/home/dev/containerd/..","sources":[{"path":"C:\\w\\\u0000"}]}}`), false, false)
+	f.Add([]byte(`{"location":{"adapterData":{"source":{"path":"/build"}}}}]`), false, false)
+	f.Add([]byte(`{"source":{"path":"file:///c%3A/w/a%20b.go"},"line":0,"lines":[-1,2147483647,1.0],"endColumn":7}`), true, true)
+	f.Add([]byte(`{"output":"at /build/containerd/a b.go:3, (/build/x.s) fmt/print.go.\n","targets":[{"start":1}]}`), true, false)
 	m := parseMap(f, "/home/dev/containerd=/build/containerd", "/=/build", `C:\w=/w`, "/go/src=.")
-	f.Fuzz(func(t *testing.T, msg []byte) {
-		checkRewrite(t, m, msg, ToNode)
-		checkRewrite(t, m, msg, ToHost)
+	f.Fuzz(func(t *testing.T, msg []byte, url, from0 bool) {
+		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}}
+		checkRewrite(t, r, msg, ToNode)
+		checkRewrite(t, r, msg, ToHost)
+		identity := &Rewriter{}
+		if out, changed := identity.ToHost(nil, msg, false); changed != 0 || !bytes.Equal(out, msg) {
+			t.Fatalf("without rules %s became %s", msg, out)
+		}
 	})
 }
 
-func checkRewrite(t *testing.T, m *Map, msg []byte, dir Direction) {
+func checkRewrite(t *testing.T, r *Rewriter, msg []byte, dir Direction) {
 	valid := json.Valid(msg) && depth(msg) <= maxDepth
 	end := SkipValue(msg, 0)
 	if scanned := end >= 0 && len(bytes.Trim(msg[end:], " \t\r\n")) == 0; scanned != valid {
 		t.Fatalf("SkipValue says %v, encoding/json %v", scanned, valid)
 	}
 	before := bytes.Clone(msg)
-	out, changed := m.Rewrite(nil, msg, dir)
+	out, changed := r.rewrite(nil, msg, dir, plain, false)
 	if !bytes.Equal(msg, before) {
 		t.Fatal("the message was written to")
 	}
@@ -46,15 +56,12 @@ func checkRewrite(t *testing.T, m *Map, msg []byte, dir Direction) {
 	} else if !valid {
 		t.Fatalf("%d paths changed in a malformed message", changed)
 	}
-	if !valid || bytes.Contains(bytes.ToLower(msg), []byte(`\ud`)) {
-		return // encoding/json takes half a surrogate pair for text
+	if !valid || !utf8.Valid(msg) || bytes.Contains(bytes.ToLower(msg), []byte(`\ud`)) {
+		return // encoding/json takes half a surrogate pair, and what is no UTF-8, for text
 	}
-	translate := m.ToNode
-	if dir == ToHost {
-		translate = m.ToHost
-	}
-	want := mapDecoded(decode(t, msg), plain, translate)
-	if got := decode(t, out); !reflect.DeepEqual(got, want) {
+	want := decodedRewriter{r, dir}.value(decode(t, msg), plain)
+	got := decodedRewriter{&Rewriter{}, dir}.value(decode(t, out), plain)
+	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("%s became\n%s, want\n%v", msg, out, want)
 	}
 }
@@ -69,44 +76,151 @@ func decode(t *testing.T, msg []byte) any {
 	return v
 }
 
-// mapDecoded is what Rewrite does, on a decoded message.
-func mapDecoded(v any, r role, translate func(string) (string, bool)) any {
+// decodedRewriter does what a Rewriter does, on decoded messages, but empties text
+// for people, which is FuzzProse's.
+type decodedRewriter struct {
+	*Rewriter
+	dir Direction
+}
+
+func (d decodedRewriter) value(v any, r role) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, member := range v {
 			if r == source && name == "adapterData" {
 				continue
 			}
-			v[name] = mapDecoded(member, roleOf(name, r), translate)
+			v[name] = d.value(member, roleOf(name, r))
 		}
 	case []any:
 		for i, element := range v {
-			inner := plain
-			if r == sources {
-				inner = source
-			}
-			v[i] = mapDecoded(element, inner, translate)
+			v[i] = d.value(element, elementRole(r))
 		}
 	case string:
-		if r == pathname {
-			mapped, _ := translate(v)
-			return mapped
+		switch r {
+		case pathname, sourceFile:
+			return d.path(v)
+		case prose:
+			return ""
+		}
+	case json.Number:
+		n, err := strconv.ParseInt(string(v), 10, 32)
+		if err != nil || n < 0 || r == line && !d.Client.Lines0 || r == column && !d.Client.Columns0 || r != line && r != column {
+			return v
+		}
+		if d.dir == ToNode {
+			return json.Number(strconv.FormatInt(n+1, 10))
+		}
+		if n > 0 { // -0 is left alone
+			return json.Number(strconv.FormatInt(n-1, 10))
 		}
 	}
 	return v
 }
 
-func roleOf(name string, of role) role {
-	switch {
-	case name == "source" || name == "location":
-		return source
-	case name == "sources":
-		return sources
-	case name == "path" && of == source:
-		return pathname
+func (d decodedRewriter) translate(p string) (string, bool) {
+	if d.dir == ToNode {
+		return d.Map.ToNode(p)
 	}
-	return plain
+	return d.Map.ToHost(p)
 }
+
+func (d decodedRewriter) path(p string) string {
+	if p == "" || len(p) > maxPath {
+		return p
+	}
+	if d.Client.URI && d.dir == ToNode {
+		if file, ok := urlPath(nil, []byte(p)); ok {
+			p = string(file)
+		}
+	}
+	p, _ = d.translate(p)
+	if d.Client.URI && d.dir == ToHost {
+		p = string(fileURL(nil, []byte(p)))
+	}
+	return p
+}
+
+// FuzzProse compares text for people with a slow implementation over the text
+// itself, whatever escapes it needs.
+func FuzzProse(f *testing.F) {
+	for _, text := range []string{
+		"/build/containerd/main.go:12\n\tat \"/build/x.s\", (/build/a b/c.go) fmt/print.go.", "/build/a.go.bak /build//a.go",
+		"see /a/b /build/c.go; x=/build/ü/<a>.go! /build/back\\slash.go", "runtime/proc.go:1 main.go .go /build/.s a.go/b.go",
+	} {
+		f.Add(text)
+	}
+	m := parseMap(f, "/home/dev/containerd=/build/containerd", "/w=/build", "/go/src=.")
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) {
+			return
+		}
+		var raw bytes.Buffer
+		e := json.NewEncoder(&raw)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(map[string]string{"output": text}); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := m.Rewrite(nil, raw.Bytes(), ToHost)
+		var got struct{ Output string }
+		if err := json.Unmarshal(out, &got); err != nil {
+			t.Fatal(err)
+		}
+		if want := mapText(m, text); got.Output != want {
+			t.Fatalf("%q became\n%q, want\n%q", text, got.Output, want)
+		}
+	})
+}
+
+// mapText maps the files in text as prose does.
+func mapText(m *Map, text string) string {
+	const lineBreaks = "\n\t\r\""
+	var (
+		file = regexp.MustCompile(`\.(go|s)$`)
+		ends = regexp.MustCompile("^($|\\.($|[ " + lineBreaks + "])|[] :,;!?)}>'`|" + lineBreaks + "])")
+		out  strings.Builder
+		done int
+	)
+	for end := range len(text) + 1 {
+		if !file.MatchString(text[:end]) || !ends.MatchString(text[end:]) {
+			continue
+		}
+		word, slash := -1, -1
+		for i := end - 1; i >= max(done, end-maxPath) && slash < 0; i-- {
+			first := i == 0 || strings.IndexByte(lineBreaks, text[i-1]) >= 0 || i >= 2 && text[i-1] == ' ' && strings.IndexByte(",;:", text[i-2]) >= 0
+			if !first && strings.IndexByte(" ([{<=,;'`|", text[i-1]) < 0 {
+				continue
+			}
+			if word < 0 {
+				word = i
+			}
+			if text[i] == '/' {
+				slash = i
+			}
+			if first {
+				break
+			}
+		}
+		for _, start := range []int{slash, word} {
+			if start < 0 {
+				continue
+			}
+			if mapped, ok := m.ToHost(text[start:end]); ok {
+				out.WriteString(text[done:start] + mapped)
+				done = end
+				break
+			}
+		}
+		if done < end {
+			out.WriteString(text[done:end])
+			done = end
+		}
+	}
+	return out.String() + text[done:]
+}
+
+// roleOf is the role of a member of an object with the role of.
+func roleOf(name string, of role) role { return (&walker{}).dapRole(of, []byte(name)) }
 
 // depth returns how deep a valid message nests.
 func depth(msg []byte) (deepest int) {

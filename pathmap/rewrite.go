@@ -1,9 +1,6 @@
 package pathmap
 
-import (
-	"bytes"
-	"slices"
-)
+import "slices"
 
 // Direction says which way a message goes.
 type Direction int
@@ -20,23 +17,13 @@ const (
 // nothing and allocates nothing, save for paths that are unclean, on a drive or
 // over 256 bytes. dst and msg must not overlap.
 //
-// A path is what the Debug Adapter Protocol has in a Source: the member "path"
+// A path is what the Debug Adapter Protocol has in a Source, the member "path"
 // of an object that is the member "source" or "location" of another, or in the
-// array "sources". What an adapter hides in a Source's "adapterData" is not
-// looked at.
+// array "sources"; and in a Module. To the host, text for people is mapped too,
+// where a source file is recognised in it (prose.go). What an adapter hides in a
+// Source's "adapterData" is not looked at. No path has over 4,096 bytes.
 func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) {
-	return m.rewrite(dst, msg, dir, plain)
-}
-
-func (m *Map) rewrite(dst, msg []byte, dir Direction, r role) (out []byte, changed int) {
-	if m == nil || len(m.rules) == 0 {
-		return msg, 0
-	}
-	w := m.walker(dst, msg, dir)
-	if !w.message(r) {
-		return msg, 0
-	}
-	return w.result()
+	return (&Rewriter{Map: m}).rewrite(dst, msg, dir, plain, false)
 }
 
 // role is what a value is to the reader of a message.
@@ -49,18 +36,36 @@ const (
 	pathname      // if a string, a path
 	opaque        // of no interest, nor what is in it
 
+	// Of DAP alone.
+	sourceFile // as pathname, of a Source: the host may lack it
+	module     // if an object, a Module
+	modules    // if an array, one of Modules
+	target     // if an object, a StepInTarget, GotoTarget or CompletionItem
+	targets    // if an array, one of those
+	prose      // if a string, text for people
+	line       // if a number, of a line
+	lines      // if an array, one of lines
+	column     // if a number, of a column
+
 	// Of Delve's JSON-RPC.
 	rpcMessage  // the message itself
 	rpcValue    // if an object or array, one of Delve's
 	rpcLocation // if a string, a location expression; else as rpcValue
+	rpcFile     // if a string, the path of a file that a client may open
 	pathnames   // if an array, one of paths
 )
 
 // walker goes over a message once. Its methods return the offset behind what
 // they are named after, or -1 if that is malformed.
 type walker struct {
-	msg   []byte
-	table table
+	msg    []byte
+	dir    Direction
+	table  table
+	client Client
+	absent *Absent // to the host alone
+	values bool    // see [Rewriter.ToHost]
+
+	place placing // of the Source that is being read
 
 	dst     []byte // msg[:copied], rewritten
 	copied  int
@@ -69,20 +74,7 @@ type walker struct {
 	each MemberFunc // may be nil
 	err  error      // each's
 
-	decoded, mapped [256]byte // scratch, so that only longer paths allocate
-}
-
-// walker returns a walker for msg.
-func (m *Map) walker(dst, msg []byte, dir Direction) walker {
-	w := walker{msg: msg, dst: dst}
-	switch {
-	case m == nil:
-	case dir == ToHost:
-		w.table = m.toHost
-	default:
-		w.table = m.toNode
-	}
-	return w
+	decoded, mapped, url [256]byte // scratch, so that only longer paths allocate
 }
 
 // message goes over the message and reports whether it is well formed.
@@ -110,14 +102,12 @@ func (w *walker) value(i int, r role, depth int) int {
 		if end < 0 {
 			return -1
 		}
-		switch r {
-		case pathname:
-			w.path(i+1, end, escaped)
-		case rpcLocation:
-			w.location(i+1, end, escaped)
-		}
+		w.str(i+1, end, escaped, r)
 		return end + 1
 	case '{':
+		if r == source && w.absent != nil {
+			return w.sourceObject(i+1, depth+1)
+		}
 		return w.object(i+1, r, depth+1)
 	case '[':
 		return w.array(i+1, r, depth+1)
@@ -128,7 +118,12 @@ func (w *walker) value(i int, r role, depth int) int {
 	case 'n':
 		return literalEnd(w.msg, i, "null")
 	}
-	return numberEnd(w.msg, i)
+	end := numberEnd(w.msg, i)
+	switch {
+	case r == line && w.client.Lines0, r == column && w.client.Columns0:
+		w.shift(i, end)
+	}
+	return end
 }
 
 func (w *walker) object(i int, r role, depth int) int {
@@ -197,6 +192,12 @@ func elementRole(r role) role {
 	switch r {
 	case sources:
 		return source
+	case modules:
+		return module
+	case targets:
+		return target
+	case lines:
+		return line
 	case pathnames:
 		return pathname
 	case opaque, rpcValue:
@@ -219,27 +220,20 @@ func (w *walker) memberRole(r role, key []byte, escaped bool) role {
 	case rpcValue, rpcLocation:
 		return rpcMemberRole(key)
 	}
-	switch string(key) {
-	case "source", "location":
-		return source
-	case "sources":
-		return sources
-	case "path":
-		if r == source {
-			return pathname
-		}
-	case "adapterData":
-		if r == source {
-			return opaque
-		}
-	}
-	return plain
+	return w.dapRole(r, key)
 }
 
-// path replaces the string at msg[start:end] if the table has it.
-func (w *walker) path(start, end int, escaped bool) {
-	if p, ok := w.text(start, end, escaped); ok {
-		w.replace(start, end, p, len(p))
+// str handles the string at msg[start:end].
+func (w *walker) str(start, end int, escaped bool, r role) {
+	switch r {
+	case pathname, sourceFile, rpcFile:
+		w.path(start, end, escaped, r)
+	case rpcLocation:
+		w.location(start, end, escaped)
+	case prose:
+		if w.dir == ToHost && len(w.table.trees) > 0 {
+			w.prose(start, end)
+		}
 	}
 }
 
@@ -251,19 +245,14 @@ func (w *walker) text(start, end int, escaped bool) ([]byte, bool) {
 	return w.msg[start:end], true
 }
 
-// replace puts the counterpart of p[:length] in the place of that part of p, the
-// string at msg[start:end], if the table has it.
-func (w *walker) replace(start, end int, p []byte, length int) {
-	mapped, ok := w.table.translate(w.mapped[:0], p[:length])
-	if !ok || bytes.Equal(mapped, p[:length]) {
-		return
-	}
-	mapped = append(mapped, p[length:]...)
+// splice puts value into the place of the content of a string, msg[start:end],
+// or of a part of it.
+func (w *walker) splice(start, end int, value []byte) {
 	if w.changed == 0 {
 		w.dst = slices.Grow(w.dst, len(w.msg)+len(w.msg)/16)
 	}
 	w.dst = append(w.dst, w.msg[w.copied:start]...)
-	w.dst = appendEscaped(w.dst, mapped)
+	w.dst = appendEscaped(w.dst, value)
 	w.copied = end
 	w.changed++
 }

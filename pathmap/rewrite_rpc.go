@@ -10,7 +10,7 @@ import (
 // that Delve's types name (service/rpc2, service/api): files, lists of them, and
 // location expressions such as FILE:LINE.
 func (m *Map) RewriteRPC(dst, msg []byte, dir Direction) (out []byte, changed int) {
-	return m.rewrite(dst, msg, dir, rpcMessage)
+	return (&Rewriter{Map: m}).rewrite(dst, msg, dir, rpcMessage, false)
 }
 
 // MemberFunc is told of a member of a message: its name, valid until it returns,
@@ -25,11 +25,11 @@ var (
 // ScanRPC is [Map.RewriteRPC] and calls each with the members of the message, in
 // the same pass and in their order. The error is each's, or that msg is no JSON
 // object, malformed or nests too deep.
-func (m *Map) ScanRPC(dst, msg []byte, dir Direction, each MemberFunc) (out []byte, changed int, err error) {
+func (r *Rewriter) ScanRPC(dst, msg []byte, dir Direction, each MemberFunc) (out []byte, changed int, err error) {
 	if start := skipSpace(msg, 0); start == len(msg) || msg[start] != '{' {
 		return nil, 0, errNoObject
 	}
-	w := m.walker(dst, msg, dir)
+	w := r.walker(dst, msg, dir)
 	w.each = each
 	if !w.message(rpcMessage) {
 		if w.err != nil {
@@ -69,7 +69,9 @@ func rpcMessageRole(key []byte) role {
 // path and that nobody has looked at.
 func rpcMemberRole(key []byte) role {
 	switch string(key) {
-	case "file", "File", "DirectoryPath":
+	case "file", "File":
+		return rpcFile
+	case "DirectoryPath":
 		return pathname
 	case "Sources", "Files":
 		return pathnames
@@ -92,14 +94,17 @@ func (w *walker) location(start, end int, escaped bool) {
 	if colon := bytes.LastIndexByte(p, ':'); colon > 0 && colon+1 < len(p) && digitsEnd(p, colon+1) == len(p) {
 		length = colon
 	}
-	if p[length-1] == '/' || !absolute(p) && !sourceFile(p[:length]) {
+	if p[length-1] == '/' || length > maxPath || !absolute(p) && !namesSource(p[:length]) {
 		return // a regular expression, or a function
 	}
-	w.replace(start, end, p, length)
+	mapped, ok := w.table.translate(w.mapped[:0], p[:length])
+	if ok && !bytes.Equal(mapped, p[:length]) {
+		w.splice(start, end, append(mapped, p[length:]...))
+	}
 }
 
-// sourceFile reports whether p ends as the path of a source file does, and not as
+// namesSource reports whether p ends as the path of a source file does, and not as
 // a function's name, which a relative path of a -trimpath build looks like.
-func sourceFile(p []byte) bool {
+func namesSource(p []byte) bool {
 	return bytes.HasSuffix(p, []byte(".go")) || bytes.HasSuffix(p, []byte(".s"))
 }

@@ -243,7 +243,8 @@ func TestScanRPC(t *testing.T) {
 		members = append(members, string(name)+" "+msg[start:end])
 		return nil
 	}
-	out, changed, err := m.ScanRPC(nil, []byte(msg), ToHost, note)
+	r := Rewriter{Map: m}
+	out, changed, err := r.ScanRPC(nil, []byte(msg), ToHost, note)
 	if want := strings.Replace(msg, "/node", "/host", 1); err != nil || changed != 1 || string(out) != want {
 		t.Errorf("got %s, %d, %v", out, changed, err)
 	}
@@ -251,7 +252,7 @@ func TestScanRPC(t *testing.T) {
 	if !slices.Equal(members, want) {
 		t.Errorf("members %q, want %q", members, want)
 	}
-	var none *Map
+	var none Rewriter
 	members = nil
 	if out, changed, err := none.ScanRPC(nil, []byte(msg), ToHost, note); string(out) != msg || changed != 0 || err != nil || !slices.Equal(members, want) {
 		t.Errorf("without a map: %s, %d, %v, %q", out, changed, err, members)
@@ -261,7 +262,7 @@ func TestScanRPC(t *testing.T) {
 		"": errNoObject, "[]": errNoObject, `"a"`: errNoObject, "{": errMalformed, `{"a":1}{`: errMalformed,
 		`{"a":[}`: errMalformed, `{"a":` + strings.Repeat("[", 600): errMalformed, `{"\ud800":1}`: nil, `{"stop":1}`: stop,
 	} {
-		_, _, err := m.ScanRPC(nil, []byte(bad), ToHost, func(name []byte, _, _ int) error {
+		_, _, err := r.ScanRPC(nil, []byte(bad), ToHost, func(name []byte, _, _ int) error {
 			if string(name) == "stop" {
 				return stop
 			}
@@ -290,7 +291,7 @@ func FuzzRewriteRPC(f *testing.F) {
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		for _, dir := range []Direction{ToHost, ToNode} {
 			out, changed := m.RewriteRPC(nil, msg, dir)
-			scanned, scannedChanged, err := m.ScanRPC(nil, msg, dir, func([]byte, int, int) error { return nil })
+			scanned, scannedChanged, err := (&Rewriter{Map: m}).ScanRPC(nil, msg, dir, func([]byte, int, int) error { return nil })
 			if err == nil && (!bytes.Equal(out, scanned) || changed != scannedChanged) {
 				t.Fatalf("%q or %q", out, scanned)
 			}

@@ -1,0 +1,58 @@
+package pathmap
+
+import "sync"
+
+// Place is where a client finds a source file that the host lacks. The zero
+// value means that the host has it.
+type Place struct {
+	Reference int    // for a client of DAP: the Source's sourceReference
+	Path      string // for one of JSON-RPC: another file of the host
+}
+
+// Absent knows which source files the host lacks. What Find has said of a file
+// is remembered until Forget, for 4,096 files at the most, so that a message
+// whose files are known costs a look into a table. It is safe for concurrent
+// use.
+type Absent struct {
+	// Find says where the client finds the file that is host here and node in
+	// the target's binary; both are the same if no rule maps it.
+	Find func(host, node string) Place
+
+	mu    sync.Mutex
+	known map[string]Place // by the node's path
+}
+
+const maxKnown = 4096
+
+// Forget makes Find be asked again.
+func (a *Absent) Forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.known)
+}
+
+// in returns the place of a file that stands in a member with role r: where a
+// client looks for it.
+func (a *Absent) in(r role, host, node []byte) Place {
+	if r != sourceFile && r != rpcFile {
+		return Place{}
+	}
+	return a.place(host, node)
+}
+
+func (a *Absent) place(host, node []byte) Place {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p, ok := a.known[string(node)]; ok {
+		return p
+	}
+	if a.known == nil {
+		a.known = map[string]Place{}
+	}
+	if len(a.known) >= maxKnown {
+		clear(a.known)
+	}
+	p := a.Find(string(host), string(node))
+	a.known[string(node)] = p
+	return p
+}

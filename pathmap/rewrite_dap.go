@@ -1,0 +1,142 @@
+package pathmap
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// dapRole returns the role of a member of DAP's: of the object with role r, or
+// of any. The test of this goes through the protocol's types and fails for a
+// member that might hold a path, a line or a column and that nobody has looked
+// at.
+func (w *walker) dapRole(r role, key []byte) role {
+	switch string(key) {
+	case "source", "location":
+		return source
+	case "sources":
+		return sources
+	case "module":
+		return module
+	case "modules":
+		return modules
+	case "targets":
+		return targets
+	case "line", "endLine":
+		return line
+	case "lines":
+		return lines
+	case "column", "endColumn":
+		return column
+	case "output", "message", "format", "description", "stackTrace", "text", "label", "detail":
+		return prose
+	case "result":
+		if !w.values {
+			return prose
+		}
+	}
+	switch r {
+	case source:
+		return w.sourceMember(key)
+	case module:
+		if string(key) == "path" || string(key) == "symbolFilePath" {
+			return pathname
+		}
+	case target:
+		if string(key) == "start" {
+			return column
+		}
+	}
+	return plain
+}
+
+// placing is what is known of a Source's place while it is read.
+type placing struct {
+	at           Place
+	reference    bool // the node names one itself
+	hint, origin bool
+}
+
+func (w *walker) sourceMember(key []byte) role {
+	switch string(key) {
+	case "path":
+		return sourceFile
+	case "adapterData":
+		return opaque
+	case "sourceReference":
+		w.place.reference = true
+	case "presentationHint":
+		w.place.hint = true
+	case "origin":
+		w.place.origin = true
+	}
+	return plain
+}
+
+// sourceObject is object for a Source, which gets a reference at its end if the
+// host lacks its file.
+func (w *walker) sourceObject(i, depth int) int {
+	outer := w.place
+	w.place = placing{}
+	end := w.object(i, source, depth)
+	if p := w.place; end > 0 && p.at.Reference > 0 && !p.reference {
+		w.splice(end-1, end-1, nil)
+		w.dst = strconv.AppendInt(append(w.dst, `,"sourceReference":`...), int64(p.at.Reference), 10)
+		if !p.origin {
+			w.dst = append(w.dst, `,"origin":"from the node"`...)
+		}
+		if !p.hint {
+			w.dst = append(w.dst, `,"presentationHint":"normal"`...)
+		}
+	}
+	w.place = outer
+	return end
+}
+
+// path replaces the path at msg[start:end] by what the other side calls it.
+func (w *walker) path(start, end int, escaped bool, r role) {
+	given, ok := w.text(start, end, escaped)
+	if !ok || len(given) == 0 || len(given) > maxPath {
+		return
+	}
+	p := given
+	if w.client.URI && w.dir == ToNode {
+		if p, ok = urlPath(w.url[:0], given); !ok {
+			p = given // Delve says what is wrong with it
+		}
+	}
+	mapped, ok := w.table.translate(w.mapped[:0], p)
+	if !ok {
+		mapped = p
+	}
+	if w.absent != nil && p[0] != '<' {
+		switch at := w.absent.in(r, mapped, p); {
+		case at.Path != "":
+			mapped = append(w.mapped[:0], at.Path...)
+		case r == sourceFile:
+			w.place.at = at
+		}
+	}
+	if w.client.URI && w.dir == ToHost {
+		mapped = fileURL(w.url[:0], mapped)
+	}
+	if !bytes.Equal(mapped, given) {
+		w.splice(start, end, mapped)
+	}
+}
+
+// shift moves the number at msg[start:end] between a client's count, which
+// starts at 0, and Delve's. Its 0, which means that there is none, stays.
+func (w *walker) shift(start, end int) {
+	n, err := strconv.ParseInt(string(w.msg[start:max(start, end)]), 10, 32)
+	switch {
+	case err != nil || n < 0:
+		return
+	case w.dir == ToNode:
+		n++
+	case n == 0:
+		return
+	default:
+		n--
+	}
+	w.splice(start, end, strconv.AppendInt(w.decoded[:0], n, 10))
+}
