@@ -59,7 +59,7 @@ func (c *client) attach(ctx context.Context, seat *holder, request []byte, env e
 	}
 	m, err := args.fit(sess)
 	if err == nil {
-		err = c.handOver(ctx, newUpstream(sess, m), request, env)
+		err = c.handOver(ctx, newUpstream(sess, &pathmap.Rewriter{Map: m, Client: c.form}), request, env)
 	}
 	if err != nil {
 		return errors.Join(err, c.end(sess, seat))
@@ -93,10 +93,10 @@ func (c *client) handOver(ctx context.Context, up *upstream, request []byte, env
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := up.sendScanned(c.initialize, pending{own: true}); err != nil {
+	if err := up.sendScanned(c.initialize, pending{own: true, raw: true}); err != nil {
 		return err
 	}
-	if err := up.sendScanned(attach, pending{seq: env.Seq, command: env.Command}); err != nil {
+	if err := up.sendScanned(attach, pending{seq: env.Seq, command: env.Command, raw: true}); err != nil {
 		return err
 	}
 	c.up = up

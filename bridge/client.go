@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 // client is one IDE's connection.
@@ -21,9 +22,10 @@ type client struct {
 
 	terminating sync.Once // the event terminated
 
-	name       string    // the IDE's own; these three under the connection's mutex
-	initialize []byte    // the IDE's initialize request, as Delve is to see it
-	up         *upstream // from the attach's success on
+	name       string         // the IDE's own; these four under the connection's mutex
+	form       pathmap.Client // how it writes paths, lines and columns
+	initialize []byte         // the IDE's initialize request, as Delve is to see it
+	up         *upstream      // from the attach's success on
 }
 
 func newClient(s *Server, conn net.Conn, log *slog.Logger) *client {
@@ -87,14 +89,19 @@ func (c *client) forward(body []byte, env envelope) error {
 	if resumes(env.Command) {
 		c.halt.resumed()
 	}
-	if err := c.up.send(body, env, pending{seq: env.Seq, command: env.Command}); err != nil {
+	p := pending{seq: env.Seq, command: env.Command}
+	if env.Command == "evaluate" {
+		words, err := delveCommand(body)
+		p.values = len(words) == 0 || err != nil
+	}
+	if err := c.up.send(body, env, p); err != nil {
 		return c.out.refuse(env, err)
 	}
 	return nil
 }
 
 func (c *client) onInitialize(body []byte, env envelope) error {
-	init, err := normalizeInitialize(body)
+	init, form, err := normalizeInitialize(body)
 	if err != nil {
 		return c.out.refuse(env, err)
 	}
@@ -105,6 +112,7 @@ func (c *client) onInitialize(body []byte, env envelope) error {
 	}
 	c.state = initialized
 	c.initialize = slices.Clone(init)
+	c.form = form
 	c.name = clientName(body)
 	return c.out.respond(env, json.RawMessage(withhold(c.srv.cfg.Dialer.Capabilities())))
 }

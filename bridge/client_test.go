@@ -38,9 +38,7 @@ func TestInitializeThatDelveRefuses(t *testing.T) {
 	n := newNode(t)
 	i := serve(t, Config{Dialer: n}).ide()
 	for _, c := range []struct{ args, text string }{
-		{`{"pathFormat":"uri"}`, `"uri" is not supported`},
-		{`{"linesStartAt1":false}`, "start at 0"},
-		{`{"columnsStartAt1":false,"linesStartAt1":true}`, "start at 0"},
+		{`{"pathFormat":"URI"}`, `"URI" is not supported`},
 		{`{"pathFormat":5}`, "can't be read"},
 	} {
 		i.refused(i.request("initialize", c.args), "initialize", c.text)
@@ -48,13 +46,15 @@ func TestInitializeThatDelveRefuses(t *testing.T) {
 	i.roundTrip(i.attach(n))
 }
 
-// What means the same when it is left out is spelled out for Delve.
+// What means the same when it is left out is spelled out for Delve, and what it
+// would refuse is the bridge's to convert.
 func TestInitializeForDelve(t *testing.T) {
 	for args, want := range map[string]string{
 		"":   `{"columnsStartAt1":true,"linesStartAt1":true,"pathFormat":"path"}`,
 		"{}": `{"columnsStartAt1":true,"linesStartAt1":true,"pathFormat":"path"}`,
 		`{"clientID":"x", "linesStartAt1":null,"x":[1e3]}`: `{"columnsStartAt1":true,"pathFormat":"path","clientID":"x", "linesStartAt1":true,"x":[1e3]}`,
 		initializeArgs: initializeArgs,
+		`{"linesStartAt1":false,"columnsStartAt1":false,"pathFormat":"uri"}`: `{"linesStartAt1":true,"columnsStartAt1":true,"pathFormat":"path"}`,
 	} {
 		t.Run(args, func(t *testing.T) {
 			n := newNode(t)

@@ -67,15 +67,27 @@ func forbidden(body []byte, env envelope) string {
 	return ""
 }
 
-// forbiddenCommand looks at Delve's own commands, which evaluate takes with the
-// prefix "dlv" (service/dap/command.go).
-func forbiddenCommand(body []byte) string {
+// delveCommand returns the words of one of Delve's own commands, which evaluate
+// takes with the prefix "dlv" (service/dap/command.go); none of an expression.
+func delveCommand(body []byte) ([]string, error) {
 	var r struct{ Arguments struct{ Expression string } }
-	if json.Unmarshal(body, &r) != nil {
-		return "the request can't be read"
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, err
 	}
 	words := strings.Fields(r.Arguments.Expression)
-	if len(words) < 3 || words[0] != "dlv" {
+	if len(words) == 0 || words[0] != "dlv" {
+		return nil, nil
+	}
+	return words, nil
+}
+
+// forbiddenCommand says why one of Delve's own commands must not reach the node.
+func forbiddenCommand(body []byte) string {
+	words, err := delveCommand(body)
+	if err != nil {
+		return "the request can't be read"
+	}
+	if len(words) < 3 {
 		return ""
 	}
 	switch {
@@ -143,9 +155,10 @@ func normalizeAttach(body []byte) ([]byte, error) {
 }
 
 // normalizeInitialize checks a client's initialize (DAP, InitializeRequest) and
-// spells out what Delve wants to see, where the absence of a member means the
-// same.
-func normalizeInitialize(body []byte) ([]byte, error) {
+// spells out what Delve insists on, whatever the client wants: the bridge
+// converts between the two. Absent members mean what Delve wants.
+func normalizeInitialize(body []byte) ([]byte, pathmap.Client, error) {
+	var client pathmap.Client
 	var r struct {
 		Arguments struct {
 			PathFormat      string `json:"pathFormat"`
@@ -154,15 +167,18 @@ func normalizeInitialize(body []byte) ([]byte, error) {
 		} `json:"arguments"`
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, fmt.Errorf("initialize can't be read: %w", err)
+		return nil, client, fmt.Errorf("initialize can't be read: %w", err)
 	}
 	a := r.Arguments
-	if a.PathFormat != "" && a.PathFormat != "path" {
-		return nil, fmt.Errorf("pathFormat %q is not supported, only \"path\"", a.PathFormat)
+	switch a.PathFormat {
+	case "", "path":
+	case "uri":
+		client.URI = true
+	default:
+		return nil, client, fmt.Errorf("pathFormat %q is not supported, only \"path\" and \"uri\"", a.PathFormat)
 	}
-	if a.LinesStartAt1 != nil && !*a.LinesStartAt1 || a.ColumnsStartAt1 != nil && !*a.ColumnsStartAt1 {
-		return nil, fmt.Errorf("lines and columns that start at 0 are not supported")
-	}
+	client.Lines0 = a.LinesStartAt1 != nil && !*a.LinesStartAt1
+	client.Columns0 = a.ColumnsStartAt1 != nil && !*a.ColumnsStartAt1
 	args, ok := member(body, "arguments")
 	if !ok || len(args) == 0 || args[0] != '{' {
 		args = []byte("{}")
@@ -170,7 +186,7 @@ func normalizeInitialize(body []byte) ([]byte, error) {
 	args = setMember(args, "pathFormat", []byte(`"path"`))
 	args = setMember(args, "linesStartAt1", []byte("true"))
 	args = setMember(args, "columnsStartAt1", []byte("true"))
-	return setMember(body, "arguments", args), nil
+	return setMember(body, "arguments", args), client, nil
 }
 
 // resumes reports whether a request lets the target run.

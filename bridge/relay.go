@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 // relayNode relays the node's messages to the IDE until the session ends.
@@ -88,7 +86,7 @@ func (c *client) nodeResponse(up *upstream, body []byte, env envelope) error {
 			return err
 		}
 	}
-	return c.toIDE(up, body, env, p.seq)
+	return c.toIDE(up, body, env, p)
 }
 
 func (c *client) nodeEvent(up *upstream, body []byte, env envelope) error {
@@ -107,12 +105,13 @@ func (c *client) nodeEvent(up *upstream, body []byte, env envelope) error {
 			return err
 		}
 	}
-	return c.toIDE(up, body, env, 0)
+	return c.toIDE(up, body, env, pending{})
 }
 
-// toIDE sends a message of the node's with the host's paths.
-func (c *client) toIDE(up *upstream, body []byte, env envelope, requestSeq int64) error {
-	mapped, changed := up.m.Rewrite(up.back[:0], body, pathmap.ToHost)
+// toIDE sends a message of the node's, which answers p if it is a response, with
+// the host's paths.
+func (c *client) toIDE(up *upstream, body []byte, env envelope, p pending) error {
+	mapped, changed := up.paths.ToHost(up.back[:0], body, p.values)
 	if changed > 0 {
 		up.back = mapped
 		if cap(up.back) > keepBuffer {
@@ -123,7 +122,7 @@ func (c *client) toIDE(up *upstream, body []byte, env envelope, requestSeq int64
 			return errors.Join(errors.New("after mapping its paths"), err)
 		}
 	}
-	return c.out.relay(mapped, env, requestSeq)
+	return c.out.relay(mapped, env, p.seq)
 }
 
 // refuseNode answers a request of the node's with an error.

@@ -16,7 +16,7 @@ const delveMaxBody = 4 << 20
 // sends waits in its queue, so that a node that does not read holds up nobody.
 type upstream struct {
 	sess  Session
-	m     *pathmap.Map
+	paths *pathmap.Rewriter
 	queue *queue
 
 	mu      sync.Mutex
@@ -33,11 +33,13 @@ type pending struct {
 	seq     int64  // the client's number; unused for the bridge's own
 	command string // the client's command, which the node may know as another
 	own     bool   // the bridge asked: the answer is for nobody else
+	raw     bool   // the request is the bridge's to write: no path in it is mapped
+	values  bool   // the answer is a value of the target's, see [pathmap.Rewriter.ToHost]
 }
 
-func newUpstream(sess Session, m *pathmap.Map) *upstream {
+func newUpstream(sess Session, paths *pathmap.Rewriter) *upstream {
 	q := newQueue()
-	return &upstream{sess: sess, m: m, queue: q, w: newFrameWriter(q), pending: map[int64]pending{}}
+	return &upstream{sess: sess, paths: paths, queue: q, w: newFrameWriter(q), pending: map[int64]pending{}}
 }
 
 // send relays a request to the node, with the paths that the node knows. An
@@ -51,9 +53,11 @@ func (u *upstream) send(body []byte, env envelope, p pending) error {
 	defer u.trim()
 	u.seq++
 	u.num = renumber(u.num[:0], body, env, u.seq, 0)
-	out, changed := u.m.Rewrite(u.mp[:0], u.num, pathmap.ToNode)
-	if changed > 0 {
-		u.mp = out
+	out := u.num
+	if !p.raw {
+		if mapped, changed := u.paths.ToNode(u.mp[:0], u.num); changed > 0 {
+			out, u.mp = mapped, mapped
+		}
 	}
 	if len(out) > delveMaxBody {
 		return fmt.Errorf("a request of %d bytes; Delve accepts %d", len(out), delveMaxBody)
