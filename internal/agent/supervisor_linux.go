@@ -62,6 +62,7 @@ type supervisor struct {
 	rpc   *jrpc2.Server
 	last  atomic.Int64 // when the daemon was last heard, Unix ns
 	leave chan string  // why the supervisor should go; holds one
+	names sourceNames
 
 	turn   chan struct{} // holds a token while somebody works with the fields below
 	worker *workerProc   // started, attached or not; nil before the first is needed
@@ -103,6 +104,8 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodTarget:  handler.New(wrap(s.find)),
 		methodList:    handler.New(wrap(target.List)),
 		methodSources: handler.New(readSources),
+		methodSource:  handler.New(s.names.readSource),
+		methodLines:   handler.New(s.names.readLines),
 		methodAttach:  handler.New(s.attach),
 		methodEnd:     handler.New(s.end),
 		methodRelease: handler.New(s.release),

@@ -68,6 +68,41 @@ func TestSources(t *testing.T) {
 	t.Errorf("no main package among %+v", sources.Dirs)
 }
 
+// TestSource reads a file of the target's, and is refused every other one.
+func TestSource(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	target := *s.client.Hello().Target
+	file := target.Build.MainFile
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second from what is remembered
+		if text, err := s.client.Source(ctx, target, file); err != nil || string(text) != string(want) {
+			t.Fatalf("%d bytes, %v", len(text), err)
+		}
+	}
+	r, err := s.client.Lines(ctx, target, file)
+	if err != nil || len(r.Lines) == 0 || r.Lines[len(r.Lines)-1] > strings.Count(string(want), "\n") || r.Built.IsZero() || r.Age < 0 {
+		t.Errorf("lines %+v, %v", r, err)
+	}
+	other := path.Join(path.Dir(file), "other.go")
+	for _, file := range []string{"/etc/shadow", "main.go", "", other, file + "/../main.go"} {
+		if text, err := s.client.Source(ctx, target, file); diag.CodeOf(err) != diag.SourceMissing {
+			t.Errorf("%s: %d bytes, %v", file, len(text), err)
+		}
+		if _, err := s.client.Lines(ctx, target, file); diag.CodeOf(err) != diag.SourceMissing {
+			t.Errorf("the lines of %s: %v", file, err)
+		}
+	}
+	target.StartTicks++
+	if _, err := s.client.Source(ctx, target, file); diag.CodeOf(err) != diag.TargetGone {
+		t.Errorf("of another process: %v", err)
+	}
+}
+
 func TestRelease(t *testing.T) {
 	ctx := short(t)
 	b := startBusy(t)

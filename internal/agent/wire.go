@@ -37,6 +37,8 @@ const (
 	methodTarget  = "target"  // -> Target
 	methodList    = "list"    // -> []target.Candidate
 	methodSources = "sources" // SourcesParams -> SourcesResult
+	methodSource  = "source"  // SourceParams -> SourceResult
+	methodLines   = "lines"   // SourceParams -> LinesResult
 	methodAttach  = "attach"  // AttachParams -> AttachResult
 	methodEnd     = "end"     // ends the session and detaches -> EndResult
 	methodRelease = "release" // end, and the agent leaves

@@ -33,6 +33,7 @@ const (
 	PtraceRefused  Code = "ptrace-refused"  // the kernel says no
 	AttachFailed   Code = "attach-failed"   // Delve could not attach
 	DetachFailed   Code = "detach-failed"   // the target could not be let go in time
+	SourceMissing  Code = "source-missing"  // a source file that neither host nor node has
 
 	ListenFailed  Code = "listen-failed"  // the local port is taken or forbidden
 	SessionBusy   Code = "session-busy"   // another IDE has the session
@@ -77,6 +78,7 @@ func Catalogue() []Entry {
 		{TargetGone, 4, "start the session again to attach to the new process"},
 		{PtraceRefused, 4, "the node's kernel or container runtime forbids ptrace: check /proc/sys/kernel/yama/ptrace_scope and seccomp"},
 		{AttachFailed, 4, "run again with --log-level debug to see what Delve says"},
+		{SourceMissing, 4, "get the source that the target was built from, and name its place with --map HOST=NODE"},
 		{DetachFailed, 4, "look at the target on the node: grep TracerPid /proc/PID/status"},
 
 		{ListenFailed, 5, "choose another address with --listen, or end what uses this one"},

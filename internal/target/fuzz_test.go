@@ -13,6 +13,7 @@ func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	_, _ = readSources(r)
 	err = withELF(r, func(e executable) error {
 		mainFile = e.mainFile()
+		_, _ = e.lines(mainFile)
 		_, _ = e.buildID(), e.arch()
 		_, err := e.textSegments(make([]byte, 64))
 		return err

@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"context"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// sourceNames are the source files that the last process asked about was
+// compiled from: a stack has one question for each of its files.
+type sourceNames struct {
+	mu    sync.Mutex
+	of    process
+	names map[string]bool
+}
+
+func (s *sourceNames) readSource(_ context.Context, p SourceParams) (SourceResult, error) {
+	if err := s.check(p); err != nil {
+		return SourceResult{}, RPCError(err)
+	}
+	text, err := target.ReadSource(p.PID, p.File)
+	return SourceResult{Text: text}, RPCError(err)
+}
+
+func (s *sourceNames) readLines(_ context.Context, p SourceParams) (LinesResult, error) {
+	if err := s.check(p); err != nil {
+		return LinesResult{}, RPCError(err)
+	}
+	lines, err := target.ReadLines(p.PID, p.File)
+	if err != nil {
+		return LinesResult{}, RPCError(err)
+	}
+	built, err := target.BinaryTime(p.PID)
+	return LinesResult{Lines: lines, Built: built, Age: time.Since(built)}, RPCError(err)
+}
+
+// check refuses a file that the process was not compiled from, and a process that
+// is another one by now.
+func (s *sourceNames) check(p SourceParams) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := process{PID: p.PID, StartTicks: p.StartTicks}
+	if s.names == nil || s.of != of {
+		sources, err := target.ReadSources(p.PID)
+		if err != nil {
+			return err
+		}
+		s.of, s.names = of, map[string]bool{}
+		for _, d := range sources.Dirs {
+			for _, file := range d.Files {
+				s.names[path.Join(d.Dir, file)] = true
+			}
+		}
+	}
+	if !of.alive() { // and so was not when its sources were read
+		s.names = nil
+		return diag.Errorf(diag.TargetGone, "process %d has ended", p.PID)
+	}
+	if !s.names[p.File] {
+		return diag.Errorf(diag.SourceMissing, "the target was not compiled from %q", p.File)
+	}
+	return nil
+}
