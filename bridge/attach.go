@@ -59,7 +59,7 @@ func (c *client) attach(ctx context.Context, seat *holder, request []byte, env e
 	}
 	m, err := args.fit(sess)
 	if err == nil {
-		err = c.handOver(ctx, newUpstream(sess, &pathmap.Rewriter{Map: m, Client: c.form}), request, env)
+		err = c.handOver(ctx, newUpstream(sess, m, c.form), request, env)
 	}
 	if err != nil {
 		return errors.Join(err, c.end(sess, seat))

@@ -61,6 +61,9 @@ type Session interface {
 
 	// Map turns the host's paths into those of the target's binary and back.
 	Map() *pathmap.Map
+
+	// Sources gives the files that the host lacks; nil if it is not to be asked.
+	Sources() Sources
 }
 
 // Target names the debugged process.

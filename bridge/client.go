@@ -77,6 +77,9 @@ func (c *client) request(body []byte, env envelope) error {
 	case attaching:
 		return c.keep(body)
 	case attached:
+		if env.Command == "source" && c.onSource(body, env) {
+			return nil
+		}
 		return c.forward(body, env)
 	case ended:
 		return c.out.refuse(env, errOver)

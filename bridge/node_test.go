@@ -222,15 +222,16 @@ func (w *wire) console(text string) {
 // scriptedNode is a Dialer whose sessions a test plays by hand: a node that
 // misbehaves, or repeats what was recorded, can't be had from a real one.
 type scriptedNode struct {
-	t      testing.TB
-	caps   string
-	target Target
-	paths  *pathmap.Map
-	dial   func(ctx context.Context) error // what Dial waits for; nil: nothing
-	end    func(ctx context.Context) error // what End waits for and returns; nil: nothing
-	wrap   func(net.Conn) net.Conn         // the bridge's end of a stream; nil: as it is
-	dialed chan *nodeSession               // every session
-	dials  atomic.Int32
+	t       testing.TB
+	caps    string
+	target  Target
+	paths   *pathmap.Map
+	sources Sources                         // nil: the host lacks nothing
+	dial    func(ctx context.Context) error // what Dial waits for; nil: nothing
+	end     func(ctx context.Context) error // what End waits for and returns; nil: nothing
+	wrap    func(net.Conn) net.Conn         // the bridge's end of a stream; nil: as it is
+	dialed  chan *nodeSession               // every session
+	dials   atomic.Int32
 }
 
 func newNode(t testing.TB) *scriptedNode {
@@ -309,6 +310,7 @@ func (s *nodeSession) Read(p []byte) (int, error)  { return s.stream.Read(p) }
 func (s *nodeSession) Write(p []byte) (int, error) { return s.stream.Write(p) }
 func (s *nodeSession) Target() Target              { return s.node.target }
 func (s *nodeSession) Map() *pathmap.Map           { return s.node.paths }
+func (s *nodeSession) Sources() Sources            { return s.node.sources }
 
 func (s *nodeSession) End(ctx context.Context) error {
 	s.ends.Add(1)

@@ -111,6 +111,7 @@ func (c *client) nodeEvent(up *upstream, body []byte, env envelope) error {
 // toIDE sends a message of the node's, which answers p if it is a response, with
 // the host's paths.
 func (c *client) toIDE(up *upstream, body []byte, env envelope, p pending) error {
+	up.lacking.refresh()
 	mapped, changed := up.paths.ToHost(up.back[:0], body, p.values)
 	if changed > 0 {
 		up.back = mapped

@@ -515,7 +515,7 @@ func TestNodeThatDoesNotReadIsHeard(t *testing.T) {
 
 // Requests that the node does not read are not kept without a bound.
 func TestRequestsThatTheNodeDoesNotRead(t *testing.T) {
-	up := newUpstream(nil, nil)
+	up := newUpstream(&nodeSession{node: newNode(t)}, nil, pathmap.Client{})
 	body := `{"seq":1,"type":"request","command":"x","arguments":"` + strings.Repeat("x", 3<<20) + `"}`
 	sent := 0
 	for {

@@ -129,7 +129,11 @@ func (c *rpcClient) attach(ctx context.Context, seat *holder) error {
 	if err != nil {
 		return err
 	}
-	if err := c.handOver(ctx, newRPCUpstream(sess)); err != nil {
+	up, err := newRPCUpstream(sess)
+	if err == nil {
+		err = c.handOver(ctx, up)
+	}
+	if err != nil {
 		return errors.Join(err, c.end(sess, seat))
 	}
 	return nil
@@ -198,8 +202,9 @@ func (c *rpcClient) lose(why error) {
 // waits in its queue, so that a node that does not read holds up nobody.
 type rpcUpstream struct {
 	sess  Session
-	m     *pathmap.Map
 	queue *queue
+	paths *pathmap.Rewriter
+	kept  *kept // nil if the host is taken to lack nothing
 
 	mu      sync.Mutex
 	pending map[string][]bool // whether it resumes, for each request that the node has not answered, by its id
@@ -208,8 +213,10 @@ type rpcUpstream struct {
 	back []byte // buffer for a mapped answer; its reader's alone
 }
 
-func newRPCUpstream(sess Session) *rpcUpstream {
-	return &rpcUpstream{sess: sess, m: sess.Map(), queue: newQueue(), pending: map[string][]bool{}}
+func newRPCUpstream(sess Session) (*rpcUpstream, error) {
+	k := newKept(sess.Sources())
+	paths, err := k.rewriter(sess.Map())
+	return &rpcUpstream{sess: sess, queue: newQueue(), paths: paths, kept: k, pending: map[string][]bool{}}, err
 }
 
 // send relays a request to the node, with the paths that the node knows. An
@@ -220,7 +227,7 @@ func (u *rpcUpstream) send(body []byte, env rpcEnvelope, resumes bool) error {
 	if waiting := u.queue.size(); waiting > maxBacklog {
 		return fmt.Errorf("the debugger takes no more requests: %d bytes of them wait", waiting)
 	}
-	out, changed := u.m.RewriteRPC(u.mp[:0], body, pathmap.ToNode)
+	out, changed := u.paths.RPCToNode(u.mp[:0], body)
 	if changed > 0 {
 		if u.mp = out; cap(out) > keepBuffer {
 			u.mp = nil
@@ -285,7 +292,8 @@ func (c *rpcClient) relayNode(up *rpcUpstream) {
 // fromNode relays one message of the node's with the host's paths. Only answers
 // to requests pass.
 func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
-	env, line, changed, err := readRPC(&pathmap.Rewriter{Map: up.m}, up.back[:0], body, pathmap.ToHost)
+	up.kept.refresh()
+	env, line, changed, err := readRPC(up.paths, up.back[:0], body, pathmap.ToHost)
 	if err != nil {
 		return fmt.Errorf("a message that is none: %w", err)
 	}
@@ -296,6 +304,9 @@ func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 	}
 	if resumed {
 		c.halt.halted()
+	}
+	if up.kept.bring(c.ctx) {
+		line, changed = up.paths.RPCToHost(up.back[:0], body)
 	}
 	if changed == 0 {
 		line = append(up.back[:0], body...)

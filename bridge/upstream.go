@@ -16,8 +16,10 @@ const delveMaxBody = 4 << 20
 // sends waits in its queue, so that a node that does not read holds up nobody.
 type upstream struct {
 	sess  Session
-	paths *pathmap.Rewriter
 	queue *queue
+
+	paths   *pathmap.Rewriter
+	lacking *lacking // nil if the host is taken to lack nothing
 
 	mu      sync.Mutex
 	w       *frameWriter
@@ -37,9 +39,9 @@ type pending struct {
 	values  bool   // the answer is a value of the target's, see [pathmap.Rewriter.ToHost]
 }
 
-func newUpstream(sess Session, paths *pathmap.Rewriter) *upstream {
-	q := newQueue()
-	return &upstream{sess: sess, paths: paths, queue: q, w: newFrameWriter(q), pending: map[int64]pending{}}
+func newUpstream(sess Session, m *pathmap.Map, form pathmap.Client) *upstream {
+	q, l := newQueue(), newLacking(sess)
+	return &upstream{sess: sess, paths: l.rewriter(m, form), lacking: l, queue: q, w: newFrameWriter(q), pending: map[int64]pending{}}
 }
 
 // send relays a request to the node, with the paths that the node knows. An

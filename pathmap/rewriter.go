@@ -30,6 +30,11 @@ func (r *Rewriter) ToHost(dst, msg []byte, values bool) (out []byte, changed int
 	return r.rewrite(dst, msg, ToHost, plain, values)
 }
 
+// RPCToNode is [Map.RewriteRPC] to the node.
+func (r *Rewriter) RPCToNode(dst, msg []byte) (out []byte, changed int) {
+	return r.rewrite(dst, msg, ToNode, rpcMessage, false)
+}
+
 // RPCToHost is [Map.RewriteRPC] to the host, where the path of a file that the
 // host lacks becomes that of its place.
 func (r *Rewriter) RPCToHost(dst, msg []byte) (out []byte, changed int) {

@@ -67,6 +67,7 @@ func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (daemon.C
 		Listen:   "127.0.0.1:0",
 		Lease:    defaultLease,
 		Root:     c.Root,
+		CacheDir: filepath.Join(cache, "dapbridge"),
 		Log:      log,
 	}, err
 }

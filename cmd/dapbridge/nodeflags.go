@@ -87,6 +87,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		Target:   target.Selector{Name: f.target, PID: f.pid},
 		Lease:    defaultLease,
 		Root:     root,
+		CacheDir: filepath.Join(cache, "dapbridge"),
 		Log:      log,
 	}
 	c.Agent, err = agentOptions(f.agent, filepath.Join(cache, "dapbridge"), log)

@@ -32,6 +32,7 @@ type Config struct {
 	Takeover bool
 	Maps     []pathmap.Rule // the user's own; any of them turns inference off
 	Root     string         // where the target's source is on the host
+	CacheDir string         // this user's own, for files of the node's that clients open; "" for none
 	Log      *slog.Logger
 }
 

@@ -119,6 +119,7 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 		return nil, err
 	}
 	s.target = r.Target
+	s.sources = d.cfg.sources(l, r.Target)
 	s.paths, err = d.cfg.paths(r.Target)
 	if err != nil {
 		d.cfg.Log.Warn("paths are not mapped", "reason", err)
@@ -135,6 +136,8 @@ type session struct {
 	target agent.Target
 	paths  *pathmap.Map
 
+	sources *sources
+
 	ending sync.Mutex
 	ended  bool
 	endErr error
@@ -143,6 +146,7 @@ type session struct {
 func (s *session) Read(p []byte) (int, error)  { return s.cmd.Stdout.Read(p) }
 func (s *session) Write(p []byte) (int, error) { return s.cmd.Stdin.Write(p) }
 func (s *session) Map() *pathmap.Map           { return s.paths }
+func (s *session) Sources() bridge.Sources     { return s.sources }
 
 func (s *session) Target() bridge.Target {
 	return bridge.Target{Name: path.Base(s.target.Exe), PID: s.target.PID}

@@ -1,0 +1,123 @@
+package bridge
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// Clients of JSON-RPC open the files that answers name, at once and by
+// themselves. So what the host lacks is brought to a directory of its own before
+// the answer passes, which then names the file there.
+
+// How many files one answer brings, and for how long it waits for them.
+const (
+	maxKept     = 64
+	keepTimeout = 5 * time.Second
+)
+
+// kept are the files of one JSON-RPC session that the host lacks. Only the
+// goroutine that relays answers uses it.
+type kept struct {
+	sources Sources
+	absent  *pathmap.Absent
+	checked time.Time
+	paths   map[sourceFile]string // what has been brought; "" for what could not be
+	wanted  []sourceFile          // what the last answer lacks
+}
+
+// newKept returns the files that s says are lacking; nil if s keeps none.
+func newKept(s Sources) *kept {
+	if s == nil || s.Kept() == "" {
+		return nil
+	}
+	k := &kept{sources: s, checked: time.Now(), paths: map[sourceFile]string{}}
+	k.absent = &pathmap.Absent{Find: k.place}
+	return k
+}
+
+// place implements [pathmap.Absent].
+func (k *kept) place(host, node string) pathmap.Place {
+	f := sourceFile{host, node}
+	if k.sources.OnHost(host) {
+		return pathmap.Place{}
+	}
+	path, ok := k.paths[f]
+	if !ok && len(k.wanted) < maxKept {
+		k.wanted = append(k.wanted, f)
+	}
+	return pathmap.Place{Path: path}
+}
+
+// bring brings what is wanted, and reports whether any came.
+func (k *kept) bring(ctx context.Context) bool {
+	if k == nil || len(k.wanted) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	paths := make([]string, len(k.wanted))
+	var all sync.WaitGroup
+	for i, f := range k.wanted {
+		all.Go(func() { paths[i], _ = k.sources.Keep(ctx, f.host, f.node) })
+	}
+	all.Wait()
+	came := false
+	for i, f := range k.wanted {
+		k.paths[f] = paths[i]
+		came = came || paths[i] != ""
+	}
+	k.wanted = nil
+	k.absent.Forget()
+	return came
+}
+
+// refresh has the host looked at again from time to time, and what could not be
+// brought tried again.
+func (k *kept) refresh() {
+	if k == nil || time.Since(k.checked) < recheck {
+		return
+	}
+	k.checked = time.Now()
+	for f, path := range k.paths {
+		if path == "" {
+			delete(k.paths, f)
+		}
+	}
+	k.absent.Forget()
+}
+
+// rewriter returns what rewrites the messages of a session, whose client may name
+// a file that was brought, by this session or another.
+func (k *kept) rewriter(m *pathmap.Map) (*pathmap.Rewriter, error) {
+	if k == nil {
+		return &pathmap.Rewriter{Map: m}, nil
+	}
+	names, err := pathmap.New(
+		pathmap.Rule{Host: filepath.Join(k.sources.Kept(), keptAbsolute), Node: "/", Way: pathmap.OnlyToNode},
+		pathmap.Rule{Host: filepath.Join(k.sources.Kept(), keptRelative), Node: ".", Way: pathmap.OnlyToNode},
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &pathmap.Rewriter{Map: names.Over(m), Absent: k.absent}, nil
+}
+
+// The directories in Kept for files with full paths, and for those that -trimpath
+// leaves.
+const (
+	keptAbsolute = "root"
+	keptRelative = "trimpath"
+)
+
+// KeptPath returns where a file of the node's is kept, below the directory Kept,
+// with slashes.
+func KeptPath(node string) string {
+	if len(node) > 0 && node[0] == '/' {
+		return keptAbsolute + node
+	}
+	return keptRelative + "/" + node
+}

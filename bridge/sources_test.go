@@ -1,0 +1,232 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// scriptedSources has what a test says.
+type scriptedSources struct {
+	mu    sync.Mutex
+	host  map[string]bool
+	node  map[string]string // text by the node's name
+	asked []string          // of Read and Keep
+	hold  chan struct{}     // Read waits until it is closed; nil: it does not
+	kept  string
+}
+
+func (s *scriptedSources) OnHost(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.host[host]
+}
+
+func (s *scriptedSources) Read(ctx context.Context, host, node string) ([]byte, error) {
+	if s.hold != nil {
+		select {
+		case <-s.hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, host+" "+node)
+	text, ok := s.node[node]
+	if !ok {
+		return nil, errors.New("the node does not have " + node)
+	}
+	return []byte(text), nil
+}
+
+func (s *scriptedSources) Keep(ctx context.Context, host, node string) (string, error) {
+	if _, err := s.Read(ctx, host, node); err != nil {
+		return "", err
+	}
+	return path.Join(s.kept, KeptPath(node)), nil
+}
+
+func (s *scriptedSources) Kept() string { return s.kept }
+
+func withSources(t *testing.T, s *scriptedSources) *scriptedNode {
+	n := newNode(t)
+	n.paths = mapped(t, pathmap.Rule{Host: "/host", Node: "/node"})
+	n.sources = s
+	return n
+}
+
+// A frame in a file that the host lacks shows the node's text, read when the IDE
+// asks for it.
+func TestSourceThatTheHostLacks(t *testing.T) {
+	sources := &scriptedSources{host: map[string]bool{"/host/here.go": true}, node: map[string]string{"/node/a.go": "package a // \x1b[31mä\n"}}
+	n := withSources(t, sources)
+	i := serve(t, Config{Dialer: n}).ide()
+	s := i.attach(n)
+	seq := i.request("stackTrace", "{}")
+	s.respond(s.expect("request", "stackTrace"), `{"stackFrames":[{"source":{"name":"a.go","path":"/node/a.go"},"line":3},{"source":{"path":"/node/here.go"}},{"source":{"path":"/usr/gone.go"}}]}`)
+	want := `{"stackFrames":[{"source":{"name":"a.go","path":"/host/a.go","sourceReference":1073741824,"origin":"from the node","presentationHint":"normal"},"line":3},{"source":{"path":"/host/here.go"}},{"source":{"path":"/usr/gone.go","sourceReference":1073741825,"origin":"from the node","presentationHint":"normal"}}]}`
+	if got := i.answered(seq, "stackTrace"); string(got.Body) != want {
+		t.Errorf("got  %s\nwant %s", got.Body, want)
+	}
+	if len(sources.asked) > 0 {
+		t.Errorf("read before the IDE asked: %q", sources.asked)
+	}
+	for _, args := range []string{
+		`{"source":{"path":"/host/a.go","sourceReference":1073741824},"sourceReference":1073741824}`,
+		`{"sourceReference":1073741824}`,
+		`{"source":{"sourceReference":1073741824}}`,
+	} {
+		var body struct{ Content string }
+		got := i.answered(i.request("source", args), "source")
+		if err := json.Unmarshal(got.Body, &body); err != nil || body.Content != sources.node["/node/a.go"] {
+			t.Errorf("%s gives %s", args, got.Body)
+		}
+	}
+	i.refused(i.request("source", `{"sourceReference":1073741825}`), "source", "the node does not have /usr/gone.go")
+	// Another reference is the node's business.
+	for _, args := range []string{`{"sourceReference":7}`, `{"sourceReference":1073741826}`, `{}`} {
+		seq := i.request("source", args)
+		s.respond(s.expect("request", "source"), `{"content":"x"}`)
+		i.answered(seq, "source")
+	}
+	// A breakpoint there is set by the node's path.
+	seq = i.request("setBreakpoints", `{"source":{"name":"a.go","path":"/host/a.go","sourceReference":1073741824},"breakpoints":[{"line":3}]}`)
+	set := s.expect("request", "setBreakpoints")
+	if !strings.Contains(set.raw, `"path":"/node/a.go"`) {
+		t.Errorf("the node gets %s", set.raw)
+	}
+	s.respond(set, `{"breakpoints":[]}`)
+	i.answered(seq, "setBreakpoints")
+}
+
+// What the IDE itself maps is its business: this host may not see it.
+func TestSourceOfTheIDEsOwnMapping(t *testing.T) {
+	n := withSources(t, &scriptedSources{})
+	i := serve(t, Config{Dialer: n}).ide()
+	i.initialize()
+	seq := i.request("attach", `{"substitutePath":[{"from":"/container","to":"/node/x"}]}`)
+	s := n.session()
+	s.accept()
+	i.expect("event", "initialized")
+	i.answered(seq, "attach")
+	s.event("output", `{"source":{"path":"/node/x/a.go"}}`)
+	if got := i.expect("event", "output"); string(got.Body) != `{"source":{"path":"/container/a.go"}}` {
+		t.Errorf("got %s", got.Body)
+	}
+}
+
+// What is waited for holds up nothing else, nor the end.
+func TestSourceThatIsWaitedFor(t *testing.T) {
+	sources := &scriptedSources{node: map[string]string{"/node/a.go": "a"}, hold: make(chan struct{})}
+	n := withSources(t, sources)
+	i := serve(t, Config{Dialer: n}).ide()
+	s := i.attach(n)
+	s.event("output", `{"source":{"path":"/node/a.go"}}`)
+	i.expect("event", "output")
+	first := i.request("source", `{"sourceReference":1073741824}`)
+	i.roundTrip(s)
+	close(sources.hold)
+	i.answered(first, "source")
+
+	sources.hold = make(chan struct{})
+	i.request("source", `{"sourceReference":1073741824}`)
+	i.roundTrip(s)
+	i.conn.Close()
+	s.waitEnded()
+}
+
+// References are bounded, and each is of one file.
+func TestReferences(t *testing.T) {
+	n := newNode(t)
+	n.sources = &scriptedSources{}
+	l := newLacking(&nodeSession{node: n})
+	for n := range maxReferences {
+		if p := l.place(fmt.Sprint(n), fmt.Sprint(n)); p.Reference != firstReference+n {
+			t.Fatalf("file %d has the reference %d", n, p.Reference)
+		}
+	}
+	if p := l.place("7", "7"); p.Reference != firstReference+7 {
+		t.Errorf("the reference changes to %d", p.Reference)
+	}
+	if p := l.place("x", "x"); p != (pathmap.Place{}) {
+		t.Errorf("one too many is %+v", p)
+	}
+	for _, n := range []int{-1, 0, firstReference - 1, firstReference + maxReferences} {
+		if _, ok := l.file(n); ok {
+			t.Errorf("%d is a reference", n)
+		}
+	}
+	if f, ok := l.file(firstReference + 7); !ok || f != (sourceFile{"7", "7"}) {
+		t.Errorf("got %+v, %v", f, ok)
+	}
+}
+
+// A client of JSON-RPC gets the file before the answer that names it, and may
+// name it in turn.
+func TestRPCSourceThatTheHostLacks(t *testing.T) {
+	sources := &scriptedSources{host: map[string]bool{"/host/here.go": true}, node: map[string]string{"/node/a.go": "a", "fmt/print.go": "p"}, kept: "/cache/x"}
+	n := withSources(t, sources)
+	w := serve(t, Config{Dialer: n}).rpc()
+	node, _ := attachRPC(w, n)
+	ask := func(answer, want string) {
+		t.Helper()
+		w.send(rpcRequest("1", "Stacktrace", "{}"))
+		node.next()
+		node.send(answer)
+		w.expect(want)
+	}
+	const answer = `{"id":1,"result":{"Locations":[{"file":"/node/a.go"},{"file":"/node/here.go"},{"file":"fmt/print.go"},{"file":"/node/a.go"},{"file":"/usr/gone.go"}]},"error":null}`
+	const want = `{"id":1,"result":{"Locations":[{"file":"/cache/x/root/node/a.go"},{"file":"/host/here.go"},{"file":"/cache/x/trimpath/fmt/print.go"},{"file":"/cache/x/root/node/a.go"},{"file":"/usr/gone.go"}]},"error":null}`
+	ask(answer, want)
+	ask(answer, want)
+	slices.Sort(sources.asked)
+	if want := []string{"/host/a.go /node/a.go", "/usr/gone.go /usr/gone.go", "fmt/print.go fmt/print.go"}; !slices.Equal(slices.Compact(slices.Clone(sources.asked)), want) || len(sources.asked) > 4 {
+		t.Errorf("asked for %q, want %q", sources.asked, want)
+	}
+	// A list of all files brings none.
+	before := len(sources.asked)
+	w.send(rpcRequest("2", "ListSources", "{}"))
+	node.next()
+	node.send(`{"id":2,"result":{"Sources":["/node/b.go","/node/c.go"]},"error":null}`)
+	w.expect(`{"id":2,"result":{"Sources":["/host/b.go","/host/c.go"]},"error":null}`)
+	if len(sources.asked) != before {
+		t.Errorf("a list asked for %q", sources.asked[before:])
+	}
+	for file, want := range map[string]string{
+		"/cache/x/root/node/a.go":        "/node/a.go",
+		"/cache/x/root/usr/z.go":         "/usr/z.go",
+		"/cache/x/trimpath/fmt/print.go": "fmt/print.go",
+		"/host/a.go":                     "/node/a.go",
+	} {
+		w.send(rpcRequest("3", "CreateBreakpoint", `{"Breakpoint":{"file":"`+file+`","line":3}}`))
+		node.expect(rpcRequest("3", "CreateBreakpoint", `{"Breakpoint":{"file":"`+want+`","line":3}}`))
+		node.send(`{"id":3,"result":{},"error":null}`)
+		w.expect(`{"id":3,"result":{},"error":null}`)
+	}
+}
+
+// One answer brings so many files and no more.
+func TestRPCBringsSoManyFiles(t *testing.T) {
+	sources := &scriptedSources{node: map[string]string{}, kept: "/cache"}
+	k := newKept(sources)
+	for n := range 3 * maxKept {
+		sources.node[fmt.Sprint(n)] = ""
+		k.place(fmt.Sprint("/h/", n), fmt.Sprint(n))
+	}
+	if !k.bring(t.Context()) || len(sources.asked) != maxKept || len(k.paths) != maxKept {
+		t.Errorf("brought %d files", len(slices.Collect(maps.Keys(k.paths))))
+	}
+	if k.bring(t.Context()) {
+		t.Error("brought some again")
+	}
+}

@@ -1,0 +1,131 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/dapbridge/dapbridge/bridge"
+	"github.com/dapbridge/dapbridge/internal/agent"
+)
+
+// sources implements [bridge.Sources]: the host's own files, and the node's over
+// the link.
+type sources struct {
+	link   *link
+	target agent.Target
+	dir    string // for files that are kept, "" for none
+}
+
+// sourceLimit bounds a source file of the host's, in bytes; the agent has a limit
+// of its own.
+const sourceLimit = 16 << 20
+
+func (c Config) sources(l *link, t agent.Target) *sources {
+	s := &sources{link: l, target: t}
+	if c.CacheDir != "" {
+		// One directory for each executable: others have other text by the same names.
+		of := sha256.Sum256([]byte(t.Exe + "\x00" + t.Build.BuildID))
+		s.dir = filepath.Join(c.CacheDir, "sources", hex.EncodeToString(of[:8]))
+	}
+	return s
+}
+
+// OnHost implements [bridge.Sources].
+func (s *sources) OnHost(host string) bool {
+	info, err := os.Stat(host)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Read implements [bridge.Sources].
+func (s *sources) Read(ctx context.Context, host, node string) ([]byte, error) {
+	if s.OnHost(host) { // it has come since
+		return readLimited(host)
+	}
+	return s.link.client.Source(ctx, s.target, node)
+}
+
+func readLimited(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, sourceLimit+1))
+	if err == nil && len(text) > sourceLimit {
+		err = fmt.Errorf("%s has over %d bytes", file, sourceLimit)
+	}
+	return text, err
+}
+
+// Kept implements [bridge.Sources].
+func (s *sources) Kept() string { return s.dir }
+
+// Keep implements [bridge.Sources]. The file is read anew each session, for the
+// node's may have changed, and written anew if it has.
+func (s *sources) Keep(ctx context.Context, host, node string) (string, error) {
+	name := bridge.KeptPath(node)
+	local, err := filepath.Localize(name)
+	if err != nil || path.Clean(name) != name {
+		return "", fmt.Errorf("%q can't be kept on this machine", node)
+	}
+	text, err := s.Read(ctx, host, node)
+	if err != nil {
+		return "", err
+	}
+	if err := keep(s.dir, local, text); err != nil {
+		return "", fmt.Errorf("keep %s: %w", node, err)
+	}
+	return filepath.Join(s.dir, local), nil
+}
+
+// keep writes a file below dir, which only this user can read, in one step: who
+// opens it sees all of it. Nothing in dir leads out of it.
+func keep(dir, name string, text []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if old, err := root.ReadFile(name); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	part := name + "." + rand.Text() + ".part"
+	if err := root.WriteFile(part, text, 0o600); err != nil {
+		return errors.Join(err, root.Remove(part))
+	}
+	// An editor shows what it can't write as what it is: a copy.
+	err = root.Chmod(part, 0o400)
+	if err == nil {
+		err = replace(root, part, name)
+	}
+	if err != nil {
+		return errors.Join(err, root.Remove(part))
+	}
+	return nil
+}
+
+// replace renames a file over one that may not be written to, which Windows
+// refuses.
+func replace(root *os.Root, from, to string) error {
+	err := root.Rename(from, to)
+	if !errors.Is(err, fs.ErrPermission) || root.Chmod(to, 0o600) != nil {
+		return err
+	}
+	return root.Rename(from, to)
+}

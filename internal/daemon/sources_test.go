@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+)
+
+func TestKeep(t *testing.T) {
+	host := filepath.Join(t.TempDir(), "a.go")
+	if err := os.WriteFile(host, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Config{CacheDir: filepath.Join(t.TempDir(), "dapbridge")}
+	s := c.sources(nil, agent.Target{})
+	check := func(node, want string) {
+		t.Helper()
+		path, err := s.Keep(t.Context(), host, node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || string(text) != want {
+			t.Errorf("%s has %q, %v", path, text, err)
+		}
+		if info, err := os.Stat(s.Kept()); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", s.Kept(), info.Mode(), err)
+		}
+	}
+	check("/node/a.go", "one")
+	check("/node/a.go", "one")
+	check("fmt/a.go", "one")
+	if err := os.WriteFile(host, []byte("two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check("/node/a.go", "two") // over what is read-only
+	if left, _ := filepath.Glob(s.Kept() + "/root/node/*"); len(left) != 1 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// No name of the node's leads out of the directory, nor does what somebody put
+// there.
+func TestKeepStaysInItsDirectory(t *testing.T) {
+	host := filepath.Join(t.TempDir(), "a.go")
+	if err := os.WriteFile(host, []byte("evil"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	s := Config{CacheDir: t.TempDir()}.sources(nil, agent.Target{})
+	if err := os.MkdirAll(filepath.Join(s.Kept(), "root"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(out, filepath.Join(s.Kept(), "root", "link")); err != nil {
+		t.Skip("no symbolic links here: ", err)
+	}
+	for _, node := range []string{"", ".", "..", "../a.go", "/../a.go", "/x/../../../a.go", "/", "//a.go", "a//b.go", "/a.go/", "a\x00b.go", "/link/a.go"} {
+		if path, err := s.Keep(t.Context(), host, node); err == nil {
+			t.Errorf("%q is kept as %s", node, path)
+		}
+	}
+	if left, _ := os.ReadDir(out); len(left) > 0 {
+		t.Errorf("written outside: %v", left)
+	}
+}
+
+func TestReadOfTheHost(t *testing.T) {
+	dir := t.TempDir()
+	s := &sources{}
+	if s.OnHost(dir) || s.OnHost(filepath.Join(dir, "none.go")) || s.OnHost("") {
+		t.Error("what is no file is a file")
+	}
+	large := filepath.Join(dir, "large.go")
+	if err := os.WriteFile(large, make([]byte, sourceLimit+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(t.Context(), large, "x"); err == nil || !s.OnHost(large) {
+		t.Errorf("%d bytes were read", sourceLimit+1)
+	}
+}
