@@ -59,7 +59,9 @@ func (c *client) attach(ctx context.Context, seat *holder, request []byte, env e
 	}
 	m, err := args.fit(sess)
 	if err == nil {
-		err = c.handOver(ctx, newUpstream(sess, m, c.form), request, env)
+		up := newUpstream(sess, m, c.form)
+		up.stale = newStale(c.ctx, &c.wg, sess)
+		err = c.handOver(ctx, up, request, env)
 	}
 	if err != nil {
 		return errors.Join(err, c.end(sess, seat))

@@ -86,6 +86,9 @@ func (c *client) nodeResponse(up *upstream, body []byte, env envelope) error {
 			return err
 		}
 	}
+	if p.verdict != nil {
+		return c.answerJudged(up, body, env, p)
+	}
 	return c.toIDE(up, body, env, p)
 }
 

@@ -29,6 +29,10 @@ type Sources interface {
 
 	// Kept is that directory; "" if nothing is kept.
 	Kept() string
+
+	// Stale says in one line that the host's file is not what the target was built
+	// from, and what to do; "" if nothing says so.
+	Stale(ctx context.Context, host, node string) string
 }
 
 // How references to files of the node are told from those that an adapter gives,

@@ -23,6 +23,9 @@ type scriptedSources struct {
 	asked []string          // of Read and Keep
 	hold  chan struct{}     // Read waits until it is closed; nil: it does not
 	kept  string
+
+	stale   map[string]string
+	verdict chan struct{} // Stale waits until it is closed; nil: it does not
 }
 
 func (s *scriptedSources) OnHost(host string) bool {
@@ -57,6 +60,16 @@ func (s *scriptedSources) Keep(ctx context.Context, host, node string) (string, 
 }
 
 func (s *scriptedSources) Kept() string { return s.kept }
+
+func (s *scriptedSources) Stale(ctx context.Context, host, node string) string {
+	if s.verdict != nil {
+		select {
+		case <-s.verdict:
+		case <-ctx.Done():
+		}
+	}
+	return s.stale[host+" "+node]
+}
 
 func withSources(t *testing.T, s *scriptedSources) *scriptedNode {
 	n := newNode(t)

@@ -20,6 +20,7 @@ type upstream struct {
 
 	paths   *pathmap.Rewriter
 	lacking *lacking // nil if the host is taken to lack nothing
+	stale   *stale   // nil if nothing is known of its files
 
 	mu      sync.Mutex
 	w       *frameWriter
@@ -32,11 +33,12 @@ type upstream struct {
 
 // pending is a request that the node has not answered yet.
 type pending struct {
-	seq     int64  // the client's number; unused for the bridge's own
-	command string // the client's command, which the node may know as another
-	own     bool   // the bridge asked: the answer is for nobody else
-	raw     bool   // the request is the bridge's to write: no path in it is mapped
-	values  bool   // the answer is a value of the target's, see [pathmap.Rewriter.ToHost]
+	seq     int64    // the client's number; unused for the bridge's own
+	command string   // the client's command, which the node may know as another
+	own     bool     // the bridge asked: the answer is for nobody else
+	raw     bool     // the request is the bridge's to write: no path in it is mapped
+	values  bool     // the answer is a value of the target's, see [pathmap.Rewriter.ToHost]
+	verdict *verdict // on the file that breakpoints are set in; nil: none is sought
 }
 
 func newUpstream(sess Session, m *pathmap.Map, form pathmap.Client) *upstream {
@@ -60,6 +62,9 @@ func (u *upstream) send(body []byte, env envelope, p pending) error {
 		if mapped, changed := u.paths.ToNode(u.mp[:0], u.num); changed > 0 {
 			out, u.mp = mapped, mapped
 		}
+	}
+	if env.Command == "setBreakpoints" {
+		p.verdict = u.stale.seek(out)
 	}
 	if len(out) > delveMaxBody {
 		return fmt.Errorf("a request of %d bytes; Delve accepts %d", len(out), delveMaxBody)

@@ -1,0 +1,76 @@
+package bridge
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+const staleText = `a.go is not what containerd was built from: build "it" again`
+
+// A stale file is told of in the breakpoints' messages, and once in the console.
+func TestStaleFile(t *testing.T) {
+	n := withSources(t, &scriptedSources{
+		host:  map[string]bool{"/host/a.go": true, "/host/b.go": true},
+		stale: map[string]string{"/host/a.go /node/a.go": staleText},
+	})
+	i := serve(t, Config{Dialer: n}).ide()
+	s := i.attach(n)
+	set := func(file, response string) int {
+		seq := i.request("setBreakpoints", `{"source":{"path":"`+file+`"},"breakpoints":[{"line":3},{"line":4}]}`)
+		s.respond(s.expect("request", "setBreakpoints"), response)
+		return seq
+	}
+	const response = `{"breakpoints":[{"id":1,"verified":true,"source":{"path":"/node/a.go"},"line":3},{"verified":false,"message":"no code at /node/a.go:4"}],"x":[1]}`
+	quoted := strings.ReplaceAll(staleText, `"`, `\"`)
+	want := `{"breakpoints":[{"message":"` + quoted + `","id":1,"verified":true,"source":{"path":"/host/a.go"},"line":3},{"verified":false,"message":"no code at /host/a.go:4; ` + quoted + `"}],"x":[1]}`
+	seq := set("/host/a.go", response)
+	i.console(staleText)
+	if got := i.answered(seq, "setBreakpoints"); string(got.Body) != want {
+		t.Errorf("got  %s\nwant %s", got.Body, want)
+	}
+	if got := i.answered(set("/host/a.go", response), "setBreakpoints"); string(got.Body) != want {
+		t.Errorf("the second time: %s", got.Body)
+	}
+	fresh := strings.ReplaceAll(response, "/node/a.go", "/node/b.go")
+	if got := i.answered(set("/host/b.go", fresh), "setBreakpoints"); string(got.Body) != strings.ReplaceAll(fresh, "/node/", "/host/") {
+		t.Errorf("of an unchanged file: %s", got.Body)
+	}
+	// What an answer has none of gets no message.
+	for _, odd := range []string{`{}`, `{"breakpoints":7}`, `{"breakpoints":[]}`} {
+		if got := i.answered(set("/host/a.go", odd), "setBreakpoints"); string(got.Body) != odd {
+			t.Errorf("%s becomes %s", odd, got.Body)
+		}
+	}
+}
+
+// A verdict that takes its time holds up the answer for a while, and nothing
+// else.
+func TestLateVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sources := &scriptedSources{stale: map[string]string{"/host/a.go /node/a.go": staleText}, verdict: make(chan struct{})}
+		n := withSources(t, sources)
+		i := servePiped(t, Config{Dialer: n}).ide()
+		s := i.attach(n)
+		seq := i.request("setBreakpoints", `{"source":{"path":"/host/a.go"},"breakpoints":[{"line":3}]}`)
+		s.respond(s.expect("request", "setBreakpoints"), `{"breakpoints":[{"verified":true}]}`)
+		i.roundTrip(s)
+		if got := i.answered(seq, "setBreakpoints"); string(got.Body) != `{"breakpoints":[{"verified":true}]}` {
+			t.Errorf("got %s", got.Body)
+		}
+		close(sources.verdict)
+		i.console(staleText)
+	})
+}
+
+// Nor does it hold up the end.
+func TestVerdictAtTheEnd(t *testing.T) {
+	n := withSources(t, &scriptedSources{verdict: make(chan struct{})})
+	i := serve(t, Config{Dialer: n}).ide()
+	s := i.attach(n)
+	i.request("setBreakpoints", `{"source":{"path":"/host/a.go"},"breakpoints":[{"line":3}]}`)
+	s.respond(s.expect("request", "setBreakpoints"), `{"breakpoints":[{"verified":true}]}`)
+	i.roundTrip(s)
+	i.conn.Close()
+	s.waitEnded()
+}

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+func TestJudge(t *testing.T) {
+	const commit = "0123456789abcdef0123456789abcdef01234567"
+	now := time.Now()
+	built := func(ago time.Duration, lines ...int) agent.LinesResult {
+		return agent.LinesResult{Built: now.Add(-ago), Age: ago, Lines: lines}
+	}
+	yes, no := gitAnswer{true, true}, gitAnswer{true, false}
+	for _, c := range []struct {
+		about string
+		e     evidence
+		want  string // "" for nothing
+	}{
+		{"as committed", evidence{commit: commit, same: yes, file: now, built: built(time.Hour, 2)}, ""},
+		{"another commit", evidence{commit: commit, same: no, built: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): build and deploy the target again, or check out that commit"},
+		{"another release", evidence{commit: "v1.2.3", same: no}, "built from (commit v1.2.3)"},
+		{"built with changes, untouched since", evidence{commit: commit, dirty: true, same: no, file: now.Add(-2 * time.Hour), built: built(time.Hour, 1)}, ""},
+		{"built with changes, and changed since", evidence{commit: commit, dirty: true, same: no, file: now, built: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes)"},
+		{"built with changes elsewhere, checked out again", evidence{commit: commit, dirty: true, same: yes, file: now, built: built(time.Hour)}, ""},
+		{"a fresh clone of what was built without stamps", evidence{head: yes, last: now.Add(-2 * time.Hour), file: now, built: built(time.Hour, 1, 3)}, ""},
+		{"committed after the build", evidence{head: yes, last: now, file: now, built: built(time.Hour)}, "a.go has changed since x was built: "},
+		{"changed after the build, uncommitted", evidence{head: no, last: now.Add(-2 * time.Hour), file: now, built: built(time.Hour)}, "a.go has changed since x was built: "},
+		{"no git, older", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 3)}, ""},
+		{"no git, newer", evidence{file: now, built: built(time.Hour)}, "a.go has changed since x was built: "},
+		{"no git, a moment newer", evidence{file: now, built: built(time.Second)}, ""},
+		{"nothing known", evidence{file: now}, ""},
+		{"the node's clock is behind", evidence{file: now.Add(-30 * time.Minute), built: agent.LinesResult{Built: now.Add(-time.Hour), Age: time.Minute}}, ""},
+		{"the executable's time came from here, and the node's clock is ahead", evidence{file: now.Add(-2 * time.Hour), built: agent.LinesResult{Built: now.Add(-time.Hour), Age: 3 * time.Hour}}, ""},
+		{"code where the file has a comment", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 2)}, "which has code at line 2 where the file has none"},
+		{"code behind the file's end", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 3, 4)}, "which has code at line 4 where"},
+	} {
+		c.e.name, c.e.target, c.e.text = "a.go", "x", []byte("package a\n// b\nvar c = 1\n")
+		if got := c.e.judge(); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.about, got, c.want)
+		}
+	}
+}
+
+// TestUnchangedSourceHasNoStrayLine looks at everything that this very program
+// was compiled from: thousands of files, by an optimising compiler.
+func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /proc")
+	}
+	sources, err := target.ReadSources(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	for _, d := range sources.Dirs {
+		for _, name := range d.Files {
+			file := path.Join(d.Dir, name)
+			text, err := os.ReadFile(file)
+			if err != nil || path.Ext(name) != ".go" {
+				continue // generated, or of this test's own main package
+			}
+			lines, err := target.ReadLines(os.Getpid(), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := evidence{name: file, text: text, built: agent.LinesResult{Lines: lines}}
+			if line := e.strayLine(); line > 0 {
+				t.Errorf("%s has no code at line %d", file, line)
+			}
+			looked++
+		}
+	}
+	if looked < 500 {
+		t.Errorf("looked at %d files", looked)
+	}
+}
