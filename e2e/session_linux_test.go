@@ -93,7 +93,7 @@ func stopInCreateContainer(t *testing.T, f *fixture, c *dapclient.Client, line i
 		t.Fatal(err)
 	}
 	bp := verified[file]
-	if len(bp) != 1 || !bp[0].Verified || bp[0].Line != line || bp[0].Source == nil || bp[0].Source.Path != file {
+	if len(bp) != 1 || !bp[0].Verified || bp[0].Message != "" || bp[0].Line != line || bp[0].Source == nil || bp[0].Source.Path != file {
 		t.Fatalf("the breakpoint: %+v", bp)
 	}
 	pod = f.startPod(t)
