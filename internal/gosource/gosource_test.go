@@ -4,7 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/gosource"
 )
@@ -20,7 +23,7 @@ func TestFind(t *testing.T) {
 		"api":   {Root: filepath.Join(root, "api"), Path: "example.com/api"},
 	} {
 		got, err := gosource.Find(filepath.Join(root, dir))
-		if err != nil || got != want {
+		if err != nil || got.Root != want.Root || got.Path != want.Path {
 			t.Errorf("Find(%s) = %v, %v, want %v", dir, got, err, want)
 		}
 	}
@@ -34,6 +37,86 @@ func TestFindNone(t *testing.T) {
 	write(t, filepath.Join(dir, "go.mod"), "go 1.26\n")
 	if _, err := gosource.Find(dir); err == nil {
 		t.Error("a go.mod without a module is accepted")
+	}
+}
+
+// TestRead finds all modules of a workspace, what replaces others in them and
+// what is vendored, and asks the go command for the rest.
+func TestRead(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "app", "go.mod"), "module example.com/app\n\nrequire example.com/a v1.0.0\n\nreplace example.com/lib => ../lib\nreplace example.com/a v1.0.0 => example.com/b v1.2.3\n")
+	write(t, filepath.Join(root, "app", "api", "go.mod"), "module example.com/app/api\n")
+	write(t, filepath.Join(root, "app", "broken", "go.mod"), "module example.com/broken\n\nnonsense\n")
+	for _, ignored := range []string{"vendor/example.com/a", "testdata", "_old", ".cache/x", "node_modules/y"} {
+		write(t, filepath.Join(root, "app", ignored, "go.mod"), "module example.com/ignored\n")
+	}
+	write(t, filepath.Join(root, "app", "vendor", "modules.txt"), "# example.com/a v1.0.0 => example.com/b v1.2.3\n## explicit; go 1.25\nexample.com/a/x\n# example.com/lib v0.0.0 => ../lib\n# example.com/c v1.5.0\n")
+	write(t, filepath.Join(root, "lib", "go.mod"), "module example.com/lib\n")
+	write(t, filepath.Join(root, "go.work"), "go 1.25\n\nuse ./app\nuse ./lib\nuse ./gone\n\nreplace example.com/w => /elsewhere\n")
+	t.Setenv("GOWORK", "")
+	s, err := gosource.Read(t.Context(), filepath.Join(root, "app"))
+	if err != nil || s.Problem != nil {
+		t.Fatal(err, s.Problem)
+	}
+	var got []string
+	for _, m := range s.Modules {
+		got = append(got, m.Path)
+	}
+	if want := []string{"example.com/app", "example.com/lib", "example.com/app/api", "example.com/broken"}; !slices.Equal(got, want) {
+		t.Errorf("modules %v, want %v", got, want)
+	}
+	app := s.Modules[0]
+	want := []gosource.Replacement{
+		{module.Version{Path: "example.com/lib"}, module.Version{Path: filepath.Join(root, "lib")}},
+		{module.Version{Path: "example.com/a", Version: "v1.0.0"}, module.Version{Path: "example.com/b", Version: "v1.2.3"}},
+		{module.Version{Path: "example.com/w"}, module.Version{Path: "/elsewhere"}},
+	}
+	if !slices.Equal(app.Replace, want) {
+		t.Errorf("replace %v, want %v", app.Replace, want)
+	}
+	if app.VendorDir != filepath.Join(root, "app", "vendor") || len(app.Vendor) != 3 || *app.Vendor[0].Replace != want[1].New || app.Vendor[2].Replace != nil {
+		t.Errorf("vendored %v in %s", app.Vendor, app.VendorDir)
+	}
+	if s.Env.GOVERSION == "" || !gosource.Has(filepath.Join(s.Env.GOROOT, "src", "runtime", "proc.go")) || s.Env.GOMODCACHE == "" {
+		t.Errorf("go env: %+v", s.Env)
+	}
+}
+
+// TestReadRunsNoOtherToolchain reads a workspace that asks for a Go which there
+// is not.
+func TestReadRunsNoOtherToolchain(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "go.mod"), "module example.com/app\n\ngo 1.99\n\ntoolchain go1.99.9\n")
+	t.Setenv("GOTOOLCHAIN", "auto")
+	t.Setenv("GOPROXY", "off")
+	s, err := gosource.Read(t.Context(), root)
+	if err != nil || s.Problem != nil || s.Env.GOVERSION == "go1.99.9" || s.Env.GOROOT == "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestReadWithoutGo still finds the module.
+func TestReadWithoutGo(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "go.mod"), "module example.com/app\n")
+	t.Setenv("PATH", root)
+	s, err := gosource.Read(t.Context(), root)
+	if err != nil || s.Problem == nil || len(s.Modules) != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestReal(t *testing.T) {
+	dir := gosource.Real(t.TempDir())
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Skip(err)
+	}
+	if got := gosource.Real(filepath.Join(link, "link")); got != dir {
+		t.Errorf("got %s, want %s", got, dir)
+	}
+	if gone := filepath.Join(dir, "gone"); gosource.Real(gone) != gone || gosource.Has(gone) || !gosource.Has(link) {
+		t.Error("what is not there")
 	}
 }
 

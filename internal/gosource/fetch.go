@@ -1,0 +1,168 @@
+package gosource
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/module"
+)
+
+const (
+	toolchainModule = "golang.org/toolchain"
+	fetchTimeout    = 10 * time.Minute
+	fetchesAtOnce   = 4
+)
+
+// Fetcher downloads modules into the host's module cache, by the go command:
+// those whose content a go.sum of the workspace pins, and toolchains, which the
+// checksum database does. It asks the user's proxies and never a repository,
+// which could be anything that a module path names.
+type Fetcher struct {
+	env  Env
+	sums map[module.Version][]string // lines of go.sum
+}
+
+// Fetched tells of one module: that it is here, or why not.
+type Fetched struct {
+	Module module.Version
+	Took   time.Duration
+	Err    error
+}
+
+// NewFetcher returns a Fetcher for a workspace.
+func NewFetcher(s Source) *Fetcher {
+	f := &Fetcher{env: s.Env, sums: map[module.Version][]string{}}
+	for _, m := range s.Modules {
+		f.readSums(filepath.Join(m.Root, "go.sum"))
+	}
+	if s.Env.GOWORK != "" && s.Env.GOWORK != "off" {
+		f.readSums(s.Env.GOWORK + ".sum")
+	}
+	return f
+}
+
+// readSums reads a go.sum (go.dev/ref/mod, go.sum files), if there is one:
+//
+//	PATH VERSION[/go.mod] HASH
+func (f *Fetcher) readSums(name string) {
+	data, err := readFile(name)
+	if err != nil {
+		return
+	}
+	for line := range bytes.Lines(data) {
+		fields := strings.Fields(string(line))
+		if len(fields) != 3 {
+			continue
+		}
+		m := module.Version{Path: fields[0], Version: fields[1]}
+		f.sums[m] = append(f.sums[m], strings.Join(fields, " "))
+	}
+}
+
+// Check returns nil if m may be fetched without asking anybody, or why not.
+func (f *Fetcher) Check(m module.Version) error {
+	switch {
+	case f.env.GOMODCACHE == "":
+		return errors.New("there is no go command")
+	case f.proxies() == "":
+		return errors.New("GOPROXY names no proxy")
+	case m.Path == toolchainModule && (f.env.GOSUMDB == "off" || f.env.GOSUMDB == "" || module.MatchPrefixPatterns(f.env.GONOSUMDB, m.Path)):
+		return errors.New("the checksum database, by which toolchains are checked, is off (GOSUMDB, GONOSUMDB)")
+	case m.Path != toolchainModule && len(f.sums[m]) == 0:
+		return errors.New("it is not in the workspace's go.sum")
+	case module.MatchPrefixPatterns(f.env.GONOPROXY, m.Path):
+		return errors.New("it is private (GONOPROXY)")
+	}
+	return module.CheckPath(m.Path)
+}
+
+// proxies returns GOPROXY without direct, up to off.
+func (f *Fetcher) proxies() string {
+	var kept strings.Builder
+	for rest := f.env.GOPROXY; rest != ""; {
+		item, separator := rest, ""
+		if i := strings.IndexAny(rest, ",|"); i >= 0 {
+			item, separator = rest[:i], rest[i:i+1]
+		}
+		rest = rest[len(item)+len(separator):]
+		switch strings.TrimSpace(item) {
+		case "off":
+			rest = ""
+		case "direct", "":
+		default:
+			kept.WriteString(item + separator)
+		}
+	}
+	return strings.TrimRight(kept.String(), ",|")
+}
+
+// Fetch downloads modules, several at once, and tells of each from one goroutine
+// at a time. It returns when all are done, at once if ctx ends.
+func (f *Fetcher) Fetch(ctx context.Context, modules []module.Version, tell func(Fetched)) {
+	var telling sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, fetchesAtOnce)
+	for _, m := range slices.Compact(slices.Clone(modules)) {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			start := time.Now()
+			err := f.Check(m)
+			if err == nil {
+				err = f.download(ctx, m)
+			}
+			telling.Lock()
+			defer telling.Unlock()
+			tell(Fetched{Module: m, Took: time.Since(start), Err: err})
+		})
+	}
+	wg.Wait()
+}
+
+// download runs go mod download in a directory of its own, so that it neither
+// reads nor changes the workspace; a go.sum there has the workspace's lines.
+func (f *Fetcher) download(ctx context.Context, m module.Version) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "dapbridge-fetch-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	sums := slices.Concat(f.sums[m], f.sums[module.Version{Path: m.Path, Version: m.Version + "/go.mod"}])
+	if err := os.WriteFile(filepath.Join(dir, "go.sum"), []byte(strings.Join(sums, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module fetch\n"), 0o600); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", m.String())
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), f.environment()...)
+	if _, err := cmd.Output(); err != nil {
+		return fmt.Errorf("go mod download %s: %w", m, said(err))
+	}
+	return nil
+}
+
+// environment overrides what would let the go command ask a repository, skip a
+// check or run another toolchain.
+func (f *Fetcher) environment() []string {
+	flags := ""
+	if slices.Contains(strings.Fields(f.env.GOFLAGS), "-modcacherw") {
+		flags = "-modcacherw"
+	}
+	return []string{
+		"GOPROXY=" + f.proxies(), "GOVCS=*:off", "GOINSECURE=", "GOTOOLCHAIN=local",
+		"GOWORK=off", "GOFLAGS=" + flags, "GOMODCACHE=" + f.env.GOMODCACHE, "GO111MODULE=on",
+	}
+}

@@ -1,0 +1,162 @@
+package gosource
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+)
+
+// Find returns the module that dir belongs to: that of the nearest go.mod, in
+// dir or above it (cmd/go, modload.findModuleRoot).
+func Find(dir string) (Module, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Module{}, err
+	}
+	for root := dir; ; root = filepath.Dir(root) {
+		m, err := readModule(root)
+		switch {
+		case err == nil || !errors.Is(err, fs.ErrNotExist):
+			return m, err
+		case root == filepath.Dir(root):
+			return Module{}, fmt.Errorf("%s: %w", dir, ErrNoModule)
+		}
+	}
+}
+
+// readModule reads the go.mod in root, and what is vendored beside it. A go.mod
+// that Go would refuse counts as far as it can be read.
+func readModule(root string) (Module, error) {
+	name := filepath.Join(root, "go.mod")
+	data, err := readFile(name)
+	if err != nil {
+		return Module{}, err
+	}
+	m := Module{Root: root, Path: modfile.ModulePath(data)}
+	if m.Path == "" {
+		return Module{}, fmt.Errorf("%s names no module", name)
+	}
+	f, err := modfile.Parse(name, data, nil)
+	if err != nil {
+		f, err = modfile.ParseLax(name, data, nil)
+	}
+	if err == nil {
+		for _, r := range f.Require {
+			m.Require = append(m.Require, r.Mod)
+		}
+		m.replace(root, f.Replace)
+	}
+	m.readVendor(filepath.Join(root, "vendor"))
+	return m, nil
+}
+
+// replace adds the directives of a go.mod or go.work in dir.
+func (m *Module) replace(dir string, directives []*modfile.Replace) {
+	for _, r := range directives {
+		by := r.New
+		if by.Version == "" && !filepath.IsAbs(by.Path) {
+			by.Path = filepath.Join(dir, filepath.FromSlash(by.Path))
+		}
+		m.Replace = append(m.Replace, Replacement{r.Old, by})
+	}
+}
+
+// addWork adds the modules that a go.work uses. Its replace directives, and what
+// is vendored beside it, count for all of them.
+func (s *Source) addWork(name string) error {
+	data, err := readFile(name)
+	if err != nil {
+		return err
+	}
+	w, err := modfile.ParseWork(name, data, nil)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(name)
+	for _, use := range w.Use {
+		root := filepath.FromSlash(use.Path)
+		if !filepath.IsAbs(root) {
+			root = filepath.Join(dir, root)
+		}
+		if m, err := readModule(root); err == nil {
+			s.add(m)
+		}
+	}
+	for i := range s.Modules {
+		s.Modules[i].replace(dir, w.Replace)
+		if s.Modules[i].VendorDir == "" {
+			s.Modules[i].readVendor(filepath.Join(dir, "vendor"))
+		}
+	}
+	return nil
+}
+
+// readVendor reads dir/modules.txt (cmd/go, modload.readVendorList):
+//
+//	# PATH VERSION [=> PATH [VERSION]]
+func (m *Module) readVendor(dir string) {
+	data, err := readFile(filepath.Join(dir, "modules.txt"))
+	if err != nil {
+		return
+	}
+	m.VendorDir = dir
+	for line := range bytes.Lines(data) {
+		text, ok := strings.CutPrefix(string(line), "# ")
+		if !ok {
+			continue
+		}
+		old, by, replaced := strings.Cut(strings.TrimSpace(text), " => ")
+		v := Vendored{Version: version(old)}
+		if replaced {
+			r := version(by)
+			v.Replace = &r
+		}
+		m.Vendor = append(m.Vendor, v)
+	}
+}
+
+func version(s string) module.Version {
+	path, version, _ := strings.Cut(s, " ")
+	return module.Version{Path: path, Version: version}
+}
+
+// Bounds of the search for nested modules, which may begin in a home directory.
+const (
+	nestedDirs    = 10_000
+	nestedModules = 256
+)
+
+// nestedRoots returns the directories below root, the nearest first, that hold a
+// go.mod. It leaves out what the go command does: vendor, testdata, names that
+// begin with . or _.
+func nestedRoots(ctx context.Context, root string) (roots []string) {
+	queue := []string{root}
+	for i := 0; i < len(queue) && i < nestedDirs && ctx.Err() == nil; i++ {
+		entries, err := os.ReadDir(queue[i])
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			name := e.Name()
+			switch {
+			case e.Type().IsRegular() && name == "go.mod" && i > 0:
+				roots = append(roots, queue[i])
+			case !e.IsDir() || name[0] == '.' || name[0] == '_' || name == "vendor" || name == "testdata" || name == "node_modules":
+			case len(queue) < nestedDirs:
+				queue = append(queue, filepath.Join(queue[i], name))
+			}
+		}
+		if len(roots) >= nestedModules {
+			break
+		}
+	}
+	return roots
+}
