@@ -2,124 +2,280 @@ package pathmap
 
 import (
 	"fmt"
-	"path"
 	"strings"
 )
 
 // Target holds what a target's binary says about its source.
 type Target struct {
-	ModulePath  string // of the main module; empty in a GOPATH build
-	MainPackage string // import path of the main package
-	MainFile    string // source of main.main, as the function table has it
+	GoVersion     string   // as runtime.Version has it
+	ModulePath    string   // of the main module; empty in a build by GOPATH or Bazel
+	ModuleVersion string   // of the main module
+	MainPackage   string   // import path of the main package, if known
+	Modules       []Module // dependencies, if known
+	Dirs          []Dir    // from the table of source files
 }
 
-// Workspace is a directory of the host with a go.mod.
-type Workspace struct {
-	Root       string
-	ModulePath string
+// Module is a module at a version, as Go's build information has it.
+type Module struct {
+	Path    string
+	Version string  // empty for a local directory, "(devel)" for a workspace's
+	Replace *Module // what was built in its place
 }
 
-// Infer derives the rule for the target's main module: the source file of
-// main.main less the main package's directory is the module's root on the
-// machine that built it, be it a checkout, the module cache or what -trimpath
-// leaves. If there is no rule, reason says why, for a person.
-func Infer(t Target, workspaces []Workspace) (rules []Rule, reason string) {
-	if reason := unfit(t); reason != "" {
-		return nil, reason
+// String returns the module as go.mod and vendor/modules.txt have it.
+func (m Module) String() string {
+	s := m.Path
+	if m.Version != "" {
+		s += " " + m.Version
 	}
-	w, reason := choose(t, workspaces)
-	if reason != "" {
-		return nil, reason
+	if m.Replace != nil {
+		s += " => " + m.Replace.String()
 	}
-	root, reason := moduleRoot(t, w.ModulePath)
-	if reason != "" {
-		return nil, reason
-	}
-	r, err := check(Rule{Host: w.Root, Node: root, Reason: "main module " + w.ModulePath})
-	if err != nil {
-		return nil, err.Error()
-	}
-	return []Rule{r}, ""
+	return s
 }
 
-// unfit says why t does not tell where its source was, if so.
-func unfit(t Target) string {
-	switch {
-	case t.MainFile == "":
-		return "the target does not say which file its main function is in"
-	case t.MainPackage == "":
-		return "the target holds no build information, so its main package is not known"
-	case t.MainPackage == "command-line-arguments":
-		return "the target was built from a list of files, which records neither package nor module: build the package instead (go build ./cmd/name)"
-	case path.Base(t.MainFile) == "_testmain.go":
-		return "the target is a test binary, whose main function is generated"
-	}
-	return ""
+// Dir is a directory as the compiler was told of it, and the files in it that
+// the binary has code of.
+type Dir struct {
+	Dir     string
+	Package string // import path, or main; empty if unknown
+	Files   []string
 }
 
-// choose returns the workspace that holds the target's main module.
-func choose(t Target, workspaces []Workspace) (Workspace, string) {
-	var found []Workspace
-	for _, w := range workspaces {
-		if !holds(w, t) {
-			continue
+// Names returns all files of the target.
+func (t Target) Names() []string {
+	var names []string
+	for _, d := range t.Dirs {
+		for _, f := range d.Files {
+			names = append(names, d.name(f))
 		}
-		if len(found) > 0 && w.Root != found[0].Root {
-			return w, fmt.Sprintf("both %s and %s hold the module %s", found[0].Root, w.Root, w.ModulePath)
-		}
-		found = append(found, w)
 	}
-	if len(found) == 0 {
-		return Workspace{}, mismatch(t, workspaces)
-	}
-	return found[0], ""
+	return names
 }
 
-// holds reports whether w is the main module of t. A GOPATH build records no
-// module, but its import paths begin with the path that go.mod would have.
-func holds(w Workspace, t Target) bool {
-	if t.ModulePath != "" {
-		return w.ModulePath == t.ModulePath
+func (d Dir) name(file string) string {
+	if d.Dir == "" || d.Dir == "/" {
+		return d.Dir + file
 	}
-	_, ok := inModule(t.MainPackage, w.ModulePath)
-	return ok
+	return d.Dir + "/" + file
+}
+
+// Inference is what [Infer] found.
+type Inference struct {
+	Map       *Map
+	Findings  []Finding // the main module first, the standard library last
+	Elsewhere []Dir     // what belongs to no module that is known
+	// Problem says, for a person, why the main module is not mapped, if so.
+	Problem string
+}
+
+// Kind says what a [Finding] is.
+type Kind int
+
+// The kinds.
+const (
+	Main Kind = iota // the target's main module
+	Dependency
+	Library // the standard library
+)
+
+// Finding is one part of the target's source, and where it is on the host.
+type Finding struct {
+	Kind   Kind
+	Module Module // of the standard library the version is Go's, and there is no path
+	Node   string // its tree as the target spells it
+	Host   string // its tree on the host, empty if there can be none
+	Reason string // why there
+	// Missing says that Host would have it if it were fetched: into the host's
+	// module cache, as module Fetch.
+	Missing bool
+	Fetch   Module
+	Files   int    // that the target has of it
+	Here    int    // those of them that the host has
+	Lost    []Lost // other places
+}
+
+// Lost is a place of the host that was not taken, and why.
+type Lost struct {
+	Host string
+	Why  string
+}
+
+// String names what was found, for a person.
+func (f Finding) String() string {
+	switch f.Kind {
+	case Library:
+		return "standard library " + f.Module.Version
+	case Main:
+		return "main module " + f.Module.String()
+	}
+	return "module " + f.Module.String()
+}
+
+// Infer works out where the source of a target is on the host. The import path
+// of the package in a directory tells which module the directory is of, and
+// what of it stands behind the module's root: so the roots show, wherever the
+// binary was built and whatever -trimpath, vendoring or a sandbox left of the
+// names. The build information says which versions these are; for each the host
+// is asked for the very same one.
+func Infer(t Target, h Host) Inference {
+	parts, elsewhere := divide(t, h)
+	in := Inference{Map: newMap(), Elsewhere: elsewhere}
+	for _, p := range parts {
+		f := h.locate(p.finding, t)
+		f.Node = p.order[0]
+		if f.Kind == Library && f.Node == "." {
+			f.Node = "std"
+		}
+		in.Findings = append(in.Findings, f)
+	}
+	in.addRules(h, parts)
+	in.count(h, parts)
+	in.Problem = in.problem(t, h)
+	return in
+}
+
+// addRules makes the map of the findings: first each one's tree, then the files
+// that the target has under other names, then what else a tree is called on the
+// host.
+func (in *Inference) addRules(h Host, parts []*part) {
+	for _, f := range in.Findings {
+		in.add(Rule{Host: f.Host, Node: f.Node, Reason: f.reason()})
+	}
+	names := map[string]bool{}
+	for _, p := range parts {
+		for _, root := range p.order {
+			for _, d := range p.roots[root] {
+				for _, file := range d.Files {
+					names[d.name(file)] = true
+				}
+			}
+		}
+	}
+	for i, p := range parts {
+		for _, root := range p.order[1:] {
+			in.addStray(h, in.Findings[i], root, p.roots[root], names)
+		}
+	}
+	for _, f := range in.Findings {
+		in.addAliases(h, f)
+	}
+}
+
+// addStray adds a rule for each file that the host has and the target knows
+// below another root than the rest of its module: the main package under
+// -gcflags=-trimpath, what Bazel generates.
+func (in *Inference) addStray(h Host, f Finding, root string, dirs []Dir, names map[string]bool) {
+	for _, d := range dirs {
+		for _, file := range d.Files {
+			name := d.name(file)
+			below := strings.TrimPrefix(strings.TrimPrefix(name, strings.TrimSuffix(root, ".")), "/")
+			host := join(f.Host, below)
+			if f.Host == "" || !h.Tree.Has(host) {
+				continue
+			}
+			r := Rule{Host: host, Node: name, Reason: f.reason() + ", known to the binary as below " + root}
+			if names[join(f.Node, below)] {
+				r.Way = OnlyToHost
+			}
+			in.add(r)
+		}
+	}
+}
+
+// addAliases adds the other names of a finding's tree on the host, which an IDE
+// may send: that behind symbolic links, and a second copy of the same version.
+func (in *Inference) addAliases(h Host, f Finding) {
+	if f.Host == "" || f.Missing {
+		return
+	}
+	if real := h.Tree.Real(f.Host); real != f.Host {
+		in.add(Rule{Host: real, Node: f.Node, Reason: f.reason() + ", behind the symbolic link " + f.Host, Way: OnlyToNode})
+	}
+	for _, l := range f.Lost {
+		if l.Why == sameVersion {
+			in.add(Rule{Host: l.Host, Node: f.Node, Reason: f.reason() + ", " + sameVersion, Way: OnlyToNode})
+		}
+	}
+}
+
+// add adds a rule to the map: in one direction if the other is taken, by a
+// finding before it, and not at all if both are.
+func (in *Inference) add(r Rule) {
+	if r.Host == "" {
+		return
+	}
+	if in.Map.add(r) == nil || r.Way != BothWays {
+		return
+	}
+	for _, r.Way = range []Way{OnlyToHost, OnlyToNode} {
+		if in.Map.add(r) == nil {
+			return
+		}
+	}
+}
+
+func (f Finding) reason() string {
+	if f.Reason == "" {
+		return f.String()
+	}
+	return f.String() + ": " + f.Reason
+}
+
+// count fills in how many files each finding has, and how many the host has.
+func (in *Inference) count(h Host, parts []*part) {
+	for i, p := range parts {
+		f := &in.Findings[i]
+		for _, dirs := range p.roots {
+			for _, d := range dirs {
+				f.Files += len(d.Files)
+				if f.Host == "" || f.Missing {
+					continue
+				}
+				for _, file := range d.Files {
+					if host, ok := in.Map.ToHost(d.name(file)); ok && h.Tree.Has(host) {
+						f.Here++
+					}
+				}
+			}
+		}
+	}
+}
+
+// problem says why the workspace's own source is not mapped, if so.
+func (in *Inference) problem(t Target, h Host) string {
+	for _, f := range in.Findings {
+		if f.Kind == Main && f.Host != "" {
+			return ""
+		}
+	}
+	if len(t.Dirs) == 0 {
+		return "the target does not say which files it was compiled from"
+	}
+	if t.MainPackage == "command-line-arguments" && t.ModulePath == "" {
+		return "the target was built from a list of files, which records no module: build the package instead (go build ./cmd/name)"
+	}
+	return mismatch(t, h.Workspaces)
 }
 
 func mismatch(t Target, workspaces []Workspace) string {
 	want := "the target's main module is " + t.ModulePath
-	if t.ModulePath == "" {
+	switch {
+	case t.ModulePath != "":
+	case t.MainPackage != "":
 		want = "the target's main package is " + t.MainPackage
+	default:
+		want = "the target holds no build information"
 	}
 	if len(workspaces) == 0 {
 		return want + ", and no go.mod was found on the host"
 	}
 	var have []string
-	for _, w := range workspaces {
+	for _, w := range workspaces[:min(len(workspaces), 5)] {
 		have = append(have, fmt.Sprintf("%s in %s", w.ModulePath, w.Root))
 	}
+	if more := len(workspaces) - len(have); more > 0 {
+		have = append(have, fmt.Sprintf("%d more", more))
+	}
 	return want + ", but the host has " + strings.Join(have, " and ")
-}
-
-// moduleRoot returns the directory of the main module as the target spells it.
-func moduleRoot(t Target, module string) (root, reason string) {
-	dir := path.Dir(t.MainFile)
-	below, ok := inModule(t.MainPackage, module)
-	if !ok {
-		return "", fmt.Sprintf("the target's main package %s is not in its main module %s", t.MainPackage, module)
-	}
-	root, ok = strings.CutSuffix(dir, below)
-	switch {
-	case !ok || root == ".":
-		return "", fmt.Sprintf("the target's main function is in %s, which does not fit its package %s", t.MainFile, t.MainPackage)
-	case root == "":
-		root = "/"
-	}
-	return root, ""
-}
-
-// inModule returns what is left of an import path below a module's, "" or
-// "/cmd/name".
-func inModule(importPath, module string) (below string, ok bool) {
-	below, ok = strings.CutPrefix(importPath, module)
-	return below, ok && module != "" && (below == "" || below[0] == '/')
 }

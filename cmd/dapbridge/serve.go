@@ -92,11 +92,12 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 func printReady(w io.Writer, nodeName string, r daemon.Ready) {
 	t := r.Target
 	fmt.Fprintf(w, "debugging %s on %s: pid %d, %s, %s\n", path.Base(t.Exe), nodeName, t.PID, t.Build.ModulePath, t.Build.GoVersion)
-	for _, rule := range r.Paths {
-		fmt.Fprintf(w, "paths: %s\n", diag.Escape(rule))
+	if r.NoPaths == "" && len(r.Paths) > 0 {
+		fmt.Fprintf(w, "paths: %s\n", diag.Escape(r.Paths[0]))
 	}
+	fmt.Fprintf(w, "source: %d of its %d files are on this machine\n", r.Here, r.Files)
 	if r.NoPaths != "" {
-		fmt.Fprintf(w, "paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
+		fmt.Fprintf(w, "its own paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
 	}
 	if r.Listen == "stdio" {
 		return

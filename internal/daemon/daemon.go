@@ -30,7 +30,7 @@ type Config struct {
 	Lease    time.Duration // how long the agent holds the target without a word from us
 	Linger   time.Duration // how long it stays attached after a session
 	Takeover bool
-	Maps     []pathmap.Rule // the user's own; any of them turns inference off
+	Maps     []pathmap.Rule // the user's own, which come before what is worked out
 	Root     string         // where the target's source is on the host
 	CacheDir string         // this user's own, for files of the node's that clients open; "" for none
 	Log      *slog.Logger
@@ -40,8 +40,10 @@ type Config struct {
 type Ready struct {
 	Listen string       `json:"listen"` // as an IDE writes it: host:port or unix:PATH; or stdio
 	Target agent.Target `json:"target"`
-	Paths  []string     `json:"paths"` // HOST=NODE
-	// NoPaths says why paths are not mapped, if so.
+	Paths  []string     `json:"paths"` // HOST=NODE, the user's own first, then the main module's
+	Files  int          `json:"files"` // source files that the target was compiled from
+	Here   int          `json:"here"`  // those that this machine has
+	// NoPaths says why the main module's paths are not mapped, if so.
 	NoPaths string `json:"noPaths,omitempty"`
 }
 
@@ -86,12 +88,14 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready 
 		return errors.Join(hello.TargetError)
 	}
 	r := Ready{Listen: addr, Target: *hello.Target}
-	paths, err := d.cfg.paths(r.Target)
+	m, err := d.sourceMap(ctx, d.link, r.Target, d.cfg.lookAround(ctx))
 	if err != nil {
-		r.NoPaths = err.Error()
+		return err
 	}
-	for _, rule := range paths.Rules() {
-		r.Paths = append(r.Paths, rule.Host+"="+rule.Node)
+	r.NoPaths = m.problem()
+	r.Files, r.Here = m.counts()
+	for _, rule := range m.paths.Rules() {
+		r.Paths = append(r.Paths, rule.String())
 	}
 	ready(r)
 	srv := bridge.NewServer(bridge.Config{

@@ -1,32 +1,139 @@
 package daemon
 
 import (
-	"errors"
+	"context"
+	"runtime"
+
+	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/gosource"
+	"github.com/dapbridge/dapbridge/internal/target"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// paths returns the map between the host's source and what the target's binary
-// names: the user's own rules, or what follows from the binary and the module
-// at Root. An error says why there is none; the map is the identity then.
-func (c Config) paths(t agent.Target) (*pathmap.Map, error) {
-	rules := c.Maps
-	if len(rules) == 0 {
-		module, err := gosource.Find(c.Root)
-		if err != nil {
+// sourceMap is where the source of a target is on the host.
+type sourceMap struct {
+	target    pathmap.Target
+	inference pathmap.Inference
+	own       *pathmap.Map // the user's rules, nil if there are none
+	paths     *pathmap.Map // both: the user's come first
+	fetcher   *gosource.Fetcher
+}
+
+// mapSource works out where the source of a target is on the host. An error is
+// one of the user's own rules.
+func (c Config) mapSource(t agent.Target, s target.Sources, host gosource.Source) (*sourceMap, error) {
+	m := &sourceMap{target: targetFacts(t, s), fetcher: gosource.NewFetcher(host)}
+	m.inference = pathmap.Infer(m.target, hostFacts(host))
+	if len(c.Maps) > 0 {
+		var err error
+		if m.own, err = pathmap.New(c.Maps...); err != nil {
 			return nil, err
 		}
-		var why string
-		rules, why = pathmap.Infer(pathmap.Target{
-			ModulePath:  t.Build.ModulePath,
-			MainPackage: t.Build.MainPackage,
-			MainFile:    t.Build.MainFile,
-		}, []pathmap.Workspace{{Root: module.Root, ModulePath: module.Path}})
-		if len(rules) == 0 {
-			return nil, errors.New(why)
+	}
+	m.paths = m.own.Over(m.inference.Map)
+	if ignoresCase(runtime.GOOS) {
+		m.paths = m.paths.IgnoreCase(m.target.Names())
+	}
+	return m, nil
+}
+
+// ignoresCase reports whether file systems of an operating system do, as a rule.
+func ignoresCase(goos string) bool { return goos == "windows" || goos == "darwin" }
+
+// problem says why the workspace's own source is not mapped, if so.
+func (m *sourceMap) problem() string {
+	if m.own != nil {
+		return ""
+	}
+	return m.inference.Problem
+}
+
+// missing returns the modules that the host could fetch, and those that it has
+// no right to, each with the reason.
+func (m *sourceMap) missing() (fetchable []module.Version, refused map[module.Version]error) {
+	refused = map[module.Version]error{}
+	for _, f := range m.inference.Findings {
+		if !f.Missing {
+			continue
+		}
+		v := module.Version{Path: f.Fetch.Path, Version: f.Fetch.Version}
+		if err := m.fetcher.Check(v); err != nil {
+			refused[v] = err
+		} else {
+			fetchable = append(fetchable, v)
 		}
 	}
-	return pathmap.New(rules...)
+	return fetchable, refused
+}
+
+// counts returns how many source files the target has, and how many of them the
+// host has.
+func (m *sourceMap) counts() (files, here int) {
+	for _, f := range m.inference.Findings {
+		files += f.Files
+		here += f.Here
+	}
+	for _, d := range m.inference.Elsewhere {
+		files += len(d.Files)
+	}
+	return files, here
+}
+
+// lookAround looks for Go source around the configured root, while other work
+// is done. The function that it returns waits for that.
+func (c Config) lookAround(ctx context.Context) (wait func() (gosource.Source, error)) {
+	var found gosource.Source
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		found, err = gosource.Read(ctx, c.Root)
+	}()
+	return func() (gosource.Source, error) {
+		<-done
+		return found, err
+	}
+}
+
+// sourceMap maps the source of a target to what was found on the host.
+func (d *dialer) sourceMap(ctx context.Context, l *link, t agent.Target, found func() (gosource.Source, error)) (*sourceMap, error) {
+	sources, err := d.sourcesOf(ctx, l, t)
+	if err != nil {
+		return nil, err
+	}
+	host, err := found()
+	if err != nil {
+		return nil, err
+	}
+	if host.Problem != nil {
+		d.cfg.Log.Warn("what is known of this machine's Go source is incomplete", "reason", host.Problem)
+	}
+	return d.cfg.mapSource(t, sources, host)
+}
+
+// sourcesOf returns the sources of a process, which don't change while it runs.
+func (d *dialer) sourcesOf(ctx context.Context, l *link, t agent.Target) (target.Sources, error) {
+	d.mu.Lock()
+	if d.sources.pid == t.PID && d.sources.start == t.StartTicks && t.PID != 0 {
+		defer d.mu.Unlock()
+		return d.sources.Sources, nil
+	}
+	d.mu.Unlock()
+	s, err := l.client.Sources(ctx, t)
+	if err != nil {
+		return s, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sources = processSources{s, t.PID, t.StartTicks}
+	return s, nil
+}
+
+// processSources are the sources of one process.
+type processSources struct {
+	target.Sources
+	pid   int
+	start uint64
 }

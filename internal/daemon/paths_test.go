@@ -1,45 +1,107 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/gosource"
 	"github.com/dapbridge/dapbridge/internal/target"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// TestPaths maps by what the binary says and the workspace holds, by the user's
-// rules alone when there are any, and not at all for another module.
-func TestPaths(t *testing.T) {
-	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "go.mod"), []byte("module example.com/d\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+// TestMapSource maps by what the binary says and the workspace holds; the user's
+// rules come before that.
+func TestMapSource(t *testing.T) {
+	root := gosource.Real(t.TempDir())
 	below := filepath.Join(root, "cmd", "d")
-	if err := os.MkdirAll(below, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	d := agent.Target{Build: target.Build{ModulePath: "example.com/d", MainPackage: "example.com/d/cmd/d", MainFile: "/build/d/cmd/d/main.go"}}
+	write(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
+	write(t, filepath.Join(below, "main.go"), "package main\n")
+	d := agent.Target{Build: target.Build{ModulePath: "example.com/d", MainPackage: "example.com/d/cmd/d"}}
+	sources := target.Sources{Dirs: []target.SourceDir{{Dir: "/build/d/cmd/d", Package: "main", Files: []string{"main.go", "gone.go"}}}}
 	for name, tt := range map[string]struct {
-		config Config
-		module string
-		want   string // of root's main.go; "" if there is no map
+		config  Config
+		module  string
+		want    string // of main.go; "" if there is no map
+		problem string
 	}{
-		"inferred":       {Config{Root: root}, "example.com/d", "/build/d/main.go"},
-		"from below":     {Config{Root: below}, "example.com/d", "/build/d/main.go"},
-		"another module": {Config{Root: root}, "example.com/e", ""},
-		"no module":      {Config{Root: filepath.Dir(root)}, "example.com/d", ""},
-		"by hand":        {Config{Root: root, Maps: []pathmap.Rule{{Host: root, Node: "/by/hand"}}}, "example.com/d", "/by/hand/main.go"},
+		"inferred":       {Config{Root: root}, "example.com/d", "/build/d/cmd/d/main.go", ""},
+		"from below":     {Config{Root: below}, "example.com/d", "/build/d/cmd/d/main.go", ""},
+		"another module": {Config{Root: root}, "example.com/e", "", "the host has example.com/d in " + root},
+		"no module":      {Config{Root: t.TempDir()}, "example.com/d", "", "no go.mod was found"},
+		"by hand":        {Config{Root: root, Maps: []pathmap.Rule{{Host: below, Node: "/by/hand"}}}, "example.com/d", "/by/hand/main.go", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d.Build.ModulePath = tt.module
-			m, err := tt.config.paths(d)
-			got, ok := m.ToNode(filepath.Join(root, "main.go"))
-			if ok != (tt.want != "") || ok && got != tt.want || (err == nil) != ok {
-				t.Errorf("main.go is %q (%v), want %q; %v", got, ok, tt.want, err)
+			found, err := tt.config.lookAround(t.Context())()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := tt.config.mapSource(d, sources, found)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok := m.paths.ToNode(filepath.Join(below, "main.go"))
+			if ok != (tt.want != "") || ok && got != tt.want {
+				t.Errorf("main.go is %q (%v), want %q", got, ok, tt.want)
+			}
+			if p := m.problem(); (p == "") != (tt.problem == "") || !strings.Contains(p, tt.problem) {
+				t.Errorf("the problem is %q, want %q", p, tt.problem)
+			}
+			if files, here := m.counts(); files != 2 || name == "inferred" && here != 1 {
+				t.Errorf("%d of %d files", here, files)
 			}
 		})
+	}
+	bad := Config{Root: root, Maps: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
+	if _, err := bad.mapSource(d, sources, gosource.Source{}); err == nil {
+		t.Error("rules that contradict each other are accepted")
+	}
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFetches tries each module once, and says how it went.
+func TestFetches(t *testing.T) {
+	f := newFetches()
+	by := gosource.NewFetcher(gosource.Source{}) // which has no go command to fetch with
+	a, b := module.Version{Path: "example.com/a", Version: "v1.0.0"}, module.Version{Path: "example.com/b", Version: "v1.0.0"}
+	lines := make(chan string, 8)
+	f.begin(by, []module.Version{a}, func(line string) { lines <- line })
+	f.begin(by, []module.Version{a, b}, func(line string) { lines <- line })
+	for range 2 {
+		select {
+		case line := <-lines:
+			if !strings.Contains(line, "could not be fetched and comes from the node: there is no go command") {
+				t.Error(line)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("no line")
+		}
+	}
+	f.end()
+	f.begin(by, []module.Version{{Path: "example.com/c"}}, func(line string) { lines <- line })
+	if len(lines) != 0 {
+		t.Errorf("said too: %s", <-lines)
+	}
+	if got := fetchedLine(gosource.Fetched{Module: a, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
+		t.Error(got)
+	}
+	if got := fetchedLine(gosource.Fetched{Module: a, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
+		t.Error(got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/gosource"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
@@ -19,11 +20,13 @@ import (
 // dialer is the bridge's way to the node. A link that was lost is dialed again
 // when the next session wants it.
 type dialer struct {
-	cfg  Config
-	caps json.RawMessage
+	cfg     Config
+	caps    json.RawMessage
+	fetches *fetches
 
-	mu   sync.Mutex
-	link *link
+	mu      sync.Mutex
+	link    *link
+	sources processSources // of the target that was looked at last
 }
 
 // newDialer makes the first link.
@@ -32,7 +35,7 @@ func newDialer(ctx context.Context, c Config) (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dialer{cfg: c, caps: l.client.Hello().Capabilities, link: l}, nil
+	return &dialer{cfg: c, caps: l.client.Hello().Capabilities, fetches: newFetches(), link: l}, nil
 }
 
 // Capabilities implements [bridge.Dialer].
@@ -58,8 +61,9 @@ func (d *dialer) connected(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// close ends the link.
+// close ends the link, and what is being fetched.
 func (d *dialer) close() error {
+	d.fetches.end()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.link == nil {
@@ -96,6 +100,8 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 	}
 	s := &session{link: l, token: agent.NewToken(), lease: d.cfg.Lease}
 	ctx, giveUp := context.WithCancelCause(ctx)
+	found := d.cfg.lookAround(ctx)
+	defer found() // once it has been given up
 	defer giveUp(nil)
 	joined := make(chan struct{})
 	go func() {
@@ -120,11 +126,27 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 	}
 	s.target = r.Target
 	s.sources = d.cfg.sources(l, r.Target)
-	s.paths, err = d.cfg.paths(r.Target)
+	s.paths = d.mapPaths(ctx, l, r.Target, found)
+	return s, nil
+}
+
+// mapPaths returns the map of a session's paths, and has fetched what the host
+// lacks. A session without a map is better than none.
+func (d *dialer) mapPaths(ctx context.Context, l *link, t agent.Target, found func() (gosource.Source, error)) *pathmap.Map {
+	m, err := d.sourceMap(ctx, l, t, found)
 	if err != nil {
 		d.cfg.Log.Warn("paths are not mapped", "reason", err)
+		return nil
 	}
-	return s, nil
+	if why := m.problem(); why != "" {
+		d.cfg.Log.Warn("the workspace's paths are not mapped", "reason", why)
+	}
+	fetchable, refused := m.missing()
+	for module, err := range refused {
+		d.cfg.Log.Debug("source comes from the node", "module", module, "reason", err)
+	}
+	d.fetches.begin(m.fetcher, fetchable, func(line string) { d.cfg.Log.Info(line) })
+	return m.paths
 }
 
 // session is a debug session on the node, as the bridge sees it.

@@ -1,0 +1,235 @@
+package daemon
+
+import (
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/gosource"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// otherGo is a version of Go that is not the one that tests run with.
+const otherGo = "go1.27.0"
+
+// workspaceFiles are a main module with a dependency at a version, a replaced
+// one, and one that is a directory beside it.
+func workspaceFiles() map[string]string {
+	return map[string]string{
+		"app/go.mod": `module example.com/app/v2
+
+go 1.26.0
+
+require (
+	example.com/lib v0.0.0
+	golang.org/x/mod v0.43.0
+	golang.org/x/sync v0.23.0
+)
+
+replace example.com/lib => ../lib
+
+replace golang.org/x/sync v0.23.0 => golang.org/x/sync v0.24.0
+`,
+		"app/go.sum": `golang.org/x/mod v0.43.0 h1:MFuq5J6s35W9D3IjkwyWc9vHh0nENOrt5K8Iof4ofmg=
+golang.org/x/mod v0.43.0/go.mod h1:4ec1JnuyBz5+FIVhg86UsA39YG8BpnrZdJYSNHmGzHY=
+golang.org/x/sync v0.24.0 h1:iqiDrGoDgyuvAKrhLQthUEzU/R378N78gXbBjxed7oA=
+golang.org/x/sync v0.24.0/go.mod h1:sUUOizhqBxiL6pEWpqNLUiaJn1ShEbZ6BBqskPbjZm0=
+`,
+		"app/cmd/app/main.go": `package main
+
+import (
+	"fmt"
+	"net/http"
+
+	"example.com/app/v2/internal/greet"
+	"example.com/lib/deep"
+	"golang.org/x/mod/semver"
+	"golang.org/x/sync/errgroup"
+)
+
+func main() {
+	var g errgroup.Group
+	g.Go(func() error { return http.ListenAndServe("256.0.0.1:http", nil) })
+	fmt.Println(greet.Hello(), deep.Name(), semver.Canonical("v1"), g.Wait())
+}
+`,
+		"app/internal/greet/greet.go": "package greet\n\n//go:noinline\nfunc Hello() string { return \"hello\" }\n",
+		"lib/go.mod":                  "module example.com/lib\n\ngo 1.26.0\n",
+		"lib/deep/deep.go":            "package deep\n\n//go:noinline\nfunc Name() string { return \"deep\" }\n",
+	}
+}
+
+// TestMapsRealBinaries builds the ways people build, on a "build machine" whose
+// directories the host does not have, and maps the source of what comes out:
+// each file of the binary exists on the host, and leads back.
+func TestMapsRealBinaries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs go build")
+	}
+	for name, b := range map[string]machine{
+		"plain":             {},
+		"optimised":         {flags: []string{"-gcflags="}},
+		"stripped":          {flags: []string{"-ldflags=-s -w"}},
+		"trimpath":          {flags: []string{"-trimpath"}},
+		"PIE":               {flags: []string{"-buildmode=pie"}},
+		"vendored":          {vendor: true},
+		"vendored trimpath": {vendor: true, flags: []string{"-trimpath"}},
+		"vendored on both":  {vendor: true, hostVendor: true},
+		"vendored here":     {hostVendor: true},
+		"go.work":           {work: true},
+		"go.work trimpath":  {work: true, flags: []string{"-trimpath"}},
+		"GOROOT":            {toolchain: otherGo},
+		"GOROOT trimpath":   {toolchain: otherGo, flags: []string{"-trimpath"}},
+		"own -trimpath":     {flags: []string{"-gcflags=-trimpath=SRC"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bin, root := b.build(t)
+			build, err := target.ReadBuildFile(bin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources, err := target.ReadSourcesFile(bin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := Config{Root: root}
+			found, err := c.lookAround(t.Context())()
+			if err != nil || found.Problem != nil {
+				t.Fatal(err, found.Problem)
+			}
+			start := time.Now()
+			m, err := c.mapSource(agent.Target{Build: *build}, *sources, found)
+			if err != nil || m.problem() != "" {
+				t.Fatal(err, m.problem())
+			}
+			t.Logf("%d files in %s", len(m.target.Names()), time.Since(start))
+			checkMapped(t, m, root)
+		})
+	}
+}
+
+// checkMapped sees that each file of the target is on the host, and that a
+// breakpoint there finds its way back.
+func checkMapped(t *testing.T, m *sourceMap, root string) {
+	t.Helper()
+	inRoot, bad := 0, 0
+	for _, name := range m.target.Names() {
+		host, ok := m.paths.ToHost(name)
+		back, _ := m.paths.ToNode(host)
+		switch {
+		case !ok && filepath.Base(name) == name: // generated, as _cgo_gotypes.go
+		case !ok || !gosource.Has(host) || back != name:
+			if bad++; bad < 10 {
+				t.Errorf("%s is %s (%v) on the host, and that %s on the node", name, host, ok, back)
+			}
+		case strings.HasPrefix(host, filepath.Dir(root)+"/"):
+			inRoot++
+		}
+	}
+	if inRoot < 3 {
+		t.Errorf("%d files are in the workspace", inRoot)
+	}
+	if bad > 0 {
+		for _, f := range m.inference.Findings {
+			t.Logf("%s: %s=%s (%s) %d of %d", f, f.Host, f.Node, f.Reason, f.Here, f.Files)
+		}
+	}
+}
+
+// machine says how a binary is built, and what the host has.
+type machine struct {
+	flags              []string // SRC stands for the directory of the source
+	vendor, hostVendor bool     // dependencies are vendored there, here
+	work               bool
+	toolchain          string
+}
+
+// build builds the program in one copy of the workspace, and returns it and the
+// main module in another copy.
+func (b machine) build(t *testing.T) (bin, root string) {
+	t.Helper()
+	there, here := tree(t), tree(t)
+	env := []string{"GOFLAGS=-mod=mod -modcacherw", "GOWORK=off", "CGO_ENABLED=0", "GOMODCACHE=" + t.TempDir(), "GOPROXY=file://" + downloads(t), "GOSUMDB=off"}
+	if b.work {
+		for _, dir := range []string{there, here} {
+			write(t, filepath.Join(dir, "go.work"), "go 1.26.0\n\nuse ./app\n\nuse ./lib\n")
+		}
+		env = append(env, "GOWORK=", "GOFLAGS=-modcacherw")
+	}
+	for dir, wanted := range map[string]bool{there: b.vendor, here: b.hostVendor} {
+		if wanted {
+			run(t, filepath.Join(dir, "app"), env, "mod", "vendor")
+		}
+	}
+	if b.vendor {
+		env = append(env, "GOFLAGS=-mod=vendor")
+	}
+	if b.toolchain != "" {
+		env = append(env, "GOROOT="+otherGoroot(t, b.toolchain))
+	}
+	bin = filepath.Join(t.TempDir(), "app")
+	args := []string{"build", "-o", bin}
+	for _, f := range b.flags {
+		args = append(args, strings.ReplaceAll(f, "SRC", there))
+	}
+	run(t, filepath.Join(there, "app"), env, append(args, "./cmd/app")...)
+	return bin, filepath.Join(here, "app")
+}
+
+// tree writes the workspace into a directory of its own.
+func tree(t *testing.T) string {
+	t.Helper()
+	dir := gosource.Real(t.TempDir())
+	for name, text := range workspaceFiles() {
+		write(t, filepath.Join(dir, name), text)
+	}
+	return dir
+}
+
+// downloads is where the go command keeps what it has downloaded, in the form of
+// a module proxy (go.dev/ref/mod, module cache).
+func downloads(t *testing.T) string {
+	t.Helper()
+	return filepath.ToSlash(filepath.Join(goEnv(t, "GOMODCACHE"), "cache", "download"))
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	return run(t, "", nil, "env", name)
+}
+
+// otherGoroot returns another Go's GOROOT, where the go command puts it.
+func otherGoroot(t *testing.T, version string) string {
+	t.Helper()
+	module := "golang.org/toolchain@v0.0.1-" + version + "." + runtime.GOOS + "-" + runtime.GOARCH
+	dir := filepath.Join(goEnv(t, "GOMODCACHE"), filepath.FromSlash(module))
+	if !gosource.Has(dir) {
+		run(t, t.TempDir(), []string{"GOFLAGS=", "GOWORK=off"}, "mod", "download", module)
+	}
+	return dir
+}
+
+// run runs the go command, that of GOROOT if env has one, and returns what it
+// says.
+func run(t *testing.T, dir string, env []string, args ...string) string {
+	t.Helper()
+	program := "go"
+	for _, e := range env {
+		if goroot, ok := strings.CutPrefix(e, "GOROOT="); ok {
+			program = filepath.Join(goroot, "bin", "go")
+		}
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"golang.org/x/mod/module"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/gosource"
+	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// This file hands what internal/target and internal/gosource know to pathmap,
+// which knows neither.
+
+func targetFacts(t agent.Target, s target.Sources) pathmap.Target {
+	facts := pathmap.Target{
+		GoVersion:     t.Build.GoVersion,
+		ModulePath:    t.Build.ModulePath,
+		ModuleVersion: t.Build.ModuleVersion,
+		MainPackage:   t.Build.MainPackage,
+	}
+	for _, m := range s.Modules {
+		dep := pathmap.Module{Path: m.Path, Version: m.Version}
+		if r := m.Replace; r != nil {
+			dep.Replace = &pathmap.Module{Path: r.Path, Version: r.Version}
+		}
+		facts.Modules = append(facts.Modules, dep)
+	}
+	for _, d := range s.Dirs {
+		facts.Dirs = append(facts.Dirs, pathmap.Dir{Dir: d.Dir, Package: d.Package, Files: d.Files})
+	}
+	return facts
+}
+
+func hostFacts(s gosource.Source) pathmap.Host {
+	h := pathmap.Host{
+		ModCache: s.Env.GOMODCACHE, GoRoot: s.Env.GOROOT, GoVersion: s.Env.GOVERSION, Platform: s.Env.Platform(), Tree: hostTree{},
+	}
+	for _, m := range s.Modules {
+		w := pathmap.Workspace{Root: m.Root, ModulePath: m.Path, VendorDir: m.VendorDir}
+		for _, r := range m.Require {
+			w.Require = append(w.Require, moduleOf(r, nil))
+		}
+		for _, r := range m.Replace {
+			w.Replace = append(w.Replace, moduleOf(r.Old, &r.New))
+		}
+		for _, v := range m.Vendor {
+			w.Vendor = append(w.Vendor, moduleOf(v.Version, v.Replace))
+		}
+		h.Workspaces = append(h.Workspaces, w)
+	}
+	return h
+}
+
+func moduleOf(m module.Version, by *module.Version) pathmap.Module {
+	out := pathmap.Module{Path: m.Path, Version: m.Version}
+	if by != nil {
+		r := moduleOf(*by, nil)
+		out.Replace = &r
+	}
+	return out
+}
+
+// hostTree is the host's file system.
+type hostTree struct{}
+
+func (hostTree) Has(path string) bool    { return gosource.Has(path) }
+func (hostTree) Real(path string) string { return gosource.Real(path) }

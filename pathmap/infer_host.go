@@ -1,0 +1,241 @@
+package pathmap
+
+import (
+	"fmt"
+	"strings"
+
+	gomod "golang.org/x/mod/module"
+)
+
+// Host is what [Infer] needs to know of the host's Go. Directories are as the
+// host writes them.
+type Host struct {
+	Workspaces []Workspace // the one that is meant most comes first
+	ModCache   string      // GOMODCACHE
+	GoRoot     string      // GOROOT
+	GoVersion  string      // GOVERSION, that of GoRoot
+	Platform   string      // GOOS-GOARCH, which toolchains are named for
+	Tree       Tree
+}
+
+// Tree is the host's file system.
+type Tree interface {
+	// Has reports whether there is a file or a directory.
+	Has(path string) bool
+	// Real returns path without symbolic links, or path itself if that can't be
+	// told.
+	Real(path string) string
+}
+
+// Workspace is a directory of the host with a go.mod.
+type Workspace struct {
+	Root       string
+	ModulePath string
+	Replace    []Module // with Replace set; a local directory is absolute or relative to Root
+	Require    []Module
+	VendorDir  string   // where its dependencies are vendored, if they are
+	Vendor     []Module // as vendor/modules.txt lists them
+}
+
+// sameVersion is why a candidate lost to another one that is as good.
+const sameVersion = "a second copy of the same version"
+
+// locate finds f's module on the host.
+func (h Host) locate(f Finding, t Target) Finding {
+	switch f.Kind {
+	case Library:
+		h.locateLibrary(&f)
+	case Main:
+		h.locateMain(&f, t)
+	default:
+		h.locateDependency(&f)
+	}
+	return f
+}
+
+func (f *Finding) take(host, reason string) {
+	if f.Host == "" {
+		f.Host, f.Reason = host, reason
+		return
+	}
+	f.lose(host, sameVersion)
+}
+
+func (f *Finding) lose(host, why string) {
+	if host != "" && host != f.Host {
+		f.Lost = append(f.Lost, Lost{host, why})
+	}
+}
+
+// locateLibrary looks for the very version of the standard library: in GOROOT,
+// or among the toolchains that Go has downloaded as modules
+// (go.dev/doc/toolchain).
+func (h Host) locateLibrary(f *Finding) {
+	version := f.Module.Version
+	if h.GoRoot != "" && release(h.GoVersion) == version {
+		f.take(join(h.GoRoot, "src"), "GOROOT, of the same version")
+	} else if h.GoRoot != "" {
+		f.lose(join(h.GoRoot, "src"), fmt.Sprintf("GOROOT is %s", release(h.GoVersion)))
+	}
+	toolchain := Module{Path: "golang.org/toolchain", Version: "v0.0.1-" + version + "." + h.Platform}
+	if !strings.HasPrefix(version, "go1.") || h.Platform == "" || h.ModCache == "" {
+		return
+	}
+	src := join(h.ModCache, toolchain.Path+"@"+toolchain.Version+"/src")
+	switch {
+	case h.Tree.Has(src):
+		f.take(src, "the toolchain of the same version in the module cache")
+	case f.Host == "":
+		f.take(src, "the toolchain of the same version, which is not in the module cache")
+		f.Missing, f.Fetch = true, toolchain
+	}
+}
+
+// locateMain looks for the main module in the workspaces, where it is worked on,
+// and then for the version that was built in the module cache.
+func (h Host) locateMain(f *Finding, t Target) {
+	for _, w := range h.Workspaces {
+		switch {
+		case w.ModulePath != f.Module.Path:
+		case f.Host == "":
+			f.Host = w.Root
+		default:
+			f.lose(w.Root, "another copy of the module: choose it by --root")
+		}
+	}
+	dir, ok := h.cached(f.Module)
+	if !ok || !h.Tree.Has(dir) {
+		return
+	}
+	f.take(dir, "the version that was built, in the module cache; no workspace holds the module")
+}
+
+// locateDependency looks for the very version that was built.
+func (h Host) locateDependency(f *Finding) {
+	m := f.Module
+	built := m
+	if m.Replace != nil {
+		built = *m.Replace
+	}
+	if built.Version == "" || built.Version == "(devel)" {
+		h.locateLocal(f, built)
+		return
+	}
+	for _, w := range h.Workspaces {
+		h.locateVendored(f, w)
+	}
+	if dir, ok := h.cached(built); ok && h.Tree.Has(dir) {
+		f.take(dir, "the version that was built, in the module cache")
+	} else if ok && f.Host == "" {
+		f.take(dir, "the version that was built, which is not in the module cache")
+		f.Missing, f.Fetch = true, built
+	}
+	for _, w := range h.Workspaces {
+		if w.ModulePath == m.Path {
+			f.lose(w.Root, "the workspace's own copy; the target was built with "+built.String())
+		}
+		if r, dir := w.replacedBy(m.Path); dir != "" {
+			f.lose(dir, fmt.Sprintf("go.mod replaces the module by %s; the target was built with %s", r.Path, built))
+		}
+	}
+}
+
+// locateLocal looks for a dependency that was a directory when the target was
+// built: one that go.work uses, or that a replace directive names.
+func (h Host) locateLocal(f *Finding, built Module) {
+	for _, w := range h.Workspaces {
+		if r, dir := w.replacedBy(f.Module.Path); dir != "" && h.Tree.Has(dir) {
+			f.take(dir, "replaced by "+r.Path)
+		}
+	}
+	for _, w := range h.Workspaces {
+		if w.ModulePath == f.Module.Path || w.ModulePath == built.Path {
+			f.take(w.Root, "a module of the workspace, as in the build")
+		}
+	}
+	for _, w := range h.Workspaces {
+		if dir := joinLocal(w.Root, built.Path); f.Host == "" && f.Module.Replace != nil && h.Tree.Has(dir) {
+			f.take(dir, "replaced by "+built.Path+" when the target was built")
+		}
+	}
+	for _, w := range h.Workspaces {
+		h.locateVendored(f, w)
+	}
+	f.Lost = cutSame(f.Lost)
+}
+
+// cutSame drops the claims that directories hold the same: of a local directory
+// that can't be told.
+func cutSame(lost []Lost) []Lost {
+	for i := range lost {
+		if lost[i].Why == sameVersion {
+			lost[i].Why = "another copy of the module"
+		}
+	}
+	return lost
+}
+
+// locateVendored takes a vendored module if it is what was built.
+func (h Host) locateVendored(f *Finding, w Workspace) {
+	for _, v := range w.Vendor {
+		dir := join(w.VendorDir, v.Path)
+		switch {
+		case v.Path != f.Module.Path || !h.Tree.Has(dir):
+		case v.String() == f.Module.String():
+			f.take(dir, "vendored, as it was built")
+		default:
+			f.lose(dir, "vendored as "+v.String())
+		}
+	}
+}
+
+// cached returns where the host's module cache has or would have m.
+func (h Host) cached(m Module) (string, bool) {
+	dir, ok := cacheDir(m)
+	if !ok || h.ModCache == "" {
+		return "", false
+	}
+	return join(h.ModCache, dir), true
+}
+
+// cacheDir returns the name of m's directory in a module cache.
+func cacheDir(m Module) (string, bool) {
+	path, err := gomod.EscapePath(m.Path)
+	if err != nil || m.Version == "" || strings.HasPrefix(m.Version, "(") {
+		return "", false
+	}
+	version, err := gomod.EscapeVersion(m.Version)
+	return path + "@" + version, err == nil
+}
+
+// replacedBy returns what the workspace replaces a module by, if that is a
+// directory, and the directory.
+func (w Workspace) replacedBy(path string) (by Module, dir string) {
+	for _, r := range w.Replace {
+		if r.Path == path && r.Replace != nil && r.Replace.Version == "" {
+			return *r.Replace, joinLocal(w.Root, r.Replace.Path)
+		}
+	}
+	return Module{}, ""
+}
+
+// join appends a path with slashes to a directory of the host.
+func join(dir, below string) string {
+	if below == "" {
+		return dir
+	}
+	return string(newEntry(tidy(dir), Rule{}).appendPath(nil, []byte(below)))
+}
+
+// joinLocal resolves a directory of go.mod or go.work against the one that this
+// file is in.
+func joinLocal(root, dir string) string {
+	if absolute([]byte(dir)) {
+		return tidy(dir)
+	}
+	dir = strings.ReplaceAll(dir, `\`, "/")
+	if newEntry(root, Rule{}).sep == '\\' {
+		return tidy(root + `\` + strings.ReplaceAll(dir, "/", `\`))
+	}
+	return tidy(root + "/" + dir)
+}
