@@ -222,6 +222,35 @@ func (f Finding) reason() string {
 	return f.String() + ": " + f.Reason
 }
 
+// Find returns what a file of the target belongs to.
+func (in Inference) Find(name string) (f Finding, ok bool) {
+	best := -1
+	for _, c := range in.Findings {
+		if _, below := c.below(name); below && len(c.Node) > best {
+			f, ok, best = c, true, len(c.Node)
+		}
+	}
+	return f, ok
+}
+
+// below returns name without f's tree.
+func (f Finding) below(name string) (string, bool) {
+	switch f.Node {
+	case "std":
+		return name, !absolute([]byte(name)) && ofStandardLibrary([]byte(name))
+	case ".":
+		return name, !absolute([]byte(name))
+	}
+	below, _ := strings.CutPrefix(name, f.Node)
+	return strings.TrimPrefix(below, "/"), inTree(name, f.Node)
+}
+
+// At returns where a file of the target would be if f's tree stood in dir.
+func (f Finding) At(dir, name string) string {
+	below, _ := f.below(name)
+	return join(dir, below)
+}
+
 // count fills in how many files each finding has, and how many the host has.
 func (in *Inference) count(h Host, parts []*part) {
 	for i, p := range parts {

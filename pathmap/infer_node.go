@@ -2,6 +2,7 @@ package pathmap
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -50,9 +51,12 @@ func (p *part) rank() {
 
 // partition divides the target's directories among its modules.
 type partition struct {
-	t       Target
-	parts   []*part
-	library *part
+	t         Target
+	parts     []*part
+	paths     map[string]*part // by the module's path
+	spellings map[string]*part // by how directories are named after it; see (Module).spellings
+	roots     map[string]*part // by the roots that packages tell of
+	library   *part
 }
 
 // divide returns the parts that have files, and the directories that no module
@@ -67,6 +71,7 @@ func divide(t Target, h Host) (parts []*part, elsewhere []Dir) {
 			elsewhere = append(elsewhere, d)
 		case ok:
 			p.add(root, d)
+			pt.roots[root] = p
 		default:
 			unplaced = append(unplaced, d)
 		}
@@ -91,12 +96,19 @@ func divide(t Target, h Host) (parts []*part, elsewhere []Dir) {
 // newPartition lists the modules of t. What it does not record, as in a build by
 // GOPATH or Bazel, is what the host's workspaces say.
 func newPartition(t Target, h Host) *partition {
-	pt := &partition{t: t, library: &part{finding: Finding{Kind: Library, Module: Module{Version: release(t.GoVersion)}}}}
-	known := map[string]bool{}
+	pt := &partition{
+		t: t, paths: map[string]*part{}, spellings: map[string]*part{}, roots: map[string]*part{},
+		library: &part{finding: Finding{Kind: Library, Module: Module{Version: release(t.GoVersion)}}},
+	}
 	add := func(k Kind, m Module) {
-		if m.Path != "" && !known[m.Path] {
-			known[m.Path] = true
-			pt.parts = append(pt.parts, &part{finding: Finding{Kind: k, Module: m}, spellings: m.spellings()})
+		if m.Path == "" || pt.paths[m.Path] != nil {
+			return
+		}
+		p := &part{finding: Finding{Kind: k, Module: m}, spellings: m.spellings()}
+		pt.parts = append(pt.parts, p)
+		pt.paths[m.Path] = p
+		for _, name := range p.spellings {
+			pt.spellings[name] = p
 		}
 	}
 	add(Main, Module{Path: t.ModulePath, Version: t.ModuleVersion})
@@ -136,11 +148,8 @@ func (pt *partition) byPackage(d Dir) (p *part, root string, ok bool) {
 	if pkg == "" || pkg == "command-line-arguments" {
 		return nil, "", false
 	}
-	for _, c := range pt.parts {
-		path := c.finding.Module.Path
-		if inTree(pkg, path) && (p == nil || len(path) > len(p.finding.Module.Path)) {
-			p = c
-		}
+	for cut := len(pkg); cut > 0 && p == nil; cut = strings.LastIndexByte(pkg[:cut], '/') {
+		p = pt.paths[pkg[:cut]]
 	}
 	below := "/" + pkg
 	switch {
@@ -178,38 +187,53 @@ func (pt *partition) byName(dir string) (p *part, root string, ok bool) {
 	if p, root := pt.bySpelling(dir); p != nil {
 		return p, root, true
 	}
-	for _, c := range append(slices.Clone(pt.parts), pt.library) {
-		for r := range c.roots {
-			if inTree(dir, r) && len(r) > len(root) {
-				p, root = c, r
+	for root := range ancestors(dir) {
+		if p := pt.roots[root]; p != nil {
+			return p, root, true
+		}
+	}
+	p = pt.roots["."]
+	if p == nil || absolute([]byte(dir)) || p == pt.library && !ofStandardLibrary([]byte(dir)) {
+		return nil, "", false
+	}
+	return p, ".", true
+}
+
+// ancestors yields dir and the directories above it.
+func ancestors(dir string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for dir != "" {
+			if !yield(dir) || dir == "/" {
+				return
+			}
+			switch cut := strings.LastIndexByte(dir, '/'); cut {
+			case 0:
+				dir = "/"
+			default:
+				dir = dir[:max(cut, 0)]
 			}
 		}
 	}
-	if _, trimmed := pt.library.roots["."]; p == nil && trimmed && !absolute([]byte(dir)) && ofStandardLibrary([]byte(dir)) {
-		return pt.library, ".", true
-	}
-	return p, root, p != nil
 }
 
 // bySpelling finds the dependency that a directory is named after. The standard
 // library has a vendor directory of its own.
 func (pt *partition) bySpelling(dir string) (p *part, root string) {
-	for r := range pt.library.roots {
-		if inTree(dir, r) {
+	for root := range ancestors(dir) {
+		if pt.roots[root] == pt.library && root != "." {
 			return nil, ""
 		}
 	}
 	slashed := "/" + dir + "/"
-	for _, c := range pt.parts {
-		for _, name := range c.spellings {
-			if i := strings.LastIndex(slashed, name); i > 0 || i == 0 && !strings.HasPrefix(name, "/vendor/") {
-				if end := i + len(name) - 2; end > len(root) {
-					p, root = c, dir[:end]
-				}
+	for end := len(slashed) - 1; end > 0; end = strings.LastIndexByte(slashed[:end], '/') {
+		for start := 0; start < end; start += 1 + max(strings.IndexByte(slashed[start+1:], '/'), 0) {
+			name := slashed[start : end+1]
+			if p = pt.spellings[name]; p != nil && (start > 0 || !strings.HasPrefix(name, "/vendor/")) {
+				return p, dir[:end-1]
 			}
 		}
 	}
-	return p, root
+	return nil, ""
 }
 
 // spellings returns how directories of a dependency's end, between slashes: in

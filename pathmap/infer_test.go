@@ -163,8 +163,9 @@ func (v inferVector) check(t *testing.T, in Inference) {
 		}
 	}
 	for node, reason := range v.Reasons {
-		if r, _ := in.Map.Rule(node, ToHost); !strings.Contains(r.Reason, reason) {
-			t.Errorf("the reason for %s is %q, want %q", node, r.Reason, reason)
+		rules := in.Map.Covering(node, ToHost)
+		if len(rules) == 0 || !strings.Contains(rules[0].Reason, reason) {
+			t.Errorf("the reason for %s is %+v, want %q", node, rules, reason)
 		}
 	}
 	v.checkFindings(t, in)

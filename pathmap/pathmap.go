@@ -113,17 +113,22 @@ func (m *Map) ToHost(node string) (string, bool) {
 	return m.toHost.translateString(node)
 }
 
-// Rule returns the rule by which path is translated in that direction.
-func (m *Map) Rule(path string, dir Direction) (Rule, bool) {
+// Covering returns the rules that are for path in that direction: first the one
+// by which it is translated, then those that lost to it, since their trees are
+// further above.
+func (m *Map) Covering(path string, dir Direction) []Rule {
 	if m == nil {
-		return Rule{}, false
+		return nil
 	}
 	t := m.toNode
 	if dir == ToHost {
 		t = m.toHost
 	}
-	e, _, ok := t.find(t.comparable(normal([]byte(path))))
-	return e.rule, ok
+	var rules []Rule
+	for _, e := range t.covering(t.comparable(normal([]byte(path)))) {
+		rules = append(rules, e.rule)
+	}
+	return rules
 }
 
 // IgnoreCase returns m for a host whose file system takes a.go and A.go for the

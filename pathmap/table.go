@@ -132,6 +132,23 @@ func (t table) find(p []byte) (e entry, cut int, ok bool) {
 	return e, 0, ok
 }
 
+// covering returns the entries of all trees that are p, in normal form, or above
+// it: first the one that find returns.
+func (t table) covering(p []byte) []entry {
+	var all []entry
+	for {
+		e, cut, ok := t.find(p)
+		if !ok {
+			return all
+		}
+		all = append(all, e)
+		if cut = bytes.LastIndexByte(p[:cut], '/'); cut < 0 {
+			return all
+		}
+		p = p[:cut]
+	}
+}
+
 // ofStandardLibrary reports whether a relative path may be of the standard
 // library: its first element has no dot, which that of a module has that can be
 // downloaded, and no element a version.

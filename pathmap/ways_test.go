@@ -94,16 +94,29 @@ func TestIgnoreCase(t *testing.T) {
 	}
 }
 
-// TestRuleOf names the rule by which a path is translated.
-func TestRuleOf(t *testing.T) {
-	m := parseMap(t, "/ws=/build", "/cache/b=/build/vendor/b")
-	for path, want := range map[string]string{"/build/a.go": "/ws=/build", "/build/vendor/b/b.go": "/cache/b=/build/vendor/b", "/x": ""} {
-		r, ok := m.Rule(path, ToHost)
-		if ok != (want != "") || ok && r.String() != want {
-			t.Errorf("%s: %s, %v", path, r, ok)
+// TestCovering names the rule by which a path is translated, and those that lost.
+func TestCovering(t *testing.T) {
+	m := parseMap(t, "/ws=/build", "/cache/b=/build/vendor/b", "/go/src=std", "/=/")
+	for path, want := range map[string]string{
+		"/build/a.go":          "/ws=/build /=/",
+		"/build/vendor/b/b.go": "/cache/b=/build/vendor/b /ws=/build /=/",
+		"/build":               "/ws=/build /=/",
+		"/x":                   "/=/",
+		"net/http/server.go":   "/go/src=std",
+		"server.go":            "",
+	} {
+		var got []string
+		for _, r := range m.Covering(path, ToHost) {
+			got = append(got, r.String())
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %s, want %s", path, s, want)
 		}
 	}
-	if r, ok := m.Rule("/ws/a.go", ToNode); !ok || r.String() != "/ws=/build" {
-		t.Errorf("%s, %v", r, ok)
+	if rules := m.Covering("/ws/a.go", ToNode); len(rules) != 2 || rules[0].String() != "/ws=/build" {
+		t.Errorf("%v", rules)
+	}
+	if (*Map)(nil).Covering("/x", ToNode) != nil {
+		t.Error("rules of no map")
 	}
 }

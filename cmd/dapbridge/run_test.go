@@ -38,6 +38,8 @@ func TestMistakes(t *testing.T) {
 		{"serve --node minikube:nowhere", 3, "nowhere"},
 		{"serve --node ssh://root@198.51.100.7", 3, "198.51.100.7"}, // not local
 		{"ps", 3, "minikube"},
+		{"paths a b", 2, "takes one file"},
+		{"paths --map nonsense --node ssh://root@127.0.0.1:1", 2, "--map nonsense"},
 		{"init emacs", 2, "unknown IDE"},
 		{"init vscode --listen unix:/x", 2, "not HOST:PORT"},
 		{"frobnicate", 2, "unknown command"},

@@ -10,7 +10,6 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 type serveOptions struct {
@@ -20,7 +19,7 @@ type serveOptions struct {
 	lease    time.Duration
 	linger   time.Duration
 	takeover bool
-	maps     []string
+	maps     mapFlag
 	output   outputFlag
 }
 
@@ -48,7 +47,7 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
 	fs.DurationVar(&o.lease, "lease", defaultLease, "the node lets the daemon go when it has not heard from this program for so long")
 	fs.DurationVar(&o.linger, "linger", 0, "stay attached for so long after a session, which makes the next one start faster")
 	fs.BoolVar(&o.takeover, "takeover", false, "a second IDE takes the session over, in place of being refused")
-	fs.StringArrayVar(&o.maps, "map", nil, "HOST=NODE: source under HOST here is under NODE in the binary (repeatable; default: worked out)")
+	o.maps.add(cmd)
 	o.output.add(cmd)
 	return cmd
 }
@@ -67,12 +66,8 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range o.maps {
-		rule, err := pathmap.ParseRule(m)
-		if err != nil {
-			return diag.Errorf(diag.Usage, "--map %s: %w", m, err)
-		}
-		c.Maps = append(c.Maps, rule)
+	if c.Maps, err = o.maps.rules(); err != nil {
+		return err
 	}
 	c.Listen, c.Lease, c.Linger, c.Takeover = o.listen, o.lease, o.linger, o.takeover
 	if o.stdio {
@@ -95,7 +90,7 @@ func printReady(w io.Writer, nodeName string, r daemon.Ready) {
 	if r.NoPaths == "" && len(r.Paths) > 0 {
 		fmt.Fprintf(w, "paths: %s\n", diag.Escape(r.Paths[0]))
 	}
-	fmt.Fprintf(w, "source: %d of its %d files are on this machine\n", r.Here, r.Files)
+	fmt.Fprintf(w, "source: %d of its %d files are on this machine (dapbridge paths says where)\n", r.Here, r.Files)
 	if r.NoPaths != "" {
 		fmt.Fprintf(w, "its own paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
 	}

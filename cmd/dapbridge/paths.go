@@ -1,0 +1,181 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+func newPaths(env environment) *cobra.Command {
+	var flags nodeFlags
+	var maps mapFlag
+	var output outputFlag
+	cmd := &cobra.Command{
+		Use:   "paths [FILE[:LINE]]",
+		Short: "Explain where the daemon's source is on this machine",
+		Long: `Paths shows the map between the source files that the daemon on the node was
+compiled from and those on this machine: the main module, each dependency, the
+standard library, and for each why it was found there. With FILE it explains one
+file in both directions, with the places that lost: a file of this machine, or
+one as the daemon's binary names it.`,
+		Example: `  dapbridge paths
+  dapbridge paths internal/cri/server/container_create.go:60
+  dapbridge paths /usr/local/go/src/net/http/server.go
+  dapbridge paths google.golang.org/grpc@v1.83.2/server.go -o json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return diag.Errorf(diag.Usage, "%s takes one file, but got %q", cmd.CommandPath(), args).WithHint("see %s --help", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := output.check(); err != nil {
+				return err
+			}
+			c, err := flags.config(env)
+			if err != nil {
+				return err
+			}
+			if c.Maps, err = maps.rules(); err != nil {
+				return err
+			}
+			return runPaths(cmd, env, c, strings.Join(args, ""), output)
+		},
+	}
+	flags.add(cmd)
+	maps.add(cmd)
+	output.add(cmd)
+	return cmd
+}
+
+func runPaths(cmd *cobra.Command, env environment, c daemon.Config, file string, output outputFlag) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	p, f, err := daemon.ExplainPaths(cmd.Context(), c, file, dir)
+	switch {
+	case err != nil:
+		return err
+	case f != nil && output == "json":
+		return printJSON(env.out, f)
+	case f != nil:
+		printFilePath(env.out, *f)
+	case output == "json":
+		return printJSON(env.out, p)
+	default:
+		printPaths(env.out, p)
+	}
+	return nil
+}
+
+// mapFlag is --map.
+type mapFlag []string
+
+func (m *mapFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar((*[]string)(m), "map", nil, "HOST=NODE: source under HOST here is under NODE in the binary (repeatable; comes before what is worked out)")
+}
+
+func (m mapFlag) rules() ([]pathmap.Rule, error) {
+	var rules []pathmap.Rule
+	for _, s := range m {
+		rule, err := pathmap.ParseRule(s)
+		if err != nil {
+			return nil, diag.Errorf(diag.Usage, "--map %s: %w", s, err)
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
+}
+
+func printPaths(w io.Writer, p daemon.Paths) {
+	line := func(format string, args ...any) { fmt.Fprint(w, diag.Escape(fmt.Sprintf(format+"\n", args...))) }
+	t := p.Target
+	line("%s (pid %d, %s) was compiled from %d source files; %d are on this machine", path.Base(t.Exe), t.PID, t.Build.GoVersion, p.Files, p.Here)
+	if p.Problem != "" {
+		line("\nIts own source is not mapped: %s", p.Problem)
+	}
+	for _, r := range p.Own {
+		line("\n%s\n  here   %s\n  there  %s", r.Reason, r.Host, r.Node)
+	}
+	for _, tree := range p.Trees {
+		line("")
+		printTree(line, tree)
+		for _, l := range tree.Lost {
+			line("  lost   %s: %s", l.Host, l.Why)
+		}
+	}
+	if len(p.Elsewhere) > 0 {
+		line("\nof nothing that is known, and shown as the node has it\n  there  %s", strings.Join(p.Elsewhere, "\n         "))
+	}
+}
+
+func printTree(line func(string, ...any), t daemon.SourceTree) {
+	line("%s: %d of %d files", t.What, t.Here, t.Files)
+	host := orDash(t.Host)
+	if t.Reason != "" {
+		host += " (" + t.Reason + ")"
+	}
+	line("  here   %s\n  there  %s", host, t.Node)
+	if t.Fetch != "" {
+		line("  %s", t.Fetch)
+	}
+}
+
+func printFilePath(w io.Writer, f daemon.FilePath) {
+	line := func(format string, args ...any) { fmt.Fprint(w, diag.Escape(fmt.Sprintf(format+"\n", args...))) }
+	line("here   %s", state(f.Host, f.Line, f.Here, "which is there", "which is not there"))
+	line("there  %s", state(f.Node, f.Line, f.InTarget, "which the binary has code of", "which the binary has no code of"))
+	if f.Tree != nil {
+		line("in     %s", f.Tree.What)
+	}
+	printRules(line, "breakpoints here go there", f.ToNode)
+	printRules(line, "frames there are shown here", f.ToHost)
+	if len(f.Lost) > 0 {
+		line("\nother places that lost")
+		for _, l := range f.Lost {
+			line("  %s: %s", l.Host, l.Why)
+		}
+	}
+	if len(f.Like) > 0 {
+		line("\nthe binary has code of\n  %s", strings.Join(f.Like, "\n  "))
+	}
+}
+
+// state says of a path whether something holds.
+func state(path string, line int, holds bool, yes, no string) string {
+	if path == "" {
+		return "-"
+	}
+	if line > 0 {
+		path = fmt.Sprintf("%s:%d", path, line)
+	}
+	if !holds {
+		yes = no
+	}
+	return path + ", " + yes
+}
+
+// printRules prints the rule that applies and those that lost to it.
+func printRules(line func(string, ...any), title string, rules []daemon.PathRule) {
+	if len(rules) == 0 {
+		line("\n%s: by no rule, as it is", title)
+		return
+	}
+	for i, r := range rules {
+		if i == 0 {
+			line("\n%s by", title)
+		} else {
+			line("  and not by, since a longer path wins")
+		}
+		line("  %s=%s\n    %s", r.Host, r.Node, r.Reason)
+	}
+}

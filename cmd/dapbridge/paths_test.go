@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// TestPrintPaths holds what a person reads of the map against golden files.
+func TestPrintPaths(t *testing.T) {
+	grpc := daemon.SourceTree{
+		What: "module google.golang.org/grpc v1.83.2", Node: "/build/vendor/google.golang.org/grpc",
+		Host: "/home/me/go/pkg/mod/google.golang.org/grpc@v1.83.2", Reason: "the version that was built, in the module cache",
+		Files: 12, Here: 12, Lost: []daemon.LostPlace{{Host: "/home/me/containerd/vendor/google.golang.org/grpc", Why: "vendored as google.golang.org/grpc v1.80.0"}},
+	}
+	main := daemon.PathRule{Host: "/home/me/containerd", Node: "/build", Way: "both", Reason: "main module github.com/containerd/containerd/v2"}
+	whole := daemon.Paths{
+		Target: agent.Target{Process: target.Process{PID: 812, Exe: "/usr/local/bin/containerd"}, Build: target.Build{GoVersion: "go1.25.1"}},
+		Files:  60, Here: 42,
+		Own: []daemon.PathRule{{Host: "/home/me/fork", Node: "/build/core", Way: "both", Reason: "--map"}},
+		Trees: []daemon.SourceTree{
+			{What: main.Reason, Host: main.Host, Node: main.Node, Files: 30, Here: 30},
+			{What: "module example.com/secret v1.0.0", Host: "/home/me/go/pkg/mod/example.com/secret@v1.0.0", Node: "/build/vendor/example.com/secret", Reason: "the version that was built, which is not in the module cache", Files: 3, Fetch: "not fetched: it is private (GONOPROXY)"},
+			grpc,
+			{What: "standard library go1.25.1", Node: "/usr/local/go/src", Files: 14},
+		},
+		Elsewhere: []string{"_cgo_gotypes.go", "/tmp/go-build1\x1b[31m/b001"},
+	}
+	lost := whole
+	lost.Trees, lost.Own, lost.Elsewhere, lost.Here = nil, nil, nil, 0
+	lost.Problem = "the target's main module is github.com/containerd/containerd/v2, and no go.mod was found on the host"
+	rule := daemon.PathRule{Host: grpc.Host, Node: grpc.Node, Way: "both", Reason: grpc.What + ": " + grpc.Reason}
+	for name, print := range map[string]func(*bytes.Buffer){
+		"map":     func(b *bytes.Buffer) { printPaths(b, whole) },
+		"no-root": func(b *bytes.Buffer) { printPaths(b, lost) },
+		"file": func(b *bytes.Buffer) {
+			printFilePath(b, daemon.FilePath{
+				Line: 9, Host: grpc.Host + "/server.go", Here: true, Node: grpc.Node + "/server.go", InTarget: true, Tree: &grpc,
+				ToNode: []daemon.PathRule{rule}, ToHost: []daemon.PathRule{rule, main},
+				Lost: []daemon.LostPlace{{Host: grpc.Lost[0].Host + "/server.go", Why: grpc.Lost[0].Why}},
+			})
+		},
+		"no-file": func(b *bytes.Buffer) {
+			printFilePath(b, daemon.FilePath{Host: "/elsewhere/a.go", Node: "/elsewhere/a.go", Like: []string{"/build/a.go", "/build/b/a.go"}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			print(&out)
+			golden := filepath.Join("testdata", "paths", name+".txt")
+			if *update {
+				if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(out.Bytes(), want) {
+				t.Errorf("the output changed (go test ./cmd/dapbridge -update):\n%s", &out)
+			}
+		})
+	}
+}

@@ -1,0 +1,223 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/gosource"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// Paths is the whole map between the host's source and the target's.
+type Paths struct {
+	Target agent.Target `json:"target"`
+	Files  int          `json:"files"` // source files that the target was compiled from
+	Here   int          `json:"here"`  // those that this machine has
+	Own    []PathRule   `json:"own"`   // the user's rules, which come first
+	Trees  []SourceTree `json:"trees"` // the main module first, the standard library last
+	Rules  []PathRule   `json:"rules"` // all that apply, in the order in which they were made
+	// Elsewhere are directories, and files without one, of which it is not known
+	// what they belong to.
+	Elsewhere []string `json:"elsewhere"`
+	// Problem says why the main module's paths are not mapped, if so.
+	Problem string `json:"problem,omitempty"`
+}
+
+// SourceTree is one part of the target's source.
+type SourceTree struct {
+	What   string      `json:"what"`
+	Host   string      `json:"host,omitempty"` // nothing if the host can't have it
+	Node   string      `json:"node"`
+	Reason string      `json:"reason,omitempty"`
+	Files  int         `json:"files"`
+	Here   int         `json:"here"`
+	Fetch  string      `json:"fetch,omitempty"` // what happens about a tree that is missing on the host
+	Lost   []LostPlace `json:"lost,omitempty"`
+}
+
+// LostPlace is a place of the host that could have been meant.
+type LostPlace struct {
+	Host string `json:"host"`
+	Why  string `json:"why"`
+}
+
+// PathRule is a rule of the map.
+type PathRule struct {
+	Host   string `json:"host"`
+	Node   string `json:"node"`
+	Way    string `json:"way"` // both, to-node or to-host
+	Reason string `json:"reason"`
+}
+
+func pathRules(rules []pathmap.Rule) []PathRule {
+	list := []PathRule{}
+	for _, r := range rules {
+		list = append(list, PathRule{r.Host, r.Node, [...]string{"both", "to-node", "to-host"}[r.Way], r.Reason})
+	}
+	return list
+}
+
+// FilePath explains one file in both directions.
+type FilePath struct {
+	Asked string `json:"asked"`
+	Line  int    `json:"line,omitempty"`
+
+	Node     string     `json:"node,omitempty"` // as the target names it
+	InTarget bool       `json:"inTarget"`       // it has code of it
+	ToNode   []PathRule `json:"toNode"`         // rules for Host: the one that applies, and those that lost
+
+	Host   string     `json:"host,omitempty"` // where the IDE is sent
+	Here   bool       `json:"here"`           // it is there
+	ToHost []PathRule `json:"toHost"`         // rules for Node
+
+	Tree *SourceTree `json:"tree,omitempty"` // what it belongs to
+	Lost []LostPlace `json:"lost,omitempty"` // places of the host that have the file too, or would have it
+	Like []string    `json:"like,omitempty"` // files of the target with such a name, if it has not this one
+}
+
+// ExplainPaths finds the target and works out the map of its source. If file is
+// not empty, it explains that one too: a path of the host, from dir if it is
+// relative, or one as the target has it, with :LINE behind it or not.
+func ExplainPaths(ctx context.Context, c Config, file, dir string) (Paths, *FilePath, error) {
+	d, err := newDialer(ctx, c)
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	p, f, err := d.explain(ctx, file, dir)
+	return p, f, errors.Join(err, d.close())
+}
+
+func (d *dialer) explain(ctx context.Context, file, dir string) (Paths, *FilePath, error) {
+	t, err := d.link.client.Target(ctx)
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	m, err := d.sourceMap(ctx, d.link, t, d.cfg.lookAround(ctx))
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	p := m.describe()
+	p.Target = t
+	if file == "" {
+		return p, nil, nil
+	}
+	f := m.explain(file, dir)
+	return p, &f, nil
+}
+
+// describe returns the whole map.
+func (m *sourceMap) describe() Paths {
+	p := Paths{Own: pathRules(m.own.Rules()), Rules: pathRules(m.paths.Rules()), Problem: m.problem(), Trees: []SourceTree{}, Elsewhere: []string{}}
+	p.Files, p.Here = m.counts()
+	for _, f := range m.inference.Findings {
+		p.Trees = append(p.Trees, m.sourceTree(f))
+	}
+	for _, d := range m.inference.Elsewhere {
+		if d.Dir == "" {
+			p.Elsewhere = append(p.Elsewhere, d.Files...) // generated
+			continue
+		}
+		p.Elsewhere = append(p.Elsewhere, d.Dir)
+	}
+	return p
+}
+
+func (m *sourceMap) sourceTree(f pathmap.Finding) SourceTree {
+	t := SourceTree{What: f.String(), Host: f.Host, Node: f.Node, Reason: f.Reason, Files: f.Files, Here: f.Here}
+	for _, l := range f.Lost {
+		t.Lost = append(t.Lost, LostPlace{l.Host, l.Why})
+	}
+	if f.Missing {
+		t.Fetch = "fetched when a session begins"
+		if err := m.fetcher.Check(module.Version{Path: f.Fetch.Path, Version: f.Fetch.Version}); err != nil {
+			t.Fetch = "not fetched: " + err.Error()
+		}
+	}
+	return t
+}
+
+// explain explains one file.
+func (m *sourceMap) explain(asked, dir string) FilePath {
+	f := FilePath{Asked: asked}
+	file, line := cutLine(asked)
+	f.Line = line
+	names := m.target.Names()
+	if slices.Contains(names, file) {
+		f.Node = file
+		f.Host, _ = m.paths.ToHost(file)
+	} else {
+		f.Host = file
+		if !filepath.IsAbs(file) {
+			f.Host = filepath.Join(dir, file)
+		}
+		f.Node, _ = m.paths.ToNode(f.Host)
+		f.InTarget = slices.Contains(names, f.Node)
+		if back, ok := m.paths.ToHost(f.Node); ok && f.InTarget {
+			f.Host = back // the name by which the IDE will see it again
+		}
+	}
+	f.InTarget = slices.Contains(names, f.Node)
+	f.Here = gosource.Has(f.Host)
+	f.ToNode, f.ToHost = pathRules(m.paths.Covering(f.Host, pathmap.ToNode)), pathRules(m.paths.Covering(f.Node, pathmap.ToHost))
+	if !f.InTarget {
+		f.Like = like(names, file)
+	}
+	if found, ok := m.inference.Find(f.Node); ok && f.InTarget {
+		tree := m.sourceTree(found)
+		f.Tree = &tree
+		for _, l := range found.Lost {
+			f.Lost = append(f.Lost, LostPlace{found.At(l.Host, f.Node), l.Why})
+		}
+	}
+	return f
+}
+
+// cutLine cuts :LINE off a path.
+func cutLine(s string) (file string, line int) {
+	i := strings.LastIndexByte(s, ':')
+	if i <= 0 {
+		return s, 0
+	}
+	line, err := strconv.Atoi(s[i+1:])
+	if err != nil || line <= 0 {
+		return s, 0
+	}
+	return s[:i], line
+}
+
+// likeLimit is how many files are shown in place of one that is not there.
+const likeLimit = 5
+
+// like returns those names that end as file does, with most elements in common.
+func like(names []string, file string) []string {
+	file = filepath.ToSlash(file)
+	var found []string
+	most := 1
+	for _, name := range names {
+		n := commonEnd(name, file)
+		if n > most {
+			most, found = n, nil
+		}
+		if n == most {
+			found = append(found, name)
+		}
+	}
+	return found[:min(len(found), likeLimit)]
+}
+
+// commonEnd returns how many elements two paths have in common at their ends.
+func commonEnd(a, b string) int {
+	x, y := strings.Split(a, "/"), strings.Split(b, "/")
+	n := 0
+	for n < len(x) && n < len(y) && x[len(x)-1-n] == y[len(y)-1-n] {
+		n++
+	}
+	return n
+}
