@@ -3,6 +3,7 @@ package pathmap
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -239,4 +240,54 @@ func depth(msg []byte) (deepest int) {
 		}
 		deepest = max(deepest, level)
 	}
+}
+
+// FuzzInfer gives Infer the vectors with names and versions that a hostile node
+// or workspace could say: it does not panic, accounts for every file, and
+// makes only rules that New takes.
+func FuzzInfer(f *testing.F) {
+	files, err := filepath.Glob("testdata/infer/*.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var v inferVector
+		if json.Unmarshal(data, &v) != nil {
+			return
+		}
+		for dir, names := range v.Target.Dirs {
+			if len(names) == 0 {
+				delete(v.Target.Dirs, dir)
+			}
+		}
+		in := Infer(v.target(), v.host())
+		n := 0
+		for _, found := range in.Findings {
+			n += found.Files
+			if found.Here > found.Files {
+				t.Errorf("%s: %d of %d files", found, found.Here, found.Files)
+			}
+		}
+		for _, d := range in.Elsewhere {
+			n += len(d.Files)
+		}
+		if want := len(v.target().Names()); n != want {
+			t.Errorf("%d of %d files are accounted for", n, want)
+		}
+		for _, r := range in.Map.Rules() {
+			if r.Host == "" || r.Node == "" || r.Reason == "" {
+				t.Errorf("a rule without a part: %+v", r)
+			}
+			if _, err := check(r); err != nil {
+				t.Errorf("a rule that New refuses: %v", err)
+			}
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -15,9 +16,7 @@ import (
 )
 
 func newPaths(env environment) *cobra.Command {
-	var flags nodeFlags
-	var maps mapFlag
-	var output outputFlag
+	var o pathsOptions
 	cmd := &cobra.Command{
 		Use:   "paths [FILE[:LINE]]",
 		Short: "Explain where the daemon's source is on this machine",
@@ -29,7 +28,8 @@ one as the daemon's binary names it.`,
 		Example: `  dapbridge paths
   dapbridge paths internal/cri/server/container_create.go:60
   dapbridge paths /usr/local/go/src/net/http/server.go
-  dapbridge paths google.golang.org/grpc@v1.83.2/server.go -o json`,
+  dapbridge paths google.golang.org/grpc@v1.83.2/server.go -o json
+  dapbridge paths --exe bin/containerd  # of a file here, before it is on the node`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return diag.Errorf(diag.Usage, "%s takes one file, but got %q", cmd.CommandPath(), args).WithHint("see %s --help", cmd.CommandPath())
@@ -37,44 +37,69 @@ one as the daemon's binary names it.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			c, err := flags.config(env)
-			if err != nil {
-				return err
-			}
-			if c.Maps, err = maps.rules(); err != nil {
-				return err
-			}
-			return runPaths(cmd, env, c, strings.Join(args, ""), output)
+			return runPaths(cmd, env, o, strings.Join(args, ""))
 		},
 	}
-	flags.add(cmd)
-	maps.add(cmd)
-	output.add(cmd)
+	o.nodeFlags.add(cmd)
+	o.maps.add(cmd)
+	cmd.Flags().StringVar(&o.exe, "exe", "", "an executable on this machine, in place of the node's process")
+	cmd.MarkFlagFilename("exe")
+	o.output.add(cmd)
 	return cmd
 }
 
-func runPaths(cmd *cobra.Command, env environment, c daemon.Config, file string, output outputFlag) error {
+type pathsOptions struct {
+	nodeFlags
+	maps   mapFlag
+	exe    string
+	output outputFlag
+}
+
+func runPaths(cmd *cobra.Command, env environment, o pathsOptions, file string) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	p, f, err := daemon.ExplainPaths(cmd.Context(), c, file, dir)
+	p, f, err := o.explain(cmd.Context(), env, file, dir)
 	switch {
 	case err != nil:
 		return err
-	case f != nil && output == "json":
+	case f != nil && o.output == "json":
 		return printJSON(env.out, f)
 	case f != nil:
 		printFilePath(env.out, *f)
-	case output == "json":
+	case o.output == "json":
 		return printJSON(env.out, p)
 	default:
 		printPaths(env.out, p)
 	}
 	return nil
+}
+
+func (o pathsOptions) explain(ctx context.Context, env environment, file, dir string) (daemon.Paths, *daemon.FilePath, error) {
+	rules, err := o.maps.rules()
+	if err != nil {
+		return daemon.Paths{}, nil, err
+	}
+	if o.exe != "" {
+		log, err := env.logger(o.logLevel)
+		if err != nil {
+			return daemon.Paths{}, nil, err
+		}
+		if _, err := os.Stat(o.exe); err != nil {
+			return daemon.Paths{}, nil, diag.Errorf(diag.Usage, "--exe: %w", err)
+		}
+		return daemon.ExplainExecutable(ctx, daemon.Config{Root: o.root, Maps: rules, Log: log}, o.exe, file, dir)
+	}
+	c, err := o.config(env)
+	if err != nil {
+		return daemon.Paths{}, nil, err
+	}
+	c.Maps = rules
+	return daemon.ExplainPaths(ctx, c, file, dir)
 }
 
 // mapFlag is --map.
@@ -99,7 +124,11 @@ func (m mapFlag) rules() ([]pathmap.Rule, error) {
 func printPaths(w io.Writer, p daemon.Paths) {
 	line := func(format string, args ...any) { fmt.Fprint(w, diag.Escape(fmt.Sprintf(format+"\n", args...))) }
 	t := p.Target
-	line("%s (pid %d, %s) was compiled from %d source files; %d are on this machine", path.Base(t.Exe), t.PID, t.Build.GoVersion, p.Files, p.Here)
+	which := path.Base(t.Exe) + " ("
+	if t.PID != 0 {
+		which += fmt.Sprintf("pid %d, ", t.PID)
+	}
+	line("%s%s) was compiled from %d source files; %d are on this machine", which, t.Build.GoVersion, p.Files, p.Here)
 	if p.Problem != "" {
 		line("\nIts own source is not mapped: %s", p.Problem)
 	}

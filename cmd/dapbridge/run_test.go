@@ -39,6 +39,8 @@ func TestMistakes(t *testing.T) {
 		{"serve --node ssh://root@198.51.100.7", 3, "198.51.100.7"}, // not local
 		{"ps", 3, "minikube"},
 		{"paths a b", 2, "takes one file"},
+		{"paths --exe /nonexistent/containerd", 2, "--exe: stat /nonexistent/containerd"},
+		{"paths --exe / --log-level warn", 4, "no regular file"},
 		{"paths --map nonsense --node ssh://root@127.0.0.1:1", 2, "--map nonsense"},
 		{"init emacs", 2, "unknown IDE"},
 		{"init vscode --listen unix:/x", 2, "not HOST:PORT"},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/gosource"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -110,6 +111,24 @@ func TestMapsRealBinaries(t *testing.T) {
 			t.Logf("%d files in %s", len(m.target.Names()), time.Since(start))
 			checkMapped(t, m, root)
 		})
+	}
+}
+
+// TestExplainExecutable explains a program that nobody runs.
+func TestExplainExecutable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs go build")
+	}
+	bin, root := machine{flags: []string{"-trimpath"}}.build(t)
+	p, f, err := ExplainExecutable(t.Context(), Config{Root: root}, bin, "cmd/app/main.go:14", root)
+	if err != nil || p.Problem != "" || p.Here != p.Files || p.Target.Exe != bin {
+		t.Errorf("%d of %d files, %q, %v", p.Here, p.Files, p.Problem, err)
+	}
+	if f == nil || f.Node != "example.com/app/v2/cmd/app/main.go" || !f.InTarget || !f.Here || f.Line != 14 {
+		t.Errorf("the file: %+v", f)
+	}
+	if _, _, err := ExplainExecutable(t.Context(), Config{Root: root}, filepath.Join(root, "go.mod"), "", root); diag.CodeOf(err) != diag.TargetNotGo {
+		t.Errorf("go.mod: %v", err)
 	}
 }
 

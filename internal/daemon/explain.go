@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/gosource"
+	"github.com/dapbridge/dapbridge/internal/target"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -103,13 +104,44 @@ func (d *dialer) explain(ctx context.Context, file, dir string) (Paths, *FilePat
 	if err != nil {
 		return Paths{}, nil, err
 	}
+	p, f := m.answer(t, file, dir)
+	return p, f, nil
+}
+
+// ExplainExecutable is [ExplainPaths] for an executable on this machine, of which
+// no process need run.
+func ExplainExecutable(ctx context.Context, c Config, exe, file, dir string) (Paths, *FilePath, error) {
+	wait := c.lookAround(ctx)
+	build, err := target.ReadBuildFile(exe)
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	sources, err := target.ReadSourcesFile(exe)
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	found, err := wait()
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	t := agent.Target{Process: target.Process{Exe: exe}, Build: *build}
+	m, err := c.mapSource(t, *sources, found)
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	p, f := m.answer(t, file, dir)
+	return p, f, nil
+}
+
+// answer returns the whole map, and explains a file unless that is empty.
+func (m *sourceMap) answer(t agent.Target, file, dir string) (Paths, *FilePath) {
 	p := m.describe()
 	p.Target = t
 	if file == "" {
-		return p, nil, nil
+		return p, nil
 	}
 	f := m.explain(file, dir)
-	return p, &f, nil
+	return p, &f
 }
 
 // describe returns the whole map.
