@@ -26,11 +26,17 @@ type holder struct {
 	gone    chan struct{} // closed when it has left
 }
 
+// slotGrace is how long a holder that does not leave is waited for: the
+// connection of an IDE that has just gone may not have been seen to end.
+const slotGrace = 300 * time.Millisecond
+
 // acquire puts h into the slot. A holder that is leaving is waited for; another
-// is evicted if takeover, else the error names it.
+// is evicted if takeover, else the error names it, after slotGrace.
 func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 	h.gone = make(chan struct{})
-	for {
+	grace := time.NewTimer(slotGrace)
+	defer grace.Stop()
+	for late := false; ; {
 		s.mu.Lock()
 		cur := s.holder
 		if cur == nil {
@@ -44,13 +50,15 @@ func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 		case takeover:
 			cur.leaving = true
 			cur.evict(h.name) // before it can have left
-		default:
+		case late:
 			s.mu.Unlock()
 			return diag.Errorf(diag.SessionBusy, "%s has the session since %s", cur.name, cur.since.Format(time.TimeOnly))
 		}
 		s.mu.Unlock()
 		select {
 		case <-cur.gone:
+		case <-grace.C:
+			late = true
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -304,3 +304,15 @@ func TestSlot(t *testing.T) {
 		}
 	})
 }
+
+// An IDE that closes its connection and comes back at once is not told that it
+// has the session itself.
+func TestIDEComesBackAtOnce(t *testing.T) {
+	n := newNode(t)
+	s := serve(t, Config{Dialer: n})
+	for range 200 {
+		i := s.ide()
+		i.attach(n)
+		i.conn.Close()
+	}
+}
