@@ -110,6 +110,12 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodEnd:     handler.New(s.end),
 		methodRelease: handler.New(s.release),
 		methodCancel:  handler.New(CancelCall),
+
+		methodOrigin:      handler.New(wrap(s.origin)),
+		methodFingerprint: handler.New(wrap(s.fingerprint)),
+		methodBlocks:      handler.New(s.blocks),
+		methodShapes:      handler.New(wrap(s.shapes)),
+		methodFunction:    handler.New(s.function),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	s.rpc.Start(newLines(s.cfg.In, s.cfg.Out, s.heard))
 	ended := make(chan struct{})

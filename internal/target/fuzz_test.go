@@ -3,6 +3,7 @@ package target
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
 )
 
@@ -15,12 +16,21 @@ func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 		mainFile = e.mainFile()
 		_, _ = e.lines(mainFile)
 		_, _ = e.buildID(), e.arch()
+		if o, err := e.origin(); err == nil && o.size() > originLimit {
+			return errors.New("the origin is too large")
+		}
+		_ = e.roots(&Origin{Build: Build{MainFile: mainFile, MainPackage: "m/a", ModulePath: "m"}})
+		_, _ = e.fingerprint()
 		_, err := e.textSegments(make([]byte, 64))
 		return err
 	})
 	if err != nil {
 		return "", o, err
 	}
+	x := &Exe{r: r}
+	_, _ = x.Shapes()
+	_, _ = x.Function(1)
+	_, _ = x.Blocks(Range{".gopclntab", 0, 64, 16})
 	o, err = readOptimisation(r)
 	return mainFile, o, err
 }

@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// Methods that read the target's executable, so that its twin can be built and
+// compared on the host without the executable travelling.
+const (
+	methodOrigin      = "origin"      // -> target.Origin
+	methodFingerprint = "fingerprint" // -> target.Fingerprint
+	methodBlocks      = "blocks"      // target.Range -> hashes
+	methodShapes      = "shapes"      // -> hashes
+	methodFunction    = "function"    // FunctionParams -> target.Function
+)
+
+// FunctionParams names a function by its place in the order of addresses.
+type FunctionParams struct {
+	Index uint64 `json:"index"`
+}
+
+// Origin says where the target's executable comes from. All of it is the
+// node's: not to be trusted.
+func (c *Client) Origin(ctx context.Context) (o target.Origin, err error) {
+	return o, c.call(ctx, methodOrigin, nil, &o)
+}
+
+// Fingerprint returns that of the target's executable.
+func (c *Client) Fingerprint(ctx context.Context) (p target.Fingerprint, err error) {
+	return p, c.call(ctx, methodFingerprint, nil, &p)
+}
+
+// Blocks returns hashes of a part of the target's executable, see
+// [target.Exe.Blocks].
+func (c *Client) Blocks(ctx context.Context, r target.Range) (hashes []byte, err error) {
+	return hashes, c.call(ctx, methodBlocks, r, &hashes)
+}
+
+// Shapes returns hashes of the target's functions, see [target.Exe.Shapes].
+func (c *Client) Shapes(ctx context.Context) (hashes []byte, err error) {
+	return hashes, c.call(ctx, methodShapes, nil, &hashes)
+}
+
+// Function returns one function of the target's.
+func (c *Client) Function(ctx context.Context, index uint64) (f target.Function, err error) {
+	return f, c.call(ctx, methodFunction, FunctionParams{index}, &f)
+}

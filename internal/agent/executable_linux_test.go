@@ -1,0 +1,57 @@
+package agent_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// TestExecutable asks the agent what the target's file can be asked here.
+func TestExecutable(t *testing.T) {
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{lease: 30 * time.Second})
+	x, err := target.OpenExe(b.pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	ctx := t.Context()
+
+	want, err := x.Fingerprint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Fingerprint(ctx); err != nil || !slices.Equal(got.Sections, want.Sections) || got.Entry != want.Entry {
+		t.Errorf("fingerprint %+v, %v; want %+v", got, err, want)
+	}
+	if o, err := s.client.Origin(ctx); err != nil || o.MainPackage == "" || o.GoVersion == "" || o.Roots.GOROOT == "" {
+		t.Errorf("origin %+v, %v", o, err)
+	}
+	part := target.Range{Section: ".text", Size: 4096, Block: 64}
+	blocks, err := x.Blocks(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Blocks(ctx, part); err != nil || !slices.Equal(got, blocks) {
+		t.Errorf("blocks %x, %v; want %x", got, err, blocks)
+	}
+	if _, err := s.client.Blocks(ctx, target.Range{Section: ".none", Size: 1, Block: 1}); err == nil {
+		t.Error("blocks of a section that is not there")
+	}
+	shapes, err := x.Shapes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Shapes(ctx); err != nil || !slices.Equal(got, shapes) {
+		t.Errorf("%d bytes of shapes, %v; want %d", len(got), err, len(shapes))
+	}
+	fn, err := x.Function(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Function(ctx, 5); err != nil || got != fn || fn.Name == "" {
+		t.Errorf("function %+v, %v; want %+v", got, err, fn)
+	}
+}
