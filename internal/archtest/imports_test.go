@@ -28,6 +28,9 @@ func layers() []layer {
 		{"internal/agent", []string{"internal/target", diag}, "it runs as root on the node: it stays small"},
 		{"internal/target", []string{diag}, "it runs as root on the node: it stays small"},
 		{"internal/gosource", []string{diag}, "it knows the host's Go and no node"},
+		{"internal/recipe", []string{"internal/target", diag}, "it is pure: facts of an executable in, a recipe out"},
+		{"internal/debugfile", nil, "it copies a file and knows no more"},
+		{"internal/twin", []string{"internal/recipe", "internal/debugfile", "internal/target", diag}, "it builds on the host and knows no node"},
 		{"internal/filesync", []string{"internal/sshconn", diag}, "it copies files and knows no debugger"},
 		{"internal/deploy", []string{"internal/node", "internal/sshconn", "internal/target", "internal/gosource", diag}, "it builds and ships without a session"},
 		{"internal/doctor", []string{"internal/node", "internal/sshconn", "internal/target", "internal/gosource", diag}, "it looks and changes nothing"},
@@ -82,17 +85,17 @@ func (r *repository) checkRestrictions() []violation {
 	return all
 }
 
-// checkPure keeps the system out of pathmap.
+// checkPure keeps the system out of pathmap and recipe.
 func (r *repository) checkPure() []violation {
 	var all []violation
 	for _, f := range r.source {
-		if f.test || !within(f.dir, "pathmap") {
+		if f.test || !within(f.dir, "pathmap", "internal/recipe") {
 			continue
 		}
 		for p, spec := range r.imports(f) {
 			switch p {
 			case "os", "os/exec", "net", "net/http", "syscall":
-				all = append(all, violation{r.at(spec.Pos(), "%s imports %s", f.dir, p), "pathmap gets facts handed in: no file, no process, no network"})
+				all = append(all, violation{r.at(spec.Pos(), "%s imports %s", f.dir, p), f.dir + " gets facts handed in: no file, no process, no network"})
 			}
 		}
 	}

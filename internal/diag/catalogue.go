@@ -27,6 +27,9 @@ const (
 	TargetNone     Code = "target-none"     // no process of that name
 	TargetSeveral  Code = "target-several"  // more than one
 	TargetStripped Code = "target-stripped" // no debug information
+	TwinRefused    Code = "twin-refused"    // a stripped target can't be built again
+	TwinBuild      Code = "twin-build"      // building it again failed
+	TwinDiffers    Code = "twin-differs"    // what was built is another program
 	TargetNotGo    Code = "target-not-go"   // not a Go program
 	TargetTraced   Code = "target-traced"   // another debugger is attached
 	TargetGone     Code = "target-gone"     // it ended while we looked at it
@@ -72,7 +75,10 @@ func Catalogue() []Entry {
 
 		{TargetNone, 4, "list the candidates with dapbridge ps, then name one with --target NAME or --pid PID"},
 		{TargetSeveral, 4, "choose one with --pid PID"},
-		{TargetStripped, 4, "run a build with debug information on the node (containerd: make GODEBUG=1 bin/containerd)"},
+		{TargetStripped, 4, "run dapbridge symbols in the directory of its source, with the same flags: it builds the symbols and leaves the node as it is"},
+		{TwinRefused, 4, "run a build with debug information on the node (containerd: make GODEBUG=1 bin/containerd)"},
+		{TwinBuild, 5, "see what the Go toolchain says above; dapbridge symbols --print shows the build as a shell command"},
+		{TwinDiffers, 4, "name the directory of the very source that the target was built from; dapbridge symbols --print shows how it was built"},
 		{TargetNotGo, 4, "only Go programs can be debugged; list the candidates with dapbridge ps"},
 		{TargetTraced, 4, "end the other debugger first"},
 		{TargetGone, 4, "start the session again to attach to the new process"},

@@ -1,0 +1,149 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// errUnknown refuses a value that is not known to be harmless.
+var errUnknown = errors.New("that is not known here")
+
+// flag is a flag of one of Go's tools, which take -name and --name, -name=value
+// and -name value (package flag).
+type flag struct {
+	name  string
+	value string // expression that the whole value matches; "" for a flag without one
+}
+
+// option is an option of a C compiler, which is one word.
+type option struct {
+	name  string
+	value string // expression that all behind the name matches
+}
+
+// linkFlags are those of cmd/link that neither name a program nor a file, nor
+// pass on what does (-extld, -extldflags, -extar, -r, -L, -o, -importcfg, …).
+func linkFlags() []flag {
+	const text = `[^\x00-\x1f\x7f]*`
+	return []flag{
+		{"s", ""}, {"w", ""}, {"bindnow", ""},
+		{"X", `[A-Za-z0-9_][A-Za-z0-9_./~-]*\.[A-Za-z0-9_]+=` + text},
+		{"linkmode", `internal|external|auto`},
+		{"buildid", `[A-Za-z0-9_/-]*`},
+		{"B", `gobuildid|none|0x[0-9A-Fa-f]{2,64}`},
+		{"compressdwarf", `true|false|0|1`},
+		{"checklinkname", `0|1|true|false`},
+		{"extldflags", `((-static|-static-pie|-pie|-no-pie|-Wl,-z,(relro|now|noexecstack)|-Wl,-z,relro,-z,now)( +|$))*`},
+	}
+}
+
+// compileFlags are those of cmd/compile that change code, not what is read or
+// written. -trimpath takes prefixes from the names of source files.
+func compileFlags() []flag {
+	return []flag{
+		{"N", ""}, {"l", ""}, {"B", ""}, {"wb", `true|false`}, {"dwarf", `true|false`}, {"shared", ""},
+		{"lang", `go1\.[0-9]+`}, {"c", `[0-9]+`}, {"spectre", `all|index|ret`}, {"trimpath", pathList},
+	}
+}
+
+func assembleFlags() []flag {
+	return []flag{{"trimpath", pathList}, {"spectre", `all|index|ret`}, {"D", `[A-Za-z_][A-Za-z0-9_]*(=[A-Za-z0-9_]+)?`}}
+}
+
+// pathList is what -trimpath takes, without what separates the words of a flag.
+const pathList = `[A-Za-z0-9_./@+=>;~,!-]*`
+
+// cCompilerOptions are gcc's and clang's that change code and can't name a
+// file, a program, a plugin or arguments for one (-B, -fplugin, -specs,
+// -wrapper, -Xlinker, -Wl, -Wa, -Wp, -I, -include, @file, …).
+func cCompilerOptions() []option {
+	return []option{
+		{"O", `[0-3sgz]?|fast`}, {"g", `[0-3]?`}, {"m", `64|32|tune=[a-z0-9-]+|arch=[a-z0-9.+-]+|no-omit-leaf-frame-pointer|branch-protection=[a-z0-9+-]+`},
+		{"D", `[A-Za-z_][A-Za-z0-9_]*(=[A-Za-z0-9_.]*)?`}, {"U", `[A-Za-z_][A-Za-z0-9_]*`},
+		{"f", `(no-)?(PIC|pic|PIE|pie|stack-protector(-strong|-all)?|stack-clash-protection|omit-frame-pointer|strict-aliasing|plt|common|` +
+			`asynchronous-unwind-tables|exceptions|strict-overflow|lto)|cf-protection(=(full|branch|return|none))?|` +
+			`(debug|file|macro)-prefix-map=` + pathList},
+		{"W", `(no-)?(all|extra|error|format|error=[a-z-]+|format=[0-2]|format-security|unused-[a-z-]+|deprecated-declarations)`},
+		{"std=", `[a-z0-9+:]+`}, {"pthread", ""}, {"pipe", ""}, {"static", ""},
+	}
+}
+
+func cLinkerOptions() []option {
+	return []option{{"Wl,-z,", `relro|now|noexecstack|relro,-z,now`}, {"Wl,", `--as-needed|-Bsymbolic-functions|-O[0-3]`}, {"l", `[A-Za-z0-9_+.-]+`}}
+}
+
+// allow returns nil if every word is one of the known flags or its value.
+func allow(words []string, known []flag) error {
+	for len(words) > 0 {
+		used := 0
+		for _, f := range known {
+			used = max(used, f.takes(words))
+		}
+		if used == 0 {
+			return fmt.Errorf("%q is not known here to be harmless", words[0])
+		}
+		words = words[used:]
+	}
+	return nil
+}
+
+// takes returns how many words f takes from the begin of words, 0 if that is
+// another flag or has a value that does not fit.
+func (f flag) takes(words []string) int {
+	name, value, inOne := strings.Cut(words[0], "=")
+	switch {
+	case name != "-"+f.name && name != "--"+f.name:
+		return 0
+	case f.value == "" && !inOne, f.value != "" && inOne && fits(f.value, value):
+		return 1
+	case f.value != "" && !inOne && len(words) > 1 && fits(f.value, words[1]):
+		return 2
+	}
+	return 0
+}
+
+// allowOptions returns nil if every word is one of the known options.
+func allowOptions(words []string, known []option) error {
+	for _, w := range words {
+		if !slices.ContainsFunc(known, func(o option) bool {
+			value, ok := strings.CutPrefix(w, "-"+o.name)
+			return ok && fits(o.value, value)
+		}) {
+			return fmt.Errorf("%q is not known here to be harmless", w)
+		}
+	}
+	return nil
+}
+
+func fits(expr, value string) bool {
+	return regexp.MustCompile(`^(` + expr + `)$`).MatchString(value)
+}
+
+// split cuts a line into words as the go command does (cmd/internal/quoted,
+// Split): a word that begins with a quote goes to the next one.
+func split(s string) ([]string, error) {
+	const space = " \t\n\r"
+	var words []string
+	for {
+		s = strings.TrimLeft(s, space)
+		if s == "" {
+			return words, nil
+		}
+		if quote := s[0]; quote == '"' || quote == '\'' {
+			end := strings.IndexByte(s[1:], quote)
+			if end < 0 {
+				return nil, errors.New("a quote has no end")
+			}
+			words, s = append(words, s[1:1+end]), s[end+2:]
+			continue
+		}
+		end := strings.IndexAny(s, space)
+		if end < 0 {
+			end = len(s)
+		}
+		words, s = append(words, s[:end]), s[end:]
+	}
+}
