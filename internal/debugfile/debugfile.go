@@ -1,0 +1,234 @@
+// Package debugfile takes the debug information of an executable and leaves
+// its code behind, as objcopy --only-keep-debug --compress-debug-sections does:
+// a debugger that is handed such a file beside the stripped executable knows as
+// much as with the whole one. There is no library for this in Go that is kept
+// and small, and binutils are on few developers' machines.
+package debugfile
+
+import (
+	"bytes"
+	"compress/zlib"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Bounds of what is read. The largest Go programs known have 100 MB of debug
+// information.
+const (
+	sectionsLimit = 1 << 10
+	programsLimit = 1 << 8
+	sectionLimit  = 1 << 30
+)
+
+const (
+	headerSize  = 64
+	programSize = 56
+	sectionSize = 64
+)
+
+// Write writes to w what is left of the executable r. Sections that are loaded
+// keep their names, addresses and sizes but have no content; the others stay as
+// they are, with DWARF compressed. It takes 64-bit little-endian ELF files.
+func Write(w io.Writer, r io.ReaderAt) error {
+	x, err := read(r)
+	if err != nil {
+		return fmt.Errorf("read the executable: %w", err)
+	}
+	offset := uint64(headerSize + len(x.programs)*programSize)
+	bodies := make([][]byte, len(x.sections))
+	for i := range x.sections {
+		s := &x.sections[i]
+		if bodies[i], err = x.keep(s); err != nil {
+			return fmt.Errorf("section %s: %w", x.name(s), err)
+		}
+		if len(bodies[i]) > 0 {
+			offset = align(offset, s.Addralign)
+		}
+		s.Off = offset
+		offset += uint64(len(bodies[i]))
+	}
+	x.header.Phoff, x.header.Shoff = headerSize, align(offset, 8)
+	for i := range x.programs {
+		p := &x.programs[i]
+		p.Off, p.Filesz = 0, 0 // what is loaded is not here
+	}
+	out := &writer{w: w}
+	out.data(x.header)
+	out.data(x.programs)
+	for i, body := range bodies {
+		if len(body) > 0 {
+			out.fill(x.sections[i].Off)
+			out.write(body)
+		}
+	}
+	out.fill(x.header.Shoff)
+	out.data(x.sections)
+	return out.err
+}
+
+// executable is an ELF file's headers as they stand in it.
+type executable struct {
+	r        io.ReaderAt
+	header   elf.Header64
+	programs []elf.Prog64
+	sections []elf.Section64
+	names    []byte // section header string table
+}
+
+func read(r io.ReaderAt) (*executable, error) {
+	x := &executable{r: r}
+	if err := x.at(0, headerSize, &x.header); err != nil {
+		return nil, err
+	}
+	h := &x.header
+	id := h.Ident
+	if string(id[:4]) != elf.ELFMAG || elf.Class(id[elf.EI_CLASS]) != elf.ELFCLASS64 || elf.Data(id[elf.EI_DATA]) != elf.ELFDATA2LSB {
+		return nil, errors.New("not a 64-bit little-endian ELF file")
+	}
+	if h.Phnum > programsLimit || h.Shnum > sectionsLimit || h.Shnum == 0 || h.Shstrndx >= h.Shnum ||
+		h.Phentsize != programSize && h.Phnum > 0 || h.Shentsize != sectionSize {
+		return nil, errors.New("malformed headers")
+	}
+	x.programs, x.sections = make([]elf.Prog64, h.Phnum), make([]elf.Section64, h.Shnum)
+	if err := x.at(h.Phoff, len(x.programs)*programSize, x.programs); err != nil {
+		return nil, err
+	}
+	if err := x.at(h.Shoff, len(x.sections)*sectionSize, x.sections); err != nil {
+		return nil, err
+	}
+	var err error
+	x.names, err = x.content(&x.sections[h.Shstrndx])
+	return x, err
+}
+
+// at reads size bytes at an offset into v, a pointer or slice of fixed size.
+func (x *executable) at(offset uint64, size int, v any) error {
+	data := make([]byte, size)
+	if err := x.readAt(data, offset); err != nil {
+		return err
+	}
+	_, err := binary.Decode(data, binary.LittleEndian, v)
+	return err
+}
+
+func (x *executable) readAt(p []byte, offset uint64) error {
+	if offset>>62 != 0 {
+		return io.ErrUnexpectedEOF
+	}
+	n, err := x.r.ReadAt(p, int64(offset))
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// content returns what a section has in the file. It grows with what is there,
+// whatever the header says.
+func (x *executable) content(s *elf.Section64) ([]byte, error) {
+	if s.Type == uint32(elf.SHT_NOBITS) {
+		return nil, nil
+	}
+	if s.Size > sectionLimit || s.Off>>62 != 0 {
+		return nil, errors.New("too large")
+	}
+	var b bytes.Buffer
+	n, err := io.Copy(&b, io.NewSectionReader(x.r, int64(s.Off), int64(s.Size)))
+	if err == nil && uint64(n) < s.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	return b.Bytes(), err
+}
+
+func (x *executable) name(s *elf.Section64) string {
+	if uint64(s.Name) >= uint64(len(x.names)) {
+		return ""
+	}
+	name, _, _ := bytes.Cut(x.names[s.Name:], []byte{0})
+	return string(name)
+}
+
+// keep returns what of a section stays and changes its header accordingly.
+func (x *executable) keep(s *elf.Section64) ([]byte, error) {
+	flags, kind := elf.SectionFlag(s.Flags), elf.SectionType(s.Type)
+	switch {
+	case kind == elf.SHT_NULL, kind == elf.SHT_NOBITS:
+		return nil, nil
+	case flags&elf.SHF_ALLOC != 0 && kind != elf.SHT_NOTE:
+		s.Type = uint32(elf.SHT_NOBITS)
+		return nil, nil
+	}
+	body, err := x.content(s)
+	if err != nil || flags&elf.SHF_COMPRESSED != 0 || !compressible(x.name(s)) {
+		return body, err
+	}
+	packed, err := compress(body, s.Addralign)
+	if err != nil || len(packed) >= len(body) {
+		return body, err
+	}
+	s.Flags |= uint64(elf.SHF_COMPRESSED)
+	s.Size, s.Addralign = uint64(len(packed)), 8 // of the compression header
+	return packed, nil
+}
+
+// compressible reports whether debuggers expect that a section may be
+// compressed.
+func compressible(name string) bool {
+	return strings.HasPrefix(name, ".debug_") && name != ".debug_gdb_scripts"
+}
+
+// compress returns body as a section with SHF_COMPRESSED holds it (gABI,
+// "Compressed section").
+func compress(body []byte, addralign uint64) ([]byte, error) {
+	var b bytes.Buffer
+	header := elf.Chdr64{Type: uint32(elf.COMPRESS_ZLIB), Size: uint64(len(body)), Addralign: addralign}
+	if err := binary.Write(&b, binary.LittleEndian, header); err != nil {
+		return nil, err
+	}
+	z := zlib.NewWriter(&b)
+	if _, err := z.Write(body); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// align returns the next multiple of to, which counts if it is a power of two.
+func align(offset, to uint64) uint64 {
+	if to <= 1 || to > 1<<16 || to&(to-1) != 0 {
+		return offset
+	}
+	return (offset + to - 1) &^ (to - 1)
+}
+
+// writer writes one thing after the other until something fails.
+type writer struct {
+	w   io.Writer
+	n   uint64
+	err error
+}
+
+func (w *writer) write(p []byte) {
+	if w.err == nil {
+		_, w.err = w.w.Write(p)
+		w.n += uint64(len(p))
+	}
+}
+
+func (w *writer) data(v any) {
+	p, err := binary.Append(nil, binary.LittleEndian, v)
+	if w.err == nil {
+		w.err = err
+	}
+	w.write(p)
+}
+
+func (w *writer) fill(to uint64) { w.write(make([]byte, to-w.n)) }
