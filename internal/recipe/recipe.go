@@ -35,6 +35,9 @@ type Recipe struct {
 	Roots target.Roots `json:"roots"`
 	// LinkFlags reports whether the flags of the linker were recorded.
 	LinkFlags bool `json:"linkFlags"`
+	// GODEBUG are the settings, KEY=VALUE, that a go.mod of a published
+	// module's must make: those that were in force when it was built.
+	GODEBUG []string `json:"godebug,omitempty"`
 }
 
 // Source is where the source comes from. One of Version, Revision and Tree is
@@ -141,6 +144,9 @@ func (r *Recipe) published(o *target.Origin) error {
 		}
 	}
 	r.Source.Deps = slices.Clone(o.Deps)
+	if list := o.Settings["DefaultGODEBUG"]; list != "" {
+		r.GODEBUG = strings.Split(list, ",")
+	}
 	return nil
 }
 

@@ -83,7 +83,7 @@ func knownSettings() map[string]setting {
 		"CGO_CPPFLAGS":   {aVariable, cOptions(cCompilerOptions())},
 		"CGO_CXXFLAGS":   {aVariable, cOptions(cCompilerOptions())},
 		"CGO_LDFLAGS":    {aVariable, cOptions(append(cCompilerOptions(), cLinkerOptions()...))},
-		"DefaultGODEBUG": {nothing, func(string) error { return nil }}, // from go.mod and the main package
+		"DefaultGODEBUG": {nothing, matches(`[a-z0-9]+=[a-z0-9.]+(,[a-z0-9]+=[a-z0-9.]+)*`)}, // from go.mod and the main package
 		"GOOS":           {aVariable, matches(`linux`)},
 		"GOARCH":         {aVariable, matches(`amd64|arm64`)},
 		"GOAMD64":        {aVariable, matches(`v[1-4]`)},

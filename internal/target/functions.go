@@ -3,6 +3,7 @@ package target
 import (
 	"bytes"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/binary"
 	"io"
 
@@ -77,4 +78,19 @@ func (t *pclntab) function(i uint64) Function {
 func (t *pclntab) files() []byte {
 	from, to := t.uint(t.tables[2*t.word:], t.word), t.uint(t.tables[3*t.word:], t.word)
 	return t.data[from:to]
+}
+
+// SymbolAt returns the name of the function at an address, from the symbol
+// table; "" if that was stripped or has none there.
+func (x *Exe) SymbolAt(addr uint64) (name string) {
+	_ = withELF(x.r, func(e executable) error {
+		symbols, err := e.Symbols()
+		for _, s := range symbols {
+			if elf.ST_TYPE(s.Info) == elf.STT_FUNC && s.Value <= addr && addr < s.Value+max(s.Size, 1) {
+				name = s.Name
+			}
+		}
+		return err
+	})
+	return name
 }

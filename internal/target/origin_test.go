@@ -2,8 +2,8 @@ package target
 
 import (
 	"bytes"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,11 +25,15 @@ func TestOrigin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args []string
 		want Roots
 	}{
-		{nil, Roots{Module: root, GOROOT: runtime.GOROOT()}},
+		{nil, Roots{Module: root, GOROOT: strings.TrimSpace(string(goroot))}},
 		{[]string{"-trimpath", "-ldflags=-s -w"}, Roots{}},
 	} {
 		o, err := exeOf(t, build(t, "sleeper", append(test.args, "GOARCH=amd64")...)).Origin()

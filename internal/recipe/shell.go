@@ -1,0 +1,95 @@
+package recipe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Shell is the recipe as a script for a POSIX shell that anyone can run, with
+// dapbridge on the PATH: it leaves the twin as ./twin. dir is where the user's
+// source is, and quote makes one line of words.
+func (r *Recipe) Shell(dir, ldflags string, quote func(words []string) string) (string, error) {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("set -eu")
+	line("out=$PWD/twin src=$(mktemp -d)")
+	if err := r.fetch(line, dir, quote); err != nil {
+		return "", err
+	}
+	if r.Source.Version == "" {
+		line(`cd "$(dirname "$(grep -rl --include=go.mod --exclude-dir=vendor --exclude-dir=testdata -e %s "$src" | head -n 1)")"`,
+			quote([]string{"^module " + r.Source.Module + "$"}))
+	}
+	line("export GOENV=off GOFLAGS= GOWORK=off")
+	line("export %s", assignments(append([]string{"GOTOOLCHAIN=" + r.Toolchain}, r.Env...), quote))
+	flags := slices.Clone(r.Flags)
+	if ldflags != "" && !r.LinkFlags {
+		flags = append(flags, "-ldflags="+ldflags)
+	}
+	line(`go build -toolexec "dapbridge toolexec%s --" \`, r.shellRules())
+	line(`	%s -o "$out" -- %s`, quote(flags), quote([]string{r.Package}))
+	return b.String(), nil
+}
+
+// fetch gets the source.
+func (r *Recipe) fetch(line func(string, ...any), dir string, quote func([]string) string) error {
+	s := r.Source
+	switch {
+	case s.Version != "":
+		mod, err := r.GoMod()
+		if err != nil {
+			return err
+		}
+		line("cd \"$src\"\ncat >go.mod <<'EOF'\n%sEOF", mod)
+	case s.Revision != "":
+		line(`git clone --quiet --shared --no-checkout --no-tags %s "$src"`, quote([]string{dir}))
+		line(`git -C "$src" checkout --quiet --detach %s`, s.Revision)
+		if tag, at := r.StampTag(); tag != "" {
+			line(`git -C "$src" tag %s`, quote([]string{tag, at}))
+		}
+	default:
+		line(`cp -R %s "$src"`, quote([]string{dir + "/."}))
+		line(`rm -rf "$src/.git"`)
+	}
+	return nil
+}
+
+// shellRules are the flags of dapbridge toolexec, in double quotes: what stands
+// for a directory of this machine. roots has seen to it that the other side
+// holds no quote.
+func (r *Recipe) shellRules() string {
+	var b strings.Builder
+	add := func(here, there string) {
+		if there != "" {
+			fmt.Fprintf(&b, " '--map=%s=>%s'", here, escapeDouble(there))
+		}
+	}
+	add("$(go env GOROOT)", r.Roots.GOROOT)
+	here := "$PWD"
+	if r.Source.Version != "" {
+		here = "$(go list -m -mod=mod -f {{.Dir}} " + r.Source.Module + ")"
+	}
+	add(here, r.Roots.Module)
+	add("$(go env GOMODCACHE)", r.Roots.ModCache)
+	if r.Roots.GOROOT != "" {
+		fmt.Fprintf(&b, " '--goroot=%s'", escapeDouble(r.Roots.GOROOT))
+	}
+	return b.String()
+}
+
+// escapeDouble takes the meaning from what a shell looks for between double
+// quotes.
+func escapeDouble(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `$`, `\$`, "`", "\\`").Replace(s)
+}
+
+// assignments quotes values alone: a quoted name is none.
+func assignments(env []string, quote func([]string) string) string {
+	var words []string
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		words = append(words, name+"="+quote([]string{value}))
+	}
+	return strings.Join(words, " ")
+}

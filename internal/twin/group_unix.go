@@ -1,0 +1,20 @@
+//go:build unix
+
+package twin
+
+import (
+	"context"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// command is a program that ends with ctx, and with it all that it started: it
+// gets a process group of its own.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}

@@ -1,0 +1,203 @@
+package twin
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/recipe"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// prove returns nil if the file at path is the same program as the suspect,
+// whose fingerprint is want: the same sections are loaded at the same addresses
+// with the same content. Otherwise its error says where they first differ, and
+// what most likely differs in their making.
+func prove(ctx context.Context, want target.Fingerprint, path string, s Suspect, r *recipe.Recipe) error {
+	x, err := target.OpenExeFile(path)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	got, err := x.Fingerprint()
+	if err != nil {
+		return err
+	}
+	section := differing(want, *got)
+	if section == "" {
+		return nil
+	}
+	d := difference{section: section, recipe: r}
+	if err := d.locate(ctx, x, s, *got); err != nil {
+		return err
+	}
+	return d.error()
+}
+
+// differing names the first section that differs, "" if none does. Code comes
+// before what follows from it.
+func differing(want, got target.Fingerprint) string {
+	if want.Arch != got.Arch || want.Type != got.Type {
+		return fmt.Sprintf("kind of executable (%s %v, not %s %v)", got.Arch, got.Type, want.Arch, want.Type)
+	}
+	have := map[string]target.Section{}
+	for _, s := range got.Sections {
+		have[s.Name] = s
+	}
+	first := ""
+	for _, s := range want.Sections {
+		if have[s.Name] != s && (first == "" || s.Name == ".text") {
+			first = s.Name
+		}
+		delete(have, s.Name)
+	}
+	for _, s := range got.Sections {
+		if _, more := have[s.Name]; more && first == "" {
+			first = s.Name
+		}
+	}
+	if first == "" && want.Entry != got.Entry {
+		return "entry point"
+	}
+	return first
+}
+
+// difference is where a twin differs from the target.
+type difference struct {
+	recipe  *recipe.Recipe
+	section string
+	built   target.Function // the twin's first differing function, if it is Go's
+	there   target.Function // what the target has in its place
+	symbol  string          // the twin's symbol, if it is not Go's
+}
+
+// locate finds the first function that differs: by name and size, since a
+// function that is longer moves all that follow, and else by its code.
+func (d *difference) locate(ctx context.Context, x *target.Exe, s Suspect, got target.Fingerprint) error {
+	theirs, err := s.Shapes(ctx)
+	if err != nil {
+		return err
+	}
+	ours, err := x.Shapes()
+	if err != nil {
+		return err
+	}
+	if at := firstDifference(ours, theirs, target.BlockHash); at >= 0 {
+		i := uint64(at / target.BlockHash)
+		if d.there, err = s.Function(ctx, i); err != nil {
+			return err
+		}
+		d.built, err = x.Function(i)
+		return err
+	}
+	if d.section != ".text" {
+		return nil
+	}
+	return d.locateCode(ctx, x, s, got)
+}
+
+// locateCode finds the first byte of .text that differs, and whose it is. All
+// functions of Go's have the same names and sizes.
+func (d *difference) locateCode(ctx context.Context, x *target.Exe, s Suspect, got target.Fingerprint) error {
+	var text target.Section
+	for _, sec := range got.Sections {
+		if sec.Name == ".text" {
+			text = sec
+		}
+	}
+	part := target.Range{Section: ".text", Size: text.Size, Block: 64 << 10}
+	for _, block := range []uint64{64 << 10, 64} {
+		part.Block = block
+		theirs, err := s.Blocks(ctx, part)
+		if err != nil {
+			return nil // of another size: the section says it
+		}
+		ours, err := x.Blocks(part)
+		if err != nil {
+			return err
+		}
+		at := firstDifference(ours, theirs, target.BlockHash)
+		if at < 0 {
+			return nil
+		}
+		part.Offset += uint64(at/target.BlockHash) * block
+		part.Size = min(block, text.Size-part.Offset)
+	}
+	d.symbol = x.SymbolAt(text.Addr + part.Offset)
+	return nil
+}
+
+// firstDifference returns where two lists of records of some size first
+// differ, -1 if they don't.
+func firstDifference(a, b []byte, size int) int {
+	for at := 0; at < max(len(a), len(b)); at += size {
+		if at+size > len(a) || at+size > len(b) || !bytes.Equal(a[at:at+size], b[at:at+size]) {
+			return at
+		}
+	}
+	return -1
+}
+
+func (d *difference) error() error {
+	text := "what was built is another program: " + d.section + " differs"
+	name := d.symbol
+	switch {
+	case d.built.Name != "" && d.there.Name == d.built.Name:
+		text += fmt.Sprintf(", first in %s (%d bytes of code in place of %d)", d.built.Name, d.built.Size, d.there.Size)
+		name = d.built.Name
+	case d.built.Name != "" || d.there.Name != "":
+		text += fmt.Sprintf(", first where the target has %s and this has %s", orNothing(d.there.Name), orNothing(d.built.Name))
+		if name = d.built.Name; name == "" {
+			name = d.there.Name
+		}
+	case d.symbol != "":
+		text += ", first in " + d.symbol
+	}
+	return diag.Errorf(diag.TwinDiffers, "%s; most likely %s", text, d.likely(name))
+}
+
+func orNothing(name string) string {
+	if name == "" {
+		return "nothing"
+	}
+	return name
+}
+
+// likely says what most likely differs in the making of the two programs, by
+// the first function that does.
+func (d *difference) likely(name string) string {
+	module := d.recipe.Source.Module
+	for _, made := range []string{"type:.eq.", "type:.hash."} { // by the compiler, for a type
+		name = strings.TrimPrefix(name, made)
+	}
+	switch {
+	case name == "" && (d.section == ".rodata" || d.section == ".go.buildinfo" || strings.Contains(d.section, "data")) && !d.recipe.LinkFlags:
+		return "a value that was set by -ldflags -X, which -trimpath leaves out of what is recorded: give the flags with --ldflags"
+	case name == "" && d.section == ".go.buildinfo":
+		return "the versions that are stamped into the program"
+	case name == "":
+		return "the linker, the C compiler, or data that is built in"
+	case !strings.Contains(name, "."):
+		return "another C compiler: only functions of C differ so far"
+	case d.recipe.Source.Tree && !standard(name):
+		return "another source, or other flags: the target names no commit, so the directory was taken as it is"
+	case standard(name):
+		return "another toolchain, or a flag that is not recorded (the standard library differs already)"
+	case strings.HasPrefix(name, module) || strings.HasPrefix(name, "main."):
+		return "another source of " + module
+	}
+	return "another version of a dependency"
+}
+
+// standard reports whether a function is of the standard library: its package's
+// first element has no dot.
+func standard(name string) bool {
+	first, rest, _ := strings.Cut(name, "/")
+	if rest == "" {
+		first, _, _ = strings.Cut(first, ".")
+		return first != "main"
+	}
+	return !strings.Contains(first, ".") && !strings.HasPrefix(first, "main")
+}

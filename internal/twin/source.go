@@ -1,0 +1,255 @@
+package twin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+)
+
+// source is where the go command runs, and which directory stands for the
+// target's main module.
+type source struct {
+	dir    string // the directory of go.mod
+	module string // "" if -trimpath took away where it was
+}
+
+// sources makes the source, in a directory of our own: the user's is not
+// written to.
+func (j *job) sources(ctx context.Context) (source, error) {
+	dir := filepath.Join(j.work, "src")
+	switch s := j.recipe.Source; {
+	case s.Version != "":
+		return j.published(dir)
+	case s.Revision != "":
+		return j.checkout(ctx, dir)
+	}
+	if err := j.copyTree(ctx, dir); err != nil {
+		return source{}, err
+	}
+	return source{dir, dir}, nil
+}
+
+// published writes a module that asks for the target's modules, exactly.
+func (j *job) published(dir string) (source, error) {
+	s := j.recipe.Source
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return source{}, failed("%w", err)
+	}
+	mod, err := j.recipe.GoMod()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600)
+	}
+	if err != nil {
+		return source{}, failed("%w", err)
+	}
+	escaped, err := moduleDir(s.Module, s.Version)
+	return source{dir, filepath.Join(j.cache, escaped)}, err
+}
+
+// moduleDir is where a module is below GOMODCACHE.
+func moduleDir(path, version string) (string, error) {
+	p, err := module.EscapePath(path)
+	if err != nil {
+		return "", failed("%w", err)
+	}
+	v, err := module.EscapeVersion(version)
+	if err != nil {
+		return "", failed("%w", err)
+	}
+	return filepath.FromSlash(p + "@" + v), nil
+}
+
+// checkout makes a repository of our own that borrows the objects of the
+// user's, with nothing in it but the commit: the user's is not written to, as
+// git worktree would, and no hook of theirs runs.
+func (j *job) checkout(ctx context.Context, dir string) (source, error) {
+	rev := j.recipe.Source.Revision
+	git, err := exec.LookPath("git")
+	if err != nil {
+		return source{}, failed("the target was built at commit %s, for which git is needed: %w", rev, err)
+	}
+	run := func(where string, args ...string) (string, error) {
+		args = append([]string{"-C", where, "-c", "core.hooksPath=" + os.DevNull, "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false"}, args...)
+		out, err := j.output(ctx, j.work, withVariables(withoutGo(j.Env), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), git, args...)
+		return strings.TrimSpace(string(out)), err
+	}
+	if _, err := run(j.dir, "rev-parse", "--git-dir"); err != nil {
+		return source{}, failed("the target was built at commit %s: %s is in no git repository (%w)", rev, j.dir, err)
+	}
+	if _, err := run(j.dir, "cat-file", "-e", rev+"^{commit}"); err != nil {
+		return source{}, failed("the target was built at commit %s, which the repository of %s does not hold: git fetch it first", rev, j.dir)
+	}
+	objects, err := run(j.dir, "rev-parse", "--path-format=absolute", "--git-path", "objects")
+	if err != nil {
+		return source{}, failed("git: %w", err)
+	}
+	if _, err := run(j.work, "init", "--quiet", "--template=", "--initial-branch=twin", "--object-format="+objectFormat(rev), dir); err != nil {
+		return source{}, failed("git: %w", err)
+	}
+	if err := borrow(dir, objects); err != nil {
+		return source{}, failed("%w", err)
+	}
+	for _, step := range [][]string{{"config", "core.autocrlf", "false"}, {"checkout", "--quiet", "--detach", rev}} {
+		if _, err := run(dir, step...); err != nil {
+			return source{}, failed("git %s: %w", step[0], err)
+		}
+	}
+	root, err := findModule(dir, j.recipe.Source.Module)
+	if err != nil {
+		return source{}, err
+	}
+	if tag, at := j.recipe.StampTag(); tag != "" {
+		if _, err := run(dir, "tag", "--no-sign", tagPrefix(dir, root)+tag, at); err != nil {
+			j.Log.Debug("the version's tag", "tag", tag, "error", err) // the proof will tell
+		}
+	}
+	return source{root, root}, nil
+}
+
+// tagPrefix is what stands before the version in a tag for a module that is not
+// the repository's root (https://go.dev/ref/mod#vcs-version).
+func tagPrefix(repository, root string) string {
+	rel, err := filepath.Rel(repository, root)
+	if err != nil {
+		return ""
+	}
+	rel = filepath.ToSlash(rel) + "/"
+	if cut := regexp.MustCompile(`(^|/)v[0-9]+/$`).FindStringIndex(rel); cut != nil {
+		rel = rel[:cut[0]] + "/"
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(rel, "./"), "/")
+}
+
+// objectFormat is the hash of a repository with commits of such a name.
+func objectFormat(rev string) string {
+	if len(rev) == 64 {
+		return "sha256"
+	}
+	return "sha1"
+}
+
+// borrow lets a repository take objects from elsewhere (gitrepository-layout,
+// objects/info/alternates).
+func borrow(dir, objects string) error {
+	info := filepath.Join(dir, ".git", "objects", "info")
+	if err := os.MkdirAll(info, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(info, "alternates"), []byte(filepath.ToSlash(objects)+"\n"), 0o600); err != nil {
+		return err
+	}
+	shallow, err := os.ReadFile(filepath.Join(filepath.Dir(objects), "shallow"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ".git", "shallow"), shallow, 0o600)
+}
+
+// copyTree copies the user's module, without what version control keeps there.
+func (j *job) copyTree(ctx context.Context, dir string) error {
+	root, err := moduleAbove(j.dir, j.recipe.Source.Module)
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if path == j.Dir || d.Name() == ".git" {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		return copyEntry(path, filepath.Join(dir, rel), d)
+	})
+	if err != nil {
+		return failed("copy %s: %w", root, err)
+	}
+	return nil
+}
+
+func copyEntry(from, to string, d fs.DirEntry) error {
+	switch kind := d.Type(); {
+	case kind.IsDir():
+		return os.MkdirAll(to, 0o700)
+	case kind&fs.ModeSymlink != 0:
+		dest, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(dest, to)
+	case !kind.IsRegular():
+		return nil // a socket or pipe is no source
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// moduleAbove returns the directory, dir or above it, of the go.mod that names
+// the module.
+func moduleAbove(dir, path string) (string, error) {
+	for root := dir; ; root = filepath.Dir(root) {
+		if data, err := os.ReadFile(filepath.Join(root, "go.mod")); err == nil && modfile.ModulePath(data) == path {
+			return root, nil
+		}
+		if root == filepath.Dir(root) {
+			return "", failed("%s is not in the source of the target's module %s, and the target names no commit", dir, path)
+		}
+	}
+}
+
+// findModule returns the directory of the module in a tree.
+func findModule(tree, path string) (string, error) {
+	found := ""
+	err := filepath.WalkDir(tree, func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "vendor" || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case d.Name() != "go.mod" || !d.Type().IsRegular():
+			return nil
+		}
+		data, err := os.ReadFile(file)
+		if err == nil && modfile.ModulePath(data) == path && (found == "" || len(file) < len(found)) {
+			found = file
+		}
+		return err
+	})
+	if err == nil && found == "" {
+		return "", failed("the module %s is not in that source", path)
+	}
+	if err != nil {
+		return "", failed("%w", err)
+	}
+	return filepath.Dir(found), nil
+}
