@@ -18,7 +18,7 @@ import (
 // newAgent is what runs on the node. People don't call it.
 func newAgent(env environment) *cobra.Command {
 	cmd := &cobra.Command{Use: "agent", Short: "What runs on the node", Hidden: true}
-	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env))
+	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env), newStoreSymbols(env))
 	return cmd
 }
 
@@ -56,6 +56,17 @@ func newJoin(env environment) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&socket, "socket", "", "")
 	cmd.Flags().StringVar(&token, "token", "", "")
+	return cmd
+}
+
+func newStoreSymbols(env environment) *cobra.Command {
+	var hash string
+	cmd := &cobra.Command{
+		Use:  "symbols",
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error { return agent.StoreSymbols(env.in, hash) },
+	}
+	cmd.Flags().StringVar(&hash, "hash", "", "")
 	return cmd
 }
 

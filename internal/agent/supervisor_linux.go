@@ -116,6 +116,9 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodBlocks:      handler.New(s.blocks),
 		methodShapes:      handler.New(wrap(s.shapes)),
 		methodFunction:    handler.New(s.function),
+
+		methodHasSymbols:    handler.New(s.hasSymbols),
+		methodRemoveSymbols: handler.New(s.removeSymbols),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	s.rpc.Start(newLines(s.cfg.In, s.cfg.Out, s.heard))
 	ended := make(chan struct{})
@@ -196,9 +199,6 @@ func (s *supervisor) debuggable(ctx context.Context, own int) (Target, error) {
 	if err != nil {
 		return t, err
 	}
-	if t.Build.Stripped {
-		return t, diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information", t.Exe, t.PID)
-	}
 	if tracer, comm := foreignTracer(ctx, t.PID, own); tracer != 0 {
 		return t, diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", t.PID, tracer, comm)
 	}
@@ -245,6 +245,10 @@ func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, 
 	if err != nil {
 		return AttachResult{}, RPCError(err)
 	}
+	symbols, err := symbolsFor(t, p.Symbols)
+	if err != nil {
+		return AttachResult{}, RPCError(err)
+	}
 	if w.attached != nil && !w.attached.same(t.Process) {
 		// It lingers on a process that has been replaced since.
 		if err := s.retire(w); err != nil {
@@ -255,7 +259,7 @@ func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, 
 		}
 	}
 	s.reason = ""
-	if err := w.attach(ctx, t.Process, p); err != nil {
+	if err := w.attach(ctx, t.Process, p, symbols); err != nil {
 		return AttachResult{}, RPCError(joinErr(err, s.retire(w)))
 	}
 	return AttachResult{Target: t}, nil

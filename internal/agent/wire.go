@@ -93,6 +93,8 @@ type AttachParams struct {
 	Token    string          `json:"token"`
 	Protocol SessionProtocol `json:"protocol"`
 	Linger   time.Duration   `json:"linger"` // how long to stay attached after the session, ns
+
+	Symbols *Symbols `json:"symbols,omitempty"` // for a stripped target
 }
 
 // SessionProtocol is what a session's client speaks.

@@ -47,6 +47,8 @@ type WorkerAttachParams struct {
 	Token    string          `json:"token"`
 	Protocol SessionProtocol `json:"protocol"`
 	Linger   time.Duration   `json:"linger"`
+
+	Symbols string `json:"symbols,omitempty"` // directory with the debug file of a stripped target
 }
 
 // WorkerEndResult says whether the worker stays attached.
@@ -152,9 +154,11 @@ func (w *workerProc) gone() bool {
 	}
 }
 
-func (w *workerProc) attach(ctx context.Context, p target.Process, a AttachParams) error {
+func (w *workerProc) attach(ctx context.Context, p target.Process, a AttachParams, symbols string) error {
 	w.attached = &process{PID: p.PID, StartTicks: p.StartTicks}
-	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{PID: p.PID, Token: a.Token, Protocol: a.Protocol, Linger: a.Linger})
+	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{
+		PID: p.PID, Token: a.Token, Protocol: a.Protocol, Linger: a.Linger, Symbols: symbols,
+	})
 	return w.explain(err)
 }
 

@@ -38,9 +38,12 @@ const (
 
 // attach attaches Delve to the process. Delve's attach fails now and then, on
 // a thread that ends meanwhile, and misses one that begins meanwhile; it is
-// tried again, until ctx ends.
-func attach(ctx context.Context, pid int, log *slog.Logger) (*debuggee, error) {
+// tried again, until ctx ends. A stripped one's debug file is in symbols.
+func attach(ctx context.Context, pid int, symbols string, log *slog.Logger) (*debuggee, error) {
 	d := &debuggee{pid: pid, log: log, config: debugger.Config{AttachPid: pid, Backend: "native"}}
+	if symbols != "" {
+		d.config.DebugInfoDirectories = []string{symbols}
+	}
 	err := errors.New("given up")
 	for deadline := time.Now().Add(attachTimeout); ctx.Err() == nil && time.Now().Before(deadline); {
 		if d.Debugger, err = debugger.New(&d.config, nil); err == nil {

@@ -118,7 +118,7 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 	if w.session != nil {
 		return agent.RPCError(diag.Errorf(diag.Internal, "the worker has a session already"))
 	}
-	if err := w.prepare(p.PID); err != nil {
+	if err := w.prepare(p); err != nil {
 		return agent.RPCError(err)
 	}
 	j, err := w.joined(ctx, p.Token)
@@ -140,7 +140,7 @@ func (w *worker) joined(ctx context.Context, token string) (agent.Joined, error)
 }
 
 // prepare attaches, or takes over a target that lingers.
-func (w *worker) prepare(pid int) (err error) {
+func (w *worker) prepare(p agent.WorkerAttachParams) (err error) {
 	if w.linger != nil {
 		w.linger.Stop()
 		w.linger = nil
@@ -148,7 +148,7 @@ func (w *worker) prepare(pid int) (err error) {
 	if w.debuggee != nil {
 		return errors.Join(w.debuggee.stopRunning(), w.debuggee.tidy())
 	}
-	w.debuggee, err = attach(w.wanted, pid, w.cfg.Log)
+	w.debuggee, err = attach(w.wanted, p.PID, p.Symbols, w.cfg.Log)
 	return err
 }
 

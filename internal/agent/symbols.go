@@ -1,0 +1,47 @@
+package agent
+
+import (
+	"context"
+)
+
+// Methods for the debug sections of targets' twins, which the agent keeps
+// beside itself. They come through a command of their own: SymbolsArgs.
+const (
+	methodHasSymbols    = "hasSymbols"    // SymbolsParams -> bool
+	methodRemoveSymbols = "removeSymbols" // removes all -> RemovedSymbols
+)
+
+// SymbolsParams names a debug file by its SHA-256, in hex.
+type SymbolsParams struct {
+	Hash string `json:"hash"`
+}
+
+// RemovedSymbols says what was removed.
+type RemovedSymbols struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Symbols says with which debug file a stripped target is to be debugged, and
+// for which process that was proved to be right. Another process of the same
+// name is not debugged with it.
+type Symbols struct {
+	Hash       string `json:"hash"`
+	PID        int    `json:"pid"`
+	StartTicks uint64 `json:"startTicks"`
+	BuildID    string `json:"buildID"` // a process can replace its program (execve)
+}
+
+// SymbolsArgs is the command line that stores a debug file, compressed by
+// gzip, from its standard input, after the program.
+func SymbolsArgs(hash string) []string { return []string{"agent", "symbols", "--hash", hash} }
+
+// HasSymbols reports whether the agent keeps the debug file.
+func (c *Client) HasSymbols(ctx context.Context, hash string) (has bool, err error) {
+	return has, c.call(ctx, methodHasSymbols, SymbolsParams{hash}, &has)
+}
+
+// RemoveSymbols removes all debug files on the node.
+func (c *Client) RemoveSymbols(ctx context.Context) (r RemovedSymbols, err error) {
+	return r, c.call(ctx, methodRemoveSymbols, nil, &r)
+}
