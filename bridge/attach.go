@@ -53,7 +53,14 @@ func (c *client) attach(ctx context.Context, seat *holder, request []byte, env e
 			return diag.Errorf(diag.Usage, "the configuration can't be read: %w", err).WithHint("correct launch.json")
 		}
 	}
-	sess, err := c.dial(ctx, seat, DAP)
+	wish, err := args.wish()
+	if err != nil {
+		return err
+	}
+	progress := c.newProgress()
+	wish.Progress = progress.tell
+	sess, err := c.dial(ctx, seat, wish)
+	progress.end()
 	if err != nil {
 		return err
 	}
@@ -67,6 +74,13 @@ func (c *client) attach(ctx context.Context, seat *holder, request []byte, env e
 		return errors.Join(err, c.end(sess, seat))
 	}
 	return nil
+}
+
+// newProgress returns what shows the IDE what takes long.
+func (c *client) newProgress() *progress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &progress{out: c.out, reported: showsProgress(c.initialize)}
 }
 
 // fit checks that the session is what the IDE asked for, and returns the map
@@ -103,6 +117,9 @@ func (c *client) handOver(ctx context.Context, up *upstream, request []byte, env
 	}
 	c.up = up
 	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, func(line string) { c.out.console(line) })
+	if note := up.sess.Target().Note; note != "" {
+		c.out.console(diag.Escape(note))
+	}
 	for _, late := range c.takeBacklog() {
 		if env, err := scanEnvelope(late); err == nil {
 			c.forward(late, env)

@@ -33,7 +33,7 @@ type Dialer interface {
 	// the node serves in the client's protocol. It blocks until the target is
 	// halted and ready for requests, of DAP an attach of mode remote. When ctx
 	// ends it gives up and leaves the target as it was.
-	Dial(ctx context.Context, p Protocol) (Session, error)
+	Dial(ctx context.Context, w Wish) (Session, error)
 }
 
 // Protocol is what a client speaks.
@@ -70,6 +70,7 @@ type Session interface {
 type Target struct {
 	Name string // the executable's base name
 	PID  int    // on the node
+	Note string // what the user should know of it, one line; "" if nothing
 }
 
 // Config is what a [Server] needs. The zero value of the optional fields is

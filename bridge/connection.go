@@ -142,11 +142,11 @@ func (c *connection) startAttach(seat *holder, attach func(context.Context) erro
 
 // dial waits for the slot and has the node attach. On an error the target and
 // the slot are as before.
-func (c *connection) dial(ctx context.Context, seat *holder, p Protocol) (Session, error) {
+func (c *connection) dial(ctx context.Context, seat *holder, w Wish) (Session, error) {
 	if err := c.srv.slot.acquire(ctx, seat, c.srv.cfg.Takeover); err != nil {
 		return nil, err
 	}
-	sess, err := c.srv.cfg.Dialer.Dial(ctx, p)
+	sess, err := c.srv.cfg.Dialer.Dial(ctx, w)
 	if err != nil {
 		c.srv.slot.release(seat)
 		return nil, err

@@ -228,6 +228,7 @@ type scriptedNode struct {
 	paths   *pathmap.Map
 	sources Sources                         // nil: the host lacks nothing
 	dial    func(ctx context.Context) error // what Dial waits for; nil: nothing
+	asked   func(Wish)                      // sees what Dial is asked for; may be nil
 	end     func(ctx context.Context) error // what End waits for and returns; nil: nothing
 	wrap    func(net.Conn) net.Conn         // the bridge's end of a stream; nil: as it is
 	dialed  chan *nodeSession               // every session
@@ -245,8 +246,11 @@ func newNode(t testing.TB) *scriptedNode {
 
 func (n *scriptedNode) Capabilities() json.RawMessage { return json.RawMessage(n.caps) }
 
-func (n *scriptedNode) Dial(ctx context.Context, p Protocol) (Session, error) {
+func (n *scriptedNode) Dial(ctx context.Context, w Wish) (Session, error) {
 	n.dials.Add(1)
+	if n.asked != nil {
+		n.asked(w)
+	}
 	if n.dial != nil {
 		if err := n.dial(ctx); err != nil {
 			return nil, err
@@ -256,7 +260,7 @@ func (n *scriptedNode) Dial(ctx context.Context, p Protocol) (Session, error) {
 	if n.wrap != nil {
 		ours = n.wrap(ours)
 	}
-	s := &nodeSession{wire: newWire(n.t, theirs), node: n, stream: ours, ended: make(chan struct{}), protocol: p}
+	s := &nodeSession{wire: newWire(n.t, theirs), node: n, stream: ours, ended: make(chan struct{}), protocol: w.Protocol}
 	n.dialed <- s
 	return s, nil
 }

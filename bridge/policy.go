@@ -104,6 +104,7 @@ func forbiddenCommand(body []byte) string {
 type attachArgs struct {
 	ProcessID      json.RawMessage `json:"processId"`
 	SubstitutePath []clientMap     `json:"substitutePath"`
+	Symbols        string          `json:"symbols"`
 }
 
 // clientMap is a pair of the Go extension's substitutePath: from the IDE's
@@ -137,7 +138,7 @@ func normalizeAttach(body []byte) ([]byte, error) {
 	if !ok || len(args) == 0 || args[0] != '{' {
 		args = []byte("{}")
 	}
-	for _, name := range []string{"substitutePath", "guessSubstitutePath", "processId", "waitFor", "followExec", "followExecRegex"} {
+	for _, name := range []string{"substitutePath", "guessSubstitutePath", "processId", "waitFor", "followExec", "followExecRegex", "symbols"} {
 		args = deleteMember(args, name)
 	}
 	args = setMember(args, "mode", []byte(`"remote"`))

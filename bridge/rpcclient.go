@@ -125,7 +125,7 @@ func (c *rpcClient) onDetach(body []byte, env rpcEnvelope) error {
 // attach has the node attach, and hands it what the client has asked so far. On
 // an error the target is as before.
 func (c *rpcClient) attach(ctx context.Context, seat *holder) error {
-	sess, err := c.dial(ctx, seat, RPC)
+	sess, err := c.dial(ctx, seat, Wish{Protocol: RPC})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type serveOptions struct {
 	linger   time.Duration
 	takeover bool
 	maps     mapFlag
+	symbols  string
 	output   outputFlag
 }
 
@@ -36,6 +37,7 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
   dapbridge serve --target kubelet --root ~/src/kubernetes
   dapbridge serve --node ssh://root@127.0.0.1:2222 --identity key --pid 4711
   dapbridge serve --stdio                            # for an IDE that starts its debug adapter itself
+  dapbridge serve --symbols auto                     # builds the symbols of a stripped daemon by itself
   dapbridge serve --map ~/src/containerd=/go/src/github.com/containerd/containerd`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd, env, o) },
@@ -48,6 +50,8 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
 	fs.DurationVar(&o.linger, "linger", 0, "stay attached for so long after a session, which makes the next one start faster")
 	fs.BoolVar(&o.takeover, "takeover", false, "a second IDE takes the session over, in place of being refused")
 	o.maps.add(cmd)
+	fs.StringVar(&o.symbols, "symbols", daemon.SymbolsAsk, "for a stripped daemon: ask (use what dapbridge symbols has built), auto (build it) or never (refuse it)")
+	cmd.RegisterFlagCompletionFunc("symbols", cobra.FixedCompletions([]string{daemon.SymbolsAsk, daemon.SymbolsAuto, daemon.SymbolsNever}, cobra.ShellCompDirectiveNoFileComp))
 	o.output.add(cmd)
 	return cmd
 }
@@ -62,10 +66,16 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	if o.stdio && (cmd.Flags().Changed("listen") || o.takeover || o.output != "text") {
 		return diag.Errorf(diag.Usage, "--stdio serves the one IDE that started it, on standard input and output")
 	}
+	switch o.symbols {
+	case daemon.SymbolsAsk, daemon.SymbolsAuto, daemon.SymbolsNever:
+	default:
+		return diag.Errorf(diag.Usage, "--symbols %s: choose ask, auto or never", o.symbols)
+	}
 	c, err := o.config(env)
 	if err != nil {
 		return err
 	}
+	c.Symbols.Mode = o.symbols
 	if c.Maps, err = o.maps.rules(); err != nil {
 		return err
 	}
@@ -80,12 +90,12 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 			printJSON(env.out, r)
 			return
 		}
-		printReady(env.out, c.SSH.Node.Name, r)
+		printReady(env.out, c, r)
 	})
 }
 
-func printReady(w io.Writer, nodeName string, r daemon.Ready) {
-	t := r.Target
+func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
+	t, nodeName := r.Target, c.SSH.Node.Name
 	fmt.Fprintf(w, "debugging %s on %s: pid %d, %s, %s\n", path.Base(t.Exe), nodeName, t.PID, t.Build.ModulePath, t.Build.GoVersion)
 	if r.NoPaths == "" && len(r.Paths) > 0 {
 		fmt.Fprintf(w, "paths: %s\n", diag.Escape(r.Paths[0]))
@@ -93,6 +103,14 @@ func printReady(w io.Writer, nodeName string, r daemon.Ready) {
 	fmt.Fprintf(w, "source: %d of its %d files are on this machine (dapbridge paths says where)\n", r.Here, r.Files)
 	if r.NoPaths != "" {
 		fmt.Fprintf(w, "its own paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
+	}
+	switch {
+	case r.Symbols == "kept":
+		fmt.Fprintln(w, "symbols: it is stripped, and they have been built")
+	case r.Symbols == "missing" && c.Symbols.Mode == daemon.SymbolsAuto:
+		fmt.Fprintln(w, "symbols: it is stripped; they are built with the first session, which takes minutes")
+	case r.Symbols == "missing":
+		fmt.Fprintf(w, "symbols: it is stripped; build them first: %s\n", c.Symbols.Command)
 	}
 	if r.Listen == "stdio" {
 		return

@@ -33,6 +33,7 @@ type Config struct {
 	Maps     []pathmap.Rule // the user's own, which come before what is worked out
 	Root     string         // where the target's source is on the host
 	CacheDir string         // this user's own, for files of the node's that clients open; "" for none
+	Symbols  Symbols        // for stripped targets
 	Log      *slog.Logger
 }
 
@@ -45,6 +46,8 @@ type Ready struct {
 	Here   int          `json:"here"`  // those that this machine has
 	// NoPaths says why the main module's paths are not mapped, if so.
 	NoPaths string `json:"noPaths,omitempty"`
+	// Symbols is "kept" or "missing" for a stripped target.
+	Symbols string `json:"symbols,omitempty"`
 }
 
 // Serve listens, connects to the node, finds the target, and lets IDEs in until
@@ -96,6 +99,9 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready 
 	r.Files, r.Here = m.counts()
 	for _, rule := range m.paths.Rules() {
 		r.Paths = append(r.Paths, rule.String())
+	}
+	if r.Symbols, err = d.symbolsNow(ctx, r.Target); err != nil {
+		return err
 	}
 	ready(r)
 	srv := bridge.NewServer(bridge.Config{

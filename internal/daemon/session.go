@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dapbridge/dapbridge/bridge"
@@ -23,6 +24,7 @@ type dialer struct {
 	cfg     Config
 	caps    json.RawMessage
 	fetches *fetches
+	symbols atomic.Pointer[agent.Symbols] // of a stripped target; nil before they are needed
 
 	mu      sync.Mutex
 	link    *link
@@ -75,15 +77,21 @@ func (d *dialer) close() error {
 }
 
 // Dial implements [bridge.Dialer]. Whether a link still stands shows when it is
-// used: one that ends then is dialed again, once.
-func (d *dialer) Dial(ctx context.Context, p bridge.Protocol) (bridge.Session, error) {
+// used: one that ends then is dialed again, once. So does whether the target is
+// stripped.
+func (d *dialer) Dial(ctx context.Context, w bridge.Wish) (bridge.Session, error) {
 	protocol := agent.DAP
-	if p == bridge.RPC {
+	if w.Protocol == bridge.RPC {
 		protocol = agent.JSONRPC
 	}
 	s, err := d.attach(ctx, protocol)
 	if errors.Is(err, &diag.Error{Code: diag.LinkLost}) && ctx.Err() == nil {
 		s, err = d.attach(ctx, protocol)
+	}
+	if errors.Is(err, &diag.Error{Code: diag.TargetStripped}) && ctx.Err() == nil {
+		if s, err = nil, d.prepare(ctx, w); err == nil {
+			s, err = d.attach(ctx, protocol)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -111,7 +119,7 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 			giveUp(err)
 		}
 	}()
-	r, err := l.client.Attach(ctx, agent.AttachParams{Token: s.token, Protocol: p, Linger: d.cfg.Linger})
+	r, err := l.client.Attach(ctx, agent.AttachParams{Token: s.token, Protocol: p, Linger: d.cfg.Linger, Symbols: d.symbols.Load()})
 	<-joined
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -171,7 +179,11 @@ func (s *session) Map() *pathmap.Map           { return s.paths }
 func (s *session) Sources() bridge.Sources     { return s.sources }
 
 func (s *session) Target() bridge.Target {
-	return bridge.Target{Name: path.Base(s.target.Exe), PID: s.target.PID}
+	t := bridge.Target{Name: path.Base(s.target.Exe), PID: s.target.PID}
+	if s.target.Build.Stripped {
+		t.Note = optimisedNote
+	}
+	return t
 }
 
 // End implements [bridge.Session].

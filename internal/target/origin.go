@@ -26,14 +26,6 @@ type Origin struct {
 	Roots   Roots    `json:"roots"`
 }
 
-// Module is a module that was built in.
-type Module struct {
-	Path    string  `json:"path"`
-	Version string  `json:"version"`
-	Sum     string  `json:"sum,omitempty"` // go.sum's hash; empty in a build from vendor
-	Replace *Module `json:"replace,omitempty"`
-}
-
 // Roots are directories of the machine that built an executable, as its
 // function table names its source files. What -trimpath took away is empty.
 type Roots struct {
@@ -111,7 +103,11 @@ func (e executable) roots(o *Origin) Roots {
 			if err != nil {
 				return err
 			}
-			r.GOROOT = absoluteCut(t.fileOf("runtime.main"), "/src/runtime/proc.go")
+			file, err := t.fileOf("runtime.main")
+			if err != nil {
+				return err
+			}
+			r.GOROOT = absoluteCut(file, "/src/runtime/proc.go")
 			for file := range bytes.SplitSeq(t.files(), []byte{0}) {
 				if len(file) <= pathLimit {
 					r.see(string(file), modules)

@@ -70,7 +70,7 @@ func attachBusy(t *testing.T, path string) *busyDebuggee {
 		<-d.ended
 	})
 	d.beat(t)
-	if d.debuggee, err = attach(t.Context(), cmd.Process.Pid, slog.New(slog.NewTextHandler(t.Output(), nil))); err != nil {
+	if d.debuggee, err = attach(t.Context(), cmd.Process.Pid, "", slog.New(slog.NewTextHandler(t.Output(), nil))); err != nil {
 		t.Fatal(err)
 	}
 	return d

@@ -45,7 +45,7 @@ func serveTarget(t *testing.T) *rpcTarget {
 	if err := logflags.Setup(false, "", ""); err != nil {
 		t.Fatal(err)
 	}
-	d, err := attach(t.Context(), cmd.Process.Pid, slog.New(slog.DiscardHandler))
+	d, err := attach(t.Context(), cmd.Process.Pid, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,70 @@
+package bridge
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestWish sees that what the configuration says of symbols reaches the dialer
+// and not the debugger, and that the IDE sees how far it is.
+func TestWish(t *testing.T) {
+	n := newNode(t)
+	n.target.Note = "optimised\x1b"
+	n.asked = func(w Wish) {
+		if w.Symbols != "auto" {
+			t.Errorf("the wish: %+v", w)
+		}
+		w.Progress(Progress{Text: "building"})
+		w.Progress(Progress{Text: "building", Done: 1, Total: 4}) // too soon
+		w.Progress(Progress{Text: "proving\x1b", Done: 3, Total: 4})
+	}
+	i := serve(t, Config{Dialer: n}).ide()
+	i.answered(i.request("initialize", strings.Replace(initializeArgs, "{", `{"supportsProgressReporting":true,`, 1)), "initialize")
+	attach := i.request("attach", `{"symbols":"auto","x":1}`)
+	for _, want := range []string{
+		"progressStart {\"message\":\"building\",\"progressId\":\"dapbridge\",\"title\":\"dapbridge\"}",
+		"progressUpdate {\"message\":\"proving\\\\x1b\",\"percentage\":75,\"progressId\":\"dapbridge\"}",
+		"progressEnd {\"progressId\":\"dapbridge\"}",
+	} {
+		m := parse(t, i.next())
+		if got := m.Event + " " + string(m.Body); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	s := n.session()
+	s.next() // initialize
+	m := parse(t, s.next())
+	var args map[string]any
+	if err := json.Unmarshal(m.Arguments, &args); err != nil || args["symbols"] != nil || args["x"] != 1.0 {
+		t.Errorf("the debugger gets %s (%v)", m.raw, err)
+	}
+	i.console(`optimised\x1b`)
+	_ = attach
+}
+
+// TestProgressInTheConsole is for an IDE that shows none.
+func TestProgressInTheConsole(t *testing.T) {
+	n := newNode(t)
+	n.asked = func(w Wish) {
+		w.Progress(Progress{Text: "building"})
+		w.Progress(Progress{Text: "building", Done: 1, Total: 4})
+		w.Progress(Progress{Text: "proving"})
+	}
+	i := serve(t, Config{Dialer: n}).ide()
+	i.answered(i.request("initialize", initializeArgs), "initialize")
+	i.request("attach", "{}")
+	i.console("building")
+	i.console("proving")
+}
+
+func TestWrongWish(t *testing.T) {
+	n := newNode(t)
+	i := serve(t, Config{Dialer: n}).ide()
+	i.answered(i.request("initialize", initializeArgs), "initialize")
+	i.request("attach", `{"symbols":"always"}`)
+	m := i.expect("response", "attach")
+	if *m.Success || !strings.Contains(m.Message, "ask, auto or never") || n.dials.Load() != 0 {
+		t.Errorf("got %s after %d dials", m.raw, n.dials.Load())
+	}
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/twin"
+)
+
+type symbolsOptions struct {
+	nodeFlags
+	ldflags string
+	print   bool
+	remove  bool
+	output  outputFlag
+}
+
+func newSymbols(env environment) *cobra.Command {
+	var o symbolsOptions
+	cmd := &cobra.Command{
+		Use:   "symbols [DIR]",
+		Short: "Build the symbols of a stripped daemon on the node",
+		Long: `Symbols makes a stripped daemon fit for a debugger and leaves it as it is: it
+reads on the node how the daemon was built, builds its twin here, and compares
+the two. If they are the same program, byte for byte where it is loaded, the
+twin's debug sections go to the node, for dapbridge serve to use; if they are
+not, it says where they first differ, and nothing goes.
+
+The source is the published version that the daemon names, or else the commit
+that it names, in the git repository of DIR (this directory by default), or
+else DIR as it is. DIR is only read. The twin is built by the Go toolchain of
+the daemon's version, which the go command fetches if need be. What was built is
+kept, so that the next time takes no time.`,
+		Example: `  dapbridge symbols                                   # containerd in minikube, its repository in this directory
+  dapbridge symbols ~/src/kubernetes --target kubelet
+  dapbridge symbols --print                           # how it was built, as a shell command
+  dapbridge symbols --ldflags "-X main.version=v1.2"  # for a daemon built with -trimpath, which does not record them
+  dapbridge symbols --remove                          # from the node and from this machine`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return diag.Errorf(diag.Usage, "%s takes one directory, but got %q", cmd.CommandPath(), args)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.root = args[0]
+			}
+			return runSymbols(cmd, env, o)
+		},
+	}
+	o.nodeFlags.add(cmd)
+	cmd.Flags().Lookup("root").Hidden = true // here it is the argument
+	cmd.Flags().StringVar(&o.ldflags, "ldflags", "", "the linker's flags that the daemon was built with, where it does not record them")
+	cmd.Flags().BoolVar(&o.print, "print", false, "build nothing; print how, as a shell command")
+	cmd.Flags().BoolVar(&o.remove, "remove", false, "remove all symbols from the node, and what is kept here to build them")
+	cmd.MarkFlagsMutuallyExclusive("print", "remove")
+	o.output.add(cmd)
+	return cmd
+}
+
+func runSymbols(cmd *cobra.Command, env environment, o symbolsOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	c, err := o.config(env)
+	if err != nil {
+		return err
+	}
+	c.Symbols.Twins.LDFlags = o.ldflags
+	c.Symbols.Twins.Progress = env.twinProgress()
+	if o.remove {
+		r, err := daemon.RemoveSymbols(cmd.Context(), c)
+		if err != nil {
+			return err
+		}
+		if o.output == "json" {
+			return printJSON(env.out, r)
+		}
+		_, err = fmt.Fprintf(env.out, "removed from %s: %d files, %s; and what was kept here\n", c.SSH.Node.Name, r.Files, megabytes(r.Bytes))
+		return err
+	}
+	r, err := daemon.BuildSymbols(cmd.Context(), c, o.print)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.output == "json":
+		return printJSON(env.out, r)
+	case o.print:
+		text, err := r.Recipe.Shell(c.Root, o.ldflags, sshconn.Quote)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(env.out, text)
+		return err
+	}
+	printSymbols(env.out, c, r)
+	return nil
+}
+
+func printSymbols(w io.Writer, c daemon.Config, r *daemon.SymbolsResult) {
+	t := r.Target
+	what := fmt.Sprintf("%s on %s (pid %d)", diag.Escape(path.Base(t.Exe)), c.SSH.Node.Name, t.PID)
+	if r.Needless {
+		fmt.Fprintf(w, "%s carries its debug information: nothing to do\n", what)
+		return
+	}
+	if r.Built {
+		times := r.Kept.Times
+		fmt.Fprintf(w, "built the symbols of %s: source %s, build %s, proof %s\n", what, seconds(times.Sources), seconds(times.Build), seconds(times.Proof))
+	} else {
+		fmt.Fprintf(w, "the symbols of %s have been built before\n", what)
+	}
+	if r.Sent {
+		fmt.Fprintf(w, "put them on the node: %s, %s\n", megabytes(r.Kept.Size), seconds(r.Send))
+	}
+	fmt.Fprintln(w, "it is the same program: start dapbridge serve")
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// twinProgress shows how far a build is: as a line that moves on a terminal, as
+// a line for each part elsewhere.
+func (env environment) twinProgress() func(twin.Step) {
+	var last time.Time
+	var shown string
+	tty := env.terminal()
+	names := map[string]string{twin.Sources: "fetching the source", twin.Packages: "building", twin.Proof: "comparing"}
+	return func(s twin.Step) {
+		fresh := s.What != shown
+		switch {
+		case !tty && fresh:
+			fmt.Fprintf(env.err, "%s ...\n", names[s.What])
+		case tty && (fresh || time.Since(last) > 100*time.Millisecond):
+			fmt.Fprintf(env.err, "\r\x1b[K%s", names[s.What])
+			if s.Total > 0 {
+				fmt.Fprintf(env.err, ": %d of %d packages", s.Done, s.Total)
+			}
+			last = time.Now()
+		}
+		if shown = s.What; tty && shown == twin.Proof {
+			fmt.Fprintln(env.err)
+		}
+	}
+}
+
+// twinBuilder builds twins with this program as the -toolexec one.
+func twinBuilder(cache string, log *slog.Logger) (*twin.Builder, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return &twin.Builder{
+		Dir: filepath.Join(cache, "twins"), Env: os.Environ(), ToolExec: []string{self, "toolexec"}, Log: log,
+	}, nil
+}
+
+// symbolsCommand is the command line that builds the symbols of the target that
+// these flags mean.
+func (f *nodeFlags) symbolsCommand(root string) string {
+	argv := []string{"dapbridge", "symbols"}
+	add := func(name, value, def string) {
+		if value != def {
+			argv = append(argv, name, value)
+		}
+	}
+	add("--node", f.node, "")
+	add("--identity", f.identity, "")
+	if f.allowNonLocal {
+		argv = append(argv, "--allow-non-local")
+	}
+	add("--target", f.target, "containerd")
+	if f.pid != 0 {
+		argv = append(argv, "--pid", fmt.Sprint(f.pid))
+	}
+	return strings.TrimSpace(sshconn.Quote(append(argv, root)))
+}
