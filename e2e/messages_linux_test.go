@@ -136,8 +136,7 @@ func TestTargetMessages(t *testing.T) {
 // the name, and returns its pid there. It ends with the test.
 func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 	t.Helper()
-	const dir = "/usr/local/lib/e2e/"
-	bin := filepath.Join(f.node.RootFS(), dir, name)
+	bin := filepath.Join(f.node.RootFS(), programs, name)
 	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -148,8 +147,18 @@ func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	// It ends with its standard input, which this one never does.
-	script := "mkdir -p /run/e2e; [ -p /run/e2e/never ] || mkfifo /run/e2e/never; " + dir + name + " <>/run/e2e/never >/dev/null 2>&1 & echo $!"
+	return f.start(t, name)
+}
+
+// programs is where tests put programs of their own on the node.
+const programs = "/usr/local/lib/e2e/"
+
+// start starts a program that was put there, and returns its pid on the node.
+// It ends with the test.
+func (f *fixture) start(t *testing.T, name string) int {
+	t.Helper()
+	// Some end with their standard input, which this one never does.
+	script := "mkdir -p /run/e2e; [ -p /run/e2e/never ] || mkfifo /run/e2e/never; " + programs + name + " <>/run/e2e/never >/dev/null 2>&1 & echo $!"
 	out, err := f.node.Exec(t.Context(), "sh", "-c", script)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +169,7 @@ func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 	}
 	t.Cleanup(func() { f.node.Exec(context.WithoutCancel(t.Context()), "kill", "-9", strconv.Itoa(pid)) })
 	eventually(t, 5*time.Second, func() string {
-		if exe, _ := f.node.Exec(t.Context(), "readlink", fmt.Sprintf("/proc/%d/exe", pid)); strings.TrimSpace(string(exe)) != dir+name {
+		if exe, _ := f.node.Exec(t.Context(), "readlink", fmt.Sprintf("/proc/%d/exe", pid)); strings.TrimSpace(string(exe)) != programs+name {
 			return fmt.Sprintf("pid %d runs %s", pid, exe)
 		}
 		return ""

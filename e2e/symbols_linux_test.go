@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -123,4 +126,207 @@ func (f *fixture) executable(t *testing.T, pid int) string {
 		t.Fatal(err)
 	}
 	return string(out)
+}
+
+// sampleTree is a daemon with a dependency in its vendor directory.
+func sampleTree() map[string]string {
+	return map[string]string{
+		"go.mod":                        "module example.com/sampled\n\ngo 1.26.0\n\nrequire example.com/dep v1.0.0\n",
+		"vendor/modules.txt":            "# example.com/dep v1.0.0\n## explicit; go 1.21\nexample.com/dep\n",
+		"vendor/example.com/dep/go.mod": "module example.com/dep\n\ngo 1.21\n",
+		"vendor/example.com/dep/dep.go": "package dep\n\n//go:noinline\nfunc Twice(n int) int {\n\treturn 2 * n\n}\n",
+		"main.go": "package main\n\nimport (\n\t\"time\"\n\n\t\"example.com/dep\"\n)\n\nfunc main() {\n\tfor i := 0; ; i++ {\n\t\ttick(i)\n" +
+			"\t\ttime.Sleep(20 * time.Millisecond)\n\t}\n}\n\n//go:noinline\nfunc tick(i int) int {\n\treturn 1 + dep.Twice(i)\n}\n",
+	}
+}
+
+// sample makes a repository with the sample, as whoever builds it has one.
+func (f *fixture) sample(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(f.dir, t.Name(), "there")
+	for name, text := range sampleTree() {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hostGit(t, dir, "init", "--quiet", "--initial-branch=main")
+	hostGit(t, dir, "add", "--all")
+	hostGit(t, dir, "commit", "--quiet", "--message=first")
+	hostGit(t, dir, "tag", "v1.0.0")
+	return dir
+}
+
+func hostGit(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
+		"GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t", "GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// install builds the sample in dir, stripped and with the stamps of its
+// repository, and starts it on the node under a name of its own.
+func (f *fixture) install(t *testing.T, dir, name string) (pid int) {
+	t.Helper()
+	bin := filepath.Join(f.node.RootFS(), programs, name)
+	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-buildvcs=true", "-ldflags=-s -w", "-o", bin, ".")
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "PWD="+dir)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return f.start(t, name)
+}
+
+// clone is the user's clone of a repository.
+func (f *fixture) clone(t *testing.T, there string) (here string) {
+	t.Helper()
+	here = filepath.Join(filepath.Dir(there), "here")
+	hostGit(t, filepath.Dir(there), "clone", "--quiet", there, here)
+	if out, err := exec.Command("chown", "-R", fmt.Sprintf("%d:%d", userUID, userUID), here).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return here
+}
+
+// TestStrippedSample is a stripped daemon that was built at a commit behind the
+// user's own, and F5 that builds the symbols by itself.
+func TestStrippedSample(t *testing.T) {
+	f := setup(t)
+	there := f.sample(t)
+	pid := f.install(t, there, "sampled")
+	if err := os.WriteFile(filepath.Join(there, "more.go"), []byte("package main\n\nfunc init() { println(1) }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	hostGit(t, there, "add", "--all")
+	hostGit(t, there, "commit", "--quiet", "--message=second")
+	here := f.clone(t, there)
+
+	s := f.serve(t, "--target", "sampled", "--root", here)
+	c := s.dial(t)
+	dep := filepath.Join(here, "vendor/example.com/dep/dep.go")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	verified, err := c.Attach(ctx, dapclient.AttachOptions{
+		Args: map[string]any{"symbols": "auto"}, Breakpoints: map[string][]int{dep: {5}},
+	})
+	if err != nil || !verified[dep][0].Verified {
+		t.Fatalf("%+v, %v", verified, err)
+	}
+	for _, event := range []string{"progressStart", "progressEnd"} {
+		if _, err := c.WaitEvent(ctx, event, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	stop, err := c.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, _, err := c.StackTrace(ctx, stop.ThreadId, 0, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []struct {
+		file string
+		line int
+	}{{dep, 5}, {filepath.Join(here, "main.go"), 18}, {filepath.Join(here, "main.go"), 11}}
+	for i, w := range want {
+		if i >= len(frames) || frames[i].Source == nil || frames[i].Source.Path != w.file || frames[i].Line != w.line {
+			t.Errorf("frame %d of %+v is not at %s:%d", i, frames, w.file, w.line)
+		}
+	}
+	if n, _, err := c.Evaluate(ctx, frames[0].Id, "n", "watch"); err != nil || n == "" {
+		t.Errorf("the argument is %q, %v", n, err)
+	}
+	if err := c.Disconnect(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, func() string { return f.bound(pid) })
+}
+
+// TestSymbolsRefused names the reason, and leaves nothing behind.
+func TestSymbolsRefused(t *testing.T) {
+	f := setup(t)
+	there := f.sample(t)
+	here := f.clone(t, there)
+	symbols := func(name string, args ...string) []string {
+		return append(append([]string{"symbols"}, f.nodeArgs()...), append([]string{"--target", name, here}, args...)...)
+	}
+	if err := os.WriteFile(filepath.Join(there, "more.go"), []byte("package main\n\nfunc init() { println(1) }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.install(t, there, "modifiedd")
+	f.fails(t, mistake{4, "uncommitted changes (vcs.modified=true)", "debug information"}, symbols("modifiedd")...)
+	hostGit(t, there, "add", "--all")
+	hostGit(t, there, "commit", "--quiet", "--message=second")
+	f.install(t, there, "aheadd")
+	ahead := f.command(short(t), userUID, symbols("aheadd")...)
+	out, err := ahead.CombinedOutput()
+	if err == nil || ahead.ProcessState.ExitCode() != 5 || !strings.Contains(string(out), "hint: git -C "+here+" fetch") {
+		t.Errorf("a commit that the user's repository lacks: %v\n%s", err, out)
+	}
+	f.run(t, "cleand")
+	out, err = f.command(short(t), userUID, symbols("cleand")...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "nothing to do") {
+		t.Errorf("a target with debug information: %v\n%s", err, out)
+	}
+}
+
+// TestSymbolsInterrupted ends a build by Ctrl-C: nothing is left of it, and
+// what is kept can be removed.
+func TestSymbolsInterrupted(t *testing.T) {
+	f := setup(t)
+	there := f.sample(t)
+	f.install(t, there, "interruptedd")
+	here := f.clone(t, there)
+	cache := filepath.Join(f.home, "interrupted")
+	args := append(append([]string{"symbols"}, f.nodeArgs()...), "--target", "interruptedd", here)
+	cmd := f.command(short(t), userUID, args...)
+	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+cache)
+	said := &lockedBuffer{}
+	cmd.Stderr = said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 50*time.Second, func() string {
+		if !strings.Contains(said.String(), "building ...") {
+			return "it builds nothing yet: " + said.String()
+		}
+		return ""
+	})
+	cmd.Process.Signal(os.Interrupt)
+	cmd.Wait()
+	if status := cmd.ProcessState.ExitCode(); status != 130 {
+		t.Errorf("exit status %d\n%s", status, said)
+	}
+	left, err := filepath.Glob(filepath.Join(cache, "dapbridge/twins/*/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range left {
+		if !strings.Contains(path, "/gocache/") && !strings.HasSuffix(path, ".lock") {
+			t.Errorf("%s is left", path)
+		}
+	}
+	f.deserted(t, 10*time.Second)
+
+	remove := f.command(short(t), userUID, append(append([]string{"symbols", "--remove"}, f.nodeArgs()...), "--target", "interruptedd")...)
+	remove.Env = append(remove.Env, "XDG_CACHE_HOME="+cache)
+	if out, err := remove.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(cache, "dapbridge/twins")); err == nil {
+		t.Error("something is kept here after --remove")
+	}
+	if kept, err := filepath.Glob(filepath.Join(f.node.RootFS(), "var/lib/*/symbols")); err != nil || len(kept) > 0 {
+		t.Errorf("%v is on the node after --remove (%v)", kept, err)
+	}
 }

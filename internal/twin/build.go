@@ -31,7 +31,7 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", failed("go build %s: %w\n%s", j.recipe.Package, err, lastLines(said.rest.String(), 10))
+		return "", failed("go build %s: %w: %s", j.recipe.Package, err, lastLines(said.rest.String(), 5))
 	}
 	return out, nil
 }

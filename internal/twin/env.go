@@ -124,7 +124,7 @@ func (j *job) output(ctx context.Context, dir string, env []string, name string,
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if text := lastLines(said.String(), 10); text != "" {
+		if text := lastLines(said.String(), 5); text != "" {
 			return nil, errors.New(text)
 		}
 		return nil, err

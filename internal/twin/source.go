@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
 // source is where the go command runs, and which directory stands for the
@@ -86,7 +88,8 @@ func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 		return source{}, failed("the target was built at commit %s: %s is in no git repository (%w)", rev, j.dir, err)
 	}
 	if _, err := run(j.dir, "cat-file", "-e", rev+"^{commit}"); err != nil {
-		return source{}, failed("the target was built at commit %s, which the repository of %s does not hold: git fetch it first", rev, j.dir)
+		return source{}, diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not hold", rev, j.dir).
+			WithHint("git -C %s fetch --tags, or fetch that commit by its name", j.dir)
 	}
 	objects, err := run(j.dir, "rev-parse", "--path-format=absolute", "--git-path", "objects")
 	if err != nil {

@@ -177,10 +177,10 @@ func removeAll(dir string) error {
 // failed is a build's end for a reason that the user should see.
 func failed(format string, args ...any) error { return diag.Errorf(diag.TwinBuild, format, args...) }
 
-// lastLines returns the end of what a command said.
+// lastLines returns the end of what a command said, as one line.
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
 var errNoGo = errors.New("there is no go command on the PATH")

@@ -169,7 +169,7 @@ func TestFromARevision(t *testing.T) {
 		s := open(t, tagged)
 		r := s.recipe(t)
 		r.Source.Revision = strings.Repeat("0", 40)
-		wantError(t, r, here, s, diag.TwinBuild, "git fetch it first")
+		wantError(t, r, here, s, diag.TwinBuild, "does not hold")
 		wantError(t, r, t.TempDir(), s, diag.TwinBuild, "is in no git repository")
 	})
 }
