@@ -56,6 +56,7 @@ node reached by SSH: containerd in minikube above all. It needs no root here and
 no Delve there, maps source paths by itself, and lets the daemon go unharmed
 whatever happens to the IDE, the network or the debugger.`,
 		Example: `  cd ~/src/containerd                # the source that the node's containerd was built from
+  dapbridge symbols                  # once, if the node's containerd is stripped
   dapbridge serve                    # against the minikube node
   dapbridge init vscode              # writes .vscode/launch.json: press F5
   dapbridge demo                     # see it work without any node`,
