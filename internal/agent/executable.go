@@ -14,6 +14,8 @@ const (
 	methodBlocks      = "blocks"      // target.Range -> hashes
 	methodShapes      = "shapes"      // -> hashes
 	methodFunction    = "function"    // FunctionParams -> target.Function
+	methodWords       = "words"       // []uint64 -> []uint32
+	methodStrings     = "strings"     // []uint64 -> []target.Text
 )
 
 // FunctionParams names a function by its place in the order of addresses.
@@ -46,4 +48,16 @@ func (c *Client) Shapes(ctx context.Context) (hashes []byte, err error) {
 // Function returns one function of the target's.
 func (c *Client) Function(ctx context.Context, index uint64) (f target.Function, err error) {
 	return f, c.call(ctx, methodFunction, FunctionParams{index}, &f)
+}
+
+// Words returns four bytes of the target's code at each offset, see
+// [target.Exe.Words].
+func (c *Client) Words(ctx context.Context, offsets []uint64) (words []uint32, err error) {
+	return words, c.call(ctx, methodWords, offsets, &words)
+}
+
+// Strings returns the target's strings at these addresses, see
+// [target.Exe.Strings].
+func (c *Client) Strings(ctx context.Context, addrs []uint64) (texts []target.Text, err error) {
+	return texts, c.call(ctx, methodStrings, addrs, &texts)
 }

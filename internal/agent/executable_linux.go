@@ -42,3 +42,13 @@ func (s *supervisor) function(ctx context.Context, p FunctionParams) (target.Fun
 	f, err := inspect(ctx, s, func(x *target.Exe) (target.Function, error) { return x.Function(p.Index) })
 	return f, RPCError(err)
 }
+
+func (s *supervisor) words(ctx context.Context, offsets []uint64) ([]uint32, error) {
+	words, err := inspect(ctx, s, func(x *target.Exe) ([]uint32, error) { return x.Words(offsets) })
+	return words, RPCError(err)
+}
+
+func (s *supervisor) strings(ctx context.Context, addrs []uint64) ([]target.Text, error) {
+	texts, err := inspect(ctx, s, func(x *target.Exe) ([]target.Text, error) { return x.Strings(addrs) })
+	return texts, RPCError(err)
+}

@@ -54,4 +54,25 @@ func TestExecutable(t *testing.T) {
 	if got, err := s.client.Function(ctx, 5); err != nil || got != fn || fn.Name == "" {
 		t.Errorf("function %+v, %v; want %+v", got, err, fn)
 	}
+	words, err := x.Words([]uint64{0, 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Words(ctx, []uint64{0, 8}); err != nil || !slices.Equal(got, words) {
+		t.Errorf("words %x, %v; want %x", got, err, words)
+	}
+	if _, err := s.client.Words(ctx, []uint64{1 << 60}); err == nil {
+		t.Error("words far behind the code")
+	}
+	variables, err := x.Variables()
+	if err != nil || len(variables) == 0 {
+		t.Fatalf("%v, %v", variables, err)
+	}
+	texts, err := x.Strings([]uint64{variables[0].Addr, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Strings(ctx, []uint64{variables[0].Addr, 1}); err != nil || !slices.Equal(got, texts) || got[1].Valid {
+		t.Errorf("strings %+v, %v; want %+v", got, err, texts)
+	}
 }

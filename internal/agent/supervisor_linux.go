@@ -116,6 +116,8 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodBlocks:      handler.New(s.blocks),
 		methodShapes:      handler.New(wrap(s.shapes)),
 		methodFunction:    handler.New(s.function),
+		methodWords:       handler.New(s.words),
+		methodStrings:     handler.New(s.strings),
 
 		methodHasSymbols:    handler.New(s.hasSymbols),
 		methodRemoveSymbols: handler.New(s.removeSymbols),

@@ -126,6 +126,10 @@ func perPackage(known []flag) func(string) error {
 	}
 }
 
+// CheckLinkFlags returns nil if flags for the linker are of a known, harmless
+// form.
+func CheckLinkFlags(value string) error { return perPackage(linkFlags())(value) }
+
 // cOptions takes the options of a C compiler.
 func cOptions(known []option) func(string) error {
 	return func(value string) error {

@@ -39,8 +39,8 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 // flags are those of go build.
 func (j *job) flags() []string {
 	flags := slices.Clone(j.recipe.Flags)
-	if j.LDFlags != "" && !j.recipe.LinkFlags {
-		flags = append(flags, "-ldflags="+j.LDFlags)
+	if j.ldflags != "" && !j.recipe.LinkFlags {
+		flags = append(flags, "-ldflags="+j.ldflags)
 	}
 	return flags
 }

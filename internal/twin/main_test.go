@@ -89,6 +89,13 @@ func (s suspect) Function(_ context.Context, i uint64) (target.Function, error) 
 	return s.x.Function(i)
 }
 
+func (s suspect) Words(_ context.Context, offsets []uint64) ([]uint32, error) {
+	return s.x.Words(offsets)
+}
+func (s suspect) Strings(_ context.Context, addrs []uint64) ([]target.Text, error) {
+	return s.x.Strings(addrs)
+}
+
 func (s suspect) recipe(t *testing.T) *recipe.Recipe {
 	t.Helper()
 	o, err := s.x.Origin()

@@ -87,7 +87,7 @@ func (b *Builder) Build(ctx context.Context, r *recipe.Recipe, dir string, s Sus
 		return nil, diag.Errorf(diag.WriteFailed, "%w", err)
 	}
 	defer removeAll(work)
-	j := &job{Builder: b, recipe: r, dir: dir, work: work, suspect: s}
+	j := &job{Builder: b, recipe: r, dir: dir, work: work, suspect: s, ldflags: b.LDFlags}
 	kept, err := j.run(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -111,6 +111,8 @@ type job struct {
 	work    string // ours
 	suspect Suspect
 
+	ldflags string // as given, or as found in the target
+
 	goTool string
 	env    []string // of the go command
 	goroot string   // of the toolchain
@@ -130,24 +132,39 @@ func (j *job) run(ctx context.Context) (*Kept, error) {
 	}
 	j.times.Sources = time.Since(start)
 
-	start = time.Now()
-	out, err := j.compile(ctx, src)
+	want, out, err := j.buildAndProve(ctx, src)
+	if diag.CodeOf(err) == diag.TwinDiffers && !j.recipe.LinkFlags && j.LDFlags == "" && want.Arch == "amd64" {
+		flags, findErr := found(ctx, out, j.suspect)
+		if findErr != nil {
+			return nil, findErr
+		}
+		if flags != "" {
+			j.Log.Info("linking again with what the target shows of its flags", "ldflags", flags)
+			j.ldflags = flags
+			want, out, err = j.buildAndProve(ctx, src)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	j.times.Build = time.Since(start)
+	return j.keep(want, out, j.times)
+}
 
+// buildAndProve returns the target's fingerprint and the twin's path, the
+// latter also with the error that it is none.
+func (j *job) buildAndProve(ctx context.Context, src source) (want target.Fingerprint, out string, err error) {
+	start := time.Now()
+	if out, err = j.compile(ctx, src); err != nil {
+		return want, "", err
+	}
+	j.times.Build += time.Since(start)
 	start = time.Now()
 	j.tell(Step{What: Proof})
-	want, err := j.suspect.Fingerprint(ctx)
-	if err != nil {
-		return nil, err
+	if want, err = j.suspect.Fingerprint(ctx); err == nil {
+		err = prove(ctx, want, out, j.suspect, j.recipe)
 	}
-	if err := prove(ctx, want, out, j.suspect, j.recipe); err != nil {
-		return nil, err
-	}
-	j.times.Proof = time.Since(start)
-	return j.keep(want, out, j.times)
+	j.times.Proof += time.Since(start)
+	return want, out, err
 }
 
 // Suspect is an executable on the node, as it can be asked from here. What it
@@ -157,6 +174,8 @@ type Suspect interface {
 	Blocks(ctx context.Context, r target.Range) ([]byte, error)
 	Shapes(ctx context.Context) ([]byte, error)
 	Function(ctx context.Context, index uint64) (target.Function, error)
+	Words(ctx context.Context, offsets []uint64) ([]uint32, error)
+	Strings(ctx context.Context, addrs []uint64) ([]target.Text, error)
 }
 
 // removeAll is os.RemoveAll for a tree with directories that may not be

@@ -248,13 +248,28 @@ func TestDiffers(t *testing.T) {
 	r.Env = append(r.Env, "GOAMD64=v3")
 	wantError(t, r, there, s, diag.TwinDiffers, "another toolchain, or a flag")
 
-	// What -trimpath leaves out is named, and can be given.
-	s = open(t, buildTarget(t, there, nil, "-buildvcs=false", "-trimpath", "-ldflags=-s -w -X main.version=v9"))
-	wantError(t, s.recipe(t), there, s, diag.TwinDiffers, "--ldflags")
-	b := newBuilder(t)
-	b.LDFlags = "-X main.version=v9 -s"
-	if _, err := b.Build(t.Context(), s.recipe(t), there, s); err != nil {
-		t.Error(err)
+}
+
+// TestLinkFlags builds the twins of programs that don't record what -X has set:
+// from what the program shows, and from what the user says.
+func TestLinkFlags(t *testing.T) {
+	there := t.TempDir()
+	files := sample()
+	files["cmd/m/main.go"] = strings.Replace(files["cmd/m/main.go"], "var version", "var commit, unset string\n\nvar version", 1)
+	files["cmd/m/main.go"] = strings.Replace(files["cmd/m/main.go"], "println(version", "println(commit, unset, version", 1)
+	writeTree(t, there, files)
+	for _, flags := range [][]string{{}, {"-buildmode=pie"}} {
+		s := open(t, buildTarget(t, there, nil, append(flags, "-buildvcs=false", "-trimpath", "-ldflags=-s -w -X main.version=v9 -X 'main.commit=it is a longer one'")...))
+		checkTwin(t, s, there)
+		b := newBuilder(t)
+		b.LDFlags = "-s -X main.version=v9 -X 'main.commit=it is a longer one'"
+		if _, err := b.Build(t.Context(), s.recipe(t), there, s); err != nil {
+			t.Error(err)
+		}
+		b.LDFlags = "-X main.version=v8"
+		if _, err := b.Build(t.Context(), s.recipe(t), there, s); diag.CodeOf(err) != diag.TwinDiffers {
+			t.Error(err)
+		}
 	}
 }
 

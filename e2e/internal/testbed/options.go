@@ -30,6 +30,7 @@ const (
 	Make     = parts.Make
 	Static   = parts.Static
 	Stripped = parts.Stripped
+	Trimmed  = parts.Trimmed
 )
 
 // Options says what node to bring up. The zero value is a node named minikube

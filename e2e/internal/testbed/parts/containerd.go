@@ -24,10 +24,13 @@ const (
 	Static = "static"
 	// Stripped is the Makefile's default: no symbol table, no DWARF.
 	Stripped = "stripped"
+	// Trimmed is "go install -trimpath" without cgo, stripped: it names a
+	// published version, and neither directories nor the linker's flags.
+	Trimmed = "trimmed"
 )
 
 // Flavours lists what Containerd takes.
-func Flavours() []string { return []string{Make, Static, Stripped} }
+func Flavours() []string { return []string{Make, Static, Stripped, Trimmed} }
 
 // Containerd is one built flavour.
 type Containerd struct {
@@ -47,7 +50,14 @@ func (c *Cache) Containerd(ctx context.Context, flavour string) (Containerd, err
 	switch flavour {
 	case Static:
 		p.takes = "about 1 min"
-		p.build = buildStatic
+		p.build = func(ctx context.Context, w workspace) error {
+			return buildInstalled(ctx, w, "-gcflags=all=-N -l")
+		}
+	case Trimmed:
+		p.takes = "about 1 min"
+		p.build = func(ctx context.Context, w workspace) error {
+			return buildInstalled(ctx, w, "-trimpath", "-ldflags=-s -w")
+		}
 	case Make, Stripped:
 		source, err := c.Source(ctx)
 		if err != nil {
@@ -69,13 +79,14 @@ func (c *Cache) Containerd(ctx context.Context, flavour string) (Containerd, err
 	return Containerd{Binary: filepath.Join(dir, "containerd"), BuildRoot: root}, err
 }
 
-func buildStatic(ctx context.Context, w workspace) error {
+// buildInstalled builds a flavour by go install, without cgo.
+func buildInstalled(ctx context.Context, w workspace, flags ...string) error {
 	root, err := download(ctx, containerdModule, ContainerdVersion)
 	if err != nil {
 		return err
 	}
 	install := goInstall(w.out, containerdModule, ContainerdVersion,
-		[]string{"CGO_ENABLED=0"}, []string{"-gcflags=all=-N -l"}, "cmd/containerd")
+		[]string{"CGO_ENABLED=0"}, flags, "cmd/containerd")
 	if err := w.run(ctx, install); err != nil {
 		return err
 	}
