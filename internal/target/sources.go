@@ -30,7 +30,7 @@ type Sources struct {
 type Module struct {
 	Path    string  `json:"path"`
 	Version string  `json:"version,omitempty"`
-	Sum     string  `json:"sum,omitempty"` // go.sum's hash, where an [Origin] tells; empty in a build from vendor
+	Sum     string  `json:"sum,omitempty"`     // go.sum's hash, where an [Origin] tells; empty in a build from vendor
 	Replace *Module `json:"replace,omitempty"` // what was built in its place; a local directory has no version
 }
 
