@@ -101,7 +101,32 @@ func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
 	if err := c.up.send(body, env, resumes); err != nil {
 		return c.refuse(env.ID, err)
 	}
+	if env.Method == "RPCServer.CreateBreakpoint" {
+		c.judge(body, env)
+	}
 	return nil
+}
+
+// judge says in the log, once, that the file of a new breakpoint is not what the
+// target was built from: this protocol has no place for it. The caller has c.mu
+// and an upstream.
+func (c *rpcClient) judge(body []byte, env rpcEnvelope) {
+	var in struct {
+		Breakpoint struct {
+			File string `json:"file"`
+		}
+	}
+	s := c.up.stale
+	if s == nil || env.decodeParams(body, &in) != nil || in.Breakpoint.File == "" {
+		return
+	}
+	node, _ := c.up.paths.Map.ToNode(in.Breakpoint.File)
+	v := s.seekFile(node)
+	c.wg.Go(func() {
+		if <-v.done; v.text != "" && !s.toldOf(v.text) {
+			c.log.Warn(v.text)
+		}
+	})
 }
 
 func (c *rpcClient) answer(id string, result any, err error) error {
@@ -131,6 +156,7 @@ func (c *rpcClient) attach(ctx context.Context, seat *holder) error {
 	}
 	up, err := newRPCUpstream(sess)
 	if err == nil {
+		up.stale = newStale(c.ctx, &c.wg, sess)
 		err = c.handOver(ctx, up)
 	}
 	if err != nil {
@@ -204,7 +230,8 @@ type rpcUpstream struct {
 	sess  Session
 	queue *queue
 	paths *pathmap.Rewriter
-	kept  *kept // nil if the host is taken to lack nothing
+	kept  *kept  // nil if the host is taken to lack nothing
+	stale *stale // nil if nothing is known of its files
 
 	mu      sync.Mutex
 	pending map[string][]bool // whether it resumes, for each request that the node has not answered, by its id

@@ -50,7 +50,11 @@ func (s *stale) seek(request []byte) *verdict {
 	if s == nil || json.Unmarshal(request, &r) != nil || r.Arguments.Source.Path == "" {
 		return nil
 	}
-	node := r.Arguments.Source.Path
+	return s.seekFile(r.Arguments.Source.Path)
+}
+
+// seekFile begins to find out about a file of the node's.
+func (s *stale) seekFile(node string) *verdict {
 	host, _ := s.own.ToHost(node)
 	v := &verdict{done: make(chan struct{})}
 	s.wg.Go(func() {

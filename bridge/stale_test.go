@@ -63,7 +63,28 @@ func TestLateVerdict(t *testing.T) {
 	})
 }
 
-// Nor does it hold up the end.
+// To a client of JSON-RPC the log tells.
+func TestRPCStaleFile(t *testing.T) {
+	n := withSources(t, &scriptedSources{
+		host:  map[string]bool{"/host/a.go": true},
+		stale: map[string]string{"/host/a.go /node/a.go": staleText},
+	})
+	srv := serve(t, Config{Dialer: n})
+	w := srv.rpc()
+	node, _ := attachRPC(w, n)
+	for _, file := range []string{"/host/a.go", "/host/b.go", "/host/a.go"} {
+		w.send(rpcRequest("1", "CreateBreakpoint", `{"Breakpoint":{"file":"`+file+`","line":3}}`))
+		node.next()
+		node.send(`{"id":1,"result":{},"error":null}`)
+		w.expect(`{"id":1,"result":{},"error":null}`)
+	}
+	srv.logged("level=WARN", "a.go is not what containerd was built from")
+	if n := strings.Count(srv.log.String(), "is not what containerd was built from"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// A late verdict does not hold up the end.
 func TestVerdictAtTheEnd(t *testing.T) {
 	n := withSources(t, &scriptedSources{verdict: make(chan struct{})})
 	i := serve(t, Config{Dialer: n}).ide()

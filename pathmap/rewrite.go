@@ -102,7 +102,9 @@ func (w *walker) value(i int, r role, depth int) int {
 		if end < 0 {
 			return -1
 		}
-		w.str(i+1, end, escaped, r)
+		if r != plain {
+			w.str(i+1, end, escaped, r)
+		}
 		return end + 1
 	case '{':
 		if r == source && w.absent != nil {

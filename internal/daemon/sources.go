@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/agent"
@@ -40,8 +41,13 @@ func (c Config) sources(l *link, t agent.Target) *sources {
 	return s
 }
 
-// OnHost implements [bridge.Sources].
+// OnHost implements [bridge.Sources]. A path that begins with two separators may
+// be of a server that the node chose: it is not looked at, since Windows would
+// show that server who we are, and counts as there.
 func (s *sources) OnHost(host string) bool {
+	if len(host) > 1 && strings.ContainsRune(`/\`, rune(host[0])) && strings.ContainsRune(`/\`, rune(host[1])) {
+		return true
+	}
 	info, err := os.Stat(host)
 	return err == nil && info.Mode().IsRegular()
 }

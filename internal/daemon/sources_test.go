@@ -70,6 +70,11 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 func TestReadOfTheHost(t *testing.T) {
 	dir := t.TempDir()
 	s := &sources{}
+	for _, share := range []string{`\\evil\share\a.go`, `//evil/share/a.go`, `\/evil/a.go`, `\\.\pipe\x`} {
+		if !s.OnHost(share) { // else it has been looked at
+			t.Errorf("%s was looked at", share)
+		}
+	}
 	if s.OnHost(dir) || s.OnHost(filepath.Join(dir, "none.go")) || s.OnHost("") {
 		t.Error("what is no file is a file")
 	}
