@@ -59,6 +59,9 @@ func session(t *testing.T, f *fixture) {
 	if name, _, err := c.Evaluate(ctx, frames[0].Id, "r.SandboxConfig.Metadata.Name", "watch"); err != nil || !strings.HasPrefix(name, `"`+pod) {
 		t.Errorf("the pod's name in the request is %s (%v), want %s", name, err, pod)
 	}
+	if list, _, err := c.Evaluate(ctx, frames[0].Id, "dlv sources "+createContainerFile, "repl"); err != nil || strings.TrimSpace(list) != f.file(createContainerFile) {
+		t.Errorf("Delve's list of sources says %q (%v), want %s", list, err, f.file(createContainerFile))
+	}
 	checkLocals(ctx, t, c, frames[0].Id)
 	if err := c.Next(ctx, stop.ThreadId); err != nil {
 		t.Fatal(err)

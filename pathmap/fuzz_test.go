@@ -29,7 +29,7 @@ func FuzzRewrite(f *testing.F) {
 	f.Add([]byte(`{"output":"at /build/containerd/a b.go:3, (/build/x.s) fmt/print.go.\n","targets":[{"start":1}]}`), true, false)
 	m := parseMap(f, "/home/dev/containerd=/build/containerd", "/=/build", `C:\w=/w`, "/go/src=.")
 	f.Fuzz(func(t *testing.T, msg []byte, url, from0 bool) {
-		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}}
+		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}, Absent: &Absent{Find: findLacking}}
 		checkRewrite(t, r, msg, ToNode)
 		checkRewrite(t, r, msg, ToHost)
 		identity := &Rewriter{}
@@ -87,11 +87,15 @@ type decodedRewriter struct {
 func (d decodedRewriter) value(v any, r role) any {
 	switch v := v.(type) {
 	case map[string]any:
+		path, _ := v["path"].(string)
 		for name, member := range v {
 			if r == source && name == "adapterData" {
 				continue
 			}
 			v[name] = d.value(member, roleOf(name, r))
+		}
+		if r == source && d.dir == ToHost {
+			d.refer(v, path)
 		}
 	case []any:
 		for i, element := range v {
@@ -117,6 +121,27 @@ func (d decodedRewriter) value(v any, r role) any {
 		}
 	}
 	return v
+}
+
+// findLacking says of some files that the host lacks them.
+func findLacking(host, node string) Place { return Place{Reference: max(len(node)%7-4, 0)} }
+
+// refer adds what a Source has whose file, node to the node, the host lacks.
+func (d decodedRewriter) refer(source map[string]any, node string) {
+	if d.Absent == nil || node == "" || node[0] == '<' || len(node) > maxPath {
+		return
+	}
+	host, _ := d.translate(node)
+	at := findLacking(host, node).Reference
+	if _, has := source["sourceReference"]; at == 0 || has {
+		return
+	}
+	source["sourceReference"] = json.Number(strconv.Itoa(at))
+	for name, value := range map[string]string{"origin": "from the node", "presentationHint": "normal"} {
+		if _, has := source[name]; !has {
+			source[name] = value
+		}
+	}
 }
 
 func (d decodedRewriter) translate(p string) (string, bool) {

@@ -94,6 +94,9 @@ func (w *walker) sourceObject(i, depth int) int {
 
 // path replaces the path at msg[start:end] by what the other side calls it.
 func (w *walker) path(start, end int, escaped bool, r role) {
+	if r == sourceFile {
+		w.place.at = Place{} // of two paths the last one counts
+	}
 	given, ok := w.text(start, end, escaped)
 	if !ok || len(given) == 0 || len(given) > maxPath {
 		return
