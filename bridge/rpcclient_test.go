@@ -282,9 +282,12 @@ func TestRPCAttachFails(t *testing.T) {
 // TestRPCGoesWhileAttaching closes the connection, or asks to detach, under an
 // attach.
 func TestRPCGoesWhileAttaching(t *testing.T) {
-	for name, leave := range map[string]func(rpcWire){
-		"closed": func(w rpcWire) { w.conn.Close() },
-		"detach": func(w rpcWire) {
+	for name, leave := range map[string]func(*testServer, rpcWire){
+		"closed": func(s *testServer, w rpcWire) {
+			w.conn.Close()
+			s.logged("msg=closed", w.conn.LocalAddr().String()) // until then the next client is one too many
+		},
+		"detach": func(_ *testServer, w rpcWire) {
 			w.send(rpcRequest("2", "Detach", "{}"))
 			w.refused("1", "the client ended the session")
 			w.expect(`{"id":2,"result":{},"error":null}`)
@@ -306,7 +309,7 @@ func TestRPCGoesWhileAttaching(t *testing.T) {
 			w := s.rpc()
 			w.send(rpcRequest("1", "GetVersion", "{}"))
 			<-dialing
-			leave(w)
+			leave(s, w)
 			attachRPC(s.rpc(), n)
 		})
 	}
