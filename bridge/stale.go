@@ -140,6 +140,10 @@ func withMessage(body []byte, text string) []byte {
 		return body
 	}
 	for _, b := range raw {
+		if b[0] != '{' {
+			breakpoints = append(breakpoints, b)
+			continue
+		}
 		message := text
 		var has struct{ Message string }
 		if json.Unmarshal(b, &has) == nil && has.Message != "" {

@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -94,4 +96,57 @@ func TestVerdictAtTheEnd(t *testing.T) {
 	i.roundTrip(s)
 	i.conn.Close()
 	s.waitEnded()
+}
+
+// FuzzWithMessage sees that an answer says the same, but for messages.
+func FuzzWithMessage(f *testing.F) {
+	for _, body := range []string{
+		`{"body":{"breakpoints":[{"id":1},{"message":"a","Message":"b"},null,7,{}]}}`, `{"body":{"br\u0065akpoints":[{}]}}`,
+		`{"body":[]}`, `{}`, `[]`, `{"body":{"breakpoints":{}}}`, `{"body":{"breakpoints":[{}]},"Body":null}`,
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		if _, err := scanEnvelope([]byte(body)); err != nil {
+			return // no such message is relayed
+		}
+		if content, ok := member([]byte(body), "body"); ok {
+			for s := newMemberScanner(content); s.next(); {
+				if s.is("breakpoints") && string(s.name()) != "breakpoints" {
+					return // the member gets its right name
+				}
+			}
+		}
+		out := withMessage([]byte(body), staleText)
+		var before, after any
+		if err := json.Unmarshal([]byte(body), &before); err != nil {
+			return // half a surrogate pair
+		}
+		if err := json.Unmarshal(out, &after); err != nil {
+			t.Fatalf("%q becomes %q: %v", body, out, err)
+		}
+		withoutMessages(before)
+		withoutMessages(after)
+		if !reflect.DeepEqual(before, after) {
+			t.Errorf("%q becomes %q", body, out)
+		}
+	})
+}
+
+// withoutMessages removes the members that [member] takes for messages.
+func withoutMessages(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			if strings.EqualFold(name, "message") {
+				delete(v, name)
+				continue
+			}
+			withoutMessages(value)
+		}
+	case []any:
+		for _, value := range v {
+			withoutMessages(value)
+		}
+	}
 }
