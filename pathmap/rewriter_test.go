@@ -175,3 +175,28 @@ func plainPath(p []byte) bool {
 	s := strings.ToLower(string(p))
 	return len(p) > 0 && !strings.ContainsRune(s, 0) && !strings.HasPrefix(s, `\\/`) && !strings.HasPrefix(s, `\\\`) && !strings.HasPrefix(s, `\\localhost`) && !strings.HasPrefix(s, "//") && (p[0] != '/' || !windows(p[1:]))
 }
+
+// BenchmarkRewriterFrames is [BenchmarkRewriteFrames] with all that a session
+// adds: what the host lacks, and a client that sends file URLs and counts from 0.
+func BenchmarkRewriterFrames(b *testing.B) {
+	frame := `{"id":1001,"name":"server.(*criService).CreateContainer","source":{"name":"container_create.go","path":"/build/containerd/internal/cri/server/container_create.go"},"line":60,"column":0}`
+	msg := []byte(`{"seq":1,"body":{"stackFrames":[` + strings.Repeat(frame+",", 49) + frame + `],"totalFrames":50}}`)
+	there := &Absent{Find: func(host, node string) Place { return Place{} }}
+	for name, r := range map[string]*Rewriter{
+		"all there":      {Map: benchMap(b), Absent: there},
+		"all lacking":    {Map: benchMap(b), Absent: &Absent{Find: func(host, node string) Place { return Place{Reference: 1 << 30} }}},
+		"URLs, 0-based":  {Map: benchMap(b), Absent: there, Client: Client{URI: true, Lines0: true, Columns0: true}},
+		"without a rule": {Absent: there},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(msg)))
+			b.ReportAllocs()
+			var dst []byte
+			for b.Loop() {
+				if out, changed := r.ToHost(dst[:0], msg, false); changed > 0 {
+					dst = out
+				}
+			}
+		})
+	}
+}
