@@ -116,10 +116,12 @@ func (c *client) handOver(ctx context.Context, up *upstream, request []byte, env
 		return err
 	}
 	c.up = up
-	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, func(line string) { c.out.console(line) })
+	console := func(line string) { c.out.console(line) }
+	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, console)
 	if note := up.sess.Target().Note; note != "" {
-		c.out.console(diag.Escape(note))
+		console(diag.Escape(note))
 	}
+	up.sess.Tell(console)
 	for _, late := range c.takeBacklog() {
 		if env, err := scanEnvelope(late); err == nil {
 			c.forward(late, env)

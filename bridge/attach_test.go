@@ -105,6 +105,19 @@ func TestProcessIDOfAnotherProcess(t *testing.T) {
 	}
 }
 
+// TestSessionSpeaks puts what a session has to say into the debug console.
+func TestSessionSpeaks(t *testing.T) {
+	n := newNode(t)
+	n.says = "fetched the source of example.com/a@v1.0.0"
+	i := serve(t, Config{Dialer: n}).ide()
+	i.initialize()
+	seq := i.request("attach", `{}`)
+	n.session().accept()
+	i.console(n.says)
+	i.expect("event", "initialized")
+	i.answered(seq, "attach")
+}
+
 func TestProcessIDThatSaysNothing(t *testing.T) {
 	for _, id := range []string{"0", `"4711"`, "null", `""`, `"${command:pickProcess}"`} {
 		t.Run(id, func(t *testing.T) {

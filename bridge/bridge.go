@@ -62,6 +62,10 @@ type Session interface {
 	// Map turns the host's paths into those of the target's binary and back.
 	Map() *pathmap.Map
 
+	// Tell has line called with each line that the session has to say to the
+	// user, from one goroutine at a time. It must not wait.
+	Tell(line func(string))
+
 	// Sources gives the files that the host lacks; nil if it is not to be asked.
 	Sources() Sources
 }

@@ -226,6 +226,7 @@ type scriptedNode struct {
 	caps    string
 	target  Target
 	paths   *pathmap.Map
+	says    string                          // to the user; "" for nothing
 	sources Sources                         // nil: the host lacks nothing
 	dial    func(ctx context.Context) error // what Dial waits for; nil: nothing
 	asked   func(Wish)                      // sees what Dial is asked for; may be nil
@@ -315,6 +316,12 @@ func (s *nodeSession) Write(p []byte) (int, error) { return s.stream.Write(p) }
 func (s *nodeSession) Target() Target              { return s.node.target }
 func (s *nodeSession) Map() *pathmap.Map           { return s.node.paths }
 func (s *nodeSession) Sources() Sources            { return s.node.sources }
+
+func (s *nodeSession) Tell(line func(string)) {
+	if s.node.says != "" {
+		line(s.node.says)
+	}
+}
 
 func (s *nodeSession) End(ctx context.Context) error {
 	s.ends.Add(1)

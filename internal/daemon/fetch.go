@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,25 +21,37 @@ type fetches struct {
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex
-	tried map[module.Version]bool
+	tried map[module.Version]*download
+}
+
+// download is one try at a module.
+type download struct {
+	dir  string        // where it will stand
+	done chan struct{} // closed when it is over, well or not
+}
+
+// missing is a module that the host lacks, and where it would stand.
+type missing struct {
+	module module.Version
+	dir    string
 }
 
 func newFetches() *fetches {
-	f := &fetches{tried: map[module.Version]bool{}}
+	f := &fetches{tried: map[module.Version]*download{}}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
 }
 
 // begin fetches what has not been tried. Tell is called with a line for the user
 // about each module, from one goroutine at a time.
-func (f *fetches) begin(by *gosource.Fetcher, modules []module.Version, tell func(string)) {
+func (f *fetches) begin(by *gosource.Fetcher, lacking []missing, tell func(string)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var list []module.Version
-	for _, m := range modules {
-		if !f.tried[m] {
-			f.tried[m] = true
-			list = append(list, m)
+	for _, m := range lacking {
+		if f.tried[m.module] == nil {
+			f.tried[m.module] = &download{dir: m.dir, done: make(chan struct{})}
+			list = append(list, m.module)
 		}
 	}
 	if len(list) == 0 || f.ctx.Err() != nil {
@@ -45,11 +59,34 @@ func (f *fetches) begin(by *gosource.Fetcher, modules []module.Version, tell fun
 	}
 	f.wg.Go(func() {
 		by.Fetch(f.ctx, list, func(r gosource.Fetched) {
+			f.mu.Lock()
+			close(f.tried[r.Module].done)
+			f.mu.Unlock()
 			if f.ctx.Err() == nil {
 				tell(fetchedLine(r))
 			}
 		})
 	})
+}
+
+// wait waits for the download that will bring a file of the host, if one is under
+// way, or for the end of ctx.
+func (f *fetches) wait(ctx context.Context, file string) {
+	f.mu.Lock()
+	var bringing []*download
+	for _, d := range f.tried {
+		if strings.HasPrefix(file, d.dir+string(filepath.Separator)) {
+			bringing = append(bringing, d)
+		}
+	}
+	f.mu.Unlock()
+	for _, d := range bringing {
+		select {
+		case <-d.done:
+		case <-ctx.Done():
+		case <-f.ctx.Done():
+		}
+	}
 }
 
 func fetchedLine(r gosource.Fetched) string {

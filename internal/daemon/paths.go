@@ -50,9 +50,9 @@ func (m *sourceMap) problem() string {
 	return m.inference.Problem
 }
 
-// missing returns the modules that the host could fetch, and those that it has
-// no right to, each with the reason.
-func (m *sourceMap) missing() (fetchable []module.Version, refused map[module.Version]error) {
+// missing returns the modules that the host could fetch, and why it may not fetch
+// the others.
+func (m *sourceMap) missing() (fetchable []missing, refused map[module.Version]error) {
 	refused = map[module.Version]error{}
 	for _, f := range m.inference.Findings {
 		if !f.Missing {
@@ -62,7 +62,7 @@ func (m *sourceMap) missing() (fetchable []module.Version, refused map[module.Ve
 		if err := m.fetcher.Check(v); err != nil {
 			refused[v] = err
 		} else {
-			fetchable = append(fetchable, v)
+			fetchable = append(fetchable, missing{v, f.Host})
 		}
 	}
 	return fetchable, refused

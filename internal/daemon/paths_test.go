@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,10 +81,11 @@ func write(t *testing.T, name, text string) {
 func TestFetches(t *testing.T) {
 	f := newFetches()
 	by := gosource.NewFetcher(gosource.Source{}) // which has no go command to fetch with
-	a, b := module.Version{Path: "example.com/a", Version: "v1.0.0"}, module.Version{Path: "example.com/b", Version: "v1.0.0"}
+	a := missing{module.Version{Path: "example.com/a", Version: "v1.0.0"}, "/cache/a"}
+	b := missing{module.Version{Path: "example.com/b", Version: "v1.0.0"}, "/cache/b"}
 	lines := make(chan string, 8)
-	f.begin(by, []module.Version{a}, func(line string) { lines <- line })
-	f.begin(by, []module.Version{a, b}, func(line string) { lines <- line })
+	f.begin(by, []missing{a}, func(line string) { lines <- line })
+	f.begin(by, []missing{a, b}, func(line string) { lines <- line })
 	for range 2 {
 		select {
 		case line := <-lines:
@@ -93,15 +96,53 @@ func TestFetches(t *testing.T) {
 			t.Fatal("no line")
 		}
 	}
+	f.wait(t.Context(), filepath.Join("/cache/a", "x.go")) // which is over
 	f.end()
-	f.begin(by, []module.Version{{Path: "example.com/c"}}, func(line string) { lines <- line })
+	f.begin(by, []missing{{module.Version{Path: "example.com/c"}, "/cache/c"}}, func(line string) { lines <- line })
 	if len(lines) != 0 {
 		t.Errorf("said too: %s", <-lines)
 	}
-	if got := fetchedLine(gosource.Fetched{Module: a, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
+	if got := fetchedLine(gosource.Fetched{Module: a.module, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
 		t.Error(got)
 	}
-	if got := fetchedLine(gosource.Fetched{Module: a, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
+	if got := fetchedLine(gosource.Fetched{Module: a.module, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
 		t.Error(got)
+	}
+}
+
+// TestFetchIsWaitedFor has a file asked for that is being fetched, and others.
+func TestFetchIsWaitedFor(t *testing.T) {
+	f := newFetches()
+	defer f.end()
+	under := &download{dir: filepath.Join("/cache", "a"), done: make(chan struct{})}
+	f.tried[module.Version{Path: "example.com/a"}] = under
+	f.wait(t.Context(), filepath.Join("/cache", "ab", "x.go")) // of another module
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		f.wait(t.Context(), filepath.Join("/cache", "a", "x.go"))
+	}()
+	select {
+	case <-waited:
+		t.Error("did not wait")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(under.done)
+	<-waited
+	under.done = make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	f.wait(ctx, filepath.Join("/cache", "a", "x.go"))
+}
+
+// TestSessionTells keeps for its user what is said before anybody listens.
+func TestSessionTells(t *testing.T) {
+	var s session
+	var heard []string
+	s.say("one")
+	s.Tell(func(line string) { heard = append(heard, line) })
+	s.say("two\x1b")
+	if !slices.Equal(heard, []string{"one", `two\x1b`}) {
+		t.Errorf("heard %q", heard)
 	}
 }

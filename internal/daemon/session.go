@@ -133,15 +133,15 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 		return nil, err
 	}
 	s.target = r.Target
-	s.sources = d.cfg.sources(l, r.Target)
-	s.paths = d.mapPaths(ctx, l, r.Target, found)
+	s.sources = d.cfg.sources(l, d.fetches, r.Target)
+	s.paths = d.mapPaths(ctx, s, found)
 	return s, nil
 }
 
 // mapPaths returns the map of a session's paths, and has fetched what the host
 // lacks. A session without a map is better than none.
-func (d *dialer) mapPaths(ctx context.Context, l *link, t agent.Target, found func() (gosource.Source, error)) *pathmap.Map {
-	m, err := d.sourceMap(ctx, l, t, found)
+func (d *dialer) mapPaths(ctx context.Context, s *session, found func() (gosource.Source, error)) *pathmap.Map {
+	m, err := d.sourceMap(ctx, s.link, s.target, found)
 	if err != nil {
 		d.cfg.Log.Warn("paths are not mapped", "reason", err)
 		return nil
@@ -153,7 +153,10 @@ func (d *dialer) mapPaths(ctx context.Context, l *link, t agent.Target, found fu
 	for module, err := range refused {
 		d.cfg.Log.Debug("source comes from the node", "module", module, "reason", err)
 	}
-	d.fetches.begin(m.fetcher, fetchable, func(line string) { d.cfg.Log.Info(line) })
+	d.fetches.begin(m.fetcher, fetchable, func(line string) {
+		d.cfg.Log.Info(line)
+		s.say(line)
+	})
 	return m.paths
 }
 
@@ -167,6 +170,10 @@ type session struct {
 	paths  *pathmap.Map
 
 	sources *sources
+
+	saying sync.Mutex
+	tell   func(string) // nil before Tell and after the end
+	unsaid []string     // before Tell
 
 	ending sync.Mutex
 	ended  bool
@@ -184,6 +191,30 @@ func (s *session) Target() bridge.Target {
 		t.Note = optimisedNote
 	}
 	return t
+}
+
+// Tell implements [bridge.Session].
+func (s *session) Tell(line func(string)) {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	s.tell = line
+	for _, text := range s.unsaid {
+		line(text)
+	}
+	s.unsaid = nil
+}
+
+// say has the user told a line. Fetching alone says something, so that there are
+// no more lines than modules.
+func (s *session) say(text string) {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	text = diag.Escape(text)
+	if s.tell == nil {
+		s.unsaid = append(s.unsaid, text)
+		return
+	}
+	s.tell(text)
 }
 
 // End implements [bridge.Session].

@@ -22,17 +22,18 @@ import (
 // sources implements [bridge.Sources]: the host's own files, and the node's over
 // the link.
 type sources struct {
-	link   *link
-	target agent.Target
-	dir    string // for files that are kept, "" for none
+	link    *link
+	target  agent.Target
+	fetches *fetches
+	dir     string // for files that are kept, "" for none
 }
 
 // sourceLimit bounds a source file of the host's, in bytes; the agent has a limit
 // of its own.
 const sourceLimit = 16 << 20
 
-func (c Config) sources(l *link, t agent.Target) *sources {
-	s := &sources{link: l, target: t}
+func (c Config) sources(l *link, f *fetches, t agent.Target) *sources {
+	s := &sources{link: l, fetches: f, target: t}
 	if c.CacheDir != "" {
 		// One directory for each executable: others have other text by the same names.
 		of := sha256.Sum256([]byte(t.Exe + "\x00" + t.Build.BuildID))
@@ -54,6 +55,7 @@ func (s *sources) OnHost(host string) bool {
 
 // Read implements [bridge.Sources].
 func (s *sources) Read(ctx context.Context, host, node string) ([]byte, error) {
+	s.fetches.wait(ctx, host)
 	if s.OnHost(host) { // it has come since
 		return readLimited(host)
 	}

@@ -15,7 +15,7 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := Config{CacheDir: filepath.Join(t.TempDir(), "dapbridge")}
-	s := c.sources(nil, agent.Target{})
+	s := c.sources(nil, newFetches(), agent.Target{})
 	check := func(node, want string) {
 		t.Helper()
 		path, err := s.Keep(t.Context(), host, node)
@@ -50,7 +50,7 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	s := Config{CacheDir: t.TempDir()}.sources(nil, agent.Target{})
+	s := Config{CacheDir: t.TempDir()}.sources(nil, newFetches(), agent.Target{})
 	if err := os.MkdirAll(filepath.Join(s.Kept(), "root"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 
 func TestReadOfTheHost(t *testing.T) {
 	dir := t.TempDir()
-	s := &sources{}
+	s := &sources{fetches: newFetches()}
 	for _, share := range []string{`\\evil\share\a.go`, `//evil/share/a.go`, `\/evil/a.go`, `\\.\pipe\x`} {
 		if !s.OnHost(share) { // else it has been looked at
 			t.Errorf("%s was looked at", share)
