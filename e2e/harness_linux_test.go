@@ -109,7 +109,7 @@ func (f *fixture) make() (err error) {
 	if err := os.Mkdir(filepath.Dir(f.source), 0o755); err != nil {
 		return err
 	}
-	return f.node.UserSource(ctx, f.source, userUID)
+	return f.node.UserSource(ctx, testbed.Make, f.source, userUID)
 }
 
 // nodeName is the shared node's name. Another one lets several runs of the

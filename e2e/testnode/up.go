@@ -55,7 +55,7 @@ func runUp(cmd *cobra.Command, s streams, w where, o upOptions) error {
 	d := describe(n)
 	if !o.noSource {
 		d.UserSource = filepath.Join(n.Dir(), "source", "containerd")
-		if err := n.UserSource(ctx, d.UserSource, n.Owner()); err != nil {
+		if err := n.UserSource(ctx, n.Containerd(), d.UserSource, n.Owner()); err != nil {
 			return fmt.Errorf("copy containerd's source (the node is up): %w", err)
 		}
 	}

@@ -51,7 +51,7 @@ func (n *Node) makeRoot(ctx context.Context, led *ledger.Ledger, p builtParts) e
 	if err := copyTree(ctx, filepath.Join(p.rootfs, "var"), n.varDir()); err != nil {
 		return err
 	}
-	return copyFile(ctx, p.containerd.Binary, filepath.Join(n.rootDir(), "usr/bin/containerd"))
+	return install(ctx, n.rootDir(), p.containerd)
 }
 
 // copyTree copies what is in from into the directory to.

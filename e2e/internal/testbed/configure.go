@@ -95,7 +95,7 @@ func (n *Node) renderFiles() error {
 		wanted          bool
 	}{
 		{"containerd.service", units, "containerd.service", 0o644, true},
-		{"containerd.toml", filepath.Join(root, "etc/containerd"), "config.toml", 0o644, true},
+		{configName(n.Containerd()), filepath.Join(root, "etc/containerd"), "config.toml", 0o644, true},
 		{"runc", filepath.Join(root, "usr/local/sbin"), "runc", 0o755, true},
 		{"kubelet.service", units, "kubelet.service", 0o644, kubelet},
 		{"kubelet.yaml", filepath.Join(n.varDir(), "lib/kubelet"), "config.yaml", 0o644, kubelet},

@@ -27,10 +27,13 @@ const (
 
 // The flavours of containerd: see [parts.Make] and the others.
 const (
-	Make     = parts.Make
-	Static   = parts.Static
-	Stripped = parts.Stripped
-	Trimmed  = parts.Trimmed
+	Make       = parts.Make
+	Static     = parts.Static
+	Trimpath   = parts.Trimpath
+	Stripped   = parts.Stripped
+	Trimmed    = parts.Trimmed
+	V1Make     = parts.V1Make
+	V1Trimpath = parts.V1Trimpath
 )
 
 // Options says what node to bring up. The zero value is a node named minikube

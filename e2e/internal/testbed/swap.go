@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
 )
 
 // SwapContainerd puts another flavour of containerd on the node, restarts its
@@ -19,7 +21,14 @@ func (n *Node) SwapContainerd(ctx context.Context, flavour string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyFile(ctx, built.Binary, filepath.Join(n.RootFS(), "usr/bin/containerd")); err != nil {
+	if err := install(ctx, n.RootFS(), built); err != nil {
+		return err
+	}
+	config, err := render(configName(flavour), n.values())
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(n.RootFS(), "etc/containerd/config.toml"), config, 0o644); err != nil {
 		return err
 	}
 	if _, err := n.Exec(ctx, "systemctl", "reset-failed", "containerd.service"); err != nil {
@@ -38,14 +47,32 @@ func (n *Node) SwapContainerd(ctx context.Context, flavour string) error {
 	return n.save()
 }
 
-// UserSource makes a developer's copy of the source that the make flavour was
-// built from, vendor and .git included, in dir, which must not exist. The copy
-// belongs to owner; removing it is the caller's business.
-func (n *Node) UserSource(ctx context.Context, dir string, owner int) error {
+// install puts containerd and its shim into a node's root file system.
+func install(ctx context.Context, root string, built parts.Containerd) error {
+	for from, to := range map[string]string{built.Binary: "containerd", built.Shim: "containerd-shim-runc-v2"} {
+		if err := copyFile(ctx, from, filepath.Join(root, "usr/bin", to)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configName is the configuration's template for a flavour.
+func configName(flavour string) string {
+	if flavour == V1Make || flavour == V1Trimpath {
+		return "containerd-v1.toml"
+	}
+	return "containerd.toml"
+}
+
+// UserSource makes a developer's copy of the source that a flavour was built
+// from, vendor and .git included, in dir, which must not exist. The copy belongs
+// to owner; removing it is the caller's business.
+func (n *Node) UserSource(ctx context.Context, flavour, dir string, owner int) error {
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s exists already: %w", dir, errors.Join(err, fs.ErrExist))
 	}
-	source, err := n.cache().Source(ctx)
+	source, err := n.cache().Source(ctx, flavour)
 	if err != nil {
 		return err
 	}

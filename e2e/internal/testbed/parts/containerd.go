@@ -10,10 +10,17 @@ import (
 	"path/filepath"
 )
 
-// ContainerdVersion is the containerd of every flavour.
-const ContainerdVersion = "v2.4.2"
+// ContainerdVersion is the containerd of every flavour but the V1 ones, and
+// ContainerdV1Version that of these.
+const (
+	ContainerdVersion   = "v2.4.2"
+	ContainerdV1Version = "v1.7.35"
+)
 
-const containerdModule = "github.com/containerd/containerd/v2"
+const (
+	containerdModule   = "github.com/containerd/containerd/v2"
+	containerdV1Module = "github.com/containerd/containerd"
+)
 
 // The flavours of containerd that can be had.
 const (
@@ -22,89 +29,125 @@ const (
 	Make = "make"
 	// Static is "go install" without cgo and without optimisation.
 	Static = "static"
+	// Trimpath is Static with -trimpath.
+	Trimpath = "trimpath"
 	// Stripped is the Makefile's default: no symbol table, no DWARF.
 	Stripped = "stripped"
 	// Trimmed is "go install -trimpath" without cgo, stripped: it names a
 	// published version, and neither directories nor the linker's flags.
 	Trimmed = "trimmed"
+	// V1Make is Make of containerd 1.7, and V1Trimpath what "go build -trimpath"
+	// gives from the same checkout: its go.mod does not let it be installed.
+	V1Make     = "v1-make"
+	V1Trimpath = "v1-trimpath"
 )
 
+// flavour says how a containerd is built.
+type flavour struct {
+	module, version string
+	how             int      // one of those below
+	flags           []string // of the go command, or of make
+}
+
+// How a flavour is built.
+const (
+	install  = iota // go install MODULE@VERSION
+	checkout        // go build in a checkout
+	makefile        // make in a checkout
+)
+
+func flavours() map[string]flavour {
+	debug, trimmed := "-gcflags=all=-N -l", "-trimpath"
+	return map[string]flavour{
+		Make:       {containerdModule, ContainerdVersion, makefile, []string{"GODEBUG=1"}},
+		Stripped:   {containerdModule, ContainerdVersion, makefile, nil},
+		Static:     {containerdModule, ContainerdVersion, install, []string{debug}},
+		Trimpath:   {containerdModule, ContainerdVersion, install, []string{debug, trimmed}},
+		Trimmed:    {containerdModule, ContainerdVersion, install, []string{trimmed, "-ldflags=-s -w"}},
+		V1Make:     {containerdV1Module, ContainerdV1Version, makefile, []string{"GODEBUG=1"}},
+		V1Trimpath: {containerdV1Module, ContainerdV1Version, checkout, []string{debug, trimmed}},
+	}
+}
+
 // Flavours lists what Containerd takes.
-func Flavours() []string { return []string{Make, Static, Stripped, Trimmed} }
+func Flavours() []string {
+	return []string{Make, Static, Trimpath, Stripped, Trimmed, V1Make, V1Trimpath}
+}
 
 // Containerd is one built flavour.
 type Containerd struct {
 	Binary string // the executable's path in the cache
+	Shim   string // that goes with it: they have to be of one major version
 	// BuildRoot is the directory that the main module had when it was built,
-	// which is what the debug information names.
+	// which is what the debug information names unless it was trimmed.
 	BuildRoot string
 }
 
 // Containerd builds a flavour.
-func (c *Cache) Containerd(ctx context.Context, flavour string) (Containerd, error) {
+func (c *Cache) Containerd(ctx context.Context, name string) (Containerd, error) {
 	version, err := goVersion(ctx)
 	if err != nil {
 		return Containerd{}, err
 	}
-	p := part{name: "containerd-" + flavour, version: ContainerdVersion, recipe: []string{"1", version}}
-	switch flavour {
-	case Static:
-		p.takes = "about 1 min"
-		p.build = func(ctx context.Context, w workspace) error {
-			return buildInstalled(ctx, w, "-gcflags=all=-N -l")
-		}
-	case Trimmed:
-		p.takes = "about 1 min"
-		p.build = func(ctx context.Context, w workspace) error {
-			return buildInstalled(ctx, w, "-trimpath", "-ldflags=-s -w")
-		}
-	case Make, Stripped:
-		source, err := c.Source(ctx)
+	f, known := flavours()[name]
+	if !known {
+		return Containerd{}, fmt.Errorf("no containerd flavour %q: there are %q", name, Flavours())
+	}
+	p := part{name: "containerd-" + name, version: f.version, recipe: []string{"1", version}, takes: "about 1 min"}
+	p.build = func(ctx context.Context, w workspace) error { return buildInstalled(ctx, w, f) }
+	if f.how != install {
+		source, err := c.Source(ctx, name)
 		if err != nil {
 			return Containerd{}, err
 		}
-		p.takes = "about 1 min"
 		p.recipe = append(p.recipe, source) // ends up in the debug information
 		p.build = func(ctx context.Context, w workspace) error {
-			return c.buildByMakefile(ctx, w, source, flavour == Make)
+			if f.how == checkout {
+				return buildInCheckout(ctx, w, source, f)
+			}
+			return c.buildByMakefile(ctx, w, source, f)
 		}
-	default:
-		return Containerd{}, fmt.Errorf("no containerd flavour %q: there are %q", flavour, Flavours())
 	}
 	dir, err := c.get(ctx, p)
 	if err != nil {
 		return Containerd{}, err
 	}
-	root, err := readBuildRoot(dir)
-	return Containerd{Binary: filepath.Join(dir, "containerd"), BuildRoot: root}, err
+	built := Containerd{Binary: filepath.Join(dir, "containerd")}
+	if built.BuildRoot, err = readBuildRoot(dir); err != nil {
+		return Containerd{}, err
+	}
+	built.Shim, err = c.shim(ctx, name)
+	return built, err
 }
 
-// buildInstalled builds a flavour by go install, without cgo.
-func buildInstalled(ctx context.Context, w workspace, flags ...string) error {
-	root, err := download(ctx, containerdModule, ContainerdVersion)
+func buildInstalled(ctx context.Context, w workspace, f flavour) error {
+	root, err := download(ctx, f.module, f.version)
 	if err != nil {
 		return err
 	}
-	install := goInstall(w.out, containerdModule, ContainerdVersion,
-		[]string{"CGO_ENABLED=0"}, flags, "cmd/containerd")
-	if err := w.run(ctx, install); err != nil {
+	if err := w.run(ctx, goInstall(w.out, f.module, f.version, []string{"CGO_ENABLED=0"}, f.flags, "cmd/containerd")); err != nil {
 		return err
 	}
 	return writeBuildRoot(w.out, root)
 }
 
-// buildByMakefile runs containerd's own Makefile in the source tree. Both
+func buildInCheckout(ctx context.Context, w workspace, source string, f flavour) error {
+	argv := append([]string{"go", "build", "-o", filepath.Join(w.out, "containerd")}, f.flags...)
+	if err := w.run(ctx, command{dir: source, env: goEnv("CGO_ENABLED=0"), argv: append(argv, "./cmd/containerd")}); err != nil {
+		return err
+	}
+	return writeBuildRoot(w.out, source)
+}
+
+// buildByMakefile runs containerd's own Makefile in the source tree. All
 // flavours that do write to the same bin/, hence the lock.
-func (c *Cache) buildByMakefile(ctx context.Context, w workspace, source string, debug bool) error {
+func (c *Cache) buildByMakefile(ctx context.Context, w workspace, source string, f flavour) error {
 	unlock, err := c.lock(ctx, "containerd-makefile")
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	argv := []string{"make", "bin/containerd", "VERSION=" + ContainerdVersion, "REVISION=" + sourceCommit}
-	if debug {
-		argv = append(argv, "GODEBUG=1")
-	}
+	argv := append([]string{"make", "bin/containerd", "VERSION=" + f.version, "REVISION=" + sourceCommit}, f.flags...)
 	bin := filepath.Join(source, "bin")
 	if err := os.RemoveAll(bin); err != nil {
 		return err
@@ -122,23 +165,27 @@ func (c *Cache) buildByMakefile(ctx context.Context, w workspace, source string,
 // need the history that a module does not carry.
 const sourceCommit = "0000000000000000000000000000000000000000"
 
-// Source is a checkout of containerd as its developers have one: a git
-// repository of one commit with vendor in it, nothing modified. The make and
-// stripped flavours are built in it.
-func (c *Cache) Source(ctx context.Context) (string, error) {
+// Source is a checkout of a flavour's containerd as its developers have one: a
+// git repository of one commit with vendor in it, nothing modified. The flavours
+// that the Makefile makes are built in it.
+func (c *Cache) Source(ctx context.Context, name string) (string, error) {
+	f, known := flavours()[name]
+	if !known {
+		return "", fmt.Errorf("no containerd flavour %q: there are %q", name, Flavours())
+	}
 	dir, err := c.get(ctx, part{
-		name: "containerd-source", version: ContainerdVersion, recipe: []string{"1"},
+		name: "containerd-source", version: f.version, recipe: []string{"1"},
 		takes: "about 10 s",
 		build: func(ctx context.Context, w workspace) error {
 			tree := filepath.Join(w.out, "containerd")
-			if err := w.copyModule(ctx, containerdModule, ContainerdVersion, tree); err != nil {
+			if err := w.copyModule(ctx, f.module, f.version, tree); err != nil {
 				return err
 			}
 			return w.runAll(ctx,
 				command{dir: tree, env: goEnv(), argv: []string{"go", "mod", "vendor"}},
 				git(tree, "init", "--quiet", "--initial-branch=main"),
 				git(tree, "add", "--all"),
-				git(tree, "commit", "--quiet", "--message=containerd "+ContainerdVersion),
+				git(tree, "commit", "--quiet", "--message=containerd "+f.version),
 			)
 		},
 	})
@@ -169,6 +216,32 @@ func (c *Cache) Tools(ctx context.Context) (string, error) {
 				[]string{"CGO_ENABLED=0"}, nil, "cmd/containerd-shim-runc-v2", "cmd/ctr"))
 		},
 	})
+}
+
+// shim builds the shim that goes with a flavour.
+func (c *Cache) shim(ctx context.Context, name string) (string, error) {
+	const program = "containerd-shim-runc-v2"
+	if flavours()[name].module != containerdV1Module {
+		tools, err := c.Tools(ctx)
+		return filepath.Join(tools, "usr/bin", program), err
+	}
+	version, err := goVersion(ctx)
+	if err != nil {
+		return "", err
+	}
+	source, err := c.Source(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	dir, err := c.get(ctx, part{
+		name: "containerd-v1-shim", version: ContainerdV1Version, recipe: []string{"1", version},
+		takes: "about 1 min",
+		build: func(ctx context.Context, w workspace) error {
+			argv := []string{"go", "build", "-o", w.out + "/", "./cmd/" + program}
+			return w.run(ctx, command{dir: source, env: goEnv("CGO_ENABLED=0"), argv: argv})
+		},
+	})
+	return filepath.Join(dir, program), err
 }
 
 type buildInfo struct{ BuildRoot string }
