@@ -122,14 +122,14 @@ func Infer(t Target, h Host) Inference {
 	parts, elsewhere := divide(t, h)
 	in := Inference{Map: newMap(), Elsewhere: elsewhere}
 	for _, p := range parts {
-		f := h.locate(p.finding, t)
+		f := h.locate(p.finding)
 		f.Node = p.order[0]
 		if f.Kind == Library && f.Node == "." {
 			f.Node = "std"
 		}
 		in.Findings = append(in.Findings, f)
 	}
-	in.addRules(h, parts)
+	in.addRules(t, h, parts)
 	in.count(h, parts)
 	in.Problem = in.problem(t, h)
 	return in
@@ -138,19 +138,13 @@ func Infer(t Target, h Host) Inference {
 // addRules makes the map of the findings: first each one's tree, then the files
 // that the target has under other names, then what else a tree is called on the
 // host.
-func (in *Inference) addRules(h Host, parts []*part) {
+func (in *Inference) addRules(t Target, h Host, parts []*part) {
 	for _, f := range in.Findings {
 		in.add(Rule{Host: f.Host, Node: f.Node, Reason: f.reason()})
 	}
 	names := map[string]bool{}
-	for _, p := range parts {
-		for _, root := range p.order {
-			for _, d := range p.roots[root] {
-				for _, file := range d.Files {
-					names[d.name(file)] = true
-				}
-			}
-		}
+	for _, name := range t.Names() {
+		names[name] = true
 	}
 	for i, p := range parts {
 		for _, root := range p.order[1:] {

@@ -41,12 +41,12 @@ type Workspace struct {
 const sameVersion = "a second copy of the same version"
 
 // locate finds f's module on the host.
-func (h Host) locate(f Finding, t Target) Finding {
+func (h Host) locate(f Finding) Finding {
 	switch f.Kind {
 	case Library:
 		h.locateLibrary(&f)
 	case Main:
-		h.locateMain(&f, t)
+		h.locateMain(&f)
 	default:
 		h.locateDependency(&f)
 	}
@@ -93,7 +93,7 @@ func (h Host) locateLibrary(f *Finding) {
 
 // locateMain looks for the main module in the workspaces, where it is worked on,
 // and then for the version that was built in the module cache.
-func (h Host) locateMain(f *Finding, t Target) {
+func (h Host) locateMain(f *Finding) {
 	for _, w := range h.Workspaces {
 		switch {
 		case w.ModulePath != f.Module.Path:
@@ -103,11 +103,9 @@ func (h Host) locateMain(f *Finding, t Target) {
 			f.lose(w.Root, "another copy of the module: choose it by --root")
 		}
 	}
-	dir, ok := h.cached(f.Module)
-	if !ok || !h.Tree.Has(dir) {
-		return
+	if dir, ok := h.cached(f.Module); ok && h.Tree.Has(dir) {
+		f.take(dir, "the version that was built, in the module cache; no workspace holds the module")
 	}
-	f.take(dir, "the version that was built, in the module cache; no workspace holds the module")
 }
 
 // locateDependency looks for the very version that was built.

@@ -12,7 +12,7 @@ import (
 type part struct {
 	finding   Finding // kind and module
 	roots     map[string][]Dir
-	sure      map[string]bool // roots that more than one package in the root itself speaks for
+	sure      map[string]bool // roots that more than a package in the root itself speaks for
 	order     []string        // the roots: sure ones first, then those of most files
 	spellings []string        // see (Module).spellings
 }

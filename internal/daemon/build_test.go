@@ -1,12 +1,12 @@
 package daemon
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -90,28 +90,47 @@ func TestMapsRealBinaries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bin, root := b.build(t)
-			build, err := target.ReadBuildFile(bin)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sources, err := target.ReadSourcesFile(bin)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := Config{Root: root}
-			found, err := c.lookAround(t.Context())()
-			if err != nil || found.Problem != nil {
-				t.Fatal(err, found.Problem)
-			}
-			start := time.Now()
-			m, err := c.mapSource(agent.Target{Build: *build}, *sources, found)
-			if err != nil || m.problem() != "" {
-				t.Fatal(err, m.problem())
-			}
-			t.Logf("%d files in %s", len(m.target.Names()), time.Since(start))
+			m := mapFile(t, bin, root)
 			checkMapped(t, m, root)
 		})
 	}
+}
+
+// mapFile maps the source of a binary to a workspace.
+func mapFile(t *testing.T, bin, root string) *sourceMap {
+	t.Helper()
+	build, err := target.ReadBuildFile(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := target.ReadSourcesFile(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Root: root}
+	found, err := c.lookAround(t.Context())()
+	if err != nil || found.Problem != nil {
+		t.Fatal(err, found.Problem)
+	}
+	m, err := c.mapSource(agent.Target{Build: *build}, *sources, found)
+	if err != nil || m.problem() != "" {
+		t.Fatal(err, m.problem())
+	}
+	return m
+}
+
+// lineOf returns the first line of a file that holds the code.
+func lineOf(t *testing.T, file, code string) int {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, found := strings.Cut(string(data), code)
+	if !found {
+		t.Fatalf("no %q in %s", code, file)
+	}
+	return strings.Count(before, "\n") + 1
 }
 
 // TestExplainExecutable explains a program that nobody runs.
