@@ -13,10 +13,12 @@ import (
 // themselves. So what the host lacks is brought to a directory of its own before
 // the answer passes, which then names the file there.
 
-// How many files one answer brings, and for how long it waits for them.
+// How many files one answer brings and one session, and for how long an answer
+// waits for them.
 const (
-	maxKept     = 64
-	keepTimeout = 5 * time.Second
+	maxKept        = 64
+	maxSessionKept = 4096
+	keepTimeout    = 5 * time.Second
 )
 
 // kept are the files of one JSON-RPC session that the host lacks. Only the
@@ -46,7 +48,7 @@ func (k *kept) place(host, node string) pathmap.Place {
 		return pathmap.Place{}
 	}
 	path, ok := k.paths[f]
-	if !ok && len(k.wanted) < maxKept {
+	if !ok && len(k.wanted) < maxKept && len(k.paths) < maxSessionKept {
 		k.wanted = append(k.wanted, f)
 	}
 	return pathmap.Place{Path: path}

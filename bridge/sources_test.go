@@ -242,4 +242,11 @@ func TestRPCBringsSoManyFiles(t *testing.T) {
 	if k.bring(t.Context()) {
 		t.Error("brought some again")
 	}
+	for n := range 2 * maxSessionKept {
+		k.place(fmt.Sprint("/g/", n), fmt.Sprint("g", n))
+		k.bring(t.Context())
+	}
+	if len(k.paths) > maxSessionKept {
+		t.Errorf("one session brought %d files", len(k.paths))
+	}
 }

@@ -14,6 +14,9 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/agent"
@@ -26,11 +29,21 @@ type sources struct {
 	target  agent.Target
 	fetches *fetches
 	dir     string // for files that are kept, "" for none
+
+	kept   atomic.Int64 // bytes
+	pruned sync.Once    // of what other executables have left
 }
 
 // sourceLimit bounds a source file of the host's, in bytes; the agent has a limit
 // of its own.
 const sourceLimit = 16 << 20
+
+// What is kept of one session's sources in bytes, and for how long after the last
+// session that kept any.
+const (
+	keptLimit = 256 << 20
+	keptFor   = 30 * 24 * time.Hour
+)
 
 func (c Config) sources(l *link, f *fetches, t agent.Target) *sources {
 	s := &sources{link: l, fetches: f, target: t}
@@ -90,6 +103,10 @@ func (s *sources) Keep(ctx context.Context, host, node string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if s.kept.Add(int64(len(text))) > keptLimit {
+		return "", fmt.Errorf("keep %s: over %d bytes of source", node, keptLimit)
+	}
+	s.pruned.Do(func() { prune(filepath.Dir(s.dir), time.Now().Add(-keptFor)) })
 	if err := keep(s.dir, local, text); err != nil {
 		return "", fmt.Errorf("keep %s: %w", node, err)
 	}
@@ -100,6 +117,10 @@ func (s *sources) Keep(ctx context.Context, host, node string) (string, error) {
 // opens it sees all of it. Nothing in dir leads out of it.
 func keep(dir, name string, text []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	now := time.Now()
+	if err := os.Chtimes(dir, now, now); err != nil { // for prune
 		return err
 	}
 	root, err := os.OpenRoot(dir)
@@ -126,6 +147,17 @@ func keep(dir, name string, text []byte) error {
 		return errors.Join(err, root.Remove(part))
 	}
 	return nil
+}
+
+// prune removes the directories below all that no session has used since. An error
+// is left to the next time.
+func prune(all string, since time.Time) {
+	dirs, _ := os.ReadDir(all)
+	for _, d := range dirs {
+		if info, err := d.Info(); err == nil && d.IsDir() && info.ModTime().Before(since) {
+			os.RemoveAll(filepath.Join(all, d.Name()))
+		}
+	}
 }
 
 // replace renames a file over one that may not be written to, which Windows

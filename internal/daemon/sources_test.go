@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 )
@@ -39,6 +40,40 @@ func TestKeep(t *testing.T) {
 	check("/node/a.go", "two") // over what is read-only
 	if left, _ := filepath.Glob(s.Kept() + "/root/node/*"); len(left) != 1 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// One session keeps so much and no more, and what no session used for long goes.
+func TestKeepIsBounded(t *testing.T) {
+	host := filepath.Join(t.TempDir(), "a.go")
+	if err := os.WriteFile(host, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Config{CacheDir: t.TempDir()}
+	old := filepath.Join(c.CacheDir, "sources", "old")
+	recent := filepath.Join(c.CacheDir, "sources", "recent")
+	for _, dir := range []string{old, recent} {
+		if err := os.MkdirAll(filepath.Join(dir, "root"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := time.Now().Add(-keptFor - time.Hour)
+	if err := os.Chtimes(old, before, before); err != nil {
+		t.Fatal(err)
+	}
+	s := c.sources(nil, newFetches(), agent.Target{})
+	s.kept.Store(keptLimit - 4)
+	if _, err := s.Keep(t.Context(), host, "/a.go"); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Keep(t.Context(), host, "/b.go"); err == nil {
+		t.Error("more was kept than may be")
+	}
+	if _, err := os.Stat(old); err == nil {
+		t.Error("what no session used for long is still there")
+	}
+	if _, err := os.Stat(recent); err != nil {
+		t.Error(err)
 	}
 }
 
