@@ -135,20 +135,6 @@ func hit(t *testing.T, c *dapclient.Client, s spot) {
 	<-done
 }
 
-// lineIn returns the first line of a file that holds the code.
-func lineIn(t *testing.T, file, code string) int {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, _, found := strings.Cut(string(data), code)
-	if !found {
-		t.Fatalf("no %q in %s", code, file)
-	}
-	return strings.Count(before, "\n") + 1
-}
-
 func goroot(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()

@@ -19,17 +19,21 @@ const (
 // lineOf returns the first line of the user's file that holds the code.
 func (f *fixture) lineOf(t testing.TB, name, code string) int {
 	t.Helper()
-	data, err := os.ReadFile(f.file(name))
+	return lineIn(t, f.file(name), code)
+}
+
+// lineIn returns the first line of a file that holds the code.
+func lineIn(t testing.TB, file, code string) int {
+	t.Helper()
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, line := range strings.Split(string(data), "\n") {
-		if strings.Contains(line, code) {
-			return i + 1
-		}
+	before, _, found := strings.Cut(string(data), code)
+	if !found {
+		t.Fatalf("no %q in %s", code, file)
 	}
-	t.Fatalf("no %q in %s", code, name)
-	return 0
+	return strings.Count(before, "\n") + 1
 }
 
 // containerd returns the pid of the node's containerd, as the node counts.

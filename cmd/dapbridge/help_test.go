@@ -23,24 +23,30 @@ func TestHelp(t *testing.T) {
 			if status := run(t.Context(), environment{args: args, getenv: os.Getenv, out: &out, err: &out}); status != 0 {
 				t.Fatalf("exit status %d", status)
 			}
-			golden := filepath.Join("testdata", "help", strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".txt")
-			if *update {
-				if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(out.Bytes(), want) {
-				t.Errorf("the help of %q changed (go test ./cmd/dapbridge -update):\n%s", cmd.CommandPath(), &out)
-			}
+			checkGolden(t, filepath.Join("help", strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".txt"), out.Bytes())
 			if cmd.Example == "" {
 				t.Error("no examples")
 			}
 		})
 	})
+}
+
+// checkGolden compares an output with its golden file in testdata.
+func checkGolden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	golden := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the output changed (go test ./cmd/dapbridge -update):\n%s", got)
+	}
 }
 
 // eachCommand visits what a user is offered.

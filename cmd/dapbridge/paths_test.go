@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -52,19 +51,7 @@ func TestPrintPaths(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			print(&out)
-			golden := filepath.Join("testdata", "paths", name+".txt")
-			if *update {
-				if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(out.Bytes(), want) {
-				t.Errorf("the output changed (go test ./cmd/dapbridge -update):\n%s", &out)
-			}
+			checkGolden(t, filepath.Join("paths", name+".txt"), out.Bytes())
 		})
 	}
 }
