@@ -165,8 +165,8 @@ func (in *Inference) addStray(h Host, f Finding, root string, dirs []Dir, names 
 			name := d.name(file)
 			below := strings.TrimPrefix(strings.TrimPrefix(name, strings.TrimSuffix(root, ".")), "/")
 			host := join(f.Host, below)
-			if f.Host == "" || !h.Tree.Has(host) {
-				continue
+			if f.Host == "" || !clean([]byte(below)) || strings.Contains(below, `\`) || !h.Tree.Has(host) {
+				continue // a name that leads out of the tree is not looked at
 			}
 			r := Rule{Host: host, Node: name, Reason: f.reason() + ", known to the binary as below " + root}
 			if names[join(f.Node, below)] {
