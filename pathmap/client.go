@@ -71,7 +71,7 @@ func (m *Map) Over(base *Map) *Map {
 	}
 	out := newMap()
 	out.rules = m.Rules()
-	out.toNode.names = base.toNode.names
+	out.toNode.names, out.toNode.real = base.toNode.names, base.toNode.real
 	out.toNode.layer(m.toNode, base.toNode)
 	out.toHost.layer(m.toHost, base.toHost)
 	for _, r := range base.rules {

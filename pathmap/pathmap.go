@@ -146,7 +146,7 @@ func (m *Map) IgnoreCase(files []string) *Map {
 			out.toNode.names[folded] = f
 		}
 	}
-	out.toHost = m.toHost
+	out.toHost, out.toNode.real = m.toHost, m.toNode.real
 	for _, r := range m.rules {
 		key := out.toNode.key(r.Host)
 		if _, known := out.toNode.trees[key]; known && r.Way == OnlyToNode {
@@ -158,4 +158,17 @@ func (m *Map) IgnoreCase(files []string) *Map {
 		}
 	}
 	return out
+}
+
+// Resolve returns m for a host with symbolic links: a path of the host that no
+// rule is for is tried once more as real has it, without links. Real is called
+// while a message to the node is rewritten, so it must be quick; it returns the
+// path itself if it can't tell.
+func (m *Map) Resolve(real func(path string) string) *Map {
+	if m == nil {
+		return nil
+	}
+	out := *m
+	out.toNode.real = real
+	return &out
 }

@@ -21,6 +21,8 @@ type table struct {
 	// names, if the table is of a host that ignores case, are the node's files
 	// by their folded names. The keys of trees are folded then, too.
 	names map[string]string
+	// real, if not nil, is tried on what no tree covers; see [Map.Resolve].
+	real func(string) string
 }
 
 // entry is what replaces a tree's path.
@@ -59,8 +61,14 @@ func (t table) translate(dst, p []byte) ([]byte, bool) {
 	if len(p) == 0 {
 		return dst, false
 	}
+	given := p
 	p = normal(p)
 	e, cut, ok := t.find(t.comparable(p))
+	if !ok && t.real != nil && absolute(p) {
+		real := t.real(string(given))
+		t.real = nil
+		return t.translate(dst, []byte(real))
+	}
 	rest := bytes.TrimPrefix(p[cut:], []byte("/"))
 	if !ok || e.sep == '\\' && bytes.IndexByte(rest, '\\') >= 0 {
 		return dst, false // there is no such name on Windows

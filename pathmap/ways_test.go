@@ -120,3 +120,31 @@ func TestCovering(t *testing.T) {
 		t.Error("rules of no map")
 	}
 }
+
+// TestResolve sends paths behind symbolic links that no rule knows.
+func TestResolve(t *testing.T) {
+	asked := 0
+	m := parseMap(t, "/home/me/src=/build").Resolve(func(path string) string {
+		asked++
+		return strings.Replace(path, "/home/me/link/", "/home/me/src/", 1)
+	})
+	checkPaths(t, "ToNode", m.ToNode, map[string]string{
+		"/home/me/link/a.go": "/build/a.go",
+		"/home/me/src/a.go":  "/build/a.go",
+		"/elsewhere/a.go":    "",
+		"relative/a.go":      "",
+	})
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2: a rule comes first, and links lead from full paths", asked)
+	}
+	checkPaths(t, "ToHost", m.ToHost, map[string]string{"/build/a.go": "/home/me/src/a.go", "/home/me/link/a.go": ""})
+	under, err := m.WithClient([]Rule{{Host: "/home/me/link/sub", Node: "/other"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkPaths(t, "ToNode", under.ToNode, map[string]string{"/home/me/link/sub/a.go": "/other/a.go", "/home/me/link/a.go": "/build/a.go"})
+	checkPaths(t, "ToNode", m.IgnoreCase(nil).ToNode, map[string]string{"/home/me/link/a.go": "/build/a.go"})
+	if (*Map)(nil).Resolve(nil) != nil {
+		t.Error("a map of nothing")
+	}
+}

@@ -61,6 +61,22 @@ func TestMapSource(t *testing.T) {
 			}
 		})
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(root, link); err != nil {
+		t.Skip(err)
+	}
+	d.Build.ModulePath = "example.com/d"
+	found, err := Config{Root: root}.lookAround(t.Context())()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Config{Root: root}.mapSource(d, sources, found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := m.paths.ToNode(filepath.Join(link, "cmd", "d", "main.go")); !ok || got != "/build/d/cmd/d/main.go" {
+		t.Errorf("by a symbolic link that nobody named: %s, %v", got, ok)
+	}
 	bad := Config{Root: root, Maps: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
 	if _, err := bad.mapSource(d, sources, gosource.Source{}); err == nil {
 		t.Error("rules that contradict each other are accepted")
