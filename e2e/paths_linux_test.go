@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/modfile"
+
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
@@ -83,7 +85,7 @@ func TestPathsInEveryPart(t *testing.T) {
 				{filepath.Join(root, create), createContainerCode, f.createsContainer},
 				{filepath.Join(root, tasks), "container, err := l.getContainer(ctx, r.ContainerID)", f.createsContainer},
 				{filepath.Join(root, "vendor/google.golang.org/grpc/server.go"), "ctx := stream.Context()", f.createsContainer},
-				{filepath.Join(goroot(t), "src/net/http/server.go"), "handler := sh.srv.Handler", f.asksStreamingServer},
+				{filepath.Join(goEnv(t, "GOROOT"), "src/net/http/server.go"), "handler := sh.srv.Handler", f.asksStreamingServer},
 			} {
 				hit(t, c, s)
 			}
@@ -135,9 +137,9 @@ func hit(t *testing.T, c *dapclient.Client, s spot) {
 	<-done
 }
 
-func goroot(t *testing.T) string {
+func goEnv(t *testing.T, name string) string {
 	t.Helper()
-	out, err := exec.Command("go", "env", "GOROOT").Output()
+	out, err := exec.Command("go", "env", name).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,4 +159,107 @@ func (f *fixture) asksStreamingServer(ctx context.Context) ([]byte, error) {
 		exec 3<>"/dev/tcp/127.0.0.1/$port"
 		printf 'GET /exec/none HTTP/1.0\r\n\r\n' >&3
 		cat <&3`)
+}
+
+// TestFetchesWhatTheHostLacks debugs with a workspace without vendor and an empty
+// module cache. What go.sum pins is fetched, from a proxy that has one module, and
+// breakpoints hold in it; of the others the debug console says that they come from
+// the node.
+func TestFetchesWhatTheHostLacks(t *testing.T) {
+	const grpc = "google.golang.org/grpc"
+	f := setup(t)
+	root := filepath.Join(f.dir, "unvendored", "containerd")
+	if err := f.node.UserSource(t.Context(), testbed.Make, root, userUID); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(root, "vendor")); err != nil {
+		t.Fatal(err)
+	}
+	version := requiredVersion(t, root, grpc)
+	f.useProxy(t, proxyOf(t, f, grpc, version))
+	c := f.serve(t, "--root", root).dial(t)
+	if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"fetched the source of " + grpc + "@" + version, "could not be fetched and comes from the node"} {
+		if _, err := c.WaitEvent(short(t), "output", func(b json.RawMessage) bool { return strings.Contains(string(b), want) }); err != nil {
+			t.Fatalf("%q: %v", want, err)
+		}
+	}
+	server := filepath.Join(f.home, "go/pkg/mod", grpc+"@"+version, "server.go")
+	bps, err := c.SetBreakpoints(short(t), server, []int{lineIn(t, server, "ctx := stream.Context()")})
+	if err != nil || len(bps) != 1 || !bps[0].Verified || bps[0].Source == nil || bps[0].Source.Path != server {
+		t.Errorf("the breakpoint: %+v, %v", bps, err)
+	}
+	go f.createsContainer(t.Context())
+	stop, err := c.WaitStopped(short(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, _, err := c.StackTrace(short(t), stop.ThreadId, 0, 20)
+	if err != nil || frames[0].Source == nil || frames[0].Source.Path != server || frames[0].Source.SourceReference != 0 {
+		t.Errorf("the stack: %+v, %v", frames, err)
+	}
+}
+
+// requiredVersion is the version of a module that a go.mod requires.
+func requiredVersion(t *testing.T, root, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.Parse("go.mod", data, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range mod.Require {
+		if r.Mod.Path == path {
+			return r.Mod.Version
+		}
+	}
+	t.Fatalf("%s requires no %s", root, path)
+	return ""
+}
+
+// proxyOf makes a directory that is a module proxy (go.dev/ref/mod, GOPROXY
+// protocol) of one module, from what the go command has downloaded.
+func proxyOf(t *testing.T, f *fixture, path, version string) string {
+	t.Helper()
+	from := filepath.Join(goEnv(t, "GOMODCACHE"), "cache/download", path, "@v")
+	proxy := filepath.Join(f.dir, "proxy")
+	to := filepath.Join(proxy, path, "@v")
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{".info", ".mod", ".zip"} {
+		data, err := os.ReadFile(filepath.Join(from, version+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(to, version+suffix), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return proxy
+}
+
+// useProxy sets the user's go env, until the test ends.
+func (f *fixture) useProxy(t *testing.T, proxy string) {
+	t.Helper()
+	config := filepath.Join(f.home, ".config/go")
+	if err := os.MkdirAll(config, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	env := "GOPROXY=file://" + proxy + ",direct\nGOSUMDB=off\nGOFLAGS=-modcacherw\n"
+	if err := os.WriteFile(filepath.Join(config, "env"), []byte(env), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, dir := range []string{config, filepath.Join(f.home, "go")} {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
