@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
@@ -288,6 +289,32 @@ func (f *fixture) attachTime(b *testing.B, addr string, line int, args map[strin
 		b.Fatal(err)
 	}
 	return took
+}
+
+// BenchmarkStripped is the start of a session with a stripped containerd whose
+// symbols have been built and used once, against that with a containerd that
+// carries its own. How long building and sending takes is logged.
+func BenchmarkStripped(b *testing.B) {
+	f := setup(b)
+	f.use(b, testbed.Stripped)
+	s := f.symbols(b, f.source)
+	b.Logf("symbols: source %v, build %v, proof %v; sent %d bytes in %v", s.Kept.Times.Sources, s.Kept.Times.Build, s.Kept.Times.Proof, s.Kept.Size, s.Send)
+	line := f.lineOf(b, createContainerFile, createContainerCode)
+	times := map[string][]time.Duration{}
+	for b.Loop() {
+		for range rounds {
+			for _, flavour := range []string{testbed.Stripped, testbed.Make} {
+				f.use(b, flavour)
+				s := f.serve(b, "--log-level", "error")
+				first := f.attachTime(b, s.addr, line, nil, nil)
+				times[flavour+" first"] = append(times[flavour+" first"], first)
+				times[flavour] = append(times[flavour], f.attachTime(b, s.addr, line, nil, nil))
+				s.stop(b)
+			}
+		}
+	}
+	report(b, "the first attach, stripped against not", times[testbed.Stripped+" first"], times[testbed.Make+" first"])
+	report(b, "the second attach, stripped against not", times[testbed.Stripped], times[testbed.Make])
 }
 
 // BenchmarkStart is the time from the start of `dapbridge serve`, with its agent

@@ -27,7 +27,7 @@ func TestSession(t *testing.T) {
 }
 
 // use puts a flavour of containerd on the node until the test ends.
-func (f *fixture) use(t *testing.T, flavour string) {
+func (f *fixture) use(t testing.TB, flavour string) {
 	t.Helper()
 	before := f.node.Containerd()
 	if before == flavour {

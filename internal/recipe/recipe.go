@@ -35,6 +35,9 @@ type Recipe struct {
 	Roots target.Roots `json:"roots"`
 	// LinkFlags reports whether the flags of the linker were recorded.
 	LinkFlags bool `json:"linkFlags"`
+	// Workspace reports whether other modules came from directories beside the
+	// main one (go.work).
+	Workspace bool `json:"workspace,omitempty"`
 	// GODEBUG are the settings, KEY=VALUE, that a go.mod of a published
 	// module's must make: those that were in force when it was built.
 	GODEBUG []string `json:"godebug,omitempty"`
@@ -110,6 +113,9 @@ func (r *Recipe) source(o *target.Origin, _ Host) error {
 		return refuse("the target was built from a repository of %q: only git is known here", s["vcs"])
 	case o.MainSum != "":
 		return r.published(o)
+	}
+	r.Workspace = slices.ContainsFunc(o.Deps, func(m target.Module) bool { return m.Version == "(devel)" && m.Replace == nil })
+	switch {
 	case s["vcs.revision"] != "":
 		if !regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`).MatchString(s["vcs.revision"]) {
 			return refuse("the target names no valid revision: %q", s["vcs.revision"])

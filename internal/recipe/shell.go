@@ -21,7 +21,15 @@ func (r *Recipe) Shell(dir, ldflags string, quote func(words []string) string) (
 		line(`cd "$(dirname "$(grep -rl --include=go.mod --exclude-dir=vendor --exclude-dir=testdata -e %s "$src" | head -n 1)")"`,
 			quote([]string{"^module " + r.Source.Module + "$"}))
 	}
-	line("export GOENV=off GOFLAGS= GOWORK=off")
+	if r.Workspace && r.Roots.Module != "" { // the repository's root there
+		line("sub=$(git rev-parse --show-prefix) there=%s", quote([]string{r.Roots.Module}))
+		line(`there=${there%%"/${sub%%/}"}`)
+	}
+	workspace := "off"
+	if r.Workspace {
+		workspace = "" // the nearest go.work
+	}
+	line("export GOENV=off GOFLAGS= GOWORK=%s", workspace)
 	line("export %s", assignments(append([]string{"GOTOOLCHAIN=" + r.Toolchain}, r.Env...), quote))
 	flags := slices.Clone(r.Flags)
 	if ldflags != "" && !r.LinkFlags {
@@ -43,7 +51,7 @@ func (r *Recipe) fetch(line func(string, ...any), dir string, quote func([]strin
 		}
 		line("cd \"$src\"\ncat >go.mod <<'EOF'\n%sEOF", mod)
 	case s.Revision != "":
-		line(`git clone --quiet --shared --no-checkout --no-tags %s "$src"`, quote([]string{dir}))
+		line(`git clone --quiet --shared --no-checkout --no-tags "$(git -C %s rev-parse --show-toplevel)" "$src"`, quote([]string{dir}))
 		line(`git -C "$src" checkout --quiet --detach %s`, s.Revision)
 		if tag, at := r.StampTag(); tag != "" {
 			line(`git -C "$src" tag %s`, quote([]string{tag, at}))
@@ -71,6 +79,9 @@ func (r *Recipe) shellRules() string {
 		here = "$(go list -m -mod=mod -f {{.Dir}} " + r.Source.Module + ")"
 	}
 	add(here, r.Roots.Module)
+	if r.Workspace && r.Roots.Module != "" {
+		b.WriteString(" '--map=$src=>$there'")
+	}
 	add("$(go env GOMODCACHE)", r.Roots.ModCache)
 	if r.Roots.GOROOT != "" {
 		fmt.Fprintf(&b, " '--goroot=%s'", escapeDouble(r.Roots.GOROOT))

@@ -64,6 +64,10 @@ func (j *job) rules(src source) []string {
 	}
 	add(j.goroot, roots.GOROOT)
 	add(src.module, roots.Module)
+	if below, err := filepath.Rel(src.tree, src.module); err == nil && src.tree != "" && below != "." {
+		there, _ := strings.CutSuffix(roots.Module, "/"+filepath.ToSlash(below)) // what stands beside the module
+		add(src.tree, there)
+	}
 	add(j.cache, roots.ModCache)
 	return rules
 }

@@ -29,7 +29,7 @@ func prove(ctx context.Context, want target.Fingerprint, path string, s Suspect,
 	if section == "" {
 		return nil
 	}
-	d := difference{section: section, recipe: r}
+	d := difference{section: section, recipe: r, moved: moved(want, *got)}
 	if err := d.locate(ctx, x, s, *got); err != nil {
 		return err
 	}
@@ -64,8 +64,24 @@ func differing(want, got target.Fingerprint) string {
 	return first
 }
 
+// moved names the first section besides the code that has another size, "" if
+// none has: what follows lies elsewhere, and all code that names it differs.
+func moved(want, got target.Fingerprint) string {
+	sizes := map[string]uint64{}
+	for _, s := range got.Sections {
+		sizes[s.Name] = s.Size
+	}
+	for _, s := range want.Sections {
+		if size, ok := sizes[s.Name]; ok && s.Name != ".text" && size != s.Size {
+			return fmt.Sprintf("%s has %d bytes in place of %d", s.Name, size, s.Size)
+		}
+	}
+	return ""
+}
+
 // difference is where a twin differs from the target.
 type difference struct {
+	moved   string // what has another size, besides code
 	recipe  *recipe.Recipe
 	section string
 	built   target.Function // the twin's first differing function, if it is Go's
@@ -152,6 +168,9 @@ func (d *difference) error() error {
 		if name = d.built.Name; name == "" {
 			name = d.there.Name
 		}
+	case d.symbol != "" && d.moved != "":
+		text = "what was built is another program: its functions are the same, its data is not (" + d.moved + ")"
+		name, d.section = "", ".rodata"
 	case d.symbol != "":
 		text += ", first in " + d.symbol
 	}
@@ -175,8 +194,8 @@ func (d *difference) likely(name string) string {
 	switch {
 	case name == "" && (d.section == ".rodata" || d.section == ".go.buildinfo" || strings.Contains(d.section, "data")) && !d.recipe.LinkFlags:
 		return "a value that was set by -ldflags -X, which -trimpath leaves out of what is recorded: give the flags with --ldflags"
-	case name == "" && d.section == ".go.buildinfo":
-		return "the versions that are stamped into the program"
+	case name == "" && (d.section == ".go.buildinfo" || d.section == ".rodata"):
+		return "a string in its source, or the versions that are stamped into the program"
 	case name == "":
 		return "the linker, the C compiler, or data that is built in"
 	case !strings.Contains(name, "."):

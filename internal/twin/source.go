@@ -22,12 +22,35 @@ import (
 type source struct {
 	dir    string // the directory of go.mod
 	module string // "" if -trimpath took away where it was
+	tree   string // the repository, if the module is not its root
 }
 
 // sources makes the source, in a directory of our own: the user's is not
 // written to.
 func (j *job) sources(ctx context.Context) (source, error) {
 	dir := filepath.Join(j.work, "src")
+	src, err := j.fetch(ctx, dir)
+	if err == nil && j.recipe.Workspace {
+		j.env = withVariables(j.env, "GOWORK="+workspaceAbove(src.dir, dir))
+	}
+	return src, err
+}
+
+// workspaceAbove returns the go.work of a directory, in it or above it up to
+// the root, "off" if there is none.
+func workspaceAbove(dir, root string) string {
+	for ; ; dir = filepath.Dir(dir) {
+		file := filepath.Join(dir, "go.work")
+		if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() {
+			return file
+		}
+		if dir == root || dir == filepath.Dir(dir) {
+			return "off"
+		}
+	}
+}
+
+func (j *job) fetch(ctx context.Context, dir string) (source, error) {
 	switch s := j.recipe.Source; {
 	case s.Version != "":
 		return j.published(dir)
@@ -37,7 +60,7 @@ func (j *job) sources(ctx context.Context) (source, error) {
 	if err := j.copyTree(ctx, dir); err != nil {
 		return source{}, err
 	}
-	return source{dir, dir}, nil
+	return source{dir: dir, module: dir}, nil
 }
 
 // published writes a module that asks for the target's modules, exactly.
@@ -54,7 +77,7 @@ func (j *job) published(dir string) (source, error) {
 		return source{}, failed("%w", err)
 	}
 	escaped, err := moduleDir(s.Module, s.Version)
-	return source{dir, filepath.Join(j.cache, escaped)}, err
+	return source{dir: dir, module: filepath.Join(j.cache, escaped)}, err
 }
 
 // moduleDir is where a module is below GOMODCACHE.
@@ -115,7 +138,7 @@ func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 			j.Log.Debug("the version's tag", "tag", tag, "error", err) // the proof will tell
 		}
 	}
-	return source{root, root}, nil
+	return source{root, root, dir}, nil
 }
 
 // tagPrefix is what stands before the version in a tag for a module that is not

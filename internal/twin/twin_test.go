@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -48,16 +49,24 @@ func TestFromATree(t *testing.T) {
 	there, here := t.TempDir(), t.TempDir()
 	writeTree(t, there, sample())
 	writeTree(t, here, sample())
-	for name, flags := range map[string][]string{
-		"recorded flags": {"-buildvcs=false", "-ldflags=-s -w -X 'main.version=1 2'", "-tags=extra"},
-		"trimpath":       {"-buildvcs=false", "-trimpath", "-ldflags=-s -w"},
-		"pie":            {"-buildvcs=false", "-buildmode=pie", "-ldflags=-s -w", "-gcflags=-trimpath=/root/go/src"},
+	for name, test := range map[string]struct{ env, flags []string }{
+		"recorded flags":       {nil, []string{"-ldflags=-s -w -X 'main.version=1 2'", "-tags=extra"}},
+		"trimpath":             {nil, []string{"-trimpath", "-ldflags=-s -w"}},
+		"pie":                  {nil, []string{"-buildmode=pie", "-ldflags=-s -w", "-gcflags=-trimpath=/root/go/src"}},
+		"another architecture": {[]string{"GOARCH=" + otherArch()}, []string{"-ldflags=-s -w"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, buildTarget(t, there, nil, flags...))
+			s := open(t, buildTarget(t, there, test.env, append(test.flags, "-buildvcs=false")...))
 			checkTwin(t, s, here)
 		})
 	}
+}
+
+func otherArch() string {
+	if runtime.GOARCH == "arm64" {
+		return "amd64"
+	}
+	return "arm64"
 }
 
 // checkTwin builds the twin and looks at what is kept of it.
@@ -93,6 +102,37 @@ func checkTwin(t *testing.T, s suspect, dir string) {
 		t.Errorf("found %+v, %v; want %+v", again, err, k)
 	}
 	noWork(t, b)
+	checkShell(t, s, dir)
+}
+
+// checkShell runs what symbols --print shows: it must leave the same twin.
+func checkShell(t *testing.T, s suspect, dir string) {
+	t.Helper()
+	quote := func(words []string) string {
+		var b strings.Builder
+		for _, w := range words {
+			b.WriteString(" '" + strings.ReplaceAll(w, "'", `'\''`) + "'")
+		}
+		return b.String()[1:]
+	}
+	script, err := s.recipe(t).Shell(dir, "", quote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := t.TempDir()
+	writeTree(t, where, map[string]string{"dapbridge": "#!/bin/sh\nexec " + os.Args[0] + " \"$@\"\n"})
+	if err := os.Chmod(filepath.Join(where, "dapbridge"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"PATH=" + where + ":" + os.Getenv("PATH"), "TMPDIR=" + where, "GOCACHE=" + filepath.Join(os.Getenv("TWIN_TEST_DIR"), "shellcache")}
+	run(t, where, env, "sh", "-c", script)
+	p, err := s.Fingerprint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prove(t.Context(), p, filepath.Join(where, "twin"), s, s.recipe(t)); err != nil {
+		t.Errorf("by the shell: %v\n%s", err, script)
+	}
 }
 
 // noWork sees that no build has left anything but its lock.
@@ -165,6 +205,30 @@ func TestFromARevision(t *testing.T) {
 		t.Run(name, func(t *testing.T) { checkTwin(t, open(t, path), filepath.Join(here, "cmd")) })
 	}
 
+	t.Run("workspace", func(t *testing.T) {
+		there := t.TempDir()
+		for name, text := range sample() {
+			if rel, ok := strings.CutPrefix(name, "vendor/example.com/"); ok {
+				name = rel
+			} else {
+				name = "m/" + name
+			}
+			if !strings.Contains(name, "modules.txt") {
+				writeTree(t, there, map[string]string{name: text})
+			}
+		}
+		writeTree(t, there, map[string]string{"go.work": "go 1.26.0\n\nuse (\n\t./m\n\t./dep\n)\n"})
+		git(there, "init", "--quiet", "--initial-branch=main")
+		git(there, "add", "--all")
+		git(there, "commit", "--quiet", "--message=first")
+		s := open(t, buildTarget(t, filepath.Join(there, "m"), []string{"GOWORK="}, "-buildvcs=true", "-ldflags=-s -w"))
+		if r := s.recipe(t); !r.Workspace {
+			t.Fatalf("the recipe: %+v", r)
+		}
+		here := filepath.Join(t.TempDir(), "clone")
+		git(there, "clone", "--quiet", "--no-tags", there, here)
+		checkTwin(t, s, here)
+	})
 	t.Run("not there", func(t *testing.T) {
 		s := open(t, tagged)
 		r := s.recipe(t)
@@ -172,6 +236,16 @@ func TestFromARevision(t *testing.T) {
 		wantError(t, r, here, s, diag.TwinBuild, "does not hold")
 		wantError(t, r, t.TempDir(), s, diag.TwinBuild, "is in no git repository")
 	})
+}
+
+func TestTagPrefix(t *testing.T) {
+	for root, want := range map[string]string{
+		"/r": "", "/r/m": "m/", "/r/a/m": "a/m/", "/r/v2": "", "/r/m/v2": "m/", "/r/vendor": "vendor/",
+	} {
+		if got := tagPrefix("/r", root); got != want {
+			t.Errorf("%s: %q, want %q", root, got, want)
+		}
+	}
 }
 
 // TestFromAModule builds the twin of a program of a published module, here from
