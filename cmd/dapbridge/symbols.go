@@ -99,7 +99,11 @@ func runSymbols(cmd *cobra.Command, env environment, o symbolsOptions) error {
 	case o.output == "json":
 		return printJSON(env.out, r)
 	case o.print:
-		text, err := r.Recipe.Shell(c.Root, o.ldflags, sshconn.Quote)
+		ldflags := o.ldflags
+		if ldflags == "" && r.Kept != nil {
+			ldflags = r.Kept.LDFlags // as they were found
+		}
+		text, err := r.Recipe.Shell(c.Root, ldflags, sshconn.Quote)
 		if err != nil {
 			return err
 		}

@@ -65,7 +65,14 @@ func BuildSymbols(ctx context.Context, c Config, only bool) (*SymbolsResult, err
 		return r, nil
 	}
 	if only {
-		r.Recipe, err = l.recipe(ctx, c.Symbols.Host)
+		if r.Recipe, err = l.recipe(ctx, c.Symbols.Host); err != nil {
+			return nil, err
+		}
+		p, err := l.client.Fingerprint(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.Kept, err = c.Symbols.Twins.Find(p)
 		return r, err
 	}
 	return r, l.symbols(ctx, c, r, SymbolsAuto)

@@ -22,6 +22,8 @@ type Kept struct {
 	Hash  string `json:"hash"` // its SHA-256 in hex
 	Size  int64  `json:"size"`
 	Times Times  `json:"times"` // of the build that made it
+	// LDFlags are the linker's flags, if the executable does not record them.
+	LDFlags string `json:"ldflags,omitempty"`
 }
 
 // key names what has a fingerprint: all that is loaded of it and where. So
@@ -63,7 +65,7 @@ func (b *Builder) Find(p target.Fingerprint) (*Kept, error) {
 
 // keep stores the debug sections of a twin. They are whole or not there.
 func (j *job) keep(p target.Fingerprint, twin string, times Times) (*Kept, error) {
-	k := &Kept{Times: times}
+	k := &Kept{Times: times, LDFlags: j.ldflags}
 	name, err := key(p)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,9 @@ func TestFromATree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, buildTarget(t, there, test.env, append(test.flags, "-buildvcs=false")...))
 			checkTwin(t, s, here)
+			if name == "recorded flags" {
+				checkShell(t, s, here, "")
+			}
 		})
 	}
 }
@@ -70,7 +73,7 @@ func otherArch() string {
 }
 
 // checkTwin builds the twin and looks at what is kept of it.
-func checkTwin(t *testing.T, s suspect, dir string) {
+func checkTwin(t *testing.T, s suspect, dir string) *Kept {
 	t.Helper()
 	before := hashTree(t, dir)
 	b := newBuilder(t)
@@ -102,11 +105,11 @@ func checkTwin(t *testing.T, s suspect, dir string) {
 		t.Errorf("found %+v, %v; want %+v", again, err, k)
 	}
 	noWork(t, b)
-	checkShell(t, s, dir)
+	return k
 }
 
 // checkShell runs what symbols --print shows: it must leave the same twin.
-func checkShell(t *testing.T, s suspect, dir string) {
+func checkShell(t *testing.T, s suspect, dir, ldflags string) {
 	t.Helper()
 	quote := func(words []string) string {
 		var b strings.Builder
@@ -115,7 +118,7 @@ func checkShell(t *testing.T, s suspect, dir string) {
 		}
 		return b.String()[1:]
 	}
-	script, err := s.recipe(t).Shell(dir, "", quote)
+	script, err := s.recipe(t).Shell(dir, ldflags, quote)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +127,7 @@ func checkShell(t *testing.T, s suspect, dir string) {
 	if err := os.Chmod(filepath.Join(where, "dapbridge"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"PATH=" + where + ":" + os.Getenv("PATH"), "TMPDIR=" + where, "GOCACHE=" + filepath.Join(os.Getenv("TWIN_TEST_DIR"), "shellcache")}
+	env := []string{"PATH=" + where + ":" + os.Getenv("PATH"), "TMPDIR=" + where, "GOCACHE=" + filepath.Join(newBuilder(t).Dir, "gocache")}
 	run(t, where, env, "sh", "-c", script)
 	p, err := s.Fingerprint(t.Context())
 	if err != nil {
@@ -228,6 +231,7 @@ func TestFromARevision(t *testing.T) {
 		here := filepath.Join(t.TempDir(), "clone")
 		git(there, "clone", "--quiet", "--no-tags", there, here)
 		checkTwin(t, s, here)
+		checkShell(t, s, filepath.Join(here, "dep"), "")
 	})
 	t.Run("not there", func(t *testing.T) {
 		s := open(t, tagged)
@@ -276,6 +280,7 @@ func TestFromAModule(t *testing.T) {
 			t.Fatalf("the recipe: %+v", r)
 		}
 		checkTwin(t, s, t.TempDir())
+		checkShell(t, s, t.TempDir(), "")
 	}
 }
 
@@ -334,7 +339,8 @@ func TestLinkFlags(t *testing.T) {
 	writeTree(t, there, files)
 	for _, flags := range [][]string{{}, {"-buildmode=pie"}} {
 		s := open(t, buildTarget(t, there, nil, append(flags, "-buildvcs=false", "-trimpath", "-ldflags=-s -w -X main.version=v9 -X 'main.commit=it is a longer one'")...))
-		checkTwin(t, s, there)
+		k := checkTwin(t, s, there)
+		checkShell(t, s, there, k.LDFlags)
 		b := newBuilder(t)
 		b.LDFlags = "-s -X main.version=v9 -X 'main.commit=it is a longer one'"
 		if _, err := b.Build(t.Context(), s.recipe(t), there, s); err != nil {
