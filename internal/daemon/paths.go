@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/gosource"
 	"github.com/dapbridge/dapbridge/internal/target"
 	"github.com/dapbridge/dapbridge/pathmap"
@@ -29,7 +31,7 @@ func (c Config) mapSource(t agent.Target, s target.Sources, host gosource.Source
 	if len(c.Maps) > 0 {
 		var err error
 		if m.own, err = pathmap.New(c.Maps...); err != nil {
-			return nil, err
+			return nil, diag.Errorf(diag.Usage, "--map: %w", err)
 		}
 	}
 	m.paths = m.own.Over(m.inference.Map)
@@ -98,18 +100,17 @@ func (c Config) lookAround(ctx context.Context) (wait func() (gosource.Source, e
 	}
 }
 
-// sourceMap maps the source of a target to what was found on the host.
+// sourceMap maps the source of a target to what was found on the host. What can't
+// be found out is logged: the user's own rules, and what else is known, hold all
+// the same.
 func (d *dialer) sourceMap(ctx context.Context, l *link, t agent.Target, found func() (gosource.Source, error)) (*sourceMap, error) {
 	sources, err := d.sourcesOf(ctx, l, t)
 	if err != nil {
-		return nil, err
+		d.cfg.Log.Warn("it is not known which files the target was compiled from", "reason", err)
 	}
 	host, err := found()
-	if err != nil {
-		return nil, err
-	}
-	if host.Problem != nil {
-		d.cfg.Log.Warn("what is known of this machine's Go source is incomplete", "reason", host.Problem)
+	if err = errors.Join(err, host.Problem); err != nil {
+		d.cfg.Log.Warn("what is known of this machine's Go source is incomplete", "reason", err)
 	}
 	return d.cfg.mapSource(t, sources, host)
 }
