@@ -280,13 +280,13 @@ func TestNodeMessages(t *testing.T) {
 		}
 		write(t, pins, strings.Join(lines, "\n"))
 		t.Cleanup(func() { write(t, pins, before) })
-		hint := f.fails(t, mistake{3, "is another than before", "somebody may be in between"}, args("minikube:"+f.node.Name())...)
-		n, err := strconv.Atoi(between(t, hint, "remove line ", " of "+pins))
-		if err != nil {
-			t.Fatal(err)
+		// The node is on an address of this machine's own: the key is taken, once.
+		for _, warns := range []bool{true, false} {
+			out, err := f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...).CombinedOutput()
+			if err != nil || strings.Contains(string(out), "another host key than before") != warns || !strings.Contains(string(out), "containerd.service") {
+				t.Errorf("warns %v: %v\n%s", warns, err, out)
+			}
 		}
-		write(t, pins, strings.Join(slices.Delete(lines, n-1, n), "\n"))
-		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 	})
 	t.Run("no sudo", func(t *testing.T) {
 		const rule = "/etc/sudoers.d/docker"

@@ -22,7 +22,7 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 		"pod one":             "node minikube: no such node is running",
 		"ssh --name other":    "node other: no such node is running",
 		"proxy":               "no such node is running",
-		"up --containerd new": `want one of ["make" "static" "stripped"]`,
+		"up --containerd new": `want one of ["make" "static"`,
 		"up --name Capital":   "want at most 32 of a-z",
 	} {
 		var out, errs bytes.Buffer
