@@ -117,11 +117,11 @@ func (c *client) handOver(ctx context.Context, up *upstream, request []byte, env
 	}
 	c.up = up
 	console := func(line string) { c.out.console(line) }
-	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, console)
 	if note := up.sess.Target().Note; note != "" {
 		console(diag.Escape(note))
 	}
 	up.sess.Tell(console)
+	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, console)
 	for _, late := range c.takeBacklog() {
 		if env, err := scanEnvelope(late); err == nil {
 			c.forward(late, env)
