@@ -9,11 +9,12 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// proxyGrace is how long what a proxy command has started may keep its output
-// open when the command has ended.
+// proxyGrace is how long a proxy command that has closed its end may take to say
+// why.
 const proxyGrace = time.Second
 
 // maxProxyOutput bounds what is kept of what a proxy command says.
@@ -26,16 +27,16 @@ type proxyConn struct {
 	io.WriteCloser
 	addr net.Addr
 	cmd  *exec.Cmd
-	said *firstBytes
+
+	said    firstBytes
+	allSaid chan struct{} // closed when it says no more
 
 	closing sync.Once
 }
 
 // dialProxy starts the command. It ends with the connection.
 func dialProxy(argv []string, addr string) (net.Conn, error) {
-	p := &proxyConn{addr: proxyAddr(addr), said: &firstBytes{}}
-	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.Stderr, p.cmd.WaitDelay = p.said, proxyGrace
+	p := &proxyConn{addr: proxyAddr(addr), cmd: exec.Command(argv[0], argv[1:]...), allSaid: make(chan struct{})}
 	var err error
 	if p.WriteCloser, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -43,21 +44,44 @@ func dialProxy(argv []string, addr string) (net.Conn, error) {
 	if p.ReadCloser, err = p.cmd.StdoutPipe(); err != nil {
 		return nil, err
 	}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("the proxy: %w", err)
 	}
+	go func() {
+		defer close(p.allSaid)
+		io.Copy(&p.said, stderr) // until Close at the latest
+	}()
 	return p, nil
 }
 
-// Read tells what the command has said when its output ends.
 func (p *proxyConn) Read(b []byte) (int, error) {
 	n, err := p.ReadCloser.Read(b)
-	if errors.Is(err, io.EOF) {
-		if line := p.said.line(); line != "" {
-			err = fmt.Errorf("the proxy says %q: %w", line, err)
-		}
+	return n, p.explain(err)
+}
+
+func (p *proxyConn) Write(b []byte) (int, error) {
+	n, err := p.WriteCloser.Write(b)
+	return n, p.explain(err)
+}
+
+// explain adds what the command has said to an error of a stream that it has
+// closed.
+func (p *proxyConn) explain(err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.EPIPE) {
+		return err
 	}
-	return n, err
+	select {
+	case <-p.allSaid:
+	case <-time.After(proxyGrace):
+	}
+	if line := p.said.line(); line != "" {
+		return fmt.Errorf("the proxy says %q: %w", line, err)
+	}
+	return fmt.Errorf("the proxy has ended: %w", err)
 }
 
 // Close ends the command and returns when it has ended.
@@ -66,6 +90,7 @@ func (p *proxyConn) Close() error {
 		p.WriteCloser.Close()
 		p.cmd.Process.Kill() // it fails only when the command has ended already
 		p.cmd.Wait()
+		<-p.allSaid
 	})
 	return nil
 }
