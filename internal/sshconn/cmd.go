@@ -221,7 +221,7 @@ func (c *Conn) Run(ctx context.Context, argv []string, stdin io.Reader) (stdout,
 	defer cmd.Close()
 	out, err := do(ctx, c, func() (output, error) { return cmd.collect(stdin) }, nil)
 	if err != nil {
-		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", brief(Quote(argv)), c.node.Name, err)
+		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", brief(Quote(argv)), c.node.Name, c.lost(err))
 	}
 	return out.stdout, out.stderr, cmd.ExitStatus(), nil
 }

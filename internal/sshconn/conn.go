@@ -190,11 +190,14 @@ func do[T any](ctx context.Context, c *Conn, f func() (T, error), drop func(T)) 
 // channels of a connection end a moment before it says so itself, but after
 // reading has failed.
 func (c *Conn) lost(err error) error {
-	if c.wire.broken.Load() {
-		<-c.done
-		return c.Err()
+	var op *net.OpError
+	if errors.As(err, &op) { // of writing, which may fail before reading does
+		c.fail(err)
+	} else if !c.wire.broken.Load() {
+		return err
 	}
-	return err
+	<-c.done
+	return c.Err()
 }
 
 // wire is the TCP connection, watched: reads for keepAlive, their end for lost.

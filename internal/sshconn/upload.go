@@ -38,7 +38,7 @@ func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
 	defer cmd.Close()
 	r, err := do(ctx, c, func() (receipt, error) { return send(cmd, file, d.Progress) }, nil)
 	if err != nil {
-		return fmt.Errorf("copy the agent to %s: %w", c.node.Name, err)
+		return fmt.Errorf("copy the agent to %s: %w", c.node.Name, c.lost(err))
 	}
 	return c.uploadError(d, r, cmd.ExitStatus())
 }
