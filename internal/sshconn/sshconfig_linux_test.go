@@ -103,7 +103,7 @@ func TestProxyFails(t *testing.T) {
 		"speaks":     {[]string{"/bin/sh", "-c", "echo no route to the jump host >&2; exit 1"}, "no route to the jump host"},
 		"is silent":  {[]string{"/bin/false"}, "the proxy has ended"},
 		"is missing": {[]string{filepath.Join(s.dir, "none")}, "no such file"},
-		"hangs":      {[]string{"/bin/sh", "-c", "sleep 1000 & sleep 1000"}, "no answer within"},
+		"hangs":      {[]string{"/bin/sh", "-c", "exec sleep 1000"}, "no answer within"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := s.config()
