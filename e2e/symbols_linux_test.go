@@ -73,7 +73,7 @@ func TestStripped(t *testing.T) {
 	c.Close()
 
 	b := f.symbols(t, f.source)
-	if !b.Built || !b.Sent || b.Target.PID != pid || b.Kept.Size > 20<<20 {
+	if !b.Built || !b.Sent || b.Target.PID != pid || b.Kept.Size > 60<<20 {
 		t.Errorf("symbols: %+v", b)
 	}
 	t.Logf("source %v, build %v, proof %v, %d bytes sent in %v", b.Kept.Times.Sources, b.Kept.Times.Build, b.Kept.Times.Proof, b.Kept.Size, b.Send)

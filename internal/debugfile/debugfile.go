@@ -1,6 +1,6 @@
 // Package debugfile takes the debug information of an executable and leaves
-// its code behind, as objcopy --only-keep-debug --compress-debug-sections does:
-// a debugger that is handed such a file beside the stripped executable knows as
+// its code behind, as objcopy --only-keep-debug --decompress-debug-sections
+// does: a debugger that is handed such a file beside the stripped executable knows as
 // much as with the whole one. There is no library for this in Go that is kept
 // and small, and binutils are on few developers' machines.
 package debugfile
@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // Bounds of what is read. The largest Go programs known have 100 MB of debug
@@ -32,7 +31,8 @@ const (
 
 // Write writes to w what is left of the executable r. Sections that are loaded
 // keep their names, addresses and sizes but have no content; the others stay as
-// they are, with DWARF compressed. It takes 64-bit little-endian ELF files.
+// they are, but not compressed: Delve decompresses some of them twice, which
+// takes longer than all else that it does with them. It takes 64-bit little-endian ELF files.
 func Write(w io.Writer, r io.ReaderAt) error {
 	x, err := read(r)
 	if err != nil {
@@ -52,10 +52,7 @@ func Write(w io.Writer, r io.ReaderAt) error {
 		offset += uint64(len(bodies[i]))
 	}
 	x.header.Phoff, x.header.Shoff = headerSize, align(offset, 8)
-	for i := range x.programs {
-		p := &x.programs[i]
-		p.Off, p.Filesz = 0, 0 // what is loaded is not here
-	}
+	x.emptySegments()
 	out := &writer{w: w}
 	out.data(x.header)
 	out.data(x.programs)
@@ -165,39 +162,58 @@ func (x *executable) keep(s *elf.Section64) ([]byte, error) {
 		return nil, nil
 	}
 	body, err := x.content(s)
-	if err != nil || flags&elf.SHF_COMPRESSED != 0 || !compressible(x.name(s)) {
+	if err != nil || flags&elf.SHF_COMPRESSED == 0 {
 		return body, err
 	}
-	packed, err := compress(body, s.Addralign)
-	if err != nil || len(packed) >= len(body) {
-		return body, err
+	return unpack(s, body)
+}
+
+// emptySegments leaves in the segments nothing but the headers, which stand at
+// the file's begin: what is loaded is not here. Offsets and addresses fit each
+// other as binutils want it (gABI, "Program Header").
+func (x *executable) emptySegments() {
+	headers := uint64(headerSize + len(x.programs)*programSize)
+	for i := range x.programs {
+		p := &x.programs[i]
+		kind := elf.ProgType(p.Type)
+		switch {
+		case kind == elf.PT_PHDR:
+			p.Off, p.Filesz = headerSize, headers-headerSize
+		case kind == elf.PT_LOAD && p.Off == 0 && p.Filesz >= headers:
+			p.Filesz = headers
+		default:
+			p.Filesz = 0
+			if p.Off = 0; p.Align > 1 && p.Align <= 1<<16 {
+				p.Off = p.Vaddr % p.Align
+			}
+		}
 	}
-	s.Flags |= uint64(elf.SHF_COMPRESSED)
-	s.Size, s.Addralign = uint64(len(packed)), 8 // of the compression header
-	return packed, nil
 }
 
-// compressible reports whether debuggers expect that a section may be
-// compressed.
-func compressible(name string) bool {
-	return strings.HasPrefix(name, ".debug_") && name != ".debug_gdb_scripts"
-}
-
-// compress returns body as a section with SHF_COMPRESSED holds it (gABI,
-// "Compressed section").
-func compress(body []byte, addralign uint64) ([]byte, error) {
+// unpack returns the content of a compressed section and changes its header
+// accordingly (gABI, "Compressed section").
+func unpack(s *elf.Section64, body []byte) ([]byte, error) {
+	var header elf.Chdr64
+	n, err := binary.Decode(body, binary.LittleEndian, &header)
+	if err != nil {
+		return nil, err
+	}
+	if elf.CompressionType(header.Type) != elf.COMPRESS_ZLIB || header.Size > sectionLimit {
+		return body, nil // as it is: a reader may know better
+	}
+	z, err := zlib.NewReader(bytes.NewReader(body[n:]))
+	if err != nil {
+		return nil, err
+	}
 	var b bytes.Buffer
-	header := elf.Chdr64{Type: uint32(elf.COMPRESS_ZLIB), Size: uint64(len(body)), Addralign: addralign}
-	if err := binary.Write(&b, binary.LittleEndian, header); err != nil {
+	if _, err := io.Copy(&b, io.LimitReader(z, int64(header.Size))); err != nil {
 		return nil, err
 	}
-	z := zlib.NewWriter(&b)
-	if _, err := z.Write(body); err != nil {
-		return nil, err
+	if uint64(b.Len()) != header.Size {
+		return nil, io.ErrUnexpectedEOF
 	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
+	s.Flags &^= uint64(elf.SHF_COMPRESSED)
+	s.Size, s.Addralign = header.Size, header.Addralign
 	return b.Bytes(), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/dwarf"
 	"debug/elf"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -63,7 +64,7 @@ func compare(t *testing.T, whole, debug *elf.File) {
 	}
 	for i, w := range whole.Sections {
 		d := debug.Sections[i]
-		if w.Name != d.Name || w.Addr != d.Addr || w.Size != d.Size {
+		if w.Name != d.Name || w.Addr != d.Addr || w.Size != d.Size || d.Flags&elf.SHF_COMPRESSED != 0 {
 			t.Errorf("%+v, want %+v", d.SectionHeader, w.SectionHeader)
 		}
 		if w.Flags&elf.SHF_ALLOC != 0 && w.Type != elf.SHT_NOTE {
@@ -117,8 +118,16 @@ func units(t *testing.T, f *elf.File) (n int) {
 	}
 }
 
-// TestLikeObjcopy compares with the real one.
+// TestLikeObjcopy compares with the real one, also for an executable whose
+// headers are part of a segment.
 func TestLikeObjcopy(t *testing.T) {
+	for _, args := range [][]string{nil, {"-buildmode=pie"}} {
+		likeObjcopy(t, build(t, args...))
+	}
+}
+
+func likeObjcopy(t *testing.T, path string) {
+	t.Helper()
 	objcopy, err := exec.LookPath("objcopy")
 	switch {
 	case err != nil && os.Getenv("CI") != "":
@@ -126,7 +135,6 @@ func TestLikeObjcopy(t *testing.T) {
 	case err != nil:
 		t.Skip("skipped: no objcopy here (binutils)")
 	}
-	path := build(t)
 	out := filepath.Join(t.TempDir(), "debug")
 	if text, err := exec.Command(objcopy, "--only-keep-debug", path, out).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
@@ -136,6 +144,20 @@ func TestLikeObjcopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
+	// binutils accept what we write.
+	mine := filepath.Join(t.TempDir(), "mine")
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b bytes.Buffer
+	if err := errors.Join(Write(&b, f), os.WriteFile(mine, b.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := exec.Command(objcopy, mine, mine+".copy").CombinedOutput(); err != nil || len(text) > 0 {
+		t.Errorf("objcopy of what we write: %v\n%s", err, text)
+	}
 	ours := write(t, path)
 	if len(ours.Sections) != len(theirs.Sections) {
 		t.Fatalf("%d sections, objcopy keeps %d", len(ours.Sections), len(theirs.Sections))
