@@ -16,7 +16,6 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/node"
-	"github.com/dapbridge/dapbridge/internal/recipe"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -91,11 +90,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		CacheDir: filepath.Join(cache, "dapbridge"),
 		Log:      log,
 	}
-	c.Symbols = daemon.Symbols{
-		Mode: daemon.SymbolsAsk, Host: recipe.Host{OS: runtime.GOOS, Arch: runtime.GOARCH},
-		Command: f.symbolsCommand(root),
-	}
-	if c.Symbols.Twins, err = twinBuilder(filepath.Join(cache, "dapbridge"), log); err != nil {
+	if c.Symbols, err = f.symbols(root, filepath.Join(cache, "dapbridge"), log); err != nil {
 		return c, err
 	}
 	c.Agent, err = agentOptions(f.agent, filepath.Join(cache, "dapbridge"), log)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/recipe"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 	"github.com/dapbridge/dapbridge/internal/twin"
 )
@@ -81,37 +83,45 @@ func runSymbols(cmd *cobra.Command, env environment, o symbolsOptions) error {
 	c.Symbols.Twins.LDFlags = o.ldflags
 	c.Symbols.Twins.Progress = env.twinProgress()
 	if o.remove {
-		r, err := daemon.RemoveSymbols(cmd.Context(), c)
-		if err != nil {
-			return err
-		}
-		if o.output == "json" {
-			return printJSON(env.out, r)
-		}
-		_, err = fmt.Fprintf(env.out, "removed from %s: %d files, %s; and what was kept here\n", c.SSH.Node.Name, r.Files, megabytes(r.Bytes))
-		return err
+		return removeSymbols(cmd, env, c, o.output)
 	}
 	r, err := daemon.BuildSymbols(cmd.Context(), c, o.print)
-	if err != nil {
-		return err
-	}
 	switch {
+	case err != nil:
+		return err
 	case o.output == "json":
 		return printJSON(env.out, r)
 	case o.print:
-		ldflags := o.ldflags
-		if ldflags == "" && r.Kept != nil {
-			ldflags = r.Kept.LDFlags // as they were found
-		}
-		text, err := r.Recipe.Shell(c.Root, ldflags, sshconn.Quote)
-		if err != nil {
-			return err
-		}
-		_, err = io.WriteString(env.out, text)
-		return err
+		return printRecipe(env.out, c, r, o.ldflags)
 	}
 	printSymbols(env.out, c, r)
 	return nil
+}
+
+func removeSymbols(cmd *cobra.Command, env environment, c daemon.Config, output outputFlag) error {
+	r, err := daemon.RemoveSymbols(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return printJSON(env.out, r)
+	}
+	_, err = fmt.Fprintf(env.out, "removed from %s: %d files, %s; and what was kept here\n", c.SSH.Node.Name, r.Files, megabytes(r.Bytes))
+	return err
+}
+
+// printRecipe writes the recipe as a script. Flags of the linker that the
+// daemon does not record are the user's, or those that were found.
+func printRecipe(w io.Writer, c daemon.Config, r *daemon.SymbolsResult, ldflags string) error {
+	if ldflags == "" && r.Kept != nil {
+		ldflags = r.Kept.LDFlags
+	}
+	text, err := r.Recipe.Shell(c.Root, ldflags, sshconn.Quote)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, text)
+	return err
 }
 
 func printSymbols(w io.Writer, c daemon.Config, r *daemon.SymbolsResult) {
@@ -160,14 +170,18 @@ func (env environment) twinProgress() func(twin.Step) {
 	}
 }
 
-// twinBuilder builds twins with this program as the -toolexec one.
-func twinBuilder(cache string, log *slog.Logger) (*twin.Builder, error) {
+// symbols is how the symbols of a stripped target are built: with this program
+// as the -toolexec one.
+func (f *nodeFlags) symbols(root, cache string, log *slog.Logger) (daemon.Symbols, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return daemon.Symbols{}, err
 	}
-	return &twin.Builder{
-		Dir: filepath.Join(cache, "twins"), Env: os.Environ(), ToolExec: []string{self, "toolexec"}, Log: log,
+	return daemon.Symbols{
+		Mode: daemon.SymbolsAsk, Host: recipe.Host{OS: runtime.GOOS, Arch: runtime.GOARCH}, Command: f.symbolsCommand(root),
+		Twins: &twin.Builder{
+			Dir: filepath.Join(cache, "twins"), Env: os.Environ(), ToolExec: []string{self, "toolexec"}, Log: log,
+		},
 	}, nil
 }
 

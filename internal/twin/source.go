@@ -98,34 +98,18 @@ func moduleDir(path, version string) (string, error) {
 // git worktree would, and no hook of theirs runs.
 func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 	rev := j.recipe.Source.Revision
-	git, err := exec.LookPath("git")
+	objects, err := j.objects(ctx, rev)
 	if err != nil {
-		return source{}, failed("the target was built at commit %s, for which git is needed: %w", rev, err)
+		return source{}, err
 	}
-	run := func(where string, args ...string) (string, error) {
-		args = append([]string{"-C", where, "-c", "core.hooksPath=" + os.DevNull, "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false"}, args...)
-		out, err := j.output(ctx, j.work, withVariables(withoutGo(j.Env), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), git, args...)
-		return strings.TrimSpace(string(out)), err
-	}
-	if _, err := run(j.dir, "rev-parse", "--git-dir"); err != nil {
-		return source{}, failed("the target was built at commit %s: %s is in no git repository (%w)", rev, j.dir, err)
-	}
-	if _, err := run(j.dir, "cat-file", "-e", rev+"^{commit}"); err != nil {
-		return source{}, diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not hold", rev, j.dir).
-			WithHint("git -C %s fetch --tags, or fetch that commit by its name", j.dir)
-	}
-	objects, err := run(j.dir, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-	if err != nil {
-		return source{}, failed("git: %w", err)
-	}
-	if _, err := run(j.work, "init", "--quiet", "--template=", "--initial-branch=twin", "--object-format="+objectFormat(rev), dir); err != nil {
-		return source{}, failed("git: %w", err)
+	if _, err := j.git(ctx, j.work, "init", "--quiet", "--template=", "--initial-branch=twin", "--object-format="+objectFormat(rev), dir); err != nil {
+		return source{}, failed("git init: %w", err)
 	}
 	if err := borrow(dir, objects); err != nil {
 		return source{}, failed("%w", err)
 	}
 	for _, step := range [][]string{{"config", "core.autocrlf", "false"}, {"checkout", "--quiet", "--detach", rev}} {
-		if _, err := run(dir, step...); err != nil {
+		if _, err := j.git(ctx, dir, step...); err != nil {
 			return source{}, failed("git %s: %w", step[0], err)
 		}
 	}
@@ -134,11 +118,35 @@ func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 		return source{}, err
 	}
 	if tag, at := j.recipe.StampTag(); tag != "" {
-		if _, err := run(dir, "tag", "--no-sign", tagPrefix(dir, root)+tag, at); err != nil {
+		if _, err := j.git(ctx, dir, "tag", "--no-sign", tagPrefix(dir, root)+tag, at); err != nil {
 			j.Log.Debug("the version's tag", "tag", tag, "error", err) // the proof will tell
 		}
 	}
 	return source{root, root, dir}, nil
+}
+
+// objects returns the directory of the user's repository's objects, which hold
+// the commit.
+func (j *job) objects(ctx context.Context, rev string) (string, error) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return "", failed("the target was built at commit %s, for which git is needed: %w", rev, err)
+	}
+	objects, err := j.git(ctx, j.dir, "rev-parse", "--path-format=absolute", "--git-path", "objects")
+	if err != nil {
+		return "", failed("the target was built at commit %s: %s is in no git repository (%w)", rev, j.dir, err)
+	}
+	if _, err := j.git(ctx, j.dir, "cat-file", "-e", rev+"^{commit}"); err != nil {
+		return "", diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not hold", rev, j.dir).
+			WithHint("git -C %s fetch --tags, or fetch that commit by its name", j.dir)
+	}
+	return objects, nil
+}
+
+// git runs git in a directory, without what its configuration there would run.
+func (j *job) git(ctx context.Context, dir string, args ...string) (string, error) {
+	args = append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull, "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false"}, args...)
+	out, err := j.output(ctx, j.work, withVariables(withoutGo(j.Env), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), "git", args...)
+	return strings.TrimSpace(string(out)), err
 }
 
 // tagPrefix is what stands before the version in a tag for a module that is not
