@@ -308,7 +308,9 @@ func BenchmarkStripped(b *testing.B) {
 				s := f.serve(b, "--log-level", "error")
 				first := f.attachTime(b, s.addr, line, nil, nil)
 				times[flavour+" first"] = append(times[flavour+" first"], first)
-				times[flavour] = append(times[flavour], f.attachTime(b, s.addr, line, nil, nil))
+				for range rounds {
+					times[flavour] = append(times[flavour], f.attachTime(b, s.addr, line, nil, nil))
+				}
 				s.stop(b)
 			}
 		}

@@ -36,6 +36,7 @@ type fixture struct {
 	dir    string // world-readable, removed at the end
 	bin    string // dapbridge, static
 	home   string // the user's
+	cache  string // the user's, kept from run to run: builds of symbols take minutes
 	source string // the user's copy of containerd's source
 	node   *testbed.Node
 }
@@ -96,6 +97,9 @@ func (f *fixture) make() (err error) {
 	if err := os.Chown(f.home, userUID, userUID); err != nil {
 		return err
 	}
+	if err := f.makeCache(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	// What a killed run of the tests left behind.
@@ -112,6 +116,19 @@ func (f *fixture) make() (err error) {
 	return f.node.UserSource(ctx, testbed.Make, f.source, userUID)
 }
 
+// makeCache makes the user's cache, without the symbols that another run has
+// left there. It is away from root's, which the user could not reach.
+func (f *fixture) makeCache() error {
+	f.cache = filepath.Join("/var/lib/dapbridge-testnode-user", nodeName())
+	if err := os.MkdirAll(f.cache, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chown(f.cache, userUID, userUID); err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(f.cache, "dapbridge", "twins", "kept"))
+}
+
 // nodeName is the shared node's name. Another one lets several runs of the
 // tests stand side by side on a machine.
 func nodeName() string {
@@ -124,12 +141,15 @@ func nodeName() string {
 // file is a path in the user's copy of containerd's source.
 func (f *fixture) file(name string) string { return filepath.Join(f.source, name) }
 
-// command prepares dapbridge to be run as a user with nothing but a home and
-// MINIKUBE_HOME.
+// command prepares dapbridge to be run as a user with nothing but a home,
+// caches and MINIKUBE_HOME.
 func (f *fixture) command(ctx context.Context, uid uint32, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, f.bin, args...)
 	cmd.Dir = f.source
-	cmd.Env = []string{"HOME=" + f.home, "PATH=" + os.Getenv("PATH"), "MINIKUBE_HOME=" + f.node.MinikubeHome()}
+	cmd.Env = []string{
+		"HOME=" + f.home, "PATH=" + os.Getenv("PATH"), "MINIKUBE_HOME=" + f.node.MinikubeHome(),
+		"XDG_CACHE_HOME=" + f.cache, "GOMODCACHE=" + filepath.Join(f.cache, "mod"),
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	cmd.WaitDelay = 10 * time.Second
 	return cmd

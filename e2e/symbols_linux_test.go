@@ -105,6 +105,117 @@ func TestStrippedTrimmed(t *testing.T) {
 	f.free(t, pid, 5*time.Second)
 }
 
+// TestStrippedKubelet is a stripped kubelet, whose version the linker has set
+// without that being recorded.
+func TestStrippedKubelet(t *testing.T) {
+	const file, code = "pkg/kubelet/kubelet.go", "logger := klog.FromContext(ctx)"
+	f := setup(t)
+	source := f.kubernetes(t, file)
+	pid := f.stripKubelet(t)
+	before := f.executable(t, pid)
+	b := f.symbols(t, "--target", "kubelet", source)
+	t.Logf("source %v, build %v, proof %v, %d bytes sent in %v", b.Kept.Times.Sources, b.Kept.Times.Build, b.Kept.Times.Proof, b.Kept.Size, b.Send)
+
+	s := f.serve(t, "--target", "kubelet", "--root", source)
+	c := s.dial(t)
+	ctx := short(t)
+	name := filepath.Join(source, file)
+	line := f.lineAfter(t, name, "func (kl *Kubelet) SyncPod(", code)
+	verified, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{name: {line}}})
+	if err != nil || !verified[name][0].Verified {
+		t.Fatalf("%+v, %v", verified, err)
+	}
+	pod := f.startPod(t)
+	stop, err := c.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, total, err := c.StackTrace(ctx, stop.ThreadId, 0, 20)
+	if err != nil || total < 3 || frames[0].Line != line || frames[0].Source.Path != name {
+		t.Fatalf("the stack of %d frames: %+v, %v", total, frames, err)
+	}
+	if got, _, err := c.Evaluate(ctx, frames[0].Id, "pod.ObjectMeta.Name", "watch"); err != nil || !strings.HasPrefix(got, `"`+pod) {
+		t.Errorf("the pod's name is %s (%v), want %s", got, err, pod)
+	}
+	if err := c.Disconnect(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	f.podRuns(t, pod)
+	if after := f.executable(t, pid); after != before {
+		t.Errorf("kubelet's executable was %s and is %s", before, after)
+	}
+	eventually(t, 5*time.Second, func() string { return f.bound(pid) })
+}
+
+// kubernetes makes what a breakpoint takes of Kubernetes' source: a go.mod and
+// the file.
+func (f *fixture) kubernetes(t *testing.T, file string) (dir string) {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := filepath.Join(strings.TrimSpace(string(out)), "k8s.io/kubernetes@"+testbed.KubernetesVersion)
+	dir = filepath.Join(f.dir, "src", "kubernetes")
+	for _, name := range []string{"go.mod", file} {
+		to := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, []byte(read(t, filepath.Join(from, name))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// stripKubelet runs the node's kubelet without its symbols, until the test
+// ends, and returns its pid there.
+func (f *fixture) stripKubelet(t *testing.T) (pid int) {
+	t.Helper()
+	bin := filepath.Join(f.node.RootFS(), "usr/bin/kubelet")
+	stripped := filepath.Join(t.TempDir(), "kubelet")
+	if out, err := exec.Command("strip", "-o", stripped, bin).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	const restart = "mv /usr/bin/kubelet.next /usr/bin/kubelet; systemctl restart kubelet"
+	if out, err := exec.Command("cp", bin, bin+".whole").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := exec.Command("cp", stripped, bin+".next").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	f.root(t, restart)
+	t.Cleanup(func() { f.root(t, "mv /usr/bin/kubelet.whole /usr/bin/kubelet.next; "+restart) })
+	eventually(t, time.Minute, func() string {
+		out, err := f.node.Exec(t.Context(), "systemctl", "show", "--property=MainPID", "--value", "kubelet")
+		if err != nil {
+			return err.Error()
+		}
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(out)))
+		exe, err := os.Readlink(filepath.Join(f.node.RootFS(), "proc", strconv.Itoa(pid), "exe"))
+		if err != nil || !strings.HasSuffix(exe, "/usr/bin/kubelet") {
+			return fmt.Sprintf("kubelet's pid %d runs %s (%v)", pid, exe, err)
+		}
+		return ""
+	})
+	return pid
+}
+
+// lineAfter returns the first line with the code after one with the mark.
+func (f *fixture) lineAfter(t *testing.T, file, mark, code string) int {
+	t.Helper()
+	text := read(t, file)
+	at := strings.Index(text, mark)
+	if at >= 0 {
+		if more := strings.Index(text[at:], code); more >= 0 {
+			return 1 + strings.Count(text[:at+more], "\n")
+		}
+	}
+	t.Fatalf("no %q after %q in %s", code, mark, file)
+	return 0
+}
+
 // stopsInStripped has a session stop in CreateContainer, and looks.
 func (f *fixture) stopsInStripped(t *testing.T, s *server, line int) {
 	t.Helper()
@@ -140,7 +251,7 @@ func (f *fixture) stopsInStripped(t *testing.T, s *server, line int) {
 // executable is what the process runs: path, size, times and inode.
 func (f *fixture) executable(t *testing.T, pid int) string {
 	t.Helper()
-	out, err := f.node.Exec(t.Context(), "sh", "-c", "readlink /proc/$1/exe; stat -L -c '%i %s %Y %Z' /proc/$1/exe; systemctl show --property=MainPID,ExecMainStartTimestamp containerd", "sh", strconv.Itoa(pid))
+	out, err := f.node.Exec(t.Context(), "sh", "-c", "readlink /proc/$1/exe; stat -L -c '%i %s %Y %Z' /proc/$1/exe; systemctl show --property=MainPID,ExecMainStartTimestamp containerd kubelet", "sh", strconv.Itoa(pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bufio"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -142,14 +143,7 @@ func (l *link) send(ctx context.Context, k *twin.Kept) (sent bool, err error) {
 	packing := make(chan struct{})
 	go func() {
 		defer close(packing)
-		z, err := gzip.NewWriterLevel(pack, gzip.BestSpeed)
-		if err == nil {
-			_, err = io.Copy(z, f)
-		}
-		if err == nil {
-			err = z.Close()
-		}
-		pack.CloseWithError(err)
+		pack.CloseWithError(compress(pack, f))
 	}()
 	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, agent.SymbolsArgs(k.Hash)...)
 	_, said, exit, err := l.conn.Run(ctx, l.conn.AsRoot(l.delivery, argv), packed)
@@ -162,6 +156,23 @@ func (l *link) send(ctx context.Context, k *twin.Kept) (sent bool, err error) {
 		return false, diag.Errorf(diag.AgentUpload, "the symbols could not be stored on the node: %s", said)
 	}
 	return true, nil
+}
+
+// compress writes r to w by gzip, lightly: the line is a local one. Each write
+// becomes a packet, so it writes large pieces.
+func compress(w io.Writer, r io.Reader) error {
+	buffered := bufio.NewWriterSize(w, 32<<10)
+	z, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(z, r); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	return buffered.Flush()
 }
 
 // prepare makes the symbols of the stripped target ready on the node and

@@ -36,6 +36,9 @@ const (
 	V1Trimpath = parts.V1Trimpath
 )
 
+// KubernetesVersion is the kubelet's.
+const KubernetesVersion = parts.KubernetesVersion
+
 // Options says what node to bring up. The zero value is a node named minikube
 // with the Make flavour of containerd, owned by root.
 type Options struct {
