@@ -40,13 +40,14 @@ lint: ## vet, staticcheck, formatting and the rules of internal/archtest
 
 # A worker with a race-detecting Delve in it takes ten times as long, and Delve's
 # own halts race: of the agent's tests, those of its own concurrency run under the
-# detector, and then all without it.
+# detector, and then all without it. internal/twin's test program is started as
+# -toolexec for each package that is built, which the detector makes slow.
 RACING := TestConnect|TestLinkIsLost|TestErrors|TestEvents|TestJoin|TestSessions|TestRelease|TestClientGoes|TestStream|TestRegistry|TestRPCSession
 
 test-unit: # needs no node
-	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent$$' -e '/internal/agent/')
+	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent$$' -e '/internal/agent/' -e '/internal/twin$$')
 	go test -race -run '$(RACING)' ./internal/agent/...
-	go test ./internal/agent/...
+	go test ./internal/agent/... ./internal/twin
 
 test-e2e: # boots nodes
 	@if [ "$$(uname -s) $$(id -u)" = 'Linux 0' ]; then \
