@@ -202,7 +202,7 @@ func (s *server) serves(t *testing.T) {
 }
 
 // eventually waits until what it is given finds nothing wrong.
-func eventually(t *testing.T, within time.Duration, wrong func() string) {
+func eventually(t testing.TB, within time.Duration, wrong func() string) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {
