@@ -123,7 +123,7 @@ func checkShell(t *testing.T, s suspect, dir, ldflags string) {
 		t.Fatal(err)
 	}
 	where := t.TempDir()
-	writeTree(t, where, map[string]string{"dapbridge": "#!/bin/sh\nexec " + os.Args[0] + " \"$@\"\n"})
+	writeTree(t, where, map[string]string{"dapbridge": "#!/bin/sh\nexec env " + noRaceSleep + " " + os.Args[0] + " \"$@\"\n"})
 	if err := os.Chmod(filepath.Join(where, "dapbridge"), 0o700); err != nil {
 		t.Fatal(err)
 	}
