@@ -51,7 +51,7 @@ test-unit: # needs no node
 
 test-e2e: # boots nodes
 	@if [ "$$(uname -s) $$(id -u)" = 'Linux 0' ]; then \
-		set -x; go test -count=1 -timeout 25m ./e2e/...; \
+		set -x; go test -count=1 -timeout 40m ./e2e/...; \
 	elif [ "$${CI:-}" = true ]; then \
 		echo 'e2e tests: need root on Linux, and CI may not skip them' >&2; exit 1; \
 	else \
