@@ -44,9 +44,9 @@ func failed(t *testing.T, cmd *exec.Cmd, want mistake) (hint string) {
 	if exit, ok := err.(*exec.ExitError); ok {
 		status = exit.ExitCode()
 	}
-	text := strings.TrimPrefix(string(out), "putting the agent on the node") // on the first run
-	if text != string(out) {
-		_, text, _ = strings.Cut(text, "\n")
+	text := string(out)
+	if i := strings.LastIndex("\n"+text, "\nerror: "); i >= 0 {
+		text = text[i:] // progress and log lines may come before it
 	}
 	says, hint, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\n")
 	if status != want.status || !strings.HasPrefix(says, "error: ") || !strings.Contains(says, want.says) ||
