@@ -33,12 +33,13 @@ const (
 // fixture is what all tests share: the program, the node, the user's things.
 // It is made when the first test asks for it.
 type fixture struct {
-	dir    string // world-readable, removed at the end
-	bin    string // dapbridge, static
-	home   string // the user's
-	cache  string // the user's, kept from run to run: builds of symbols take minutes
-	source string // the user's copy of containerd's source
-	node   *testbed.Node
+	dir     string // world-readable, removed at the end
+	bin     string // dapbridge, static
+	home    string // the user's
+	cache   string // the user's, kept from run to run: builds of symbols take minutes
+	modules string // the user's module cache: in cache, but see emptyModules
+	source  string // the user's copy of containerd's source
+	node    *testbed.Node
 }
 
 var shared struct {
@@ -120,6 +121,7 @@ func (f *fixture) make() (err error) {
 // left there. It is away from root's, which the user could not reach.
 func (f *fixture) makeCache() error {
 	f.cache = filepath.Join("/var/lib/dapbridge-testnode-user", nodeName())
+	f.modules = filepath.Join(f.cache, "mod")
 	if err := os.MkdirAll(f.cache, 0o755); err != nil {
 		return err
 	}
@@ -148,7 +150,7 @@ func (f *fixture) command(ctx context.Context, uid uint32, args ...string) *exec
 	cmd.Dir = f.source
 	cmd.Env = []string{
 		"HOME=" + f.home, "PATH=" + os.Getenv("PATH"), "MINIKUBE_HOME=" + f.node.MinikubeHome(),
-		"XDG_CACHE_HOME=" + f.cache, "GOMODCACHE=" + filepath.Join(f.cache, "mod"),
+		"XDG_CACHE_HOME=" + f.cache, "GOMODCACHE=" + f.modules,
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	cmd.WaitDelay = 10 * time.Second

@@ -176,6 +176,7 @@ func TestFetchesWhatTheHostLacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	version := requiredVersion(t, root, grpc)
+	f.emptyModules(t)
 	f.useProxy(t, proxyOf(t, f, grpc, version))
 	c := f.serve(t, "--root", root).dial(t)
 	if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
@@ -186,7 +187,7 @@ func TestFetchesWhatTheHostLacks(t *testing.T) {
 			t.Fatalf("%q: %v", want, err)
 		}
 	}
-	server := filepath.Join(f.home, "go/pkg/mod", grpc+"@"+version, "server.go")
+	server := filepath.Join(f.modules, grpc+"@"+version, "server.go")
 	bps, err := c.SetBreakpoints(short(t), server, []int{lineIn(t, server, "ctx := stream.Context()")})
 	if err != nil || len(bps) != 1 || !bps[0].Verified || bps[0].Source == nil || bps[0].Source.Path != server {
 		t.Errorf("the breakpoint: %+v, %v", bps, err)
@@ -256,10 +257,28 @@ func (f *fixture) useProxy(t *testing.T, proxy string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, dir := range []string{config, filepath.Join(f.home, "go")} {
-			if err := os.RemoveAll(dir); err != nil {
-				t.Error(err)
-			}
+		if err := os.RemoveAll(config); err != nil {
+			t.Error(err)
 		}
+	})
+}
+
+// emptyModules gives the user a module cache with nothing in it, until the test
+// ends.
+func (f *fixture) emptyModules(t *testing.T) {
+	t.Helper()
+	kept := f.modules
+	f.modules = filepath.Join(f.home, "modules")
+	if err := os.Mkdir(f.modules, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(f.modules, userUID, userUID); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(f.modules); err != nil {
+			t.Error(err)
+		}
+		f.modules = kept
 	})
 }

@@ -17,53 +17,6 @@ import (
 // otherGo is a version of Go that is not the one that tests run with.
 const otherGo = "go1.27.0"
 
-// workspaceFiles are a main module with a dependency at a version, a replaced
-// one, and one that is a directory beside it.
-func workspaceFiles() map[string]string {
-	return map[string]string{
-		"app/go.mod": `module example.com/app/v2
-
-go 1.26.0
-
-require (
-	example.com/lib v0.0.0
-	golang.org/x/mod v0.43.0
-	golang.org/x/sync v0.23.0
-)
-
-replace example.com/lib => ../lib
-
-replace golang.org/x/sync v0.23.0 => golang.org/x/sync v0.24.0
-`,
-		"app/go.sum": `golang.org/x/mod v0.43.0 h1:MFuq5J6s35W9D3IjkwyWc9vHh0nENOrt5K8Iof4ofmg=
-golang.org/x/mod v0.43.0/go.mod h1:4ec1JnuyBz5+FIVhg86UsA39YG8BpnrZdJYSNHmGzHY=
-golang.org/x/sync v0.24.0 h1:iqiDrGoDgyuvAKrhLQthUEzU/R378N78gXbBjxed7oA=
-golang.org/x/sync v0.24.0/go.mod h1:sUUOizhqBxiL6pEWpqNLUiaJn1ShEbZ6BBqskPbjZm0=
-`,
-		"app/cmd/app/main.go": `package main
-
-import (
-	"fmt"
-	"net/http"
-
-	"example.com/app/v2/internal/greet"
-	"example.com/lib/deep"
-	"golang.org/x/mod/semver"
-	"golang.org/x/sync/errgroup"
-)
-
-func main() {
-	var g errgroup.Group
-	g.Go(func() error { return http.ListenAndServe("256.0.0.1:http", nil) })
-	fmt.Println(greet.Hello(), deep.Name(), semver.Canonical("v1"), g.Wait())
-}
-`,
-		"app/internal/greet/greet.go": "package greet\n\n//go:noinline\nfunc Hello() string { return \"hello\" }\n",
-		"lib/go.mod":                  "module example.com/lib\n\ngo 1.26.0\n",
-		"lib/deep/deep.go":            "package deep\n\n//go:noinline\nfunc Name() string { return \"deep\" }\n",
-	}
-}
-
 // TestMapsRealBinaries builds the ways people build, on a "build machine" whose
 // directories the host does not have, and maps the source of what comes out:
 // each file of the binary exists on the host, and leads back.
@@ -219,12 +172,13 @@ func (b machine) build(t *testing.T) (bin, root string) {
 	return bin, filepath.Join(here, "app")
 }
 
-// tree writes the workspace into a directory of its own.
+// tree copies the workspace into a directory of its own: a main module with a
+// dependency at a version, a replaced one, and one that is a directory beside it.
 func tree(t *testing.T) string {
 	t.Helper()
 	dir := gosource.Real(t.TempDir())
-	for name, text := range workspaceFiles() {
-		write(t, filepath.Join(dir, name), text)
+	if err := os.CopyFS(dir, os.DirFS("testdata/workspace")); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
