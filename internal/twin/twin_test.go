@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -326,7 +327,42 @@ func TestDiffers(t *testing.T) {
 	r = s.recipe(t)
 	r.Env = append(r.Env, "GOAMD64=v3")
 	wantError(t, r, there, s, diag.TwinDiffers, "another toolchain, or a flag")
+}
 
+// TestAnotherToolchain sees that what another patch version of Go makes of the
+// same source is refused, and that the toolchain is named as the reason.
+func TestAnotherToolchain(t *testing.T) {
+	there := t.TempDir()
+	writeTree(t, there, sample())
+	s := open(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	r := s.recipe(t)
+	r.Toolchain = sibling(t, r.Toolchain)
+	wantError(t, r, there, s, diag.TwinDiffers, "first in runtime.", "another toolchain")
+}
+
+// sibling returns another patch version of Go than that one, far from it, since
+// neighbours may compile a small program alike but for the version in it. The
+// go command must be able to fetch it.
+func sibling(t *testing.T, version string) string {
+	t.Helper()
+	parts := strings.Split(version, ".") // go1, 26, 8
+	if len(parts) != 3 {
+		t.Fatalf("%s is no release of Go", version)
+	}
+	patch := "0"
+	if parts[2] == patch {
+		patch = "1"
+	}
+	other := parts[0] + "." + parts[1] + "." + patch
+	cmd := exec.Command("go", "version")
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "GOTOOLCHAIN="+other)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s can't be had: %v\n%s", other, err, out)
+		}
+		t.Skipf("skipped: %s can't be had: %v\n%s", other, err, out)
+	}
+	return other
 }
 
 // TestLinkFlags builds the twins of programs that don't record what -X has set:
