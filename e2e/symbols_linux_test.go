@@ -3,8 +3,12 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -414,19 +418,72 @@ func TestSymbolsRefused(t *testing.T) {
 	symbols("cleand", 0, "nothing to do")
 }
 
-// TestSymbolsInterrupted ends a build by Ctrl-C: nothing is left of it, and
+// TestSymbolsInterrupted ends a build by Ctrl-C, and deliveries by what may end
+// them: nothing is left, here or on the node, the next time all goes well, and
 // what is kept can be removed.
 func TestSymbolsInterrupted(t *testing.T) {
 	f := setup(t)
 	there := f.sample(t)
+	if err := os.WriteFile(filepath.Join(there, "large.go"), largeSymbols(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	hostGit(t, there, "add", "--all")
+	hostGit(t, there, "commit", "--quiet", "--message=second")
 	f.install(t, there, "interruptedd")
-	here := f.clone(t, there)
-	cache := filepath.Join(f.home, "interrupted")
-	args := append(append([]string{"symbols"}, f.nodeArgs()...), "--target", "interruptedd", here)
-	cmd := f.command(short(t), userUID, args...)
-	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+cache)
+	i := interrupted{fixture: f, here: f.clone(t, there), cache: filepath.Join(f.home, "interrupted")}
+	t.Run("building", i.building)
+	for _, tt := range []struct {
+		name   string
+		end    func(*os.Process, *testbed.Proxy)
+		status int
+	}{
+		{"sending, Ctrl-C", func(p *os.Process, _ *testbed.Proxy) { p.Signal(os.Interrupt) }, 130},
+		{"sending, killed", func(p *os.Process, _ *testbed.Proxy) { p.Kill() }, -1},
+		{"sending, cut", func(_ *os.Process, wire *testbed.Proxy) { wire.Cut() }, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) { i.sending(t, tt.end, tt.status) })
+	}
+	i.remove(t)
+}
+
+// largeSymbols is source with 6 MB of random names, which debug information
+// holds and gzip can't shorten. When the sender ends, no more than the window
+// of an SSH channel can be under way still: 2 MB (OpenSSH's channels.h,
+// CHAN_SES_WINDOW_DEFAULT). All of a small file would be, and arrive.
+func largeSymbols() []byte {
+	random := rand.NewChaCha8([32]byte{})
+	raw := make([]byte, 60)
+	text := []byte("package main\n\nconst (\n")
+	for range 100_000 {
+		random.Read(raw)
+		name := strings.ReplaceAll(base64.URLEncoding.EncodeToString(raw), "-", "_")
+		text = fmt.Appendf(text, "\tn%s = 1\n", name)
+	}
+	return append(text, ")\n"...)
+}
+
+// interrupted is a stripped sample on the node, whose symbols the user builds.
+type interrupted struct {
+	*fixture
+	here  string // the user's clone of its source
+	cache string // the user's
+}
+
+// symbols prepares dapbridge symbols, and returns what it will have said.
+func (i interrupted) symbols(t *testing.T, args ...string) (*exec.Cmd, *lockedBuffer) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	cmd := i.command(ctx, userUID, append([]string{"symbols", "--target", "interruptedd"}, args...)...)
+	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+i.cache)
 	said := &lockedBuffer{}
-	cmd.Stderr = said
+	cmd.Stdout, cmd.Stderr = said, said
+	return cmd, said
+}
+
+// building ends a build by Ctrl-C.
+func (i interrupted) building(t *testing.T) {
+	cmd, said := i.symbols(t, append(i.nodeArgs(), i.here)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +498,7 @@ func TestSymbolsInterrupted(t *testing.T) {
 	if status := cmd.ProcessState.ExitCode(); status != 130 {
 		t.Errorf("exit status %d\n%s", status, said)
 	}
-	left, err := filepath.Glob(filepath.Join(cache, "dapbridge/twins/*/*"))
+	left, err := filepath.Glob(filepath.Join(i.cache, "dapbridge/twins/*/*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -450,17 +507,99 @@ func TestSymbolsInterrupted(t *testing.T) {
 			t.Errorf("%s is left", path)
 		}
 	}
-	f.deserted(t, 10*time.Second)
+	i.deserted(t, 10*time.Second)
+}
 
-	remove := f.command(short(t), userUID, append(append([]string{"symbols", "--remove"}, f.nodeArgs()...), "--target", "interruptedd")...)
-	remove.Env = append(remove.Env, "XDG_CACHE_HOME="+cache)
-	if out, err := remove.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+// sending ends a delivery in its middle, over a thin wire, and tries again over
+// a good one. Status is the exit status of the first, -1 if a signal ends it.
+func (i interrupted) sending(t *testing.T, end func(*os.Process, *testbed.Proxy), status int) {
+	for _, path := range i.stored(t) { // by another test
+		os.RemoveAll(path)
 	}
-	if _, err := os.Stat(filepath.Join(cache, "dapbridge/twins")); err == nil {
+	proxy, args := i.proxy(t)
+	proxy.Rate(1 << 20)
+	cmd, said := i.symbols(t, append(args, i.here)...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 2*time.Minute, func() string {
+		for _, path := range i.stored(t) {
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+				return ""
+			}
+		}
+		return "nothing of the symbols has arrived: " + said.String()
+	})
+	start := time.Now()
+	end(cmd.Process, proxy)
+	cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != status {
+		t.Errorf("exit status %d, want %d\n%s", got, status, said)
+	}
+	proxy.Rate(0) // for what is still under way
+	eventually(t, 10*time.Second, func() string {
+		if left := i.stored(t); len(left) > 0 {
+			return fmt.Sprintf("%v is on the node", left)
+		}
+		return ""
+	})
+	t.Logf("nothing is left after %v\n%s", time.Since(start).Round(time.Millisecond), said)
+	i.deserted(t, 10*time.Second)
+
+	again, said := i.symbols(t, append(i.nodeArgs(), i.here)...)
+	if err := again.Run(); err != nil || !strings.Contains(said.String(), "put them on the node") {
+		t.Errorf("the next time: %v\n%s", err, said)
+	}
+	if whole := i.stored(t); len(whole) != 2 { // a directory and its file
+		t.Errorf("the next time left %v", whole)
+	}
+}
+
+// stores are the directories of symbols on the node, by where an agent may be
+// stored (sshconn.Delivery).
+func (i interrupted) stores() []string {
+	return []string{
+		filepath.Join(i.node.RootFS(), "var/lib/minikube/dapbridge/symbols"),
+		filepath.Join(i.node.RootFS(), "var/lib/dapbridge/symbols"),
+	}
+}
+
+// stored is all that lies in them.
+func (i interrupted) stored(t *testing.T) (paths []string) {
+	t.Helper()
+	for _, dir := range i.stores() {
+		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			if err == nil && path != dir {
+				paths = append(paths, path)
+			}
+			if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return paths
+}
+
+// remove removes all symbols, and sees that they are gone.
+func (i interrupted) remove(t *testing.T) {
+	t.Helper()
+	if len(i.stored(t)) == 0 {
+		t.Error("there is nothing to remove")
+	}
+	cmd, said := i.symbols(t, append(i.nodeArgs(), "--remove")...)
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if _, err := os.Stat(filepath.Join(i.cache, "dapbridge/twins")); err == nil {
 		t.Error("something is kept here after --remove")
 	}
-	if kept, err := filepath.Glob(filepath.Join(f.node.RootFS(), "var/lib/*/symbols")); err != nil || len(kept) > 0 {
-		t.Errorf("%v is on the node after --remove (%v)", kept, err)
+	for _, dir := range i.stores() {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is on the node after --remove", dir)
+		}
 	}
 }

@@ -119,9 +119,16 @@ func TestDaemonEndsWithoutWire(t *testing.T) {
 	f.deserted(t, 5*time.Second)
 }
 
-// serveThroughProxy starts a daemon that reaches the node by way of a proxy, as
-// a plain SSH host on loopback.
+// serveThroughProxy starts a daemon that reaches the node by way of a proxy.
 func (f *fixture) serveThroughProxy(t *testing.T) (*server, *testbed.Proxy) {
+	t.Helper()
+	proxy, args := f.proxy(t)
+	return f.serveNode(t, append(args, "--lease", lease.String())...), proxy
+}
+
+// proxy starts a proxy in front of the node, and returns the flags by which
+// dapbridge takes it for a plain SSH host on loopback.
+func (f *fixture) proxy(t *testing.T) (proxy *testbed.Proxy, args []string) {
 	t.Helper()
 	proxy, err := testbed.NewProxy(f.node.SSHAddr())
 	if err != nil {
@@ -144,7 +151,7 @@ func (f *fixture) serveThroughProxy(t *testing.T) (*server, *testbed.Proxy) {
 	if err := os.WriteFile(filepath.Join(ssh, "known_hosts"), []byte(known), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return f.serveNode(t, "--node", "ssh://"+f.node.User()+"@"+proxy.Addr(), "--identity", f.node.KeyFile(), "--lease", lease.String()), proxy
+	return proxy, []string{"--node", "ssh://" + f.node.User() + "@" + proxy.Addr(), "--identity", f.node.KeyFile()}
 }
 
 // toldOfTheEnd waits until the IDE has been told that its session is over, and
