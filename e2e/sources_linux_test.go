@@ -167,14 +167,14 @@ func (f *fixture) rpcSourceThatTheHostLacks(t *testing.T, s *server) {
 		t.Fatalf("stopped: %+v", state)
 	}
 	file := state.CurrentThread.File
-	if bp.File != file || !strings.HasPrefix(file, f.home+"/") || !strings.HasSuffix(file, tickerNode) {
+	if bp.File != file || !strings.HasPrefix(file, f.cache+"/") || !strings.HasSuffix(file, tickerNode) {
 		t.Errorf("the breakpoint is in %s, the thread in %s", bp.File, file)
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != tickerSource {
 		t.Errorf("the file holds %q, %v", text, err)
 	}
-	for path := filepath.Dir(file); path != f.home; path = filepath.Dir(path) {
-		if info, err := os.Stat(path); err != nil || filepath.Base(path) != ".cache" && info.Mode().Perm() != 0o700 {
+	for path := filepath.Dir(file); path != f.cache && path != "/"; path = filepath.Dir(path) {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s is %v, %v", path, info.Mode(), err)
 		}
 	}
