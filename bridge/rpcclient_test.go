@@ -429,7 +429,7 @@ func TestRPCUnreadNode(t *testing.T) {
 	w := s.rpc()
 	_, sess := attachRPC(w, n)
 	large := rpcRequest("1", "Eval", `{"Expr":"`+strings.Repeat("x", 3<<20)+`"}`)
-	for range 8 {
+	for range 24 { // more than its queue, a write under way and the system hold
 		w.send(large)
 	}
 	w.refused("1", "the debugger takes no more requests")
