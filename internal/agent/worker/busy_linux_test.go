@@ -63,10 +63,10 @@ func attachBusy(t *testing.T, path string) *busyDebuggee {
 		cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		if t.Failed() && d.debuggee != nil { // a traced process would wait for its tracer to end
+		cmd.Process.Kill()
+		if t.Failed() && d.debuggee != nil { // a traced process ends when its tracer has looked
 			d.Detach(false)
 		}
-		cmd.Process.Kill()
 		<-d.ended
 	})
 	d.beat(t)
