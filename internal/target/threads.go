@@ -63,29 +63,20 @@ func ThreadStates(pid int) (map[int]byte, error) {
 	return states, nil
 }
 
-// ThreadSignals are a thread's own signals: signal n is bit n-1.
-type ThreadSignals struct {
-	Pending uint64 // waits for this thread alone
-	Blocked uint64
-}
-
-// PendingSignals returns the signals that wait for pid as a whole, which any of
-// its threads may take (signal n is bit n-1), and those of each thread. It takes
-// about 10 µs a thread. A thread that starts meanwhile may be missed.
-func PendingSignals(pid int) (shared uint64, own map[int]ThreadSignals, err error) {
-	own = map[int]ThreadSignals{}
-	err = eachThread(pid, "status", func(tid int, status []byte) (err error) {
-		mask := func(name string) (m uint64) {
-			if err == nil {
-				m, err = strconv.ParseUint(string(statusField(status, name)), 16, 64)
-			}
-			return m
+// PendingSignals returns the signals that wait for pid or one of its threads:
+// signal n is bit n-1. It takes about 10 µs a thread. A thread that starts
+// meanwhile may be missed.
+func PendingSignals(pid int) (mask uint64, err error) {
+	err = eachThread(pid, "status", func(_ int, status []byte) error {
+		own, err := strconv.ParseUint(string(statusField(status, "SigPnd")), 16, 64)
+		if err != nil {
+			return err
 		}
-		shared |= mask("ShdPnd")
-		own[tid] = ThreadSignals{Pending: mask("SigPnd"), Blocked: mask("SigBlk")}
+		shared, err := strconv.ParseUint(string(statusField(status, "ShdPnd")), 16, 64)
+		mask |= own | shared
 		return err
 	})
-	return shared, own, err
+	return mask, err
 }
 
 // eachThread calls fn with one file of each thread of pid. The data is valid

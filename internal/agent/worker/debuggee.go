@@ -155,11 +155,22 @@ func (d *debuggee) release() error {
 }
 
 // quiesce returns with the target halted, no breakpoint of a client's left in
-// it, no injected call under way, every thread where it has to go on, and no
-// SIGTRAP or SIGSTOP of Delve's pending: those are what kills a busy target
-// after a detach. What fails keeps nothing else from being tried.
+// it, no injected call under way, and no SIGTRAP or SIGSTOP of Delve's
+// pending: those are what kills a busy target after a detach.
 func (d *debuggee) quiesce() error {
-	return errors.Join(d.halt(), d.clear(), d.tidy(), d.finishCalls(), d.drain())
+	if err := d.halt(); err != nil {
+		return err
+	}
+	if err := d.clear(); err != nil {
+		return err
+	}
+	if err := d.advanceRewound(); err != nil {
+		return err
+	}
+	if err := d.finishCalls(); err != nil {
+		return err
+	}
+	return d.drain()
 }
 
 // halt ends whatever Delve is doing with the target, also a command of a
@@ -193,24 +204,29 @@ func (d *debuggee) clear() error {
 	return nil
 }
 
-// drain lets the target run for a moment, in which the signals that Delve has
-// held back from it are delivered (pkg/proc/native, delayedSignal), and again if
-// a signal of the debugger is pending after that.
+// drain lets the target run for moments until the signals that Delve's halts
+// and late breakpoint hits left behind have been taken.
 func (d *debuggee) drain() error {
-	for range drainTries {
+	for try := range drainTries {
+		if try > 0 && !d.pending() {
+			return nil
+		}
 		gone := d.run()
 		select {
 		case <-gone:
 		case <-time.After(drainPause):
 		}
-		if err := errors.Join(d.stopRunning(), d.tidy()); err != nil {
-			return err
-		}
-		if pending, err := d.pending(); err != nil || !pending {
+		if err := d.stopRunning(); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("signals of the debugger are still pending after %d rounds", drainTries)
+}
+
+// pending reports whether a SIGTRAP or SIGSTOP waits for any thread.
+func (d *debuggee) pending() bool {
+	mask, err := target.PendingSignals(d.pid)
+	return err == nil && mask&(1<<(syscall.SIGTRAP-1)|1<<(syscall.SIGSTOP-1)) != 0
 }
 
 // finishCalls lets injected calls (evaluate of a call) run to their end: a
@@ -228,7 +244,7 @@ func (d *debuggee) finishCalls() error {
 		case <-gone:
 		case <-time.After(callPause):
 		}
-		if err := errors.Join(d.stopRunning(), d.tidy()); err != nil {
+		if err := d.stopRunning(); err != nil {
 			return err
 		}
 	}

@@ -146,7 +146,7 @@ func (w *worker) prepare(p agent.WorkerAttachParams) (err error) {
 		w.linger = nil
 	}
 	if w.debuggee != nil {
-		return errors.Join(w.debuggee.stopRunning(), w.debuggee.tidy())
+		return w.debuggee.stopRunning()
 	}
 	w.debuggee, err = attach(w.wanted, p.PID, p.Symbols, w.cfg.Log)
 	return err
