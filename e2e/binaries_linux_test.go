@@ -77,15 +77,26 @@ func (f *fixture) workspace(t *testing.T, b buildMachine, dir string) string {
 	b.copySource(t, dir)
 	b.goCommand(t, filepath.Join(dir, "app"), f.modules, "mod", "download")
 	if b.toolchain != "" {
-		src := filepath.Join(b.toolchain, "src")
-		if err := os.CopyFS(filepath.Join(f.modules, src), os.DirFS(filepath.Join(goEnv(t, "GOMODCACHE"), src))); err != nil {
-			t.Fatal(err)
-		}
+		b.copyLibrary(t, filepath.Join(dir, "app"), f.modules)
 	}
 	if out, err := exec.Command("chown", "-R", fmt.Sprint(userUID), dir, f.modules).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return dir
+}
+
+// copyLibrary copies what the daemon is built of from the toolchain in this
+// machine's module cache to another one: all of it is more than 13,000 files.
+func (b buildMachine) copyLibrary(t *testing.T, app, modules string) {
+	t.Helper()
+	files := b.goCommand(t, app, modules, "list", "-deps", "-f",
+		`{{if .Standard}}{{range .GoFiles}}{{$.Dir}}/{{.}} {{end}}{{range .SFiles}}{{$.Dir}}/{{.}} {{end}}{{end}}`, "./cmd/app")
+	from := goEnv(t, "GOMODCACHE")
+	cp := exec.Command("cp", slices.Concat([]string{"--parents", "-t", modules}, strings.Fields(strings.ReplaceAll(files, from+"/", "")))...)
+	cp.Dir = from
+	if out, err := cp.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 // startBuilt builds the daemon in dir, of which it leaves nothing, starts it on
@@ -120,8 +131,8 @@ func (b buildMachine) copySource(t *testing.T, dir string) {
 
 // goCommand runs the go command with a module cache, which it fills from what
 // this machine has downloaded: that is in the form of a module proxy (go.dev/ref/mod,
-// module cache).
-func (b buildMachine) goCommand(t *testing.T, dir, modules string, args ...string) {
+// module cache). It returns what the command says.
+func (b buildMachine) goCommand(t *testing.T, dir, modules string, args ...string) string {
 	t.Helper()
 	downloaded := goEnv(t, "GOMODCACHE")
 	program := "go"
@@ -140,7 +151,9 @@ func (b buildMachine) goCommand(t *testing.T, dir, modules string, args ...strin
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Environ(), "GOROOT=", "GOTOOLCHAIN=local", "GOWORK=", "GOFLAGS=-modcacherw", "CGO_ENABLED=0",
 		"GOMODCACHE="+modules, "GOPROXY=file://"+filepath.Join(downloaded, "cache/download"), "GOSUMDB=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
