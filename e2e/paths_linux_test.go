@@ -169,6 +169,7 @@ func TestFetchesWhatTheHostLacks(t *testing.T) {
 	const grpc = "google.golang.org/grpc"
 	f := setup(t)
 	root := filepath.Join(f.dir, "unvendored", "containerd")
+	t.Cleanup(func() { os.RemoveAll(root) })
 	if err := f.node.UserSource(t.Context(), testbed.Make, root, userUID); err != nil {
 		t.Fatal(err)
 	}
