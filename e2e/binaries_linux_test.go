@@ -28,7 +28,7 @@ func TestPathsOfRealBinaries(t *testing.T) {
 		"trimpath": {flags: []string{"-trimpath"}},
 		"vendored": {vendor: true},
 		"go.work":  {work: true},
-		"GOROOT":   {toolchain: "golang.org/toolchain@v0.0.1-go1.27.0." + runtime.GOOS + "-" + runtime.GOARCH},
+		"GOROOT":   {toolchain: "go1.27.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(f.dir, t.Name())
@@ -42,7 +42,7 @@ func TestPathsOfRealBinaries(t *testing.T) {
 			}
 			goroot := goEnv(t, "GOROOT")
 			if b.toolchain != "" {
-				goroot = filepath.Join(f.modules, b.toolchain)
+				goroot = filepath.Join(f.modules, "golang.org/toolchain@v0.0.1-"+b.toolchain+"."+runtime.GOOS+"-"+runtime.GOARCH)
 			}
 			comesBy := func(context.Context) ([]byte, error) { return nil, nil } // of its own
 			for _, s := range []spot{
@@ -64,7 +64,7 @@ type buildMachine struct {
 	flags     []string
 	vendor    bool   // the dependencies are vendored there, and not here
 	work      bool   // there is a go.work, there and here
-	toolchain string // the module of a Go that is not the host's own
+	toolchain string // the version of a Go that is not the host's own
 }
 
 // workspaceSource is a daemon and a module beside it.
@@ -137,15 +137,14 @@ func (b buildMachine) goCommand(t *testing.T, dir, modules string, args ...strin
 	downloaded := goEnv(t, "GOMODCACHE")
 	program := "go"
 	if b.toolchain != "" {
-		goroot := filepath.Join(downloaded, b.toolchain)
-		if _, err := os.Stat(goroot); err != nil {
-			download := exec.Command("go", "mod", "download", b.toolchain)
-			download.Dir = t.TempDir() // outside of this module
-			if out, err := download.CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v\n%s", b.toolchain, err, out)
-			}
+		get := exec.Command("go", "env", "GOROOT") // downloads it, and makes it executable
+		get.Dir = t.TempDir()                      // outside of this module
+		get.Env = append(get.Environ(), "GOTOOLCHAIN="+b.toolchain)
+		goroot, err := get.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", b.toolchain, err)
 		}
-		program = filepath.Join(goroot, "bin/go")
+		program = filepath.Join(strings.TrimSpace(string(goroot)), "bin/go")
 	}
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -195,15 +194,11 @@ func goEnv(t *testing.T, name string) string {
 	return run(t, "", nil, "env", name)
 }
 
-// otherGoroot returns another Go's GOROOT, where the go command puts it.
+// otherGoroot returns another Go's GOROOT, which the go command downloads and
+// makes executable.
 func otherGoroot(t *testing.T, version string) string {
 	t.Helper()
-	module := "golang.org/toolchain@v0.0.1-" + version + "." + runtime.GOOS + "-" + runtime.GOARCH
-	dir := filepath.Join(goEnv(t, "GOMODCACHE"), filepath.FromSlash(module))
-	if !gosource.Has(dir) {
-		run(t, t.TempDir(), []string{"GOFLAGS=", "GOWORK=off"}, "mod", "download", module)
-	}
-	return dir
+	return run(t, t.TempDir(), []string{"GOTOOLCHAIN=" + version, "GOFLAGS=", "GOWORK=off"}, "env", "GOROOT")
 }
 
 // run runs the go command, that of GOROOT if env has one, and returns what it
