@@ -31,7 +31,7 @@ type client struct {
 func newClient(s *Server, conn net.Conn, log *slog.Logger) *client {
 	c := &client{in: newFrameReader(conn, maxHeader, s.cfg.MaxBody)}
 	c.open(s, conn, log)
-	c.out = newOutbox(c.queue)
+	c.out = newOutbox(c.queue, conn)
 	return c
 }
 

@@ -86,7 +86,7 @@ func (c *connection) run(ctx context.Context, read func() error) {
 	err := read()
 	if err == errDone {
 		c.conn.SetWriteDeadline(time.Now().Add(lastWords))
-		c.queue.drain()
+		c.queue.idle()
 	} else if err != io.EOF && c.ctx.Err() == nil {
 		c.log.Warn("connection closed", "error", err)
 	}

@@ -15,6 +15,13 @@ import (
 // and to which it is made before the bytes are there.
 const keepBuffer = 1 << 20
 
+// A larger buffer, up to keepLarge bytes, is kept for the next large message, as
+// those come in groups, until keepFor messages have not been large.
+const (
+	keepLarge = 32 << 20
+	keepFor   = 32
+)
+
 // frameFault is a way in which a peer breaks the base protocol.
 type frameFault string
 
@@ -36,6 +43,9 @@ type frameReader struct {
 	maxHeader int
 	maxBody   int64
 	buf       []byte
+
+	large  []byte // for messages that are larger than buf may be
+	unused int    // how many messages have not needed it
 }
 
 // newFrameReader returns a reader of r that refuses larger headers and bodies.
@@ -48,8 +58,8 @@ func newFrameReader(r io.Reader, maxHeader int, maxBody int64) *frameReader {
 // if the peer breaks the protocol and io.ErrUnexpectedEOF if the stream ends
 // within a message. After an error the stream is of no further use.
 func (f *frameReader) read() ([]byte, error) {
-	if cap(f.buf) > keepBuffer {
-		f.buf = nil
+	if f.unused++; f.unused > keepFor || cap(f.large) > keepLarge {
+		f.large = nil
 	}
 	length, err := f.header()
 	if err != nil {
@@ -115,22 +125,34 @@ func headerField(line []byte, known int64) (int64, error) {
 	return int64(length), nil
 }
 
-// body reads n bytes. Beyond keepBuffer it makes room as they come, so that
-// an announced length alone costs no more.
+// body reads n bytes. Room for more than keepBuffer is made when so many are
+// there, so that an announced length alone costs no more.
 func (f *frameReader) body(n int) ([]byte, error) {
-	buf := f.buf[:0]
-	for len(buf) < n {
-		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, min(n-len(buf), max(len(buf), keepBuffer)))
-		}
-		got, err := io.ReadFull(f.r, buf[len(buf):min(n, cap(buf))])
-		buf = buf[:len(buf)+got]
-		if err != nil {
-			return nil, truncated(fmt.Sprintf("body, %d of %d bytes", len(buf), n), err, false)
-		}
+	f.buf = slices.Grow(f.buf[:0], min(n, keepBuffer))
+	head := f.buf[:min(n, keepBuffer)]
+	if got, err := io.ReadFull(f.r, head); err != nil {
+		return nil, truncated(fmt.Sprintf("body, %d of %d bytes", got, n), err, false)
 	}
-	f.buf = buf
+	if len(head) == n {
+		return head, nil
+	}
+	buf := f.room(n)
+	got, err := io.ReadFull(f.r, buf[copy(buf, head):])
+	if err != nil {
+		return nil, truncated(fmt.Sprintf("body, %d of %d bytes", len(head)+got, n), err, false)
+	}
 	return buf, nil
+}
+
+// room returns a large buffer, the last one if it will do: to clear a new one
+// takes as long as to fill it.
+func (f *frameReader) room(n int) []byte {
+	if cap(f.large) < n {
+		f.large = nil // before there are two
+		f.large = make([]byte, n)
+	}
+	f.unused = 0
+	return f.large[:n]
 }
 
 // truncated describes an error of the stream below. Between messages its end
@@ -169,13 +191,11 @@ type frameWriter struct {
 func newFrameWriter(w io.Writer) *frameWriter { return &frameWriter{w: w} }
 
 // write sends body as one message: in one Write, so that it is one packet of
-// the transport's, or from 64 KiB on without a copy.
+// the transport's, or without a copy if it is large.
 func (f *frameWriter) write(body []byte) error {
-	f.buf = append(f.buf[:0], "Content-Length: "...)
-	f.buf = strconv.AppendInt(f.buf, int64(len(body)), 10)
-	f.buf = append(f.buf, "\r\n\r\n"...)
+	f.buf = appendHeader(f.buf[:0], len(body))
 	var err error
-	if len(body) < 64<<10 {
+	if len(body) < largeMessage {
 		f.buf = append(f.buf, body...)
 		_, err = f.w.Write(f.buf)
 	} else {
@@ -186,4 +206,11 @@ func (f *frameWriter) write(body []byte) error {
 		return fmt.Errorf("write message: %w", err)
 	}
 	return nil
+}
+
+// appendHeader appends the header of a message of n bytes.
+func appendHeader(dst []byte, n int) []byte {
+	dst = append(dst, "Content-Length: "...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, "\r\n\r\n"...)
 }

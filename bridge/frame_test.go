@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"strconv"
 	"strings"
@@ -117,25 +118,32 @@ func TestFrameReaderGrowsAsBytesCome(t *testing.T) {
 	}
 }
 
-func TestFrameReaderReusesItsBuffer(t *testing.T) {
-	var stream bytes.Buffer
-	w := newFrameWriter(&stream)
-	for _, n := range []int{100, 50, keepBuffer + 1, 10} {
-		if err := w.write(bytes.Repeat([]byte("x"), n)); err != nil {
-			t.Fatal(err)
+func TestFrameReaderReusesItsBuffers(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	f := newFrameReader(ours, maxHeader, DefaultMaxBody)
+	read := func(n int) *byte {
+		t.Helper()
+		go newFrameWriter(theirs).write(bytes.Repeat([]byte("x"), n))
+		body, err := f.read()
+		if err != nil || len(body) != n {
+			t.Fatalf("%d bytes, %v; want %d", len(body), err, n)
 		}
+		return &body[0]
 	}
-	f := newFrameReader(&stream, maxHeader, DefaultMaxBody)
-	first, _ := f.read()
-	second, _ := f.read()
-	if &first[0] != &second[0] {
-		t.Error("a smaller body got a buffer of its own")
+	large, small := read(3*keepBuffer), read(100)
+	if read(50) != small || read(2*keepBuffer) != large {
+		t.Error("a message got a buffer of its own where the last one would do")
 	}
-	if _, err := f.read(); err != nil || cap(f.buf) <= keepBuffer {
-		t.Errorf("large message: %v, %d bytes", err, cap(f.buf))
+	for range keepFor {
+		read(50)
 	}
-	if _, err := f.read(); err != nil || cap(f.buf) > keepBuffer {
-		t.Errorf("after a large message: %v, %d bytes kept", err, cap(f.buf))
+	if read(50); f.large != nil {
+		t.Error("a large buffer is kept while nobody needs it")
+	}
+	read(keepLarge + 1)
+	if read(50); f.large != nil {
+		t.Error("a very large buffer is kept")
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 // span is a part of a message, [start,end). The zero span is none.
@@ -44,6 +46,19 @@ func scanEnvelope(body []byte) (envelope, error) {
 	}
 	if s.err != nil {
 		return envelope{}, fmt.Errorf("scan message: %w", s.err)
+	}
+	return env, nil
+}
+
+// readEnvelope is [scanEnvelope], and finds what r changes in the message in the same
+// pass.
+func readEnvelope(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (envelope, error) {
+	env := envelope{open: skipSpace(body, 0) + 1}
+	err := r.Scan(e, body, func(name []byte, start, end int) error {
+		return env.set(name, body[start:end], span{start, end})
+	})
+	if err != nil {
+		return envelope{}, fmt.Errorf("scan message: %w", err)
 	}
 	return env, nil
 }
@@ -133,46 +148,48 @@ func text(raw []byte) (string, error) {
 	return s, err
 }
 
-// edit replaces a part of a message.
-type edit struct {
-	at    span
-	value []byte
+// replace returns the edit that puts value into the place of s.
+func (s span) replace(value []byte) pathmap.Edit {
+	return pathmap.Edit{Start: s.start, End: s.end, Text: value}
 }
 
 // splice appends body to dst with the edits made, in whatever order they are;
 // their parts must not overlap.
-func splice(dst, body []byte, edits ...edit) []byte {
-	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.at.start, b.at.start) })
-	dst = slices.Grow(dst, len(body)+64)
-	done := 0
-	for _, e := range edits {
-		dst = append(dst, body[done:e.at.start]...)
-		dst = append(dst, e.value...)
-		done = e.at.end
-	}
-	return append(dst, body[done:]...)
+func splice(dst, body []byte, edits ...pathmap.Edit) []byte {
+	return pathmap.Apply(dst, body, inOrder(edits))
+}
+
+// inOrder sorts edits by their places.
+func inOrder(edits []pathmap.Edit) []pathmap.Edit {
+	slices.SortFunc(edits, func(a, b pathmap.Edit) int { return cmp.Compare(a.Start, b.Start) })
+	return edits
 }
 
 // renumber appends body, whose envelope is env, to dst under other numbers. No
 // other byte changes, but that seq is added where it was missing; request_seq
 // is not.
 func renumber(dst, body []byte, env envelope, seq, requestSeq int64) []byte {
-	first := edit{env.seq, strconv.AppendInt(nil, seq, 10)}
+	return splice(dst, body, env.renumbered(body, seq, requestSeq)...)
+}
+
+// renumbered returns the edits that renumber makes.
+func (env envelope) renumbered(body []byte, seq, requestSeq int64) []pathmap.Edit {
+	first := env.seq.replace(strconv.AppendInt(nil, seq, 10))
 	if env.seq == (span{}) {
-		first = insertion(body, env.open, "seq", first.value)
+		first = insertion(body, env.open, "seq", first.Text)
 	}
 	if env.requestSeq == (span{}) {
-		return splice(dst, body, first)
+		return []pathmap.Edit{first}
 	}
-	return splice(dst, body, first, edit{env.requestSeq, strconv.AppendInt(nil, requestSeq, 10)})
+	return []pathmap.Edit{first, env.requestSeq.replace(strconv.AppendInt(nil, requestSeq, 10))}
 }
 
 // insertion returns the edit that adds a member in front of the others of the
 // object that opens just before offset open.
-func insertion(body []byte, open int, name string, value []byte) edit {
+func insertion(body []byte, open int, name string, value []byte) pathmap.Edit {
 	member := fmt.Appendf(nil, "%q:%s", name, value)
 	if body[skipSpace(body, open)] != '}' {
 		member = append(member, ',')
 	}
-	return edit{span{open, open}, member}
+	return span{open, open}.replace(member)
 }

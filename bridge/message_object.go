@@ -34,19 +34,19 @@ func setMember(obj []byte, name string, value []byte) []byte {
 	}
 	s := newMemberScanner(obj)
 	open, matches := s.at, 0
-	var only edit
+	var only pathmap.Edit
 	for s.next() {
 		if s.is(name) {
 			matches++
 		}
 		if string(s.name()) == name {
-			only = edit{s.value, value}
+			only = s.value.replace(value)
 		}
 	}
 	switch {
 	case s.err != nil:
 		return obj
-	case matches == 1 && only.at.end > 0:
+	case matches == 1 && only.End > 0:
 		return splice(nil, obj, only)
 	case matches > 0:
 		return setMember(deleteMember(obj, name), name, value)
@@ -58,25 +58,25 @@ func setMember(obj []byte, name string, value []byte) []byte {
 // every other byte as it was. An obj without it, or that is no JSON object, is
 // returned as it is.
 func deleteMember(obj []byte, name string) []byte {
-	var edits []edit
+	var edits []pathmap.Edit
 	kept, head, end := false, -1, 0
 	s := newMemberScanner(obj)
 	for s.next() {
 		switch {
 		case !s.is(name):
 			if head >= 0 { // what is first takes the comma behind it along
-				edits = append(edits, edit{at: span{head, s.key.start}})
+				edits = append(edits, span{head, s.key.start}.replace(nil))
 			}
 			kept, head = true, -1
 		case kept: // the others the comma before them
-			edits = append(edits, edit{at: span{end, s.value.end}})
+			edits = append(edits, span{end, s.value.end}.replace(nil))
 		case head < 0:
 			head = s.key.start
 		}
 		end = s.value.end
 	}
 	if head >= 0 {
-		edits = append(edits, edit{at: span{head, end}})
+		edits = append(edits, span{head, end}.replace(nil))
 	}
 	if s.err != nil || len(edits) == 0 {
 		return obj

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 func TestScanEnvelope(t *testing.T) {
@@ -100,6 +102,10 @@ func FuzzScanEnvelope(f *testing.F) {
 	f.Add([]byte(`{"s\u0065q":1,"command":"\ud800","body":{"a":[]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		env, err := scanEnvelope(body)
+		again, errAgain := readEnvelope(&pathmap.Rewriter{}, new(pathmap.Edits), body)
+		if again != env || (err == nil) != (errAgain == nil) {
+			t.Fatalf("%q: %+v, %v, and while mapping %+v, %v", body, env, err, again, errAgain)
+		}
 		if err != nil {
 			if acceptable(body) {
 				t.Fatalf("refused %q: %v", body, err)

@@ -1,16 +1,19 @@
 package bridge
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"io"
 	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// queue is what is to be written to a peer that may not read: only its run
-// writes, so that everybody else waits for the peer by room and drain alone.
+// queue is what is to be written to a peer that may not read: only its run, and
+// who has claimed the turn, write, so that everybody else waits for the peer by
+// room and idle alone.
 type queue struct {
 	// now writes what it can without waiting, and says how much that was: it
 	// spares the usual message the way through run. nil writes nothing.
@@ -21,6 +24,7 @@ type queue struct {
 	buf    []byte
 	writes int   // that buf holds
 	busy   bool  // run is writing what it took from buf
+	lent   bool  // somebody else has claimed the turn
 	err    error // why nothing is written any more
 }
 
@@ -50,7 +54,7 @@ func (q *queue) Write(p []byte) (int, error) {
 		return 0, q.err
 	}
 	rest := p
-	if q.now != nil && len(q.buf) == 0 && !q.busy {
+	if q.now != nil && q.quiet() {
 		if rest = p[q.now(p):]; len(rest) == 0 {
 			return len(p), nil
 		}
@@ -84,7 +88,7 @@ func (q *queue) take(spare []byte) ([]byte, error) {
 	defer q.mu.Unlock()
 	q.busy = false
 	q.cond.Broadcast()
-	for len(q.buf) == 0 && q.err == nil {
+	for (len(q.buf) == 0 || q.lent) && q.err == nil {
 		q.cond.Wait()
 	}
 	if q.err != nil {
@@ -121,13 +125,41 @@ func (q *queue) room() error {
 	return q.err
 }
 
-// drain waits until all is written, or can't be.
-func (q *queue) drain() {
+// quiet reports whether nothing waits and nobody writes. The caller has q.mu.
+func (q *queue) quiet() bool { return len(q.buf) == 0 && !q.busy && !q.lent }
+
+// idle waits until all is written, or can't be.
+func (q *queue) idle() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for (len(q.buf) > 0 || q.busy) && q.err == nil {
+	for !q.quiet() && q.err == nil {
 		q.cond.Wait()
 	}
+	return q.err
+}
+
+// claim gives the turn to the caller, who writes to the peer by itself until
+// release: what is large need not be copied then. What others Write meanwhile
+// comes behind it. It reports false if it is not idle.
+func (q *queue) claim() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.quiet() || q.err != nil {
+		return false
+	}
+	q.lent = true
+	return true
+}
+
+// release gives the turn back. An error of the caller's writing ends the queue.
+func (q *queue) release(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lent = false
+	if err != nil {
+		q.fail(err)
+	}
+	q.cond.Broadcast()
 }
 
 // size is how many bytes wait.
@@ -142,6 +174,7 @@ func (q *queue) size() int {
 // is the order on the wire. Only relay waits for an IDE that does not read.
 type outbox struct {
 	queue *queue
+	conn  io.Writer // what the queue is written to
 
 	mu  sync.Mutex
 	w   *frameWriter
@@ -150,23 +183,61 @@ type outbox struct {
 }
 
 // newOutbox returns an outbox whose messages go to the client's queue.
-func newOutbox(q *queue) *outbox { return &outbox{queue: q, w: newFrameWriter(q)} }
+func newOutbox(q *queue, conn io.Writer) *outbox {
+	return &outbox{queue: q, conn: conn, w: newFrameWriter(q)}
+}
 
 // relay sends a message of the node's under the outbox's next number. Its
 // request_seq, if it has one, becomes requestSeq.
-func (o *outbox) relay(body []byte, env envelope, requestSeq int64) error {
+func (o *outbox) relay(in inbound, requestSeq int64) error {
+	if len(in.body) >= largeMessage {
+		return o.relayLarge(in, requestSeq)
+	}
 	if err := o.queue.room(); err != nil {
 		return err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
-	o.buf = renumber(o.buf[:0], body, env, o.seq, requestSeq)
-	err := o.w.write(o.buf)
-	if cap(o.buf) > keepBuffer {
-		o.buf = nil
+	o.buf = pathmap.Apply(o.buf[:0], in.body, in.numbered(o.seq, requestSeq))
+	return o.w.write(o.buf)
+}
+
+// relayLarge writes the message from where it is, past the queue.
+func (o *outbox) relayLarge(in inbound, requestSeq int64) error {
+	seq, err := o.claim()
+	if err != nil {
+		return err
 	}
+	edits := in.numbered(seq, requestSeq)
+	w := bufio.NewWriterSize(o.conn, pieces)
+	w.Write(appendHeader(w.AvailableBuffer(), pathmap.Size(in.body, edits)))
+	writeEdited(w, in.body, edits)
+	err = w.Flush()
+	o.queue.release(err)
 	return err
+}
+
+// claim waits for the queue's turn and returns the number that goes with it.
+func (o *outbox) claim() (seq int64, err error) {
+	for {
+		if err := o.queue.idle(); err != nil {
+			return 0, err
+		}
+		if seq, ok := o.tryClaim(); ok {
+			return seq, nil
+		}
+	}
+}
+
+func (o *outbox) tryClaim() (seq int64, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.queue.claim() {
+		return 0, false
+	}
+	o.seq++
+	return o.seq, true
 }
 
 // message is what the bridge itself says to the IDE (DAP, Base Protocol).

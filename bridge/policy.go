@@ -35,7 +35,7 @@ func withhold(capabilities []byte) []byte {
 
 // withholdEvent does the same to a capabilities event (DAP, Capabilities
 // Event); Delve sends one that offers to terminate the target.
-func withholdEvent(body []byte, env envelope) []byte {
+func withholdEvent(body []byte) []byte {
 	content, ok := member(body, "body")
 	if !ok {
 		return body

@@ -25,5 +25,5 @@ func Refuse(conn net.Conn, why error) {
 	}
 	q := newQueue()
 	q.now = func(p []byte) int { n, _ := conn.Write(p); return n }
-	newOutbox(q).refuse(env, why)
+	newOutbox(q, conn).refuse(env, why)
 }

@@ -2,9 +2,10 @@ package bridge
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+
+	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 // relayNode relays the node's messages to the IDE until the session ends.
@@ -43,57 +44,79 @@ func (c *client) lostNode(err error) {
 	c.terminated()
 }
 
+// inbound is a message of the node's: what the bridge reads of it, and what is to
+// change in it for the IDE.
+type inbound struct {
+	body []byte
+	envelope
+	edits *pathmap.Edits
+}
+
+// read reads a message of the node's in one pass. What is to change goes to e.
+func (u *upstream) read(e *pathmap.Edits, body []byte) (inbound, error) {
+	env, err := readEnvelope(u.paths, e, body)
+	return inbound{body, env, e}, err
+}
+
+// numbered returns what is to change, the numbers included.
+func (in inbound) numbered(seq, requestSeq int64) []pathmap.Edit {
+	for _, e := range in.renumbered(in.body, seq, requestSeq) {
+		in.edits.Insert(e)
+	}
+	return in.edits.List
+}
+
 // fromNode relays one message of the node's. Only events and answers to
 // requests pass: a reverse request (runInTerminal, startDebugging) would let
 // the node run programs on the host.
 func (c *client) fromNode(up *upstream, body []byte) error {
-	env, err := scanEnvelope(body)
+	up.lacking.refresh()
+	in, err := up.read(&up.edits, body)
 	if err != nil {
 		return fmt.Errorf("a message that is none: %w", err)
 	}
-	switch env.Type {
+	switch in.Type {
 	case "response":
-		return c.nodeResponse(up, body, env)
+		return c.nodeResponse(up, in)
 	case "event":
-		return c.nodeEvent(up, body, env)
+		return c.nodeEvent(up, in)
 	case "request":
-		c.log.Warn("the node asked for something and was refused", "command", env.Command)
-		return c.refuseNode(up, env)
+		c.log.Warn("the node asked for something and was refused", "command", in.Command)
+		return c.refuseNode(up, in.envelope)
 	}
-	c.log.Warn("dropped a message of the node's", "type", env.Type)
+	c.log.Warn("dropped a message of the node's", "type", in.Type)
 	return nil
 }
 
-func (c *client) nodeResponse(up *upstream, body []byte, env envelope) error {
-	p, ok := up.answered(env)
+func (c *client) nodeResponse(up *upstream, in inbound) error {
+	p, ok := up.answered(in.envelope)
 	if !ok {
-		c.log.Warn("dropped an answer that nobody asked for", "command", env.Command, "request_seq", env.RequestSeq)
+		c.log.Warn("dropped an answer that nobody asked for", "command", in.Command, "request_seq", in.RequestSeq)
 		return nil
 	}
 	if p.own {
-		if !env.Success {
-			c.log.Warn("the debugger refuses the IDE's initialize", "answer", string(body))
+		if !in.Success {
+			c.log.Warn("the debugger refuses the IDE's initialize", "answer", string(in.body))
 		}
 		return nil
 	}
-	if p.command != env.Command { // a launch that the node saw as an attach
+	if p.command != in.Command { // a launch that the node saw as an attach
 		name, err := json.Marshal(p.command)
 		if err != nil {
 			return err
 		}
-		body = setMember(body, "command", name)
-		if env, err = scanEnvelope(body); err != nil {
+		if in, err = up.read(in.edits, setMember(in.body, "command", name)); err != nil {
 			return err
 		}
 	}
 	if p.verdict != nil {
-		return c.answerJudged(up, body, env, p)
+		return c.answerJudged(up, in, p)
 	}
-	return c.toIDE(up, body, env, p)
+	return c.toIDE(in, p)
 }
 
-func (c *client) nodeEvent(up *upstream, body []byte, env envelope) error {
-	switch env.Event {
+func (c *client) nodeEvent(up *upstream, in inbound) error {
+	switch in.Event {
 	case "stopped":
 		c.halt.halted()
 	case "continued", "exited":
@@ -102,31 +125,21 @@ func (c *client) nodeEvent(up *upstream, body []byte, env envelope) error {
 		c.halt.resumed()
 		c.terminating.Do(func() {}) // the bridge need not say so
 	case "capabilities":
-		body = withholdEvent(body, env)
 		var err error
-		if env, err = scanEnvelope(body); err != nil {
+		if in, err = up.read(in.edits, withholdEvent(in.body)); err != nil {
 			return err
 		}
 	}
-	return c.toIDE(up, body, env, pending{})
+	return c.toIDE(in, pending{})
 }
 
 // toIDE sends a message of the node's, which answers p if it is a response, with
 // the host's paths.
-func (c *client) toIDE(up *upstream, body []byte, env envelope, p pending) error {
-	up.lacking.refresh()
-	mapped, changed := up.paths.ToHost(up.back[:0], body, p.values)
-	if changed > 0 {
-		up.back = mapped
-		if cap(up.back) > keepBuffer {
-			up.back = nil
-		}
-		var err error
-		if env, err = scanEnvelope(mapped); err != nil {
-			return errors.Join(errors.New("after mapping its paths"), err)
-		}
+func (c *client) toIDE(in inbound, p pending) error {
+	if p.values {
+		in.edits.DropResults()
 	}
-	return c.out.relay(mapped, env, p.seq)
+	return c.out.relay(in, p.seq)
 }
 
 // refuseNode answers a request of the node's with an error.

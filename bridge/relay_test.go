@@ -554,11 +554,16 @@ func TestIDEThatDoesNotReadOverTCP(t *testing.T) {
 	}
 }
 
-// Large messages arrive whole and in order, though they are written in parts.
+// Large messages arrive whole, in order and with the host's paths, though they are
+// written in parts.
 func TestLargeMessagesFromTheNode(t *testing.T) {
-	_, i, s := started(t, Config{})
+	n := newNode(t)
+	n.paths = mapped(t, pathmap.Rule{Host: "/home/me/src", Node: "/go/src"})
+	i := serve(t, Config{Dialer: n}).ide()
+	s := i.attach(n)
 	large := strings.Repeat("0123456789", 600_000)
-	bodies := []string{`"a"`, `"` + large + `"`, `"b"`, `"` + large[5:] + `"`, `"c"`}
+	frames := `{"a":[` + strings.Repeat(`{"source":{"path":"/go/src/a.go"}},{"source":{"path":"/x.go"}},`, 20_000) + `0]}`
+	bodies := []string{`"a"`, `"` + large + `"`, `"b"`, frames, `"` + large[5:] + `"`, frames, `"c"`}
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -567,7 +572,8 @@ func TestLargeMessagesFromTheNode(t *testing.T) {
 		}
 	}()
 	for k, body := range bodies {
-		if got := i.expect("event", "x"); string(got.Body) != body {
+		want := strings.ReplaceAll(body, "/go/src", "/home/me/src")
+		if got := i.expect("event", "x"); string(got.Body) != want {
 			t.Errorf("message %d: %d bytes came, %d were sent", k, len(got.Body), len(body))
 		}
 	}
@@ -617,6 +623,31 @@ func TestQueueWritesAtOnce(t *testing.T) {
 	write("g", "abcd", "g") // run is writing ef
 }
 
+// While somebody has the turn, others' writes wait, and an error of its ends the
+// queue.
+func TestQueueClaim(t *testing.T) {
+	q := newQueue()
+	var out strings.Builder
+	done := make(chan error)
+	if !q.claim() || q.claim() {
+		t.Fatal("the turn can be had once")
+	}
+	go func() { done <- q.run(&out) }()
+	io.WriteString(q, "behind")
+	out.WriteString("first ")
+	q.release(nil)
+	if err := q.idle(); err != nil || out.String() != "first behind" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	if !q.claim() {
+		t.Fatal("the turn is not given back")
+	}
+	q.release(io.ErrClosedPipe)
+	if err := <-done; err != io.ErrClosedPipe || q.idle() != err || q.claim() {
+		t.Errorf("after an error: run returned %v, idle %v", err, q.idle())
+	}
+}
+
 // What is written comes out whole and in order, however it is taken.
 func TestQueueKeepsTheOrder(t *testing.T) {
 	q := newQueue()
@@ -629,9 +660,15 @@ func TestQueueKeepsTheOrder(t *testing.T) {
 			if err := q.room(); err != nil {
 				t.Error(err)
 			}
-			fmt.Fprintf(q, "%d %s\n", n, strings.Repeat("x", n%700))
+			line := fmt.Sprintf("%d %s\n", n, strings.Repeat("x", n%700))
+			if n%7 == 0 && q.claim() {
+				_, err := io.WriteString(ours, line)
+				q.release(err)
+				continue
+			}
+			io.WriteString(q, line)
 		}
-		q.drain()
+		q.idle()
 		ours.Close()
 	}()
 	for n := range 5000 {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -237,7 +238,8 @@ type rpcUpstream struct {
 	pending map[string][]bool // whether it resumes, for each request that the node has not answered, by its id
 	mp      []byte            // buffer for a mapped request
 
-	back []byte // buffer for a mapped answer; its reader's alone
+	edits pathmap.Edits // of an answer; these two its reader's alone
+	back  []byte        // the answer, mapped
 }
 
 func newRPCUpstream(sess Session) (*rpcUpstream, error) {
@@ -320,7 +322,7 @@ func (c *rpcClient) relayNode(up *rpcUpstream) {
 // to requests pass.
 func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 	up.kept.refresh()
-	env, line, changed, err := readRPC(up.paths, up.back[:0], body, pathmap.ToHost)
+	env, err := readRPC(up.paths, &up.edits, body)
 	if err != nil {
 		return fmt.Errorf("a message that is none: %w", err)
 	}
@@ -333,19 +335,33 @@ func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 		c.halt.halted()
 	}
 	if up.kept.bring(c.ctx) {
-		line, changed = up.paths.RPCToHost(up.back[:0], body)
+		if _, err := readRPC(up.paths, &up.edits, body); err != nil {
+			return err
+		}
 	}
-	if changed == 0 {
-		line = append(up.back[:0], body...)
-	}
-	line = append(line, '\n') // as Delve ends it
-	if up.back = line; cap(line) > keepBuffer {
-		up.back = nil
+	if len(body) >= largeMessage {
+		return c.relayLarge(body, up.edits.List)
 	}
 	if err := c.queue.room(); err != nil {
 		return err
 	}
-	_, err = c.queue.Write(line)
+	up.back = append(pathmap.Apply(up.back[:0], body, up.edits.List), '\n') // as Delve ends it
+	_, err = c.queue.Write(up.back)
+	return err
+}
+
+// relayLarge writes an answer from where it is, past the queue.
+func (c *rpcClient) relayLarge(body []byte, edits []pathmap.Edit) error {
+	for !c.queue.claim() {
+		if err := c.queue.idle(); err != nil {
+			return err
+		}
+	}
+	w := bufio.NewWriterSize(c.conn, pieces)
+	writeEdited(w, body, edits)
+	w.WriteByte('\n')
+	err := w.Flush()
+	c.queue.release(err)
 	return err
 }
 

@@ -156,6 +156,12 @@ func TestRPCRelay(t *testing.T) {
 			`{"id":2,"result":null,"error":"could not find /opt/x.go"}`,
 		},
 		{`{"method":"RPCServer.GetVersion"}`, `{"method":"RPCServer.GetVersion"}`, `{"id":null,"result":{},"error":null}`, `{"id":null,"result":{},"error":null}`},
+		{ // large
+			rpcRequest("3", "ListSources", `{}`),
+			rpcRequest("3", "ListSources", `{}`),
+			`{"id":3,"result":{"Sources":["` + strings.Repeat(`/go/src/a.go","/usr/b.go","`, 50_000) + `"]},"error":null}`,
+			`{"id":3,"result":{"Sources":["` + strings.Repeat(`/home/me/src/a.go","/usr/b.go","`, 50_000) + `"]},"error":null}`,
+		},
 	} {
 		w.send(tt.request)
 		node.expect(tt.seen)

@@ -33,17 +33,17 @@ func scanRPC(body []byte) (rpcEnvelope, error) {
 	return env, nil
 }
 
-// readRPC is [scanRPC] with the paths of the message mapped in the same pass, into
-// dst. The envelope's places are those in body.
-func readRPC(r *pathmap.Rewriter, dst, body []byte, dir pathmap.Direction) (env rpcEnvelope, out []byte, changed int, err error) {
-	env.ID = "null"
-	out, changed, err = r.ScanRPC(dst, body, dir, func(name []byte, start, end int) error {
+// readRPC is [scanRPC], and finds what r changes in an answer of the node's in the
+// same pass.
+func readRPC(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (rpcEnvelope, error) {
+	env := rpcEnvelope{ID: "null"}
+	err := r.ScanRPC(e, body, func(name []byte, start, end int) error {
 		return env.set(name, body[start:end], span{start, end})
 	})
 	if err != nil {
-		return rpcEnvelope{}, nil, 0, fmt.Errorf("scan message: %w", err)
+		return rpcEnvelope{}, fmt.Errorf("scan message: %w", err)
 	}
-	return env, out, changed, nil
+	return env, nil
 }
 
 func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
@@ -112,7 +112,7 @@ func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
 	if first.end = pathmap.SkipValue(body, first.start); first.end < 0 {
 		return body
 	}
-	return splice(nil, body, edit{first, deleteMember(first.of(body), name)})
+	return splice(nil, body, first.replace(deleteMember(first.of(body), name)))
 }
 
 // rpcAnswer returns the bridge's own answer to a request, a line: a result, or an

@@ -79,18 +79,18 @@ func (s *stale) toldOf(text string) bool {
 // answerJudged relays the answer to setBreakpoints once it is known what is to be
 // said of the file: in each breakpoint's message, and once in the debug console.
 // Other messages pass meanwhile.
-func (c *client) answerJudged(up *upstream, body []byte, env envelope, p pending) error {
+func (c *client) answerJudged(up *upstream, in inbound, p pending) error {
 	select {
 	case <-p.verdict.done:
 		c.tell(up, p.verdict)
 		if p.verdict.text == "" {
-			return c.toIDE(up, body, env, p)
+			return c.toIDE(in, p)
 		}
-		c.relayAnswer(up, withMessage(body, p.verdict.text), p)
+		c.relayAnswer(up, withMessage(in.body, p.verdict.text), p)
 		return nil
 	default:
 	}
-	body = slices.Clone(body)
+	body := slices.Clone(in.body)
 	c.wg.Go(func() {
 		timer := time.NewTimer(verdictTimeout)
 		defer timer.Stop()
@@ -116,10 +116,9 @@ func (c *client) tell(up *upstream, v *verdict) {
 
 // relayAnswer is toIDE for others than the reader of the node.
 func (c *client) relayAnswer(up *upstream, body []byte, p pending) {
-	mapped, _ := up.paths.ToHost(nil, body, p.values)
-	env, err := scanEnvelope(mapped)
+	in, err := up.read(new(pathmap.Edits), body)
 	if err == nil {
-		err = c.out.relay(mapped, env, p.seq)
+		err = c.toIDE(in, p)
 	}
 	if err != nil {
 		c.log.Debug("an answer about breakpoints", "error", err)

@@ -28,7 +28,7 @@ type upstream struct {
 	pending map[int64]pending // by the number that the node sees
 	num, mp []byte            // buffers: the renumbered message, the mapped one
 
-	back []byte // buffer for a mapped message of the node's; its reader's alone
+	edits pathmap.Edits // of a message of the node's; its reader's alone
 }
 
 // pending is a request that the node has not answered yet.

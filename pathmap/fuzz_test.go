@@ -47,6 +47,10 @@ func checkRewrite(t *testing.T, r *Rewriter, msg []byte, dir Direction) {
 	}
 	before := bytes.Clone(msg)
 	out, changed := r.rewrite(nil, msg, dir, plain, false)
+	var e Edits
+	if dir == ToHost && r.Scan(&e, msg, nobody) == nil && !bytes.Equal(Apply(nil, msg, e.List), out) {
+		t.Fatalf("%s becomes %s, and by its edits %s", msg, out, Apply(nil, msg, e.List))
+	}
 	if !bytes.Equal(msg, before) {
 		t.Fatal("the message was written to")
 	}
@@ -105,7 +109,7 @@ func (d decodedRewriter) value(v any, r role) any {
 		switch r {
 		case pathname, sourceFile:
 			return d.path(v)
-		case prose:
+		case prose, result:
 			return ""
 		}
 	case json.Number:

@@ -1,7 +1,5 @@
 package pathmap
 
-import "slices"
-
 // Direction says which way a message goes.
 type Direction int
 
@@ -43,6 +41,7 @@ const (
 	target     // if an object, a StepInTarget, GotoTarget or CompletionItem
 	targets    // if an array, one of those
 	prose      // if a string, text for people
+	result     // as prose, but it may be a value of the target's
 	line       // if a number, of a line
 	lines      // if an array, one of lines
 	column     // if a number, of a column
@@ -63,13 +62,9 @@ type walker struct {
 	table  table
 	client Client
 	absent *Absent // to the host alone
-	values bool    // see [Rewriter.ToHost]
 
 	place placing // of the Source that is being read
-
-	dst     []byte // msg[:copied], rewritten
-	copied  int
-	changed int
+	edits Edits
 
 	each MemberFunc // may be nil
 	err  error      // each's
@@ -81,14 +76,6 @@ type walker struct {
 func (w *walker) message(r role) bool {
 	end := w.value(0, r, 0)
 	return end >= 0 && skipSpace(w.msg, end) == len(w.msg)
-}
-
-// result returns what [Map.Rewrite] does.
-func (w *walker) result() (out []byte, changed int) {
-	if w.changed == 0 {
-		return w.msg, 0
-	}
-	return append(w.dst, w.msg[w.copied:]...), w.changed
 }
 
 func (w *walker) value(i int, r role, depth int) int {
@@ -149,7 +136,7 @@ func (w *walker) object(i int, r role, depth int) int {
 			return -1
 		}
 		start := skipSpace(w.msg, i+1)
-		if i = w.value(start, member, depth); i < 0 || r == rpcMessage && !w.tell(key, escaped, start, i) {
+		if i = w.value(start, member, depth); i < 0 || depth == 1 && !w.tell(key, escaped, start, i) {
 			return -1
 		}
 		i = skipSpace(w.msg, i)
@@ -236,6 +223,14 @@ func (w *walker) str(start, end int, escaped bool, r role) {
 		if w.dir == ToHost && len(w.table.trees) > 0 {
 			w.prose(start, end)
 		}
+	case result:
+		if w.dir == ToHost && len(w.table.trees) > 0 {
+			before := len(w.edits.List)
+			w.prose(start, end)
+			for i := before; i < len(w.edits.List); i++ {
+				w.edits.List[i].Result = true
+			}
+		}
 	}
 }
 
@@ -250,11 +245,7 @@ func (w *walker) text(start, end int, escaped bool) ([]byte, bool) {
 // splice puts value into the place of the content of a string, msg[start:end],
 // or of a part of it.
 func (w *walker) splice(start, end int, value []byte) {
-	if w.changed == 0 {
-		w.dst = slices.Grow(w.dst, len(w.msg)+len(w.msg)/16)
-	}
-	w.dst = append(w.dst, w.msg[w.copied:start]...)
-	w.dst = appendEscaped(w.dst, value)
-	w.copied = end
-	w.changed++
+	from := len(w.edits.text)
+	w.edits.text = appendEscaped(w.edits.text, value)
+	w.edits.add(start, end, from)
 }

@@ -30,9 +30,7 @@ func (w *walker) dapRole(r role, key []byte) role {
 	case "output", "message", "format", "description", "stackTrace", "text", "label", "detail":
 		return prose
 	case "result":
-		if !w.values {
-			return prose
-		}
+		return result
 	}
 	switch r {
 	case source:
@@ -79,14 +77,16 @@ func (w *walker) sourceObject(i, depth int) int {
 	w.place = placing{}
 	end := w.object(i, source, depth)
 	if p := w.place; end > 0 && p.at.Reference > 0 && !p.reference {
-		w.splice(end-1, end-1, nil)
-		w.dst = strconv.AppendInt(append(w.dst, `,"sourceReference":`...), int64(p.at.Reference), 10)
+		from, text := len(w.edits.text), w.edits.text
+		text = strconv.AppendInt(append(text, `,"sourceReference":`...), int64(p.at.Reference), 10)
 		if !p.origin {
-			w.dst = append(w.dst, `,"origin":"from the node"`...)
+			text = append(text, `,"origin":"from the node"`...)
 		}
 		if !p.hint {
-			w.dst = append(w.dst, `,"presentationHint":"normal"`...)
+			text = append(text, `,"presentationHint":"normal"`...)
 		}
+		w.edits.text = text
+		w.edits.add(end-1, end-1, from)
 	}
 	w.place = outer
 	return end

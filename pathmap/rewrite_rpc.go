@@ -1,9 +1,6 @@
 package pathmap
 
-import (
-	"bytes"
-	"errors"
-)
+import "bytes"
 
 // RewriteRPC is [Map.Rewrite] for a message of Delve's JSON-RPC, version 2. The
 // paths are in the params and the result of a message, and there in the members
@@ -11,48 +8,6 @@ import (
 // location expressions such as FILE:LINE.
 func (m *Map) RewriteRPC(dst, msg []byte, dir Direction) (out []byte, changed int) {
 	return (&Rewriter{Map: m}).rewrite(dst, msg, dir, rpcMessage, false)
-}
-
-// MemberFunc is told of a member of a message: its name, valid until it returns,
-// and that its value is msg[start:end]. An error ends the pass.
-type MemberFunc func(name []byte, start, end int) error
-
-var (
-	errMalformed = errors.New("malformed JSON")
-	errNoObject  = errors.New("no JSON object")
-)
-
-// ScanRPC is [Map.RewriteRPC] and calls each with the members of the message, in
-// the same pass and in their order. The error is each's, or that msg is no JSON
-// object, malformed or nests too deep.
-func (r *Rewriter) ScanRPC(dst, msg []byte, dir Direction, each MemberFunc) (out []byte, changed int, err error) {
-	if start := skipSpace(msg, 0); start == len(msg) || msg[start] != '{' {
-		return nil, 0, errNoObject
-	}
-	w := r.walker(dst, msg, dir)
-	w.each = each
-	if !w.message(rpcMessage) {
-		if w.err != nil {
-			return nil, 0, w.err
-		}
-		return nil, 0, errMalformed
-	}
-	out, changed = w.result()
-	return out, changed, nil
-}
-
-// tell calls each, if there is one, and reports whether the pass goes on.
-func (w *walker) tell(key []byte, escaped bool, start, end int) bool {
-	if w.each == nil {
-		return true
-	}
-	if escaped {
-		if decoded, ok := unescape(nil, key); ok { // else it is no name that anybody knows
-			key = decoded
-		}
-	}
-	w.err = w.each(key, start, end)
-	return w.err == nil
 }
 
 // rpcMessageRole returns the role of a member of a JSON-RPC message.

@@ -3,9 +3,7 @@ package pathmap
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -62,45 +60,6 @@ func TestRPCLeavesOthers(t *testing.T) {
 	}
 }
 
-func TestScanRPC(t *testing.T) {
-	m := parseMap(t, "/host=/node")
-	const msg = ` {"id" : [1], "r\u0065sult":{"file":"/node/x.go","id":2},"error":null, "method":"x"}`
-	var members []string
-	note := func(name []byte, start, end int) error {
-		members = append(members, string(name)+" "+msg[start:end])
-		return nil
-	}
-	r := Rewriter{Map: m}
-	out, changed, err := r.ScanRPC(nil, []byte(msg), ToHost, note)
-	if want := strings.Replace(msg, "/node", "/host", 1); err != nil || changed != 1 || string(out) != want {
-		t.Errorf("got %s, %d, %v", out, changed, err)
-	}
-	want := []string{"id [1]", `result {"file":"/node/x.go","id":2}`, "error null", `method "x"`}
-	if !slices.Equal(members, want) {
-		t.Errorf("members %q, want %q", members, want)
-	}
-	var none Rewriter
-	members = nil
-	if out, changed, err := none.ScanRPC(nil, []byte(msg), ToHost, note); string(out) != msg || changed != 0 || err != nil || !slices.Equal(members, want) {
-		t.Errorf("without a map: %s, %d, %v, %q", out, changed, err, members)
-	}
-	stop := errors.New("stop")
-	for bad, want := range map[string]error{
-		"": errNoObject, "[]": errNoObject, `"a"`: errNoObject, "{": errMalformed, `{"a":1}{`: errMalformed,
-		`{"a":[}`: errMalformed, `{"a":` + strings.Repeat("[", 600): errMalformed, `{"\ud800":1}`: nil, `{"stop":1}`: stop,
-	} {
-		_, _, err := r.ScanRPC(nil, []byte(bad), ToHost, func(name []byte, _, _ int) error {
-			if string(name) == "stop" {
-				return stop
-			}
-			return nil
-		})
-		if err != want {
-			t.Errorf("%.40s: %v, want %v", bad, err, want)
-		}
-	}
-}
-
 // FuzzRewriteRPC sees that a message comes back as it was, that nothing but
 // strings changes in it, and that both passes agree.
 func FuzzRewriteRPC(f *testing.F) {
@@ -118,9 +77,11 @@ func FuzzRewriteRPC(f *testing.F) {
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		for _, dir := range []Direction{ToHost, ToNode} {
 			out, changed := m.RewriteRPC(nil, msg, dir)
-			scanned, scannedChanged, err := (&Rewriter{Map: m}).ScanRPC(nil, msg, dir, func([]byte, int, int) error { return nil })
-			if err == nil && (!bytes.Equal(out, scanned) || changed != scannedChanged) {
-				t.Fatalf("%q or %q", out, scanned)
+			var e Edits
+			if r := (&Rewriter{Map: m}); dir == ToHost && r.ScanRPC(&e, msg, nobody) == nil {
+				if scanned := Apply(nil, msg, e.List); !bytes.Equal(out, scanned) || changed != len(e.List) {
+					t.Fatalf("%q or %q", out, scanned)
+				}
 			}
 			if changed == 0 {
 				if !bytes.Equal(out, msg) {

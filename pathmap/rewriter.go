@@ -45,17 +45,22 @@ func (r *Rewriter) rewrite(dst, msg []byte, dir Direction, is role, values bool)
 	if r.Client == (Client{}) && r.Absent == nil && (r.Map == nil || len(r.Map.rules) == 0) {
 		return msg, 0
 	}
-	w := r.walker(dst, msg, dir)
-	w.values = values
+	w := r.walker(msg, dir)
 	if !w.message(is) {
 		return msg, 0
 	}
-	return w.result()
+	if values {
+		w.edits.DropResults()
+	}
+	if changed = len(w.edits.List); changed == 0 {
+		return msg, 0
+	}
+	return Apply(dst, msg, w.edits.List), changed
 }
 
 // walker returns a walker for msg.
-func (r *Rewriter) walker(dst, msg []byte, dir Direction) walker {
-	w := walker{msg: msg, dst: dst, dir: dir, client: r.Client}
+func (r *Rewriter) walker(msg []byte, dir Direction) walker {
+	w := walker{msg: msg, dir: dir, client: r.Client}
 	if r.Map != nil {
 		w.table = r.Map.toNode
 	}

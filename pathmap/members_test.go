@@ -1,0 +1,72 @@
+package pathmap
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestScan(t *testing.T) {
+	r := &Rewriter{Map: parseMap(t, "/host=/node")}
+	const msg = ` {"id" : [1], "r\u0065sult":{"file":"/node/x.go","source":{"path":"/node/y.go"}},"error":null, "method":"x"}`
+	for name, c := range map[string]struct {
+		scan func(*Rewriter, *Edits, []byte, MemberFunc) error
+		want string
+	}{
+		"DAP":      {(*Rewriter).Scan, strings.Replace(msg, "/node/y", "/host/y", 1)},
+		"JSON-RPC": {(*Rewriter).ScanRPC, strings.Replace(msg, "/node/x", "/host/x", 1)},
+	} {
+		for r, want := range map[*Rewriter]string{r: c.want, {}: msg} {
+			var members []string
+			e := Edits{List: []Edit{{Start: 1}}} // of the message before
+			err := c.scan(r, &e, []byte(msg), func(name []byte, start, end int) error {
+				members = append(members, string(name)+" "+msg[start:end])
+				return nil
+			})
+			if got := string(Apply(nil, []byte(msg), e.List)); err != nil || got != want {
+				t.Errorf("%s: %s, %v, want %s", name, got, err, want)
+			}
+			if want := []string{"id [1]", `result {"file":"/node/x.go","source":{"path":"/node/y.go"}}`, "error null", `method "x"`}; !slices.Equal(members, want) {
+				t.Errorf("%s: members %q, want %q", name, members, want)
+			}
+		}
+	}
+}
+
+func TestScanErrors(t *testing.T) {
+	r := &Rewriter{Map: parseMap(t, "/host=/node")}
+	stop := errors.New("stop")
+	for bad, want := range map[string]error{
+		"": errNoObject, "[]": errNoObject, `"a"`: errNoObject, "{": errMalformed, `{"a":1}{`: errMalformed,
+		`{"a":[}`: errMalformed, `{"a":` + strings.Repeat("[", 600): errMalformed, `{"\ud800":1}`: nil, `{"stop":1}`: stop, `{"a":{"stop":1}}`: nil,
+	} {
+		err := r.ScanRPC(new(Edits), []byte(bad), func(name []byte, _, _ int) error {
+			if string(name) == "stop" {
+				return stop
+			}
+			return nil
+		})
+		if err != want {
+			t.Errorf("%.40s: %v, want %v", bad, err, want)
+		}
+	}
+}
+
+func TestDropResults(t *testing.T) {
+	r := &Rewriter{Map: parseMap(t, "/host=/node")}
+	const msg = `{"body":{"result":"/node/a.go:1 /node/b.go:2","source":{"path":"/node/c.go"}}}`
+	var e Edits
+	if err := r.Scan(&e, []byte(msg), nobody); err != nil || len(e.List) != 3 {
+		t.Fatalf("%d changes, %v", len(e.List), err)
+	}
+	e.DropResults()
+	if got, want := string(Apply([]byte("x"), []byte(msg), e.List)), "x"+strings.Replace(msg, "/node/c", "/host/c", 1); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := Size([]byte(msg), e.List), len(Apply(nil, []byte(msg), e.List)); got != want {
+		t.Errorf("Size is %d, and %d bytes were appended", got, want)
+	}
+}
+
+func nobody([]byte, int, int) error { return nil }
