@@ -22,6 +22,7 @@ func layers() []layer {
 		{"bridge", []string{"pathmap", diag, "internal/peer"}, "it knows two protocols and reaches the agent through a Dialer of its own; what carries them is not its business"},
 		{"vscode", []string{diag}, "it writes files and needs no node"},
 		{"goland", []string{diag}, "it writes a file and needs no node"},
+		{"internal/config", []string{"pathmap", diag}, "it says what the user wants and does none of it"},
 		{"internal/peer", []string{diag}, "it asks the operating system alone"},
 		{"internal/node", []string{diag}, "it names nodes and does not connect to them"},
 		{"internal/sshconn", []string{"internal/node", diag}, "it carries bytes and programs and does not know which"},

@@ -8,7 +8,9 @@ type Code string
 const (
 	Internal Code = "internal" // a bug, or a failure that nobody has named yet
 
-	Usage Code = "usage" // flags or arguments that make no sense
+	Usage           Code = "usage"            // flags, arguments or variables that make no sense
+	ConfigInvalid   Code = "config-invalid"   // a configuration file that makes no sense
+	ConfigUntrusted Code = "config-untrusted" // one that says what it may not, or that others may write
 
 	NodeUnknown      Code = "node-unknown"      // --node names nothing that we know
 	NodeNotLocal     Code = "node-not-local"    // a node that may be shared or in production
@@ -58,6 +60,8 @@ func Catalogue() []Entry {
 	return []Entry{
 		{Internal, 1, "this is likely a bug in dapbridge: run again with --log-level debug and report what it prints"},
 		{Usage, 2, "see dapbridge --help"},
+		{ConfigInvalid, 2, "correct the file: docs/config.md lists the keys"},
+		{ConfigUntrusted, 2, "read the file, then run dapbridge trust on it, or write the setting into your own configuration"},
 
 		{NodeUnknown, 3, "name the node as minikube[:PROFILE] or ssh://USER@HOST[:PORT]"},
 		{NodeNotLocal, 3, "dapbridge is for toy clusters: stopping containerd stops every pod's start on that node; if you are sure, add --allow-non-local"},

@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// check returns one value of the key as it counts, or says what is wrong with
+// it. A path that is not absolute is relative to dir.
+func (k Key) check(text, dir, home string) (string, error) {
+	switch k.Kind {
+	case Choice:
+		if !slices.Contains(k.Choices, text) {
+			return "", fmt.Errorf("choose %s or %s", strings.Join(k.Choices[:len(k.Choices)-1], ", "), k.Choices[len(k.Choices)-1])
+		}
+	case Switch:
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return "", errors.New("write true or false")
+		}
+		return strconv.FormatBool(on), nil
+	case Duration:
+		return text, k.checkDuration(text)
+	case Path:
+		if text == "" { // as a script writes it that has none
+			text = k.Default
+		}
+		return resolvePath(text, dir, home)
+	case Address:
+		if path, ok := strings.CutPrefix(text, "unix:"); ok && path != "" {
+			path, err := resolvePath(path, dir, home)
+			return "unix:" + path, err
+		}
+	case Maps:
+		return checkMap(text, dir, home)
+	case Hosts:
+		return text, checkHost(text)
+	}
+	return text, nil
+}
+
+func (k Key) checkDuration(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("write a number with a unit, such as 30s or 5m")
+	}
+	if d < k.Least {
+		return fmt.Errorf("it must be at least %s", k.Least)
+	}
+	return nil
+}
+
+// resolvePath returns an absolute path; ~/ is the home directory, as in a shell.
+func resolvePath(path, dir, home string) (string, error) {
+	rest, ofHome := strings.CutPrefix(path, "~/")
+	switch {
+	case path == "" || filepath.IsAbs(path):
+		return path, nil
+	case ofHome || path == "~":
+		if home == "" {
+			return "", errors.New("there is no home directory: write the path out")
+		}
+		return filepath.Join(home, strings.TrimPrefix(rest, "~")), nil
+	}
+	return filepath.Join(dir, path), nil
+}
+
+// checkMap resolves the HOST of HOST=NODE.
+func checkMap(text, dir, home string) (string, error) {
+	if host, node, ok := strings.Cut(text, "="); ok && host != "" && !filepath.IsAbs(host) {
+		host, err := resolvePath(host, dir, home)
+		if err != nil {
+			return "", err
+		}
+		text = host + "=" + node
+	}
+	_, err := pathmap.ParseRule(text)
+	return text, err
+}
+
+// checkHost takes what --node would take for a host; no port or user, for which
+// the same machine would be a toy and not one.
+func checkHost(text string) error {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return nil
+	}
+	if text == "" || strings.ContainsAny(text, "@:/*?[] \t") {
+		return errors.New("write a host's name or address alone")
+	}
+	return nil
+}

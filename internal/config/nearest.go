@@ -1,0 +1,43 @@
+package config
+
+// nearest returns the name that word is probably meant to be, or "".
+func nearest(word string, names []string) string {
+	best, found := "", 1+max(2, min(len(word), 64)/3)
+	for _, name := range names {
+		if d := distance(shorten(word), name); d < found {
+			best, found = name, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's: how many letters are to be changed, added or taken
+// away to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// shorten keeps messages readable whatever a file says.
+func shorten(text string) string {
+	const most = 80
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
+}
