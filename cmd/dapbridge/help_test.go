@@ -34,7 +34,12 @@ func TestHelp(t *testing.T) {
 // checkGolden compares an output with its golden file in testdata.
 func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	golden := filepath.Join("testdata", name)
+	checkFile(t, filepath.Join("testdata", name), got)
+}
+
+// checkFile compares an output with the file that it is kept in.
+func checkFile(t *testing.T, golden string, got []byte) {
+	t.Helper()
 	if *update {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)

@@ -32,7 +32,7 @@ func newInit(env environment) *cobra.Command {
 
 func newInitVSCode(env environment) *cobra.Command {
 	var root, listen, name string
-	cmd := &cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "vscode",
 		Short: "Write .vscode/launch.json for VS Code",
 		Long: `Init vscode adds a configuration to .vscode/launch.json, which it makes if need
@@ -58,17 +58,18 @@ be; what else is in the file, comments included, stays as it is.`,
 			}
 			return nil
 		},
-	}
-	cmd.Flags().StringVar(&root, "root", ".", "the workspace's directory")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:2345", "where dapbridge serve listens")
+	}, env)
+	textFlag(cmd, env, &root, "root")
+	textFlag(cmd, env, &listen, "listen")
+	cmd.Flags().Lookup("root").Usage = "the workspace's directory"
+	cmd.Flags().Lookup("listen").Usage = "where dapbridge serve listens"
 	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "the configuration's name")
-	cmd.MarkFlagDirname("root")
 	return cmd
 }
 
 func newInitGoLand(env environment) *cobra.Command {
 	var root, listen, name string
-	cmd := &cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "goland",
 		Short: "Write .run/dapbridge.run.xml for GoLand",
 		Long: `Init goland writes a run configuration of the type Go Remote to
@@ -92,11 +93,12 @@ it too.`,
 			}
 			return nil
 		},
-	}
-	cmd.Flags().StringVar(&root, "root", ".", "the project's directory")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:2345", "where dapbridge serve listens")
+	}, env)
+	textFlag(cmd, env, &root, "root")
+	textFlag(cmd, env, &listen, "listen")
+	cmd.Flags().Lookup("root").Usage = "the project's directory"
+	cmd.Flags().Lookup("listen").Usage = "where dapbridge serve listens"
 	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "the configuration's name")
-	cmd.MarkFlagDirname("root")
 	return cmd
 }
 

@@ -25,6 +25,7 @@ type nodeFlags struct {
 	node          string
 	identity      string
 	allowNonLocal bool
+	localNodes    []string
 	root          string
 	target        string
 	pid           int
@@ -32,19 +33,16 @@ type nodeFlags struct {
 	logLevel      string
 }
 
-func (f *nodeFlags) add(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	fs.StringVar(&f.node, "node", "", "the node: minikube[:PROFILE[/NODE]], ssh:HOST or ssh://[USER@]HOST[:PORT] (default: the minikube profile that runs)")
-	fs.StringVarP(&f.identity, "identity", "i", "", "private key file for the node")
-	fs.BoolVar(&f.allowNonLocal, "allow-non-local", false, "use a node that is neither on this machine nor a minikube profile")
-	fs.StringVar(&f.root, "root", ".", "where the target's source is on this machine")
-	fs.StringVar(&f.target, "target", "containerd", "the daemon to debug: its systemd unit or its executable's name")
-	fs.IntVar(&f.pid, "pid", 0, "the process to debug, by its pid on the node")
-	fs.StringVar(&f.agent, "agent", "", "the dapbridge program file to run on the node (default: this one, or built for it)")
-	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	cmd.MarkFlagDirname("root")
-	cmd.MarkFlagFilename("identity")
-	cmd.MarkFlagFilename("agent")
+func (f *nodeFlags) add(cmd *cobra.Command, env environment) {
+	textFlag(cmd, env, &f.node, "node")
+	textFlag(cmd, env, &f.identity, "identity")
+	switchFlag(cmd, env, &f.allowNonLocal, "allow-non-local")
+	listFlag(cmd, env, &f.localNodes, "local-nodes")
+	textFlag(cmd, env, &f.root, "root")
+	textFlag(cmd, env, &f.target, "target")
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "the process to debug, by its pid on the node")
+	textFlag(cmd, env, &f.agent, "agent")
+	textFlag(cmd, env, &f.logLevel, "log-level")
 }
 
 // config turns the flags into what the daemon needs. Nothing is contacted yet.
@@ -61,7 +59,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		Spec: f.node, Identity: f.identity, MinikubeHome: env.getenv("MINIKUBE_HOME"),
 		Home: home, User: userName(env), GOOS: runtime.GOOS,
 		DockerHost: env.getenv("DOCKER_HOST"), ContainerHost: env.getenv("CONTAINER_HOST"),
-		SSH: sshCommand(), Shell: env.getenv("SHELL"),
+		SSH: sshCommand(), Shell: env.getenv("SHELL"), LocalNodes: f.localNodes,
 		Running: sshconn.Answers,
 	})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 func newPaths(env environment) *cobra.Command {
 	var o pathsOptions
-	cmd := &cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "paths [FILE[:LINE]]",
 		Short: "Explain where the daemon's source is on this machine",
 		Long: `Paths shows the map between the source files that the daemon on the node was
@@ -39,9 +39,9 @@ one as the daemon's binary names it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPaths(cmd, env, o, strings.Join(args, ""))
 		},
-	}
-	o.nodeFlags.add(cmd)
-	o.maps.add(cmd)
+	}, env)
+	o.nodeFlags.add(cmd, env)
+	o.maps.add(cmd, env)
 	cmd.Flags().StringVar(&o.exe, "exe", "", "an executable on this machine, in place of the node's process")
 	cmd.MarkFlagFilename("exe")
 	o.output.add(cmd)
@@ -105,8 +105,8 @@ func (o pathsOptions) explain(ctx context.Context, env environment, file, dir st
 // mapFlag is --map.
 type mapFlag []string
 
-func (m *mapFlag) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar((*[]string)(m), "map", nil, "HOST=NODE: source under HOST here is under NODE in the binary (repeatable; comes before what is worked out)")
+func (m *mapFlag) add(cmd *cobra.Command, env environment) {
+	listFlag(cmd, env, (*[]string)(m), "map")
 }
 
 func (m mapFlag) rules() ([]pathmap.Rule, error) {

@@ -16,7 +16,7 @@ import (
 func newPs(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
-	cmd := &cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "ps",
 		Short: "List the Go programs that run on the node",
 		Long: `Ps lists what can be debugged on the node: every running Go program, its systemd
@@ -42,8 +42,8 @@ variables and lines are missing.`,
 			}
 			return printCandidates(env, list)
 		},
-	}
-	flags.add(cmd)
+	}, env)
+	flags.add(cmd, env)
 	output.add(cmd)
 	return cmd
 }

@@ -9,11 +9,20 @@ import (
 	"testing"
 )
 
-// invoke runs one command line as a user without any minikube would.
+// invoke runs one command line as a user without any minikube or configuration
+// would.
 func invoke(t *testing.T, args ...string) (status int, out, err string) {
 	t.Helper()
-	t.Setenv("HOME", t.TempDir())
-	t.Setenv("MINIKUBE_HOME", "")
+	return invokeAt(t, t.TempDir(), args...)
+}
+
+// invokeAt runs one command line of the user whose home directory is given.
+func invokeAt(t *testing.T, home string, args ...string) (status int, out, err string) {
+	t.Helper()
+	t.Setenv("HOME", home)
+	for _, name := range []string{"MINIKUBE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"} {
+		t.Setenv(name, "")
+	}
 	var o, e bytes.Buffer
 	status = run(t.Context(), environment{args: args, getenv: os.Getenv, in: os.Stdin, out: &o, err: &e})
 	return status, o.String(), e.String()
@@ -30,7 +39,7 @@ func TestMistakes(t *testing.T) {
 		{"serve --nonsense", 2, "unknown flag: --nonsense"},
 		{"serve containerd", 2, "takes no argument"},
 		{"serve -o yaml --node ssh://root@127.0.0.1:1", 2, "choose text or json"},
-		{"serve --lease 1ms --node ssh://root@127.0.0.1:1", 2, "--lease must be at least 1s"},
+		{"serve --lease 1ms --node ssh://root@127.0.0.1:1", 2, "--lease 1ms: it must be at least 1s"},
 		{"serve --stdio --listen 127.0.0.1:1 --node ssh://root@127.0.0.1:1", 2, "--stdio serves the one IDE"},
 		{"serve --map nonsense --node ssh://root@127.0.0.1:1", 2, "--map nonsense"},
 		{"serve --log-level loud", 2, "choose debug, info, warn or error"},

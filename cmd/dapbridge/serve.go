@@ -26,7 +26,7 @@ type serveOptions struct {
 
 func newServe(env environment) *cobra.Command {
 	var o serveOptions
-	cmd := &cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "serve",
 		Short: "Let an IDE debug a daemon on the node",
 		Long: `Serve connects to the node, finds the daemon to debug, and opens a port for the
@@ -41,17 +41,15 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
   dapbridge serve --map ~/src/containerd=/go/src/github.com/containerd/containerd`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd, env, o) },
-	}
-	o.nodeFlags.add(cmd)
-	fs := cmd.Flags()
-	fs.StringVar(&o.listen, "listen", "127.0.0.1:2345", "address for the IDE: a loopback HOST:PORT, or unix:PATH")
-	fs.BoolVar(&o.stdio, "stdio", false, "serve one IDE on standard input and output, in place of an address, and end with it")
-	fs.DurationVar(&o.lease, "lease", defaultLease, "the node lets the daemon go when it has not heard from this program for so long")
-	fs.DurationVar(&o.linger, "linger", 0, "stay attached for so long after a session, which makes the next one start faster")
-	fs.BoolVar(&o.takeover, "takeover", false, "a second IDE takes the session over, in place of being refused")
-	o.maps.add(cmd)
-	fs.StringVar(&o.symbols, "symbols", daemon.SymbolsAsk, "for a stripped daemon: ask (use what dapbridge symbols has built), auto (build it) or never (refuse it)")
-	cmd.RegisterFlagCompletionFunc("symbols", cobra.FixedCompletions([]string{daemon.SymbolsAsk, daemon.SymbolsAuto, daemon.SymbolsNever}, cobra.ShellCompDirectiveNoFileComp))
+	}, env)
+	o.nodeFlags.add(cmd, env)
+	textFlag(cmd, env, &o.listen, "listen")
+	cmd.Flags().BoolVar(&o.stdio, "stdio", false, "serve one IDE on standard input and output, in place of an address, and end with it")
+	durationFlag(cmd, env, &o.lease, "lease")
+	durationFlag(cmd, env, &o.linger, "linger")
+	switchFlag(cmd, env, &o.takeover, "takeover")
+	o.maps.add(cmd, env)
+	textFlag(cmd, env, &o.symbols, "symbols")
 	o.output.add(cmd)
 	return cmd
 }
@@ -60,16 +58,8 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	if o.lease < time.Second || o.linger < 0 {
-		return diag.Errorf(diag.Usage, "--lease must be at least 1s and --linger not negative")
-	}
-	if o.stdio && (cmd.Flags().Changed("listen") || o.takeover || o.output != "text") {
+	if o.stdio && (cmd.Flags().Changed("listen") || cmd.Flags().Changed("takeover") || o.output != "text") {
 		return diag.Errorf(diag.Usage, "--stdio serves the one IDE that started it, on standard input and output")
-	}
-	switch o.symbols {
-	case daemon.SymbolsAsk, daemon.SymbolsAuto, daemon.SymbolsNever:
-	default:
-		return diag.Errorf(diag.Usage, "--symbols %s: choose ask, auto or never", o.symbols)
 	}
 	c, err := o.config(env)
 	if err != nil {

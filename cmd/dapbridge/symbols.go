@@ -30,7 +30,7 @@ type symbolsOptions struct {
 
 func newSymbols(env environment) *cobra.Command {
 	var o symbolsOptions
-	cmd := &cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "symbols [DIR]",
 		Short: "Build the symbols of a stripped daemon on the node",
 		Long: `Symbols makes a stripped daemon fit for a debugger and leaves it as it is: it
@@ -55,16 +55,17 @@ kept, so that the next time takes no time.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
+		PreRunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				o.root = args[0]
+				return cmd.Flags().Set("root", args[0])
 			}
-			return runSymbols(cmd, env, o)
+			return nil
 		},
-	}
-	o.nodeFlags.add(cmd)
+		RunE: func(cmd *cobra.Command, _ []string) error { return runSymbols(cmd, env, o) },
+	}, env)
+	o.nodeFlags.add(cmd, env)
 	cmd.Flags().Lookup("root").Hidden = true // here it is the argument
-	cmd.Flags().StringVar(&o.ldflags, "ldflags", "", "the linker's flags that the daemon was built with, where it does not record them")
+	textFlag(cmd, env, &o.ldflags, "ldflags")
 	cmd.Flags().BoolVar(&o.print, "print", false, "build nothing; print how, as a shell command")
 	cmd.Flags().BoolVar(&o.remove, "remove", false, "remove all symbols from the node, and what is kept here to build them")
 	cmd.MarkFlagsMutuallyExclusive("print", "remove")

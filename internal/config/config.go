@@ -98,8 +98,7 @@ func (s *Settings) user(src Sources) error {
 		return unreadable(src.UserFile, err)
 	}
 	if why := othersWrite(f.info); why != "" {
-		return diag.Errorf(diag.ConfigUntrusted, "%s is not read: %s", src.UserFile, why).
-			WithHint("look what is in it, then let nobody else write to it (chmod go-w)")
+		return closeToOthers(errorf(diag.ConfigUntrusted, "%s is not read: %s", src.UserFile, why))
 	}
 	values, err := parse(src.UserFile, f.text)
 	if err == nil {
@@ -180,10 +179,10 @@ func check(values []Value, dir, home string) ([]Value, error) {
 func (v Value) invalid(text string, err error) error {
 	switch v.Origin.Layer {
 	case Flag:
-		return diag.Errorf(diag.Usage, "--%s %s: %w", v.Key.Name, text, err)
+		return errorf(diag.Usage, "--%s %s: %w", v.Key.Name, text, err)
 	case Environment:
-		return diag.Errorf(diag.Usage, "%s=%s: %w", v.Key.Variable(), text, err).
+		return errorf(diag.Usage, "%s=%s: %w", v.Key.Variable(), text, err).
 			WithHint("correct the variable, or unset %s", v.Key.Variable())
 	}
-	return diag.Errorf(diag.ConfigInvalid, "%s: %s: %s: %w", v.Origin, v.Key.Name, shorten(text), err)
+	return errorf(diag.ConfigInvalid, "%s: %s: %s: %w", v.Origin, v.Key.Name, shorten(text), err)
 }

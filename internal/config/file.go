@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
 // maxFile bounds what is read of a configuration; real ones have a few lines. The
@@ -40,9 +38,4 @@ func read(path string, limit int64) (file, error) {
 		err = fmt.Errorf("it is larger than %d bytes", limit)
 	}
 	return file{text, info}, err
-}
-
-func unreadable(path string, err error) error {
-	return diag.Errorf(diag.ConfigInvalid, "%s can't be read: %w", path, err).
-		WithHint("make it a readable file of dapbridge's keys, or move it away")
 }

@@ -32,12 +32,3 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
-
-// shorten keeps messages readable whatever a file says.
-func shorten(text string) string {
-	const most = 80
-	if len(text) <= most {
-		return text
-	}
-	return text[:most] + "…"
-}

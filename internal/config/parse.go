@@ -50,7 +50,7 @@ func parse(file string, text []byte) ([]Value, error) {
 type parser struct{ file string }
 
 func (p parser) errorf(at *yaml.Node, format string, args ...any) *diag.Error {
-	return diag.Errorf(diag.ConfigInvalid, "%s:%d: %s", p.file, at.Line, fmt.Sprintf(format, args...))
+	return errorf(diag.ConfigInvalid, "%s:%d: %s", p.file, at.Line, fmt.Sprintf(format, args...))
 }
 
 // document returns the only document's content, nil if there is none.
@@ -80,9 +80,9 @@ func (p parser) document(text []byte) (*yaml.Node, error) {
 func (p parser) syntax(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := regexp.MustCompile(`^line (\d+): (.*)`).FindStringSubmatch(text); m != nil {
-		return diag.Errorf(diag.ConfigInvalid, "%s:%s: not YAML: %s", p.file, m[1], m[2])
+		return errorf(diag.ConfigInvalid, "%s:%s: not YAML: %s", p.file, m[1], m[2])
 	}
-	return diag.Errorf(diag.ConfigInvalid, "%s: not YAML: %s", p.file, text)
+	return errorf(diag.ConfigInvalid, "%s: not YAML: %s", p.file, text)
 }
 
 // plain refuses aliases, which can make a small file large.

@@ -19,6 +19,8 @@ func TestInvalid(t *testing.T) {
 		{"nothing near", "frobnicate-the-node: 1\n", []string{"unknown key", "the keys are: target, map, root"}},
 		{"long", strings.Repeat("k", 500) + ": 1\n", []string{"kkk…"}},
 		{"escapes", "\"\\e[31mred\": 1\n", []string{`unknown key "\x1b[31mred"`}},
+		{"lines in a value", "lease: \"x\\nhint: y\\e[0m\"\n", []string{`:1: lease: x\nhint: y\x1b[0m: write`}},
+		{"lines in a map", "map: [\"/a\\nhint: =\"]\n", []string{`/a\nhint: `}},
 		{"twice", "target: a\n\ntarget: b\n", []string{":3: target stands in line 1 already"}},
 		{"no value", "target:\n", []string{":1: target has no value"}},
 		{"empty", "target: ''\n", []string{"target has no value"}},

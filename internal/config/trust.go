@@ -51,7 +51,7 @@ func (t Trust) List() ([]Pin, error) {
 		return nil, unreadable(t.File, err)
 	}
 	if why := othersWrite(f.info); why != "" {
-		return nil, diag.Errorf(diag.ConfigUntrusted, "the list of trusted files, %s, does not count: %s", t.File, why).
+		return nil, errorf(diag.ConfigUntrusted, "the list of trusted files, %s, does not count: %s", t.File, why).
 			WithHint("remove it, and trust the files again")
 	}
 	var pins []Pin
@@ -93,8 +93,7 @@ func (t Trust) Add(w *Workspace) error {
 		return err
 	}
 	if why := othersWrite(w.info); why != "" {
-		return diag.Errorf(diag.ConfigUntrusted, "%s can't be trusted: %s", w.Path, why).
-			WithHint("look what is in it, then let nobody else write to it (chmod go-w)")
+		return closeToOthers(errorf(diag.ConfigUntrusted, "%s can't be trusted: %s", w.Path, why))
 	}
 	_, err := t.replace(w.Path, &Pin{Path: w.Path, Sum: w.Sum})
 	return err
@@ -147,5 +146,5 @@ func (t Trust) write(pins []Pin) error {
 }
 
 func (t Trust) unwritable(err error) error {
-	return diag.Errorf(diag.WriteFailed, "the list of trusted files can't be written: %w", err)
+	return errorf(diag.WriteFailed, "the list of trusted files can't be written: %w", err)
 }

@@ -104,7 +104,7 @@ func (w *Workspace) NeedTrust() []Value {
 func (w *Workspace) never(userFile string) error {
 	for _, v := range w.values {
 		if v.Key.Workspace == Never {
-			return diag.Errorf(diag.ConfigUntrusted, "%s: a workspace can't set %s, which %s", v.Origin, v.Key.Name, v.Key.Risk).
+			return errorf(diag.ConfigUntrusted, "%s: a workspace can't set %s, which %s", v.Origin, v.Key.Name, v.Key.Risk).
 				WithHint("remove the line, and give --%s, or set it in %s", v.Key.Name, userFile)
 		}
 	}
@@ -126,12 +126,11 @@ func (w *Workspace) permitted(s state, userFile string) error {
 	case s == pinned && why == "":
 		return nil
 	case s == pinned:
-		return diag.Errorf(diag.ConfigUntrusted, "%s, and the file is no longer trusted: %s", says, why).
-			WithHint("look what is in it, then let nobody else write to it (chmod go-w)")
+		return closeToOthers(errorf(diag.ConfigUntrusted, "%s, and the file is no longer trusted: %s", says, why))
 	case s == changed:
-		return diag.Errorf(diag.ConfigUntrusted, "%s, and the file has changed since you trusted it", says).
+		return errorf(diag.ConfigUntrusted, "%s, and the file has changed since you trusted it", says).
 			WithHint("read it, then run dapbridge trust on it, or move the line to %s", userFile)
 	}
-	return diag.Errorf(diag.ConfigUntrusted, "%s, which a workspace may not before you trust its file", says).
+	return errorf(diag.ConfigUntrusted, "%s, which a workspace may not before you trust its file", says).
 		WithHint("read it, then run dapbridge trust on it, or move the line to %s", userFile)
 }

@@ -64,7 +64,7 @@ func Catalogue() []Entry {
 		{ConfigUntrusted, 2, "read the file, then run dapbridge trust on it, or write the setting into your own configuration"},
 
 		{NodeUnknown, 3, "name the node as minikube[:PROFILE] or ssh://USER@HOST[:PORT]"},
-		{NodeNotLocal, 3, "dapbridge is for toy clusters: stopping containerd stops every pod's start on that node; if you are sure, add --allow-non-local"},
+		{NodeNotLocal, 3, "dapbridge is for toy clusters: stopping containerd stops every pod's start on that node; if it is one, name its host under local-nodes in your configuration, or add --allow-non-local"},
 		{NodeUnreachable, 3, "check that the node runs (minikube status) and that its SSH port can be reached"},
 		{HostKeyUnknown, 3, "connect once with ssh to check and store the key, then try again"},
 		{HostKeyChanged, 3, "if the node was made anew, remove its old line from the file named above; otherwise somebody may be in between"},

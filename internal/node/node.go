@@ -72,6 +72,8 @@ type Options struct {
 	SSH          string // path of the ssh command, "" if there is none
 	Shell        string // $SHELL, which runs a ProxyCommand; empty is /bin/sh
 
+	LocalNodes []string // hosts that count as local: names or addresses
+
 	DockerHost    string // $DOCKER_HOST
 	ContainerHost string // $CONTAINER_HOST, podman's
 
@@ -83,6 +85,14 @@ type Options struct {
 // Resolve returns the node that o.Spec names. Its errors are diag.Usage for a
 // spec that makes no sense and diag.NodeUnknown for one that names nothing.
 func Resolve(o Options) (*Node, error) {
+	n, err := resolve(o)
+	if err == nil {
+		n.nameLocal(o.LocalNodes)
+	}
+	return n, err
+}
+
+func resolve(o Options) (*Node, error) {
 	scheme, rest, _ := strings.Cut(o.Spec, ":")
 	switch {
 	case o.Spec == "" || o.Spec == "minikube":

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"os"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/node"
+)
+
+// completeNode offers minikube's profiles, and the forms of everything else.
+func (env environment) completeNode(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	home, _ := os.UserHomeDir() // without one there are no profiles
+	var all []cobra.Completion
+	for _, c := range node.Known(node.Options{MinikubeHome: env.getenv("MINIKUBE_HOME"), Home: home, GOOS: runtime.GOOS}) {
+		all = append(all, cobra.CompletionWithDesc(c.Spec, c.What))
+	}
+	all = append(all, cobra.CompletionWithDesc("ssh:", "a host of ssh's configuration"), cobra.CompletionWithDesc("ssh://", "[USER@]HOST[:PORT]"))
+	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveKeepOrder
+}
+
+// completeTarget offers the daemons that nodes of Kubernetes run; which of them
+// this node runs, only the node knows.
+func completeTarget(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return []cobra.Completion{
+		cobra.CompletionWithDesc("containerd", "the container runtime"),
+		cobra.CompletionWithDesc("kubelet", "Kubernetes' node agent"),
+		cobra.CompletionWithDesc("crio", "the container runtime CRI-O"),
+		cobra.CompletionWithDesc("dockerd", "Docker's daemon"),
+	}, cobra.ShellCompDirectiveNoFileComp
+}

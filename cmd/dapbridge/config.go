@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/config"
+)
+
+func newConfig(env environment) *cobra.Command {
+	var output outputFlag
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Show what is configured, and where each value is from",
+		Long: `Config prints the values that are in force for the source in this directory, or in
+--root DIR, and where each was written. The first of these that says something
+counts: a flag, a variable DAPBRIDGE_KEY, the workspace's dapbridge.yaml, your own
+configuration, the default. The keys are the flags below; docs/config.md says what
+a workspace's file may set.`,
+		Example: `  dapbridge config
+  dapbridge config --root ~/src/containerd -o json
+  DAPBRIDGE_NODE=ssh:devnode dapbridge config`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := output.check(); err != nil {
+				return err
+			}
+			s, err := env.configure(cmd)
+			if err != nil {
+				return err
+			}
+			src, err := env.sources()
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return printJSON(env.out, newConfigJSON(s, src.UserFile))
+			}
+			return printConfig(env.out, s, src.UserFile)
+		},
+	}
+	for _, k := range config.Keys() {
+		switch {
+		case k.List():
+			listFlag(cmd, env, new([]string), k.Name)
+		case k.Kind == config.Switch:
+			switchFlag(cmd, env, new(bool), k.Name)
+		case k.Kind == config.Duration:
+			durationFlag(cmd, env, new(time.Duration), k.Name)
+		default:
+			textFlag(cmd, env, new(string), k.Name)
+		}
+	}
+	output.add(cmd)
+	return cmd
+}
+
+func printConfig(out io.Writer, s *config.Settings, userFile string) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "KEY\tVALUE\tFROM")
+	for _, v := range s.All() {
+		name := v.Key.Name
+		for _, text := range append(v.Text, "")[:max(1, len(v.Text))] {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", name, onOneLine(text), onOneLine(v.From()))
+			name = "" // of a list's other values
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	workspace := "there is no " + config.WorkspaceName
+	switch {
+	case s.Trusted:
+		workspace = onOneLine(s.Workspace) + ", which you have trusted"
+	case s.Workspace != "":
+		workspace = onOneLine(s.Workspace)
+	}
+	_, err := fmt.Fprintf(out, "\nworkspace: %s\nyour own:  %s\n", workspace, onOneLine(userFile))
+	return err
+}
+
+// onOneLine returns text as it is, or quoted if it is empty or could look like
+// something else than one word of a line.
+func onOneLine(text string) string {
+	switch {
+	case text == "":
+		return "-"
+	case strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) >= 0:
+		return strconv.Quote(text)
+	}
+	return text
+}
+
+// configJSON is what config -o json prints.
+type configJSON struct {
+	Workspace string        `json:"workspace,omitempty"` // the workspace's file
+	Trusted   bool          `json:"trusted"`
+	User      string        `json:"user"` // the user's own file, which may be missing
+	Values    []configValue `json:"values"`
+}
+
+type configValue struct {
+	Key   string       `json:"key"`
+	Value any          `json:"value"` // a list of strings, a bool, or a string
+	Layer config.Layer `json:"layer"`
+	From  string       `json:"from"` // as a person would look for it
+	File  string       `json:"file,omitempty"`
+	Line  int          `json:"line,omitempty"`
+}
+
+func newConfigJSON(s *config.Settings, userFile string) configJSON {
+	c := configJSON{Workspace: s.Workspace, Trusted: s.Trusted, User: userFile}
+	for _, v := range s.All() {
+		value := any(v.String())
+		switch {
+		case v.Key.List():
+			value = append([]string{}, v.Text...)
+		case v.Key.Kind == config.Switch:
+			value = v.String() == "true"
+		}
+		c.Values = append(c.Values, configValue{v.Key.Name, value, v.Origin.Layer, v.From(), v.Origin.File, v.Origin.Line})
+	}
+	return c
+}

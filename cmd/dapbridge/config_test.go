@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dapbridge/dapbridge/internal/config"
+	"github.com/dapbridge/dapbridge/internal/daemon"
+)
+
+// person is somebody with a home directory, who stands in a workspace.
+type person struct {
+	t      *testing.T
+	home   string
+	golden string // the directory of the golden files
+}
+
+func newPerson(t *testing.T) person {
+	t.Helper()
+	home, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden, err := filepath.Abs(filepath.Join("testdata", "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := person{t, home, golden}
+	u.write("src/go.mod", "module m\n")
+	t.Chdir(filepath.Join(home, "src"))
+	return u
+}
+
+func (u person) write(path, text string) {
+	u.t.Helper()
+	path = filepath.Join(u.home, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		u.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+// runs runs a command line and returns all that it printed, with HOME for the
+// home directory and columns two spaces apart.
+func (u person) runs(status int, args ...string) string {
+	u.t.Helper()
+	got, out, err := invokeAt(u.t, u.home, args...)
+	out = regexp.MustCompile("(?m)([^ \n])  +").ReplaceAllString(strings.ReplaceAll(out+err, u.home, "HOME"), "$1  ")
+	if got != status {
+		u.t.Errorf("%q: exit status %d, want %d\n%s", args, got, status, out)
+	}
+	return out
+}
+
+func (u person) says(status int, want string, args ...string) {
+	u.t.Helper()
+	if out := u.runs(status, args...); !strings.Contains(out, want) {
+		u.t.Errorf("%q does not say %q:\n%s", args, want, out)
+	}
+}
+
+// TestConfig shows what config prints of values from each layer.
+func TestConfig(t *testing.T) {
+	u := newPerson(t)
+	u.write(".config/dapbridge/config.yaml", "# mine\nnode: ssh:devnode\nlocal-nodes: [devnode, 10.0.0.7]\nidentity: ~/.ssh/key\n")
+	u.write("src/dapbridge.yaml", "target: kubelet\nmap:\n  .: /go/src/k8s.io/kubernetes\n")
+	t.Setenv("DAPBRIDGE_LINGER", "5m")
+	checkFile(t, filepath.Join(u.golden, "config.txt"), []byte(u.runs(0, "config", "--symbols", "auto")))
+
+	var got struct {
+		Workspace string
+		Values    []struct {
+			Key, Layer, File string
+			Line             int
+			Value            any
+		}
+	}
+	if err := json.Unmarshal([]byte(u.runs(0, "config", "-o", "json")), &got); err != nil || got.Workspace != "HOME/src/dapbridge.yaml" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	node := got.Values[slices.IndexFunc(config.Keys(), func(k config.Key) bool { return k.Name == "node" })]
+	if node.Key != "node" || node.Layer != "file" || node.Value != "ssh:devnode" || node.File != "HOME/.config/dapbridge/config.yaml" || node.Line != 2 {
+		t.Errorf("%+v", node)
+	}
+}
+
+// TestTrust goes through what a user types when a workspace wants more than it
+// may.
+func TestTrust(t *testing.T) {
+	u := newPerson(t)
+	u.says(2, "has no dapbridge.yaml", "trust")
+	u.write("src/dapbridge.yaml", "target: kubelet\nnode: \"ssh:x\\e[31m\"\nallow-non-local: true\n")
+	u.says(2, "HOME/src/dapbridge.yaml:2: node connects to a machine", "ps")
+	checkFile(t, filepath.Join(u.golden, "trust.txt"), []byte(u.runs(0, "trust")))
+	u.says(0, "which you have trusted", "config")
+	u.says(0, "trusted  ", "trust", "--list")
+
+	u.write("src/dapbridge.yaml", "node: ssh:y\n")
+	u.says(2, "has changed since you trusted it", "config")
+	u.says(0, "changed  ", "trust", "--list")
+	u.says(0, `"state":"changed"`, "trust", "--list", "-o", "json")
+	u.says(0, `"path":"HOME/src/dapbridge.yaml"`, "trust", "dapbridge.yaml", "-o", "json")
+	u.says(0, "ssh:y", "config")
+	if err := os.Remove("dapbridge.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	u.says(0, "gone  ", "trust", "--list")
+	u.says(0, "no longer trusted", "trust", "--remove")
+	u.says(2, "is not trusted", "trust", "--remove")
+
+	u.write("src/dapbridge.yaml", "root: /\n")
+	u.says(2, "a workspace can't set root", "trust")
+	u.write("src/dapbridge.yaml", "target: kubelet\n")
+	u.says(0, "nothing that needs it", "trust", u.home+"/src")
+	u.says(2, "is no workspace's file", "trust", "go.mod")
+	u.says(2, "one file or directory", "trust", "--list", ".")
+}
+
+// TestCommandsAreConfigured has each command use a value that stands in a file or
+// a variable.
+func TestCommandsAreConfigured(t *testing.T) {
+	for _, command := range []string{"serve", "ps", "paths", "symbols"} {
+		u := newPerson(t)
+		t.Setenv("DAPBRIDGE_NODE", "gopher://x")
+		u.says(2, `--node "gopher://x" is neither minikube`, command)
+		u.says(2, "(it is from DAPBRIDGE_NODE)", command)
+		u.says(3, "minikube has no profile nowhere", command, "--node", "minikube:nowhere") // a flag wins
+
+		t.Setenv("DAPBRIDGE_NODE", "")
+		u.write(".config/dapbridge/config.yaml", "node: ssh://u@toy.invalid\n")
+		u.says(3, "toy.invalid is neither a loopback address nor a minikube profile", command)
+		u.says(3, "local-nodes", command)
+		u.write(".config/dapbridge/config.yaml", "node: ssh://u@toy.invalid\nlocal-nodes: [TOY.invalid]\n")
+		u.says(3, "toy.invalid", command)
+		if out := u.runs(3, command); strings.Contains(out, "loopback") {
+			t.Errorf("%s does not know local-nodes:\n%s", command, out)
+		}
+	}
+	u := newPerson(t)
+	for _, ide := range []string{"vscode", "goland"} {
+		u.write(".config/dapbridge/config.yaml", "listen: 127.0.0.1:4001\n")
+		u.says(0, "wrote HOME/src/.", "init", ide)
+		u.write(".config/dapbridge/config.yaml", "listen: unix:x\n")
+		u.says(2, "(it is from HOME/.config/dapbridge/config.yaml:1)", "init", ide)
+	}
+	data, err := os.ReadFile(filepath.Join(u.home, "src", ".vscode", "launch.json"))
+	if err != nil || !strings.Contains(string(data), "4001") {
+		t.Errorf("%s, %v", data, err)
+	}
+	// What is configured for a port does not hinder a command that has none.
+	t.Setenv("DAPBRIDGE_TAKEOVER", "true")
+	u.says(3, "minikube has no profile nowhere", "serve", "--stdio", "--node", "minikube:nowhere")
+	// The source that symbols is told of has a file of its own.
+	u.write("other/dapbridge.yaml", "listen: 127.0.0.1:1\n")
+	u.says(2, "HOME/other/dapbridge.yaml:1", "symbols", "../other")
+}
+
+// TestFlagsAreKeys has whoever adds a flag decide whether it can be configured.
+func TestFlagsAreKeys(t *testing.T) {
+	notKeys := map[string]string{
+		"help": "", "version": "",
+		"pid":    "a process's number, which its next start changes",
+		"output": "what a script reads does not depend on who runs it",
+		"stdio":  "said by the IDE that starts the program",
+		"exe":    "said of one question", "print": "", "remove": "", "list": "",
+		"name": "stands in the file that init writes",
+		"keep": "of the demo",
+	}
+	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			k, isKey := config.Find(f.Name)
+			_, known := notKeys[f.Name]
+			if isKey == known {
+				t.Errorf("%s --%s: make it a key of the configuration, or say here why not", cmd.CommandPath(), f.Name)
+			}
+			if isKey && cmd.Name() != "demo" && (f.DefValue != k.Default && !k.List() || f.Shorthand != k.Short) {
+				t.Errorf("%s --%s has the default %q, the key %q", cmd.CommandPath(), f.Name, f.DefValue, k.Default)
+			}
+		})
+	})
+	if k, _ := config.Find("symbols"); !slices.Equal(k.Choices, []string{daemon.SymbolsAsk, daemon.SymbolsAuto, daemon.SymbolsNever}) {
+		t.Errorf("symbols: %q", k.Choices)
+	}
+}
+
+// TestEveryKeyIsUsed finds a flag for each key.
+func TestEveryKeyIsUsed(t *testing.T) {
+	used := map[string]bool{}
+	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
+		if cmd.Name() != "config" {
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { used[f.Name] = true })
+		}
+	})
+	for _, k := range config.Keys() {
+		if !used[k.Name] || !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(k.Name) {
+			t.Errorf("nothing uses %s", k.Name)
+		}
+	}
+}
