@@ -54,7 +54,7 @@ type Entry struct {
 	Hint string // the general remedy; an Error may carry a more specific one
 }
 
-// Catalogue lists every code once. Exit statuses: 1 unexpected, 2 usage, 3 the
+// Catalogue lists every code once; [Explain] says when it comes up. Exit statuses: 1 unexpected, 2 usage, 3 the
 // node, 4 the target, 5 the host.
 func Catalogue() []Entry {
 	return []Entry{

@@ -3,6 +3,7 @@ package diag_test
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -17,6 +18,9 @@ func TestCatalogueIsComplete(t *testing.T) {
 		seen[e.Code] = true
 		if e.Hint == "" || e.Exit < 1 || e.Exit > 5 {
 			t.Errorf("%s: hint %q, exit %d", e.Code, e.Hint, e.Exit)
+		}
+		if text := diag.Explain(e.Code); !strings.HasSuffix(text, ".") {
+			t.Errorf("%s is explained by %q", e.Code, text)
 		}
 	}
 }

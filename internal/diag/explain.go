@@ -1,0 +1,47 @@
+package diag
+
+// Explain says when a failure of this kind comes up, in one or two sentences, for
+// docs/troubleshooting.md. It returns "" for a code that is not in the catalogue.
+func Explain(code Code) string {
+	return map[Code]string{
+		Internal: "Something went wrong that nobody has foreseen.",
+
+		Usage:           "The command line, or a variable `DAPBRIDGE_...`, makes no sense. Nothing has been contacted.",
+		ConfigInvalid:   "A dapbridge.yaml or your own configuration can't be read, or holds a key or a value that is not known. The message names the line.",
+		ConfigUntrusted: "A workspace's dapbridge.yaml sets what only you may set, or other users can write to a file that must be yours alone. See [security.md](security.md).",
+
+		NodeUnknown:      "`--node`, or the default, leads to no machine: there is no such minikube profile, it has no address, or ssh's configuration of the host can't be used.",
+		NodeNotLocal:     "The node is neither on this machine nor a minikube profile nor named in `local-nodes`: it may be one that others depend on.",
+		NodeUnreachable:  "No connection to the node's SSH server came about, or it broke during the login.",
+		HostKeyUnknown:   "The node's host key stands in no known_hosts file, or these files can't be read.",
+		HostKeyChanged:   "The node shows another host key than the one that is known. Either it was made anew, or another machine answers in its place.",
+		KeyRefused:       "The node accepts none of the keys that were offered for this user.",
+		IdentityUnusable: "The file of `--identity` can't be read, is no private key, or is locked by a passphrase.",
+		NoSudo:           "The login works, but its user can't become root on the node without a password or a terminal.",
+		AgentMissing:     "The node needs a program of another platform than this one, and it was neither found nor could it be built.",
+		AgentUpload:      "The agent could not be stored or started on the node: no directory there has space and lets programs run, or the transfer broke.",
+		AgentProtocol:    "What answers on the node is another version of the agent, or no agent: often a login script that prints something.",
+		NodePlatform:     "The node is no Linux, or its processor is one that Delve can't trace on.",
+		LinkLost:         "The connection to the node ended under a session. The node lets the daemon go by itself, after `--lease` at the latest.",
+
+		TargetNone:     "No process on the node has that unit, name or pid.",
+		TargetSeveral:  "Several processes fit, for instance a containerd inside of a container. The message lists them.",
+		TargetStripped: "The daemon carries no debug information, and its symbols have not been built. See [symbols.md](symbols.md).",
+		TwinRefused:    "What the daemon says of its build is not enough to build it again, or is something that dapbridge does not run.",
+		TwinBuild:      "The Go toolchain could not build the daemon's source on this machine, or the source can't be had.",
+		TwinDiffers:    "What was built is not the program that runs: the source, the flags or the toolchain are others. Its symbols would lie, so they are not used.",
+		TargetNotGo:    "The executable is no Go program, or its tables are damaged.",
+		TargetTraced:   "Another program traces the daemon, and Linux allows only one. The message names it.",
+		TargetGone:     "The process ended in the meantime; its unit may have started another.",
+		PtraceRefused:  "The node's kernel, or the container that the node is, forbids to trace or read the process.",
+		AttachFailed:   "Delve could not attach to the daemon, or its process ended. The daemon runs on.",
+		SourceMissing:  "A source file is neither on this machine nor on the node, or the node may not hand it out.",
+		DetachFailed:   "The daemon could not be let go in the time that it usually takes, or the check afterwards found it still traced or changed.",
+
+		ListenFailed:  "The address for the IDE is taken, or may not be used.",
+		SessionBusy:   "Another IDE debugs the daemon. The message names it.",
+		WriteFailed:   "A file on this machine could not be written.",
+		LaunchInvalid: "The launch.json that is there can't be understood, so nothing is added to it. The message names the line.",
+		Unsupported:   "This platform, or what is installed on this machine, can't do it.",
+	}[code]
+}
