@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: build demo test deps lint test-unit test-e2e bench cross fuzz clean help
+.PHONY: build man demo test deps lint test-unit test-e2e bench cross fuzz clean help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -19,6 +19,9 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 
 build: ## build bin/dapbridge
 	$(GO_BUILD) -o bin/dapbridge ./cmd/dapbridge
+
+man: build ## write the manual pages to dist/man/man1
+	bin/dapbridge man dist/man/man1
 
 demo: build ## show a session without a node
 	bin/dapbridge demo

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// TestManual has groff show each page, and looks for all that the help says.
+func TestManual(t *testing.T) {
+	if _, err := exec.LookPath("groff"); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("groff is not installed here")
+	}
+	dir := filepath.Join(t.TempDir(), "man1")
+	if status, out, err := invoke(t, "man", dir); status != 0 {
+		t.Fatalf("exit status %d\n%s%s", status, out, err)
+	}
+	pages, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
+		page := filepath.Join(dir, pageName(cmd)+".1")
+		groff := exec.Command("groff", "-man", "-ww", "-Tascii", "-P-cbou", page)
+		var complaints strings.Builder
+		groff.Stderr = &complaints
+		shown, err := groff.Output()
+		if err != nil || complaints.Len() > 0 {
+			t.Errorf("%s: %v\n%s", page, err, complaints.String())
+		}
+		pages = pages[1:]
+		text := squeeze(string(shown))
+		want := []string{cmd.Short, cmd.Long, cmd.Example}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				want = append(want, "--"+f.Name, f.Usage)
+			}
+		})
+		for _, w := range want {
+			if !strings.Contains(text, squeeze(w)) {
+				t.Errorf("%s lacks %q:\n%s", page, w, shown)
+			}
+		}
+	})
+	if len(pages) > 0 {
+		t.Errorf("%d pages too many", len(pages))
+	}
+	if status, _, _ := invoke(t, "man", "/dev/null/x"); status != 5 {
+		t.Errorf("into no directory: exit status %d", status)
+	}
+}
+
+// squeeze takes out what depends on where lines are broken.
+func squeeze(text string) string { return strings.Join(strings.Fields(text), "") }
