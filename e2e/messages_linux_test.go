@@ -113,12 +113,17 @@ func TestTargetMessages(t *testing.T) {
 			t.Errorf("the target is pid %d, want %d", s.target, second)
 		}
 	})
-	t.Run("traced", func(t *testing.T) { // by another dapbridge
-		c := f.serve(t).dial(t)
+	t.Run("another dapbridge", func(t *testing.T) {
+		s := f.serve(t)
+		c := s.dial(t)
 		if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		f.fails(t, mistake{4, "agent worker", "end the other debugger first"}, serve()...)
+		hostname, err := os.Hostname()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.fails(t, mistake{4, fmt.Sprintf("another dapbridge: pid %d of nobody on %s, listening on %s", s.cmd.Process.Pid, hostname, s.addr), "end the other dapbridge"}, serve()...)
 		if err := c.Disconnect(short(t), false); err != nil {
 			t.Error(err)
 		}

@@ -25,12 +25,16 @@ func newAgent(env environment) *cobra.Command {
 func newSupervise(env environment) *cobra.Command {
 	c := agent.SupervisorConfig{Version: version(), In: env.in, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(env.err, nil))}
 	var sel target.Selector
+	var daemon string // only for other agents, who see it in our command line
 	cmd := &cobra.Command{
 		Use:  "supervise",
 		Args: noArgs,
+		// A daemon of another version is to hear of that, not of its flags.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			signal.Ignore(syscall.SIGPIPE)
 			c.Selector = sel
+			c.Debugger = worker.Debugger()
 			c.WorkerArgv = []string{"/proc/self/exe", "agent", "worker"}
 			if c.Capabilities, err = worker.Capabilities(); err != nil {
 				return err
@@ -39,6 +43,7 @@ func newSupervise(env environment) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&c.Protocol, "protocol", 0, "")
+	cmd.Flags().StringVar(&daemon, "daemon", "", "")
 	cmd.Flags().DurationVar(&c.Lease, "lease", 30*time.Second, "")
 	cmd.Flags().StringVar(&sel.Name, "target", "", "")
 	cmd.Flags().IntVar(&sel.PID, "pid", 0, "")

@@ -86,6 +86,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		Lease:    defaultLease,
 		Root:     root,
 		CacheDir: filepath.Join(cache, "dapbridge"),
+		Self:     self(userName(env)),
 		Log:      log,
 	}
 	if c.Symbols, err = f.symbols(root, filepath.Join(cache, "dapbridge"), log); err != nil {
@@ -93,6 +94,15 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 	}
 	c.Agent, err = agentOptions(f.agent, filepath.Join(cache, "dapbridge"), log)
 	return c, err
+}
+
+// self says who runs this program where, for others who use the node.
+func self(user string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "another machine"
+	}
+	return fmt.Sprintf("pid %d of %s on %s", os.Getpid(), user, host)
 }
 
 // sshCommand returns the path of OpenSSH's client, "" if there is none.

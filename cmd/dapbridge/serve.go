@@ -102,6 +102,9 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 	case r.Symbols == "missing":
 		fmt.Fprintf(w, "symbols: it is stripped; build them first: %s\n", c.Symbols.Command)
 	}
+	for _, line := range r.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", diag.Escape(line))
+	}
 	if r.Listen == "stdio" {
 		return
 	}

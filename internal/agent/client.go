@@ -36,13 +36,17 @@ type Events struct {
 	Ended func(Ended)
 }
 
-// SuperviseArgs is the command line of the supervisor, after the program.
-func SuperviseArgs(sel target.Selector, lease time.Duration) []string {
+// SuperviseArgs is the command line of the supervisor, after the program. daemon
+// names who starts it, for other users of the node.
+func SuperviseArgs(sel target.Selector, lease time.Duration, daemon string) []string {
 	return []string{
-		"agent", "supervise", "--protocol", strconv.Itoa(Protocol),
+		"agent", "supervise", "--protocol", strconv.Itoa(Protocol), daemonFlag, daemon,
 		"--lease", lease.String(), "--target", sel.Name, "--pid", strconv.Itoa(sel.PID),
 	}
 }
+
+// daemonFlag is read by other agents too, in the supervisor's command line.
+const daemonFlag = "--daemon"
 
 // JoinArgs is the command line that hands a session's descriptors to the
 // worker, after the program.
@@ -88,6 +92,9 @@ func (h *Hello) check() error {
 	}
 	if !json.Valid(h.Capabilities) || h.Socket == "" {
 		return diag.Errorf(diag.AgentProtocol, "the agent's first line lacks its capabilities or socket")
+	}
+	if h.Target == nil && (h.TargetError == nil || h.TargetError.Summary == "") {
+		return diag.Errorf(diag.AgentProtocol, "the agent's first line names neither a target nor why there is none")
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-const goodHello = `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{}}`
+const goodHello = `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{},"targetError":{"code":"target-none","summary":"none"}}`
 
 // nobody is an agent's standard input that must not be written to.
 type nobody struct{ t *testing.T }
@@ -42,6 +42,7 @@ func TestConnectRefuses(t *testing.T) {
 		{"a newer protocol", strings.Replace(goodHello, `"protocol":1`, `"protocol":2`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 2, this program 1"},
 		{"another system", strings.Replace(goodHello, "linux", "plan9", 1) + "\n", diag.NodePlatform, `"plan9"`},
 		{"no capabilities", strings.Replace(goodHello, `,"capabilities":{}`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
+		{"no target and no reason", strings.Replace(goodHello, `,"targetError":{"code":"target-none","summary":"none"}`, "", 1) + "\n", diag.AgentProtocol, "neither a target"},
 		{"no socket", strings.Replace(goodHello, `"socket":"@s",`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,9 +6,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// Methods that read the target's executable, so that its twin can be built and
-// compared on the host without the executable travelling.
+// Methods that read the target's executable: all but the first so that its twin
+// can be built and compared on the host without the executable travelling.
 const (
+	methodOptimisation = "optimisation" // -> target.Optimisation
+
 	methodOrigin      = "origin"      // -> target.Origin
 	methodFingerprint = "fingerprint" // -> target.Fingerprint
 	methodBlocks      = "blocks"      // target.Range -> hashes
@@ -21,6 +23,11 @@ const (
 // FunctionParams names a function by its place in the order of addresses.
 type FunctionParams struct {
 	Index uint64 `json:"index"`
+}
+
+// Optimisation returns how the target's packages were compiled.
+func (c *Client) Optimisation(ctx context.Context) (o target.Optimisation, err error) {
+	return o, c.call(ctx, methodOptimisation, nil, &o)
 }
 
 // Origin says where the target's executable comes from. All of it is the

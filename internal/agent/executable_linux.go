@@ -29,6 +29,14 @@ func (s *supervisor) fingerprint(ctx context.Context) (*target.Fingerprint, erro
 	return inspect(ctx, s, (*target.Exe).Fingerprint)
 }
 
+func (s *supervisor) optimisation(ctx context.Context) (target.Optimisation, error) {
+	t, err := s.find(ctx)
+	if err != nil {
+		return target.Optimisation{}, err
+	}
+	return target.ReadOptimisation(t.PID)
+}
+
 func (s *supervisor) shapes(ctx context.Context) ([]byte, error) {
 	return inspect(ctx, s, (*target.Exe).Shapes)
 }

@@ -80,12 +80,14 @@ func supervise(args []string) (err error) {
 	}
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	flags.IntVar(&c.Protocol, "protocol", 0, "")
+	flags.String("daemon", "", "")
 	flags.DurationVar(&c.Lease, "lease", 30*time.Second, "")
 	flags.StringVar(&c.Selector.Name, "target", "", "")
 	flags.IntVar(&c.Selector.PID, "pid", 0, "")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	c.Debugger = worker.Debugger()
 	if c.Capabilities, err = worker.Capabilities(); err != nil {
 		return err
 	}

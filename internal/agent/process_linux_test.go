@@ -46,6 +46,9 @@ type config struct {
 	pings time.Duration // the lease that the daemon's end goes by; 0 is the same
 }
 
+// daemonName is what the tests' daemon calls itself.
+const daemonName = "pid 4711 of alice on devbox"
+
 // startSupervisor starts an agent for the target. With the test it is released,
 // if it has not left, and must leave nothing behind: no process, and a target
 // that is as before, if it lives.
@@ -61,7 +64,7 @@ func startSupervisor(t testing.TB, b *busy, c config) *supervisor {
 		t: t, target: b, ended: make(chan agent.Ended, 16), exited: make(chan struct{}),
 		mark: "DAPBRIDGE_TEST=" + agent.NewToken(),
 	}
-	s.cmd = exec.Command("/proc/self/exe", agent.SuperviseArgs(target.Selector{PID: b.pid()}, c.lease)...)
+	s.cmd = exec.Command("/proc/self/exe", agent.SuperviseArgs(target.Selector{PID: b.pid()}, c.lease, daemonName)...)
 	s.cmd.Env = append(os.Environ(), s.mark)
 	s.cmd.Stderr = &s.log
 	in, stdin, stdout, out := pipes(t)

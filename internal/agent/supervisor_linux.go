@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -26,6 +27,7 @@ type SupervisorConfig struct {
 	Protocol     int // the daemon's
 	Version      string
 	Capabilities json.RawMessage // body of Delve's answer to initialize
+	Debugger     Debugger
 	Selector     target.Selector
 	Lease        time.Duration // how long without a word from the daemon
 	WorkerArgv   []string      // starts a worker
@@ -39,7 +41,8 @@ type SupervisorConfig struct {
 // untraced and whole when it returns nil.
 func Supervise(ctx context.Context, c SupervisorConfig) error {
 	if c.Protocol != Protocol {
-		return diag.Errorf(diag.AgentProtocol, "this agent speaks protocol %d, the daemon %d", Protocol, c.Protocol)
+		err := diag.Errorf(diag.AgentProtocol, "this agent speaks protocol %d, the daemon %d", Protocol, c.Protocol)
+		return errors.Join(err, writeHello(c.Out, newHello(c.Version))) // which says so to the daemon
 	}
 	ln, err := listenJoin()
 	if err != nil {
@@ -74,18 +77,22 @@ func (s *supervisor) heard() { s.last.Store(time.Now().UnixNano()) }
 
 func (s *supervisor) hello(ctx context.Context) error {
 	h := newHello(s.cfg.Version)
-	h.PID, h.Socket, h.Capabilities = os.Getpid(), s.ln.Addr().String(), s.cfg.Capabilities
+	h.PID, h.Socket, h.Capabilities, h.Debugger = os.Getpid(), s.ln.Addr().String(), s.cfg.Capabilities, s.cfg.Debugger
 	t, err := s.debuggable(ctx, 0)
 	if err == nil {
 		h.Target = &t
 	} else {
 		h.TargetError = asDiag(err)
 	}
+	return writeHello(s.cfg.Out, h)
+}
+
+func writeHello(w io.Writer, h Hello) error {
 	line, err := json.Marshal(h)
 	if err != nil {
 		return err
 	}
-	_, err = s.cfg.Out.Write(append(line, '\n'))
+	_, err = w.Write(append(line, '\n'))
 	return err
 }
 
@@ -110,6 +117,8 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodEnd:     handler.New(s.end),
 		methodRelease: handler.New(s.release),
 		methodCancel:  handler.New(CancelCall),
+
+		methodOptimisation: handler.New(wrap(s.optimisation)),
 
 		methodOrigin:      handler.New(wrap(s.origin)),
 		methodFingerprint: handler.New(wrap(s.fingerprint)),
@@ -202,37 +211,10 @@ func (s *supervisor) debuggable(ctx context.Context, own int) (Target, error) {
 		return t, err
 	}
 	if tracer, comm := foreignTracer(ctx, t.PID, own); tracer != 0 {
-		return t, diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", t.PID, tracer, comm)
+		return t, TracedBy(t.PID, tracer, comm)
 	}
 	return t, nil
 }
-
-// foreignTracer returns who traces pid, unless that is own, and its command.
-// Another agent's worker is waited for: its daemon may just have gone.
-func foreignTracer(ctx context.Context, pid, own int) (int, string) {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
-	defer cancel()
-	for {
-		tracer, comm, err := target.Tracer(pid)
-		if err != nil || tracer == own {
-			return 0, ""
-		}
-		if tracer == 0 || comm != workerCommand {
-			return tracer, comm
-		}
-		select {
-		case <-ctx.Done():
-			return tracer, comm
-		case <-time.After(leavePause):
-		}
-	}
-}
-
-// How long, and how often, to look whether another agent's worker is leaving.
-const (
-	leaveTimeout = 5 * time.Second
-	leavePause   = 20 * time.Millisecond
-)
 
 func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, error) {
 	if err := s.take(ctx); err != nil {

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -119,6 +120,19 @@ func TestRelease(t *testing.T) {
 	if !s.cmd.ProcessState.Success() {
 		t.Errorf("the supervisor: %s", s.cmd.ProcessState)
 	}
+}
+
+// TestTargetBusy has a second agent come during a session of the first's: it
+// names the first one's daemon.
+func TestTargetBusy(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	sess := startSupervisor(t, b, config{}).start(ctx, 0)
+	err := startSupervisor(t, b, config{}).client.Hello().TargetError
+	if err == nil || err.Code != diag.TargetBusy || !strings.Contains(err.Summary, "another dapbridge: "+daemonName) {
+		t.Errorf("%v", err)
+	}
+	sess.end(ctx)
 }
 
 // leaves waits for the supervisor's end.
@@ -495,8 +509,12 @@ func TestSuperviseRefusesAnotherProtocol(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "agent", "supervise", "--protocol", "99")
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
-	if err := cmd.Run(); err == nil || out.Len() > 0 || !strings.Contains(log.String(), "the daemon 99") {
-		t.Errorf("%v, %q, %q", err, out.String(), log.String())
+	if err := cmd.Run(); err == nil || !strings.Contains(log.String(), "the daemon 99") {
+		t.Errorf("%v, %q", err, log.String())
+	}
+	var hello agent.Hello // by which the daemon can tell
+	if err := json.Unmarshal(out.Bytes(), &hello); err != nil || hello.Protocol != agent.Protocol || hello.Version != "test" || hello.Socket != "" {
+		t.Errorf("%v, %s", err, out.Bytes())
 	}
 }
 

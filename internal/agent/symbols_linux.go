@@ -20,10 +20,11 @@ import (
 )
 
 const (
-	symbolsLimit = 1 << 30   // bytes of one debug file
-	keptSymbols  = 4         // the newest stay
-	symbolsStale = time.Hour // an upload's beginnings are then nobody's
-	debugName    = "debug"   // of the file in a directory of its hash
+	symbolsLimit = 1 << 30     // bytes of one debug file
+	keptSymbols  = 4           // the newest stay
+	symbolsStale = time.Hour   // an upload's beginnings are then nobody's
+	symbolsIdle  = time.Minute // an upload that says nothing for so long is over
+	debugName    = "debug"     // of the file in a directory of its hash
 )
 
 // symbolStore is a directory with one directory for each debug file, named by
@@ -41,13 +42,16 @@ func ownSymbols() (symbolStore, error) {
 }
 
 // StoreSymbols stores the debug file of that hash, which comes compressed by
-// gzip, beside this program.
+// gzip, beside this program. It returns in time when r goes silent, and then
+// leaves a read behind.
 func StoreSymbols(r io.Reader, hash string) error {
 	s, err := ownSymbols()
 	if err != nil {
 		return err
 	}
-	return s.put(r, hash)
+	alive := untilIdle(r, symbolsIdle)
+	defer alive.Close()
+	return s.put(alive, hash)
 }
 
 func validHash(hash string) bool { return regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(hash) }

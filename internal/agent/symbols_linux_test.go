@@ -97,6 +97,41 @@ func TestStoreSymbolsWhole(t *testing.T) {
 	}
 }
 
+// TestStoreSymbolsSilence has the wire go silent in the middle: nothing is left,
+// soon.
+func TestStoreSymbolsSilence(t *testing.T) {
+	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
+	data, hash := packed(t, strings.Repeat("debug sections", 10000))
+	wire, end := io.Pipe()
+	defer end.Close()
+	go end.Write(data[:len(data)/2]) // and not a word more
+	alive := untilIdle(wire, 200*time.Millisecond)
+	defer alive.Close()
+	start := time.Now()
+	err := s.put(alive, hash)
+	if took := time.Since(start); err == nil || !strings.Contains(err.Error(), "nothing came for 200ms") || took > 10*time.Second {
+		t.Errorf("after %s: %v", took, err)
+	}
+	if left, err := os.ReadDir(s.dir); err != nil || len(left) != 0 {
+		t.Errorf("leaves %v (%v)", left, err)
+	}
+}
+
+// TestUntilIdle counts silence only while it waits for r.
+func TestUntilIdle(t *testing.T) {
+	const idle = 300 * time.Millisecond
+	alive := untilIdle(strings.NewReader("slowly read"), idle)
+	defer alive.Close()
+	buf := make([]byte, 6)
+	if _, err := io.ReadFull(alive, buf); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * idle)
+	if rest, err := io.ReadAll(alive); err != nil || string(buf)+string(rest) != "slowly read" {
+		t.Errorf("%q, %q, %v", buf, rest, err)
+	}
+}
+
 // TestStoreSymbolsAmongOthers sees that the store keeps to a directory that is
 // its user's alone, and to a few files.
 func TestStoreSymbolsAmongOthers(t *testing.T) {

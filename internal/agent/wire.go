@@ -59,6 +59,7 @@ type Hello struct {
 	Socket string `json:"socket"`
 	// Capabilities is the body of Delve's answer to an initialize request.
 	Capabilities json.RawMessage `json:"capabilities"`
+	Debugger     Debugger        `json:"debugger"`
 	// Target is the process that a session would debug, or nil and the reason.
 	Target      *Target     `json:"target,omitempty"`
 	TargetError *diag.Error `json:"targetError,omitempty"`

@@ -34,6 +34,7 @@ type Config struct {
 	Root     string         // where the target's source is on the host
 	CacheDir string         // this user's own, for files of the node's that clients open; "" for none
 	Symbols  Symbols        // for stripped targets
+	Self     string         // what others who use the node are told of this daemon: process, user, machine
 	Log      *slog.Logger
 }
 
@@ -46,6 +47,8 @@ type Ready struct {
 	Here   int          `json:"here"`  // those that this machine has
 	// NoPaths says why the main module's paths are not mapped, if so.
 	NoPaths string `json:"noPaths,omitempty"`
+	// Warnings is what to expect of the target, a line each.
+	Warnings []string `json:"warnings,omitempty"`
 	// Symbols is "kept" or "missing" for a stripped target.
 	Symbols string `json:"symbols,omitempty"`
 }
@@ -66,14 +69,16 @@ func Serve(ctx context.Context, c Config, ready func(Ready)) error {
 
 func serve(ctx context.Context, c Config, ready func(Ready)) error {
 	var ln net.Listener
-	addr := "stdio"
+	addr, where := "stdio", "started by an IDE"
 	if c.Conn == nil {
 		var err error
 		if ln, addr, err = listen(c.Listen); err != nil {
 			return err
 		}
 		defer ln.Close()
+		where = "listening on " + addr
 	}
+	c.Self += ", " + where
 	d, err := newDialer(ctx, c)
 	if err != nil {
 		return err
@@ -88,9 +93,10 @@ func serve(ctx context.Context, c Config, ready func(Ready)) error {
 func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready func(Ready)) error {
 	hello := d.link.client.Hello()
 	if hello.Target == nil {
-		return errors.Join(hello.TargetError)
+		return hello.TargetError
 	}
 	r := Ready{Listen: addr, Target: *hello.Target}
+	warnings := d.link.warnings(ctx, r.Target)
 	m, err := d.sourceMap(ctx, d.link, r.Target, d.cfg.lookAround(ctx))
 	if err != nil {
 		return err
@@ -103,6 +109,7 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready 
 	if r.Symbols, err = d.symbolsNow(ctx, r.Target); err != nil {
 		return err
 	}
+	r.Warnings = warnings()
 	ready(r)
 	srv := bridge.NewServer(bridge.Config{
 		Dialer: d, CheckPeer: func(c net.Conn) error { return peer.Check(c) }, Takeover: d.cfg.Takeover, Log: d.cfg.Log,

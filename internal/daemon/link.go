@@ -69,7 +69,7 @@ func start(ctx context.Context, conn *sshconn.Conn, c Config) (*link, error) {
 // startAgent starts the agent for the host's architecture, which nearly every
 // local node has; the node is asked only when it will not run that.
 func startAgent(ctx context.Context, conn *sshconn.Conn, c Config) (*sshconn.Cmd, error) {
-	args := agent.SuperviseArgs(c.Target, c.Lease)
+	args := agent.SuperviseArgs(c.Target, c.Lease, c.Self)
 	bin, err := sshconn.FindAgent(ctx, c.Agent)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func startAgent(ctx context.Context, conn *sshconn.Conn, c Config) (*sshconn.Cmd
 		return cmd, err
 	}
 	os, arch, perr := conn.Platform(ctx)
-	if perr != nil || os == c.Agent.OS && arch == c.Agent.Arch {
+	if perr != nil || os != "linux" || arch != "amd64" && arch != "arm64" || arch == c.Agent.Arch {
 		return nil, err
 	}
 	c.Agent.OS, c.Agent.Arch = os, arch

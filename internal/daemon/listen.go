@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/peer"
 )
 
 // listen opens the address for IDEs: a TCP port on loopback, and on nothing
@@ -24,9 +25,29 @@ func listen(spec string) (net.Listener, string, error) {
 	}
 	ln, err := net.Listen("tcp", spec)
 	if err != nil {
-		return nil, "", diag.Errorf(diag.ListenFailed, "listen on %s: %w", spec, err)
+		return nil, "", taken(diag.Errorf(diag.ListenFailed, "listen on %s: %w", spec, err))
 	}
 	return ln, ln.Addr().String(), nil
+}
+
+// taken names who has the address that could not be listened on, if the system
+// tells.
+func taken(err *diag.Error) *diag.Error {
+	var op *net.OpError
+	if !errors.As(err, &op) {
+		return err
+	}
+	if addr, ok := op.Addr.(*net.TCPAddr); ok {
+		if p, ok := peer.Listener(addr.AddrPort()); ok {
+			return takenBy(err, p)
+		}
+	}
+	return err
+}
+
+func takenBy(err *diag.Error, p peer.Process) *diag.Error {
+	err.Summary += ": " + p.String() + " listens there"
+	return err.WithHint("end that process (kill %d), or choose another address with --listen", p.PID)
 }
 
 // checkLoopback refuses an address that another machine could reach: root on
@@ -55,8 +76,12 @@ func listenUnix(path string) (net.Listener, error) {
 			return nil, diag.Errorf(diag.ListenFailed, "%s is there and is no socket", path)
 		}
 		if conn, err := net.Dial("unix", path); err == nil {
-			conn.Close()
-			return nil, diag.Errorf(diag.ListenFailed, "something listens on %s already", path)
+			defer conn.Close()
+			err := diag.Errorf(diag.ListenFailed, "something listens on %s already", path)
+			if p, ok := peer.Server(conn.(*net.UnixConn)); ok {
+				return nil, takenBy(err, p)
+			}
+			return nil, err
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, diag.Errorf(diag.ListenFailed, "replace the old socket: %w", err)

@@ -134,6 +134,10 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 	}
 	s.target = r.Target
 	s.sources = d.cfg.sources(l, d.fetches, r.Target)
+	if w := l.client.Hello().Debugger.Warning(r.Target.Build.GoVersion); w != "" {
+		d.cfg.Log.Warn(diag.Escape(w))
+		s.say(w)
+	}
 	s.paths = d.mapPaths(ctx, s, found)
 	return s, nil
 }
@@ -204,8 +208,8 @@ func (s *session) Tell(line func(string)) {
 	s.unsaid = nil
 }
 
-// say has the user told a line. Fetching alone says something, so that there are
-// no more lines than modules.
+// say has the user told a line. Besides one on the target's Go, fetching alone
+// says something, so that there are few more lines than modules.
 func (s *session) say(text string) {
 	s.saying.Lock()
 	defer s.saying.Unlock()
@@ -235,7 +239,8 @@ func (s *session) end(ctx context.Context) error {
 	reason, err := s.link.client.End(ctx)
 	switch {
 	case errors.Is(err, &diag.Error{Code: diag.LinkLost}) || err != nil && !s.link.alive():
-		return diag.Errorf(diag.LinkLost, "the connection to the node was lost; the agent there lets the target go by itself, at the latest after %s", s.lease)
+		return diag.Errorf(diag.LinkLost, "the connection to the node was lost; the agent there lets the target go by itself, at the latest after %s", s.lease).
+			WithHint("start the session again when the node can be reached")
 	case err != nil:
 		return fmt.Errorf("end the session on the node: %w", err)
 	case reason != "":

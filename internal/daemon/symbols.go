@@ -34,10 +34,6 @@ type Symbols struct {
 	Command string        // builds the symbols of this target by hand, for messages
 }
 
-// optimisedNote is what a user should know of a stripped target.
-const optimisedNote = "this program was built for speed: variables may be missing or stale, and steps may jump between lines; " +
-	"a build with -gcflags 'all=-N -l' in its place has neither"
-
 // SymbolsResult is what BuildSymbols has done.
 type SymbolsResult struct {
 	Target   agent.Target   `json:"target"`

@@ -34,6 +34,7 @@ const (
 	TwinDiffers    Code = "twin-differs"    // what was built is another program
 	TargetNotGo    Code = "target-not-go"   // not a Go program
 	TargetTraced   Code = "target-traced"   // another debugger is attached
+	TargetBusy     Code = "target-busy"     // another dapbridge debugs it
 	TargetGone     Code = "target-gone"     // it ended while we looked at it
 	PtraceRefused  Code = "ptrace-refused"  // the kernel says no
 	AttachFailed   Code = "attach-failed"   // Delve could not attach
@@ -75,7 +76,7 @@ func Catalogue() []Entry {
 		{AgentUpload, 3, "check free space and noexec mounts under /var/lib on the node"},
 		{AgentProtocol, 3, "install the same release of dapbridge again; an older agent is replaced by itself"},
 		{NodePlatform, 3, "targets can be debugged on linux/amd64 and linux/arm64 nodes"},
-		{LinkLost, 3, "the target was released on the node; start the session again when the node can be reached"},
+		{LinkLost, 3, "run it again when the node can be reached; what was debugged there is let go by itself"},
 
 		{TargetNone, 4, "list the candidates with dapbridge ps, then name one with --target NAME or --pid PID"},
 		{TargetSeveral, 4, "choose one with --pid PID"},
@@ -85,6 +86,7 @@ func Catalogue() []Entry {
 		{TwinDiffers, 4, "name the directory of the very source that the target was built from; dapbridge symbols --print shows how it was built"},
 		{TargetNotGo, 4, "only Go programs can be debugged; list the candidates with dapbridge ps"},
 		{TargetTraced, 4, "end the other debugger first"},
+		{TargetBusy, 4, "end the other dapbridge or its session first"},
 		{TargetGone, 4, "start the session again to attach to the new process"},
 		{PtraceRefused, 4, "the node's kernel or container runtime forbids ptrace: check /proc/sys/kernel/yama/ptrace_scope and seccomp"},
 		{AttachFailed, 4, "run again with --log-level debug to see what Delve says"},

@@ -53,7 +53,7 @@ func TestParseProcNet(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []entry
-			if err := parseProcNet(strings.NewReader(tt.text), func(e entry) { got = append(got, e) }); err != nil {
+			if err := parseProcNet(strings.NewReader(tt.text), func(s socket) { got = append(got, s.entry) }); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(got, tt.want) {
@@ -73,11 +73,32 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// TestSocketHolds says which sockets of the vectors keep others from listening.
+func TestSocketHolds(t *testing.T) {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("skipped: the vectors are of a little-endian machine")
+	}
+	for addr, want := range map[string]uint64{
+		"127.0.0.1:4040":  1680, // by a listener on all addresses
+		"127.0.0.1:59010": 0,    // a client's
+		"127.0.0.1:4041":  0,
+	} {
+		var inode uint64
+		if err := parseProcNet(strings.NewReader(procNet4), func(s socket) {
+			if s.holds(ap(addr)) {
+				inode = s.inode
+			}
+		}); err != nil || inode != want {
+			t.Errorf("%s: socket %d, %v", addr, inode, err)
+		}
+	}
+}
+
 func TestParseProcNetIsBounded(t *testing.T) {
-	if err := parseProcNet(endless{}, func(entry) {}); err == nil {
+	if err := parseProcNet(endless{}, func(socket) {}); err == nil {
 		t.Error("an endless file was read to its end")
 	}
-	if err := parseProcNet(strings.NewReader(strings.Repeat("x", 1<<20)), func(entry) {}); err == nil {
+	if err := parseProcNet(strings.NewReader(strings.Repeat("x", 1<<20)), func(socket) {}); err == nil {
 		t.Error("a line of 1 MiB was taken")
 	}
 }
@@ -94,7 +115,7 @@ func FuzzParseProcNet(f *testing.F) {
 		line := fmt.Sprintf("\n  12: %s %s 01 00000000:00000000 00:00000000 00000000 %5d        0 4711 1 0000000000000000 20\n",
 			procNetAddr(ip, port), procNetAddr(ip, ^port), uid)
 		var got []entry
-		err := parseProcNet(bytes.NewReader(append(noise, line...)), func(e entry) { got = append(got, e) })
+		err := parseProcNet(bytes.NewReader(append(noise, line...)), func(s socket) { got = append(got, s.entry) })
 		if err == nil && (len(got) == 0 || got[len(got)-1] != want) {
 			t.Errorf("got %v, want %v last", got, want)
 		}

@@ -12,16 +12,17 @@ import (
 func tcpOwner(here, there netip.AddrPort) (user, error) {
 	uid, err := search(here, there, func(add func(entry)) error {
 		// An IPv4 connection of an IPv6 socket stands in tcp6.
-		err := readProcNet("/proc/net/tcp6", add)
+		one := func(s socket) { add(s.entry) }
+		err := readProcNet("/proc/net/tcp6", one)
 		if here.Addr().Is4() && (err == nil || errors.Is(err, fs.ErrNotExist)) { // a kernel without IPv6
-			err = readProcNet("/proc/net/tcp", add)
+			err = readProcNet("/proc/net/tcp", one)
 		}
 		return err
 	})
 	return userOf(uid), err
 }
 
-func readProcNet(name string, add func(entry)) error {
+func readProcNet(name string, add func(socket)) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err

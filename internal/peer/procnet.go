@@ -15,20 +15,35 @@ import (
 // 100,000 of them.
 const maxProcNet = 16 << 20
 
-// States of Linux's include/net/tcp_states.h in which a client may be when its
-// connection has been accepted and it has not closed it. Not SYN_SENT: that
-// socket is not the one we talk to, though its addresses may be the same.
+// States of Linux's include/net/tcp_states.h: a listener's, and those in which a
+// client may be when its connection has been accepted and it has not closed it.
+// Not SYN_SENT: that socket is not the one we talk to, though its addresses may
+// be the same.
 const (
+	linuxListen      = 10
 	linuxEstablished = 1
 	linuxFinWait1    = 4 // it shut down its sending side
 	linuxFinWait2    = 5
 	linuxCloseWait   = 8 // we shut down ours
 )
 
+// socket is a line of Linux's table.
+type socket struct {
+	entry
+	listens bool
+	inode   uint64 // its name among a process's descriptors; 0 if no process has it
+}
+
+// holds reports whether a socket keeps others from listening at addr.
+func (s socket) holds(addr netip.AddrPort) bool {
+	host := s.local.Addr()
+	return s.listens && s.local.Port() == addr.Port() && (host == addr.Addr() || host.IsUnspecified())
+}
+
 // parseProcNet hands the sockets in r, the text of /proc/net/tcp or tcp6, to
 // add. The format is that of get_tcp4_sock in Linux's net/ipv4/tcp_ipv4.c and
 // get_tcp6_sock in net/ipv6/tcp_ipv6.c. Lines of another form are passed over.
-func parseProcNet(r io.Reader, add func(entry)) error {
+func parseProcNet(r io.Reader, add func(socket)) error {
 	limited := &io.LimitedReader{R: r, N: maxProcNet}
 	lines := bufio.NewScanner(limited)
 	for lines.Scan() {
@@ -42,11 +57,11 @@ func parseProcNet(r io.Reader, add func(entry)) error {
 	return lines.Err()
 }
 
-func parseProcNetLine(line []byte) (entry, bool) {
+func parseProcNetLine(line []byte) (socket, bool) {
 	// sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode
 	fields := bytes.Fields(line)
 	if len(fields) < 10 {
-		return entry{}, false
+		return socket{}, false
 	}
 	local, err1 := parseHexAddr(fields[1])
 	remote, err2 := parseHexAddr(fields[2])
@@ -54,7 +69,7 @@ func parseProcNetLine(line []byte) (entry, bool) {
 	uid, err4 := strconv.ParseUint(string(fields[7]), 10, 32)
 	inode, err5 := strconv.ParseUint(string(fields[9]), 10, 64)
 	if errors.Join(err1, err2, err3, err4, err5) != nil {
-		return entry{}, false
+		return socket{}, false
 	}
 	live := false
 	switch state {
@@ -63,7 +78,8 @@ func parseProcNetLine(line []byte) (entry, bool) {
 		// most kernels show as 0, whoever it was (sock_i_uid in net/core/sock.c).
 		live = inode != 0
 	}
-	return entry{local: local, remote: remote, owner: uint32(uid), live: live}, true
+	e := entry{local: local, remote: remote, owner: uint32(uid), live: live}
+	return socket{e, state == linuxListen, inode}, true
 }
 
 // parseHexAddr parses 0100007F:0FC8: the address's 32-bit words as the machine

@@ -166,7 +166,8 @@ func (c *Conn) startError(d Delivery, h head, exit int) error {
 	text := string(h.stderr)
 	switch {
 	case h.announced:
-		return diag.Errorf(diag.AgentUpload, "the agent on %s ended before it said anything: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr))
+		return diag.Errorf(diag.AgentUpload, "the agent on %s ended before it said anything: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr)).
+			WithHint("see what it says above; if --agent names it, leave that out")
 	case strings.Contains(text, absentMark):
 		return errAbsent
 	case c.sudo(d) && isSudo(text):
@@ -178,6 +179,10 @@ func (c *Conn) startError(d Delivery, h head, exit int) error {
 
 func (c *Conn) noSudo(stderr []byte) error {
 	user := c.node.User
+	if strings.Contains(string(stderr), "must have a tty") { // requiretty, sudoers(5)
+		return diag.Errorf(diag.NoSudo, "sudo wants a terminal of the user %s on %s: %s", user, c.node.Name, oneLine(stderr)).
+			WithHint("run there as root: echo 'Defaults:%s !requiretty' > /etc/sudoers.d/dapbridge-tty", user)
+	}
 	return diag.Errorf(diag.NoSudo, "the user %s has no passwordless sudo on %s: %s", user, c.node.Name, oneLine(stderr)).
 		WithHint("run there as root: echo '%s ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/dapbridge", user)
 }

@@ -207,18 +207,24 @@ func TestDiskFull(t *testing.T) {
 func TestNoSudo(t *testing.T) {
 	needRoot(t)
 	b := standIn(t, "")
+	const password, terminal = "docker ALL=(ALL) NOPASSWD:ALL", "Defaults:docker !requiretty" // what is to be added
 	for name, o := range map[string]sshdOptions{
 		"not in sudoers": {},
 		"with password":  {sudoers: "docker ALL=(ALL) ALL\n"},
 		"other command":  {sudoers: "docker ALL=(ALL) NOPASSWD:/bin/true\n"},
 		"not installed":  {sudoers: sudoAll, setup: "mount --bind /dev/null /usr/bin/sudo\n"},
+		"no terminal":    {sudoers: "Defaults requiretty\n" + sudoAll},
 		"no file":        {setup: "mount -t tmpfs tmpfs /usr/local/bin; mkdir /run/bin; ln -s /usr/bin/sh /usr/bin/env /run/bin\n", config: "SetEnv PATH=/run/bin\n"},
 	} {
 		o.user = "docker"
 		c := dial(t, startSSHD(t, o).config())
 		_, err := c.StartAgent(t.Context(), b, sshconn.Delivery{}, nil)
 		var e *diag.Error
-		if !errors.As(err, &e) || e.Code != diag.NoSudo || !strings.Contains(e.Hint, "docker ALL=(ALL) NOPASSWD:ALL") {
+		rule := password
+		if name == "no terminal" {
+			rule = terminal
+		}
+		if !errors.As(err, &e) || e.Code != diag.NoSudo || !strings.Contains(e.Hint, rule) {
 			t.Errorf("%s: %v", name, err)
 		} else {
 			t.Logf("%s: %v", name, err)

@@ -37,18 +37,20 @@ const (
 	exitNoSHA256 = 75 // nothing can be checked there
 )
 
-// uploadScript TOKEN HASH DIR… stores what comes on its input as DIR/HASH/dapbridge
-// in the first directory that root owns and that programs run from. TOKEN makes
-// the temporary file's name unique. Nobody but root can reach the file before
-// it has its final name, and nothing but the whole file gets that.
+// uploadScript TOKEN HASH IDLE DIR… stores what comes on its input as
+// DIR/HASH/dapbridge in the first directory that root owns and that programs run
+// from. TOKEN makes the temporary file's name unique. Nobody but root can reach
+// the file before it has its final name, and nothing but the whole file gets
+// that. When nothing has come for IDLE seconds it gives up: sshd may take hours
+// to notice that a wire is dead.
 const uploadScript = `LC_ALL=C
 export LC_ALL
 umask 077
-token=$1 hash=$2
-shift 2
-tmp=
+token=$1 hash=$2 idle=$3
+shift 3
+tmp= receiver= size= silent=0
 say() { echo "dapbridge: $*" >&2; }
-trap '[ -z "$tmp" ] || rm -f "$tmp"' EXIT
+trap '[ -z "$receiver" ] || kill $receiver; [ -z "$tmp" ] || rm -f "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 command -v sha256sum >/dev/null 2>&1 || { say 'there is no sha256sum'; exit 75; }
 dir=
@@ -75,11 +77,27 @@ done
 [ -n "$dir" ] || exit 71
 if command -v gzip >/dev/null 2>&1; then
 	echo 'dapbridge: ready gzip'
-	gzip -dc >"$tmp" || exit 72
+	receive='gzip -dc'
 else
 	echo 'dapbridge: ready raw'
-	cat >"$tmp" || exit 72
+	receive=cat
 fi
+exec 3<&0
+$receive <&3 >"$tmp" &
+receiver=$!
+while sleep 1; do
+	now=$(wc -c <"$tmp") || break
+	[ "$now" = "$size" ] || silent=0
+	size=$now silent=$((silent + 1))
+	[ $silent -le "$idle" ] || kill $receiver
+done </dev/null >/dev/null 2>&1 3<&- &
+watcher=$!
+wait $receiver
+status=$?
+receiver=
+kill $watcher
+[ $status -ne 143 ] || say "nothing came for $idle seconds"
+[ $status -eq 0 ] || exit 72
 sum=$(sha256sum <"$tmp") || exit 72
 if [ "${sum%% *}" != "$hash" ]; then
 	say "sha256 is ${sum%% *}"

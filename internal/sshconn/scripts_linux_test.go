@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 
 // shells runs f with each shell that a node may have. For busybox all tools are
 // busybox's too.
-func shells(t *testing.T, f func(t *testing.T, run func(stdin []byte, script string, args ...string) (stdout, stderr string, exit int))) {
+func shells(t *testing.T, f func(t *testing.T, run func(stdin io.Reader, script string, args ...string) (stdout, stderr string, exit int))) {
 	for _, shell := range []string{"dash", "bash", "busybox"} {
 		t.Run(shell, func(t *testing.T) {
 			path, err := exec.LookPath(shell)
@@ -34,11 +35,11 @@ func shells(t *testing.T, f func(t *testing.T, run func(stdin []byte, script str
 				}
 				argv, env = []string{path, "sh"}, append(env, "PATH="+bin)
 			}
-			f(t, func(stdin []byte, script string, args ...string) (string, string, int) {
+			f(t, func(stdin io.Reader, script string, args ...string) (string, string, int) {
 				t.Helper()
 				cmd := exec.Command(argv[0], append(append(argv[1:], "-c", script, "dapbridge"), args...)...)
 				var stdout, stderr bytes.Buffer
-				cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = bytes.NewReader(stdin), &stdout, &stderr, env
+				cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = stdin, &stdout, &stderr, env
 				err := cmd.Run()
 				var exit *exec.ExitError
 				if err != nil && !errors.As(err, &exit) {
@@ -53,6 +54,8 @@ func shells(t *testing.T, f func(t *testing.T, run func(stdin []byte, script str
 // agentText stands for the agent: a shell script is a program too.
 const agentText = "#!/bin/sh\n[ \"$1\" != version ] || exit 0\nprintf '<%s>' \"$@\"\n"
 
+func sent(data []byte) io.Reader { return bytes.NewReader(data) }
+
 func zipped(data string) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -64,7 +67,7 @@ func zipped(data string) []byte {
 func hashOf(data string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(data))) }
 
 func TestScripts(t *testing.T) {
-	shells(t, func(t *testing.T, run func([]byte, string, ...string) (string, string, int)) {
+	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
 		dir := filepath.Join(t.TempDir(), "a dir's")
 		hash := hashOf(agentText)
 		absent := func() {
@@ -75,7 +78,7 @@ func TestScripts(t *testing.T) {
 			}
 		}
 		absent()
-		stdout, stderr, exit := run(zipped(agentText), uploadScript, "token", hash, "/nowhere/x", dir)
+		stdout, stderr, exit := run(sent(zipped(agentText)), uploadScript, "token", hash, "60", "/nowhere/x", dir)
 		if want := readyMark + "gzip\n" + storedMark + dir + "/" + hash + "/dapbridge\n"; stdout != want || exit != 0 {
 			t.Errorf("upload: exit %d, %q, %q", exit, stdout, stderr)
 		}
@@ -93,14 +96,14 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 		absent() // a symlink is not looked into
-		if _, _, exit := run(zipped(agentText), uploadScript, "token", hash, dir); exit != exitNoDir {
+		if _, _, exit := run(sent(zipped(agentText)), uploadScript, "token", hash, "60", dir); exit != exitNoDir {
 			t.Errorf("upload over a symlink: exit %d", exit)
 		}
 	})
 }
 
 func TestUploadScriptFailures(t *testing.T) {
-	shells(t, func(t *testing.T, run func([]byte, string, ...string) (string, string, int)) {
+	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
 		dir := filepath.Join(t.TempDir(), "d")
 		whole, hash := zipped(agentText), hashOf(agentText)
 		broken := "#!/bin/sh\nexit 3\n"
@@ -115,7 +118,7 @@ func TestUploadScriptFailures(t *testing.T) {
 			{"another file", zipped("other"), hash, exitDamaged},
 			{"does not run", zipped(broken), hashOf(broken), exitNotRun},
 		} {
-			if _, stderr, exit := run(c.data, uploadScript, "token", c.hash, dir); exit != c.exit {
+			if _, stderr, exit := run(sent(c.data), uploadScript, "token", c.hash, "60", dir); exit != c.exit {
 				t.Errorf("%s: exit %d, want %d: %s", c.name, exit, c.exit, stderr)
 			}
 			if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
@@ -128,8 +131,33 @@ func TestUploadScriptFailures(t *testing.T) {
 	})
 }
 
+// TestUploadScriptSilence has the wire go silent in the middle of the file.
+func TestUploadScriptSilence(t *testing.T) {
+	whole, hash := zipped(agentText), hashOf(agentText)
+	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
+		dir := filepath.Join(t.TempDir(), "d")
+		wire, end, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer wire.Close()
+		defer end.Close()
+		if _, err := end.Write(whole[:len(whole)/2]); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		_, stderr, exit := run(wire, uploadScript, "token", hash, "1", dir)
+		if took := time.Since(start); exit != exitWrite || !strings.Contains(stderr, "nothing came for 1 seconds") || took > 15*time.Second {
+			t.Errorf("exit %d after %s: %s", exit, took, stderr)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("left %v, %v", left, err)
+		}
+	})
+}
+
 func TestUploadScriptTidies(t *testing.T) {
-	shells(t, func(t *testing.T, run func([]byte, string, ...string) (string, string, int)) {
+	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
 		dir := filepath.Join(t.TempDir(), "d")
 		put := func(name string, age time.Duration, isDir bool) {
 			t.Helper()
@@ -153,7 +181,7 @@ func TestUploadScriptTidies(t *testing.T) {
 		put(".tmp-STALE", 2*time.Hour, false)
 		put(".tmp-FRESH", time.Minute, false)
 		hash := hashOf(agentText)
-		if _, stderr, exit := run(zipped(agentText), uploadScript, "token", hash, dir); exit != 0 {
+		if _, stderr, exit := run(sent(zipped(agentText)), uploadScript, "token", hash, "60", dir); exit != 0 {
 			t.Fatalf("exit %d: %s", exit, stderr)
 		}
 		entries, err := os.ReadDir(dir)

@@ -10,11 +10,16 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
+
+// uploadIdle is after how many seconds without a byte the node gives an upload
+// up.
+const uploadIdle = 60
 
 // upload puts the agent on the node.
 func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
@@ -30,7 +35,7 @@ func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
 		return diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
 	}
 	defer file.Close()
-	argv := slices.Concat([]string{rand.Text(), b.Hash}, d.dirs())
+	argv := slices.Concat([]string{rand.Text(), b.Hash, strconv.Itoa(uploadIdle)}, d.dirs())
 	cmd, err := c.Start(ctx, c.script(d, uploadScript, argv))
 	if err != nil {
 		return err

@@ -14,8 +14,8 @@ const severalLimit = 8
 
 // Find returns the one process that sel means: by PID that process; by name
 // the main process of the name's systemd service, or else the only process
-// with an executable of exactly that name. Processes in containers count only
-// if there is none outside. The error's code is diag.TargetNone or
+// with an executable of exactly that name. One outside of containers wins over
+// those inside. The error's code is diag.TargetNone or
 // diag.TargetSeveral when there is not exactly one, and diag.PtraceRefused when
 // the service's process may not even be read.
 func Find(ctx context.Context, sel Selector) (Process, error) {
@@ -71,8 +71,8 @@ func findName(ctx context.Context, name string) (Process, error) {
 			found = append(found, p)
 		}
 	}
-	if slices.ContainsFunc(found, func(p Process) bool { return !p.inContainer() }) {
-		found = slices.DeleteFunc(found, Process.inContainer)
+	if outside := slices.DeleteFunc(slices.Clone(found), Process.inContainer); len(outside) == 1 {
+		return outside[0], nil
 	}
 	return theOne(name, found)
 }

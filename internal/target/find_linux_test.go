@@ -127,6 +127,11 @@ func TestFindNameInContainer(t *testing.T) {
 	if p, err := Find(t.Context(), Selector{Name: name}); err != nil || p.PID != outside {
 		t.Errorf("%+v, %v", p, err)
 	}
+	start(t, exec.Command(path))
+	_, err = Find(t.Context(), Selector{Name: name})
+	if want := fmt.Sprintf("%d (in a container, since ", pid); diag.CodeOf(err) != diag.TargetSeveral || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want …%s…", err, want)
+	}
 }
 
 func TestKernelThread(t *testing.T) {

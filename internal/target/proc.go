@@ -64,7 +64,7 @@ func procError(pid int, err error) error {
 	case isGone(err):
 		return diag.Errorf(diag.TargetGone, "process %d has ended", pid)
 	case errors.Is(err, fs.ErrPermission):
-		return diag.Errorf(diag.PtraceRefused, "process %d may not be read: %w", pid, err)
+		return ptraceRefused("process %d may not be read: %w", pid, err)
 	}
 	return err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/debugger"
 
+	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -81,11 +82,11 @@ func (d *debuggee) complete() error {
 
 func explainAttach(pid int, err error) error {
 	if tracer, comm, terr := target.Tracer(pid); terr == nil && tracer != 0 && tracer != os.Getpid() {
-		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", pid, tracer, comm)
+		return agent.TracedBy(pid, tracer, comm)
 	}
 	switch {
 	case strings.Contains(err.Error(), "operation not permitted"):
-		return diag.Errorf(diag.PtraceRefused, "the node forbids tracing pid %d: %w", pid, err)
+		return target.ExplainRefusal(diag.Errorf(diag.PtraceRefused, "the node forbids tracing pid %d: %w", pid, err))
 	case ended(pid):
 		return diag.Errorf(diag.TargetGone, "pid %d has ended", pid)
 	case strings.Contains(err.Error(), noDebugInfo):

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-delve/delve/pkg/goversion"
+	"github.com/go-delve/delve/pkg/version"
 	"github.com/go-delve/delve/service"
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/dap"
@@ -100,6 +102,16 @@ func Capabilities() (json.RawMessage, error) {
 		return nil, err
 	}
 	return readBody(client)
+}
+
+// Debugger describes the Delve in this program.
+func Debugger() agent.Debugger {
+	v := version.DelveVersion
+	return agent.Debugger{
+		Version:  fmt.Sprintf("v%s.%s.%s", v.Major, v.Minor, v.Patch),
+		OldestGo: fmt.Sprintf("go%d.%d", goversion.MinSupportedVersionOfGoMajor, goversion.MinSupportedVersionOfGoMinor),
+		NewestGo: fmt.Sprintf("go%d.%d", goversion.MaxSupportedVersionOfGoMajor, goversion.MaxSupportedVersionOfGoMinor),
+	}
 }
 
 func readBody(r io.Reader) (json.RawMessage, error) {

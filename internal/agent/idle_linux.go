@@ -1,0 +1,35 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// untilIdle returns a reader of what comes from r, which fails when nothing has
+// come for the idle time: a wire that goes dead without a word would otherwise
+// keep us for as long as sshd takes to notice. The caller closes it. A read that
+// is under way then is left behind, and ends with r or the process.
+func untilIdle(r io.Reader, idle time.Duration) io.ReadCloser {
+	out, in := io.Pipe()
+	silence := time.AfterFunc(idle, func() { in.CloseWithError(fmt.Errorf("nothing came for %s", idle)) })
+	silence.Stop()
+	go func() {
+		_, err := io.Copy(in, &timed{r, silence, idle})
+		in.CloseWithError(err) // which, if nil, is an end of file
+	}()
+	return out
+}
+
+// timed lets a timer run while it reads, and at no other time.
+type timed struct {
+	r     io.Reader
+	timer *time.Timer
+	limit time.Duration
+}
+
+func (t *timed) Read(p []byte) (int, error) {
+	t.timer.Reset(t.limit)
+	defer t.timer.Stop()
+	return t.r.Read(p)
+}
