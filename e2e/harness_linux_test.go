@@ -165,16 +165,20 @@ type server struct {
 	cmd    *exec.Cmd
 	addr   string // as --listen has it
 	target int    // its pid on the node
-	log    *lockedBuffer
-	ended  chan struct{}
-	err    error // once ended
+
+	warnings []string // about the target
+	log      *lockedBuffer
+	ended    chan struct{}
+	err      error // once ended
 }
 
 // ready is what `dapbridge serve -o json` prints.
 type ready struct {
 	Listen string   `json:"listen"`
 	Paths  []string `json:"paths"`
-	Target struct {
+
+	Warnings []string `json:"warnings"`
+	Target   struct {
 		PID int `json:"pid"`
 	} `json:"target"`
 }
@@ -219,7 +223,7 @@ func (f *fixture) serveNode(t testing.TB, args ...string) *server {
 		<-s.ended
 		t.Fatalf("dapbridge %s: %v\n%s", strings.Join(args, " "), s.err, s.log)
 	}
-	s.addr, s.target = r.Listen, r.Target.PID
+	s.addr, s.target, s.warnings = r.Listen, r.Target.PID, r.Warnings
 	return s
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,8 +107,9 @@ func TestTargetMessages(t *testing.T) {
 	})
 	t.Run("several", func(t *testing.T) {
 		first, second := f.run(t, "twind"), f.run(t, "twind")
-		for _, pid := range []int{first, second} {
-			f.fails(t, mistake{4, fmt.Sprintf("%d (no unit, since 20", pid), "--pid PID"}, serve("--target", "twind")...)
+		inside := f.startContained(t, "twind")
+		for pid, where := range map[int]string{first: "no unit", second: "no unit", inside: "in a container"} {
+			f.fails(t, mistake{4, fmt.Sprintf("%d (%s, since 20", pid, where), "--pid PID"}, serve("--target", "twind")...)
 		}
 		if s := f.serve(t, "--pid", strconv.Itoa(second)); s.target != second {
 			t.Errorf("the target is pid %d, want %d", s.target, second)
@@ -155,6 +157,35 @@ func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 	return f.start(t, name)
 }
 
+// startContained starts a program in a pid namespace of its own, as a container
+// has one, and returns its pid on the node. It ends with the test.
+func (f *fixture) startContained(t *testing.T, name string) int {
+	t.Helper()
+	unshare := f.startLine(t, "exec unshare --pid --fork --kill-child "+programs+name)
+	var pid int
+	eventually(t, 5*time.Second, func() string {
+		out, err := f.node.Exec(t.Context(), "cat", fmt.Sprintf("/proc/%d/task/%d/children", unshare, unshare))
+		if err != nil {
+			return err.Error()
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(out)))
+		if err != nil {
+			return "it has no child"
+		}
+		return f.isNot(t, pid, name)
+	})
+	return pid
+}
+
+// isNot says what a process on the node runs in place of the program, "" if it
+// runs that.
+func (f *fixture) isNot(t *testing.T, pid int, name string) string {
+	if exe, _ := f.node.Exec(t.Context(), "readlink", fmt.Sprintf("/proc/%d/exe", pid)); strings.TrimSpace(string(exe)) != programs+name {
+		return fmt.Sprintf("pid %d runs %s", pid, exe)
+	}
+	return ""
+}
+
 // programs is where tests put programs of their own on the node.
 const programs = "/usr/local/lib/e2e/"
 
@@ -162,8 +193,17 @@ const programs = "/usr/local/lib/e2e/"
 // It ends with the test.
 func (f *fixture) start(t *testing.T, name string) int {
 	t.Helper()
+	pid := f.startLine(t, "exec "+programs+name)
+	eventually(t, 5*time.Second, func() string { return f.isNot(t, pid, name) })
+	return pid
+}
+
+// startLine has a shell on the node run a line in the background, and returns
+// the shell's pid there. It ends with the test.
+func (f *fixture) startLine(t *testing.T, line string) int {
+	t.Helper()
 	// Some end with their standard input, which this one never does.
-	script := "mkdir -p /run/e2e; [ -p /run/e2e/never ] || mkfifo /run/e2e/never; " + programs + name + " <>/run/e2e/never >/dev/null 2>&1 & echo $!"
+	script := "mkdir -p /run/e2e; [ -p /run/e2e/never ] || mkfifo /run/e2e/never; { " + line + "; } <>/run/e2e/never >/dev/null 2>&1 & echo $!"
 	out, err := f.node.Exec(t.Context(), "sh", "-c", script)
 	if err != nil {
 		t.Fatal(err)
@@ -173,12 +213,6 @@ func (f *fixture) start(t *testing.T, name string) int {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.node.Exec(context.WithoutCancel(t.Context()), "kill", "-9", strconv.Itoa(pid)) })
-	eventually(t, 5*time.Second, func() string {
-		if exe, _ := f.node.Exec(t.Context(), "readlink", fmt.Sprintf("/proc/%d/exe", pid)); strings.TrimSpace(string(exe)) != programs+name {
-			return fmt.Sprintf("pid %d runs %s", pid, exe)
-		}
-		return ""
-	})
 	return pid
 }
 
@@ -250,6 +284,14 @@ func TestNodeMessages(t *testing.T) {
 		cmd.Env = append(cmd.Env, "MINIKUBE_HOME="+home)
 		failed(t, cmd, mistake{3, "127.99.0.1:22: connection refused", "minikube status -p stopped"})
 	})
+	t.Run("timed out", func(t *testing.T) {
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody speaks
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+		f.fails(t, mistake{3, "no answer within 10s", "check that the node runs"}, args("ssh://docker@"+silent.Addr().String(), "--identity", f.node.KeyFile())...)
+	})
 	t.Run("unknown host key", func(t *testing.T) {
 		f.knownHosts(t, "")
 		hint := f.fails(t, mistake{3, "the host key of " + addr + " is not known", "ssh-keyscan"}, bySSH()...)
@@ -303,6 +345,18 @@ func TestNodeMessages(t *testing.T) {
 		f.root(t, between(t, hint, "run there as root: ", "\n"))
 		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 	})
+}
+
+// TestSudoWantsTerminal has the node's sudo refuse who has no terminal, and does
+// what the hint says.
+func TestSudoWantsTerminal(t *testing.T) {
+	f := setup(t)
+	ps := append([]string{"ps"}, f.nodeArgs()...)
+	f.root(t, "echo 'Defaults requiretty' > /etc/sudoers.d/aaa")
+	t.Cleanup(func() { f.root(t, "rm -f /etc/sudoers.d/aaa /etc/sudoers.d/dapbridge-tty") })
+	hint := f.fails(t, mistake{3, "sudo wants a terminal of the user docker", "run there as root: "}, ps...)
+	f.root(t, between(t, hint, "run there as root: ", "\n"))
+	lists(t, f.command(t.Context(), userUID, ps...))
 }
 
 // root has the node's root run a command line.
@@ -383,14 +437,14 @@ func TestPtraceRefused(t *testing.T) {
 	pid := f.containerd(t)
 	t.Run("capability", func(t *testing.T) {
 		f.sudo(t, "setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace")
-		f.fails(t, mistake{4, "may not be read", "seccomp"}, append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...)...)
+		f.fails(t, mistake{4, "the agent lacks the capability CAP_SYS_PTRACE", "--cap-add SYS_PTRACE"}, append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...)...)
 	})
 	t.Run("seccomp", func(t *testing.T) {
 		f.sudo(t, "systemd-run --quiet --pipe --wait --collect -p SystemCallFilter=~ptrace -p SystemCallErrorNumber=EPERM")
 		s := f.serve(t)
 		c := s.dial(t)
 		_, err := c.Attach(short(t), dapclient.AttachOptions{})
-		if err == nil || !strings.Contains(err.Error(), "forbids tracing") || !strings.Contains(err.Error(), "seccomp") {
+		if err == nil || !strings.Contains(err.Error(), "forbids tracing") || !strings.Contains(err.Error(), "a seccomp filter is in force") {
 			t.Errorf("attach: %v", err)
 		}
 	})
@@ -419,6 +473,9 @@ func TestListenMessages(t *testing.T) {
 	}
 	defer taken.Close()
 	f.fails(t, mistake{5, "listen on " + taken.Addr().String(), "choose another address with --listen"}, append([]string{"serve", "--listen", taken.Addr().String()}, f.nodeArgs()...)...)
+	s := f.serve(t) // whose process the user may look at
+	f.fails(t, mistake{5, fmt.Sprintf("pid %d (%s serve ", s.cmd.Process.Pid, f.bin), fmt.Sprintf("kill %d", s.cmd.Process.Pid)},
+		append([]string{"serve", "--listen", s.addr}, f.nodeArgs()...)...)
 	for _, addr := range []string{"0.0.0.0:0", ":2345", "[::]:0", f.node.IP() + ":2345", "example.com:80"} {
 		f.fails(t, mistake{2, "is not a loopback address", "--listen 127.0.0.1:PORT"},
 			"serve", "--listen", addr, "--node", "ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())
@@ -426,8 +483,9 @@ func TestListenMessages(t *testing.T) {
 	f.fails(t, mistake{2, "unknown flag: --nonsense", "dapbridge serve --help"}, "serve", "--nonsense")
 }
 
-// TestStrangers has another user, and a browser, try the port: both are turned
-// away, and the session that is under way goes on.
+// TestStrangers has another user, a browser, and a peer whose process this
+// machine does not know try the port: all are turned away, and the session that
+// is under way goes on.
 func TestStrangers(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -439,11 +497,19 @@ func TestStrangers(t *testing.T) {
 		uid  int
 		says string
 		log  string
+		gone bool // closes its connection before anybody looks at it
 	}{
-		"another user": {otherUID, string(dapclient.Frame([]byte(`{"seq":1,"type":"request","command":"initialize"}`))), "is of user"},
-		"HTTP":         {userUID, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", "HTTP"},
+		"another user": {otherUID, string(dapclient.Frame([]byte(`{"seq":1,"type":"request","command":"initialize"}`))), "is of user", false},
+		"HTTP":         {userUID, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", "HTTP", false},
+		// What the daemon sees of a peer in a network namespace of its own, whom a
+		// forwarder brings: an address that no process of this machine has.
+		"nobody": {userUID, "Content-", "in WSL2 or behind a forwarded port; use a unix socket (--listen unix:PATH)", true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if tt.gone { // the kernel accepts for it
+				s.cmd.Process.Signal(syscall.SIGSTOP)
+				defer s.cmd.Process.Signal(syscall.SIGCONT)
+			}
 			conn, err := dialAs(tt.uid, s.addr)
 			if err != nil {
 				t.Fatal(err)
@@ -451,7 +517,10 @@ func TestStrangers(t *testing.T) {
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(10 * time.Second))
 			io.WriteString(conn, tt.says)
-			if got, err := io.ReadAll(conn); len(got) > 0 || os.IsTimeout(err) {
+			if tt.gone {
+				conn.Close()
+				s.cmd.Process.Signal(syscall.SIGCONT)
+			} else if got, err := io.ReadAll(conn); len(got) > 0 || os.IsTimeout(err) {
 				t.Errorf("answered %q (%v)", got, err)
 			}
 			eventually(t, 5*time.Second, func() string {

@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// agentDirs are where the node keeps the agent.
+const agentDirs = "/var/lib/minikube/dapbridge /var/lib/dapbridge"
+
+// TestUploadMessages has each way in which the agent can't be put on the node,
+// and sees that nothing of it is left there.
+func TestUploadMessages(t *testing.T) {
+	f := setup(t)
+	ps := append([]string{"ps"}, f.nodeArgs()...)
+	for _, tt := range []struct {
+		name, mount string // options of a new file system where the agent would be
+		uname       string // what the node says it is; "" for the truth
+		want        mistake
+	}{
+		{"no exec", "noexec", "", mistake{3, "programs can not be run from there", "noexec mounts"}},
+		{"read-only", "ro", "", mistake{3, "Read-only file system", "free space"}},
+		{"full", "size=4m", "", mistake{3, "is full", "df -h /var/lib"}},
+		{"another architecture", "size=100m", "Linux s390x", mistake{3, "is linux/s390x", "linux/amd64 and linux/arm64"}},
+		{"another system", "size=100m", "FreeBSD amd64", mistake{3, "is freebsd/amd64", "linux/amd64 and linux/arm64"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f.mountAgentDirs(t, tt.mount)
+			if tt.uname != "" {
+				f.says(t, "uname", tt.uname)
+			}
+			f.fails(t, tt.want, ps...)
+			left, err := f.node.Exec(t.Context(), "sh", "-c", "find "+agentDirs+" -type f")
+			if err != nil || len(left) > 0 {
+				t.Errorf("left on the node: %s (%v)", left, err)
+			}
+		})
+	}
+	lists(t, f.command(t.Context(), userUID, ps...))
+}
+
+// mountAgentDirs puts an empty file system over each directory of agents, until
+// the test ends.
+func (f *fixture) mountAgentDirs(t *testing.T, options string) {
+	t.Helper()
+	t.Cleanup(func() {
+		f.node.Exec(context.WithoutCancel(t.Context()), "sh", "-c", "for d in "+agentDirs+"; do umount $d; done")
+	})
+	f.root(t, "for d in "+agentDirs+"; do mkdir -p $d; mount -t tmpfs -o mode=700,"+options+" tmpfs $d; done")
+}
+
+// says replaces a command on the node by one that writes a line, until the test
+// ends.
+func (f *fixture) says(t *testing.T, command, line string) {
+	t.Helper()
+	path := filepath.Join(f.node.RootFS(), "usr/local/bin", command) // first in the search path
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho '"+line+"'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(path) })
+}
+
+// TestAgentOfAnotherVersion starts an agent that speaks another protocol: this
+// program, built with another number.
+func TestAgentOfAnotherVersion(t *testing.T) {
+	f := setup(t)
+	source, err := filepath.Abs("../internal/agent/wire.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, source)
+	other := strings.Replace(before, "const Protocol = 1\n", "const Protocol = 2\n", 1)
+	if other == before {
+		t.Fatal("where is the protocol's number?")
+	}
+	dir := t.TempDir()
+	overlay := filepath.Join(dir, "overlay.json")
+	for path, text := range map[string]string{
+		filepath.Join(dir, "wire.go"): other,
+		overlay:                       `{"Replace":{"` + source + `":"` + filepath.Join(dir, "wire.go") + `"}}`,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := filepath.Join(f.dir, "dapbridge-of-another-version")
+	build := exec.Command("go", "build", "-trimpath", "-overlay", overlay, "-ldflags", "-s -w", "-o", program, "../cmd/dapbridge")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	f.fails(t, mistake{3, "the agent speaks protocol 2, this program 1", "same release"}, append([]string{"ps", "--agent", program}, f.nodeArgs()...)...)
+	f.deserted(t, 5*time.Second)
+}
