@@ -32,6 +32,7 @@ func Explain(code Code) string {
 		TwinDiffers:    "What was built is not the program that runs: the source, the flags or the toolchain are others. Its symbols would lie, so they are not used.",
 		TargetNotGo:    "The executable is no Go program, or its tables are damaged.",
 		TargetTraced:   "Another program traces the daemon, and Linux allows only one. The message names it.",
+		TargetBusy:     "Another dapbridge, perhaps another user's, debugs the daemon. The message names it.",
 		TargetGone:     "The process ended in the meantime; its unit may have started another.",
 		PtraceRefused:  "The node's kernel, or the container that the node is, forbids to trace or read the process.",
 		AttachFailed:   "Delve could not attach to the daemon, or its process ended. The daemon runs on.",
