@@ -35,9 +35,17 @@ func run(ctx context.Context, env environment) int {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 130 // ended by Ctrl-C or SIGTERM before its work was done
 	}
+	if status := exitStatus(0); errors.As(err, &status) {
+		return int(status)
+	}
 	printError(env.err, err)
 	return diag.Exit(err)
 }
+
+// exitStatus is the result of a command that has said everything already.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // printError writes what went wrong and what to do next.
 func printError(w io.Writer, err error) {
@@ -72,7 +80,7 @@ whatever happens to the IDE, the network or the debugger.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "%w", err).WithHint("see %s --help", cmd.CommandPath())
 	})
-	root.AddCommand(newServe(env), newPs(env), newPaths(env), newSymbols(env), newInit(env), newConfig(env), newTrust(env), newDemo(env), newVersion(env), newToolexec(env), newMan(env))
+	root.AddCommand(newServe(env), newPs(env), newPaths(env), newSymbols(env), newDoctor(env), newInit(env), newConfig(env), newTrust(env), newDemo(env), newVersion(env), newToolexec(env), newMan(env))
 	if agent := newAgent(env); agent != nil {
 		root.AddCommand(agent)
 	}

@@ -119,6 +119,7 @@ func (s *supervisor) serve(ctx context.Context) error {
 		methodCancel:  handler.New(CancelCall),
 
 		methodOptimisation: handler.New(wrap(s.optimisation)),
+		methodMachine:      handler.New(wrap(s.machine)),
 
 		methodOrigin:      handler.New(wrap(s.origin)),
 		methodFingerprint: handler.New(wrap(s.fingerprint)),

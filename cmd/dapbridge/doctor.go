@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/doctor"
+)
+
+func newDoctor(env environment) *cobra.Command {
+	var flags nodeFlags
+	var output outputFlag
+	var fix bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what keeps the daemon from being debugged, and what to type",
+		Long: `Doctor looks at everything that a session depends on, from the node's address to
+the source on this machine: what there is, why it matters where it does not suit,
+and the remedy. It changes nothing on the node; --fix builds the symbols of a
+stripped daemon, which changes nothing of the node's own either.
+
+Exit status: 0 if nothing was found, 1 for a warning, 2 for an error.`,
+		Example: `  dapbridge doctor
+  dapbridge doctor --node minikube:dev --root ~/src/containerd
+  dapbridge doctor -o json | jq '.checks[] | select(.status != "ok")'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := output.check(); err != nil {
+				return err
+			}
+			report, err := examine(cmd, env, flags, fix)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				err = printJSON(env.out, report)
+			} else {
+				err = printReport(env.out, report)
+			}
+			if err != nil {
+				return err
+			}
+			if status := exitStatus(report.Worst()); status != 0 {
+				return status
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&fix, "fix", false, "do what is safe to do without asking: build the symbols of a stripped daemon")
+	output.add(cmd)
+	return cmd
+}
+
+// examine returns the report. That the node can't be named, or is not to be used,
+// is one too.
+func examine(cmd *cobra.Command, env environment, flags nodeFlags, fix bool) (doctor.Report, error) {
+	c, err := flags.config(env)
+	switch diag.CodeOf(err) {
+	case diag.NodeUnknown, diag.NodeNotLocal:
+		return doctor.Examine(doctor.Facts{Err: err}), nil
+	}
+	if err != nil {
+		return doctor.Report{}, err
+	}
+	return daemon.Examine(cmd.Context(), c, fix)
+}
+
+// printReport prints a line for each check, and below it, where it is not OK, why
+// it matters and what to do. What was skipped is one line.
+func printReport(out io.Writer, r doctor.Report) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var skipped []string
+	for _, c := range r.Checks {
+		if c.Status == doctor.Skipped {
+			skipped = append(skipped, c.Name)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Status, c.Name, oneLine(c.Found))
+		if c.Why != "" {
+			fmt.Fprintf(w, "\t\twhy: %s\n", oneLine(c.Why))
+		}
+		if c.Remedy != "" {
+			fmt.Fprintf(w, "\t\tremedy: %s\n", oneLine(c.Remedy))
+		}
+	}
+	if err := w.Flush(); err != nil || len(skipped) == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "not looked at for that reason: %s\n", strings.Join(skipped, ", "))
+	return err
+}
+
+// oneLine keeps text from the node on the line that is meant for it.
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(diag.Escape(s))
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package target
+
+func listener(string) int { return 0 }
