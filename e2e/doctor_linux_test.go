@@ -73,6 +73,14 @@ func TestDoctor(t *testing.T) {
 		check(t, checks["source"], doctor.Warning, "--root DIR")
 		check(t, checks["runtime"], doctor.Warning, "answers, and not", "--pid "+strconv.Itoa(pid))
 	})
+	t.Run("fix", func(t *testing.T) {
+		there := f.sample(t)
+		f.install(t, there, "fixed-d")
+		args := []string{"--target", "fixed-d", "--root", f.clone(t, there)}
+		check(t, f.examine(t, 1, args...)["symbols"], doctor.Warning, "stripped")
+		check(t, f.examine(t, 1, append(args, "--fix")...)["symbols"], doctor.OK, "have been built")
+		check(t, f.examine(t, 1, args...)["symbols"], doctor.OK, "have been built")
+	})
 	t.Run("no target", func(t *testing.T) {
 		check(t, f.examine(t, 2, "--target", "nosuchd")["target"], doctor.Failed, "no process", "dapbridge ps")
 	})
@@ -84,7 +92,7 @@ func TestDoctor(t *testing.T) {
 	t.Run("docker's endpoint", func(t *testing.T) {
 		f.throughSocketUnit(t)
 		checks := f.examine(t, 1)
-		check(t, checks["runtime"], doctor.Warning, "unix:///run/cri-dockerd.sock", "systemd-socket-proxyd", "and not /usr/local/bin/containerd")
+		check(t, checks["runtime"], doctor.Warning, "unix:///run/cri-dockerd.sock", "systemd-socket-proxyd", "and not /usr/bin/containerd")
 	})
 	t.Run("no sudo", func(t *testing.T) {
 		const rule = "/etc/sudoers.d/docker"
@@ -124,9 +132,8 @@ func (f *fixture) throughSocketUnit(t *testing.T) {
 	const config = "/var/lib/kubelet/config.yaml"
 	t.Cleanup(func() {
 		f.root(t, "cp /root/kubelet.yaml "+config+"; systemctl stop cri-docker.socket cri-docker.service; rm /run/systemd/system/cri-docker.*; systemctl daemon-reload; systemctl restart kubelet")
-		f.works(t, "")
 	})
-	f.root(t, "cp "+config+" /root/kubelet.yaml && sed -i s:unix.*:unix\\:///run/cri-dockerd.sock: "+config+
+	f.root(t, "cp "+config+" /root/kubelet.yaml && sed -i 's#unix.*#unix:///run/cri-dockerd.sock#' "+config+
 		" && systemctl daemon-reload && systemctl start cri-docker.socket && systemctl restart kubelet"+
 		" && for i in $(seq 100); do systemctl -q is-active cri-docker.service && break; sleep .2; done")
 	f.works(t, "")
