@@ -172,7 +172,7 @@ func TestFlagsAreKeys(t *testing.T) {
 		"pid":    "a process's number, which its next start changes",
 		"output": "what a script reads does not depend on who runs it",
 		"stdio":  "said by the IDE that starts the program",
-		"exe":    "said of one question", "print": "", "remove": "", "list": "",
+		"exe":    "said of one question", "print": "", "remove": "", "list": "", "fix": "",
 		"name": "stands in the file that init writes",
 		"keep": "of the demo",
 	}

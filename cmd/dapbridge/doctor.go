@@ -17,7 +17,7 @@ func newDoctor(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
 	var fix bool
-	cmd := &cobra.Command{
+	cmd := configured(&cobra.Command{
 		Use:   "doctor",
 		Short: "Say what keeps the daemon from being debugged, and what to type",
 		Long: `Doctor looks at everything that a session depends on, from the node's address to
@@ -51,8 +51,8 @@ Exit status: 0 if nothing was found, 1 for a warning, 2 for an error.`,
 			}
 			return nil
 		},
-	}
-	flags.add(cmd)
+	}, env)
+	flags.add(cmd, env)
 	cmd.Flags().BoolVar(&fix, "fix", false, "do what is safe to do without asking: build the symbols of a stripped daemon")
 	output.add(cmd)
 	return cmd
