@@ -95,7 +95,7 @@ watcher=$!
 wait $receiver
 status=$?
 receiver=
-kill $watcher
+kill -KILL $watcher # by TERM a young one may run our own trap
 [ $status -ne 143 ] || say "nothing came for $idle seconds"
 [ $status -eq 0 ] || exit 72
 sum=$(sha256sum <"$tmp") || exit 72
