@@ -89,7 +89,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	node := got.Values[slices.IndexFunc(config.Keys(), func(k config.Key) bool { return k.Name == "node" })]
-	if node.Key != "node" || node.Layer != "file" || node.Value != "ssh:devnode" || node.File != "HOME/.config/dapbridge/config.yaml" || node.Line != 2 {
+	if node.Key != "node" || node.Layer != "user" || node.Value != "ssh:devnode" || node.File != "HOME/.config/dapbridge/config.yaml" || node.Line != 2 {
 		t.Errorf("%+v", node)
 	}
 }
@@ -163,6 +163,21 @@ func TestCommandsAreConfigured(t *testing.T) {
 	// The source that symbols is told of has a file of its own.
 	u.write("other/dapbridge.yaml", "listen: 127.0.0.1:1\n")
 	u.says(2, "HOME/other/dapbridge.yaml:1", "symbols", "../other")
+}
+
+// TestNoHome shows that a service, which has no home directory, has no files of
+// its own either, above all not those of the current directory.
+func TestNoHome(t *testing.T) {
+	u := newPerson(t)
+	u.write("src/.config/dapbridge/config.yaml", "listen: 127.0.0.1:1\n")
+	for command, want := range map[string]string{"config": "127.0.0.1:2345", "init vscode": "wrote"} {
+		if status, out, err := invokeAt(t, "", strings.Fields(command)...); status != 0 || !strings.Contains(out, want) {
+			t.Errorf("%s: exit status %d\n%s%s", command, status, out, err)
+		}
+	}
+	if status, _, err := invokeAt(t, "", "trust"); status != 2 || !strings.Contains(err, "set HOME") {
+		t.Errorf("trust: exit status %d\n%s", status, err)
+	}
 }
 
 // TestFlagsAreKeys has whoever adds a flag decide whether it can be configured.

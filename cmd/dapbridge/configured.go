@@ -73,23 +73,17 @@ func given(cmd *cobra.Command) map[string][]string {
 
 // sources are the layers of the configuration but for the flags.
 func (env environment) sources() (config.Sources, error) {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return config.Sources{}, err
-	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return config.Sources{}, err
 	}
-	return config.Sources{
-		Getenv: env.getenv, Dir: dir, Home: home,
-		UserFile:  filepath.Join(configDir(env, home), "config.yaml"),
-		TrustFile: trustFile(env, home),
-	}, nil
-}
-
-func trustFile(env environment, home string) string {
-	return filepath.Join(stateDir(env, home), "trusted")
+	src := config.Sources{Getenv: env.getenv, Dir: dir}
+	if home, err := os.UserHomeDir(); err == nil { // a service has none, and no files
+		src.Home = home
+		src.UserFile = filepath.Join(configDir(env, home), "config.yaml")
+		src.TrustFile = filepath.Join(stateDir(env, home), "trusted")
+	}
+	return src, nil
 }
 
 // configDir is where the user's own configuration is (XDG Base Directory
@@ -114,7 +108,7 @@ func nameOrigin(err error, s *config.Settings) error {
 		return err
 	}
 	for _, v := range s.All() {
-		written := v.Origin.Layer == config.File || v.Origin.Layer == config.Environment
+		written := v.Origin.File != "" || v.Origin.Layer == config.Environment
 		if written && strings.HasPrefix(e.Summary, "--"+v.Key.Name+" ") {
 			e.Summary += fmt.Sprintf(" (it is from %s)", v.From())
 		}

@@ -79,7 +79,7 @@ func writeConfigPage(w io.Writer) {
 	fmt.Fprintln(w, "A key's flag is called like the key.\n\n| key and variable | value | default | a workspace may set it |\n| --- | --- | --- | --- |")
 	for _, k := range config.Keys() {
 		fmt.Fprintf(w, "| [%s](#%[1]s) `%s` | %s | %s | %s |\n", k.Name, k.Variable(), valueOf(k), code(k.Default),
-			[]string{"yes", "after `dapbridge trust`", "no"}[k.Workspace])
+			[]string{config.Free: "yes", config.AfterTrust: "after `dapbridge trust`", config.Never: "no"}[k.Workspace])
 	}
 	for _, k := range config.Keys() {
 		fmt.Fprintf(w, "\n## %s\n\n%s.\n", k.Name, prose(k.Help))

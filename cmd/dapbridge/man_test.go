@@ -55,5 +55,17 @@ func TestManual(t *testing.T) {
 	}
 }
 
+func TestRoff(t *testing.T) {
+	for text, want := range map[string]string{
+		`C:\x --flag`:     `C:\ex \-\-flag`,
+		".TH\n.SH x\n'br": `\&.TH` + "\n" + `\&.SH x` + "\n" + `\(aqbr`,
+		"~/a `b` \"c\" ^": `\(ti/a \(gab\(ga \(dqc\(dq \(ha`,
+	} {
+		if got := roff(text); got != want {
+			t.Errorf("roff(%q) = %s, want %s", text, got, want)
+		}
+	}
+}
+
 // squeeze takes out what depends on where lines are broken.
 func squeeze(text string) string { return strings.Join(strings.Fields(text), "") }

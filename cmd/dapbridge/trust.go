@@ -60,6 +60,9 @@ func runTrust(env environment, o trustOptions, arg string) error {
 	if err != nil {
 		return err
 	}
+	if src.TrustFile == "" {
+		return diag.Errorf(diag.Usage, "there is no home directory to keep the list of trusted files in").WithHint("set HOME")
+	}
 	trust := config.Trust{File: src.TrustFile}
 	if o.list {
 		return listTrusted(env.out, trust, o.output)

@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -100,7 +101,7 @@ func (s *Settings) user(src Sources) error {
 	if why := othersWrite(f.info); why != "" {
 		return closeToOthers(errorf(diag.ConfigUntrusted, "%s is not read: %s", src.UserFile, why))
 	}
-	values, err := parse(src.UserFile, f.text)
+	values, err := parse(src.UserFile, User, f.text)
 	if err == nil {
 		values, err = check(values, filepath.Dir(src.UserFile), src.Home)
 	}
@@ -122,7 +123,7 @@ func (s *Settings) workspace(src Sources) error {
 	if err != nil {
 		return err
 	}
-	if err := w.permitted(state, src.UserFile); err != nil {
+	if err := w.permitted(state, cmp.Or(src.UserFile, "your own configuration")); err != nil {
 		return err
 	}
 	values, err := check(w.values, filepath.Dir(w.Path), src.Home)

@@ -18,7 +18,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		values, err := parse("dapbridge.yaml", text)
+		values, err := parse("dapbridge.yaml", InWorkspace, text)
 		if err != nil {
 			if diag.CodeOf(err) != diag.ConfigInvalid {
 				t.Errorf("%v is %s", err, diag.CodeOf(err))

@@ -28,10 +28,10 @@ func (k Kind) list() bool { return k == Maps || k == Hosts }
 type Permission int
 
 const (
-	// Free keys may be set by any workspace's file.
-	Free Permission = iota
-	// AfterTrust keys may be set by one that the user has trusted.
-	AfterTrust
+	// AfterTrust keys may be set by a workspace's file that the user has trusted.
+	AfterTrust Permission = iota
+	// Free keys may be set by any.
+	Free
 	// Never keys can't be set by one at all.
 	Never
 )
@@ -57,8 +57,10 @@ type Key struct {
 // "dapbridge config" and docs/config.md are made of it.
 func Keys() []Key {
 	return []Key{
-		{Name: "target", Kind: Text, Default: "containerd", Help: "the daemon to debug: its systemd unit or its executable's name"},
-		{Name: "map", Kind: Maps, Help: "HOST=NODE: source under HOST here is under NODE in the binary (repeatable; comes before what is worked out)"},
+		{Name: "target", Kind: Text, Default: "containerd", Help: "the daemon to debug: its systemd unit or its executable's name",
+			Workspace: Free},
+		{Name: "map", Kind: Maps, Help: "HOST=NODE: source under HOST here is under NODE in the binary (repeatable; comes before what is worked out)",
+			Workspace: Free},
 		{Name: "root", Kind: Path, Default: ".", Help: "where the target's source is on this machine",
 			Workspace: Never, Risk: "says where the workspace's file is looked for"},
 		{Name: "node", Kind: Text, Help: "the node: minikube[:PROFILE[/NODE]], ssh:HOST or ssh://[USER@]HOST[:PORT] (default: the minikube profile that runs)",

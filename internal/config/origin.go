@@ -8,7 +8,8 @@ type Layer string
 // The layers, the lowest first.
 const (
 	Default     Layer = "default"
-	File        Layer = "file"
+	User        Layer = "user"      // the user's own file
+	InWorkspace Layer = "workspace" // the workspace's
 	Environment Layer = "environment"
 	Flag        Layer = "flag"
 )
@@ -16,13 +17,13 @@ const (
 // Origin is where a value comes from.
 type Origin struct {
 	Layer Layer
-	File  string // of the layer File, with the line
+	File  string // for a value from a file, with the line
 	Line  int
 }
 
 // String returns FILE:LINE for a file's value, and the layer for others.
 func (o Origin) String() string {
-	if o.Layer == File {
+	if o.File != "" {
 		return fmt.Sprintf("%s:%d", o.File, o.Line)
 	}
 	return string(o.Layer)

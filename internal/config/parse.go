@@ -16,8 +16,9 @@ import (
 
 // parse returns what the YAML in text sets, in its order, each value with its
 // line and none checked yet. It takes one mapping of keys and nothing that YAML
-// has beyond text, numbers, lists and mappings. file is for messages.
-func parse(file string, text []byte) ([]Value, error) {
+// has beyond text, numbers, lists and mappings. file and layer are where it is
+// from.
+func parse(file string, layer Layer, text []byte) ([]Value, error) {
 	p := parser{file: file}
 	doc, err := p.document(text)
 	if doc == nil || err != nil {
@@ -42,7 +43,7 @@ func parse(file string, text []byte) ([]Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		values = append(values, Value{key, texts, Origin{Layer: File, File: file, Line: name.Line}})
+		values = append(values, Value{key, texts, Origin{layer, file, name.Line}})
 	}
 	return values, nil
 }

@@ -85,7 +85,7 @@ func ReadWorkspace(path string) (*Workspace, error) {
 	}
 	sum := sha256.Sum256(f.text)
 	w := &Workspace{Path: filepath.Join(dir, filepath.Base(path)), Sum: hex.EncodeToString(sum[:]), info: f.info}
-	w.values, err = parse(w.Path, f.text)
+	w.values, err = parse(w.Path, InWorkspace, f.text)
 	return w, err
 }
 

@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -84,16 +83,16 @@ func TestFindWorkspace(t *testing.T) {
 // TestRootFindsTheWorkspace shows that the file is looked for where the source
 // is, whichever layer says so.
 func TestRootFindsTheWorkspace(t *testing.T) {
-	p := newPlace(t)
-	other := filepath.Join(p.home, "other")
-	p.write(filepath.Join(other, config.WorkspaceName), "target: kubelet\n")
-	p.write(p.file(), "target: here\n")
-	for name, set := range map[string]func(){
-		"user": func() { p.write(p.user, "root: ~/other\n") },
-		"env":  func() { os.Remove(p.user); p.env["DAPBRIDGE_ROOT"] = other },
-		"flag": func() { p.env = nil; p.flags["root"] = []string{other} },
+	for name, set := range map[string]func(p *place, other string){
+		"user": func(p *place, _ string) { p.write(p.user, "root: ~/other\n") },
+		"env":  func(p *place, other string) { p.env["DAPBRIDGE_ROOT"] = other },
+		"flag": func(p *place, other string) { p.flags["root"] = []string{other} },
 	} {
-		set()
+		p := newPlace(t)
+		other := filepath.Join(p.home, "other")
+		p.write(filepath.Join(other, config.WorkspaceName), "target: kubelet\n")
+		p.write(p.file(), "target: here\n")
+		set(p, other)
 		if s := p.mustLoad(); s.Get("target").String() != "kubelet" || s.Workspace != filepath.Join(other, config.WorkspaceName) {
 			t.Errorf("%s: %+v", name, s)
 		}
