@@ -52,15 +52,12 @@ func TestCompletion(t *testing.T) {
 	}{
 		{[]string{"ser"}, []string{"serve"}, "ps"},
 		{[]string{""}, []string{"config", "init", "trust", "version"}, "agent"},
-		{[]string{"init", ""}, []string{"goland", "vscode"}, "serve"},
-		{[]string{"serve", "--no"}, []string{"--node"}, "--target"},
 		{[]string{"serve", "--all"}, []string{"--allow-non-local"}, "--local-nodes"},
 		{[]string{"serve", "--node", "mini"}, []string{"minikube:dev", "minikube:minikube"}, "ssh://"},
 		{[]string{"serve", "--node", "minikube:d"}, []string{"minikube:dev"}, "minikube:minikube"},
 		{[]string{"ps", "--target", "k"}, []string{"kubelet"}, "containerd"},
-		{[]string{"ps", "-o", ""}, []string{"json", "text"}, "yaml"},
-		{[]string{"serve", "--symbols", ""}, []string{"ask", "auto", "never"}, "json"},
-		{[]string{"paths", "--log-level", "w"}, []string{"warn"}, "info"},
+		{[]string{"ps", "-o", ""}, []string{"json", "text"}, "auto"},
+		{[]string{"serve", "--symbols", "a"}, []string{"ask", "auto"}, "never"},
 	} {
 		line := "dapbridge " + strings.Join(tt.words, " ")
 		for shell, argv := range map[string][]string{
