@@ -82,6 +82,9 @@ func manualPage(cmd *cobra.Command) string {
 		}
 	})
 	line(".SH EXAMPLES\n.EX\n%s\n.EE", roff(cmd.Example))
+	if !cmd.HasParent() {
+		b.WriteString(ofAllCommands)
+	}
 	var others []string
 	if cmd.HasParent() {
 		others = append(others, pageName(cmd.Parent()))
@@ -95,6 +98,29 @@ func manualPage(cmd *cobra.Command) string {
 	line(".SH SEE ALSO\n%s", strings.Join(others, ",\n"))
 	return b.String()
 }
+
+// ofAllCommands stands in the first page alone.
+const ofAllCommands = `.SH EXIT STATUS
+0 success, 1 unexpected, 2 usage or configuration, 3 the node, 4 the target,
+5 this machine, 130 interrupted.
+.SH ENVIRONMENT
+.TP
+.BI DAPBRIDGE_ KEY
+sets a key of the configuration, as its flag would; dapbridge config prints them
+.TP
+.B MINIKUBE_HOME
+where minikube keeps its profiles
+.SH FILES
+.TP
+.I \(ti/.config/dapbridge/config.yaml
+your own configuration
+.TP
+.I dapbridge.yaml
+the configuration of a workspace
+.TP
+.I \(ti/.local/state/dapbridge/
+pinned host keys, and which workspaces are trusted
+`
 
 func manualFlag(f *pflag.Flag) string {
 	name := `\fB` + roff("--"+f.Name) + `\fR`

@@ -36,6 +36,9 @@ func TestManual(t *testing.T) {
 		pages = pages[1:]
 		text := squeeze(string(shown))
 		want := []string{cmd.Short, cmd.Long, cmd.Example}
+		if !cmd.HasParent() {
+			want = append(want, "EXIT STATUS", "DAPBRIDGE_KEY", "~/.config/dapbridge/config.yaml")
+		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden {
 				want = append(want, "--"+f.Name, f.Usage)
