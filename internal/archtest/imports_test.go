@@ -49,6 +49,7 @@ func restrictions() []restricted {
 	return []restricted{
 		{"github.com/go-delve/delve", []string{"internal/agent/worker", "internal/demo", "e2e"}, "Delve's types are not ours: the worker alone holds the debugger, and a new Delve changes one package"},
 		{"golang.org/x/crypto/ssh", []string{"internal/sshconn", "internal/demo", "e2e"}, "host keys and quoting are checked in one place"},
+		{"go.yaml.in/yaml", []string{"internal/config"}, "what a file may say, and how large it may grow, is checked in one place"},
 		{"github.com/fsnotify/fsnotify", []string{"internal/filesync"}, "watching has one owner"},
 		{"./cmd", nil, "commands are the top: what two of them share is a package below"},
 	}

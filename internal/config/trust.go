@@ -81,12 +81,6 @@ func (t Trust) state(w *Workspace) (state, error) {
 	return unknown, nil
 }
 
-// Holds reports whether w is trusted as it is.
-func (t Trust) Holds(w *Workspace) (bool, error) {
-	s, err := t.state(w)
-	return s == pinned, err
-}
-
 // Add pins the file as it was read, in place of what was pinned at its path.
 func (t Trust) Add(w *Workspace) error {
 	if err := w.never("your own configuration"); err != nil {
