@@ -55,8 +55,9 @@ type Entry struct {
 	Hint string // the general remedy; an Error may carry a more specific one
 }
 
-// Catalogue lists every code once; [Explain] says when it comes up. Exit statuses: 1 unexpected, 2 usage, 3 the
-// node, 4 the target, 5 the host.
+// Catalogue lists every code once; [Explain] says when it comes up. Exit
+// statuses: 1 unexpected, 2 usage and configuration, 3 the node, 4 the target, 5
+// the host.
 func Catalogue() []Entry {
 	return []Entry{
 		{Internal, 1, "this is likely a bug in dapbridge: run again with --log-level debug and report what it prints"},
