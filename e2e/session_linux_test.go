@@ -44,9 +44,13 @@ func (f *fixture) use(t testing.TB, flavour string) {
 }
 
 func session(t *testing.T, f *fixture) {
-	ctx := short(t)
 	pid := f.containerd(t)
-	s := f.serve(t)
+	sessionOn(t, f, f.serve(t), pid)
+}
+
+// sessionOn is a session from its begin to its end, with containerd as pid.
+func sessionOn(t *testing.T, f *fixture, s *server, pid int) {
+	ctx := short(t)
 	c := s.dial(t)
 	line := f.lineOf(t, createContainerFile, createContainerCode)
 	pod, stop := stopInCreateContainer(t, f, c, line)

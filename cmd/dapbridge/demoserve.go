@@ -10,6 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/demo"
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -62,7 +63,7 @@ func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (daemon.C
 	return daemon.Config{
 		SSH:      sshconn.Config{Node: n, KnownHosts: []string{c.KnownHosts}, Log: log},
 		Agent:    agent,
-		Delivery: sshconn.Delivery{Dirs: c.AgentDirs, Progress: env.uploadProgress()},
+		Delivery: remote.Delivery{Dirs: c.AgentDirs, Progress: env.uploadProgress(), Log: log},
 		Target:   target.Selector{PID: c.PID},
 		Listen:   "127.0.0.1:0",
 		Lease:    defaultLease,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -81,7 +82,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
 			PinFile: filepath.Join(stateDir(env, home), "pinned_hosts"),
 		},
-		Delivery: sshconn.Delivery{Progress: env.uploadProgress()},
+		Delivery: remote.Delivery{Progress: env.uploadProgress(), Log: log},
 		Target:   target.Selector{Name: f.target, PID: f.pid},
 		Lease:    defaultLease,
 		Root:     root,
@@ -116,14 +117,14 @@ func sshCommand() string {
 
 const defaultLease = 30 * time.Second
 
-func agentOptions(explicit, cache string, log *slog.Logger) (sshconn.AgentOptions, error) {
+func agentOptions(explicit, cache string, log *slog.Logger) (remote.AgentOptions, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return sshconn.AgentOptions{}, err
+		return remote.AgentOptions{}, err
 	}
 	// Nearly every local node has the host's architecture; another one is
 	// found out when the agent does not start.
-	return sshconn.AgentOptions{
+	return remote.AgentOptions{
 		Self: self, OS: "linux", Arch: runtime.GOARCH, CacheDir: cache,
 		Explicit: explicit, Version: version(), Log: log,
 	}, nil

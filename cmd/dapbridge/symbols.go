@@ -16,7 +16,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/recipe"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/twin"
 )
 
@@ -117,7 +117,7 @@ func printRecipe(w io.Writer, c daemon.Config, r *daemon.SymbolsResult, ldflags 
 	if ldflags == "" && r.Kept != nil {
 		ldflags = r.Kept.LDFlags
 	}
-	text, err := r.Recipe.Shell(c.Root, ldflags, sshconn.Quote)
+	text, err := r.Recipe.Shell(c.Root, ldflags, remote.Quote)
 	if err != nil {
 		return err
 	}
@@ -204,5 +204,5 @@ func (f *nodeFlags) symbolsCommand(root string) string {
 	if f.pid != 0 {
 		argv = append(argv, "--pid", fmt.Sprint(f.pid))
 	}
-	return strings.TrimSpace(sshconn.Quote(append(argv, root)))
+	return strings.TrimSpace(remote.Quote(append(argv, root)))
 }

@@ -32,7 +32,7 @@ const (
 type symbolStore struct{ dir string }
 
 // ownSymbols is the store beside this program, wherever that stands: in a
-// directory of its hash (sshconn, uploadScript).
+// directory of its hash (remote, uploadScript).
 func ownSymbols() (symbolStore, error) {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {

@@ -25,16 +25,18 @@ func layers() []layer {
 		{"internal/config", []string{"pathmap", diag}, "it says what the user wants and does none of it"},
 		{"internal/peer", []string{diag}, "it asks the operating system alone"},
 		{"internal/node", []string{diag}, "it names nodes and does not connect to them"},
-		{"internal/sshconn", []string{"internal/node", diag}, "it carries bytes and programs and does not know which"},
+		{"internal/remote", []string{diag}, "it brings a program over what carries commands, and does not know what that is"},
+		{"internal/sshconn", []string{"internal/remote", "internal/node", diag}, "it carries bytes and programs and does not know which"},
+		{"internal/execconn", []string{"internal/remote", "internal/node", diag}, "it carries bytes and programs and does not know which"},
 		{"internal/agent", []string{"internal/target", diag}, "it runs as root on the node: it stays small"},
 		{"internal/target", []string{diag}, "it runs as root on the node: it stays small"},
 		{"internal/gosource", []string{diag}, "it knows the host's Go and no node"},
 		{"internal/recipe", []string{"internal/target", diag}, "it is pure: facts of an executable in, a recipe out"},
 		{"internal/debugfile", nil, "it copies a file and knows no more"},
 		{"internal/twin", []string{"internal/recipe", "internal/debugfile", "internal/target", diag}, "it builds on the host and knows no node"},
-		{"internal/filesync", []string{"internal/sshconn", diag}, "it copies files and knows no debugger"},
-		{"internal/deploy", []string{"internal/node", "internal/sshconn", "internal/target", "internal/gosource", diag}, "it builds and ships without a session"},
-		{"internal/doctor", []string{"internal/node", "internal/sshconn", "internal/target", "internal/gosource", diag}, "it looks and changes nothing"},
+		{"internal/filesync", []string{"internal/remote", diag}, "it copies files and knows no debugger"},
+		{"internal/deploy", []string{"internal/node", "internal/remote", "internal/target", "internal/gosource", diag}, "it builds and ships without a session"},
+		{"internal/doctor", []string{"internal/node", "internal/remote", "internal/target", "internal/gosource", diag}, "it looks and changes nothing"},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/peer"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 	"github.com/dapbridge/dapbridge/internal/target"
 	"github.com/dapbridge/dapbridge/pathmap"
@@ -21,9 +22,9 @@ import (
 
 // Config is everything that a command decides.
 type Config struct {
-	SSH      sshconn.Config       // the node
-	Agent    sshconn.AgentOptions // where the agent's binary comes from
-	Delivery sshconn.Delivery     // and where it goes
+	SSH      sshconn.Config      // the node, and how SSH reaches it unless it has an engine for that
+	Agent    remote.AgentOptions // where the agent's binary comes from
+	Delivery remote.Delivery     // and where it goes
 	Target   target.Selector
 	Listen   string        // host:port of a loopback address, or unix:PATH
 	Conn     net.Conn      // of the one client that is served, in place of Listen

@@ -39,7 +39,7 @@ func (d *dialer) examine(ctx context.Context, f *doctor.Facts, fix bool) error {
 		Platform: hello.OS + "/" + hello.Arch, System: m.System, Kernel: m.Kernel, CgroupV2: m.CgroupV2, Obstacles: m.Obstacles,
 		NoTracing: m.NoTracing, Frozen: m.Frozen, Dir: m.Dir, Free: m.Free, Rsync: m.Rsync, Kubelet: m.Kubelet,
 	}
-	if d.link.conn.AsRoot(d.link.delivery, nil) != nil {
+	if d.link.conn.AsRoot(nil) != nil {
 		f.Agent.Root = "sudo"
 	}
 	t, err := d.link.client.Target(ctx)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/execconn"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
@@ -20,19 +22,26 @@ import (
 // the daemon leaves. After it the link is cut, which the agent understands too.
 const releaseTimeout = 30 * time.Second
 
+// nodeConn is a connection to a node, whatever carries it. Close may be called
+// again.
+type nodeConn interface {
+	remote.Conn
+	Done() <-chan struct{} // closed when it has ended
+	Close() error          // ends it and all that runs over it
+}
+
 // link is the connection to an agent on the node.
 type link struct {
-	conn     *sshconn.Conn
-	cmd      *sshconn.Cmd
-	client   *agent.Client
-	delivery sshconn.Delivery
-	log      *slog.Logger
-	wg       sync.WaitGroup
+	conn   nodeConn
+	cmd    *remote.Cmd
+	client *agent.Client
+	log    *slog.Logger
+	wg     sync.WaitGroup
 }
 
 // dial reaches the node, puts the agent there if need be, and starts it.
 func dial(ctx context.Context, c Config) (*link, error) {
-	conn, err := sshconn.Dial(ctx, c.SSH)
+	conn, err := dialNode(ctx, c.SSH)
 	if err != nil {
 		return nil, err
 	}
@@ -44,12 +53,20 @@ func dial(ctx context.Context, c Config) (*link, error) {
 	return l, nil
 }
 
-func start(ctx context.Context, conn *sshconn.Conn, c Config) (*link, error) {
+// dialNode reaches the node as it wants to be reached.
+func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
+	if c.Node.Exec != nil {
+		return execconn.Dial(ctx, c.Node, c.Log)
+	}
+	return sshconn.Dial(ctx, c)
+}
+
+func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
 	cmd, err := startAgent(ctx, conn, c)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: conn, cmd: cmd, delivery: c.Delivery, log: c.Log}
+	l := &link{conn: conn, cmd: cmd, log: c.Log}
 	l.wg.Go(func() { l.copyLog("agent", cmd.Stderr) })
 	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, c.Lease, agent.Events{
 		Log: func(line agent.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
@@ -68,25 +85,25 @@ func start(ctx context.Context, conn *sshconn.Conn, c Config) (*link, error) {
 
 // startAgent starts the agent for the host's architecture, which nearly every
 // local node has; the node is asked only when it will not run that.
-func startAgent(ctx context.Context, conn *sshconn.Conn, c Config) (*sshconn.Cmd, error) {
+func startAgent(ctx context.Context, conn nodeConn, c Config) (*remote.Cmd, error) {
 	args := agent.SuperviseArgs(c.Target, c.Lease, c.Self)
-	bin, err := sshconn.FindAgent(ctx, c.Agent)
+	bin, err := remote.FindAgent(ctx, c.Agent)
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := conn.StartAgent(ctx, bin, c.Delivery, args)
+	cmd, err := remote.StartAgent(ctx, conn, bin, c.Delivery, args)
 	if !errors.Is(err, &diag.Error{Code: diag.NodePlatform}) {
 		return cmd, err
 	}
-	os, arch, perr := conn.Platform(ctx)
+	os, arch, perr := remote.Platform(ctx, conn)
 	if perr != nil || os != "linux" || arch != "amd64" && arch != "arm64" || arch == c.Agent.Arch {
 		return nil, err
 	}
 	c.Agent.OS, c.Agent.Arch = os, arch
-	if bin, err = sshconn.FindAgent(ctx, c.Agent); err != nil {
+	if bin, err = remote.FindAgent(ctx, c.Agent); err != nil {
 		return nil, err
 	}
-	return conn.StartAgent(ctx, bin, c.Delivery, args)
+	return remote.StartAgent(ctx, conn, bin, c.Delivery, args)
 }
 
 // copyLog writes what a command of ours says on the node to the log, and
@@ -104,10 +121,10 @@ func (l *link) copyLog(what string, r io.Reader) (last string) {
 // join opens the channel of a session and hands it to the worker. It runs the
 // agent's own program file, wherever that stands. When that has ended, ended is
 // told how.
-func (l *link) join(ctx context.Context, token string, ended func(error)) (*sshconn.Cmd, error) {
+func (l *link) join(ctx context.Context, token string, ended func(error)) (*remote.Cmd, error) {
 	hello := l.client.Hello()
 	argv := append([]string{"/proc/" + strconv.Itoa(hello.PID) + "/exe"}, agent.JoinArgs(hello.Socket, token)...)
-	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(l.delivery, argv))
+	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(argv))
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -169,7 +169,7 @@ type session struct {
 	link   *link
 	token  string
 	lease  time.Duration
-	cmd    *sshconn.Cmd // its channel
+	cmd    *remote.Cmd // its channel
 	target agent.Target
 	paths  *pathmap.Map
 

@@ -16,6 +16,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/recipe"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/twin"
 )
 
@@ -142,7 +143,7 @@ func (l *link) send(ctx context.Context, k *twin.Kept) (sent bool, err error) {
 		pack.CloseWithError(compress(pack, f))
 	}()
 	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, agent.SymbolsArgs(k.Hash)...)
-	_, said, exit, err := l.conn.Run(ctx, l.conn.AsRoot(l.delivery, argv), packed)
+	_, said, exit, err := remote.Run(ctx, l.conn, l.conn.AsRoot(argv), packed)
 	packed.Close()
 	<-packing
 	switch {

@@ -35,6 +35,9 @@ func (n *Node) hosts() []string {
 	if n.Container != nil && len(n.Addrs) == 0 {
 		hosts = append(hosts, n.Container.Host)
 	}
+	if n.Exec != nil && n.Exec.Host != "" {
+		hosts = append(hosts, n.Exec.Host)
+	}
 	return hosts
 }
 

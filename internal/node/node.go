@@ -1,6 +1,6 @@
 // Package node says what --node names: where the node's SSH server listens,
-// who logs in with which key, how its host key is checked, and whether it
-// counts as local. It reads files, runs the container engine's command where
+// who logs in with which key, how its host key is checked, or which container
+// it is, and whether it counts as local. It reads files, runs the container engine's command where
 // that alone knows an address, and opens no connection.
 package node
 
@@ -56,6 +56,10 @@ type Node struct {
 	// Addrs answers.
 	Container *Container
 
+	// Exec, if there is one, is where the container's engine runs commands, in
+	// place of SSH. Such a node has no address, user or key.
+	Exec *Container
+
 	// Remedy is what to try when no address answers, or empty.
 	Remedy string
 }
@@ -103,9 +107,11 @@ func resolve(o Options) (*Node, error) {
 		return resolveSSH(o)
 	case scheme == "ssh" && rest != "":
 		return resolveAlias(rest, o)
+	case (scheme == "docker" || scheme == "podman") && rest != "":
+		return resolveContainer(scheme, rest, o)
 	}
-	return nil, diag.Errorf(diag.Usage, "--node %q is neither minikube[:PROFILE[/NODE]] nor ssh:HOST nor ssh://[USER@]HOST[:PORT]", o.Spec).
-		WithHint("name the node as minikube[:PROFILE[/NODE]], ssh:HOST or ssh://[USER@]HOST[:PORT]")
+	const forms = "minikube[:PROFILE[/NODE]], ssh:HOST, ssh://[USER@]HOST[:PORT], docker:CONTAINER or podman:CONTAINER"
+	return nil, diag.Errorf(diag.Usage, "--node %q is neither %s", o.Spec, forms).WithHint("name the node as %s", forms)
 }
 
 // CheckLocal refuses a node that may be shared or in production, unless allow

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 )
 
 // maxKeyFile bounds what is read of a key file.
@@ -114,7 +115,7 @@ func (r *keyring) refused(n *node.Node, offered int) error {
 	}
 	err := diag.Errorf(diag.KeyRefused, "%s", text)
 	if len(r.locked) > 0 {
-		return err.WithHint("load the key with its passphrase: %s, or name another with --identity FILE", Quote([]string{"ssh-add", r.locked[0]}))
+		return err.WithHint("load the key with its passphrase: %s, or name another with --identity FILE", remote.Quote([]string{"ssh-add", r.locked[0]}))
 	}
 	return err
 }
@@ -142,7 +143,7 @@ func (r *keyring) addFile(ctx context.Context, path string) error {
 		return r.addLocked(ctx, path, locked.PublicKey)
 	case err != nil && isPublicKey(data):
 		return diag.Errorf(diag.IdentityUnusable, "%s is a public key", path).
-			WithHint("name the private key: --identity %s", Quote([]string{strings.TrimSuffix(path, ".pub")}))
+			WithHint("name the private key: --identity %s", remote.Quote([]string{strings.TrimSuffix(path, ".pub")}))
 	case err != nil:
 		return diag.Errorf(diag.IdentityUnusable, "%s is no private key: %w", path, err)
 	}
@@ -173,7 +174,7 @@ func (r *keyring) addLocked(ctx context.Context, path string, pub ssh.PublicKey)
 	}
 	r.locked = append(r.locked, path)
 	return diag.Errorf(diag.IdentityUnusable, "%s has a passphrase", path).
-		WithHint("load it into the SSH agent: %s", Quote([]string{"ssh-add", path}))
+		WithHint("load it into the SSH agent: %s", remote.Quote([]string{"ssh-add", path}))
 }
 
 func isPublicKey(data []byte) bool {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
@@ -118,9 +119,9 @@ func TestLockedKey(t *testing.T) {
 	cfg.Node.Identities = []string{file}
 	e := refuses(t, cfg, diag.IdentityUnusable)
 	contains(t, e.Summary, file, "passphrase")
-	contains(t, e.Hint, "ssh-add "+sshconn.Quote([]string{file}))
+	contains(t, e.Hint, "ssh-add "+remote.Quote([]string{file}))
 	cfg.Node.UserKeys = true
-	contains(t, refuses(t, cfg, diag.KeyRefused).Hint, "ssh-add "+sshconn.Quote([]string{file}))
+	contains(t, refuses(t, cfg, diag.KeyRefused).Hint, "ssh-add "+remote.Quote([]string{file}))
 	cfg.Node.UserKeys = false
 	cfg.AgentSocket = startAgentProcess(t, newKey(t, "ed25519"), key) // as the hint says
 	dial(t, cfg)

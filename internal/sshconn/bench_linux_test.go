@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
@@ -46,9 +47,9 @@ func BenchmarkStartAgent(b *testing.B) {
 	agent := standIn(b, "")
 	distances(b, func(b *testing.B, cfg sshconn.Config) {
 		c := dial(b, cfg)
-		startAgent(b, c, agent, sshconn.Delivery{})
+		startAgent(b, c, agent, remote.Delivery{})
 		for b.Loop() {
-			cmd, err := c.StartAgent(b.Context(), agent, sshconn.Delivery{}, nil)
+			cmd, err := remote.StartAgent(b.Context(), c, agent, remote.Delivery{}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -64,7 +65,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	needRoot(b)
 	agent := standIn(b, "")
 	distances(b, func(b *testing.B, cfg sshconn.Config) {
-		cmd, err := dial(b, cfg).StartAgent(b.Context(), agent, sshconn.Delivery{}, nil)
+		cmd, err := remote.StartAgent(b.Context(), dial(b, cfg), agent, remote.Delivery{}, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
@@ -29,7 +30,7 @@ func TestReservedSessionIsClosed(t *testing.T) {
 	})
 	<-closed
 	time.Sleep(50 * time.Millisecond) // until we know it too
-	stdout, _, exit, err := c.Run(t.Context(), []string{"anything"}, nil)
+	stdout, _, exit, err := remote.Run(t.Context(), c, []string{"anything"}, nil)
 	if err != nil || exit != 0 || string(stdout) != "here" {
 		t.Errorf("%q, exit %d, %v", stdout, exit, err)
 	}

@@ -1,5 +1,5 @@
 // Package sshconn reaches a node over SSH: it dials and checks host keys,
-// keeps the connection alive, runs commands and puts the agent on the node.
+// keeps the connection alive and runs commands.
 // No other package imports x/crypto/ssh.
 package sshconn
 
@@ -17,10 +17,8 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 )
-
-// ErrClosed is what Err returns after Close.
-var ErrClosed = errors.New("the SSH connection was closed")
 
 // Conn is an SSH connection to a node. Its methods may be called from several
 // goroutines.
@@ -64,7 +62,7 @@ func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the connection stands, ErrClosed after Close, and a
+// Err returns nil while the connection stands, remote.ErrClosed after Close, and a
 // diag.LinkLost error if it ended for another reason.
 func (c *Conn) Err() error {
 	select {
@@ -83,7 +81,7 @@ func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	if c.cause == nil {
-		c.cause = ErrClosed
+		c.cause = remote.ErrClosed
 	}
 	c.mu.Unlock()
 	_ = c.ssh.Close() // it fails only when the connection is gone already
@@ -104,8 +102,8 @@ func (c *Conn) fail(cause error) {
 func (c *Conn) ended(err error) {
 	c.mu.Lock()
 	switch {
-	case errors.Is(c.cause, ErrClosed):
-		c.err = ErrClosed
+	case errors.Is(c.cause, remote.ErrClosed):
+		c.err = remote.ErrClosed
 	case c.cause != nil:
 		c.err = diag.Errorf(diag.LinkLost, "the SSH connection to %s ended: %w", c.node.Name, c.cause)
 	default:
@@ -176,7 +174,7 @@ func do[T any](ctx context.Context, c *Conn, f func() (T, error), drop func(T)) 
 	})
 	var zero T
 	if !started {
-		return zero, ErrClosed
+		return zero, remote.ErrClosed
 	}
 	select {
 	case r := <-results:

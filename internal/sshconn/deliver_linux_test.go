@@ -17,16 +17,17 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
 const sudoAll = "docker ALL=(ALL) NOPASSWD:ALL\n"
 
 // standIn builds the stand-in agent. The same salt gives the same binary.
-func standIn(t testing.TB, salt string) sshconn.Binary {
+func standIn(t testing.TB, salt string) remote.Binary {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./testdata/standin")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "../remote/testdata/standin")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -41,7 +42,7 @@ func standIn(t testing.TB, salt string) sshconn.Binary {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b, err := sshconn.FindAgent(t.Context(), sshconn.AgentOptions{Explicit: path, OS: "linux", Arch: runtime.GOARCH})
+	b, err := remote.FindAgent(t.Context(), remote.AgentOptions{Explicit: path, OS: "linux", Arch: runtime.GOARCH})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,9 +50,9 @@ func standIn(t testing.TB, salt string) sshconn.Binary {
 }
 
 // startAgent starts an agent, reads its hello and ends it.
-func startAgent(t testing.TB, c *sshconn.Conn, b sshconn.Binary, d sshconn.Delivery, args ...string) string {
+func startAgent(t testing.TB, c *sshconn.Conn, b remote.Binary, d remote.Delivery, args ...string) string {
 	t.Helper()
-	cmd, err := c.StartAgent(t.Context(), b, d, args)
+	cmd, err := remote.StartAgent(t.Context(), c, b, d, args)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestStartAgent(t *testing.T) {
 	b := standIn(t, "")
 	var calls int
 	var last [2]int64
-	d := sshconn.Delivery{Progress: func(done, total int64) { calls++; last = [2]int64{done, total} }}
+	d := remote.Delivery{Progress: func(done, total int64) { calls++; last = [2]int64{done, total} }}
 	if hello, want := startAgent(t, c, b, d, "serve", "it's", ""), `hello 0 ["serve" "it's" ""]`+"\n"; hello != want {
 		t.Errorf("hello %q, want %q", hello, want)
 	}
@@ -122,16 +123,16 @@ func TestStartAgent(t *testing.T) {
 func TestOldAgentsGo(t *testing.T) {
 	s := dockerNode(t, "", "")
 	c := dial(t, s.config())
-	var all []sshconn.Binary
+	var all []remote.Binary
 	for _, salt := range []string{"1", "2", "3", "4", "5"} {
 		all = append(all, standIn(t, salt))
 	}
-	running, err := c.StartAgent(t.Context(), all[0], sshconn.Delivery{}, nil)
+	running, err := remote.StartAgent(t.Context(), c, all[0], remote.Delivery{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range all[1:] {
-		startAgent(t, c, b, sshconn.Delivery{})
+		startAgent(t, c, b, remote.Delivery{})
 	}
 	has := func() string { return output(t, c, "sudo ls -tr /var/lib/dapbridge") }
 	if want := all[0].Hash + "\n" + all[3].Hash + "\n" + all[4].Hash + "\n"; has() != want {
@@ -143,7 +144,7 @@ func TestOldAgentsGo(t *testing.T) {
 	if err := running.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	startAgent(t, c, all[1], sshconn.Delivery{})
+	startAgent(t, c, all[1], remote.Delivery{})
 	if want := all[4].Hash + "\n" + all[1].Hash + "\n"; has() != want {
 		t.Errorf("stored are\n%swant\n%s", has(), want)
 	}
@@ -152,7 +153,7 @@ func TestOldAgentsGo(t *testing.T) {
 func TestAgentAsRoot(t *testing.T) {
 	needRoot(t)
 	c := dial(t, startSSHD(t, sshdOptions{}).config())
-	startAgent(t, c, standIn(t, ""), sshconn.Delivery{})
+	startAgent(t, c, standIn(t, ""), remote.Delivery{})
 }
 
 // A login shell that talks, a gzip that is missing, other people's directories,
@@ -163,7 +164,7 @@ func TestOddNode(t *testing.T) {
 mount -t tmpfs -o noexec tmpfs /var/lib/noexec
 ln -s link-to /var/lib/link
 chown 4242 /var/lib/foreign
-printf '%s' `+sshconn.Quote([]string{noise})+` >/run/.profile
+printf '%s' `+remote.Quote([]string{noise})+` >/run/.profile
 for tool in sh sudo env id ls cat chmod find mkdir mv rm sha256sum sync uname printf dash; do ln -s /usr/bin/$tool /var/lib/bin/$tool; done
 printf 'Defaults secure_path=/var/lib/bin\n' >>/etc/sudoers
 printf '#!/bin/sh\n. /run/.profile\nPATH=/var/lib/bin\nexec /bin/sh "$@"\n' >/run/shell
@@ -174,14 +175,14 @@ chmod 755 /run/shell /run/.profile
 	if gzip := output(t, c, "sudo sh -c 'command -v gzip || echo none'"); !strings.HasSuffix(gzip, "\nnone\n") {
 		t.Errorf("the node has gzip: %s", gzip)
 	}
-	d := sshconn.Delivery{Dirs: []string{"/nowhere/x", "/var/lib/link", "/var/lib/foreign", "/var/lib/noexec/dapbridge", "/var/lib/good"}}
+	d := remote.Delivery{Dirs: []string{"/nowhere/x", "/var/lib/link", "/var/lib/foreign", "/var/lib/noexec/dapbridge", "/var/lib/good"}}
 	startAgent(t, c, b, d)
 	startAgent(t, c, b, d)
 	got := output(t, c, "sudo ls -A /var/lib/link-to /var/lib/foreign /var/lib/noexec/dapbridge /var/lib/good")
 	if !strings.HasSuffix(got, "/var/lib/foreign:\n\n/var/lib/good:\n"+b.Hash+"\n\n/var/lib/link-to:\n\n/var/lib/noexec/dapbridge:\n") {
 		t.Errorf("on the node:\n%s", got)
 	}
-	_, err := c.StartAgent(t.Context(), b, sshconn.Delivery{Dirs: d.Dirs[:4]}, nil)
+	_, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{Dirs: d.Dirs[:4]}, nil)
 	if diag.CodeOf(err) != diag.AgentUpload {
 		t.Errorf("no usable directory: %v", err)
 	}
@@ -195,7 +196,7 @@ chmod 755 /run/shell /run/.profile
 func TestDiskFull(t *testing.T) {
 	s := dockerNode(t, "", "mount -t tmpfs -o size=300k,mode=755 tmpfs /var/lib\n")
 	c := dial(t, s.config())
-	_, err := c.StartAgent(t.Context(), standIn(t, ""), sshconn.Delivery{}, nil)
+	_, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.Delivery{}, nil)
 	if diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "is full") {
 		t.Errorf("%v", err)
 	}
@@ -218,7 +219,7 @@ func TestNoSudo(t *testing.T) {
 	} {
 		o.user = "docker"
 		c := dial(t, startSSHD(t, o).config())
-		_, err := c.StartAgent(t.Context(), b, sshconn.Delivery{}, nil)
+		_, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil)
 		var e *diag.Error
 		rule := password
 		if name == "no terminal" {
@@ -235,23 +236,23 @@ func TestNoSudo(t *testing.T) {
 func TestAgentFails(t *testing.T) {
 	c := dial(t, dockerNode(t, "", "").config())
 	b := standIn(t, "")
-	_, err := c.StartAgent(t.Context(), b, sshconn.Delivery{}, []string{"fail"})
+	_, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, []string{"fail"})
 	if diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "exit status 3: cannot go on") {
 		t.Errorf("an agent that fails: %v", err)
 	}
 	other := b
 	other.Arch, other.Hash = "s390x", strings.Repeat("0", 64)
-	if _, err := c.StartAgent(t.Context(), other, sshconn.Delivery{}, nil); diag.CodeOf(err) != diag.NodePlatform {
+	if _, err := remote.StartAgent(t.Context(), c, other, remote.Delivery{}, nil); diag.CodeOf(err) != diag.NodePlatform {
 		t.Errorf("another architecture: %v", err)
 	}
 	b.Hash = strings.Repeat("0", 64)
-	if _, err := c.StartAgent(t.Context(), b, sshconn.Delivery{}, nil); diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "as it was sent") {
+	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "as it was sent") {
 		t.Errorf("another hash: %v", err)
 	}
 	text := filepath.Join(t.TempDir(), "text")
 	writeFile(t, text, "echo wrong >&2; exit 5")
 	b.Path, b.Hash = text, fmt.Sprintf("%x", sha256.Sum256([]byte(readFile(t, text))))
-	if _, err := c.StartAgent(t.Context(), b, sshconn.Delivery{}, nil); diag.CodeOf(err) != diag.NodePlatform || !strings.HasSuffix(err.Error(), "wrong") {
+	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.NodePlatform || !strings.HasSuffix(err.Error(), "wrong") {
 		t.Errorf("one that does not run: %v", err)
 	}
 	if left := output(t, c, "sudo ls /var/lib/dapbridge | wc -l"); left != "1\n" {
@@ -279,7 +280,7 @@ func TestCutUpload(t *testing.T) {
 	cfg.KnownHosts = []string{p.knownHosts(t, s)}
 	c := dial(t, cfg)
 	p.cutAfter(300 << 10)
-	if _, err := c.StartAgent(t.Context(), b, sshconn.Delivery{}, nil); diag.CodeOf(err) != diag.LinkLost {
+	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.LinkLost {
 		t.Errorf("a cut connection: %v", err)
 	}
 	if files := left(); files != "" {
@@ -289,23 +290,23 @@ func TestCutUpload(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var once sync.Once
-	d := sshconn.Delivery{Progress: func(done, _ int64) {
+	d := remote.Delivery{Progress: func(done, _ int64) {
 		if done > 500<<10 {
 			once.Do(cancel)
 		}
 	}}
-	if _, err := watch.StartAgent(ctx, b, d, nil); !errors.Is(err, context.Canceled) {
+	if _, err := remote.StartAgent(ctx, watch, b, d, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled context: %v", err)
 	}
 	if files := left(); files != "" {
 		t.Errorf("left after the cancellation: %s", files)
 	}
-	startAgent(t, watch, b, sshconn.Delivery{})
+	startAgent(t, watch, b, remote.Delivery{})
 }
 
 func TestPlatform(t *testing.T) {
 	c := dial(t, startSSHD(t, sshdOptions{}).config())
-	goos, goarch, err := c.Platform(t.Context())
+	goos, goarch, err := remote.Platform(t.Context(), c)
 	if err != nil || goos != "linux" || goarch != runtime.GOARCH {
 		t.Errorf("%s/%s, %v", goos, goarch, err)
 	}
@@ -315,7 +316,7 @@ func TestPlatform(t *testing.T) {
 func TestEndlessNoise(t *testing.T) {
 	s := dockerNode(t, "/run/shell", "printf '#!/bin/sh\nexec yes\n' >/run/shell\nchmod 755 /run/shell\n")
 	c := dial(t, s.config())
-	if _, err := c.StartAgent(t.Context(), standIn(t, ""), sshconn.Delivery{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell writes more than") {
+	if _, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.Delivery{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell writes more than") {
 		t.Errorf("%v", err)
 	}
 }

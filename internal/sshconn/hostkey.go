@@ -14,6 +14,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 )
 
 // hostKeys decides which host keys are the node's. check may be called from
@@ -154,9 +155,9 @@ func (k *knownHosts) unknown(addr string, key ssh.PublicKey) error {
 	name, _, _ := strings.Cut(strings.TrimPrefix(key.Type(), "ssh-"), "-")
 	file := "~/.ssh/known_hosts"
 	if len(k.files) > 0 {
-		file = Quote(k.files[:1])
+		file = remote.Quote(k.files[:1])
 	}
-	scan := Quote([]string{"ssh-keyscan", "-t", name, "-p", port, host})
+	scan := remote.Quote([]string{"ssh-keyscan", "-t", name, "-p", port, host})
 	return diag.Errorf(diag.HostKeyUnknown, "the host key of %s is not known: %s", addr, describe(key)).
 		WithHint("if that is the node's fingerprint, store the key: %s >> %s", scan, file)
 }
@@ -170,7 +171,7 @@ func (k *knownHosts) changed(addr string, known []knownhosts.KnownKey, shown str
 	return diag.Errorf(diag.HostKeyChanged, "the host key of %s is another than before: it shows %s, known is %s",
 		addr, shown, strings.Join(held, ", ")).
 		WithHint("if the node was made anew, remove the old key: ssh-keygen -f %s -R %s; otherwise somebody may be in between",
-			Quote([]string{known[0].Filename}), Quote([]string{host}))
+			remote.Quote([]string{known[0].Filename}), remote.Quote([]string{host}))
 }
 
 func (k *knownHosts) accepted(string, ssh.PublicKey) error { return nil }

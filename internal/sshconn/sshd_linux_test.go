@@ -25,6 +25,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
@@ -150,7 +151,7 @@ func (s *sshd) run(t testing.TB, path string, o sshdOptions) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	var log bytes.Buffer
 	if os.Getuid() == 0 {
-		script := s.namespace(t, o) + "\nexec " + sshconn.Quote(argv)
+		script := s.namespace(t, o) + "\nexec " + remote.Quote(argv)
 		cmd = exec.Command("/bin/sh", "-ec", script)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	}
@@ -263,7 +264,7 @@ func dial(t testing.TB, cfg sshconn.Config) *sshconn.Conn {
 // output runs a shell command on the node.
 func output(t testing.TB, c *sshconn.Conn, script string) string {
 	t.Helper()
-	stdout, stderr, exit, err := c.Run(context.Background(), []string{"sh", "-c", script}, nil)
+	stdout, stderr, exit, err := remote.Run(context.Background(), c, []string{"sh", "-c", script}, nil)
 	if err != nil || exit != 0 {
 		t.Fatalf("%s: exit %d, err %v, stderr %s", script, exit, err, stderr)
 	}

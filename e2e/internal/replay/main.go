@@ -23,6 +23,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
@@ -160,7 +161,7 @@ func (d *dialer) Dial(ctx context.Context, _ bridge.Wish) (bridge.Session, error
 
 // session is one `replay serve` on the node.
 type session struct {
-	cmd *sshconn.Cmd
+	cmd *remote.Cmd
 	m   *pathmap.Map
 }
 

@@ -30,9 +30,14 @@ func (n *Node) ExecUser(ctx context.Context, argv ...string) ([]byte, error) {
 // execPath is the search path that the node's login gives root.
 const execPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// exec enters the node's namespaces. setpriv has the program die with nsenter,
+// Command prepares a program for what Exec does. Its streams are the caller's.
+func (n *Node) Command(ctx context.Context, argv ...string) *exec.Cmd {
+	return n.command(ctx, nil, argv)
+}
+
+// command enters the node's namespaces. setpriv has the program die with nsenter,
 // which is this process's child and the one that ctx kills.
-func (n *Node) exec(ctx context.Context, stdin *os.File, privileges, argv []string) ([]byte, error) {
+func (n *Node) command(ctx context.Context, privileges, argv []string) *exec.Cmd {
 	home := "HOME=/root"
 	if privileges != nil {
 		home = "HOME=/home/docker"
@@ -40,7 +45,11 @@ func (n *Node) exec(ctx context.Context, stdin *os.File, privileges, argv []stri
 	full := []string{"--target=" + strconv.Itoa(n.facts.Leader), "--all", "--root", "--wd", "--", "setpriv", "--pdeathsig=KILL"}
 	full = append(full, privileges...)
 	full = append(full, "--", "env", "-i", "PATH="+execPath, "LANG=C.UTF-8", home)
-	cmd := exec.CommandContext(ctx, "nsenter", append(full, argv...)...)
+	return exec.CommandContext(ctx, "nsenter", append(full, argv...)...)
+}
+
+func (n *Node) exec(ctx context.Context, stdin *os.File, privileges, argv []string) ([]byte, error) {
+	cmd := n.command(ctx, privileges, argv)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if stdin != nil {

@@ -1,4 +1,4 @@
-package sshconn
+package remote
 
 import (
 	"bytes"
@@ -69,7 +69,7 @@ func compile(ctx context.Context, tool, src, path string, o AgentOptions) error 
 	cmd.Dir = src
 	cmd.Env = append(cmd.Environ(), buildEnv(o)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build in %s: %w: %s", src, err, oneLine(out))
+		return fmt.Errorf("go build in %s: %w: %s", src, err, OneLine(out))
 	}
 	if err := usable(tmp.Name(), o); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package sshconn
+package remote
 
 import (
 	"bufio"
@@ -22,13 +22,13 @@ import (
 const uploadIdle = 60
 
 // upload puts the agent on the node.
-func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
-	nodeOS, nodeArch, err := c.Platform(ctx)
+func upload(ctx context.Context, c Conn, b Binary, d Delivery) error {
+	nodeOS, nodeArch, err := Platform(ctx, c)
 	if err != nil {
 		return err
 	}
 	if nodeOS != b.OS || nodeArch != b.Arch {
-		return diag.Errorf(diag.NodePlatform, "%s is %s/%s, the agent %s is for %s/%s", c.node.Name, nodeOS, nodeArch, b.Path, b.OS, b.Arch)
+		return diag.Errorf(diag.NodePlatform, "%s is %s/%s, the agent %s is for %s/%s", c.Name(), nodeOS, nodeArch, b.Path, b.OS, b.Arch)
 	}
 	file, err := os.Open(b.Path)
 	if err != nil {
@@ -36,16 +36,20 @@ func (c *Conn) upload(ctx context.Context, b Binary, d Delivery) error {
 	}
 	defer file.Close()
 	argv := slices.Concat([]string{rand.Text(), b.Hash, strconv.Itoa(uploadIdle)}, d.dirs())
-	cmd, err := c.Start(ctx, c.script(d, uploadScript, argv))
+	cmd, err := c.Start(ctx, script(c, uploadScript, argv))
 	if err != nil {
 		return err
 	}
 	defer cmd.Close()
-	r, err := do(ctx, c, func() (receipt, error) { return send(cmd, file, d.Progress) }, nil)
+	r, err := await(ctx, cmd, func() (receipt, error) { return send(cmd, file, d.Progress) })
 	if err != nil {
-		return fmt.Errorf("copy the agent to %s: %w", c.node.Name, c.lost(err))
+		return fmt.Errorf("copy the agent to %s: %w", c.Name(), cmd.Lost(err))
 	}
-	return c.uploadError(d, r, cmd.ExitStatus())
+	if err := uploadError(c, r, cmd.ExitStatus()); err != nil {
+		return err
+	}
+	d.log().Debug("agent stored", "node", c.Name(), "path", r.stored)
+	return nil
 }
 
 // receipt is what the node says about an upload.
@@ -152,14 +156,16 @@ func (m *meter) Read(p []byte) (int, error) {
 }
 
 // uploadError says what an upload's end means.
-func (c *Conn) uploadError(d Delivery, r receipt, exit int) error {
-	name, text := c.node.Name, oneLine(r.stderr)
+func uploadError(c Conn, r receipt, exit int) error {
+	name, text := c.Name(), OneLine(r.stderr)
+	if !r.ready && exit < exitNoDir {
+		if err := c.Refused(r.stderr); err != nil {
+			return err
+		}
+	}
 	switch {
 	case exit == 0 && r.stored != "":
-		c.log.Debug("agent stored", "node", name, "path", r.stored)
 		return nil
-	case !r.ready && exit < exitNoDir && c.sudo(d) && isSudo(string(r.stderr)):
-		return c.noSudo(r.stderr)
 	case exit == exitNoDir:
 		return diag.Errorf(diag.AgentUpload, "%s has no directory for the agent: %s", name, text)
 	case exit == exitWrite && isFull(string(r.stderr)):

@@ -1,4 +1,4 @@
-package sshconn_test
+package remote_test
 
 import (
 	"archive/zip"
@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/remote"
 )
 
 // compile builds a small program.
@@ -28,9 +28,9 @@ func compile(t *testing.T, path, goos, goarch string, flags ...string) string {
 	return path
 }
 
-func missing(t *testing.T, o sshconn.AgentOptions, parts ...string) {
+func missing(t *testing.T, o remote.AgentOptions, parts ...string) {
 	t.Helper()
-	_, err := sshconn.FindAgent(t.Context(), o)
+	_, err := remote.FindAgent(t.Context(), o)
 	if diag.CodeOf(err) != diag.AgentMissing {
 		t.Fatalf("%v", err)
 	}
@@ -41,9 +41,9 @@ func missing(t *testing.T, o sshconn.AgentOptions, parts ...string) {
 	}
 }
 
-func found(t *testing.T, o sshconn.AgentOptions, path string) {
+func found(t *testing.T, o remote.AgentOptions, path string) {
 	t.Helper()
-	b, err := sshconn.FindAgent(t.Context(), o)
+	b, err := remote.FindAgent(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func found(t *testing.T, o sshconn.AgentOptions, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (sshconn.Binary{Path: path, Hash: fmt.Sprintf("%x", sha256.Sum256(data)), OS: o.OS, Arch: o.Arch}); b != want {
+	if want := (remote.Binary{Path: path, Hash: fmt.Sprintf("%x", sha256.Sum256(data)), OS: o.OS, Arch: o.Arch}); b != want {
 		t.Errorf("%+v, want %+v", b, want)
 	}
 }
@@ -79,7 +79,7 @@ func TestFindAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir) // nothing can be built
-	o := sshconn.AgentOptions{Self: static, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")}
+	o := remote.AgentOptions{Self: static, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")}
 	found(t, o, static)
 	for _, self := range []string{arm, mac, text, dynamic, filepath.Join(dir, "nothing")} {
 		o.Self = self
@@ -114,7 +114,7 @@ func TestNoGoFromHere(t *testing.T) {
 	for _, path := range []string{".", "", "." + string(filepath.ListSeparator) + filepath.Join(dir, "none")} {
 		t.Setenv("PATH", path)
 		self := filepath.Join(dir, name)
-		missing(t, sshconn.AgentOptions{Self: self, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")})
+		missing(t, remote.AgentOptions{Self: self, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")})
 	}
 	if _, err := os.Stat("was-run"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it was run: %v", err)
@@ -136,8 +136,8 @@ func TestBuildAgent(t *testing.T) {
 	for name, value := range map[string]string{"GOFLAGS": "-mod=vendor -tags=x", "GOOS": "windows", "GOARCH": "386", "GOAMD64": "v4", "CGO_ENABLED": "1", "GOWORK": "/nowhere/go.work"} {
 		t.Setenv(name, value)
 	}
-	o := sshconn.AgentOptions{Self: self, OS: "linux", Arch: runtime.GOARCH, CacheDir: cache, Version: "(devel)"}
-	b, err := sshconn.FindAgent(t.Context(), o)
+	o := remote.AgentOptions{Self: self, OS: "linux", Arch: runtime.GOARCH, CacheDir: cache, Version: "(devel)"}
+	b, err := remote.FindAgent(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +167,8 @@ func TestBuildRelease(t *testing.T) {
 	if err := os.WriteFile(self, nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o := sshconn.AgentOptions{Self: self, OS: "linux", Arch: "arm64", CacheDir: filepath.Join(dir, "cache"), Version: version}
-	b, err := sshconn.FindAgent(t.Context(), o)
+	o := remote.AgentOptions{Self: self, OS: "linux", Arch: "arm64", CacheDir: filepath.Join(dir, "cache"), Version: version}
+	b, err := remote.FindAgent(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestBuildRelease(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	o.Version = version
-	if _, err := sshconn.FindAgent(ctx, o); !errors.Is(err, context.Canceled) {
+	if _, err := remote.FindAgent(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

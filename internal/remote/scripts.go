@@ -1,4 +1,4 @@
-package sshconn
+package remote
 
 // The scripts run on the node under whatever sh is there (dash, busybox), as
 // root. They speak to us in lines that begin with "dapbridge: ".

@@ -1,4 +1,4 @@
-package sshconn
+package remote
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -18,12 +19,17 @@ type Delivery struct {
 	// /var/lib/minikube/dapbridge and /var/lib/dapbridge. A directory whose
 	// parent does not exist is passed over.
 	Dirs []string
-	// NoSudo runs everything as the SSH user. A user called root never needs
-	// sudo.
-	NoSudo bool
 	// Progress is called while the agent is copied, with bytes of the file. It
 	// is not called at all if the agent is there already.
 	Progress func(done, total int64)
+	Log      *slog.Logger // nil is none
+}
+
+func (d *Delivery) log() *slog.Logger {
+	if d.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return d.Log
 }
 
 func (d *Delivery) dirs() []string {
@@ -44,26 +50,26 @@ const maxNoise = 64 << 10
 // has written its first bytes, which the Cmd's Stdout begins with. If the node
 // does not have it yet, it is put there first; otherwise one command does it
 // all. The caller must read both Stdout and Stderr.
-func (c *Conn) StartAgent(ctx context.Context, b Binary, d Delivery, args []string) (*Cmd, error) {
-	cmd, err := c.launch(ctx, b, d, args)
+func StartAgent(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*Cmd, error) {
+	cmd, err := launch(ctx, c, b, d, args)
 	if !errors.Is(err, errAbsent) {
 		return cmd, err
 	}
-	c.log.Info("copying the agent to the node", "node", c.node.Name, "file", b.Path)
-	if err := c.upload(ctx, b, d); err != nil {
+	d.log().Info("copying the agent to the node", "node", c.Name(), "file", b.Path)
+	if err := upload(ctx, c, b, d); err != nil {
 		return nil, err
 	}
-	cmd, err = c.launch(ctx, b, d, args)
+	cmd, err = launch(ctx, c, b, d, args)
 	if errors.Is(err, errAbsent) {
-		return nil, diag.Errorf(diag.AgentUpload, "the agent was stored on %s and is gone again", c.node.Name)
+		return nil, diag.Errorf(diag.AgentUpload, "the agent was stored on %s and is gone again", c.Name())
 	}
 	return cmd, err
 }
 
 // Platform returns the node's operating system and architecture in Go's words,
 // as far as Go has words for them.
-func (c *Conn) Platform(ctx context.Context) (os, arch string, err error) {
-	stdout, stderr, exit, err := c.Run(ctx, []string{"uname", "-s", "-m"}, nil)
+func Platform(ctx context.Context, c Conn) (os, arch string, err error) {
+	stdout, stderr, exit, err := Run(ctx, c, []string{"uname", "-s", "-m"}, nil)
 	if err != nil {
 		return "", "", err
 	}
@@ -72,7 +78,7 @@ func (c *Conn) Platform(ctx context.Context) (os, arch string, err error) {
 	f := strings.Fields(lines[len(lines)-1])
 	if exit != 0 || len(f) != 2 {
 		return "", "", diag.Errorf(diag.NodePlatform, "%s does not say what it is: uname -s -m wrote %q, exit status %d: %s",
-			c.node.Name, bounded(stdout), exit, oneLine(stderr))
+			c.Name(), bounded(stdout), exit, OneLine(stderr))
 	}
 	arch = f[1]
 	switch arch {
@@ -84,40 +90,29 @@ func (c *Conn) Platform(ctx context.Context) (os, arch string, err error) {
 	return strings.ToLower(f[0]), arch, nil
 }
 
-// sudo reports whether commands need sudo to run as root.
-func (c *Conn) sudo(d Delivery) bool { return !d.NoSudo && c.node.User != "root" }
-
-// AsRoot returns the argv that runs argv as root, as d wants it. LC_ALL is for
-// sudo, whose messages isSudo reads.
-func (c *Conn) AsRoot(d Delivery, argv []string) []string {
-	if !c.sudo(d) {
-		return argv
-	}
-	return append([]string{"env", "LC_ALL=C", "sudo", "-n", "--"}, argv...)
-}
-
-func (c *Conn) script(d Delivery, script string, args []string) []string {
-	return c.AsRoot(d, append([]string{"sh", "-c", script, "dapbridge"}, args...))
+// script returns the argv that runs a script of ours as root.
+func script(c Conn, text string, args []string) []string {
+	return c.AsRoot(append([]string{"sh", "-c", text, "dapbridge"}, args...))
 }
 
 // launch starts an agent that is there already. Its error is errAbsent if it is
 // not.
-func (c *Conn) launch(ctx context.Context, b Binary, d Delivery, args []string) (*Cmd, error) {
+func launch(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*Cmd, error) {
 	argv := slices.Concat([]string{b.Hash}, d.dirs(), []string{"--"}, args)
-	cmd, err := c.Start(ctx, c.script(d, startScript, argv))
+	cmd, err := c.Start(ctx, script(c, startScript, argv))
 	if err != nil {
 		return nil, err
 	}
-	head, err := do(ctx, c, func() (head, error) { return awaitAgent(cmd) }, nil)
+	head, err := await(ctx, cmd, func() (head, error) { return awaitAgent(cmd) })
 	if err == nil && len(head.first) > 0 {
 		cmd.Stdout = &prefixed{head: head.first, rest: cmd.Stdout}
 		return cmd, nil
 	}
 	cmd.Close()
 	if err != nil {
-		return nil, fmt.Errorf("start the agent on %s: %w", c.node.Name, err)
+		return nil, fmt.Errorf("start the agent on %s: %w", c.Name(), err)
 	}
-	return nil, c.startError(d, head, cmd.ExitStatus())
+	return nil, startError(c, head, cmd.ExitStatus())
 }
 
 // head is how an agent's start went: its first bytes, or else what was said
@@ -162,35 +157,19 @@ func awaitAgent(cmd *Cmd) (head, error) {
 }
 
 // startError says why there is no agent, from what the node wrote instead.
-func (c *Conn) startError(d Delivery, h head, exit int) error {
-	text := string(h.stderr)
+func startError(c Conn, h head, exit int) error {
 	switch {
 	case h.announced:
-		return diag.Errorf(diag.AgentUpload, "the agent on %s ended before it said anything: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr)).
+		return diag.Errorf(diag.AgentUpload, "the agent on %s ended before it said anything: exit status %d: %s", c.Name(), exit, OneLine(h.stderr)).
 			WithHint("see what it says above; if --agent names it, leave that out")
-	case strings.Contains(text, absentMark):
+	case strings.Contains(string(h.stderr), absentMark):
 		return errAbsent
-	case c.sudo(d) && isSudo(text):
-		return c.noSudo(h.stderr)
 	}
-	return diag.Errorf(diag.AgentUpload, "%s did not start the agent: exit status %d: %s", c.node.Name, exit, oneLine(h.stderr)).
-		WithHint("log in with ssh as %s and see whether the shell runs commands", c.node.User)
-}
-
-func (c *Conn) noSudo(stderr []byte) error {
-	user := c.node.User
-	if strings.Contains(string(stderr), "must have a tty") { // requiretty, sudoers(5)
-		return diag.Errorf(diag.NoSudo, "sudo wants a terminal of the user %s on %s: %s", user, c.node.Name, oneLine(stderr)).
-			WithHint("run there as root: echo 'Defaults:%s !requiretty' > /etc/sudoers.d/dapbridge-tty", user)
+	if err := c.Refused(h.stderr); err != nil {
+		return err
 	}
-	return diag.Errorf(diag.NoSudo, "the user %s has no passwordless sudo on %s: %s", user, c.node.Name, oneLine(stderr)).
-		WithHint("run there as root: echo '%s ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/dapbridge", user)
-}
-
-// isSudo reports whether text, which was written before our script ran, is
-// sudo's, or a shell's about sudo.
-func isSudo(text string) bool {
-	return strings.Contains(text, "sudo") || strings.Contains(text, "is not allowed to")
+	return diag.Errorf(diag.AgentUpload, "%s did not start the agent: exit status %d: %s", c.Name(), exit, OneLine(h.stderr)).
+		WithHint("%s", c.Remedy())
 }
 
 // prefixed reads head and then rest.
@@ -213,22 +192,4 @@ func readBounded(r io.Reader) []byte {
 	data, _ := io.ReadAll(io.LimitReader(r, maxNoise))
 	_, _ = io.Copy(io.Discard, r)
 	return data
-}
-
-// bounded returns at most 500 bytes of text, for messages.
-func bounded(text []byte) string {
-	const most = 500
-	if len(text) > most {
-		return strings.ToValidUTF8(string(text[:most]), "") + "…"
-	}
-	return string(text)
-}
-
-// oneLine makes a node's error output fit into a message.
-func oneLine(text []byte) string {
-	s := strings.ReplaceAll(strings.TrimSpace(bounded(text)), "\n", "; ")
-	if s == "" {
-		return "no message"
-	}
-	return diag.Escape(s)
 }

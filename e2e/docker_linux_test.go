@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/execconn/enginetest"
+)
+
+// dockerNode makes the shared node a container of an engine, which is a stand-in:
+// no engine runs here. The user's docker and podman are its clients.
+func (f *fixture) dockerNode(t *testing.T) (engine *enginetest.Engine, args []string) {
+	t.Helper()
+	engine = enginetest.Start(t, userUID, map[string]enginetest.Container{
+		f.node.Name(): {Status: "running", Command: func(argv []string) *exec.Cmd {
+			return f.node.Command(context.Background(), argv...)
+		}},
+	})
+	t.Setenv("PATH", engine.Dir+":"+os.Getenv("PATH"))
+	return engine, []string{"--node", "docker:" + f.node.Name()}
+}
+
+// withoutSudo leaves the node without sudo, as kind's is.
+func (f *fixture) withoutSudo(t *testing.T) {
+	t.Helper()
+	sudo := filepath.Join(f.node.RootFS(), "usr/bin/sudo")
+	if err := os.Rename(sudo, sudo+".away"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Rename(sudo+".away", sudo); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDockerSession is the main job on a node that is a container and is reached
+// through its engine alone.
+func TestDockerSession(t *testing.T) {
+	f := setup(t)
+	_, args := f.dockerNode(t)
+	f.withoutSudo(t)
+	pid := f.containerd(t)
+	s := f.serveNode(t, args...)
+	sessionOn(t, f, s, pid)
+	s.stop(t)
+	f.deserted(t, 5*time.Second)
+}
+
+// TestDockerClientDies kills the engine's client while containerd is halted: what
+// it carried on the node sees an end of its input and no signal.
+func TestDockerClientDies(t *testing.T) {
+	f := setup(t)
+	engine, args := f.dockerNode(t)
+	for _, carries := range []string{"supervise", "join"} {
+		t.Run(carries, func(t *testing.T) {
+			pid := f.containerd(t)
+			s := f.serveNode(t, args...)
+			pod := halted(t, f, s.dial(t))
+			pids := engine.Clients(carries)
+			if len(pids) != 1 {
+				t.Fatalf("clients that carry %s: %v", carries, pids)
+			}
+			if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			f.free(t, pid, 5*time.Second)
+			f.works(t, pod)
+			s.stop(t)
+			f.deserted(t, 5*time.Second)
+		})
+	}
+}
+
+// TestDockerMessages names containers that the engine can't run a command in.
+func TestDockerMessages(t *testing.T) {
+	f := setup(t)
+	f.dockerNode(t)
+	f.fails(t, mistake{3, "docker has no container nosuch", "these run: " + f.node.Name()}, "ps", "--node", "docker:nosuch")
+	f.fails(t, mistake{2, "no name of a container", "docker ps"}, "ps", "--node", "docker:--help")
+	t.Setenv("PATH", t.TempDir())
+	f.fails(t, mistake{3, "there is no command podman", "install"}, "ps", "--node", "podman:x")
+}

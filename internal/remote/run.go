@@ -1,0 +1,77 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// maxOutput bounds each of the outputs that Run collects.
+const maxOutput = 1 << 20
+
+// Run runs argv to its end and returns what it wrote, each stream up to 1 MiB
+// (more is an error), and its exit status. A status other than 0 is no error.
+// stdin may be nil; it must come to an end by itself, and not be used again
+// after an error.
+func Run(ctx context.Context, c Conn, argv []string, stdin io.Reader) (stdout, stderr []byte, exit int, err error) {
+	cmd, err := c.Start(ctx, argv)
+	if err != nil {
+		return nil, nil, -1, err
+	}
+	defer cmd.Close()
+	out, err := await(ctx, cmd, func() (output, error) { return cmd.collect(stdin) })
+	if err != nil {
+		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", Brief(argv), c.Name(), cmd.Lost(err))
+	}
+	return out.stdout, out.stderr, cmd.ExitStatus(), nil
+}
+
+type output struct{ stdout, stderr []byte }
+
+// collect feeds stdin to the command and reads both streams to their ends.
+func (cmd *Cmd) collect(stdin io.Reader) (output, error) {
+	var out output
+	var inErr, outErr, errErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { inErr = cmd.feed(stdin) })
+	wg.Go(func() { out.stderr, errErr = cmd.read(cmd.Stderr) })
+	out.stdout, outErr = cmd.read(cmd.Stdout)
+	wg.Wait()
+	if err := errors.Join(inErr, outErr, errErr); err != nil {
+		return out, err
+	}
+	var exit *ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return out, err
+	}
+	return out, nil
+}
+
+// feed copies r to the command's input. That the command ended before it has
+// read everything is no error.
+func (cmd *Cmd) feed(r io.Reader) error {
+	if r != nil {
+		if _, err := io.Copy(cmd.Stdin, r); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			cmd.Close()
+			return err
+		}
+	}
+	if err := cmd.Stdin.Close(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func (cmd *Cmd) read(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxOutput+1))
+	if len(data) > maxOutput {
+		cmd.Close()
+		return data[:maxOutput], fmt.Errorf("more than %d bytes of output", maxOutput)
+	}
+	return data, err
+}
