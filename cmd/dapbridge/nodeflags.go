@@ -57,7 +57,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		return daemon.Config{}, err
 	}
 	n, err := node.Resolve(node.Options{
-		Spec: f.node, Identity: f.identity, MinikubeHome: env.getenv("MINIKUBE_HOME"),
+		Spec: f.node, Identity: f.identity, MinikubeHome: env.getenv("MINIKUBE_HOME"), LimaHome: env.getenv("LIMA_HOME"),
 		Home: home, User: userName(env), GOOS: runtime.GOOS,
 		DockerHost: env.getenv("DOCKER_HOST"), ContainerHost: env.getenv("CONTAINER_HOST"),
 		SSH: sshCommand(), Shell: env.getenv("SHELL"), LocalNodes: f.localNodes,

@@ -63,7 +63,7 @@ func Keys() []Key {
 			Workspace: Free},
 		{Name: "root", Kind: Path, Default: ".", Help: "where the target's source is on this machine",
 			Workspace: Never, Risk: "says where the workspace's file is looked for"},
-		{Name: "node", Kind: Text, Help: "the node: minikube[:PROFILE[/NODE]], ssh:HOST, ssh://[USER@]HOST[:PORT], docker:CONTAINER or podman:CONTAINER (default: the minikube profile that runs)",
+		{Name: "node", Kind: Text, Help: "the node: minikube[:PROFILE[/NODE]], ssh:HOST, ssh://[USER@]HOST[:PORT], docker:CONTAINER, podman:CONTAINER or lima:INSTANCE (default: the minikube profile that runs)",
 			Workspace: AfterTrust, Risk: "connects to a machine that you did not choose"},
 		{Name: "identity", Short: "i", Kind: Path, Help: "private key file for the node",
 			Workspace: AfterTrust, Risk: "logs in with a key that you did not choose"},

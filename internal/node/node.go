@@ -20,10 +20,10 @@ const (
 	// KnownHosts takes only keys that the user's known_hosts files hold.
 	KnownHosts HostKeyPolicy = iota
 	// Pin stores the key at first sight and takes no other afterwards. It is
-	// for minikube's nodes, whose keys no user has ever seen.
+	// for minikube's and lima's nodes, whose keys no user has ever seen.
 	Pin
 	// Repin stores the key at first sight and takes another one later, with a
-	// line that says so. It is for minikube's nodes on addresses that only this
+	// line that says so. It is for such nodes on addresses that only this
 	// machine reaches: an ISO makes new keys at every boot, and those of the
 	// docker driver's image are public anyway.
 	Repin
@@ -70,6 +70,7 @@ type Options struct {
 	Spec         string // --node; empty is minikube
 	Identity     string // --identity
 	MinikubeHome string // $MINIKUBE_HOME; empty is Home/.minikube
+	LimaHome     string // $LIMA_HOME; empty is Home/.lima
 	Home         string // the user's home directory
 	User         string // who logs in where the spec says nothing
 	GOOS         string // the host's, runtime.GOOS
@@ -107,10 +108,12 @@ func resolve(o Options) (*Node, error) {
 		return resolveSSH(o)
 	case scheme == "ssh" && rest != "":
 		return resolveAlias(rest, o)
+	case scheme == "lima" && rest != "":
+		return resolveLima(rest, o)
 	case (scheme == "docker" || scheme == "podman") && rest != "":
 		return resolveContainer(scheme, rest, o)
 	}
-	const forms = "minikube[:PROFILE[/NODE]], ssh:HOST, ssh://[USER@]HOST[:PORT], docker:CONTAINER or podman:CONTAINER"
+	const forms = "minikube[:PROFILE[/NODE]], ssh:HOST, ssh://[USER@]HOST[:PORT], docker:CONTAINER, podman:CONTAINER or lima:INSTANCE"
 	return nil, diag.Errorf(diag.Usage, "--node %q is neither %s", o.Spec, forms).WithHint("name the node as %s", forms)
 }
 

@@ -33,7 +33,7 @@ func resolveAlias(alias string, o Options) (*Node, error) {
 		return nil, diag.Errorf(diag.Usage, "--node ssh:%s: %q is no name of a host", alias, alias).
 			WithHint("write it as you would for ssh: --node ssh:HOST, or --node ssh://USER@HOST:PORT")
 	}
-	s, err := askSSH(alias, o)
+	s, err := askSSH(alias, "", o)
 	if err != nil {
 		return nil, diag.Errorf(diag.NodeUnknown, "--node ssh:%s: %w", alias, err).
 			WithHint("correct ~/.ssh/config (try ssh %s true), or write --node ssh://USER@HOST:PORT", alias)
@@ -54,13 +54,19 @@ type sshSettings map[string][]string
 // (Match exec).
 const askTimeout = 10 * time.Second
 
-func askSSH(alias string, o Options) (sshSettings, error) {
+// askSSH asks by the given configuration file, or by the user's and the system's
+// if file is empty.
+func askSSH(alias, file string, o Options) (sshSettings, error) {
 	if o.SSH == "" {
-		return readSSHConfig(alias, o)
+		return readSSHConfig(alias, file, o)
+	}
+	args := []string{"-G", "--", alias}
+	if file != "" {
+		args = append([]string{"-F", file}, args...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, o.SSH, "-G", "--", alias)
+	cmd := exec.CommandContext(ctx, o.SSH, args...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {
@@ -76,12 +82,14 @@ func askSSH(alias string, o Options) (sshSettings, error) {
 
 // readSSHConfig is askSSH for a machine without ssh. It refuses what only ssh
 // understands: most of Match.
-func readSSHConfig(alias string, o Options) (sshSettings, error) {
+func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 	s := sshSettings{"user": {o.User}, "hostname": {alias}, "port": {"22"}}
 	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
 		s["identityfile"] = append(s["identityfile"], "~/.ssh/"+name)
 	}
-	path := filepath.Join(o.Home, ".ssh", "config")
+	if path == "" {
+		path = filepath.Join(o.Home, ".ssh", "config")
+	}
 	data, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -98,11 +106,23 @@ func readSSHConfig(alias string, o Options) (sshSettings, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
+		for i, value := range values {
+			values[i] = unquoted(value)
+		}
 		if len(values) > 0 {
 			s[strings.ToLower(key)] = values
 		}
 	}
 	return s, nil
+}
+
+// unquoted takes the double quotes from a value that is one argument
+// (ssh_config, at the top).
+func unquoted(value string) string {
+	if inner := strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`); len(inner) == len(value)-2 && !strings.Contains(inner, `"`) {
+		return inner
+	}
+	return value
 }
 
 func readSmall(path string) ([]byte, error) {

@@ -1,0 +1,103 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// limaName is what lima lets an instance be called (its pkg/identifiers,
+// Validate).
+const limaName = `^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$`
+
+// Files of an instance's directory (lima's pkg/limatype/filenames).
+const (
+	limaYAML      = "lima.yaml"  // makes a directory an instance's
+	limaSSHConfig = "ssh.config" // stays when the instance stops
+	limaAgentPID  = "ha.pid"     // goes when it stops
+)
+
+// resolveLima resolves lima:INSTANCE by the configuration for ssh that lima
+// writes whenever the instance starts (lima's pkg/hostagent/hostagent.go,
+// writeSSHConfigFile; pkg/sshutil, SSHOpts and Format).
+func resolveLima(name string, o Options) (*Node, error) {
+	home := o.LimaHome // pkg/limatype/dirnames, LimaDir
+	if home == "" {
+		home = filepath.Join(o.Home, ".lima")
+	}
+	dir := filepath.Join(home, name)
+	if !regexp.MustCompile(limaName).MatchString(name) || !isFile(filepath.Join(dir, limaYAML)) {
+		return nil, diag.Errorf(diag.NodeUnknown, "lima has no instance %.80q in %s", name, home).WithHint("%s", limaInstances(home))
+	}
+	config := filepath.Join(dir, limaSSHConfig)
+	if !isFile(filepath.Join(dir, limaAgentPID)) || !isFile(config) {
+		return nil, diag.Errorf(diag.NodeUnreachable, "lima's instance %s does not run", name).
+			WithHint("start it: limactl start %s", name)
+	}
+	host := limaHost(name)
+	s, err := askSSH(host, config, o)
+	var n *Node
+	if err == nil {
+		n, err = s.node(host, o)
+	}
+	if err != nil {
+		return nil, diag.Errorf(diag.NodeUnknown, "lima's instance %s: %s: %w", name, config, err).
+			WithHint("have lima write the file again: limactl stop %s && limactl start %s", name, name)
+	}
+	n.Name = "lima:" + name
+	n.Remedy = "check that it runs: limactl list"
+	n.local(s.one("hostname"))
+	// lima checks no key, or keeps keys that it has not checked. The alias is the
+	// same whichever port the instance has today.
+	n.HostKeys, n.KnownHosts, n.HostKeyAlias = Repin, nil, host
+	if !n.Local {
+		n.HostKeys = Pin
+	}
+	return n, nil
+}
+
+// local decides whether a lima instance at host is on this machine: lima forwards
+// a loopback port to it, and WSL gives it an address of this machine's own
+// network.
+func (n *Node) local(host string) {
+	addr, err := netip.ParseAddr(host)
+	n.Local = n.Proxy == nil && (isLoopback(host) || err == nil && addr.IsPrivate())
+	n.Why = fmt.Sprintf("lima's instance is at %s", host)
+}
+
+// limaHost is an instance's name in its configuration (lima's
+// pkg/instance/hostname, FromInstName).
+func limaHost(name string) string {
+	return "lima-" + strings.NewReplacer(".", "-", "_", "-").Replace(name)
+}
+
+// limaInstances names the instances that there are, as a remedy (lima's
+// pkg/store, Instances).
+func limaInstances(home string) string {
+	entries, err := os.ReadDir(home)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "see that you may read " + home
+	}
+	var names []string
+	for _, e := range entries {
+		if regexp.MustCompile(limaName).MatchString(e.Name()) && isFile(filepath.Join(home, e.Name(), limaYAML)) {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) == 0 {
+		return "there are none: make one with limactl start, or set LIMA_HOME to where they are"
+	}
+	return "there are: " + strings.Join(names, ", ")
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
