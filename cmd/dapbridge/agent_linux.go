@@ -35,7 +35,7 @@ func newSupervise(env environment) *cobra.Command {
 			signal.Ignore(syscall.SIGPIPE)
 			c.Selector = sel
 			c.Debugger = worker.Debugger()
-			c.WorkerArgv = []string{"/proc/self/exe", "agent", "worker"}
+			c.WorkerArgv = []string{"/proc/self/exe", "agent", "worker", "--dlv", string(c.Dlv)}
 			if c.Capabilities, err = worker.Capabilities(); err != nil {
 				return err
 			}
@@ -47,6 +47,7 @@ func newSupervise(env environment) *cobra.Command {
 	cmd.Flags().DurationVar(&c.Lease, "lease", 30*time.Second, "")
 	cmd.Flags().StringVar(&sel.Name, "target", "", "")
 	cmd.Flags().IntVar(&sel.PID, "pid", 0, "")
+	cmd.Flags().StringVar((*string)(&c.Dlv), "dlv", "", "")
 	return cmd
 }
 
@@ -76,7 +77,7 @@ func newStoreSymbols(env environment) *cobra.Command {
 }
 
 func newWorker(env environment) *cobra.Command {
-	var delveLog string
+	var delveLog, dlv string
 	cmd := &cobra.Command{
 		Use:  "worker",
 		Args: noArgs,
@@ -94,10 +95,12 @@ func newWorker(env environment) *cobra.Command {
 				Joins:    joins,
 				Log:      slog.New(slog.NewTextHandler(env.err, &slog.HandlerOptions{Level: slog.LevelDebug})),
 				DelveLog: delveLog,
+				Dlv:      agent.Dlv(dlv),
 			})
 		},
 	}
 	cmd.Flags().StringVar(&delveLog, "delve-log", "", "")
+	cmd.Flags().StringVar(&dlv, "dlv", "", "")
 	return cmd
 }
 

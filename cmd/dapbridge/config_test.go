@@ -184,10 +184,11 @@ func TestNoHome(t *testing.T) {
 func TestFlagsAreKeys(t *testing.T) {
 	notKeys := map[string]string{
 		"help": "", "version": "",
-		"pid":    "a process's number, which its next start changes",
-		"output": "what a script reads does not depend on who runs it",
-		"stdio":  "said by the IDE that starts the program",
-		"exe":    "said of one question", "print": "", "remove": "", "list": "", "fix": "",
+		"pid":      "a process's number, which its next start changes",
+		"output":   "what a script reads does not depend on who runs it",
+		"stdio":    "said by the IDE that starts the program",
+		"dlv-addr": "of one dlv, which its next start changes",
+		"exe":      "said of one question", "print": "", "remove": "", "list": "", "fix": "",
 		"name": "stands in the file that init writes",
 		"keep": "of the demo",
 	}

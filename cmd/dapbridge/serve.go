@@ -21,6 +21,7 @@ type serveOptions struct {
 	takeover bool
 	maps     mapFlag
 	symbols  string
+	dlvAddr  string
 	output   outputFlag
 }
 
@@ -48,6 +49,7 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
 	durationFlag(cmd, env, &o.lease, "lease")
 	durationFlag(cmd, env, &o.linger, "linger")
 	switchFlag(cmd, env, &o.takeover, "takeover")
+	cmd.Flags().StringVar(&o.dlvAddr, "dlv-addr", "", "use the headless dlv that runs on the node at this address, a loopback HOST:PORT or unix:PATH, and leave it running")
 	o.maps.add(cmd, env)
 	textFlag(cmd, env, &o.symbols, "symbols")
 	o.output.add(cmd)
@@ -58,6 +60,9 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
+	if o.dlvAddr != "" && cmd.Flags().Changed("linger") {
+		return diag.Errorf(diag.Usage, "--linger has no meaning for --dlv-addr: that dlv stays attached by itself")
+	}
 	if o.stdio && (cmd.Flags().Changed("listen") || cmd.Flags().Changed("takeover") || o.output != "text") {
 		return diag.Errorf(diag.Usage, "--stdio serves the one IDE that started it, on standard input and output")
 	}
@@ -66,6 +71,9 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 		return err
 	}
 	c.Symbols.Mode = o.symbols
+	if c.Dlv = o.dlvAddr; c.Dlv != "" && !cmd.Flags().Changed("target") {
+		c.Target.Name = "" // its target, whatever that is
+	}
 	if c.Maps, err = o.maps.rules(); err != nil {
 		return err
 	}
@@ -101,6 +109,9 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 		fmt.Fprintln(w, "symbols: it is stripped; they are built with the first session, which takes minutes")
 	case r.Symbols == "missing":
 		fmt.Fprintf(w, "symbols: it is stripped; build them first: %s\n", c.Symbols.Command)
+	}
+	if c.Dlv != "" {
+		fmt.Fprintf(w, "debugger: the dlv on %s on the node, which stays; after a session %s runs on under it\n", c.Dlv, path.Base(t.Exe))
 	}
 	for _, line := range r.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", diag.Escape(line))

@@ -37,11 +37,12 @@ type Events struct {
 }
 
 // SuperviseArgs is the command line of the supervisor, after the program. daemon
-// names who starts it, for other users of the node.
-func SuperviseArgs(sel target.Selector, lease time.Duration, daemon string) []string {
+// names who starts it, for other users of the node. dlv is the [Dlv] that is to be
+// used, "" for none.
+func SuperviseArgs(sel target.Selector, lease time.Duration, daemon, dlv string) []string {
 	return []string{
 		"agent", "supervise", "--protocol", strconv.Itoa(Protocol), daemonFlag, daemon,
-		"--lease", lease.String(), "--target", sel.Name, "--pid", strconv.Itoa(sel.PID),
+		"--lease", lease.String(), "--target", sel.Name, "--pid", strconv.Itoa(sel.PID), "--dlv", dlv,
 	}
 }
 

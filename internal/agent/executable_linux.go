@@ -30,7 +30,7 @@ func (s *supervisor) fingerprint(ctx context.Context) (*target.Fingerprint, erro
 }
 
 func (s *supervisor) optimisation(ctx context.Context) (target.Optimisation, error) {
-	t, err := s.find(ctx)
+	t, err := s.target(ctx)
 	if err != nil {
 		return target.Optimisation{}, err
 	}

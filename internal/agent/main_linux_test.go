@@ -75,8 +75,8 @@ func supervise(args []string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	c := agent.SupervisorConfig{
-		Version: "test", WorkerArgv: workerArgv(),
-		In: os.Stdin, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Version: "test",
+		In:      os.Stdin, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	flags.IntVar(&c.Protocol, "protocol", 0, "")
@@ -84,10 +84,12 @@ func supervise(args []string) (err error) {
 	flags.DurationVar(&c.Lease, "lease", 30*time.Second, "")
 	flags.StringVar(&c.Selector.Name, "target", "", "")
 	flags.IntVar(&c.Selector.PID, "pid", 0, "")
+	flags.StringVar((*string)(&c.Dlv), "dlv", "", "")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	c.Debugger = worker.Debugger()
+	c.WorkerArgv = append(workerArgv(), string(c.Dlv))
 	if c.Capabilities, err = worker.Capabilities(); err != nil {
 		return err
 	}
@@ -106,6 +108,10 @@ func join(args []string) error {
 }
 
 func work() error {
+	dlv := ""
+	if len(os.Args) > 3 {
+		dlv = os.Args[3]
+	}
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	f := os.NewFile(agent.WorkerJoins, "joins")
 	ln, err := net.FileListener(f)
@@ -117,6 +123,7 @@ func work() error {
 		Requests: os.Stdin,
 		Answers:  os.NewFile(agent.WorkerAnswers, "answers"),
 		Joins:    ln.(*net.UnixListener),
+		Dlv:      agent.Dlv(dlv),
 		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 }

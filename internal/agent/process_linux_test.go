@@ -37,6 +37,7 @@ type supervisor struct {
 	log     lockedBuffer
 	ended   chan agent.Ended // what the agent says of sessions that ended
 	exited  chan struct{}
+	dlv     string // config's
 	mark    string // stands in the environment of the supervisor and its children
 }
 
@@ -44,6 +45,7 @@ type supervisor struct {
 type config struct {
 	lease time.Duration // of the supervisor
 	pings time.Duration // the lease that the daemon's end goes by; 0 is the same
+	dlv   string        // the agent.Dlv that debugs the target
 }
 
 // daemonName is what the tests' daemon calls itself.
@@ -61,10 +63,10 @@ func startSupervisor(t testing.TB, b *busy, c config) *supervisor {
 		c.pings = c.lease
 	}
 	s := &supervisor{
-		t: t, target: b, ended: make(chan agent.Ended, 16), exited: make(chan struct{}),
+		t: t, target: b, dlv: c.dlv, ended: make(chan agent.Ended, 16), exited: make(chan struct{}),
 		mark: "DAPBRIDGE_TEST=" + agent.NewToken(),
 	}
-	s.cmd = exec.Command("/proc/self/exe", agent.SuperviseArgs(target.Selector{PID: b.pid()}, c.lease, daemonName)...)
+	s.cmd = exec.Command("/proc/self/exe", agent.SuperviseArgs(target.Selector{PID: b.pid()}, c.lease, daemonName, c.dlv)...)
 	s.cmd.Env = append(os.Environ(), s.mark)
 	s.cmd.Stderr = &s.log
 	in, stdin, stdout, out := pipes(t)
@@ -162,7 +164,7 @@ func (s *supervisor) finish() {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	if s.target.alive() {
+	if s.target.alive() && s.dlv == "" {
 		if why := s.target.bound(); why != "" {
 			s.t.Errorf("the agent has left, and the target is not free: %s", why)
 		}

@@ -29,6 +29,7 @@ type SupervisorConfig struct {
 	Capabilities json.RawMessage // body of Delve's answer to initialize
 	Debugger     Debugger
 	Selector     target.Selector
+	Dlv          Dlv           // the debugger, in place of a worker's own
 	Lease        time.Duration // how long without a word from the daemon
 	WorkerArgv   []string      // starts a worker
 	In           io.Reader     // the link
@@ -108,7 +109,7 @@ func asDiag(err error) *diag.Error {
 func (s *supervisor) serve(ctx context.Context) error {
 	s.rpc = jrpc2.NewServer(handler.Map{
 		methodPing:    handler.New(func(context.Context) error { return nil }),
-		methodTarget:  handler.New(wrap(s.find)),
+		methodTarget:  handler.New(wrap(s.target)),
 		methodList:    handler.New(wrap(target.List)),
 		methodSources: handler.New(readSources),
 		methodSource:  handler.New(s.names.readSource),
@@ -191,9 +192,13 @@ func (s *supervisor) take(ctx context.Context) error {
 
 func (s *supervisor) give() { <-s.turn }
 
-// find looks for the target and reads what its executable says.
-func (s *supervisor) find(ctx context.Context) (Target, error) {
-	p, err := target.Find(ctx, s.cfg.Selector)
+// target is the target as it is now.
+func (s *supervisor) target(ctx context.Context) (Target, error) { return s.find(ctx, false) }
+
+// find looks for the target and reads what its executable says. idle is for a
+// debugger that is not ours: it must have no client.
+func (s *supervisor) find(ctx context.Context, idle bool) (Target, error) {
+	p, err := s.process(ctx, idle)
 	if err != nil {
 		return Target{}, err
 	}
@@ -204,11 +209,18 @@ func (s *supervisor) find(ctx context.Context) (Target, error) {
 	return Target{Process: p, Build: *b}, nil
 }
 
+func (s *supervisor) process(ctx context.Context, idle bool) (target.Process, error) {
+	if s.cfg.Dlv != "" {
+		return s.cfg.Dlv.target(ctx, s.cfg.Selector, idle)
+	}
+	return target.Find(ctx, s.cfg.Selector)
+}
+
 // debuggable finds the target and refuses what a session could not use,
 // before anything is changed. own is a tracer that is no obstacle.
 func (s *supervisor) debuggable(ctx context.Context, own int) (Target, error) {
-	t, err := s.find(ctx)
-	if err != nil {
+	t, err := s.find(ctx, true)
+	if err != nil || s.cfg.Dlv != "" { // which is the tracer
 		return t, err
 	}
 	if tracer, comm := foreignTracer(ctx, t.PID, own); tracer != 0 {
@@ -230,9 +242,11 @@ func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, 
 	if err != nil {
 		return AttachResult{}, RPCError(err)
 	}
-	symbols, err := symbolsFor(t, p.Symbols)
-	if err != nil {
-		return AttachResult{}, RPCError(err)
+	var symbols string
+	if s.cfg.Dlv == "" { // which has found them by itself
+		if symbols, err = symbolsFor(t, p.Symbols); err != nil {
+			return AttachResult{}, RPCError(err)
+		}
 	}
 	if w.attached != nil && !w.attached.same(t.Process) {
 		// It lingers on a process that has been replaced since.
@@ -341,6 +355,11 @@ func (s *supervisor) retire(w *workerProc) error {
 	}
 	if w.attached == nil {
 		return nil
+	}
+	if s.cfg.Dlv != "" {
+		if tracer, _, err := target.Tracer(w.attached.PID); err != nil || tracer != 0 {
+			return nil // what the dlv does to its target is its own
+		}
 	}
 	return settle(*w.attached, s.cfg.Log)
 }

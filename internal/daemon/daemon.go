@@ -26,6 +26,7 @@ type Config struct {
 	Agent    remote.AgentOptions // where the agent's binary comes from
 	Delivery remote.Delivery     // and where it goes
 	Target   target.Selector
+	Dlv      string        // address on the node of a headless dlv to use, in place of a debugger of ours; "" for none
 	Listen   string        // host:port of a loopback address, or unix:PATH
 	Conn     net.Conn      // of the one client that is served, in place of Listen
 	Lease    time.Duration // how long the agent holds the target without a word from us

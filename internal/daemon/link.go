@@ -86,7 +86,7 @@ func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
 // startAgent starts the agent for the host's architecture, which nearly every
 // local node has; the node is asked only when it will not run that.
 func startAgent(ctx context.Context, conn nodeConn, c Config) (*remote.Cmd, error) {
-	args := agent.SuperviseArgs(c.Target, c.Lease, c.Self)
+	args := agent.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
 	bin, err := remote.FindAgent(ctx, c.Agent)
 	if err != nil {
 		return nil, err

@@ -223,7 +223,7 @@ func progressOf(s twin.Step, name string) bridge.Progress {
 // "missing", or "" if it needs none.
 func (d *dialer) symbolsNow(ctx context.Context, t agent.Target) (string, error) {
 	switch {
-	case !t.Build.Stripped:
+	case !t.Build.Stripped || d.cfg.Dlv != "": // which has found them by itself
 		return "", nil
 	case d.cfg.Symbols.Mode == SymbolsNever:
 		return "", refuseStripped(t)

@@ -39,6 +39,7 @@ const (
 	PtraceRefused  Code = "ptrace-refused"  // the kernel says no
 	AttachFailed   Code = "attach-failed"   // Delve could not attach
 	DetachFailed   Code = "detach-failed"   // the target could not be let go in time
+	DlvUnusable    Code = "dlv-unusable"    // --dlv-addr names no dlv that can be used
 	SourceMissing  Code = "source-missing"  // a source file that neither host nor node has
 
 	ListenFailed  Code = "listen-failed"  // the local port is taken or forbidden
@@ -91,6 +92,7 @@ func Catalogue() []Entry {
 		{TargetGone, 4, "start the session again to attach to the new process"},
 		{PtraceRefused, 4, "the node's kernel or container runtime forbids ptrace: check /proc/sys/kernel/yama/ptrace_scope and seccomp"},
 		{AttachFailed, 4, "run again with --log-level debug to see what Delve says"},
+		{DlvUnusable, 4, "see what listens there on the node: ss -ltnp"},
 		{SourceMissing, 4, "get the source that the target was built from, and name its place with --map HOST=NODE"},
 		{DetachFailed, 4, "look at the target on the node: grep TracerPid /proc/PID/status"},
 

@@ -36,6 +36,7 @@ func Explain(code Code) string {
 		TargetGone:     "The process ended in the meantime; its unit may have started another.",
 		PtraceRefused:  "The node's kernel, or the container that the node is, forbids to trace or read the process.",
 		AttachFailed:   "Delve could not attach to the daemon, or its process ended. The daemon runs on.",
+		DlvUnusable:    "What --dlv-addr names on the node is not a dlv that can be used: nothing listens there, it is another program, it takes one client only, or it debugs another process.",
 		SourceMissing:  "A source file is neither on this machine nor on the node, or the node may not hand it out.",
 		DetachFailed:   "The daemon could not be let go in the time that it usually takes, or the check afterwards found it still traced or changed.",
 

@@ -22,27 +22,55 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent"
 )
 
-// session is one client's session on a debuggee.
+// backend is what serves a session: a debuggee of ours, or a foreign dlv.
+type backend interface {
+	// session returns how a stream is served: conn ends it, and serve returns when
+	// nobody reads it any more.
+	session(j agent.Joined, p agent.SessionProtocol) (conn io.Closer, serve func())
+	// interrupt ends what keeps serve from returning when conn has been closed. It
+	// may wait.
+	interrupt()
+	// release lets the target go. No session is served.
+	release() error
+}
+
+// session is one client's session on a backend.
 type session struct {
-	conn   *stream
+	conn   io.Closer
 	linger time.Duration
 	done   chan struct{} // closed when nobody reads the stream any more
 }
 
 // startSession serves the stream. Neither protocol's session detaches when the
 // stream ends: that is finish's.
-func startSession(d *debuggee, j agent.Joined, p agent.WorkerAttachParams) *session {
-	s := &session{conn: newStream(j, p.Protocol), linger: p.Linger, done: make(chan struct{})}
-	serve := func() { serveRPC(s.conn, d) }
-	if p.Protocol != agent.JSONRPC {
-		serve = dap.NewSession(s.conn, dapConfig(d.config), d.Debugger).ServeDAPCodec
-	}
+func startSession(b backend, j agent.Joined, p agent.WorkerAttachParams) *session {
+	s := &session{linger: p.Linger, done: make(chan struct{})}
+	var serve func()
+	s.conn, serve = b.session(j, p.Protocol)
 	go func() {
 		defer close(s.done)
 		serve()
 		s.conn.Close()
 	}()
 	return s
+}
+
+// session implements [backend].
+func (d *debuggee) session(j agent.Joined, p agent.SessionProtocol) (io.Closer, func()) {
+	conn := newStream(j, p)
+	if p == agent.JSONRPC {
+		return conn, func() { serveRPC(conn, d) }
+	}
+	return conn, dap.NewSession(conn, dapConfig(d.config), d.Debugger).ServeDAPCodec
+}
+
+// interrupt halts the target under a request that Delve is working on: an
+// evaluated call runs it. A halt that comes just before the resume is lost and
+// waits with it for the next stop, so that it is asked for again.
+func (d *debuggee) interrupt() {
+	if d.IsRunning() {
+		d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+	}
 }
 
 // dapConfig makes Delve leave the debugger alone when a session ends
@@ -54,11 +82,8 @@ func dapConfig(c debugger.Config) *dap.Config {
 	}
 }
 
-// end closes the stream from our side and returns when Delve's session has
-// ended. A request that Delve is working on may need the target halted first:
-// an evaluated call runs it. A halt that comes just before the resume is lost
-// and waits with it for the next stop, so that it is asked for again.
-func (s *session) end(d *debuggee) {
+// end closes the stream from our side and returns when the session has ended.
+func (s *session) end(b backend) {
 	s.conn.Close()
 	var halts sync.WaitGroup
 	defer halts.Wait() // one that came after the detach would kill the target
@@ -67,15 +92,12 @@ func (s *session) end(d *debuggee) {
 		case <-s.done:
 			return
 		case <-time.After(endPause):
-			if d.IsRunning() {
-				halts.Go(func() { d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil) })
-			}
+			halts.Go(b.interrupt)
 		}
 	}
 }
 
-// endPause is how long a request under way may take before the target is
-// halted under it.
+// endPause is how long a request under way may take before it is interrupted.
 const endPause = 50 * time.Millisecond
 
 // noListener stands where Delve wants to name the address it serves.

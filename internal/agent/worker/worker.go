@@ -36,7 +36,8 @@ type Config struct {
 	Answers  io.WriteCloser // to the supervisor
 	Joins    *net.UnixListener
 	Log      *slog.Logger
-	DelveLog string // Delve's own log: comma-separated layers, "" for none
+	DelveLog string    // Delve's own log: comma-separated layers, "" for none
+	Dlv      agent.Dlv // serves the sessions, in place of a Delve of ours; "" for none
 }
 
 // Run serves the supervisor until it says so or is gone, and returns with the
@@ -84,6 +85,7 @@ type worker struct {
 
 	turn     chan struct{}
 	debuggee *debuggee // what we are attached to; nil when not
+	foreign  *foreign  // the dlv in its place; nil when no session needs it
 	session  *session  // the session under way; nil when none
 	linger   *time.Timer
 }
@@ -126,7 +128,7 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 		w.detach()
 		return agent.RPCError(err)
 	}
-	w.session = startSession(w.debuggee, j, p)
+	w.session = startSession(w.backend(), j, p)
 	go w.watch(w.session)
 	return nil
 }
@@ -145,11 +147,23 @@ func (w *worker) prepare(p agent.WorkerAttachParams) (err error) {
 		w.linger.Stop()
 		w.linger = nil
 	}
+	if w.cfg.Dlv != "" {
+		w.foreign, err = borrow(w.wanted, w.cfg.Dlv, w.cfg.Log)
+		return err
+	}
 	if w.debuggee != nil {
 		return w.debuggee.stopRunning()
 	}
 	w.debuggee, err = attach(w.wanted, p.PID, p.Symbols, w.cfg.Log)
 	return err
+}
+
+// backend is what serves the session under way.
+func (w *worker) backend() backend {
+	if w.foreign != nil {
+		return w.foreign
+	}
+	return w.debuggee
 }
 
 // watch ends a session whose stream ended, and tells the supervisor.
@@ -181,7 +195,7 @@ func (w *worker) end(ctx context.Context) (agent.WorkerEndResult, error) {
 	if w.session == nil {
 		return agent.WorkerEndResult{Lingers: w.debuggee != nil}, nil
 	}
-	w.session.end(w.debuggee)
+	w.session.end(w.backend())
 	err := w.finish(w.session)
 	return agent.WorkerEndResult{Lingers: w.debuggee != nil}, agent.RPCError(err)
 }
@@ -190,7 +204,7 @@ func (w *worker) end(ctx context.Context) (agent.WorkerEndResult, error) {
 // linger. The session's stream has ended. The caller has the turn.
 func (w *worker) finish(s *session) error {
 	w.session = nil
-	if s.linger <= 0 {
+	if s.linger <= 0 || w.foreign != nil {
 		return w.detach()
 	}
 	if err := w.debuggee.quiesce(); err != nil {
@@ -227,12 +241,15 @@ func (w *worker) lingered() {
 
 // detach lets the target go. The caller has the turn.
 func (w *worker) detach() error {
-	d := w.debuggee
-	w.debuggee = nil
-	if d == nil {
-		return nil
+	d, f := w.debuggee, w.foreign
+	w.debuggee, w.foreign = nil, nil
+	switch {
+	case f != nil:
+		return f.release()
+	case d != nil:
+		return d.release()
 	}
-	return d.release()
+	return nil
 }
 
 func (w *worker) release(ctx context.Context) error {
@@ -250,7 +267,7 @@ func (w *worker) letGo() error {
 	defer w.give()
 	if w.session != nil {
 		s := w.session
-		s.end(w.debuggee)
+		s.end(w.backend())
 		s.linger = 0
 		return w.finish(s)
 	}

@@ -1,0 +1,64 @@
+package target
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestFindListener(t *testing.T) {
+	for network, listen := range map[string]string{
+		"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "tcp": "0.0.0.0:0", "unix": filepath.Join(t.TempDir(), "a socket"),
+	} {
+		ln, err := net.Listen(network, listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		addr := ln.Addr().String()
+		switch network {
+		case "unix":
+			addr = "unix:" + addr
+		case "tcp":
+			addr = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(ln.Addr().(*net.TCPAddr).Port)).String()
+		}
+		for clients := range 3 {
+			l, err := FindListener(addr)
+			if err != nil || l.PID != os.Getpid() || l.UID != uint32(os.Geteuid()) || len(l.Args) != len(os.Args) || l.Clients != clients {
+				t.Errorf("%s with %d clients: %+v, %v", addr, clients, l, err)
+			}
+			conn, err := net.Dial(ln.Addr().Network(), strings.TrimPrefix(addr, "unix:"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			accepted, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer accepted.Close()
+		}
+		ln.Close()
+		if _, err := FindListener(addr); !errors.Is(err, ErrNoListener) {
+			t.Errorf("%s, closed: %v", addr, err)
+		}
+	}
+	for _, addr := range []string{"", "4000", ":4000", "localhost:4000", "10.0.0.1:4000", "0.0.0.0:4000", "127.0.0.1:0", "127.0.0.1:x"} {
+		if l, err := FindListener(addr); err == nil || errors.Is(err, ErrNoListener) {
+			t.Errorf("%q: %+v, %v", addr, l, err)
+		}
+	}
+}
+
+func FuzzSockets(f *testing.F) {
+	f.Add([]byte("   0: 0100007F:0FA0 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0"), "/run/x")
+	f.Add([]byte("0000000000000000: 00000002 00000000 00010000 0001 01 4712 /run/x"), "/run/x")
+	f.Fuzz(func(t *testing.T, text []byte, path string) {
+		tcpSockets(text, netip.MustParseAddrPort("127.0.0.1:4000"))
+		unixSockets(text, path)
+	})
+}
