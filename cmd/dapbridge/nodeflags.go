@@ -85,6 +85,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		Delivery: remote.Delivery{Progress: env.uploadProgress(), Log: log},
 		Target:   target.Selector{Name: f.target, PID: f.pid},
 		Lease:    defaultLease,
+		Patience: env.patience,
 		Root:     root,
 		CacheDir: filepath.Join(cache, "dapbridge"),
 		Self:     self(userName(env)),

@@ -121,8 +121,20 @@ func (m mapFlag) rules() ([]pathmap.Rule, error) {
 	return rules, nil
 }
 
+// printer writes lines, with what is put into them escaped.
+func printer(w io.Writer) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		for i, arg := range args {
+			if s, ok := arg.(string); ok {
+				args[i] = diag.EscapeLine(s)
+			}
+		}
+		fmt.Fprintf(w, format+"\n", args...)
+	}
+}
+
 func printPaths(w io.Writer, p daemon.Paths) {
-	line := func(format string, args ...any) { fmt.Fprint(w, diag.Escape(fmt.Sprintf(format+"\n", args...))) }
+	line := printer(w)
 	t := p.Target
 	which := path.Base(t.Exe) + " ("
 	if t.PID != 0 {
@@ -130,7 +142,7 @@ func printPaths(w io.Writer, p daemon.Paths) {
 	}
 	line("%s%s) was compiled from %d source files; %d are on this machine", which, t.Build.GoVersion, p.Files, p.Here)
 	if p.Problem != "" {
-		line("\nIts own source is not mapped: %s", p.Problem)
+		fmt.Fprintf(w, "\nIts own source is not mapped: %s\n", diag.Escape(p.Problem))
 	}
 	for _, r := range p.Own {
 		line("\n%s\n  here   %s\n  there  %s", r.Reason, r.Host, r.Node)
@@ -143,7 +155,12 @@ func printPaths(w io.Writer, p daemon.Paths) {
 		}
 	}
 	if len(p.Elsewhere) > 0 {
-		line("\nof nothing that is known, and shown as the node has it\n  there  %s", strings.Join(p.Elsewhere, "\n         "))
+		line("\nof nothing that is known, and shown as the node has it")
+		label := "there"
+		for _, dir := range p.Elsewhere {
+			line("  %-5s  %s", label, dir)
+			label = ""
+		}
 	}
 }
 
@@ -160,7 +177,7 @@ func printTree(line func(string, ...any), t daemon.SourceTree) {
 }
 
 func printFilePath(w io.Writer, f daemon.FilePath) {
-	line := func(format string, args ...any) { fmt.Fprint(w, diag.Escape(fmt.Sprintf(format+"\n", args...))) }
+	line := printer(w)
 	line("here   %s", state(f.Host, f.Line, f.Here, "which is there", "which is not there"))
 	line("there  %s", state(f.Node, f.Line, f.InTarget, "which the binary has code of", "which the binary has no code of"))
 	if f.Tree != nil {
@@ -175,7 +192,10 @@ func printFilePath(w io.Writer, f daemon.FilePath) {
 		}
 	}
 	if len(f.Like) > 0 {
-		line("\nthe binary has code of\n  %s", strings.Join(f.Like, "\n  "))
+		line("\nthe binary has code of")
+		for _, file := range f.Like {
+			line("  %s", file)
+		}
 	}
 }
 

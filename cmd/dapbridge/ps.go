@@ -52,8 +52,8 @@ func printCandidates(env environment, list []target.Candidate) error {
 	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PID\tNAME\tUNIT\tGO\tMODULE\tSYMBOLS\tOPTIMISED\tSTARTED")
 	for _, c := range list {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Process.PID, diag.Escape(path.Base(c.Process.Exe)), orDash(c.Process.Unit),
-			diag.Escape(c.Build.GoVersion), orDash(module(*c.Build)), symbols(*c.Build), optimised(c.Optimisation), c.Process.StartTime.Local().Format(time.DateTime))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Process.PID, diag.EscapeLine(path.Base(c.Process.Exe)), orDash(c.Process.Unit),
+			diag.EscapeLine(c.Build.GoVersion), orDash(module(*c.Build)), symbols(*c.Build), optimised(c.Optimisation), c.Process.StartTime.Local().Format(time.DateTime))
 	}
 	return w.Flush()
 }
@@ -89,5 +89,5 @@ func orDash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return diag.Escape(s)
+	return diag.EscapeLine(s)
 }

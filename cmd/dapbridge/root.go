@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -22,6 +26,8 @@ type environment struct {
 	getenv   func(string) string
 	in       *os.File
 	out, err io.Writer
+
+	patience time.Duration // with a node that does not answer; 0 is the daemon's own
 }
 
 // run executes one command and returns the exit status.
@@ -142,9 +148,26 @@ func (o outputFlag) check() error {
 	return nil
 }
 
-// printJSON writes v on one line.
+// printJSON writes v on one line, on which a terminal finds nothing to obey:
+// JSON itself escapes only the first of the control characters.
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	var line strings.Builder
+	for _, r := range b.String() { // what is not ASCII stands inside of strings only
+		switch {
+		case r < unicode.MaxASCII || unicode.IsPrint(r):
+			line.WriteRune(r)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&line, `\u%04x`, unit)
+			}
+		}
+	}
+	_, err := io.WriteString(w, line.String())
+	return err
 }

@@ -94,9 +94,9 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 
 func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 	t, nodeName := r.Target, c.SSH.Node.Name
-	fmt.Fprintf(w, "debugging %s on %s: pid %d, %s, %s\n", path.Base(t.Exe), nodeName, t.PID, t.Build.ModulePath, t.Build.GoVersion)
+	fmt.Fprintf(w, "debugging %s on %s: pid %d, %s, %s\n", diag.EscapeLine(path.Base(t.Exe)), nodeName, t.PID, orDash(t.Build.ModulePath), diag.EscapeLine(t.Build.GoVersion))
 	if r.NoPaths == "" && len(r.Paths) > 0 {
-		fmt.Fprintf(w, "paths: %s\n", diag.Escape(r.Paths[0]))
+		fmt.Fprintf(w, "paths: %s\n", diag.EscapeLine(r.Paths[0]))
 	}
 	fmt.Fprintf(w, "source: %d of its %d files are on this machine (dapbridge paths says where)\n", r.Here, r.Files)
 	if r.NoPaths != "" {
@@ -114,7 +114,7 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 		fmt.Fprintf(w, "debugger: the dlv on %s on the node, which stays; after a session %s runs on under it\n", c.Dlv, path.Base(t.Exe))
 	}
 	for _, line := range r.Warnings {
-		fmt.Fprintf(w, "warning: %s\n", diag.Escape(line))
+		fmt.Fprintf(w, "warning: %s\n", diag.EscapeLine(line))
 	}
 	if r.Listen == "stdio" {
 		return

@@ -127,7 +127,7 @@ func printRecipe(w io.Writer, c daemon.Config, r *daemon.SymbolsResult, ldflags 
 
 func printSymbols(w io.Writer, c daemon.Config, r *daemon.SymbolsResult) {
 	t := r.Target
-	what := fmt.Sprintf("%s on %s (pid %d)", diag.Escape(path.Base(t.Exe)), c.SSH.Node.Name, t.PID)
+	what := fmt.Sprintf("%s on %s (pid %d)", diag.EscapeLine(path.Base(t.Exe)), c.SSH.Node.Name, t.PID)
 	if r.Needless {
 		fmt.Fprintf(w, "%s carries its debug information: nothing to do\n", what)
 		return

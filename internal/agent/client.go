@@ -8,11 +8,9 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"strconv"
-	"sync"
 	"time"
-
-	"github.com/creachadair/jrpc2"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/target"
@@ -22,11 +20,10 @@ import (
 // from several goroutines; each waits for the agent's answer or the context.
 type Client struct {
 	hello  Hello
-	rpc    *jrpc2.Client
+	rpc    *caller
+	timing Timing
 	stop   chan struct{} // closed by Close: ends the heartbeat
 	beat   chan struct{} // closed when the heartbeat has ended
-	losing sync.Once
-	lost   chan struct{} // closed when the link is gone
 }
 
 // Events are what the agent says unasked. Each function is called from one
@@ -34,6 +31,12 @@ type Client struct {
 type Events struct {
 	Log   func(LogLine)
 	Ended func(Ended)
+}
+
+// Timing is how long the daemon waits for the agent.
+type Timing struct {
+	Lease    time.Duration // for the answer to a ping; and the agent for a ping
+	Patience time.Duration // for any other answer that needs no debugger; 0 is without end
 }
 
 // SuperviseArgs is the command line of the supervisor, after the program. daemon
@@ -62,25 +65,24 @@ func NewToken() string { return rand.Text() }
 // sent, and starts the link. It renews the lease by a ping each sixth of it;
 // when an answer is missing for the whole lease, the link counts as lost, and
 // the caller must end r: a read under way holds up Close.
-func Connect(r io.Reader, w io.WriteCloser, lease time.Duration, ev Events) (*Client, error) {
+func Connect(r io.Reader, w io.WriteCloser, t Timing, ev Events) (*Client, error) {
 	br := bufio.NewReader(r)
 	line, err := readLine(br)
 	if err != nil {
 		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line: %w", err)
 	}
-	c := &Client{stop: make(chan struct{}), beat: make(chan struct{}), lost: make(chan struct{})}
+	c := &Client{timing: t, stop: make(chan struct{}), beat: make(chan struct{})}
 	if err := json.Unmarshal(line, &c.hello); err != nil {
 		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line is no JSON: %w", err)
 	}
 	if err := c.hello.check(); err != nil {
 		return nil, err
 	}
-	c.rpc = jrpc2.NewClient(&lines{r: br, w: w}, &jrpc2.ClientOptions{
-		OnNotify: ev.dispatch,
-		OnCancel: tellCancel,
-		OnStop:   func(*jrpc2.Client, error) { c.lose() },
-	})
-	go c.heartbeat(lease)
+	if c.hello.TargetError != nil {
+		tidied(c.hello.TargetError)
+	}
+	c.rpc = newCaller(br, w, ev.dispatch)
+	go c.heartbeat(t.Lease)
 	return c, nil
 }
 
@@ -100,16 +102,16 @@ func (h *Hello) check() error {
 	return nil
 }
 
-func (ev Events) dispatch(req *jrpc2.Request) {
-	switch req.Method() {
+func (ev Events) dispatch(method string, params json.RawMessage) {
+	switch method {
 	case notifyLog:
 		var l LogLine
-		if req.UnmarshalParams(&l) == nil && ev.Log != nil {
+		if json.Unmarshal(params, &l) == nil && ev.Log != nil {
 			ev.Log(l)
 		}
 	case notifyEnded:
 		var e Ended
-		if req.UnmarshalParams(&e) == nil && ev.Ended != nil {
+		if json.Unmarshal(params, &e) == nil && ev.Ended != nil {
 			ev.Ended(e)
 		}
 	}
@@ -123,28 +125,25 @@ func (c *Client) heartbeat(lease time.Duration) {
 		select {
 		case <-c.stop:
 			return
-		case <-c.lost:
+		case <-c.rpc.over:
 			return
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), lease)
-		err := c.call(ctx, methodPing, nil, nil)
+		err := c.callDebugger(ctx, methodPing, nil, nil)
 		cancel()
 		if err != nil && ctx.Err() != nil {
-			c.lose()
-			c.rpc.Close()
+			c.rpc.end()
 			return
 		}
 	}
 }
 
-func (c *Client) lose() { c.losing.Do(func() { close(c.lost) }) }
-
 // Hello returns what the agent said first.
 func (c *Client) Hello() Hello { return c.hello }
 
 // Lost is closed when the link has ended, for whatever reason.
-func (c *Client) Lost() <-chan struct{} { return c.lost }
+func (c *Client) Lost() <-chan struct{} { return c.rpc.over }
 
 // Target looks for the target again and returns it.
 func (c *Client) Target(ctx context.Context) (t Target, err error) {
@@ -153,13 +152,17 @@ func (c *Client) Target(ctx context.Context) (t Target, err error) {
 
 // List returns every Go program that runs on the node.
 func (c *Client) List(ctx context.Context) (l []target.Candidate, err error) {
-	return l, c.call(ctx, methodList, nil, &l)
+	err = c.call(ctx, methodList, nil, &l)
+	if slices.ContainsFunc(l, func(c target.Candidate) bool { return c.Build == nil }) {
+		return nil, diag.Errorf(diag.AgentProtocol, "the agent lists a program without a build")
+	}
+	return l, err
 }
 
 // Attach attaches the debugger to the target and returns when the session that
 // joins with the token is being served.
 func (c *Client) Attach(ctx context.Context, p AttachParams) (r AttachResult, err error) {
-	return r, c.call(ctx, methodAttach, p, &r)
+	return r, c.callDebugger(ctx, methodAttach, p, &r)
 }
 
 // End ends the session: its breakpoints are cleared, the target runs, and is
@@ -167,42 +170,59 @@ func (c *Client) Attach(ctx context.Context, p AttachParams) (r AttachResult, er
 // the reason if the session had ended by itself.
 func (c *Client) End(ctx context.Context) (reason string, err error) {
 	var r EndResult
-	err = c.call(ctx, methodEnd, nil, &r)
+	err = c.callDebugger(ctx, methodEnd, nil, &r)
 	return r.Reason, err
 }
 
 // Release ends the session, if any, and the agent.
-func (c *Client) Release(ctx context.Context) error { return c.call(ctx, methodRelease, nil, nil) }
+func (c *Client) Release(ctx context.Context) error {
+	return c.callDebugger(ctx, methodRelease, nil, nil)
+}
 
 // Close ends the link and joins what it started. An agent that was not
 // released releases the target by itself.
 func (c *Client) Close() {
 	close(c.stop)
-	c.rpc.Close()
+	c.rpc.close()
 	<-c.beat
 }
 
+// call calls a method that the agent answers by looking at something.
 func (c *Client) call(ctx context.Context, method string, params, result any) error {
-	var err error
-	if result == nil {
-		_, err = c.rpc.Call(ctx, method, params)
-	} else {
-		err = c.rpc.CallResult(ctx, method, params, result)
+	if c.timing.Patience <= 0 {
+		return c.callDebugger(ctx, method, params, result)
 	}
-	var answer *jrpc2.Error
+	timed, cancel := context.WithTimeout(ctx, c.timing.Patience)
+	defer cancel()
+	err := c.callDebugger(timed, method, params, result)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return diag.Errorf(diag.NodeSilent, "the agent has not answered %q within %s", method, c.timing.Patience)
+	}
+	return err
+}
+
+// callDebugger calls a method whose answer may have to wait for the target; the
+// caller bounds that.
+func (c *Client) callDebugger(ctx context.Context, method string, params, result any) error {
+	raw, err := c.rpc.call(ctx, method, params)
 	switch {
-	case err == nil:
-		return nil
-	case c.rpc.IsStopped() || ctx.Err() == nil && !errors.As(err, &answer):
-		c.lose()
+	case errors.Is(err, errEnded):
+		c.rpc.end()
 		return diag.Errorf(diag.LinkLost, "the connection to the agent ended during %q", method)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case err != nil:
+		if err = fromRPC(err); errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
+			c.rpc.end()
+		}
+		return err
+	case result == nil:
+		return nil
 	}
-	if err = fromRPC(err); errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
-		c.lose()
+	if err := json.Unmarshal(raw, result); err != nil {
+		return diag.Errorf(diag.AgentProtocol, "the agent answers %q with what is none: %w", method, err)
 	}
-	return err
+	return nil
 }
 
 // newHello describes this process.

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +48,7 @@ func TestConnectRefuses(t *testing.T) {
 		{"no socket", strings.Replace(goodHello, `"socket":"@s",`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := agent.Connect(strings.NewReader(tt.hello), nobody{t}, time.Minute, agent.Events{})
+			c, err := agent.Connect(strings.NewReader(tt.hello), nobody{t}, agent.Timing{Lease: time.Minute}, agent.Events{})
 			if c != nil || diag.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v (%s), want %s: …%s…", err, diag.CodeOf(err), tt.code, tt.want)
 			}
@@ -57,7 +59,7 @@ func TestConnectRefuses(t *testing.T) {
 // A first line without an end is not gathered for ever.
 func TestConnectRefusesALongLine(t *testing.T) {
 	endless := &counter{}
-	_, err := agent.Connect(endless, nobody{t}, time.Minute, agent.Events{})
+	_, err := agent.Connect(endless, nobody{t}, agent.Timing{Lease: time.Minute}, agent.Events{})
 	if diag.CodeOf(err) != diag.AgentProtocol || endless.n > 16<<20 {
 		t.Errorf("%v after %d bytes", err, endless.n)
 	}
@@ -85,7 +87,7 @@ func connect(t *testing.T, lease time.Duration, ev agent.Events) agentEnd {
 	fromAgent, answers := io.Pipe()
 	requests, toAgent := io.Pipe()
 	go io.WriteString(answers, goodHello+"\n")
-	c, err := agent.Connect(fromAgent, toAgent, lease, ev)
+	c, err := agent.Connect(fromAgent, toAgent, agent.Timing{Lease: lease}, ev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +120,101 @@ func TestLinkIsLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAgentThatDoesNotRead has the agent talk without end and read nothing: a
+// call waits for no longer than its caller, and what is not read piles up
+// nowhere.
+func TestAgentThatDoesNotRead(t *testing.T) {
+	a := connect(t, time.Minute, agent.Events{Log: func(agent.LogLine) { time.Sleep(time.Millisecond) }})
+	var told atomic.Int64
+	go func() {
+		line := []byte(`{"jsonrpc":"2.0","method":"log","params":{"text":"` + strings.Repeat("x", 1000) + `"}}` + "\n")
+		for {
+			n, err := a.answers.Write(line)
+			if told.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	}()
+	goroutines := runtime.NumGoroutine()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	for range 3 {
+		if _, err := a.Target(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a call that is not read: %v", err)
+		}
+	}
+	if now := runtime.NumGoroutine(); now > goroutines+20 {
+		t.Errorf("%d goroutines before, %d now", goroutines, now)
+	}
+	if told.Load() > 10<<20 {
+		t.Errorf("took %d bytes from an agent that is not heard", told.Load())
+	}
+}
+
+// TestLastWord has the agent answer and leave at once, as it does when it is
+// released: the answer counts.
+func TestLastWord(t *testing.T) {
+	for range 200 {
+		a := connect(t, time.Minute, agent.Events{})
+		go func() {
+			a.requests.Read(make([]byte, 4096))
+			io.WriteString(a.answers, `{"jsonrpc":"2.0","id":1,"result":null}`+"\n")
+			a.answers.Close()
+		}()
+		if err := a.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// FuzzLink has an agent say anything: first lines and answers.
+func FuzzLink(f *testing.F) {
+	for _, text := range []string{
+		goodHello + "\n",
+		goodHello + "\n" + `{"jsonrpc":"2.0","id":1,"result":[{"process":{"pid":1},"build":{}}]}` + "\n",
+		goodHello + "\n" + `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","data":{"code":"c","summary":"s"}}}` + "\n",
+		goodHello + "\n" + `{"jsonrpc":"2.0","id":1,"result":[null]}` + "\n" + `{"method":"log","params":{}}` + "\n",
+		`{"protocol":1,"os":"linux","socket":"s","capabilities":[],"target":{"build":null}}` + "\n" + `[{"id":1}]` + "\n",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		// The stream ends when all is said, and not before the first question.
+		stream, end := io.Pipe()
+		asked, questions := io.Pipe()
+		go func() {
+			line, rest, _ := bytes.Cut(said, []byte("\n"))
+			end.Write(append(line, '\n'))
+			asked.Read(make([]byte, 1))
+			end.Write(rest)
+			end.Close()
+			io.Copy(io.Discard, asked)
+		}()
+		c, err := agent.Connect(stream, questions, agent.Timing{Lease: time.Minute}, agent.Events{})
+		defer asked.Close()
+		defer stream.Close()
+		if err != nil {
+			if diag.CodeOf(err) == diag.Internal {
+				t.Errorf("refused without a code: %v", err)
+			}
+			return
+		}
+		defer c.Close()
+		defer stream.Close()
+		list, err := c.List(t.Context())
+		if err == nil {
+			for _, found := range list {
+				_ = found.Build.GoVersion
+			}
+		} else if strings.Contains(err.Error(), "\n") {
+			t.Errorf("more than one line: %q", err)
+		}
+		if h := c.Hello(); h.Target == nil && h.TargetError == nil {
+			t.Error("neither a target nor a reason")
+		}
+	})
 }
 
 func TestErrorsKeepTheirCode(t *testing.T) {

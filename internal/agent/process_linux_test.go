@@ -130,7 +130,7 @@ func (s *supervisor) connect(stdout *os.File, pings time.Duration) {
 	s.t.Helper()
 	s.t.Cleanup(func() { stdout.Close() })
 	var err error
-	s.client, err = agent.Connect(stdout, s.stdin, pings, agent.Events{
+	s.client, err = agent.Connect(stdout, s.stdin, agent.Timing{Lease: pings}, agent.Events{
 		Log:   func(l agent.LogLine) { fmt.Fprintln(&s.log, l.Level, l.Text) },
 		Ended: func(e agent.Ended) { s.ended <- e },
 	})

@@ -15,6 +15,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/creachadair/jrpc2"
@@ -150,7 +151,24 @@ func fromRPC(err error) error {
 	}
 	d := &diag.Error{}
 	if len(r.Data) == 0 || json.Unmarshal(r.Data, d) != nil || d.Summary == "" {
-		return diag.Errorf(diag.Internal, "the agent says: %s", r.Message)
+		return diag.Errorf(diag.Internal, "the agent says: %s", oneLine(r.Message))
 	}
+	return tidied(d)
+}
+
+// tidied makes an error of the node's have one line each for what is wrong and
+// what to do: a line of its own could look like ours.
+func tidied(d *diag.Error) *diag.Error {
+	d.Summary, d.Hint = oneLine(d.Summary), oneLine(d.Hint)
 	return d
+}
+
+// noteLimit bounds a line of the node's for people, in bytes.
+const noteLimit = 4 << 10
+
+func oneLine(text string) string {
+	if len(text) > noteLimit {
+		text = strings.ToValidUTF8(text[:noteLimit], "") + "…"
+	}
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(text)
 }

@@ -30,6 +30,7 @@ type Config struct {
 	Listen   string        // host:port of a loopback address, or unix:PATH
 	Conn     net.Conn      // of the one client that is served, in place of Listen
 	Lease    time.Duration // how long the agent holds the target without a word from us
+	Patience time.Duration // how long the node may owe an answer that needs no debugger
 	Linger   time.Duration // how long it stays attached after a session
 	Takeover bool
 	Maps     []pathmap.Rule // the user's own, which come before what is worked out

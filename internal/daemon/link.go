@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
@@ -22,6 +23,11 @@ import (
 // the daemon leaves. After it the link is cut, which the agent understands too.
 const releaseTimeout = 30 * time.Second
 
+const (
+	defaultPatience = time.Minute
+	leaveTimeout    = 5 * time.Second // of an agent that has let the target go
+)
+
 // nodeConn is a connection to a node, whatever carries it. Close may be called
 // again.
 type nodeConn interface {
@@ -32,15 +38,21 @@ type nodeConn interface {
 
 // link is the connection to an agent on the node.
 type link struct {
-	conn   nodeConn
-	cmd    *remote.Cmd
-	client *agent.Client
-	log    *slog.Logger
-	wg     sync.WaitGroup
+	conn     nodeConn
+	cmd      *remote.Cmd
+	client   *agent.Client
+	patience time.Duration // for the agent's leave, if it need not detach
+	debugged atomic.Bool   // a session has been asked for
+	log      *slog.Logger
+	wg       sync.WaitGroup
 }
 
 // dial reaches the node, puts the agent there if need be, and starts it.
 func dial(ctx context.Context, c Config) (*link, error) {
+	if c.Patience == 0 {
+		c.Patience = defaultPatience
+	}
+	c.SSH.Patience = c.Patience
 	conn, err := dialNode(ctx, c.SSH)
 	if err != nil {
 		return nil, err
@@ -56,7 +68,7 @@ func dial(ctx context.Context, c Config) (*link, error) {
 // dialNode reaches the node as it wants to be reached.
 func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
 	if c.Node.Exec != nil {
-		return execconn.Dial(ctx, c.Node, c.Log)
+		return execconn.Dial(ctx, c.Node, c.Patience, c.Log)
 	}
 	return sshconn.Dial(ctx, c)
 }
@@ -66,13 +78,17 @@ func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: conn, cmd: cmd, log: c.Log}
+	l := &link{conn: conn, cmd: cmd, patience: c.Patience, log: c.Log}
 	l.wg.Go(func() { l.copyLog("agent", cmd.Stderr) })
-	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, c.Lease, agent.Events{
+	late := time.AfterFunc(c.Patience, func() { l.conn.Close() })
+	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, agent.Timing{Lease: c.Lease, Patience: c.Patience}, agent.Events{
 		Log: func(line agent.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
 	})
+	if !late.Stop() {
+		err = diag.Errorf(diag.NodeSilent, "the agent's first line did not come within %s", c.Patience)
+	}
 	if err != nil {
-		cmd.Close()
+		conn.Close() // a hostile node would keep the channel open
 		l.wg.Wait()
 		return nil, err
 	}
@@ -163,13 +179,19 @@ func (l *link) alive() bool {
 func (l *link) close() error {
 	var err error
 	if l.alive() {
-		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		limit := releaseTimeout
+		if !l.debugged.Load() {
+			limit = min(limit, l.patience)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		if err = l.client.Release(ctx); err != nil {
 			l.conn.Close()
 		}
 	}
+	late := time.AfterFunc(min(leaveTimeout, l.patience), func() { l.conn.Close() })
 	l.client.Close()
+	late.Stop()
 	l.cmd.Close()
 	l.conn.Close()
 	l.wg.Wait()

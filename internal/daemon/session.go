@@ -106,6 +106,7 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 	if err != nil {
 		return nil, err
 	}
+	l.debugged.Store(true)
 	s := &session{link: l, token: agent.NewToken(), lease: d.cfg.Lease}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	found := d.cfg.lookAround(ctx)

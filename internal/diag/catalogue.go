@@ -25,6 +25,7 @@ const (
 	AgentProtocol    Code = "agent-protocol"    // the agent speaks another version, or nonsense
 	NodePlatform     Code = "node-platform"     // the node is not a Linux that we can trace on
 	LinkLost         Code = "link-lost"         // the connection to the agent ended
+	NodeSilent       Code = "node-silent"       // it is connected and does not answer
 
 	TargetNone     Code = "target-none"     // no process of that name
 	TargetSeveral  Code = "target-several"  // more than one
@@ -78,6 +79,7 @@ func Catalogue() []Entry {
 		{AgentUpload, 3, "check free space and noexec mounts under /var/lib on the node"},
 		{AgentProtocol, 3, "install the same release of dapbridge again; an older agent is replaced by itself"},
 		{NodePlatform, 3, "targets can be debugged on linux/amd64 and linux/arm64 nodes"},
+		{NodeSilent, 3, "log in with ssh and see whether the node is overloaded, or its login shell waits for something"},
 		{LinkLost, 3, "run it again when the node can be reached; what was debugged there is let go by itself"},
 
 		{TargetNone, 4, "list the candidates with dapbridge ps, then name one with --target NAME or --pid PID"},

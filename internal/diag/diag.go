@@ -89,6 +89,12 @@ func Escape(s string) string {
 	return b.String()
 }
 
+// EscapeLine is Escape for what must stay on one line, and in its column: newlines
+// and tabs are escaped too, so that a name can't begin a line of its own.
+func EscapeLine(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(Escape(s))
+}
+
 // Hint returns the remedy of the *Error in err's chain, or "".
 func Hint(err error) string {
 	var e *Error

@@ -48,5 +48,8 @@ func TestEscape(t *testing.T) {
 		if got := diag.Escape(in); got != want {
 			t.Errorf("Escape(%q) = %q, want %q", in, got, want)
 		}
+		if got := diag.EscapeLine(in); got != strings.ReplaceAll(want, "\n", `\n`) {
+			t.Errorf("EscapeLine(%q) = %q", in, got)
+		}
 	}
 }

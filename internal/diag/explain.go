@@ -22,6 +22,7 @@ func Explain(code Code) string {
 		AgentUpload:      "The agent could not be stored or started on the node: no directory there has space and lets programs run, or the transfer broke.",
 		AgentProtocol:    "What answers on the node is another version of the agent, or no agent: often a login script that prints something.",
 		NodePlatform:     "The node is no Linux, or its processor is one that Delve can't trace on.",
+		NodeSilent:       "The node is connected, and has owed an answer for a minute: it is overloaded, a command on it waits for something, or what answers there is no agent.",
 		LinkLost:         "The connection to the node ended under a session. The node lets the daemon go by itself, after `--lease` at the latest.",
 
 		TargetNone:     "No process on the node has that unit, name or pid.",

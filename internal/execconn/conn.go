@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
@@ -19,6 +20,7 @@ import (
 type Conn struct {
 	engine engine
 	node   *node.Node
+	wait   time.Duration // see Patience
 	done   chan struct{}
 
 	mu     sync.Mutex // guards the following, and wg against Add after Wait
@@ -27,16 +29,17 @@ type Conn struct {
 	wg     sync.WaitGroup
 }
 
-// Dial sees that the container runs and that the user may use its engine. Its
+// Dial sees that the container runs and that the user may use its engine. The node
+// may owe anything for as long as patience says. Its
 // errors are diag.NodeUnknown for a container that is not there and
 // diag.NodeUnreachable.
-func Dial(ctx context.Context, n *node.Node, log *slog.Logger) (*Conn, error) {
+func Dial(ctx context.Context, n *node.Node, patience time.Duration, log *slog.Logger) (*Conn, error) {
 	e := engine{*n.Exec}
 	if err := e.running(ctx); err != nil {
 		return nil, err
 	}
 	log.Debug("the container runs", "engine", e.Engine, "container", e.Name)
-	return &Conn{engine: e, node: n, done: make(chan struct{}), open: map[*process]struct{}{}}, nil
+	return &Conn{engine: e, node: n, wait: patience, done: make(chan struct{}), open: map[*process]struct{}{}}, nil
 }
 
 // Done is closed by Close.
@@ -72,6 +75,9 @@ func (c *Conn) Remedy() string {
 
 // AsRoot implements [remote.Conn]: every command runs as root.
 func (c *Conn) AsRoot(argv []string) []string { return argv }
+
+// Patience implements [remote.Conn].
+func (c *Conn) Patience() time.Duration { return c.wait }
 
 // Refused implements [remote.Conn]: it knows what engines say.
 func (c *Conn) Refused(stderr []byte) *diag.Error { return c.engine.explain(string(stderr)) }

@@ -46,7 +46,7 @@ func container(engine, name string) *node.Node {
 
 func dial(t *testing.T) *execconn.Conn {
 	t.Helper()
-	c, err := execconn.Dial(t.Context(), container("docker", "here"), slog.New(slog.DiscardHandler))
+	c, err := execconn.Dial(t.Context(), container("docker", "here"), time.Minute, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestDialRefuses(t *testing.T) {
 
 func refuses(t *testing.T, n *node.Node, code diag.Code, says, hint string) {
 	t.Helper()
-	_, err := execconn.Dial(t.Context(), n, slog.New(slog.DiscardHandler))
+	_, err := execconn.Dial(t.Context(), n, time.Minute, slog.New(slog.DiscardHandler))
 	var e *diag.Error
 	if !errors.As(err, &e) || e.Code != code || !strings.Contains(e.Summary, says) || !strings.Contains(e.Hint, hint) {
 		t.Errorf("%s: %#v, want %s: …%s…, hint …%s…", n.Name, err, code, says, hint)

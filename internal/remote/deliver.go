@@ -51,6 +51,15 @@ const maxNoise = 64 << 10
 // does not have it yet, it is put there first; otherwise one command does it
 // all. The caller must read both Stdout and Stderr.
 func StartAgent(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*Cmd, error) {
+	cmd, err := startAgent(ctx, c, b, d, args)
+	var known *diag.Error
+	if err == nil || ctx.Err() != nil || errors.As(err, &known) {
+		return cmd, err
+	}
+	return nil, diag.Errorf(diag.AgentUpload, "%w", err).WithHint("%s", c.Remedy())
+}
+
+func startAgent(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*Cmd, error) {
 	cmd, err := launch(ctx, c, b, d, args)
 	if !errors.Is(err, errAbsent) {
 		return cmd, err
@@ -103,7 +112,9 @@ func launch(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*
 	if err != nil {
 		return nil, err
 	}
-	head, err := await(ctx, cmd, func() (head, error) { return awaitAgent(cmd) })
+	timed, _, stop := Patient(ctx, c, "the agent's first word")
+	defer stop()
+	head, err := await(timed, cmd, func() (head, error) { return awaitAgent(cmd) })
 	if err == nil && len(head.first) > 0 {
 		cmd.Stdout = &prefixed{head: head.first, rest: cmd.Stdout}
 		return cmd, nil

@@ -12,7 +12,9 @@ import (
 const maxOutput = 1 << 20
 
 // Run runs argv to its end and returns what it wrote, each stream up to 1 MiB
-// (more is an error), and its exit status. A status other than 0 is no error.
+// (more is an error), and its exit status. A status other than 0 is no error; a
+// command that neither reads nor writes for as long as the connection is patient is
+// one.
 // stdin may be nil; it must come to an end by itself, and not be used again
 // after an error.
 func Run(ctx context.Context, c Conn, argv []string, stdin io.Reader) (stdout, stderr []byte, exit int, err error) {
@@ -21,6 +23,12 @@ func Run(ctx context.Context, c Conn, argv []string, stdin io.Reader) (stdout, s
 		return nil, nil, -1, err
 	}
 	defer cmd.Close()
+	ctx, beat, stop := Patient(ctx, c, "the command's output")
+	defer stop()
+	if stdin != nil {
+		stdin = beating{stdin, beat}
+	}
+	cmd.Stdout, cmd.Stderr = beating{cmd.Stdout, beat}, beating{cmd.Stderr, beat}
 	out, err := await(ctx, cmd, func() (output, error) { return cmd.collect(stdin) })
 	if err != nil {
 		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", Brief(argv), c.Name(), cmd.Lost(err))

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -35,13 +34,20 @@ func upload(ctx context.Context, c Conn, b Binary, d Delivery) error {
 		return diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
 	}
 	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
+	}
 	argv := slices.Concat([]string{rand.Text(), b.Hash, strconv.Itoa(uploadIdle)}, d.dirs())
 	cmd, err := c.Start(ctx, script(c, uploadScript, argv))
 	if err != nil {
 		return err
 	}
 	defer cmd.Close()
-	r, err := await(ctx, cmd, func() (receipt, error) { return send(cmd, file, d.Progress) })
+	timed, beat, stop := Patient(ctx, c, "the agent's receipt")
+	defer stop()
+	cmd.Stdout = beating{cmd.Stdout, beat}
+	r, err := await(timed, cmd, func() (receipt, error) { return send(cmd, beating{file, beat}, info.Size(), d.Progress) })
 	if err != nil {
 		return fmt.Errorf("copy the agent to %s: %w", c.Name(), cmd.Lost(err))
 	}
@@ -61,18 +67,17 @@ type receipt struct {
 
 // send talks to uploadScript. An error that the node has an explanation for is
 // not returned.
-func send(cmd *Cmd, file *os.File, progress func(done, total int64)) (receipt, error) {
+func send(cmd *Cmd, file io.Reader, size int64, progress func(done, total int64)) (receipt, error) {
 	var r receipt
-	var wg sync.WaitGroup
-	wg.Go(func() { r.stderr = readBounded(cmd.Stderr) })
-	defer wg.Wait()
+	stderr := make(chan []byte, 1)
+	go func() { stderr <- readBounded(cmd.Stderr) }() // ends with the channel, which may not be soon
 	lines := bufio.NewReader(cmd.Stdout)
 	ready, err := awaitLine(lines, readyMark)
 	if err != nil {
 		return r, err
 	}
 	if r.ready = ready != ""; r.ready {
-		if err := stream(cmd.Stdin, file, ready == "gzip", progress); err != nil && !errors.Is(err, io.EOF) {
+		if err := stream(cmd.Stdin, file, size, ready == "gzip", progress); err != nil && !errors.Is(err, io.EOF) {
 			cmd.Close() // without an end of file, so that nothing is stored
 			return r, err
 		}
@@ -83,7 +88,7 @@ func send(cmd *Cmd, file *os.File, progress func(done, total int64)) (receipt, e
 	if r.stored, err = awaitLine(lines, storedMark); err != nil {
 		return r, err
 	}
-	wg.Wait()
+	r.stderr = <-stderr
 	var exit *ExitError
 	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
 		return r, err
@@ -109,15 +114,11 @@ func awaitLine(r *bufio.Reader, mark string) (string, error) {
 	return "", errors.New("the login shell writes too much of its own")
 }
 
-// stream copies file to w, compressed lightly: the line is a local one.
-func stream(w io.Writer, file *os.File, compress bool, progress func(done, total int64)) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	var r io.Reader = file
+// stream copies r, of that size, to w, compressed lightly: the line is a local
+// one.
+func stream(w io.Writer, r io.Reader, size int64, compress bool, progress func(done, total int64)) error {
 	if progress != nil {
-		r = &meter{r: file, total: info.Size(), progress: progress}
+		r = &meter{r: r, total: size, progress: progress}
 	}
 	buffered := bufio.NewWriterSize(w, 32<<10)
 	if !compress {
