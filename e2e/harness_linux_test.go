@@ -193,8 +193,15 @@ func (f *fixture) serve(t testing.TB, args ...string) *server {
 // serveNode is serve with a --node of the caller's.
 func (f *fixture) serveNode(t testing.TB, args ...string) *server {
 	t.Helper()
+	return f.serveEnv(t, nil, args...)
+}
+
+// serveEnv is serveNode with more in the environment.
+func (f *fixture) serveEnv(t testing.TB, env []string, args ...string) *server {
+	t.Helper()
 	args = append([]string{"serve", "-o", "json", "--listen", "127.0.0.1:0", "--log-level", "debug"}, args...)
 	s := &server{cmd: f.command(context.Background(), userUID, args...), log: &lockedBuffer{}, ended: make(chan struct{})}
+	s.cmd.Env = append(s.cmd.Env, env...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -273,12 +280,16 @@ func (s *server) dial(t testing.TB) *dapclient.Client {
 // dialAs opens a TCP connection whose socket belongs to uid, as if a process of
 // that user had opened it: a socket's owner is its creator's fsuid (socket(7),
 // /proc/net/tcp), which each thread has of its own.
-func dialAs(uid int, addr string) (net.Conn, error) {
+func dialAs(uid int, addr string) (net.Conn, error) { return dialNetAs(uid, "tcp", addr) }
+
+// dialNetAs is dialAs for any network. A unix socket is opened by that user's
+// permissions too, but its peer is told the process's own (unix(7)).
+func dialNetAs(uid int, network, addr string) (net.Conn, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	syscall.Setfsuid(uid)
 	defer syscall.Setfsuid(os.Getuid())
-	return net.Dial("tcp", addr)
+	return net.Dial(network, addr)
 }
 
 // short bounds a test that waits for a debugger or a node.

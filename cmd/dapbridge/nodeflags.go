@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -77,24 +78,29 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 	if err != nil {
 		return daemon.Config{}, err
 	}
+	cache = filepath.Join(cache, "dapbridge")
+	state := stateDir(env, home)
+	if err := errors.Join(privateDir(cache), privateDir(state)); err != nil {
+		return daemon.Config{}, err
+	}
 	c := daemon.Config{
 		SSH: sshconn.Config{
 			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
-			PinFile: filepath.Join(stateDir(env, home), "pinned_hosts"),
+			PinFile: filepath.Join(state, "pinned_hosts"),
 		},
 		Delivery: remote.Delivery{Progress: env.uploadProgress(), Log: log},
 		Target:   target.Selector{Name: f.target, PID: f.pid},
 		Lease:    defaultLease,
 		Patience: env.patience,
 		Root:     root,
-		CacheDir: filepath.Join(cache, "dapbridge"),
+		CacheDir: cache,
 		Self:     self(userName(env)),
 		Log:      log,
 	}
-	if c.Symbols, err = f.symbols(root, filepath.Join(cache, "dapbridge"), log); err != nil {
+	if c.Symbols, err = f.symbols(root, cache, log); err != nil {
 		return c, err
 	}
-	c.Agent, err = agentOptions(f.agent, filepath.Join(cache, "dapbridge"), log)
+	c.Agent, err = agentOptions(f.agent, cache, log)
 	return c, err
 }
 

@@ -47,6 +47,7 @@ const (
 	SessionBusy   Code = "session-busy"   // another IDE has the session
 	WriteFailed   Code = "write-failed"   // a local file could not be written
 	LaunchInvalid Code = "launch-invalid" // an existing launch.json is no JSON with comments
+	DirUnsafe     Code = "dir-unsafe"     // a directory of ours that others may have written to
 	Unsupported   Code = "unsupported"    // not on this platform
 )
 
@@ -102,6 +103,7 @@ func Catalogue() []Entry {
 		{SessionBusy, 5, "end the other session first, or run dapbridge serve with --takeover"},
 		{WriteFailed, 5, "check that you may write there and that the disk is not full"},
 		{LaunchInvalid, 5, "correct the file, or move it away and run again"},
+		{DirUnsafe, 5, "move that directory away and run again: a new one is made, of this user's alone"},
 		{Unsupported, 5, "see the README for what runs where"},
 	}
 }

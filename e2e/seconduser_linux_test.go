@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// as runs a shell line as another user of the host.
+func as(t *testing.T, uid uint32, line string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestSecondUser has another user of the host try what a daemon with the most
+// careless umask has opened and written: the socket, and the directories of
+// cache and state, in a home that everybody may enter.
+func TestSecondUser(t *testing.T) {
+	f := setup(t)
+	defer syscall.Umask(syscall.Umask(0)) // which the daemon inherits
+	home := filepath.Join(f.dir, "open-home")
+	if err := os.Mkdir(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	if err := os.Chown(home, userUID, userUID); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(home, "dap")
+	s := f.serveEnv(t, []string{"HOME=" + home, "XDG_CACHE_HOME="}, append(f.nodeArgs(), "--listen", "unix:"+socket)...)
+
+	if out, err := as(t, otherUID, "test -e "+socket); err != nil {
+		t.Fatalf("the other user does not even see the socket: %v %s", err, out)
+	}
+	if conn, err := dialNetAs(otherUID, "unix", socket); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("another user opens the socket: %v, %v", conn, err)
+	}
+	conn, err := net.Dial("unix", socket) // root may open any, and is another user all the same
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if got, err := io.ReadAll(conn); len(got) > 0 || os.IsTimeout(err) || !strings.Contains(s.log.String(), "is of user 0, not of ours, 65534") {
+		t.Errorf("root is answered %q (%v)", got, err)
+	}
+
+	for _, dir := range []string{filepath.Join(home, ".cache/dapbridge"), filepath.Join(home, ".local/state/dapbridge")} {
+		for _, line := range []string{"ls " + dir, "cat " + dir + "/*", "touch " + dir + "/x", "mv " + dir + " " + dir + "2"} {
+			if out, err := as(t, otherUID, line); err == nil || strings.Contains(out, "ssh-") {
+				t.Errorf("%s: %v: %s", line, err, out)
+			}
+		}
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			if err == nil && info.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s has mode %04o", path, info.Mode().Perm())
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if pins := read(t, filepath.Join(home, ".local/state/dapbridge/pinned_hosts")); !strings.Contains(pins, "ssh-") {
+		t.Errorf("nothing is pinned: %s", pins)
+	}
+}
