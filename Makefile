@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: build man demo test deps lint test-unit test-e2e bench cross fuzz clean help
+.PHONY: build man demo test deps lint test-unit test-arm64 test-e2e bench cross fuzz clean help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -27,7 +27,7 @@ demo: build ## show a session without a node
 	bin/dapbridge demo
 
 test: ## lint, all tests, those on a real node last (these need root on Linux)
-	@for part in deps lint test-unit test-e2e; do \
+	@for part in deps lint test-unit test-arm64 test-e2e; do \
 		start=$$SECONDS; \
 		$(MAKE) --no-print-directory $$part; \
 		echo "== make $$part: $$((SECONDS - start)) s"; \
@@ -51,6 +51,23 @@ test-unit: # needs no node
 	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent$$' -e '/internal/agent/' -e '/internal/twin$$')
 	go test -race -run '$(RACING)' ./internal/agent/...
 	go test ./internal/agent/... ./internal/twin
+
+# Of arm64 everything but tracing: what reads and computes, and (TestARM64Host in
+# e2e) the whole program. Tests that start their own binary again, or look at
+# other processes, would see the emulator.
+ARM64      := ./bridge ./pathmap ./vscode ./goland $(addprefix ./internal/,diag node recipe dapclient debugfile gosource)
+ARM64_SOME := 'Parse|StatRef|Status|TestUnit|Segments|Traps|Sections|Obstacles|Fuzz|TestConnect|TestLinkIsLost|TestErrors|TestEvents|Hostile|Debugger|StoreSymbols|LastWord'
+
+test-arm64: # under an emulator
+	@if command -v qemu-aarch64 >/dev/null; then \
+		export CGO_ENABLED=0 GOARCH=arm64; set -x; \
+		go test -exec qemu-aarch64 $(ARM64); \
+		go test -exec qemu-aarch64 -run $(ARM64_SOME) ./internal/target ./internal/agent ./internal/peer; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo 'arm64 tests: need qemu-user, and CI may not skip them' >&2; exit 1; \
+	else \
+		echo 'skipped: arm64 tests, which need qemu-aarch64 (apt-get install qemu-user)'; \
+	fi
 
 test-e2e: # boots nodes
 	@if [ "$$(uname -s) $$(id -u)" = 'Linux 0' ]; then \

@@ -35,6 +35,7 @@ const (
 type fixture struct {
 	dir     string // world-readable, removed at the end
 	bin     string // dapbridge, static
+	under   string // an emulator that runs it; "" for none
 	home    string // the user's
 	cache   string // the user's, kept from run to run: builds of symbols take minutes
 	modules string // the user's module cache: in cache, but see emptyModules
@@ -147,6 +148,9 @@ func (f *fixture) file(name string) string { return filepath.Join(f.source, name
 // caches and MINIKUBE_HOME.
 func (f *fixture) command(ctx context.Context, uid uint32, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, f.bin, args...)
+	if f.under != "" {
+		cmd = exec.CommandContext(ctx, f.under, append([]string{f.bin}, args...)...)
+	}
 	cmd.Dir = f.source
 	cmd.Env = []string{
 		"HOME=" + f.home, "PATH=" + os.Getenv("PATH"), "MINIKUBE_HOME=" + f.node.MinikubeHome(),

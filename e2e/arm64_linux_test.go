@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/agent"
+)
+
+// TestARM64Host is a host of another architecture: the program for arm64, under
+// an emulator, with a release's file for the node beside it. Everything but
+// tracing runs there, a whole session among it.
+func TestARM64Host(t *testing.T) {
+	f := setup(t)
+	emulator, err := exec.LookPath("qemu-aarch64")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs qemu-aarch64: apt-get install qemu-user")
+		}
+		t.Skip("skipped: needs qemu-aarch64 (apt-get install qemu-user)")
+	}
+	dir := filepath.Join(f.dir, "arm64")
+	program := filepath.Join(dir, "dapbridge")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "../cmd/dapbridge")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=arm64")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.Link(f.bin, filepath.Join(dir, "dapbridge-linux-amd64")); err != nil {
+		t.Fatal(err)
+	}
+	g := *f // with another program
+	g.bin, g.under = program, emulator
+
+	out, err := g.command(t.Context(), userUID, "version").Output()
+	if err != nil || !strings.Contains(string(out), "linux/arm64") {
+		t.Errorf("version: %v\n%s", err, out)
+	}
+	lists(t, g.command(t.Context(), userUID, append([]string{"ps"}, f.nodeArgs()...)...))
+
+	pid := f.containerd(t)
+	s := g.serve(t)
+	i := s.ide(t)
+	defer i.Close()
+	pod := halted(t, &g, i.Client)
+	s.stop(t)
+	f.works(t, pod)
+	if now := f.containerd(t); now != pid {
+		t.Errorf("containerd was pid %d and is %d now", pid, now)
+	}
+
+	// The agent's side: what it is and finds, here on this machine.
+	supervise := exec.Command(emulator, program, "agent", "supervise", "--protocol", "1", "--target", "nosuchd")
+	line, err := supervise.Output() // its link is at its end at once
+	var hello agent.Hello
+	first, _, _ := bytes.Cut(line, []byte("\n"))
+	if jerr := json.Unmarshal(first, &hello); err != nil || jerr != nil || hello.Arch != "arm64" || hello.TargetError == nil || len(hello.Capabilities) < 100 {
+		t.Errorf("the agent: %v, %v: %s", err, jerr, line)
+	}
+}
