@@ -35,7 +35,10 @@ func newSupervise(env environment) *cobra.Command {
 			signal.Ignore(syscall.SIGPIPE)
 			c.Selector = sel
 			c.Debugger = worker.Debugger()
-			c.WorkerArgv = []string{"/proc/self/exe", "agent", "worker", "--dlv", string(c.Dlv)}
+			c.WorkerArgv = []string{"/proc/self/exe", "agent", "worker"}
+			if c.Dlv != "" {
+				c.WorkerArgv = append(c.WorkerArgv, "--dlv", string(c.Dlv))
+			}
 			if c.Capabilities, err = worker.Capabilities(); err != nil {
 				return err
 			}

@@ -89,7 +89,9 @@ func supervise(args []string) (err error) {
 		return err
 	}
 	c.Debugger = worker.Debugger()
-	c.WorkerArgv = append(workerArgv(), string(c.Dlv))
+	if c.WorkerArgv = workerArgv(); c.Dlv != "" {
+		c.WorkerArgv = append(c.WorkerArgv, string(c.Dlv))
+	}
 	if c.Capabilities, err = worker.Capabilities(); err != nil {
 		return err
 	}
