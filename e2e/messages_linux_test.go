@@ -429,9 +429,10 @@ func (f *fixture) otherKey(t *testing.T) string {
 	return key
 }
 
-// TestPtraceRefused has the node forbid tracing, in two ways in which a node
+// TestPtraceRefused has the node forbid tracing, in the ways in which a node
 // does: the capability is missing, so that the target can't even be read; or a
-// seccomp filter refuses ptrace. The agent's sudo is what they are set for.
+// seccomp filter refuses ptrace. The agent's sudo is what these are set for, or
+// else the filter is the whole node's, whose container was started so.
 func TestPtraceRefused(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -449,6 +450,24 @@ func TestPtraceRefused(t *testing.T) {
 		}
 	})
 	f.free(t, pid, 5*time.Second)
+	t.Run("the node's container", func(t *testing.T) {
+		g := *f
+		var err error
+		g.node, err = testbed.Up(t.Context(), testbed.Options{Name: nodeName() + "-filter", Owner: userUID, NoKubelet: true, SystemCallFilter: "~ptrace"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := g.node.Down(); err != nil {
+				t.Error(err)
+			}
+		})
+		c := g.serve(t).dial(t)
+		_, err = c.Attach(short(t), dapclient.AttachOptions{})
+		if err == nil || !strings.Contains(err.Error(), "forbids tracing") || !strings.Contains(err.Error(), "a seccomp filter is in force") {
+			t.Errorf("attach: %v", err)
+		}
+	})
 }
 
 // sudo puts a program in front of what sudo runs on the node, until the test

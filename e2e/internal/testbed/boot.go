@@ -71,7 +71,7 @@ func copyFile(ctx context.Context, from, to string) error {
 
 // startSystemd boots the node in its network namespace and in a cgroup of its
 // own, and waits for the node's first process.
-func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger) error {
+func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger, filter string) error {
 	group, err := n.makeCgroup(led)
 	if err != nil {
 		return err
@@ -84,6 +84,10 @@ func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger) error {
 		return err
 	}
 	defer console.Close()
+	calls, env := "--system-call-filter="+filter, []string{"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1"}
+	if filter == "" {
+		env = append(env, "SYSTEMD_SECCOMP=0") // as a privileged container of docker's has no filter
+	}
 	nspawn, err := led.Start(ctx, ledger.Daemon{
 		Name: "systemd-nspawn",
 		Argv: []string{
@@ -92,12 +96,9 @@ func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger) error {
 			"--network-namespace-path=/run/netns/" + n.link().netns,
 			"--bind=" + n.varDir() + ":/var", "--bind=/dev/kmsg",
 			"--register=no", "--keep-unit", "--capability=all",
-			"--resolv-conf=off", "--timezone=off", "--link-journal=no",
+			"--resolv-conf=off", "--timezone=off", "--link-journal=no", calls,
 		},
-		Env: []string{
-			"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
-			"SYSTEMD_SECCOMP=0", // as a privileged container of docker's has no filter
-		},
+		Env:    env,
 		Output: console, Cgroup: group,
 	})
 	if err != nil {

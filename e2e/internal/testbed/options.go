@@ -49,6 +49,10 @@ type Options struct {
 	State      string    // default DefaultState
 	Log        io.Writer // takes progress, a line each, as long as the Node is used; nil discards it
 	NoKubelet  bool      // leaves the kubelet out; pods then need CRI calls
+
+	// SystemCallFilter is systemd-nspawn's --system-call-filter, on top of its
+	// usual filter; "" is no filter at all, as a privileged container has none.
+	SystemCallFilter string
 }
 
 // validName reports whether a name is fit for a host name, a path element, a network

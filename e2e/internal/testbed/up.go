@@ -137,7 +137,7 @@ func boot(ctx context.Context, o Options, p builtParts) (*Node, error) {
 	if err := n.configure(ctx); err != nil {
 		return nil, fmt.Errorf("configure the node: %w", err)
 	}
-	if err := n.startSystemd(ctx, led); err != nil {
+	if err := n.startSystemd(ctx, led, o.SystemCallFilter); err != nil {
 		return nil, fmt.Errorf("start the node: %w", err)
 	}
 	if err := n.waitReady(ctx, p.images); err != nil {
