@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,10 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/node"
+	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
 // evil is what a hostile node puts wherever text goes: a terminal's escape
@@ -148,6 +153,24 @@ func invokeOn(t *testing.T, n *hostileNode, wait time.Duration, command string, 
 	out = o.String() + e.String()
 	harmless(t, out)
 	return status, out
+}
+
+// TestReadyOfAHostileNode writes what serve says of a target that the node made
+// up.
+func TestReadyOfAHostileNode(t *testing.T) {
+	var text string
+	if err := json.Unmarshal([]byte(`"`+evil+`"`), &text); err != nil {
+		t.Fatal(err)
+	}
+	r := daemon.Ready{Listen: "127.0.0.1:1", Paths: []string{text}, Warnings: []string{text}}
+	r.Target.Exe, r.Target.Build.ModulePath, r.Target.Build.GoVersion = "/x/"+text, text, text
+	var out bytes.Buffer
+	c := daemon.Config{SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}}
+	printReady(&out, c, r)
+	harmless(t, out.String())
+	if n := strings.Count(out.String(), "\n"); n != 5 {
+		t.Errorf("%d lines:\n%s", n, out.String())
+	}
 }
 
 // harmless sees that a text has neither control characters nor lines that the
