@@ -29,10 +29,9 @@ type Conn struct {
 	wg     sync.WaitGroup
 }
 
-// Dial sees that the container runs and that the user may use its engine. The node
-// may owe anything for as long as patience says. Its
-// errors are diag.NodeUnknown for a container that is not there and
-// diag.NodeUnreachable.
+// Dial sees that the container runs and that the user may use its engine. For as
+// long as patience says the node may owe anything. The errors are diag.NodeUnknown
+// for a container that is not there and diag.NodeUnreachable.
 func Dial(ctx context.Context, n *node.Node, patience time.Duration, log *slog.Logger) (*Conn, error) {
 	e := engine{*n.Exec}
 	if err := e.running(ctx); err != nil {
