@@ -92,7 +92,7 @@ func TestDoctor(t *testing.T) {
 	t.Run("docker's endpoint", func(t *testing.T) {
 		f.throughSocketUnit(t)
 		checks := f.examine(t, 1)
-		check(t, checks["runtime"], doctor.Warning, "unix:///run/cri-dockerd.sock", "systemd-socket-proxyd", "and not /usr/bin/containerd")
+		check(t, checks["runtime"], doctor.Warning, "unix:///var/run/cri-dockerd.sock", "systemd-socket-proxyd", "and not /usr/bin/containerd")
 	})
 	t.Run("no sudo", func(t *testing.T) {
 		const rule = "/etc/sudoers.d/docker"
@@ -133,7 +133,7 @@ func (f *fixture) throughSocketUnit(t *testing.T) {
 	t.Cleanup(func() {
 		f.root(t, "cp /root/kubelet.yaml "+config+"; systemctl stop cri-docker.socket cri-docker.service; rm /run/systemd/system/cri-docker.*; systemctl daemon-reload; systemctl restart kubelet")
 	})
-	f.root(t, "cp "+config+" /root/kubelet.yaml && sed -i 's#unix.*#unix:///run/cri-dockerd.sock#' "+config+
+	f.root(t, "cp "+config+" /root/kubelet.yaml && sed -i 's#unix.*#unix:///var/run/cri-dockerd.sock#' "+config+
 		" && systemctl daemon-reload && systemctl start cri-docker.socket && systemctl restart kubelet"+
 		" && for i in $(seq 100); do systemctl -q is-active cri-docker.service && break; sleep .2; done")
 	f.works(t, "")

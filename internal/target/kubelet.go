@@ -43,7 +43,7 @@ func findKubelet(ctx context.Context) (*Kubelet, error) {
 		})
 		k.PID = pid
 		if socket, ok := socketPath(k.Endpoint); ok {
-			k.Runtime = listener(procPath(pid, "root") + socket)
+			k.Runtime = listener(procPath(pid, "root"), socket)
 			k.RuntimeExe, _, _ = readExe(k.Runtime)
 		}
 		return &k, nil

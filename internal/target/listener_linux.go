@@ -1,20 +1,21 @@
 package target
 
 import (
-	"bytes"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// listener returns the process that answers on a unix socket, 0 if there is none
-// or it can't be told: who called listen (unix(7), SO_PEERCRED), or if that is
-// systemd the service that it has handed the socket to, once that runs.
-func listener(socket string) int {
-	conn, err := net.DialTimeout("unix", socket, time.Second)
+// listener returns the process that answers on a unix socket below the directory
+// root, 0 if there is none or it can't be told: who called listen (unix(7),
+// SO_PEERCRED), or if that is systemd the service that it has handed the socket
+// to, once that runs.
+func listener(root, socket string) int {
+	conn, err := net.DialTimeout("unix", root+socket, time.Second)
 	if err != nil {
 		return 0
 	}
@@ -30,28 +31,30 @@ func listener(socket string) int {
 		}
 	})
 	if pid == 1 {
-		if table, err := os.ReadFile(procRoot + "/net/unix"); err == nil {
-			return holder(listening(table, socket), pid)
-		}
+		return service(root, socket)
 	}
 	return pid
 }
 
-// listening returns the inode of the socket that listens on a path, of the table
-// /proc/net/unix (unix_seq_show in net/unix/af_unix.c), "" if there is none. The
-// path may be seen through a process's root.
-func listening(table []byte, socket string) string {
-	const accepts = 1 << 16 // __SO_ACCEPTCON
-	for line := range bytes.Lines(table) {
-		fields := bytes.Fields(line) // Num RefCount Protocol Flags Type St Inode Path
-		if len(fields) != 8 || !bytes.HasSuffix([]byte(socket), fields[7]) {
-			continue
-		}
-		if flags, err := strconv.ParseUint(string(fields[3]), 16, 32); err == nil && flags&accepts != 0 {
-			return string(fields[6])
+// service returns the process that has a socket of systemd's open besides it, 1 if
+// there is none. The socket may be reached by a link, such as /var/run.
+func service(root, socket string) int {
+	table, err := readTable("net/unix")
+	if err != nil {
+		return 1
+	}
+	names := []string{socket}
+	if real, err := filepath.EvalSymlinks(root + socket); err == nil {
+		names = append(names, real)
+	}
+	for _, name := range names {
+		for _, s := range unixSockets(table, name) {
+			if s.listens {
+				return holder(s.inode, 1)
+			}
 		}
 	}
-	return ""
+	return 1
 }
 
 // holder returns a process other than systemd that has the socket open, systemd if

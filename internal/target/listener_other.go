@@ -2,4 +2,4 @@
 
 package target
 
-func listener(string) int { return 0 }
+func listener(root, socket string) int { return 0 }
