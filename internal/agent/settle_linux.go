@@ -18,14 +18,17 @@ const settleTimeout = 3 * time.Second
 
 // settle sees for itself that a process which was debugged is untraced, has no
 // stopped thread and has the text of its file, and repairs what is not so. A
-// process that has ended is settled.
-func settle(p process, log *slog.Logger) error {
+// process that has ended is settled. killed says that its debugger did not detach.
+func settle(p process, killed bool, log *slog.Logger) error {
 	deadline := time.Now().Add(settleTimeout)
 	restored := false
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		why, untraced := unsettled(p)
 		if untraced && !restored {
 			restored = true
+			if killed {
+				dropStops(p)
+			}
 			restore(p, log)
 		}
 		if why == "" {
@@ -37,6 +40,12 @@ func settle(p process, log *slog.Logger) error {
 		time.Sleep(pause)
 	}
 }
+
+// dropStops takes back the SIGSTOPs of a debugger that is gone. One may be under way
+// where it shows nowhere: its thread was stopped to tell the debugger of it, runs
+// again, and obeys it a moment later, unless a SIGCONT comes before (Linux's
+// kernel/signal.c: ptrace_signal, prepare_signal, do_signal_stop).
+func dropStops(p process) { syscall.Kill(p.PID, syscall.SIGCONT) }
 
 // restore takes out what a debugger left in the text of a process that nobody
 // traces any more.

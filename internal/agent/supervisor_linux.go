@@ -361,7 +361,7 @@ func (s *supervisor) retire(w *workerProc) error {
 			return nil // what the dlv does to its target is its own
 		}
 	}
-	return settle(*w.attached, s.cfg.Log)
+	return settle(*w.attached, !w.cmd.ProcessState.Success(), s.cfg.Log)
 }
 
 // sessionEnded is called when a worker ended its session unasked and lingers.
