@@ -189,8 +189,9 @@ func TestFlagsAreKeys(t *testing.T) {
 		"stdio":    "said by the IDE that starts the program",
 		"dlv-addr": "of one dlv, which its next start changes",
 		"exe":      "said of one question", "print": "", "remove": "", "list": "", "fix": "",
-		"name": "stands in the file that init writes",
-		"keep": "of the demo",
+		"name":   "stands in the file that init writes",
+		"keep":   "of the demo",
+		"follow": "said of one look", "since": "",
 	}
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {

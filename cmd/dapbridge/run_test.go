@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
 )
 
 // invoke runs one command line as a user without any minikube or configuration
@@ -47,6 +50,9 @@ func TestMistakes(t *testing.T) {
 		{"serve --node minikube:nowhere", 3, "nowhere"},
 		{"serve --node ssh://root@198.51.100.7", 3, "198.51.100.7"}, // not local
 		{"ps", 3, "minikube"},
+		{"logs --since yesterday", 2, "--since yesterday is neither"},
+		{"logs --since 1ms", 2, "--since 1ms is neither"},
+		{"logs containerd", 2, "takes no argument"},
 		{"paths a b", 2, "takes one file"},
 		{"paths --exe /nonexistent/containerd", 2, "--exe: stat /nonexistent/containerd"},
 		{"paths --exe / --log-level warn", 4, "no regular file"},
@@ -61,6 +67,21 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("exit status %d, want %d\n%s%s", status, tt.status, out, err)
 			}
 		})
+	}
+}
+
+func TestSince(t *testing.T) {
+	for text, want := range map[string]daemon.Journal{
+		"":                     {},
+		"90m":                  {Ago: 90 * time.Minute},
+		"2026-11-28T09:30:00Z": {Since: time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)},
+		"2026-11-28 09:30:00":  {Since: time.Date(2026, 11, 28, 9, 30, 0, 0, time.Local)},
+		"2026-11-28":           {Since: time.Date(2026, 11, 28, 0, 0, 0, 0, time.Local)},
+	} {
+		var got daemon.Journal
+		if err := parseSince(text, &got); err != nil || !got.Since.Equal(want.Since) || got.Ago != want.Ago {
+			t.Errorf("--since %q is %+v, %v", text, got, err)
+		}
 	}
 }
 

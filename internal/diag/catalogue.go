@@ -42,6 +42,8 @@ const (
 	DetachFailed   Code = "detach-failed"   // the target could not be let go in time
 	DlvUnusable    Code = "dlv-unusable"    // --dlv-addr names no dlv that can be used
 	SourceMissing  Code = "source-missing"  // a source file that neither host nor node has
+	TargetNoUnit   Code = "target-no-unit"  // no systemd service runs it
+	JournalFailed  Code = "journal-failed"  // its journal can't be read
 
 	ListenFailed  Code = "listen-failed"  // the local port is taken or forbidden
 	SessionBusy   Code = "session-busy"   // another IDE has the session
@@ -97,6 +99,8 @@ func Catalogue() []Entry {
 		{AttachFailed, 4, "run again with --log-level debug to see what Delve says"},
 		{DlvUnusable, 4, "see what listens there on the node: ss -ltnp"},
 		{SourceMissing, 4, "get the source that the target was built from, and name its place with --map HOST=NODE"},
+		{TargetNoUnit, 4, "only a systemd service of the node's own can be handled so; dapbridge ps shows which target runs in which"},
+		{JournalFailed, 4, "see on the node whether systemd's journal can be read: sudo journalctl --unit=UNIT"},
 		{DetachFailed, 4, "look at the target on the node: grep TracerPid /proc/PID/status"},
 
 		{ListenFailed, 5, "choose another address with --listen, or end what uses this one"},

@@ -39,6 +39,8 @@ func Explain(code Code) string {
 		AttachFailed:   "Delve could not attach to the daemon, or its process ended. The daemon runs on.",
 		DlvUnusable:    "What --dlv-addr names on the node is not a dlv that can be used: nothing listens there, it is another program, it takes one client only, or it debugs another process.",
 		SourceMissing:  "A source file is neither on this machine nor on the node, or the node may not hand it out.",
+		TargetNoUnit:   "A journal is shown, or another build deployed, only of a systemd service's process.",
+		JournalFailed:  "journalctl on the node fails.",
 		DetachFailed:   "The daemon could not be let go in the time that it usually takes, or the check afterwards found it still traced or changed.",
 
 		ListenFailed:  "The address for the IDE is taken, or may not be used.",

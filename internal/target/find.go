@@ -25,11 +25,8 @@ func Find(ctx context.Context, sel Selector) (Process, error) {
 	if sel.PID != 0 {
 		return findPID(sel.PID)
 	}
-	name := sel.Name
-	if name == "" {
-		name = "containerd"
-	}
-	for pid := range mainPIDs(ctx, serviceOf(name)) {
+	name := sel.Executable()
+	for pid := range mainPIDs(ctx, ServiceOf(name)) {
 		p, err := readProcess(pid)
 		switch {
 		case err == nil && path.Base(p.Exe) == name:

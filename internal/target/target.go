@@ -16,6 +16,15 @@ type Selector struct {
 	PID  int    // wins over Name unless 0
 }
 
+// Executable is the base name of the executable that is looked for when there
+// is no PID.
+func (s Selector) Executable() string {
+	if s.Name == "" {
+		return "containerd"
+	}
+	return s.Name
+}
+
 // Process is one process as it was when it was read.
 type Process struct {
 	PID        int       `json:"pid"`

@@ -84,8 +84,8 @@ func isUnit(name string) bool {
 	return false
 }
 
-// serviceOf returns the unit that usually runs the executable of that name.
-func serviceOf(name string) string {
+// ServiceOf returns the unit that usually runs the executable of that name.
+func ServiceOf(name string) string {
 	if name == "dockerd" {
 		return "docker.service"
 	}

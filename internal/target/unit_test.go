@@ -40,7 +40,7 @@ func TestServiceOf(t *testing.T) {
 	for name, want := range map[string]string{
 		"containerd": "containerd.service", "dockerd": "docker.service", "k3s": "k3s.service", "crio": "crio.service", "kubelet": "kubelet.service",
 	} {
-		if got := serviceOf(name); got != want {
+		if got := ServiceOf(name); got != want {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+func newLogs(env environment) *cobra.Command {
+	var flags nodeFlags
+	var journal daemon.Journal
+	var since string
+	cmd := configured(&cobra.Command{
+		Use:   "logs",
+		Short: "Show the journal of the daemon on the node",
+		Long: `Logs shows the journal of the daemon's systemd unit: its last 100 lines, or all
+since a time. A daemon that does not run is looked for by its usual unit. With -f
+it shows the last 10 and then what comes, until Ctrl-C.`,
+		Example: `  dapbridge logs
+  dapbridge logs -f --target kubelet
+  dapbridge logs --since 10m
+  dapbridge logs --since 2026-11-28T09:30:00Z`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := parseSince(since, &journal); err != nil {
+				return err
+			}
+			c, err := flags.config(env)
+			if err != nil {
+				return err
+			}
+			r, err := journal.Write(cmd.Context(), c, env.out)
+			if err == nil && r.Lines == 0 && !journal.Follow {
+				fmt.Fprintf(env.err, "the node's journal holds nothing of %s here\n", diag.Escape(r.Unit))
+			}
+			return err
+		},
+	}, env)
+	flags.add(cmd, env)
+	cmd.Flags().BoolVarP(&journal.Follow, "follow", "f", false, "go on with what comes")
+	cmd.Flags().StringVar(&since, "since", "", "show all since a time (2026-11-28T09:30:00Z) or for so long (10m)")
+	return cmd
+}
+
+// parseSince reads a duration or a time.
+func parseSince(text string, j *daemon.Journal) (err error) {
+	if text == "" {
+		return nil
+	}
+	if j.Ago, err = time.ParseDuration(text); err == nil && j.Ago >= time.Second {
+		return nil
+	}
+	j.Ago = 0
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if j.Since, err = time.ParseInLocation(layout, text, time.Local); err == nil {
+			return nil
+		}
+	}
+	return diag.Errorf(diag.Usage, "--since %s is neither a duration of a second or more (10m) nor a time (2026-11-28T09:30:00Z, or '2026-11-28 09:30:00')", text)
+}
