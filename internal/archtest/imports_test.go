@@ -30,12 +30,14 @@ func layers() []layer {
 		{"internal/execconn", []string{"internal/remote", "internal/node", diag}, "it carries bytes and programs and does not know which"},
 		{"internal/agent", []string{"internal/target", diag}, "it runs as root on the node: it stays small"},
 		{"internal/target", []string{diag}, "it runs as root on the node: it stays small"},
+		{"internal/swap", []string{"internal/target", diag}, "it runs as root on the node: it stays small"},
 		{"internal/gosource", []string{diag}, "it knows the host's Go and no node"},
 		{"internal/recipe", []string{"internal/target", diag}, "it is pure: facts of an executable in, a recipe out"},
+		{"internal/procgroup", nil, "it starts programs and knows none"},
 		{"internal/debugfile", nil, "it copies a file and knows no more"},
-		{"internal/twin", []string{"internal/recipe", "internal/debugfile", "internal/target", diag}, "it builds on the host and knows no node"},
+		{"internal/twin", []string{"internal/procgroup", "internal/recipe", "internal/debugfile", "internal/target", diag}, "it builds on the host and knows no node"},
 		{"internal/filesync", []string{"internal/remote", diag}, "it copies files and knows no debugger"},
-		{"internal/deploy", []string{"internal/node", "internal/remote", "internal/target", "internal/gosource", diag}, "it builds and ships without a session"},
+		{"internal/deploy", []string{"internal/procgroup", "internal/recipe", "internal/target", diag}, "it builds on the host and knows no node"},
 		{"internal/doctor", []string{"internal/node", "internal/remote", "internal/target", "internal/gosource", diag}, "it looks and changes nothing"},
 	}
 }
@@ -123,13 +125,13 @@ func (r *repository) checkSmall() []violation {
 	}
 	var all []violation
 	for dir := range direct {
-		if !within(dir, "internal/agent", "internal/target") {
+		if !within(dir, "internal/agent", "internal/swap", "internal/target") {
 			continue
 		}
 		reached := reach(dir, direct)
 		for _, p := range slices.Sorted(maps.Keys(reached)) {
 			if within(p, "github.com/spf13/cobra", "golang.org/x/crypto", "github.com/tailscale/hujson", "github.com/fsnotify/fsnotify") {
-				all = append(all, violation{dir + " depends on " + p, "agent and target run as root on the node: what only the host needs is nothing but a risk there"})
+				all = append(all, violation{dir + " depends on " + p, "agent, swap and target run as root on the node: what only the host needs is nothing but a risk there"})
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/procgroup"
 )
 
 // compile runs go build and returns the twin's path.
@@ -25,7 +27,7 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 	said.tell(0)
 	args := slices.Concat([]string{"build", "-v", "-toolexec=" + toolexec, "-o", out}, flags, []string{"--", j.recipe.Package})
 	j.Log.Debug("building the twin", "dir", src.dir, "args", args)
-	cmd := command(ctx, j.goTool, args...)
+	cmd := procgroup.Command(ctx, j.goTool, args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = src.dir, withVariables(j.env, "PWD="+src.dir), said, said
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/procgroup"
 )
 
 // prepare finds the toolchain and makes the environment that the go command
@@ -118,7 +120,7 @@ func (j *job) goEnv(ctx context.Context, env []string, names ...string) (map[str
 // what it says on standard error.
 func (j *job) output(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
 	var out, said strings.Builder
-	cmd := command(ctx, name, args...)
+	cmd := procgroup.Command(ctx, name, args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, withVariables(env, "PWD="+dir), &out, &said
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {

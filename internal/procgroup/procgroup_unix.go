@@ -1,6 +1,6 @@
 //go:build unix
 
-package twin
+package procgroup
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// command is a program that ends with ctx, and with it all that it started: it
+// Command is a program that ends with ctx, and with it all that it started: it
 // gets a process group of its own.
-func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

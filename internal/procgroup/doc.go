@@ -1,0 +1,3 @@
+// Package procgroup starts programs of the host that end with all that they
+// started: builds, above all, which start others in turn.
+package procgroup
