@@ -45,6 +45,15 @@ const (
 	TargetNoUnit   Code = "target-no-unit"  // no systemd service runs it
 	JournalFailed  Code = "journal-failed"  // its journal can't be read
 
+	DeployRefused Code = "deploy-refused" // the target can't be swapped for another build
+	DeploySpace   Code = "deploy-space"   // no room on the node
+	DeployShip    Code = "deploy-ship"    // the build did not get to the node
+	DeployFailed  Code = "deploy-failed"  // the new build does not serve; the former one does
+	DeployStuck   Code = "deploy-stuck"   // neither does
+	DeployBuild   Code = "deploy-build"   // the build failed
+	DeploySource  Code = "deploy-source"  // the directory is not the target's source
+	RestoreFailed Code = "restore-failed" // not all could be put back
+
 	ListenFailed  Code = "listen-failed"  // the local port is taken or forbidden
 	SessionBusy   Code = "session-busy"   // another IDE has the session
 	WriteFailed   Code = "write-failed"   // a local file could not be written
@@ -102,6 +111,15 @@ func Catalogue() []Entry {
 		{TargetNoUnit, 4, "only a systemd service of the node's own can be handled so; dapbridge ps shows which target runs in which"},
 		{JournalFailed, 4, "see on the node whether systemd's journal can be read: sudo journalctl --unit=UNIT"},
 		{DetachFailed, 4, "look at the target on the node: grep TracerPid /proc/PID/status"},
+
+		{DeployRefused, 4, "dapbridge symbols lets a stripped target be debugged as it is"},
+		{DeploySpace, 3, "make room on the node: df -h shows where there is none; nothing was changed"},
+		{DeployShip, 3, "nothing was changed on the node: try again when it can be reached"},
+		{DeployFailed, 4, "the former build runs again, nothing was changed: the lines above are the new one's last"},
+		{DeployStuck, 4, "run dapbridge restore; dapbridge logs shows what the target says"},
+		{DeployBuild, 5, "correct what the build says above, or name another recipe with --build; nothing was changed on the node"},
+		{DeploySource, 5, "name the directory of the target's source: dapbridge deploy DIR"},
+		{RestoreFailed, 4, "see dapbridge logs, then run dapbridge restore again: what it needs is still there"},
 
 		{ListenFailed, 5, "choose another address with --listen, or end what uses this one"},
 		{SessionBusy, 5, "end the other session first, or run dapbridge serve with --takeover"},
