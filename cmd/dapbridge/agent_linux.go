@@ -12,13 +12,14 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/agent/worker"
+	"github.com/dapbridge/dapbridge/internal/swap"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
 // newAgent is what runs on the node. People don't call it.
 func newAgent(env environment) *cobra.Command {
 	cmd := &cobra.Command{Use: "agent", Short: "What runs on the node", Hidden: true}
-	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env), newStoreSymbols(env))
+	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env), newStoreSymbols(env), newSwap(env))
 	return cmd
 }
 
@@ -76,6 +77,24 @@ func newStoreSymbols(env environment) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return agent.StoreSymbols(env.in, hash) },
 	}
 	cmd.Flags().StringVar(&hash, "hash", "", "")
+	return cmd
+}
+
+func newSwap(env environment) *cobra.Command {
+	var request string
+	cmd := &cobra.Command{
+		Use:  "swap",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			signal.Ignore(syscall.SIGPIPE) // the host may go: what was begun is ended
+			dir, err := swap.AgentDir()
+			if err != nil {
+				return err
+			}
+			return swap.RunCommand(cmd.Context(), dir, args[0], request, env.in, os.Stdout)
+		},
+	}
+	cmd.Flags().StringVar(&request, "request", "", "")
 	return cmd
 }
 

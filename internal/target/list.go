@@ -45,6 +45,28 @@ func List(ctx context.Context) ([]Candidate, error) {
 	return list, nil
 }
 
+// Processes returns every process, Go program or not, by process id. Kernel
+// threads and what can't be read are left out.
+func Processes(ctx context.Context) ([]Process, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	pids, err := numbers(procRoot)
+	if err != nil {
+		return nil, err
+	}
+	var list []Process
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if p, err := readProcess(pid); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
 // sameExe reports whether a process runs the very file that own describes.
 func sameExe(pid int, own os.FileInfo) bool {
 	exe, err := os.Stat(procPath(pid, "exe"))

@@ -1,0 +1,78 @@
+package swap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// AgentDir is the directory in which this program stands as the agent: each
+// build of it in one of its own (sshconn, uploadScript), and beside them what it
+// keeps.
+func AgentDir() (string, error) {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Dir(filepath.Dir(exe)), nil
+}
+
+// RunCommand runs one of the commands and writes Messages to out, of which the
+// last holds the result or the error. It returns an error only if there was
+// nobody to tell it to.
+func RunCommand(ctx context.Context, agentDir, what, request string, in io.Reader, out io.Writer) error {
+	var mu sync.Mutex
+	lines := json.NewEncoder(out)
+	tell := func(m Message) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return lines.Encode(m)
+	}
+	var q Request
+	if err := json.Unmarshal([]byte(request), &q); err != nil {
+		return fmt.Errorf("the request: %w", err)
+	}
+	r := &Runner{
+		Dir: filepath.Join(agentDir, "swap"), Agent: agentDir,
+		Tell: func(m Message) { _ = tell(m) }, // the host may have gone: what was begun is ended
+	}
+	return tell(r.command(ctx, what, q, in))
+}
+
+func (r *Runner) command(ctx context.Context, what string, q Request, in io.Reader) Message {
+	m := Message{Done: true}
+	var err error
+	switch what {
+	case InspectCommand:
+		m.State = &State{}
+		*m.State, err = r.Inspect(ctx, q)
+	case DeployCommand:
+		m.Deployed = &Deployed{}
+		*m.Deployed, err = r.Deploy(ctx, q, in)
+	case RestoreCommand:
+		m.Restored, m.Removed, err = r.Restore(ctx, q)
+	default:
+		err = fmt.Errorf("there is no command %q", what)
+	}
+	if err == nil {
+		return m
+	}
+	var f *Failure
+	if errors.As(err, &f) {
+		m.Journal = f.Journal
+	}
+	if !errors.As(err, &m.Error) {
+		m.Error = diag.Errorf(diag.Internal, "%w", err)
+	}
+	if m.Error.Summary != err.Error() { // it was wrapped
+		m.Error = &diag.Error{Code: m.Error.Code, Hint: m.Error.Hint, Summary: err.Error()}
+	}
+	return m
+}

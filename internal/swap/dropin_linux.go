@@ -1,0 +1,101 @@
+package swap
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// dropIn is a file of ours that changes a unit; see systemd.unit(5).
+type dropIn struct {
+	Unit string `json:"unit"`
+	Path string `json:"path"`
+	Text string `json:"text"`
+}
+
+// unitFiles is where an administrator's units stand.
+const unitFiles = "/etc/systemd/system"
+
+// newDropIn makes one whose settings come last of all.
+func newDropIn(root, unit string, settings ...string) dropIn {
+	return dropIn{
+		Unit: unit, Path: filepath.Join(root, unit+".d", "zz-dapbridge.conf"),
+		Text: "# Written by dapbridge deploy; dapbridge restore removes it.\n[Service]\n" + strings.Join(settings, "\n") + "\n",
+	}
+}
+
+// execStart is the settings that have a unit run another command line. argv[0]
+// may be another name than the program's.
+func execStart(program string, argv []string) []string {
+	words := []string{quoteUnit(program)}
+	if argv[0] != program {
+		words = []string{quoteUnit("@" + program), quoteUnit(argv[0])}
+	}
+	for _, a := range argv[1:] {
+		words = append(words, strings.ReplaceAll(quoteUnit(a), "$", "$$"))
+	}
+	return []string{"ExecStart=", "ExecStart=" + strings.Join(words, " ")}
+}
+
+// quoteUnit makes one word of a command line in a unit: systemd.syntax(7),
+// "Quoting", and systemd.unit(5), "Specifiers".
+func quoteUnit(word string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range []byte(word) {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c == '%':
+			b.WriteString("%%")
+		case c < ' ' || c == 0x7f:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// write puts the file there, the whole one. A directory that is not there yet is
+// made.
+func (d dropIn) write() error {
+	dir := filepath.Dir(d.Path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	next, err := os.OpenFile(d.next(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = next.WriteString(d.Text)
+	if err == nil {
+		err = next.Sync()
+	}
+	if err = errors.Join(err, next.Close()); err != nil {
+		return err
+	}
+	return replace(d.next(), d.Path)
+}
+
+// next is where the file is before it is whole: systemd reads *.conf only.
+func (d dropIn) next() string { return d.Path + ".next" }
+
+// remove removes the file, and the directory if nothing else is in it. It
+// reports whether the file was there.
+func (d dropIn) remove() (bool, error) {
+	if err := removeIfThere(d.next()); err != nil {
+		return false, err
+	}
+	err := os.Remove(d.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	_ = os.Remove(filepath.Dir(d.Path)) // fails if it is not empty
+	return err == nil, nil
+}

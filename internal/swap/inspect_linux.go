@@ -1,0 +1,160 @@
+package swap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// Runner does the work of this package.
+type Runner struct {
+	Dir   string        // where originals are kept; made if need be
+	Agent string        // the agent's directory, which Restore removes; "" for none
+	Tell  func(Message) // told of the steps; not nil
+
+	systemd systemd
+}
+
+// Inspect looks at the target and changes nothing. Its error is a refusal to
+// swap it.
+func (r *Runner) Inspect(ctx context.Context, q Request) (State, error) {
+	s, unlock, err := openStore(r.Dir)
+	if err != nil {
+		return State{}, err
+	}
+	defer unlock()
+	v, err := r.view(ctx, s, q)
+	if err != nil {
+		return v.State, err
+	}
+	path := v.Path
+	if v.Kept {
+		path = s.original(v.Unit) // a build of the user's may record less
+	}
+	x, err := target.OpenExeFile(path)
+	if err != nil {
+		return v.State, err
+	}
+	defer x.Close()
+	v.Origin, _ = x.Origin()
+	return v.State, nil
+}
+
+// view is what a run knows before it changes anything.
+type view struct {
+	State
+	file   File     // at Path
+	argv   []string // of the process, nil if it does not run
+	rec    *record  // nil before the first deploy
+	unit   unitState
+	ticks  uint64 // when the process started
+	inUnit []Task
+}
+
+// view finds the target: the process, or what is recorded of its unit if it does
+// not run any more.
+func (r *Runner) view(ctx context.Context, s store, q Request) (v view, err error) {
+	p, err := target.Find(ctx, q.Target)
+	switch {
+	case diag.CodeOf(err) == diag.TargetNone && q.Target.PID == 0:
+		v.rec, _ = s.find(target.ServiceOf(q.Target.Executable()))
+		if v.rec == nil {
+			return v, err
+		}
+		v.Unit, v.Path = v.rec.Unit, v.rec.Path
+	case err != nil:
+		return v, err
+	default:
+		if err := r.process(ctx, &v, p); err != nil {
+			return v, err
+		}
+		if v.rec, err = s.find(v.Unit); err != nil {
+			return v, err
+		}
+	}
+	if v.unit, err = r.systemd.show(ctx, v.Unit); err != nil {
+		return v, err
+	}
+	return v, r.check(ctx, &v, q)
+}
+
+// process takes what matters of a running target.
+func (r *Runner) process(ctx context.Context, v *view, p target.Process) (err error) {
+	v.Unit, v.Path, v.PID, v.argv, v.ticks = p.Unit, p.Exe, p.PID, p.Args, p.StartTicks
+	if !strings.HasSuffix(p.Unit, ".service") {
+		return diag.Errorf(diag.TargetNoUnit, "%s (pid %d) runs in no systemd service, which could be restarted", p.Exe, p.PID)
+	}
+	u, err := r.systemd.show(ctx, p.Unit)
+	if err != nil {
+		return err
+	}
+	if u.mainPID != p.PID {
+		return diag.Errorf(diag.DeployRefused, "pid %d (%s) is not the main process of %s, which is pid %d", p.PID, p.Exe, p.Unit, u.mainPID)
+	}
+	if tracer, comm, err := target.Tracer(p.PID); err == nil && tracer != 0 {
+		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s): a halted process can't be restarted", p.PID, tracer, comm).
+			WithHint("end the debugging session first")
+	}
+	v.Sockets, err = criSockets(ctx, p.PID)
+	return err
+}
+
+// check looks at the file, where it is, and at what a restart would do.
+func (r *Runner) check(ctx context.Context, v *view, q Request) (err error) {
+	if v.unit.load == "masked" {
+		return diag.Errorf(diag.DeployRefused, "%s is masked: it could not be started again", v.Unit).
+			WithHint("unmask it on the node: sudo systemctl unmask %s", v.Unit)
+	}
+	if v.file, err = readFile(v.Path); err != nil {
+		return diag.Errorf(diag.DeployRefused, "the target's executable: %w", err)
+	}
+	v.SHA256, v.Size = v.file.SHA256, v.file.Size
+	if v.PID != 0 {
+		if v.Current, err = runs(v.PID, v.Path); err != nil {
+			return err
+		}
+		if exe, _ := os.Readlink("/proc/" + strconv.Itoa(v.PID) + "/exe"); !v.Current && !strings.HasSuffix(exe, " (deleted)") {
+			return diag.Errorf(diag.DeployRefused, "%s is another file for the target than for the node: it runs in a file system of its own", v.Path)
+		}
+	}
+	if v.rec != nil {
+		v.Kept, v.Args, v.Relaxed = true, v.rec.Args, v.rec.Relaxed
+		if v.rec.Path != v.Path {
+			return diag.Errorf(diag.DeployRefused, "%s now runs %s; what was kept is %s", v.Unit, v.Path, v.rec.Path).
+				WithHint("run dapbridge restore first")
+		}
+	}
+	if v.Volatile, err = volatile(filepath.Dir(v.Path)); err != nil {
+		return err
+	}
+	if v.Tasks, v.inUnit, err = tasks(ctx, v.Unit); err != nil {
+		return err
+	}
+	if q.Force {
+		return nil
+	}
+	return survives(v.unit, v.Unit, v.inUnit)
+}
+
+// runs reports whether a process runs the very file at a path.
+func runs(pid int, path string) (bool, error) {
+	exe, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/exe")
+	if err != nil {
+		return false, diag.Errorf(diag.TargetGone, "process %d has ended", pid)
+	}
+	file, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("the file of process %d: %w", pid, err)
+	}
+	return os.SameFile(exe, file), nil
+}

@@ -1,0 +1,107 @@
+package swap
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestParseSockets(t *testing.T) {
+	const table = `Num       RefCount Protocol Flags    Type St Inode Path
+000000001ffed072: 00000002 00000000 00010000 0001 01 159117 /run/containerd/containerd.sock
+00000000c1ddf385: 00000002 00000000 00010000 0001 01 1 @abstract
+0000000079be0d6c: 00000003 00000000 00000000 0001 03 1069 /run/connected.sock
+0000000079be0d6d: 00000003 00000000 00010000 0005 01 1070 /run/seqpacket.sock
+00000000ee355c20: 00000002 00000000 00010000 0001 01 7 /run/a b.sock
+00000000ee355c21: 00000002 00000000 00010000 0001 01 8
+/run/forged
+`
+	want := []unixSocket{{"159117", "/run/containerd/containerd.sock"}, {"7", "/run/a b.sock"}}
+	if got := parseSockets([]byte(table)); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func FuzzParseSockets(f *testing.F) {
+	f.Add([]byte("0: 2 0 00010000 0001 01 7 /run/x\n"))
+	f.Fuzz(func(t *testing.T, table []byte) {
+		for _, s := range parseSockets(table) {
+			if !strings.HasPrefix(s.path, "/") || s.inode == "" {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
+
+func TestParseShow(t *testing.T) {
+	const text = `MainPID=261
+Result=success
+ExecStart={ path=/usr/bin/containerd ; argv[]=/usr/bin/containerd --config x ; ignore_errors=no ; pid=261 ; status=0/0 }
+KillMode=process
+NeedDaemonReload=no
+LoadState=loaded
+ActiveState=activating
+SubState=auto-restart
+`
+	u := parseShow(text)
+	want := unitState{load: "loaded", active: "activating", sub: "auto-restart", result: "success", mainPID: 261, killMode: "process", exec: "/usr/bin/containerd"}
+	if u != want {
+		t.Errorf("%+v", u)
+	}
+	if u.crashed() == nil {
+		t.Error("a unit that waits to be started again has not crashed")
+	}
+	if u.job = "42"; u.crashed() != nil {
+		t.Error("a unit that is being started has crashed")
+	}
+	if u := parseShow("LoadState=masked\n"); u.crashed() == nil {
+		t.Error("a masked unit will start")
+	}
+}
+
+func FuzzParseShow(f *testing.F) {
+	f.Add("ExecStart={ path=/x ; argv[]=/x }\nMainPID=x\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if u := parseShow(text); strings.Contains(u.load+u.active+u.sub, "\n") {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
+// TestExecStart holds what is written against systemd.syntax(7).
+func TestExecStart(t *testing.T) {
+	for _, tt := range []struct {
+		program string
+		argv    []string
+		want    string
+	}{
+		{"/usr/bin/containerd", []string{"/usr/bin/containerd", "-l", "debug"}, `ExecStart="/usr/bin/containerd" "-l" "debug"`},
+		{"/usr/bin/containerd", []string{"containerd"}, `ExecStart="@/usr/bin/containerd" "containerd"`},
+		{"/x", []string{"/x", `a "b" \c`, "$HOME", "%n", "two\nlines", ""}, `ExecStart="/x" "a \"b\" \\c" "$$HOME" "%%n" "two\x0alines" ""`},
+	} {
+		got := execStart(tt.program, tt.argv)
+		if len(got) != 2 || got[0] != "ExecStart=" || got[1] != tt.want {
+			t.Errorf("%q\nwant %s", got, tt.want)
+		}
+	}
+}
+
+func TestSurvives(t *testing.T) {
+	task := []Task{{PID: 1}}
+	for _, tt := range []struct {
+		mode string
+		in   []Task
+		ok   bool
+	}{{"process", task, true}, {"none", task, true}, {"control-group", task, false}, {"mixed", task, false}, {"control-group", nil, true}} {
+		if err := survives(unitState{killMode: tt.mode}, "x.service", tt.in); (err == nil) != tt.ok {
+			t.Errorf("%s with %d: %v", tt.mode, len(tt.in), err)
+		}
+	}
+}
+
+func TestLost(t *testing.T) {
+	before := []Task{{1, 10, "a"}, {2, 20, "b"}}
+	if got := lost(before, []Task{{1, 10, "a"}, {2, 21, "b"}, {3, 30, "c"}}); !reflect.DeepEqual(got, before[1:]) {
+		t.Errorf("%+v", got)
+	}
+}

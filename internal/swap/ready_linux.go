@@ -1,0 +1,135 @@
+package swap
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+const (
+	pollPause = 50 * time.Millisecond
+	// settled is how long a process must have run that says nothing of its
+	// readiness: one that ends at its start has ended by then.
+	settled = 2 * time.Second
+	// killWait is how long a process that serves nobody may take to end.
+	killWait = 2 * time.Second
+)
+
+// wanted is what a unit's process must be to count as restarted.
+type wanted struct {
+	unit    string
+	path    string   // its executable
+	argv    []string // its command line; nil for any
+	sockets []string // on which it answers CRI calls
+	not     int      // pid of the process before, and when that started
+	since   uint64
+}
+
+// restart restarts the unit and waits until its new process serves: until it
+// runs the right file and answers on the sockets that the one before answered
+// on. It returns the new pid; the error says what the new process is at.
+func (r *Runner) restart(ctx context.Context, w wanted, ready time.Duration) (int, error) {
+	if err := r.systemd.restart(ctx, w.unit); err != nil {
+		return 0, err
+	}
+	deadline := time.Now().Add(ready)
+	var up time.Time // since when the process looks as it should
+	var seen int
+	why := fmt.Errorf("it did not start")
+	for {
+		pid, err := r.serves(ctx, w)
+		switch {
+		case err == nil && pid != seen:
+			seen, up = pid, time.Now()
+		case err != nil:
+			seen, why = 0, err
+		}
+		if err == nil && (len(w.sockets) > 0 || time.Since(up) >= settled) {
+			return pid, nil
+		}
+		if e := (*hopeless)(nil); asHopeless(err, &e) {
+			return 0, e.err
+		}
+		if time.Now().After(deadline) {
+			return 0, fmt.Errorf("after %v: %w", ready, why)
+		}
+		time.Sleep(pollPause)
+	}
+}
+
+// hopeless is a state that waiting does not change.
+type hopeless struct{ err error }
+
+func (h *hopeless) Error() string { return h.err.Error() }
+
+func asHopeless(err error, e **hopeless) bool {
+	h, ok := err.(*hopeless)
+	*e = h
+	return ok
+}
+
+// serves looks once.
+func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {
+	u, err := r.systemd.show(ctx, w.unit)
+	if err != nil {
+		return 0, err
+	}
+	if err := u.crashed(); err != nil {
+		return 0, &hopeless{err}
+	}
+	if u.active != "active" || u.mainPID == 0 || u.job != "" {
+		return 0, fmt.Errorf("%s is %s (%s)", w.unit, u.active, u.sub)
+	}
+	pid := u.mainPID
+	p, err := target.Find(ctx, target.Selector{PID: pid})
+	if err != nil {
+		return 0, err
+	}
+	if pid == w.not && p.StartTicks == w.since {
+		return 0, fmt.Errorf("pid %d has not ended", pid)
+	}
+	if same, err := runs(pid, w.path); err != nil || !same {
+		return 0, fmt.Errorf("pid %d runs %s, not %s (%v)", pid, p.Exe, w.path, err)
+	}
+	if w.argv != nil && !slices.Equal(w.argv, p.Args) {
+		return 0, &hopeless{fmt.Errorf("pid %d was started as %q, not as %q", pid, strings.Join(p.Args, " "), strings.Join(w.argv, " "))}
+	}
+	for _, path := range w.sockets {
+		if err := criVersion(ctx, path); err != nil {
+			return 0, fmt.Errorf("%s does not answer: %w", path, err)
+		}
+	}
+	return pid, nil
+}
+
+// end ends the process of a unit that is not to be waited for: one that does not
+// serve, and may not listen to SIGTERM either. It does so if the SHA-256 of what
+// the process runs is one to end.
+func (r *Runner) end(ctx context.Context, unit string, toEnd func(sum string) bool) {
+	u, err := r.systemd.show(ctx, unit)
+	if err != nil || u.mainPID == 0 {
+		return
+	}
+	f, err := os.Open("/proc/" + strconv.Itoa(u.mainPID) + "/exe")
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if sum, err := hash(f); err != nil || !toEnd(sum) {
+		return
+	}
+	syscall.Kill(u.mainPID, syscall.SIGTERM)
+	for deadline := time.Now().Add(killWait); time.Now().Before(deadline); time.Sleep(pollPause) {
+		if syscall.Kill(u.mainPID, 0) != nil {
+			return
+		}
+	}
+	syscall.Kill(u.mainPID, syscall.SIGKILL)
+}

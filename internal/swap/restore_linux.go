@@ -1,0 +1,180 @@
+package swap
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// restoreReady is how long the original may take to serve.
+const restoreReady = time.Minute
+
+// Restore undoes what was done to all units, at whatever point a run was
+// interrupted: it compares what there is with what is recorded, and needs no
+// more. Then it removes the agent's directory, with the symbols in it. With
+// DryRun it says what it would do. What can't be undone stays recorded; the
+// error's code is then diag.RestoreFailed.
+func (r *Runner) Restore(ctx context.Context, q Request) (done []Restored, removed string, err error) {
+	s, unlock, err := openStore(r.Dir)
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlock()
+	ctx = context.WithoutCancel(ctx) // half of it helps nobody
+	recs, err := s.all()
+	if err != nil {
+		return nil, "", err
+	}
+	var failed error
+	for _, rec := range recs {
+		u := &undo{Runner: r, store: s, rec: rec}
+		if err := u.look(ctx); err == nil && !q.DryRun {
+			err = u.run(ctx)
+			failed = errors.Join(failed, err)
+		} else {
+			failed = errors.Join(failed, err)
+		}
+		done = append(done, u.Restored)
+	}
+	if failed != nil {
+		return done, "", diag.Errorf(diag.RestoreFailed, "not all is as it was: %w", failed)
+	}
+	if r.Agent == "" || q.DryRun {
+		return done, r.Agent, nil
+	}
+	if err := owned(r.Agent); err != nil {
+		return done, "", err
+	}
+	return done, r.Agent, os.RemoveAll(r.Agent)
+}
+
+// undo is the restore of one unit.
+type undo struct {
+	*Runner
+	store store
+	rec   *record
+	Restored
+
+	dropIns []dropIn // that are there
+	restart bool     // the target runs another build, or with other arguments, or not at all
+	not     int      // the process that is to be replaced
+	since   uint64
+}
+
+// look compares what there is with what is recorded.
+func (u *undo) look(ctx context.Context) error {
+	u.Restored = Restored{Unit: u.rec.Unit, Path: u.rec.Path, Stage: u.rec.Stage, DropIns: []string{}, Restarted: []string{}}
+	now, err := readFile(u.rec.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	u.File = err != nil || !now.same(u.rec.Original)
+	for _, d := range u.rec.DropIns {
+		if _, err := os.Lstat(d.Path); err == nil {
+			u.dropIns = append(u.dropIns, d)
+			u.DropIns = append(u.DropIns, d.Path)
+		}
+	}
+	p, err := u.mainProcess(ctx, u.rec.Unit)
+	if err != nil {
+		return err
+	}
+	u.not, u.since, u.PID = p.PID, p.StartTicks, p.PID
+	u.restart = p.PID == 0 || !u.runsOriginal(p.PID)
+	for _, d := range u.dropIns {
+		if d.Unit == u.rec.Unit {
+			u.restart = true
+		} else {
+			u.Restarted = append(u.Restarted, d.Unit)
+		}
+	}
+	if u.restart {
+		u.Restarted = append(u.Restarted, u.rec.Unit)
+	}
+	return nil
+}
+
+// runsOriginal reports whether a process runs the original's bytes.
+func (u *undo) runsOriginal(pid int) bool {
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/exe")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sum, err := hash(f)
+	return err == nil && sum == u.rec.Original.SHA256
+}
+
+func (u *undo) run(ctx context.Context) error {
+	if err := u.file(); err != nil {
+		return err
+	}
+	changed, err := u.systemd.apply(ctx, u.rec.DropIns, nil)
+	if err != nil {
+		return err
+	}
+	if u.restart {
+		u.Tell(Message{Step: Restarting})
+		if now, err := u.systemd.show(ctx, u.rec.Unit); err == nil && now.active == "activating" {
+			u.end(ctx, u.rec.Unit, func(sum string) bool { return sum != u.rec.Original.SHA256 })
+		}
+		want := wanted{unit: u.rec.Unit, path: u.rec.Path, sockets: u.rec.Sockets, not: u.not, since: u.since}
+		if u.PID, err = u.Runner.restart(ctx, want, restoreReady); err != nil {
+			return err
+		}
+	}
+	for _, unit := range changed {
+		if unit != u.rec.Unit {
+			if err := u.again(ctx, unit, restoreReady); err != nil {
+				return err
+			}
+		}
+	}
+	return u.store.forget(u.rec.Unit)
+}
+
+// file puts the original back: the very file if an interrupted run has left it
+// beside, else its copy.
+func (u *undo) file() error {
+	prev, next := beside(u.rec.Path, "prev"), beside(u.rec.Path, "next")
+	if !u.File {
+		return tidy(u.rec.Path)
+	}
+	if was, err := readFile(prev); err == nil && was.same(u.rec.Original) {
+		if err := replace(prev, u.rec.Path); err != nil {
+			return err
+		}
+		return tidy(u.rec.Path)
+	}
+	if err := tidy(u.rec.Path); err != nil {
+		return err
+	}
+	if err := room(filepath.Dir(u.rec.Path), u.rec.Original.Size); err != nil {
+		return err
+	}
+	copied, err := openFile(u.store.original(u.rec.Unit))
+	if err != nil {
+		return err
+	}
+	defer copied.Close()
+	o := u.rec.Original
+	err = create(next, copied, o.Size, o.SHA256, func(f *os.File) error {
+		if err := o.dress(f); err != nil {
+			return err
+		}
+		if err := os.Chtimes(next, time.Time{}, o.ModTime); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+	if err != nil {
+		return err
+	}
+	return replace(next, u.rec.Path)
+}

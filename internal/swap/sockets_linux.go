@@ -1,0 +1,137 @@
+package swap
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// criTimeout is how long one call may take.
+const criTimeout = 2 * time.Second
+
+// isCRI reports whether a socket has the name that a container runtime's for
+// CRI has, wherever it stands (kubeadm, app/constants, CRISocketContainerd and
+// its like). The others speak protocols of their own and would log a stranger.
+func isCRI(path string) bool {
+	switch filepath.Base(path) {
+	case "containerd.sock", "crio.sock", "cri-dockerd.sock":
+		return true
+	}
+	return false
+}
+
+// criSockets returns the sockets on which a process answers CRI calls. A
+// runtime's configuration may put them anywhere: what it listens on counts.
+func criSockets(ctx context.Context, pid int) ([]string, error) {
+	paths, err := listening(pid)
+	if err != nil {
+		return nil, err
+	}
+	var answer []string
+	for _, path := range paths {
+		if isCRI(path) && criVersion(ctx, path) == nil {
+			answer = append(answer, path)
+		}
+	}
+	return answer, nil
+}
+
+// listening returns the paths of the unix stream sockets that a process
+// listens on.
+func listening(pid int) ([]string, error) {
+	proc := "/proc/" + strconv.Itoa(pid)
+	table, err := os.ReadFile(proc + "/net/unix")
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(proc + "/fd")
+	if err != nil {
+		return nil, err
+	}
+	var own []string
+	for _, e := range entries {
+		if link, err := os.Readlink(filepath.Join(proc, "fd", e.Name())); err == nil {
+			own = append(own, link)
+		}
+	}
+	var paths []string
+	for _, s := range parseSockets(table) {
+		if slices.Contains(own, "socket:["+s.inode+"]") && !slices.Contains(paths, s.path) {
+			paths = append(paths, s.path)
+		}
+	}
+	return paths, nil
+}
+
+type unixSocket struct{ inode, path string }
+
+// parseSockets reads /proc/net/unix: the stream sockets that are listened on
+// (the flag __SO_ACCEPTCON) and have a path. Its columns are Num, RefCount,
+// Protocol, Flags, Type, St, Inode and Path; see unix(7) and the kernel's
+// unix_seq_show.
+func parseSockets(table []byte) []unixSocket {
+	var list []unixSocket
+	for line := range bytes.Lines(table) {
+		text := strings.TrimSuffix(string(line), "\n")
+		fields := strings.Fields(text)
+		at := strings.Index(text, " /") // no other column has a slash
+		if at < 0 || len(fields) < 8 || fields[4] != "0001" {
+			continue
+		}
+		if flags, err := strconv.ParseUint(fields[3], 16, 32); err != nil || flags&0x10000 == 0 {
+			continue
+		}
+		list = append(list, unixSocket{fields[6], text[at+1:]})
+	}
+	return list
+}
+
+// criVersion returns nil if somebody at the socket answers the CRI's Version
+// call: a unary gRPC call, which is an HTTP/2 request with an empty message
+// (gRPC over HTTP2, "Requests"). The library for it is larger than this agent
+// needs.
+func criVersion(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, criTimeout)
+	defer cancel()
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{
+		Protocols: &protocols,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}
+	defer transport.CloseIdleConnections()
+	emptyMessage := bytes.NewReader(make([]byte, 5)) // not compressed, of length 0
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/runtime.v1.RuntimeService/Version", emptyMessage)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("TE", "trailers")
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)); err != nil {
+		return err
+	}
+	status := resp.Trailer.Get("Grpc-Status")
+	if status == "" {
+		status = resp.Header.Get("Grpc-Status") // an answer without a message
+	}
+	if resp.StatusCode != http.StatusOK || status != "0" {
+		return fmt.Errorf("it answers with HTTP status %d, gRPC status %q", resp.StatusCode, status)
+	}
+	return nil
+}

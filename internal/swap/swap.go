@@ -1,0 +1,121 @@
+// Package swap puts another build of a target in the place of the one that a
+// systemd service runs, and takes it back. It runs on the node as root, as a
+// command of its own (dapbridge agent swap), so that what was begun there comes
+// to its end without the host.
+//
+// What it did is written down before it is done (Record): whatever interrupts
+// it, Restore finds the original and what to undo. Nothing here trusts that the
+// last run came to its end; what such a run left is looked for first.
+package swap
+
+import (
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// Request is what the host asks for.
+type Request struct {
+	Target target.Selector `json:"target"`
+	SHA256 string          `json:"sha256,omitempty"` // of the new build, in hex
+	Size   int64           `json:"size,omitempty"`   // of the new build in bytes
+	Args   []string        `json:"args,omitempty"`   // added to the command line of the target's unit
+	Relax  bool            `json:"relax,omitempty"`  // let nobody time out while the target is halted
+	Ready  time.Duration   `json:"ready,omitempty"`  // how long the new process may take to serve, ns
+	Force  bool            `json:"force,omitempty"`  // swap also if the restart ends containers
+	DryRun bool            `json:"dryRun,omitempty"` // say what would be done (Restore)
+}
+
+// What a run is at.
+const (
+	Keeping    = "keeping"    // copies the original, once
+	Receiving  = "receiving"  // takes the new build
+	Swapping   = "swapping"   // renames it into the target's place
+	Restarting = "restarting" // and waits until it serves
+	Returning  = "returning"  // puts the former one back, since the new one does not serve
+)
+
+// Message is one line of what a run tells the host, as JSON. The last one holds
+// a result or an Error.
+type Message struct {
+	Step     string      `json:"step,omitempty"`
+	State    *State      `json:"state,omitempty"`
+	Deployed *Deployed   `json:"deployed,omitempty"`
+	Restored []Restored  `json:"restored,omitempty"`
+	Removed  string      `json:"removed,omitempty"` // the agent's directory
+	Done     bool        `json:"done,omitempty"`
+	Error    *diag.Error `json:"error,omitempty"`
+	Journal  []string    `json:"journal,omitempty"` // with an Error: what the new process said last
+}
+
+// State is what there is before anything is changed.
+type State struct {
+	Unit    string   `json:"unit"`
+	Path    string   `json:"path"` // of the executable
+	PID     int      `json:"pid"`  // of the unit's main process, 0 if it does not run
+	SHA256  string   `json:"sha256"`
+	Size    int64    `json:"size"`
+	Current bool     `json:"current"`           // the process runs the file that stands at Path
+	Args    []string `json:"args,omitempty"`    // that an earlier run has added
+	Relaxed bool     `json:"relaxed,omitempty"` // by an earlier run
+	Kept    bool     `json:"kept"`              // an original is kept: what stands at Path came from an earlier run
+	// Volatile says why the change does not outlive a reboot, "" if it does.
+	Volatile string `json:"volatile,omitempty"`
+	// Origin says how the original was built; nil if that is no Go program. All
+	// of it may be made up.
+	Origin  *target.Origin `json:"origin,omitempty"`
+	Sockets []string       `json:"sockets,omitempty"` // on which the target answers CRI calls
+	Tasks   []Task         `json:"tasks,omitempty"`
+}
+
+// Task is a process that must outlive the restart: a container's shim, or the
+// first process of a container.
+type Task struct {
+	PID        int    `json:"pid"`
+	StartTicks uint64 `json:"startTicks"`
+	Name       string `json:"name"` // of its executable
+}
+
+// Deployed is what has been done.
+type Deployed struct {
+	State
+	Swapped bool          `json:"swapped"`        // the file was replaced, just now
+	PID     int           `json:"newPID"`         // of the new process
+	Served  time.Duration `json:"served"`         // from the restart until it served, ns
+	Lost    []Task        `json:"lost,omitempty"` // tasks that are gone since
+}
+
+// Restored is what was put back, or would be, of one unit.
+type Restored struct {
+	Unit      string   `json:"unit"`
+	Path      string   `json:"path"`
+	File      bool     `json:"file"`             // the executable
+	DropIns   []string `json:"dropIns"`          // removed
+	Restarted []string `json:"restarted"`        // units
+	Stage     string   `json:"stage"`            // at which the last run had been
+	PID       int      `json:"newPID,omitempty"` // of the target now
+}
+
+// Failure is a deploy's end at which the new build did not serve.
+type Failure struct {
+	Err     error
+	Journal []string // what it said last; the target's: not to be trusted
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Command returns the arguments that run a command of this package on the node,
+// after the program. A deploy reads the new build, compressed by gzip, from its
+// standard input, unless it stands there already.
+func Command(what, request string) []string {
+	return []string{"agent", "swap", what, "--request", request}
+}
+
+// The commands.
+const (
+	InspectCommand = "inspect"
+	DeployCommand  = "deploy"
+	RestoreCommand = "restore"
+)
