@@ -40,6 +40,13 @@ func (f *fixture) fails(t *testing.T, want mistake, args ...string) (hint string
 
 func failed(t *testing.T, cmd *exec.Cmd, want mistake) (hint string) {
 	t.Helper()
+	hint, _ = failedSaying(t, cmd, want)
+	return hint
+}
+
+// failedSaying returns all that was said, too.
+func failedSaying(t *testing.T, cmd *exec.Cmd, want mistake) (hint, said string) {
+	t.Helper()
 	out, err := cmd.CombinedOutput()
 	status := 0
 	if exit, ok := err.(*exec.ExitError); ok {
@@ -55,7 +62,7 @@ func failed(t *testing.T, cmd *exec.Cmd, want mistake) (hint string) {
 		t.Errorf("dapbridge %s: exit status %d\n%s\nwant %d\nerror: …%s…\nhint: …%s…",
 			strings.Join(cmd.Args[1:], " "), status, out, want.status, want.says, want.hint)
 	}
-	return hint
+	return hint, string(out)
 }
 
 // lists sees that dapbridge reaches the node.

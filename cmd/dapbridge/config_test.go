@@ -192,6 +192,7 @@ func TestFlagsAreKeys(t *testing.T) {
 		"name":   "stands in the file that init writes",
 		"keep":   "of the demo",
 		"follow": "said of one look", "since": "",
+		"arg": "said of one deploy, and undone by the next", "relax": "", "force": "of one restart", "dry-run": "",
 	}
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {

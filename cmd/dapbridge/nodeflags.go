@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -88,7 +87,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
 			PinFile: filepath.Join(state, "pinned_hosts"),
 		},
-		Delivery: remote.Delivery{Progress: env.uploadProgress(), Log: log},
+		Delivery: remote.Delivery{Progress: env.transfer("putting the agent on the node"), Log: log},
 		Target:   target.Selector{Name: f.target, PID: f.pid},
 		Lease:    defaultLease,
 		Patience: env.patience,
@@ -153,30 +152,26 @@ func userName(env environment) string {
 	return env.getenv("USER")
 }
 
-// uploadProgress shows how much of the agent is on the node: as a line that
-// moves on a terminal, as one plain line elsewhere.
-func (env environment) uploadProgress() func(done, total int64) {
+// transfer shows how much of something has got to the node: as a line that moves
+// on a terminal, as one plain line elsewhere.
+func (env environment) transfer(what string) func(done, total int64) {
 	var once sync.Once
 	var last time.Time
 	tty := env.terminal()
 	return func(done, total int64) {
 		once.Do(func() {
 			if !tty {
-				fmt.Fprintf(env.err, "putting the agent on the node (%s)\n", megabytes(total))
+				fmt.Fprintf(env.err, "%s (%s)\n", what, megabytes(total))
 			}
 		})
 		if !tty || time.Since(last) < 100*time.Millisecond && done < total {
 			return
 		}
 		last = time.Now()
-		printProgress(env.err, done, total)
-	}
-}
-
-func printProgress(w io.Writer, done, total int64) {
-	fmt.Fprintf(w, "\r\x1b[Kputting the agent on the node: %s of %s", megabytes(done), megabytes(total))
-	if done >= total {
-		fmt.Fprintln(w)
+		fmt.Fprintf(env.err, "\r\x1b[K%s: %s of %s", what, megabytes(done), megabytes(total))
+		if done >= total {
+			fmt.Fprintln(env.err)
+		}
 	}
 }
 

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/deploy"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/recipe"
+	"github.com/dapbridge/dapbridge/internal/remote"
+	"github.com/dapbridge/dapbridge/internal/swap"
+)
+
+type deployOptions struct {
+	nodeFlags
+	build   string
+	ldflags string
+	args    []string
+	relax   bool
+	ready   time.Duration
+	force   bool
+	dryRun  bool
+	output  outputFlag
+}
+
+func newDeploy(env environment) *cobra.Command {
+	var o deployOptions
+	cmd := configured(&cobra.Command{
+		Use:   "deploy [DIR]",
+		Short: "Run a debug build of the daemon on the node",
+		Long: `Deploy builds the daemon from the source in DIR (this directory by default), without
+optimisation and with debug information, brings the build to the node, puts it in
+the place of the daemon's executable and restarts the daemon's unit. It succeeds
+when the new process serves; if that does not come about, the former build is put
+back and runs again.
+
+The original is kept on the node; dapbridge restore puts it back. Containers live
+on. What has not changed is not built, sent or restarted again.`,
+		Example: `  cd ~/src/containerd && dapbridge deploy
+  dapbridge deploy ~/src/kubernetes --target kubelet
+  dapbridge deploy --arg -l --arg debug            # containerd says more in its journal
+  dapbridge deploy --relax                         # kubelet waits while containerd is halted
+  dapbridge deploy --dry-run                       # say what would be done
+  dapbridge deploy --build 'make bin/containerd && cp bin/containerd "$OUT"'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return diag.Errorf(diag.Usage, "%s takes one directory, but got %q", cmd.CommandPath(), args)
+			}
+			return nil
+		},
+		PreRunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return cmd.Flags().Set("root", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, o) },
+	}, env)
+	o.nodeFlags.add(cmd, env)
+	fs := cmd.Flags()
+	fs.Lookup("root").Hidden = true // here it is the argument
+	textFlag(cmd, env, &o.build, "build")
+	textFlag(cmd, env, &o.ldflags, "ldflags")
+	durationFlag(cmd, env, &o.ready, "ready")
+	fs.StringArrayVar(&o.args, "arg", nil, "add an argument to the daemon's command line (repeatable)")
+	fs.BoolVar(&o.relax, "relax", false, "let kubelet and systemd wait while the daemon is halted: kubelet's runtime-request-timeout, the unit's WatchdogSec")
+	fs.BoolVar(&o.force, "force", false, "go on if the restart ends containers")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "build and change nothing; say what would be done")
+	o.output.add(cmd)
+	return cmd
+}
+
+func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	c, err := o.config(env)
+	if err != nil {
+		return err
+	}
+	d := daemon.Deployment{
+		Builder: &deploy.Builder{
+			Dir: filepath.Join(c.CacheDir, "deploy"), Env: os.Environ(), Command: o.build, Out: env.err,
+		},
+		LDFlags: o.ldflags, DryRun: o.dryRun,
+		Request:  swap.Request{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
+		Built:    func(b *deploy.Built) { printBuilt(env.err, b) },
+		Step:     env.swapStep,
+		Progress: env.transfer("bringing the build to the node"),
+	}
+	r, err := daemon.Deploy(cmd.Context(), c, d)
+	if err != nil {
+		printLast(env.err, err)
+		return err
+	}
+	switch {
+	case o.output == "json":
+		return printJSON(env.out, r)
+	case o.dryRun:
+		printPlan(env.out, c, r, o)
+	default:
+		printDeployed(env.out, r)
+	}
+	return nil
+}
+
+func printBuilt(w io.Writer, b *deploy.Built) {
+	fmt.Fprintf(w, "built %s: %s, %s\n", path.Base(b.Path), megabytes(b.Size), seconds(b.Took))
+	if b.Dynamic {
+		fmt.Fprintln(w, "it needs libraries on the node: whether the node's fit is seen when it starts")
+	}
+}
+
+// swapStep says what the node is at.
+func (env environment) swapStep(step string) {
+	text := map[string]string{
+		swap.Keeping:    "keeping the original",
+		swap.Restarting: "restarting",
+		swap.Returning:  "the new build does not serve: putting the former one back",
+	}[step]
+	if text != "" {
+		fmt.Fprintf(env.err, "%s ...\n", text)
+	}
+}
+
+// printLast writes what a build that did not serve said last.
+func printLast(w io.Writer, err error) {
+	var f *swap.Failure
+	if !errors.As(err, &f) {
+		return
+	}
+	for _, line := range f.Journal {
+		fmt.Fprintf(w, "  %s\n", diag.Escape(line))
+	}
+}
+
+func printPlan(w io.Writer, c daemon.Config, r *daemon.DeployResult, o deployOptions) {
+	s := r.State
+	how := remote.Quote([]string{"sh", "-c", o.build})
+	if o.build == "" {
+		how = buildLine(r.Recipe)
+	}
+	fmt.Fprintf(w, "build: in %s: %s\n", c.Root, how)
+	fmt.Fprintf(w, "swap: %s on %s", diag.Escape(s.Path), c.SSH.Node.Name)
+	if s.Kept {
+		fmt.Fprint(w, ", whose original is kept there")
+	}
+	fmt.Fprintf(w, "\nrestart: %s (pid %d); %d processes of containers live on\n", diag.Escape(s.Unit), s.PID, len(s.Tasks))
+	printReboot(w, s)
+}
+
+// buildLine is what is run, as a shell takes it.
+func buildLine(d *recipe.Debug) string {
+	return diag.Escape(assignments(d.Env) + remote.Quote(append(append([]string{"go", "build"}, d.Flags...), d.Package)))
+}
+
+func assignments(env []string) (text string) {
+	for _, v := range env {
+		text += v + " " // of known, plain forms
+	}
+	return text
+}
+
+func printReboot(w io.Writer, s swap.State) {
+	if s.Volatile != "" {
+		fmt.Fprintf(w, "a reboot may undo it: %s\n", diag.Escape(s.Volatile))
+	}
+}
+
+func printDeployed(w io.Writer, r *daemon.DeployResult) {
+	d := r.Deployed
+	unit := diag.Escape(d.Unit)
+	if d.Served == 0 {
+		fmt.Fprintf(w, "%s runs this build already (pid %d): nothing was changed\n", unit, d.PID)
+		return
+	}
+	fmt.Fprintf(w, "%s runs the build: pid %d, %s after the restart began; %d processes of containers live on\n", unit, d.PID, seconds(d.Served), len(d.Tasks)-len(d.Lost))
+	for _, t := range d.Lost {
+		fmt.Fprintf(w, "warning: %s (pid %d) is gone since\n", diag.Escape(t.Name), t.PID)
+	}
+	printReboot(w, r.State)
+	fmt.Fprintln(w, "dapbridge restore puts the original back")
+}

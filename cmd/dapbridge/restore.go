@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/swap"
+)
+
+func newRestore(env environment) *cobra.Command {
+	var flags nodeFlags
+	var output outputFlag
+	var dryRun bool
+	cmd := configured(&cobra.Command{
+		Use:   "restore",
+		Short: "Put back what deploy has changed on the node, and leave it",
+		Long: `Restore puts the originals of all deployed daemons back, byte for byte, with their
+owner, mode, time and extended attributes, removes the drop-ins of deploy, and
+restarts what does not run as it did before. It does so at whatever point a deploy
+was interrupted. Then it removes the agent from the node, and the symbols and
+copies that it kept there.`,
+		Example: "  dapbridge restore\n  dapbridge restore --dry-run",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := output.check(); err != nil {
+				return err
+			}
+			c, err := flags.config(env)
+			if err != nil {
+				return err
+			}
+			m, err := daemon.Restore(cmd.Context(), c, dryRun, env.swapStep)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return printJSON(env.out, m)
+			}
+			printRestored(env.out, m, dryRun)
+			return nil
+		},
+	}, env)
+	flags.add(cmd, env)
+	for _, name := range []string{"root", "target", "pid"} {
+		cmd.Flags().Lookup(name).Hidden = true // all are put back
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing; say what would be done")
+	output.add(cmd)
+	return cmd
+}
+
+func printRestored(w io.Writer, m swap.Message, dryRun bool) {
+	would := map[bool]string{true: "would be "}[dryRun]
+	if len(m.Restored) == 0 {
+		fmt.Fprintln(w, "nothing was deployed on this node")
+	}
+	for _, r := range m.Restored {
+		path := diag.Escape(r.Path)
+		if r.File {
+			fmt.Fprintf(w, "%s: the original %sput back\n", path, would)
+		} else {
+			fmt.Fprintf(w, "%s: it is the original\n", path)
+		}
+		for _, d := range r.DropIns {
+			fmt.Fprintf(w, "%s %sremoved\n", diag.Escape(d), would)
+		}
+		if len(r.Restarted) > 0 {
+			fmt.Fprintf(w, "%srestarted: %s\n", would, diag.Escape(strings.Join(r.Restarted, ", ")))
+		}
+	}
+	if m.Removed != "" {
+		fmt.Fprintf(w, "%s %sremoved\n", diag.Escape(m.Removed), would)
+	}
+}

@@ -1,0 +1,122 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"os"
+	"path"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/deploy"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/recipe"
+	"github.com/dapbridge/dapbridge/internal/swap"
+)
+
+// Deployment is what a deploy needs besides the Config.
+type Deployment struct {
+	Builder  *deploy.Builder
+	LDFlags  string       // the linker's, besides those that the target records
+	Request  swap.Request // Args, Relax, Ready and Force
+	DryRun   bool         // build and change nothing
+	Built    func(*deploy.Built)
+	Step     func(string)            // told what the node is at, one of swap's
+	Progress func(done, total int64) // bytes of the build that have left this machine
+}
+
+// DeployResult is what was done, or with DryRun what there is to do.
+type DeployResult struct {
+	State    swap.State     `json:"state"` // before
+	Recipe   *recipe.Debug  `json:"recipe,omitempty"`
+	Built    *deploy.Built  `json:"built,omitempty"`
+	Deployed *swap.Deployed `json:"deployed,omitempty"`
+	Send     time.Duration  `json:"send"` // until the node had all, ns
+}
+
+// Deploy builds the target from the source in c.Root, puts the build in its
+// place on the node and restarts it. The error is a *swap.Failure if the new
+// build did not serve and was taken back.
+func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) {
+	l, err := dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	q := d.Request
+	q.Target = c.Target
+	m, err := l.swap(ctx, swap.InspectCommand, q, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if m.State == nil {
+		return nil, diag.Errorf(diag.AgentProtocol, "the agent does not say what there is")
+	}
+	r := &DeployResult{State: *m.State}
+	r.Recipe, err = d.recipe(r.State)
+	r.State.Origin = nil // it has served its purpose
+	if err != nil || d.DryRun {
+		return r, err
+	}
+	if r.Built, err = d.Builder.Build(ctx, r.Recipe, c.Root); err != nil {
+		return r, err
+	}
+	d.Built(r.Built)
+	q.SHA256, q.Size = r.Built.SHA256, r.Built.Size
+	var in io.Reader
+	if q.SHA256 != r.State.SHA256 {
+		f, err := os.Open(r.Built.Path)
+		if err != nil {
+			return r, err
+		}
+		defer f.Close()
+		in = &counted{r: f, total: q.Size, tell: d.Progress}
+	}
+	start := time.Now()
+	m, err = l.swap(ctx, swap.DeployCommand, q, in, func(step string) {
+		if step == swap.Swapping && in != nil {
+			r.Send = time.Since(start)
+		}
+		d.Step(step)
+	})
+	r.Deployed = m.Deployed
+	return r, err
+}
+
+// recipe works out how the target is built; a command of the user's needs to
+// know no more than the platform.
+func (d *Deployment) recipe(s swap.State) (*recipe.Debug, error) {
+	switch {
+	case s.Origin == nil:
+		return nil, diag.Errorf(diag.TargetNotGo, "%s is not a Go program", s.Path)
+	case d.Builder.Command != "":
+		return &recipe.Debug{Package: path.Base(s.Path), Arch: s.Origin.Arch}, nil
+	}
+	return recipe.NewDebug(s.Origin, d.LDFlags)
+}
+
+// Restore puts everything back that deploys have changed on the node, and
+// removes the agent and what it keeps there. With only it says what it would do.
+func Restore(ctx context.Context, c Config, only bool, step func(string)) (swap.Message, error) {
+	l, err := dial(ctx, c)
+	if err != nil {
+		return swap.Message{}, err
+	}
+	defer l.close()
+	return l.swap(ctx, swap.RestoreCommand, swap.Request{DryRun: only}, nil, step)
+}
+
+// counted tells how much was read.
+type counted struct {
+	r           io.Reader
+	done, total int64
+	tell        func(done, total int64)
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.done += int64(n)
+	if n > 0 {
+		c.tell(c.done, c.total)
+	}
+	return n, err
+}
