@@ -2,6 +2,7 @@ package swap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -42,7 +43,7 @@ func (r *Runner) restart(ctx context.Context, w wanted, ready time.Duration) (in
 	deadline := time.Now().Add(ready)
 	var up time.Time // since when the process looks as it should
 	var seen int
-	why := fmt.Errorf("it did not start")
+	why := errors.New("it did not start")
 	for {
 		pid, err := r.serves(ctx, w)
 		switch {
@@ -54,7 +55,7 @@ func (r *Runner) restart(ctx context.Context, w wanted, ready time.Duration) (in
 		if err == nil && (len(w.sockets) > 0 || time.Since(up) >= settled) {
 			return pid, nil
 		}
-		if e := (*hopeless)(nil); asHopeless(err, &e) {
+		if e := (*hopeless)(nil); errors.As(err, &e) {
 			return 0, e.err
 		}
 		if time.Now().After(deadline) {
@@ -68,12 +69,6 @@ func (r *Runner) restart(ctx context.Context, w wanted, ready time.Duration) (in
 type hopeless struct{ err error }
 
 func (h *hopeless) Error() string { return h.err.Error() }
-
-func asHopeless(err error, e **hopeless) bool {
-	h, ok := err.(*hopeless)
-	*e = h
-	return ok
-}
 
 // serves looks once.
 func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {

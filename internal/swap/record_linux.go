@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -200,12 +199,4 @@ func (s store) forget(unit string) error {
 		return err
 	}
 	return os.RemoveAll(s.of(unit))
-}
-
-// dropIn returns the one that was written for a unit, nil if none was.
-func (r *record) dropIn(unit string) *dropIn {
-	if i := slices.IndexFunc(r.DropIns, func(d dropIn) bool { return d.Unit == unit }); i >= 0 {
-		return &r.DropIns[i]
-	}
-	return nil
 }
