@@ -100,7 +100,7 @@ func (e *evidence) newer() bool {
 // if nothing says so. What would be said of an unchanged tree too is no reason:
 // a fresh clone is newer than the executable, and a comment has no code.
 func (e *evidence) judge() string {
-	const remedy = "build and deploy the target again"
+	const remedy = "run what you have (dapbridge deploy)"
 	from := ""
 	if e.commit != "" {
 		from = fmt.Sprintf(" (commit %.12s)", e.commit)

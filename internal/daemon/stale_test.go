@@ -25,7 +25,7 @@ func TestJudge(t *testing.T) {
 		want  string // "" for nothing
 	}{
 		{"as committed", evidence{commit: commit, same: yes, file: now, built: built(time.Hour, 2)}, ""},
-		{"another commit", evidence{commit: commit, same: no, built: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): build and deploy the target again, or check out that commit"},
+		{"another commit", evidence{commit: commit, same: no, built: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): run what you have (dapbridge deploy), or check out that commit"},
 		{"another release", evidence{commit: "v1.2.3", same: no}, "built from (commit v1.2.3)"},
 		{"built with changes, untouched since", evidence{commit: commit, dirty: true, same: no, file: now.Add(-2 * time.Hour), built: built(time.Hour, 1)}, ""},
 		{"built with changes, and changed since", evidence{commit: commit, dirty: true, same: no, file: now, built: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes)"},

@@ -9,7 +9,7 @@ import (
 
 // optimisedNote is what a user should know of a program without -N -l.
 const optimisedNote = "this program was built for speed: variables may be missing or stale, and steps may jump between lines; " +
-	"a build with -gcflags 'all=-N -l' in its place has neither"
+	"a build with -gcflags 'all=-N -l' has neither: dapbridge deploy runs one in its place"
 
 // warnings begins to look at what to expect of the target in a session, and
 // returns the function that waits for it. What can't be told is left out.
