@@ -54,13 +54,15 @@ func (n *hostileNode) serve(t *testing.T) {
 	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
 	config.AddHostKey(host)
 	for name, data := range map[string][]byte{
-		"known_hosts": []byte(knownhosts.Line([]string{n.addr}, host.PublicKey()) + "\n"),
-		"key":         private,
+		".ssh/known_hosts":  []byte(knownhosts.Line([]string{n.addr}, host.PublicKey()) + "\n"),
+		".ssh/key":          private,
+		"go/telemetry/mode": []byte("off"), // else a process of the go command's writes here later
 	} {
-		if err := os.MkdirAll(filepath.Join(n.home, ".ssh"), 0o700); err != nil {
+		name = filepath.Join(n.home, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(n.home, ".ssh", name), data, 0o600); err != nil {
+		if err := os.WriteFile(name, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
