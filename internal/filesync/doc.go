@@ -1,0 +1,3 @@
+// Package filesync keeps a copy of a host's tree on a node: it knows what of the
+// tree is copied ([Ignore]).
+package filesync
