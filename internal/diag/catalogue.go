@@ -57,6 +57,7 @@ const (
 	ListenFailed  Code = "listen-failed"  // the local port is taken or forbidden
 	SessionBusy   Code = "session-busy"   // another IDE has the session
 	WriteFailed   Code = "write-failed"   // a local file could not be written
+	WatchFailed   Code = "watch-failed"   // changes of files can't be watched
 	LaunchInvalid Code = "launch-invalid" // an existing launch.json is no JSON with comments
 	DirUnsafe     Code = "dir-unsafe"     // a directory of ours that others may have written to
 	Unsupported   Code = "unsupported"    // not on this platform
@@ -124,6 +125,7 @@ func Catalogue() []Entry {
 		{ListenFailed, 5, "choose another address with --listen, or end what uses this one"},
 		{SessionBusy, 5, "end the other session first, or run dapbridge serve with --takeover"},
 		{WriteFailed, 5, "check that you may write there and that the disk is not full"},
+		{WatchFailed, 5, "end other programs that watch files, or allow more: sudo sysctl fs.inotify.max_user_instances=1024"},
 		{LaunchInvalid, 5, "correct the file, or move it away and run again"},
 		{DirUnsafe, 5, "move that directory away and run again: a new one is made, of this user's alone"},
 		{Unsupported, 5, "see the README for what runs where"},

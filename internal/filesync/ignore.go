@@ -93,12 +93,7 @@ func (ig *Ignore) Match(name string, isDir bool) bool {
 	return ignored
 }
 
-func (ig *Ignore) join(name string) string {
-	if ig.path == "" {
-		return name
-	}
-	return ig.path + "/" + name
-}
+func (ig *Ignore) join(name string) string { return join(ig.path, name) }
 
 // below returns the path of something in the directory, from there.
 func (ig *Ignore) below(path string) string {

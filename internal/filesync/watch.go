@@ -1,0 +1,407 @@
+package filesync
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// WatchConfig says what a Watcher does. The zero values of the times are for
+// people who save files.
+type WatchConfig struct {
+	Dir     string        // the tree's top directory
+	Quiet   time.Duration // how long nothing must happen before a batch is whole; 0 is 3 ms
+	MaxWait time.Duration // how long a batch waits for that at most; 0 is 200 ms
+	// Every is how often it is seen whether Dir is the one that is watched, and
+	// how often all counts as changed if not all can be watched; 0 is 10 s.
+	Every time.Duration
+	Log   *slog.Logger // nil logs nothing
+}
+
+// Batch is what has changed.
+type Batch struct {
+	// Why is not empty if more may have changed than can be told: then the trees
+	// are to be compared as a whole.
+	Why string
+	// Paths are those where something has changed, appeared or vanished, sorted
+	// as by [Compare]. Of a directory that has appeared its whole content is
+	// among them. What has vanished from below one of them need not be.
+	Paths []string
+}
+
+// Watcher tells what changes in a tree, as far as it is copied. Nothing is
+// missed silently: what can't be told leads to a Batch that says Why. Rules that
+// stand outside of the tree are read, but not watched.
+type Watcher struct {
+	cfg  WatchConfig
+	fs   *fsnotify.Watcher
+	stop context.CancelFunc
+	done chan struct{}
+
+	// Owned by the goroutine that runs.
+	dirs    map[string]*Ignore // the directories that are watched
+	top     fs.FileInfo        // what dirs[""] is; nil while it is not there
+	partial bool               // not all directories could be watched
+	moved   bool               // a directory was moved or removed in the last event
+
+	mu      sync.Mutex
+	pending Batch
+	paths   map[string]struct{}
+	first   time.Time // of what is pending
+	last    time.Time
+	wake    chan struct{} // holds one when something is pending
+}
+
+// Watch begins to watch. The first batch says that everything is to be compared.
+func Watch(cfg WatchConfig) (*Watcher, error) {
+	cfg.Quiet = orDefault(cfg.Quiet, 3*time.Millisecond)
+	cfg.MaxWait = orDefault(cfg.MaxWait, 200*time.Millisecond)
+	cfg.Every = orDefault(cfg.Every, 10*time.Second)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir = dir
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, diag.Errorf(diag.WatchFailed, "changes of files can't be watched: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w := &Watcher{
+		cfg: cfg, fs: notify, stop: stop, done: make(chan struct{}),
+		paths: map[string]struct{}{}, wake: make(chan struct{}, 1),
+	}
+	if err := w.restart("watching has begun"); err != nil {
+		stop()
+		notify.Close()
+		return nil, err
+	}
+	go func() {
+		defer close(w.done)
+		w.run(ctx)
+	}()
+	return w, nil
+}
+
+func orDefault(d, value time.Duration) time.Duration {
+	if d == 0 {
+		return value
+	}
+	return d
+}
+
+// Close ends the watching and returns when its goroutines are gone.
+func (w *Watcher) Close() error {
+	w.stop()
+	<-w.done
+	return w.fs.Close()
+}
+
+// Next returns the next batch when it is whole. Meanwhile the one after it
+// gathers.
+func (w *Watcher) Next(ctx context.Context) (Batch, error) {
+	for {
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return Batch{}, ctx.Err()
+		}
+		for {
+			wait := w.due()
+			if wait <= 0 {
+				return w.take(), nil
+			}
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				w.signal() // it is still pending
+				return Batch{}, ctx.Err()
+			}
+		}
+	}
+}
+
+// Everything has the next batch say that everything is to be compared: after a
+// failure, when it is not known what the other side has.
+func (w *Watcher) Everything(why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pending.Why == "" {
+		w.pending.Why = why
+	}
+	w.touch()
+}
+
+func (w *Watcher) due() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	quiet, most := w.last.Add(w.cfg.Quiet), w.first.Add(w.cfg.MaxWait)
+	if most.Before(quiet) {
+		return time.Until(most)
+	}
+	return time.Until(quiet)
+}
+
+func (w *Watcher) take() Batch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.pending
+	b.Paths = slices.SortedFunc(maps.Keys(w.paths), Compare)
+	w.pending, w.paths, w.first = Batch{}, map[string]struct{}{}, time.Time{}
+	select {
+	case <-w.wake: // of what has just been taken
+	default:
+	}
+	return b
+}
+
+// change notes a path.
+func (w *Watcher) change(path string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paths[path] = struct{}{}
+	w.touch()
+}
+
+// touch must be called with mu held.
+func (w *Watcher) touch() {
+	w.last = time.Now()
+	if w.first.IsZero() {
+		w.first = w.last
+	}
+	w.signal()
+}
+
+func (w *Watcher) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *Watcher) run(ctx context.Context) {
+	tick := time.NewTicker(w.cfg.Every)
+	defer tick.Stop()
+	settled := time.NewTimer(0)
+	defer settled.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-w.fs.Events:
+			w.event(event)
+		case err := <-w.fs.Errors:
+			w.cfg.Log.Debug("watching files", "err", err)
+			w.again("the kernel has reported more changes than could be read: " + err.Error())
+		case <-tick.C:
+			w.tick()
+		case <-settled.C:
+			w.repair()
+		}
+		if w.moved {
+			w.moved = false
+			settled.Reset(settleTime)
+		}
+	}
+}
+
+// settleTime is how long after a directory was moved or removed it is seen
+// whether all are watched.
+const settleTime = 250 * time.Millisecond
+
+// tick sees what no event tells.
+func (w *Watcher) tick() {
+	info, err := os.Stat(w.cfg.Dir)
+	switch {
+	case err != nil || !info.IsDir():
+		w.vanished()
+	case w.top == nil:
+		w.again("the directory is there again")
+	case !os.SameFile(info, w.top):
+		w.again("the directory is another one")
+	case w.partial:
+		w.Everything("not all directories can be watched")
+	}
+}
+
+// vanished says that the tree is not there. That is no change to be copied: it
+// is moved, or not mounted.
+func (w *Watcher) vanished() {
+	if w.top != nil {
+		w.cfg.Log.Warn("the directory is not there: nothing is copied until it is", "dir", w.cfg.Dir)
+		w.top = nil
+	}
+}
+
+// again watches the whole tree anew.
+func (w *Watcher) again(why string) {
+	if err := w.restart(why); err != nil {
+		w.vanished()
+	}
+}
+
+// restart watches the directories that are to be watched, and no others, and
+// notes that everything may have changed.
+func (w *Watcher) restart(why string) error {
+	for _, watched := range w.fs.WatchList() {
+		_ = w.fs.Remove(watched) // it fails for one that is gone
+	}
+	w.dirs, w.top, w.partial = map[string]*Ignore{}, nil, false
+	info, err := os.Stat(w.cfg.Dir)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "watch", Path: w.cfg.Dir, Err: errors.New("not a directory")}
+	}
+	if err != nil {
+		return err
+	}
+	ignore, err := LoadIgnore(w.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	w.top = info
+	w.enter("", ignore, func(string) {})
+	w.Everything(why)
+	return nil
+}
+
+// enter watches a directory and all below it, and then names what is in them, so
+// that nothing is missed that appears meanwhile.
+func (w *Watcher) enter(dir string, ignore *Ignore, name func(path string)) {
+	if !w.watch(dir) {
+		return
+	}
+	w.dirs[dir] = ignore
+	entries, err := os.ReadDir(w.abs(dir))
+	if err != nil {
+		w.cfg.Log.Debug("watching files", "err", err)
+		return // if it is there, a comparison will say so
+	}
+	for _, e := range entries {
+		if ignore.Match(e.Name(), e.IsDir()) {
+			continue
+		}
+		below := join(dir, e.Name())
+		name(below)
+		if !e.IsDir() {
+			continue
+		}
+		sub, err := ignore.Enter(e.Name())
+		if err != nil {
+			w.cfg.Log.Debug("watching files", "err", err)
+			continue
+		}
+		w.enter(below, sub, name)
+	}
+}
+
+// watch reports whether the directory is worth looking into.
+func (w *Watcher) watch(dir string) bool {
+	err := w.fs.Add(w.abs(dir))
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return false // the former has been told, the latter can't be copied
+	}
+	if !w.partial {
+		w.partial = true
+		w.cfg.Log.Warn("not all directories can be watched: the trees are compared from time to time instead",
+			"every", w.cfg.Every, "err", err, "remedy", watchRemedy(err))
+	}
+	return true
+}
+
+func (w *Watcher) abs(path string) string {
+	return filepath.Join(w.cfg.Dir, filepath.FromSlash(path))
+}
+
+// event takes one of fsnotify's.
+func (w *Watcher) event(e fsnotify.Event) {
+	if e.Name == w.cfg.Dir {
+		if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) {
+			w.vanished()
+		}
+		return
+	}
+	below, ok := strings.CutPrefix(e.Name, filepath.Clean(w.cfg.Dir+string(filepath.Separator)))
+	if !ok {
+		return
+	}
+	p := strings.TrimPrefix(filepath.ToSlash(below), "/")
+	dir, name := path.Split(p)
+	ignore := w.dirs[strings.TrimSuffix(dir, "/")]
+	if ignore == nil {
+		return // of a directory that has been left
+	}
+	if name == gitIgnore || name == dapbridgeIgnore {
+		w.again("the rules in " + p + " have changed")
+		return
+	}
+	came, went := e.Has(fsnotify.Create), e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)
+	wasDir := w.dirs[p] != nil
+	if wasDir && (came || went) {
+		w.leave(p)
+		w.moved = true
+	}
+	isDir := wasDir
+	if came || went {
+		info, err := os.Lstat(w.abs(p))
+		isDir = err == nil && info.IsDir()
+	}
+	if !ignore.Match(name, isDir) || wasDir {
+		w.change(p)
+	}
+	if isDir && (came || went) && !ignore.Match(name, true) {
+		sub, err := ignore.Enter(name)
+		if err != nil {
+			w.again(err.Error())
+			return
+		}
+		w.enter(p, sub, w.change)
+	}
+}
+
+// leave stops watching a directory and all below it.
+func (w *Watcher) leave(dir string) {
+	for d := range w.dirs {
+		if d == dir || strings.HasPrefix(d, dir+"/") {
+			_ = w.fs.Remove(w.abs(d)) // it fails for one that is gone
+			delete(w.dirs, d)
+		}
+	}
+}
+
+// repair sees that exactly w.dirs is watched. A directory that was moved while
+// its new place was looked at may be watched under its old name: inotify knows
+// no names.
+func (w *Watcher) repair() {
+	missing := map[string]bool{}
+	for d := range w.dirs {
+		missing[w.abs(d)] = true
+	}
+	for _, watched := range w.fs.WatchList() {
+		if !missing[watched] {
+			_ = w.fs.Remove(watched)
+		}
+		delete(missing, watched)
+	}
+	if len(missing) > 0 && !w.partial {
+		w.again("directories were moved while they were looked at")
+	}
+}
