@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/agent/worker"
+	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
 	"github.com/dapbridge/dapbridge/internal/swap"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -19,7 +20,7 @@ import (
 // newAgent is what runs on the node. People don't call it.
 func newAgent(env environment) *cobra.Command {
 	cmd := &cobra.Command{Use: "agent", Short: "What runs on the node", Hidden: true}
-	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env), newStoreSymbols(env), newSwap(env))
+	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env), newStoreSymbols(env), newSwap(env), newReceive(env))
 	return cmd
 }
 
@@ -95,6 +96,29 @@ func newSwap(env environment) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&request, "request", "", "")
+	return cmd
+}
+
+// newReceive writes a tree of files as the user who has logged in, whatever that
+// user could not do without root done before.
+func newReceive(env environment) *cobra.Command {
+	c := receiver.Config{Now: time.Now(), In: env.in, Out: os.Stdout}
+	var force bool
+	cmd := &cobra.Command{
+		Use:  "receive",
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			signal.Ignore(syscall.SIGPIPE) // the end of the input tells
+			owner, err := receiver.LoggedIn(env.getenv("SUDO_UID"))
+			if err != nil {
+				return err
+			}
+			return receiver.Receive(c, owner, force)
+		},
+	}
+	cmd.Flags().StringVar(&c.Top, "top", "", "")
+	cmd.Flags().BoolVar(&c.Look, "look", false, "")
+	cmd.Flags().BoolVar(&force, "force", false, "")
 	return cmd
 }
 

@@ -125,13 +125,13 @@ func (r *repository) checkSmall() []violation {
 	}
 	var all []violation
 	for dir := range direct {
-		if !within(dir, "internal/agent", "internal/swap", "internal/target") {
+		if !within(dir, "internal/agent", "internal/swap", "internal/target", "internal/filesync/receiver", "internal/filesync/tree") {
 			continue
 		}
 		reached := reach(dir, direct)
 		for _, p := range slices.Sorted(maps.Keys(reached)) {
 			if within(p, "github.com/spf13/cobra", "golang.org/x/crypto", "github.com/tailscale/hujson", "github.com/fsnotify/fsnotify") {
-				all = append(all, violation{dir + " depends on " + p, "agent, swap and target run as root on the node: what only the host needs is nothing but a risk there"})
+				all = append(all, violation{dir + " depends on " + p, "agent, swap, target and the receiver run as root on the node, or begin so: what only the host needs is nothing but a risk there"})
 			}
 		}
 	}

@@ -11,6 +11,7 @@ const (
 	Usage           Code = "usage"            // flags, arguments or variables that make no sense
 	ConfigInvalid   Code = "config-invalid"   // a configuration file that makes no sense
 	ConfigUntrusted Code = "config-untrusted" // one that says what it may not, or that others may write
+	SyncRefused     Code = "sync-refused"     // a directory on the node that is not to be written to
 
 	NodeUnknown      Code = "node-unknown"      // --node names nothing that we know
 	NodeNotLocal     Code = "node-not-local"    // a node that may be shared or in production
@@ -26,6 +27,8 @@ const (
 	NodePlatform     Code = "node-platform"     // the node is not a Linux that we can trace on
 	LinkLost         Code = "link-lost"         // the connection to the agent ended
 	NodeSilent       Code = "node-silent"       // it is connected and does not answer
+	SyncBusy         Code = "sync-busy"         // another sync writes to it
+	SyncFailed       Code = "sync-failed"       // some of it could not be copied
 
 	TargetNone     Code = "target-none"     // no process of that name
 	TargetSeveral  Code = "target-several"  // more than one
@@ -79,6 +82,7 @@ func Catalogue() []Entry {
 		{Usage, 2, "see dapbridge --help"},
 		{ConfigInvalid, 2, "correct the file: docs/config.md lists the keys"},
 		{ConfigUntrusted, 2, "read the file, then run dapbridge trust on it, or write the setting into your own configuration"},
+		{SyncRefused, 2, "name another directory of the node's with --to; with --force too, if it is this one that you mean"},
 
 		{NodeUnknown, 3, "name the node as minikube[:PROFILE] or ssh://USER@HOST[:PORT]"},
 		{NodeNotLocal, 3, "dapbridge is for toy clusters: stopping containerd stops every pod's start on that node; if it is one, name its host under local-nodes in your configuration, or add --allow-non-local"},
@@ -94,6 +98,8 @@ func Catalogue() []Entry {
 		{NodePlatform, 3, "targets can be debugged on linux/amd64 and linux/arm64 nodes"},
 		{NodeSilent, 3, "log in with ssh and see whether the node is overloaded, or its login shell waits for something"},
 		{LinkLost, 3, "run it again when the node can be reached; what was debugged there is let go by itself"},
+		{SyncBusy, 3, "end the other dapbridge sync first"},
+		{SyncFailed, 3, "see what it says of each file, and run dapbridge sync again"},
 
 		{TargetNone, 4, "list the candidates with dapbridge ps, then name one with --target NAME or --pid PID"},
 		{TargetSeveral, 4, "choose one with --pid PID"},

@@ -9,6 +9,7 @@ func Explain(code Code) string {
 		Usage:           "The command line, or a variable `DAPBRIDGE_...`, makes no sense. Nothing has been contacted.",
 		ConfigInvalid:   "A dapbridge.yaml or your own configuration can't be read, or holds a key or a value that is not known. The message names the line.",
 		ConfigUntrusted: "A workspace's dapbridge.yaml sets what only you may set, or other users can write to a file that must be yours alone. See [security.md](security.md).",
+		SyncRefused:     "The directory on the node is the system's, holds what `dapbridge sync` did not put there, is another user's or is reached through a symbolic link; or none is known for this source.",
 
 		NodeUnknown:      "`--node`, or the default, leads to no machine: there is no such minikube profile, it has no address, or ssh's configuration of the host can't be used.",
 		NodeNotLocal:     "The node is neither on this machine nor a minikube profile nor named in `local-nodes`: it may be one that others depend on.",
@@ -24,6 +25,8 @@ func Explain(code Code) string {
 		NodePlatform:     "The node is no Linux, or its processor is one that Delve can't trace on.",
 		NodeSilent:       "The node is connected, and has owed an answer for a minute: it is overloaded, a command on it waits for something, or what answers there is no agent.",
 		LinkLost:         "The connection to the node ended under a session. The node lets the daemon go by itself, after `--lease` at the latest.",
+		SyncBusy:         "Another `dapbridge sync` writes to this directory of the node's.",
+		SyncFailed:       "Some files could not be copied to the node. The rest was; the message names those that were not.",
 
 		TargetNone:     "No process on the node has that unit, name or pid.",
 		TargetSeveral:  "Several processes fit, for instance a containerd inside of a container. The message lists them.",

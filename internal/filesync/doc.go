@@ -1,6 +1,3 @@
 // Package filesync keeps a copy of a host's tree on a node: it knows what of the
 // tree is copied ([Ignore]), what is there ([Scan]) and what changes ([Watcher]).
-//
-// Paths are slash-separated and relative to the tree's top directory, which has
-// none itself.
 package filesync

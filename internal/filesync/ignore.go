@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
 
 // The files that hold rules. Those of dapbridgeIgnore come first, wherever they
@@ -93,7 +95,7 @@ func (ig *Ignore) Match(name string, isDir bool) bool {
 	return ignored
 }
 
-func (ig *Ignore) join(name string) string { return join(ig.path, name) }
+func (ig *Ignore) join(name string) string { return tree.Join(ig.path, name) }
 
 // below returns the path of something in the directory, from there.
 func (ig *Ignore) below(path string) string {

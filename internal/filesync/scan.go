@@ -3,23 +3,17 @@ package filesync
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-)
 
-// Problem is a path that could not be dealt with, and why.
-type Problem struct {
-	Path string
-	Err  error
-}
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
+)
 
 // Scan returns what is to be copied of the tree under dir, and which parts of it
 // could not be looked at. What appears or vanishes meanwhile may stand in the
 // manifest or not. It fails if dir itself can't be read: a tree that is not there
 // is not an empty one.
-func Scan(ctx context.Context, dir string) (Manifest, []Problem, error) {
+func Scan(ctx context.Context, dir string) (tree.Manifest, []tree.Problem, error) {
 	ignore, err := LoadIgnore(dir)
 	if err != nil {
 		return nil, nil, err
@@ -33,21 +27,21 @@ func Scan(ctx context.Context, dir string) (Manifest, []Problem, error) {
 	if err := s.dir("", ignore); err != nil {
 		return nil, nil, err
 	}
-	s.manifest.sort()
+	s.manifest.Sort()
 	return s.manifest, s.problems, nil
 }
 
 type scan struct {
 	ctx      context.Context
 	root     *os.Root
-	manifest Manifest
-	problems []Problem
+	manifest tree.Manifest
+	problems []tree.Problem
 }
 
 // dir looks at a directory. Its error ends the scan, unless the directory is one
 // below the top.
 func (s *scan) dir(path string, ignore *Ignore) error {
-	infos, err := readDir(s.root, path)
+	infos, err := tree.ReadDir(s.root, path)
 	if err != nil {
 		return err
 	}
@@ -58,22 +52,22 @@ func (s *scan) dir(path string, ignore *Ignore) error {
 		if ignore.Match(info.Name(), info.IsDir()) {
 			continue
 		}
-		below := join(path, info.Name())
-		e, err := entry(s.root, below, info)
-		if err == nil && e.Kind == Nothing {
+		below := tree.Join(path, info.Name())
+		e, err := tree.Describe(s.root, below, info)
+		if err == nil && e.Kind == tree.Nothing {
 			continue // a socket, a device and alike
 		}
 		if err == nil {
 			s.manifest = append(s.manifest, e)
 		}
-		if err == nil && e.Kind == Dir {
+		if err == nil && e.Kind == tree.Dir {
 			err = s.enter(below, info.Name(), ignore)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it has vanished meanwhile
 			if s.ctx.Err() != nil {
 				return err
 			}
-			s.problems = append(s.problems, Problem{below, err})
+			s.problems = append(s.problems, tree.Problem{Path: below, Err: err})
 		}
 	}
 	return nil
@@ -85,29 +79,4 @@ func (s *scan) enter(path, name string, ignore *Ignore) error {
 		return err
 	}
 	return s.dir(path, sub)
-}
-
-// readDir returns what a directory holds; path may be empty for the top.
-func readDir(root *os.Root, path string) ([]fs.FileInfo, error) {
-	if path == "" {
-		path = "."
-	}
-	f, err := root.Open(filepath.FromSlash(path))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	infos, err := f.Readdir(-1) // not ReadDir: what vanishes meanwhile is left out
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return infos, err
-}
-
-// join returns the path of an entry of a directory.
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/filesync"
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
 
 func TestScan(t *testing.T) {
@@ -44,10 +45,10 @@ func TestScan(t *testing.T) {
 	if want := []string{".gitignore", "a", "a/b", "a/b/.gitignore", "a/b/y.o", "a/f", "a.b", "bad", "l"}; !slices.Equal(paths, want) {
 		t.Errorf("got %q, want %q", paths, want)
 	}
-	if got, want := find(m, "a/f"), (filesync.Entry{Path: "a/f", Kind: filesync.File, Perm: 0o751, Size: 5, MTime: at.UnixNano()}); got != want {
+	if got, want := find(m, "a/f"), (tree.Entry{Path: "a/f", Kind: tree.File, Perm: 0o751, Size: 5, MTime: at.UnixNano()}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got, want := find(m, "l"), (filesync.Entry{Path: "l", Kind: filesync.Link, Target: "/etc/passwd"}); got != want {
+	if got, want := find(m, "l"), (tree.Entry{Path: "l", Kind: tree.Link, Target: "/etc/passwd"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if len(problems) != 1 || problems[0].Path != "bad" {
@@ -58,7 +59,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-func find(m filesync.Manifest, path string) filesync.Entry {
+func find(m tree.Manifest, path string) tree.Entry {
 	e, _ := m.Find(path)
 	return e
 }

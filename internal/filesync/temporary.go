@@ -3,10 +3,9 @@ package filesync
 import (
 	"strconv"
 	"strings"
-)
 
-// temporaryPrefix begins the names of files that the receiver is writing.
-const temporaryPrefix = ".dapbridge-tmp-"
+	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
+)
 
 // neverCopied reports whether an entry of that name is copied under no rules:
 // git's own data, which is large, changes all the time and is of no use on a
@@ -15,7 +14,7 @@ func neverCopied(name string) bool {
 	switch {
 	case name == ".git":
 		return true
-	case strings.HasPrefix(name, temporaryPrefix):
+	case strings.HasPrefix(name, receiver.TemporaryPrefix):
 		return true
 	case strings.HasSuffix(name, "___jb_tmp___"), strings.HasSuffix(name, "___jb_old___"): // JetBrains, safe write
 		return true

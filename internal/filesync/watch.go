@@ -17,6 +17,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
 
 // WatchConfig says what a Watcher does. The zero values of the times are for
@@ -37,7 +38,7 @@ type Batch struct {
 	// are to be compared as a whole.
 	Why string
 	// Paths are those where something has changed, appeared or vanished, sorted
-	// as by [Compare]. Of a directory that has appeared its whole content is
+	// as by [tree.Compare]. Of a directory that has appeared its whole content is
 	// among them. What has vanished from below one of them need not be.
 	Paths []string
 }
@@ -162,7 +163,7 @@ func (w *Watcher) take() Batch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := w.pending
-	b.Paths = slices.SortedFunc(maps.Keys(w.paths), Compare)
+	b.Paths = slices.SortedFunc(maps.Keys(w.paths), tree.Compare)
 	w.pending, w.paths, w.first = Batch{}, map[string]struct{}{}, time.Time{}
 	select {
 	case <-w.wake: // of what has just been taken
@@ -296,7 +297,7 @@ func (w *Watcher) enter(dir string, ignore *Ignore, name func(path string)) {
 		if ignore.Match(e.Name(), e.IsDir()) {
 			continue
 		}
-		below := join(dir, e.Name())
+		below := tree.Join(dir, e.Name())
 		name(below)
 		if !e.IsDir() {
 			continue

@@ -47,11 +47,11 @@ func (r *replica) follows(t testing.TB) bool {
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		more := r.next(t, 60*time.Millisecond)
-		if !more && maps.Equal(r.holds, tree(t, r.dir)) {
+		if !more && maps.Equal(r.holds, standing(t, r.dir)) {
 			return true
 		}
 		if time.Now().After(deadline) {
-			want := tree(t, r.dir)
+			want := standing(t, r.dir)
 			for _, p := range slices.Sorted(maps.Keys(want)) {
 				if r.holds[p] != want[p] {
 					t.Logf("%s: %.40q, not %.40q", p, r.holds[p], want[p])
@@ -79,7 +79,7 @@ func (r *replica) next(t testing.TB, wait time.Duration) bool {
 	r.batches++
 	if b.Why != "" {
 		r.why = append(r.why, b.Why)
-		r.holds = tree(t, r.dir)
+		r.holds = standing(t, r.dir)
 		return true
 	}
 	for _, p := range b.Paths {
@@ -93,8 +93,8 @@ func (r *replica) next(t testing.TB, wait time.Duration) bool {
 	return true
 }
 
-// tree returns what a tree holds that is copied.
-func tree(t testing.TB, dir string) map[string]string {
+// standing returns what a tree holds that is copied.
+func standing(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	m, _, err := filesync.Scan(t.Context(), dir)
@@ -197,7 +197,7 @@ func TestWatch(t *testing.T) {
 				t.Error("no full comparison")
 			}
 			// Whatever has happened, all that is there now is watched.
-			for p := range tree(t, dir) {
+			for p := range standing(t, dir) {
 				if isDir(filepath.Join(dir, p)) {
 					write(t, filepath.Join(dir, p, "last"), "x")
 				}

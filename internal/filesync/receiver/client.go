@@ -1,0 +1,354 @@
+package receiver
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
+)
+
+// Args is the command line that starts a receiver for a directory on the node.
+func Args(top string, look, force bool) []string {
+	return []string{"agent", "receive", "--top=" + top, "--look=" + strconv.FormatBool(look), "--force=" + strconv.FormatBool(force)}
+}
+
+// Client is the host's end. Its methods must not run at the same time; after an
+// error it is of no more use.
+type Client struct {
+	in    *bufio.Reader
+	out   *frameWriter
+	cut   func()
+	there bool
+	buf   [maxFrame]byte
+}
+
+// Connect waits for the receiver's hello. cut ends the channel, so that nothing
+// waits for it any longer; it is called when the other end can't be understood.
+func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
+	c := &Client{in: bufio.NewReaderSize(r, maxFrame), out: newFrameWriter(w), cut: cut}
+	f, err := c.expect(frameHello)
+	if err != nil {
+		return nil, err
+	}
+	version := f.number(1 << 32)
+	if version != Version && !f.bad {
+		return nil, diag.Errorf(diag.AgentProtocol, "the receiver of files speaks version %d of its protocol, not %d", version, Version)
+	}
+	c.there = f.number(1) == 1
+	code, problem := f.text(maxText), f.message()
+	if err := f.done(); err != nil {
+		return nil, c.wrong(err)
+	}
+	if problem == nil {
+		return c, nil
+	}
+	if code := diag.Code(code); code == diag.SyncRefused || code == diag.SyncBusy {
+		return nil, diag.Errorf(code, "%w", problem)
+	}
+	return nil, diag.Errorf(diag.SyncFailed, "on the node: %w", problem)
+}
+
+// There reports whether the tree's top directory is there: a receiver that only
+// looks does not make it.
+func (c *Client) There() bool { return c.there }
+
+// Change is what is to happen at a path.
+type Change struct {
+	// Want is what is to stand there: Nothing removes.
+	Want tree.Entry
+	// Expected is what stands there now, as far as is known. What else stands
+	// there is kept beside the tree, unless it has Want's content.
+	Expected tree.Entry
+}
+
+// Removes reports whether nothing is to stand there.
+func (c Change) Removes() bool { return c.Want.Kind == tree.Nothing }
+
+// Result is what has become of a Change.
+type Result struct {
+	Now  tree.Entry // what stands there now
+	Sent tree.Entry // what was sent: Want, or what it was by then
+	Read time.Time  // when it had been read, if it is a file
+	Kept string     // where on the node is what stood there and was not expected, if it did
+	Err  error      // why it was not done
+}
+
+// ErrChanged says that a file has changed while it was being sent.
+var ErrChanged = errors.New("it changed while it was being sent")
+
+// Apply makes changes, in their order, and tells what has become of each: a
+// directory is to come before what it holds, and to go after it. The content of
+// files is read from root. An error of one path does not keep the others from
+// being done; the error that Apply returns is the channel's.
+func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, told func(Change, Result)) error {
+	type sent struct {
+		change Change
+		entry  tree.Entry
+		read   time.Time
+		err    error // it has not been sent, or is void
+		asked  bool
+	}
+	const ahead = 256 // changes that are on their way
+	all := make(chan sent, ahead)
+	var failed error
+	go func() {
+		defer close(all)
+		for _, change := range changes {
+			if failed = ctx.Err(); failed != nil {
+				return
+			}
+			s := sent{change: change, entry: change.Want}
+			if change.Want.Kind == tree.File {
+				s.entry, s.asked, s.err, failed = c.putFile(root, change)
+				s.read = time.Now()
+			} else {
+				s.asked, failed = true, c.ask(change)
+			}
+			if failed != nil {
+				return
+			}
+			if len(all) == cap(all) { // the receiver may wait for what is buffered
+				if failed = c.out.w.Flush(); failed != nil {
+					return
+				}
+			}
+			all <- s
+		}
+		failed = c.out.w.Flush()
+	}()
+	var lost error
+	for s := range all {
+		if lost != nil {
+			continue // the goroutine ends, for the channel has
+		}
+		r := Result{Sent: s.entry, Read: s.read, Now: tree.Entry{Path: s.entry.Path}, Err: s.err}
+		if s.asked {
+			var err error
+			if r.Now, r.Kept, err, lost = c.answer(s.entry.Path); lost != nil {
+				continue
+			}
+			if r.Err == nil {
+				r.Err = err
+			}
+		}
+		told(s.change, r)
+	}
+	if failed != nil && lost == nil {
+		lost = failed
+	}
+	return lost
+}
+
+// ask sends a change without data.
+func (c *Client) ask(change Change) error {
+	if change.Removes() {
+		change.Expected.Path = change.Want.Path
+		c.out.entry(change.Expected)
+		return c.out.send(frameRemove)
+	}
+	return c.head(change.Want, change.Expected)
+}
+
+func (c *Client) head(want, expected tree.Entry) error {
+	expected.Path = want.Path
+	c.out.entry(want)
+	c.out.entry(expected)
+	return c.out.send(framePut)
+}
+
+// putFile sends a file as it is now. asked reports whether an answer will come.
+// failed is of the file, lost of the channel.
+func (c *Client) putFile(root *os.Root, change Change) (e tree.Entry, asked bool, failed, lost error) {
+	e = change.Want
+	f, info, err := openFile(root, e.Path)
+	if err != nil {
+		return e, false, err, nil
+	}
+	defer f.Close()
+	e, _ = tree.Describe(root, e.Path, info) // it fails only for links
+	if err := c.head(e, change.Expected); err != nil {
+		return e, true, nil, err
+	}
+	hash := sha256.New()
+	sent := int64(0)
+	chunk := make([]byte, maxData-64) // with the head of a small file it fits one packet
+	for {
+		n, err := f.Read(chunk)
+		sent += int64(n)
+		if n > 0 {
+			hash.Write(chunk[:n])
+			c.out.body = append(c.out.body, chunk[:n]...)
+			if err := c.out.send(frameData); err != nil {
+				return e, true, nil, err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			failed = err
+			break
+		}
+		if sent > e.Size {
+			break
+		}
+	}
+	if failed == nil {
+		after, err := f.Stat()
+		if err != nil || sent != e.Size || after.Size() != e.Size || after.ModTime().UnixNano() != e.MTime {
+			failed = ErrChanged
+		}
+	}
+	sum := hash.Sum(nil)
+	if failed != nil {
+		sum = nil
+	}
+	c.out.text(string(sum))
+	return e, true, failed, c.out.send(frameEnd)
+}
+
+// openFile opens what is a file, not what a link leads to.
+func openFile(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
+	name := filepath.FromSlash(path)
+	there, err := root.Lstat(name)
+	if err == nil && !there.Mode().IsRegular() {
+		err = ErrChanged
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(there, info) {
+		err = ErrChanged
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// answer reads what has become of a change at path.
+func (c *Client) answer(path string) (now tree.Entry, kept string, failed, lost error) {
+	f, err := c.expect(frameAnswer)
+	if err != nil {
+		return now, "", nil, err
+	}
+	now, kept, failed = f.entry(), f.text(2*maxPath), f.message()
+	if err = f.done(); err == nil && now.Path != path {
+		err = fmt.Errorf("%w: an answer for another path", errWire)
+	}
+	return now, kept, failed, c.wrong(err)
+}
+
+// Scan returns what the tree holds on the node, and what there could not be
+// looked at. It removes temporary files that killed receivers have left.
+func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
+	var m tree.Manifest
+	var problems []tree.Problem
+	err := c.out.send(frameScan)
+	if err == nil {
+		err = c.out.w.Flush()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		kind, f, err := readFrame(c.in, &c.buf)
+		if err != nil {
+			return nil, nil, c.wrong(err)
+		}
+		switch kind {
+		case frameEntry:
+			m = append(m, f.entry())
+		case frameProblem:
+			problems = append(problems, tree.Problem{Path: f.text(maxPath), Err: f.message()})
+		case frameEnd:
+		default:
+			f.bad = true
+		}
+		if len(m)+len(problems) > maxEntries {
+			return nil, nil, c.wrong(fmt.Errorf("%w: more than %d files", errWire, maxEntries))
+		}
+		if err := f.done(); err != nil {
+			return nil, nil, c.wrong(err)
+		}
+		if kind == frameEnd {
+			m.Sort()
+			return m, problems, nil
+		}
+	}
+}
+
+// maxEntries bounds what a node can have the host remember.
+const maxEntries = 4 << 20
+
+// Sums returns the SHA-256 of files' contents on the node, and for those that
+// can't be read why.
+func (c *Client) Sums(paths []string, told func(path string, sum []byte, err error)) error {
+	var failed error
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for _, p := range paths {
+			c.out.text(p)
+			if failed = c.out.send(frameSum); failed != nil {
+				return
+			}
+		}
+		failed = c.out.w.Flush()
+	}()
+	for _, p := range paths {
+		f, err := c.expect(frameSum)
+		if err == nil {
+			sum, problem := f.text(sha256.Size), f.message()
+			if err = c.wrong(f.done()); err == nil {
+				told(p, []byte(sum), problem)
+			}
+		}
+		if err != nil {
+			<-asked // which ends, for the channel has
+			return err
+		}
+	}
+	<-asked
+	return failed
+}
+
+// expect reads a frame of a kind.
+func (c *Client) expect(kind byte) (*fields, error) {
+	got, f, err := readFrame(c.in, &c.buf)
+	if err == nil && got != kind {
+		err = fmt.Errorf("%w: an answer of kind %q", errWire, got)
+	}
+	return f, c.wrong(err)
+}
+
+// wrong makes an error of the channel one for people, and ends the channel.
+func (c *Client) wrong(err error) error {
+	if err == nil {
+		return nil
+	}
+	c.cut()
+	switch {
+	case errors.Is(err, errWire):
+		return diag.Errorf(diag.AgentProtocol, "the receiver of files on the node: %w", err)
+	case errors.Is(err, io.EOF):
+		return diag.Errorf(diag.LinkLost, "the receiver of files on the node has ended: %w", err).WithHint("run the command again")
+	}
+	return err
+}

@@ -1,0 +1,254 @@
+package receiver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
+)
+
+// TemporaryPrefix begins the names of files that a receiver is writing. Nobody
+// copies them, and a scan removes them.
+const TemporaryPrefix = ".dapbridge-tmp-"
+
+// temporary creates a file in the directory of path, which only this user reads.
+func (s *server) temporary(p string) (*os.File, string, error) {
+	if err := s.noLinks(p); err != nil {
+		return nil, "", err
+	}
+	s.temps++
+	name := tree.Join(parent(p), TemporaryPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(s.temps))
+	var f *os.File
+	err := s.writable(name, func() (err error) {
+		f, err = s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return f, name, nil
+}
+
+// parent returns the directory of a path, "" for the top.
+func parent(p string) string {
+	if dir := path.Dir(p); dir != "." {
+		return dir
+	}
+	return ""
+}
+
+// noLinks refuses a path that leads through a symbolic link. One that is put
+// there afterwards leads out of the tree no more than before: the root sees to
+// that (openat2(2), RESOLVE_BENEATH, or the same by hand).
+func (s *server) noLinks(p string) error {
+	for dir := parent(p); dir != ""; dir = parent(dir) {
+		info, err := s.root.Lstat(dir)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return &fs.PathError{Op: "open", Path: dir, Err: errors.New("it is no directory here")}
+		}
+	}
+	return nil
+}
+
+// writable runs f, which changes the directory of path. If this user's own
+// permissions forbid that, they are lifted meanwhile.
+func (s *server) writable(p string, f func() error) error {
+	err := f()
+	dir := parent(p)
+	if !errors.Is(err, fs.ErrPermission) || dir == "" {
+		return err
+	}
+	info, statErr := s.root.Lstat(dir)
+	if statErr != nil || !info.IsDir() || info.Mode()&0o300 == 0o300 || s.root.Chmod(dir, info.Mode()|0o700) != nil {
+		return err
+	}
+	defer func() { _ = s.root.Chmod(dir, info.Mode().Perm()) }()
+	return f()
+}
+
+// place makes e stand at its path. A file's content is in temp. What stands there
+// and is not what the host expects is kept, and so is a directory that holds
+// something still; kept says where.
+func (s *server) place(e, expected tree.Entry, temp string) (kept string, err error) {
+	if err := s.noLinks(e.Path); err != nil {
+		return "", err
+	}
+	now, err := tree.Look(s.root, e.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return "", err
+	case e.Kind == tree.Dir && now.Kind == tree.Dir:
+	case now.Kind == tree.Dir:
+		if kept, err = s.removeDir(e.Path); err != nil {
+			return kept, err
+		}
+	case now.Kind == tree.Nothing, !now.Same(expected) && !s.equal(e, now, temp):
+		if kept, err = s.keep(e.Path); err != nil {
+			return kept, err
+		}
+	case e.Kind == tree.Dir:
+		if err := s.writable(e.Path, func() error { return s.root.Remove(e.Path) }); err != nil {
+			return "", err
+		}
+	}
+	switch e.Kind {
+	case tree.File:
+		return kept, s.writable(e.Path, func() error { return s.root.Rename(temp, e.Path) })
+	case tree.Dir:
+		return kept, s.makeDir(e)
+	case tree.Link:
+		return kept, s.makeLink(e)
+	}
+	return kept, fmt.Errorf("%s can't be put there", e.Kind)
+}
+
+func (s *server) makeDir(e tree.Entry) error {
+	err := s.writable(e.Path, func() error { return s.root.Mkdir(e.Path, 0o700) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return s.root.Chmod(e.Path, os.FileMode(e.Perm))
+}
+
+// makeLink makes a link and gives it its name, so that there is always one.
+func (s *server) makeLink(e tree.Entry) error {
+	s.temps++
+	temp := tree.Join(parent(e.Path), TemporaryPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(s.temps))
+	return s.writable(e.Path, func() error {
+		if err := s.root.Symlink(e.Target, temp); err != nil {
+			return err
+		}
+		err := s.root.Rename(temp, e.Path)
+		if err != nil {
+			_ = s.root.Remove(temp)
+		}
+		return err
+	})
+}
+
+// equal reports whether what is to be put there has the same content as what is
+// there, whose time alone differs.
+func (s *server) equal(e, now tree.Entry, temp string) bool {
+	if e.Kind != now.Kind || e.Size != now.Size || e.Target != now.Target {
+		return false
+	}
+	return e.Kind != tree.File || s.sameContent(temp, e.Path)
+}
+
+func (s *server) sameContent(a, b string) bool {
+	f, err := s.root.Open(a)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	g, err := s.root.Open(b)
+	if err != nil {
+		return false
+	}
+	defer g.Close()
+	var x, y [maxData]byte
+	for {
+		n, errX := io.ReadFull(f, x[:])
+		m, errY := io.ReadFull(g, y[:])
+		if !bytes.Equal(x[:n], y[:m]) {
+			return false
+		}
+		if errX != nil || errY != nil {
+			return ended(errX) && ended(errY)
+		}
+	}
+}
+
+func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// remove removes what the host expects at a path. That it is gone already is
+// fine; a directory that holds something still stays, and that is no error
+// either: it is not the host's.
+func (s *server) remove(expected tree.Entry) (kept string, err error) {
+	p := expected.Path
+	err = s.noLinks(p)
+	if err == nil {
+		var now tree.Entry
+		now, err = tree.Look(s.root, p)
+		switch {
+		case err != nil:
+		case now.Kind == tree.Dir && expected.Kind != tree.Dir:
+			return "", nil
+		case now.Kind != tree.Dir && !now.Same(expected):
+			return s.keep(p)
+		default:
+			err = s.writable(p, func() error { return s.root.Remove(p) })
+			if now.Kind == tree.Dir && err != nil && s.holdsSomething(p) {
+				return "", nil
+			}
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return "", err
+}
+
+// removeDir removes a directory in whose place something else is to stand, or
+// keeps it if it holds something.
+func (s *server) removeDir(p string) (kept string, err error) {
+	err = s.writable(p, func() error { return s.root.Remove(p) })
+	if err != nil && s.holdsSomething(p) {
+		return s.keep(p)
+	}
+	return "", err
+}
+
+func (s *server) holdsSomething(dir string) bool {
+	infos, err := tree.ReadDir(s.root, dir)
+	return err == nil && len(infos) > 0
+}
+
+// keep moves what stands at a path out of the tree.
+func (s *server) keep(p string) (kept string, err error) {
+	err = s.writable(p, func() error {
+		kept, err = s.backup.take(p)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("it was changed here, and can't be kept elsewhere: %w", err)
+	}
+	return kept, nil
+}
+
+// BackupDir is the directory, beside the tree, that keeps what was changed on the
+// node.
+const BackupDir = ".dapbridge-backup"
+
+// backup is where things are kept.
+type backup struct {
+	root *os.Root // the directory that the tree stands in
+	top  string   // the tree, from there
+	dir  string   // what keeps its things, this time
+}
+
+// take moves what stands at path of the tree and returns where it is now.
+func (b backup) take(p string) (string, error) {
+	to := path.Join(b.dir, p)
+	for i := 2; ; i++ { // it may have been changed again
+		if _, err := b.root.Lstat(to); err != nil {
+			break
+		}
+		to = path.Join(b.dir, p) + "." + strconv.Itoa(i)
+	}
+	if err := b.root.MkdirAll(path.Dir(to), 0o700); err != nil {
+		return "", err
+	}
+	return path.Join(filepath.ToSlash(b.root.Name()), to), b.root.Rename(path.Join(b.top, p), to)
+}

@@ -1,0 +1,65 @@
+package receiver
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
+)
+
+// scan tells what the tree holds, in no order, and removes what another receiver
+// was writing when it was killed.
+func (s *server) scan() error {
+	if err := s.scanDir(""); err != nil {
+		return err
+	}
+	return s.out.send(frameEnd)
+}
+
+// scanDir tells what is below a directory. Its error is one of writing: what
+// can't be read is told.
+func (s *server) scanDir(dir string) error {
+	infos, err := tree.ReadDir(s.root, dir)
+	if err != nil {
+		return s.problem(dir, err)
+	}
+	for _, info := range infos {
+		p := tree.Join(dir, info.Name())
+		if strings.HasPrefix(info.Name(), TemporaryPrefix) && !info.IsDir() {
+			if s.look {
+				continue
+			}
+			if err := s.writable(p, func() error { return s.root.Remove(p) }); err != nil {
+				if err := s.problem(p, err); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		e, err := tree.Describe(s.root, p, info)
+		switch {
+		case err != nil || len(p) > maxPath:
+			err = s.problem(p, err)
+		case e.Kind != tree.Nothing:
+			s.out.entry(e)
+			err = s.out.send(frameEntry)
+		}
+		if err == nil && e.Kind == tree.Dir {
+			err = s.scanDir(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) problem(p string, err error) error {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !inside(p) && p != "" || len(p) > maxPath {
+		return nil // it has vanished meanwhile, or has a name that nobody can have sent
+	}
+	s.out.text(p)
+	s.out.message(err)
+	return s.out.send(frameProblem)
+}

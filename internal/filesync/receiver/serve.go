@@ -1,0 +1,220 @@
+package receiver
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/filesync/tree"
+)
+
+// Config says where a receiver works.
+type Config struct {
+	// Top is the directory that it writes to, an absolute path that exists. What
+	// was changed there and is to be replaced is kept beside it, in
+	// [BackupDir]/TIME/NAME.
+	Top  string
+	Look bool // only look: nothing is written, removed or made
+	Now  time.Time
+	In   io.Reader
+	Out  io.Writer
+}
+
+// Serve does what the host asks until In ends, which is no error. Files that a
+// receiver was writing when it was killed are removed by the next scan.
+func Serve(c Config) error {
+	beside, err := os.OpenRoot(filepath.Dir(c.Top))
+	if err != nil {
+		return err
+	}
+	defer beside.Close()
+	name := filepath.Base(c.Top)
+	root, err := beside.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	s := &server{
+		root:   root,
+		look:   c.Look,
+		in:     bufio.NewReaderSize(c.In, maxFrame),
+		out:    newFrameWriter(c.Out),
+		backup: backup{root: beside, top: name, dir: path.Join(BackupDir, c.Now.UTC().Format("20060102T150405Z"), name)},
+	}
+	s.out.hello(true, nil)
+	for {
+		if s.in.Buffered() == 0 { // nobody waits for an answer while more is asked
+			if err := s.out.w.Flush(); err != nil {
+				return err
+			}
+		}
+		err := s.one()
+		if errors.Is(err, io.EOF) && !errors.Is(err, errWire) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+type server struct {
+	root   *os.Root
+	look   bool
+	in     *bufio.Reader
+	out    *frameWriter
+	buf    [maxFrame]byte
+	backup backup
+	temps  int // how many temporary files there were
+}
+
+// one takes a request and answers it. Its error ends the receiver.
+func (s *server) one() error {
+	kind, f, err := readFrame(s.in, &s.buf)
+	if err != nil {
+		return err
+	}
+	if s.look && kind != frameScan && kind != frameSum {
+		return fmt.Errorf("%w: a change, where only looking was asked for", errWire)
+	}
+	switch kind {
+	case framePut:
+		e, expected := f.entry(), f.entry()
+		if err := f.done(); err != nil {
+			return err
+		}
+		return s.put(e, expected)
+	case frameRemove:
+		expected := f.entry()
+		if err := f.done(); err != nil {
+			return err
+		}
+		kept, err := s.remove(expected)
+		return s.answer(tree.Entry{Path: expected.Path}, kept, err)
+	case frameScan:
+		if err := f.done(); err != nil {
+			return err
+		}
+		return s.scan()
+	case frameSum:
+		p := f.path()
+		if err := f.done(); err != nil {
+			return err
+		}
+		sum, err := s.sum(p)
+		s.out.text(string(sum))
+		s.out.message(err)
+		return s.out.send(frameSum)
+	}
+	return fmt.Errorf("%w: a request of kind %q", errWire, kind)
+}
+
+// answer tells what stands at a path now, where something was kept, and what
+// went wrong.
+func (s *server) answer(now tree.Entry, kept string, err error) error {
+	s.out.entry(now)
+	s.out.text(kept)
+	s.out.message(err)
+	return s.out.send(frameAnswer)
+}
+
+// put makes e stand at its path, where so far the host expects another.
+func (s *server) put(e, expected tree.Entry) error {
+	var temp, kept string
+	var err error
+	if e.Kind == tree.File {
+		var lost error
+		if temp, err, lost = s.receive(e); lost != nil {
+			return lost
+		}
+	}
+	if err == nil {
+		kept, err = s.place(e, expected, temp)
+	}
+	now := tree.Entry{Path: e.Path}
+	if err == nil {
+		now, err = tree.Look(s.root, e.Path)
+	} else if temp != "" {
+		_ = s.root.Remove(temp)
+	}
+	return s.answer(now, kept, err)
+}
+
+// receive writes the data of a file, which follows, to a temporary file beside
+// it; temp is its name, if there is one. If that can't be done, the data is read
+// to its end all the same. The last error is one of the channel.
+func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
+	f, temp, failed := s.temporary(e.Path)
+	if failed == nil {
+		defer f.Close()
+	}
+	hash := sha256.New()
+	for size, ended := int64(0), false; !ended; {
+		kind, body, err := readFrame(s.in, &s.buf)
+		if err == nil && kind == frameEnd {
+			ended = true
+			sum := body.text(sha256.Size)
+			err = body.done()
+			switch {
+			case failed != nil:
+			case sum == "":
+				failed = errors.New("it changed while it was being sent")
+			case size != e.Size || sum != string(hash.Sum(nil)):
+				failed = errors.New("it was damaged on its way")
+			}
+		} else if err == nil && kind != frameData {
+			err = fmt.Errorf("%w: no data, but %q", errWire, kind)
+		}
+		if err != nil {
+			if temp != "" {
+				_ = s.root.Remove(temp)
+			}
+			return "", nil, err
+		}
+		if ended || failed != nil {
+			continue
+		}
+		if size += int64(len(body.rest)); size > e.Size {
+			failed = errors.New("it is longer than was said")
+			continue
+		}
+		hash.Write(body.rest)
+		_, failed = f.Write(body.rest)
+	}
+	if failed == nil {
+		failed = f.Chmod(os.FileMode(e.Perm))
+	}
+	if failed == nil {
+		at := time.Unix(0, e.MTime)
+		failed = s.root.Chtimes(temp, at, at)
+	}
+	return temp, failed, nil
+}
+
+// sum returns the SHA-256 of a file's content.
+func (s *server) sum(p string) ([]byte, error) {
+	info, err := s.root.Lstat(p)
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "read", Path: p, Err: errors.New("not a file")}
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.root.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return nil, err
+	}
+	return hash.Sum(nil), nil
+}
