@@ -109,7 +109,7 @@ func (l *link) journal(ctx context.Context, argv []string, w io.Writer) (lines i
 	}
 	done := make(chan copied, 1)
 	said := make(chan string, 1)
-	l.wg.Go(func() { said <- l.copyLog("journalctl", cmd.Stderr) })
+	l.wg.Go(func() { said <- copyLog(l.log, "journalctl", cmd.Stderr) })
 	l.wg.Go(func() {
 		n, err := copyEscaped(w, cmd.Stdout)
 		done <- copied{n, err}

@@ -49,10 +49,7 @@ type link struct {
 
 // dial reaches the node, puts the agent there if need be, and starts it.
 func dial(ctx context.Context, c Config) (*link, error) {
-	if c.Patience == 0 {
-		c.Patience = defaultPatience
-	}
-	c.SSH.Patience = c.Patience
+	c = c.patient()
 	conn, err := dialNode(ctx, c.SSH)
 	if err != nil {
 		return nil, err
@@ -65,6 +62,15 @@ func dial(ctx context.Context, c Config) (*link, error) {
 	return l, nil
 }
 
+// patient returns c with the default of its patience filled in.
+func (c Config) patient() Config {
+	if c.Patience == 0 {
+		c.Patience = defaultPatience
+	}
+	c.SSH.Patience = c.Patience
+	return c
+}
+
 // dialNode reaches the node as it wants to be reached.
 func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
 	if c.Node.Exec != nil {
@@ -74,12 +80,12 @@ func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
 }
 
 func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
-	cmd, err := startAgent(ctx, conn, c)
+	cmd, err := startAgent(ctx, conn, c, agent.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv))
 	if err != nil {
 		return nil, err
 	}
 	l := &link{conn: conn, cmd: cmd, patience: c.Patience, log: c.Log}
-	l.wg.Go(func() { l.copyLog("agent", cmd.Stderr) })
+	l.wg.Go(func() { copyLog(l.log, "agent", cmd.Stderr) })
 	late := time.AfterFunc(c.Patience, func() { l.conn.Close() })
 	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, agent.Timing{Lease: c.Lease, Patience: c.Patience}, agent.Events{
 		Log: func(line agent.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
@@ -101,8 +107,7 @@ func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
 
 // startAgent starts the agent for the host's architecture, which nearly every
 // local node has; the node is asked only when it will not run that.
-func startAgent(ctx context.Context, conn nodeConn, c Config) (*remote.Cmd, error) {
-	args := agent.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
+func startAgent(ctx context.Context, conn nodeConn, c Config, args []string) (*remote.Cmd, error) {
 	bin, err := remote.FindAgent(ctx, c.Agent)
 	if err != nil {
 		return nil, err
@@ -124,11 +129,11 @@ func startAgent(ctx context.Context, conn nodeConn, c Config) (*remote.Cmd, erro
 
 // copyLog writes what a command of ours says on the node to the log, and
 // returns the last line when there is no more.
-func (l *link) copyLog(what string, r io.Reader) (last string) {
+func copyLog(log *slog.Logger, what string, r io.Reader) (last string) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		last = diag.Escape(lines.Text())
-		l.log.Debug(what + ": " + last)
+		log.Debug(what + ": " + last)
 	}
 	io.Copy(io.Discard, r)
 	return last
@@ -145,7 +150,7 @@ func (l *link) join(ctx context.Context, token string, ended func(error)) (*remo
 		return nil, err
 	}
 	l.wg.Go(func() {
-		last := l.copyLog("join", cmd.Stderr)
+		last := copyLog(l.log, "join", cmd.Stderr)
 		ended(channelEnded(cmd.Wait(), last))
 	})
 	return cmd, nil

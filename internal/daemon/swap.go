@@ -33,7 +33,7 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, in io.Read
 	defer cmd.Close()
 	r := &swapRun{cmd: cmd, said: make(chan string, 1), lines: make(chan swap.Message), stop: make(chan struct{})}
 	defer close(r.stop)
-	l.wg.Go(func() { r.said <- l.copyLog("swap", cmd.Stderr) })
+	l.wg.Go(func() { r.said <- copyLog(l.log, "swap", cmd.Stderr) })
 	l.wg.Go(func() { r.feed(in) })
 	l.wg.Go(r.read)
 	last := "" // step

@@ -9,7 +9,7 @@ func Explain(code Code) string {
 		Usage:           "The command line, or a variable `DAPBRIDGE_...`, makes no sense. Nothing has been contacted.",
 		ConfigInvalid:   "A dapbridge.yaml or your own configuration can't be read, or holds a key or a value that is not known. The message names the line.",
 		ConfigUntrusted: "A workspace's dapbridge.yaml sets what only you may set, or other users can write to a file that must be yours alone. See [security.md](security.md).",
-		SyncRefused:     "The directory on the node is the system's, holds what `dapbridge sync` did not put there, is another user's or is reached through a symbolic link; or none is known for this source.",
+		SyncRefused:     "The directory on the node is the system's, holds what `dapbridge sync` did not put there, is another user's or is reached through a symbolic link; or none is known for this source. See [sync.md](sync.md).",
 
 		NodeUnknown:      "`--node`, or the default, leads to no machine: there is no such minikube profile, it has no address, or ssh's configuration of the host can't be used.",
 		NodeNotLocal:     "The node is neither on this machine nor a minikube profile nor named in `local-nodes`: it may be one that others depend on.",

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+func newSync(env environment) *cobra.Command {
+	var o syncOptions
+	cmd := configured(&cobra.Command{
+		Use:   "sync [DIR]",
+		Short: "Copy the source to the node, to the path that the daemon was built in",
+		Long: `Sync makes a directory of the node's be like DIR, or like --root: to the path that
+the daemon's binary was built in, or to --to. What git ignores is not copied, nor
+what a .dapbridgeignore names. What sync has put there it also removes there; a
+file that was edited on the node since is moved to .dapbridge-backup beside the
+copy first, and named. Files appear on the node whole or not at all.
+
+Exit status: 1 if --verify finds a difference, 3 if some files could not be copied.`,
+		Example: `  dapbridge sync
+  dapbridge sync --watch             # and then each change, until Ctrl-C
+  dapbridge sync --dry-run
+  dapbridge sync --verify            # compare the contents of both sides
+  dapbridge sync ~/src/tool --to /home/docker/tool`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return diag.Errorf(diag.Usage, "%s takes one directory, but got %q", cmd.CommandPath(), args).WithHint("see %s --help", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runSync(cmd, env, o, args) },
+	}, env)
+	o.nodeFlags.add(cmd, env)
+	o.maps.add(cmd, env)
+	f := cmd.Flags()
+	f.StringVar(&o.to, "to", "", "the directory on the node (default: where the daemon's binary says that the source was)")
+	f.BoolVar(&o.force, "force", false, "with --to: also if it is the system's, another user's or holds something else")
+	f.BoolVar(&o.watch, "watch", false, "go on with each change until Ctrl-C")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would change, and change nothing")
+	f.BoolVar(&o.verify, "verify", false, "compare the contents of both sides, and change nothing")
+	o.output.add(cmd)
+	return cmd
+}
+
+type syncOptions struct {
+	nodeFlags
+	maps                         mapFlag
+	to                           string
+	force, watch, dryRun, verify bool
+	output                       outputFlag
+}
+
+// configs says what is copied where.
+func (o syncOptions) configs(env environment, args []string) (c daemon.Config, s daemon.SyncConfig, err error) {
+	switch {
+	case runtime.GOOS == "windows":
+		return c, s, diag.Errorf(diag.Unsupported, "dapbridge sync does not run on Windows: files there have no modes and no links that a node would understand")
+	case o.watch && (o.dryRun || o.verify) || o.dryRun && o.verify:
+		return c, s, diag.Errorf(diag.Usage, "choose one of --watch, --dry-run and --verify")
+	case o.force && o.to == "":
+		return c, s, diag.Errorf(diag.Usage, "--force is for a directory that --to names")
+	}
+	if c, err = o.config(env); err != nil {
+		return c, s, err
+	}
+	if c.Maps, err = o.maps.rules(); err != nil {
+		return c, s, err
+	}
+	if len(args) == 1 {
+		if c.Root, err = filepath.Abs(args[0]); err != nil {
+			return c, s, err
+		}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return c, s, err
+	}
+	return c, daemon.SyncConfig{To: o.to, Force: o.force, RecordDir: filepath.Join(stateDir(env, home), "sync"), Progress: env.syncProgress()}, nil
+}
+
+func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	c, s, err := o.configs(env, args)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.verify:
+		return o.verifySync(cmd, env, c, s)
+	case o.watch:
+		first := true
+		return daemon.WatchSync(cmd.Context(), c, s, func(r daemon.SyncReport) {
+			o.print(env, r, !first)
+			first = false
+		})
+	case o.dryRun:
+		r, err := daemon.PlanSync(cmd.Context(), c, s)
+		if err != nil {
+			return err
+		}
+		if o.output == "json" {
+			err = printJSON(env.out, r)
+		} else {
+			printSyncPlan(env.out, r)
+		}
+		return orFailed(err, r)
+	}
+	r, err := daemon.Sync(cmd.Context(), c, s)
+	if err != nil {
+		return err
+	}
+	o.print(env, r, false)
+	return orFailed(nil, r)
+}
+
+// orFailed is the error of a run that could not copy all.
+func orFailed(err error, r daemon.SyncReport) error {
+	switch {
+	case err != nil:
+		return err
+	case len(r.Failed) > 0:
+		return diag.Errorf(diag.SyncFailed, "%d of the files could not be copied", len(r.Failed))
+	case r.Again:
+		return diag.Errorf(diag.SyncFailed, "files changed again and again while they were copied").WithHint("run it again, or with --watch")
+	}
+	return nil
+}
+
+// print tells what a run has come to: on one line if it is one of many.
+func (o syncOptions) print(env environment, r daemon.SyncReport, short bool) {
+	if o.output == "json" {
+		_ = printJSON(env.out, r) // to a reader who is gone
+		return
+	}
+	line := func(format string, args ...any) { fmt.Fprintln(env.out, oneLine(fmt.Sprintf(format, args...))) }
+	for _, k := range r.Kept {
+		line("%s was edited on the node: that is now %s there", k.Path, k.At)
+	}
+	for _, f := range r.Failed {
+		line("%s was not copied: %s", orDash(f.Path), f.Why)
+	}
+	what := fmt.Sprintf("%d files sent (%s), %d removed in %.2f s", r.Files, megabytes(r.Bytes), r.Removed, r.Seconds)
+	if short {
+		line("%s  %s", time.Now().Format(time.TimeOnly), what)
+		return
+	}
+	line("%s is on the node as %s: %s", r.Dir, r.To, what)
+	if r.Others > 0 {
+		line("%d files or directories there are not of this copy, and were left", r.Others)
+	}
+	if o.watch {
+		line("watching for changes: Ctrl-C ends it")
+	}
+}
+
+func printSyncPlan(w io.Writer, r daemon.SyncReport) {
+	for _, c := range r.Changes {
+		fmt.Fprintf(w, "%-6s  %s\n", c.What, oneLine(c.Path))
+	}
+	for _, f := range r.Failed {
+		fmt.Fprintf(w, "failed  %s: %s\n", oneLine(f.Path), oneLine(f.Why))
+	}
+	fmt.Fprintf(w, "%d changes from %s to %s\n", len(r.Changes), oneLine(r.Dir), oneLine(r.To))
+}
+
+func (o syncOptions) verifySync(cmd *cobra.Command, env environment, c daemon.Config, s daemon.SyncConfig) error {
+	r, err := daemon.VerifySync(cmd.Context(), c, s)
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		if err := printJSON(env.out, r); err != nil {
+			return err
+		}
+	} else {
+		for _, d := range r.Differ {
+			fmt.Fprintf(env.out, "%s: %s\n", oneLine(d.Path), oneLine(d.Why))
+		}
+		fmt.Fprintf(env.out, "%d files of %s compared with %s: %d differences\n", r.Files, oneLine(r.Dir), oneLine(r.To), len(r.Differ))
+	}
+	if len(r.Differ) > 0 {
+		return exitStatus(1)
+	}
+	return nil
+}
+
+// syncProgress shows on a terminal how far a long run is.
+func (env environment) syncProgress() func(done, total int) {
+	if !env.terminal() {
+		return nil
+	}
+	const many = 100
+	var last time.Time
+	return func(done, total int) {
+		switch {
+		case total < many:
+		case done == total:
+			fmt.Fprint(env.err, "\r\x1b[K")
+		case time.Since(last) > 100*time.Millisecond:
+			last = time.Now()
+			fmt.Fprintf(env.err, "\r\x1b[K%d of %d changes", done, total)
+		}
+	}
+}
