@@ -136,7 +136,7 @@ func (s SyncConfig) destination(ctx context.Context, c Config) (string, error) {
 	if err = errors.Join(err, d.close()); err != nil {
 		return "", err
 	}
-	return to, filesync.CheckDestination(to, false)
+	return to, filesync.CheckDerived(to)
 }
 
 // placeOf returns where on the node the target's binary says a directory of the

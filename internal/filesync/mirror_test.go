@@ -267,6 +267,17 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+func TestCheckDerived(t *testing.T) {
+	for to, ok := range map[string]bool{
+		"/go/src/containerd": true, "/home/me/a.b": true,
+		"/home/me/.config/x": false, "/home/me/.ssh": false, "/.x/y": false, "/etc/x": false, "/a/../b": false, "a": false,
+	} {
+		if err := filesync.CheckDerived(to); (err == nil) != ok || err != nil && diag.CodeOf(err) != diag.SyncRefused {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+}
+
 func TestCheckDestination(t *testing.T) {
 	for to, codes := range map[string][2]diag.Code{
 		"/go/src/x": {}, "/home/docker/x": {}, "/etcetera": {}, "/opt": {},
