@@ -146,6 +146,7 @@ func TestNoHaltAfterTheEnd(t *testing.T) {
 		var s *nodeSession
 		n.end = func(context.Context) error {
 			s.event("stopped", `{"reason":"pause"}`) // it is halted to clear its breakpoints
+			synctest.Wait()                          // until that is relayed
 			return nil
 		}
 		i := servePiped(t, Config{Dialer: n}).ide()
