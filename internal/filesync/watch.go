@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -49,6 +50,7 @@ type Batch struct {
 type Watcher struct {
 	cfg  WatchConfig
 	fs   *fsnotify.Watcher
+	errs chan error // fsnotify's; closed when it is
 	stop context.CancelFunc
 	done chan struct{}
 
@@ -85,9 +87,10 @@ func Watch(cfg WatchConfig) (*Watcher, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Watcher{
-		cfg: cfg, fs: notify, stop: stop, done: make(chan struct{}),
+		cfg: cfg, fs: notify, errs: make(chan error, 1), stop: stop, done: make(chan struct{}),
 		paths: map[string]struct{}{}, wake: make(chan struct{}, 1),
 	}
+	go w.takeErrors()
 	if err := w.restart("watching has begun"); err != nil {
 		stop()
 		notify.Close()
@@ -111,7 +114,10 @@ func orDefault(d, value time.Duration) time.Duration {
 func (w *Watcher) Close() error {
 	w.stop()
 	<-w.done
-	return w.fs.Close()
+	err := w.fs.Close()
+	for range w.errs { // until takeErrors has ended
+	}
+	return err
 }
 
 // Next returns the next batch when it is whole. Meanwhile the one after it
@@ -196,6 +202,23 @@ func (w *Watcher) signal() {
 	}
 }
 
+// takeErrors takes fsnotify's errors until it is closed: it holds its lock until
+// somebody does, and run may be waiting for that lock. One that waits for run
+// stands for all. That a watch was gone when it was to be removed is none, as its
+// directory has been moved and removed (inotify_rm_watch(2), EINVAL).
+func (w *Watcher) takeErrors() {
+	defer close(w.errs)
+	for err := range w.fs.Errors {
+		if errors.Is(err, syscall.EINVAL) {
+			continue
+		}
+		select {
+		case w.errs <- err:
+		default:
+		}
+	}
+}
+
 func (w *Watcher) run(ctx context.Context) {
 	tick := time.NewTicker(w.cfg.Every)
 	defer tick.Stop()
@@ -207,7 +230,7 @@ func (w *Watcher) run(ctx context.Context) {
 			return
 		case event := <-w.fs.Events:
 			w.event(event)
-		case err := <-w.fs.Errors:
+		case err := <-w.errs:
 			w.cfg.Log.Debug("watching files", "err", err)
 			w.again("the kernel has reported more changes than could be read: " + err.Error())
 		case <-tick.C:
