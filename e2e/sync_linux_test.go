@@ -168,8 +168,11 @@ func TestSync(t *testing.T) {
 	f := setup(t)
 	f.use(t, testbed.Make)
 	wanted := copiedBy(t, f.source)
-	// It was built where on the node the user may not go.
-	if _, said := f.sync(t, 2); !strings.Contains(said, "may not enter") || !strings.Contains(said, "--to") {
+	// It was built in a cache of root's, where on the node the user may not go.
+	if _, said := f.sync(t, 2); !strings.Contains(said, "is in a hidden directory") || !strings.Contains(said, "--to") {
+		t.Error(said)
+	}
+	if _, said := f.sync(t, 2, "--to", "/root/src/containerd"); !strings.Contains(said, "may not enter") {
 		t.Error(said)
 	}
 	rule := []string{"--map", f.source + "=/go/src/github.com/containerd/containerd"}
