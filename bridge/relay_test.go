@@ -626,26 +626,29 @@ func TestQueueWritesAtOnce(t *testing.T) {
 // While somebody has the turn, others' writes wait, and an error of its ends the
 // queue.
 func TestQueueClaim(t *testing.T) {
-	q := newQueue()
-	var out strings.Builder
-	done := make(chan error)
-	if !q.claim() || q.claim() {
-		t.Fatal("the turn can be had once")
-	}
-	go func() { done <- q.run(&out) }()
-	io.WriteString(q, "behind")
-	out.WriteString("first ")
-	q.release(nil)
-	if err := q.idle(); err != nil || out.String() != "first behind" {
-		t.Errorf("%q, %v", out.String(), err)
-	}
-	if !q.claim() {
-		t.Fatal("the turn is not given back")
-	}
-	q.release(io.ErrClosedPipe)
-	if err := <-done; err != io.ErrClosedPipe || q.idle() != err || q.claim() {
-		t.Errorf("after an error: run returned %v, idle %v", err, q.idle())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		var out strings.Builder
+		done := make(chan error)
+		if !q.claim() || q.claim() {
+			t.Fatal("the turn can be had once")
+		}
+		go func() { done <- q.run(&out) }()
+		io.WriteString(q, "behind")
+		synctest.Wait()
+		out.WriteString("first ")
+		q.release(nil)
+		if err := q.idle(); err != nil || out.String() != "first behind" {
+			t.Errorf("%q, %v", out.String(), err)
+		}
+		if !q.claim() {
+			t.Fatal("the turn is not given back")
+		}
+		q.release(io.ErrClosedPipe)
+		if err := <-done; err != io.ErrClosedPipe || q.idle() != err || q.claim() {
+			t.Errorf("after an error: run returned %v, idle %v", err, q.idle())
+		}
+	})
 }
 
 // What is written comes out whole and in order, however it is taken.

@@ -69,4 +69,14 @@ func TestDropResults(t *testing.T) {
 	}
 }
 
+// The room for edits is used again.
+func TestScanReusesItsRoom(t *testing.T) {
+	r := &Rewriter{Map: parseMap(t, "/host=/node")}
+	msg := []byte(`{"body":{"source":{"path":"/node/c.go"}}}`)
+	var e Edits
+	if n := testing.AllocsPerRun(100, func() { r.Scan(&e, msg, nobody) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func nobody([]byte, int, int) error { return nil }
