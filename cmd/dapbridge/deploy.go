@@ -50,19 +50,9 @@ on. What has not changed is not built, sent or restarted again.`,
   dapbridge deploy --relax                         # kubelet waits while containerd is halted
   dapbridge deploy --dry-run                       # say what would be done
   dapbridge deploy --build 'make bin/containerd && cp bin/containerd "$OUT"'`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return diag.Errorf(diag.Usage, "%s takes one directory, but got %q", cmd.CommandPath(), args)
-			}
-			return nil
-		},
-		PreRunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				return cmd.Flags().Set("root", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, o) },
+		Args:    oneDirectory,
+		PreRunE: rootIsArgument,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, o) },
 	}, env)
 	o.nodeFlags.add(cmd, env)
 	fs := cmd.Flags()

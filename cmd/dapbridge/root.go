@@ -115,6 +115,24 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// oneDirectory refuses more than one argument.
+func oneDirectory(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return diag.Errorf(diag.Usage, "%s takes one directory, but got %q", cmd.CommandPath(), args).
+			WithHint("see %s --help", cmd.CommandPath())
+	}
+	return nil
+}
+
+// rootIsArgument makes the argument, if there is one, the value of --root before
+// the configuration is read.
+func rootIsArgument(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return cmd.Flags().Set("root", args[0])
+	}
+	return nil
+}
+
 // logger writes to the terminal what the daemon has to say.
 func (env environment) logger(level string) (*slog.Logger, error) {
 	var l slog.Level

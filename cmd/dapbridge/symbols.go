@@ -49,19 +49,9 @@ kept, so that the next time takes no time.`,
   dapbridge symbols --print                           # how it was built, as a shell command
   dapbridge symbols --ldflags "-X main.version=v1.2"  # for a daemon built with -trimpath, which does not record them
   dapbridge symbols --remove                          # from the node and from this machine`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return diag.Errorf(diag.Usage, "%s takes one directory, but got %q", cmd.CommandPath(), args)
-			}
-			return nil
-		},
-		PreRunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				return cmd.Flags().Set("root", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return runSymbols(cmd, env, o) },
+		Args:    oneDirectory,
+		PreRunE: rootIsArgument,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runSymbols(cmd, env, o) },
 	}, env)
 	o.nodeFlags.add(cmd, env)
 	cmd.Flags().Lookup("root").Hidden = true // here it is the argument

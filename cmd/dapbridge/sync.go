@@ -31,12 +31,7 @@ Exit status: 1 if --verify finds a difference, 3 if some files could not be copi
   dapbridge sync --dry-run
   dapbridge sync --verify            # compare the contents of both sides
   dapbridge sync ~/src/tool --to /home/docker/tool`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return diag.Errorf(diag.Usage, "%s takes one directory, but got %q", cmd.CommandPath(), args).WithHint("see %s --help", cmd.CommandPath())
-			}
-			return nil
-		},
+		Args: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error { return runSync(cmd, env, o, args) },
 	}, env)
 	o.nodeFlags.add(cmd, env)
