@@ -120,6 +120,7 @@ func (f *fixture) shims(t testing.TB) string {
 func TestDeploy(t *testing.T) {
 	f := setup(t)
 	f.use(t, testbed.Stripped)
+	f.shareBuildCache(t, testbed.Trimpath, goCache)
 	file := filepath.Join(f.node.RootFS(), containerdPath)
 	if err := unix.Setxattr(file, noteAttr, []byte("the original"), 0); err != nil {
 		t.Fatal(err)

@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -130,6 +132,34 @@ func (f *fixture) makeCache() error {
 		return err
 	}
 	return os.RemoveAll(filepath.Join(f.cache, "dapbridge", "twins", "kept"))
+}
+
+// The user's build caches, below XDG_CACHE_HOME.
+const (
+	goCache    = "go-build"
+	twinsCache = "dapbridge/twins/gocache"
+)
+
+// shareBuildCache spares the user the compilation of what a flavour of containerd
+// has in common with what is to be built by one of the caches.
+func (f *fixture) shareBuildCache(t testing.TB, flavour, cache string) {
+	t.Helper()
+	dir := f.cache
+	for name := range strings.SplitSeq(cache, "/") {
+		dir = filepath.Join(dir, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			if errors.Is(err, fs.ErrExist) {
+				continue
+			}
+			t.Fatal(err)
+		}
+		if err := os.Chown(dir, userUID, userUID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.node.ShareBuildCache(t.Context(), flavour, dir, userUID); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // nodeName is the shared node's name. Another one lets several runs of the

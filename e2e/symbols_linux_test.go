@@ -99,6 +99,7 @@ func TestStrippedTrimmed(t *testing.T) {
 	f.use(t, testbed.Trimmed)
 	pid := f.containerd(t)
 	before := f.executable(t, pid)
+	f.shareBuildCache(t, testbed.Trimmed, twinsCache)
 	b := f.symbols(t, f.home) // no source of the user's is needed to build it
 	t.Logf("source %v, build %v, proof %v, %d bytes sent in %v", b.Kept.Times.Sources, b.Kept.Times.Build, b.Kept.Times.Proof, b.Kept.Size, b.Send)
 	s := f.serve(t)
@@ -117,6 +118,7 @@ func TestStrippedKubelet(t *testing.T) {
 	source := f.kubernetes(t, file)
 	pid := f.stripKubelet(t)
 	before := f.executable(t, pid)
+	f.shareBuildCache(t, testbed.Trimmed, twinsCache)
 	b := f.symbols(t, "--target", "kubelet", source)
 	t.Logf("source %v, build %v, proof %v, %d bytes sent in %v", b.Kept.Times.Sources, b.Kept.Times.Build, b.Kept.Times.Proof, b.Kept.Size, b.Send)
 

@@ -38,9 +38,20 @@ func Tool(tool, rules []string, goroot string, env []string, stdout, stderr io.W
 		return 1, err
 	}
 	if asks {
-		_, err = stdout.Write(versionLine(said.Bytes(), rules, goroot))
+		line := said.Bytes()
+		if changes(name, rules, goroot) {
+			line = versionLine(line, rules, goroot)
+		}
+		_, err = stdout.Write(line)
 	}
 	return 0, err
+}
+
+// changes reports whether a tool's output may differ here from what it is
+// elsewhere. A program that was built with -trimpath is compiled as ever, and
+// what the user's build cache holds of it serves.
+func changes(name string, rules []string, goroot string) bool {
+	return name == "link" || len(rules) > 0 || goroot != ""
 }
 
 // toolArgs changes a tool's arguments.

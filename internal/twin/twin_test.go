@@ -455,3 +455,38 @@ func TestCancelled(t *testing.T) {
 	}
 	removeAll(b.Dir)
 }
+
+// TestToolVersion: by its answer the go command knows whether what it has in its
+// cache was compiled as the tool would now.
+func TestToolVersion(t *testing.T) {
+	out, err := exec.Command("go", "env", "GOTOOLDIR").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := strings.TrimSpace(string(out))
+	for _, tt := range []struct {
+		name   string
+		rules  []string
+		goroot string
+		same   bool
+	}{
+		{"compile", nil, "", true},
+		{"asm", nil, "", true},
+		{"compile", []string{"/here=>/there"}, "", false},
+		{"compile", nil, "/usr/lib/go", false},
+		{"link", nil, "", false},
+	} {
+		tool := []string{filepath.Join(dir, tt.name), "-V=full"}
+		plain, err := exec.Command(tool[0], tool[1:]...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said strings.Builder
+		if status, err := Tool(tool, tt.rules, tt.goroot, os.Environ(), &said, os.Stderr); status != 0 || err != nil {
+			t.Fatal(status, err)
+		}
+		if got := said.String(); (got == string(plain)) != tt.same || !strings.HasPrefix(got, strings.TrimSpace(string(plain))) {
+			t.Errorf("%s with %q, %q says %q, by itself %q", tt.name, tt.rules, tt.goroot, got, plain)
+		}
+	}
+}

@@ -87,3 +87,18 @@ func (n *Node) UserSource(ctx context.Context, flavour, dir string, owner int) e
 	}
 	return chownTree(dir, owner)
 }
+
+// ShareBuildCache copies what was compiled with -trimpath for the node's parts
+// and for a flavour of containerd's into another user's build cache, so that this
+// user's go command need not compile it anew.
+func (n *Node) ShareBuildCache(ctx context.Context, flavour, dir string, owner int) error {
+	if _, err := n.cache().Containerd(ctx, flavour); err != nil {
+		return err
+	}
+	from := n.cache().BuildCache()
+	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil // the parts are from before there was one
+	}
+	who := fmt.Sprintf("--chown=%d:%[1]d", owner)
+	return quiet(ctx, nil, "rsync", "--archive", "--ignore-existing", who, from+"/", dir+"/")
+}

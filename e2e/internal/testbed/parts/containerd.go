@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // ContainerdVersion is the containerd of every flavour but the V1 ones, and
@@ -94,7 +95,7 @@ func (c *Cache) Containerd(ctx context.Context, name string) (Containerd, error)
 		return Containerd{}, fmt.Errorf("no containerd flavour %q: there are %q", name, Flavours())
 	}
 	p := part{name: "containerd-" + name, version: f.version, recipe: []string{"1", version}, takes: "about 1 min"}
-	p.build = func(ctx context.Context, w workspace) error { return buildInstalled(ctx, w, f) }
+	p.build = func(ctx context.Context, w workspace) error { return c.buildInstalled(ctx, w, f) }
 	if f.how != install {
 		source, err := c.Source(ctx, name)
 		if err != nil {
@@ -120,12 +121,16 @@ func (c *Cache) Containerd(ctx context.Context, name string) (Containerd, error)
 	return built, err
 }
 
-func buildInstalled(ctx context.Context, w workspace, f flavour) error {
+func (c *Cache) buildInstalled(ctx context.Context, w workspace, f flavour) error {
 	root, err := download(ctx, f.module, f.version)
 	if err != nil {
 		return err
 	}
-	if err := w.run(ctx, goInstall(w.out, f.module, f.version, []string{"CGO_ENABLED=0"}, f.flags, "cmd/containerd")); err != nil {
+	env := []string{"CGO_ENABLED=0"}
+	if slices.Contains(f.flags, "-trimpath") {
+		env = append(env, "GOCACHE="+c.BuildCache())
+	}
+	if err := w.run(ctx, goInstall(w.out, f.module, f.version, env, f.flags, "cmd/containerd")); err != nil {
 		return err
 	}
 	return writeBuildRoot(w.out, root)

@@ -19,6 +19,11 @@ func goEnv(more ...string) []string {
 	return append([]string{"GOFLAGS=-buildvcs=auto", "GOWORK=off", "GO111MODULE=on"}, more...)
 }
 
+// BuildCache is the go command's cache of what was compiled with -trimpath for a
+// part. It names no directory of this machine's, so that another user's build of
+// the same packages finds it there.
+func (c *Cache) BuildCache() string { return filepath.Join(c.Dir, "go-build") }
+
 // goVersion is part of every recipe that compiles: another toolchain makes
 // another binary.
 func goVersion(ctx context.Context) (string, error) {

@@ -57,7 +57,7 @@ func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg strin
 		if err := writeFiles(module, files); err != nil {
 			return err
 		}
-		return w.run(ctx, command{dir: module, env: goEnv("CGO_ENABLED=0"), argv: []string{
+		return w.run(ctx, command{dir: module, env: goEnv("CGO_ENABLED=0", "GOCACHE="+c.BuildCache()), argv: []string{
 			"go", "build", "-mod=mod", "-trimpath",
 			"-ldflags=-X k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
 			"-o", filepath.Join(w.out, target), pkg,
