@@ -17,6 +17,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/filesync"
 	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
+	"github.com/dapbridge/dapbridge/internal/remote"
 )
 
 // SyncConfig says what is copied where. The tree is the one at Config.Root.
@@ -161,14 +162,20 @@ func (d *dialer) placeOf(ctx context.Context, dir string) (string, error) {
 // connected runs f with a connection of its own. Whatever ends it, nobody writes
 // to the copy afterwards.
 func connected(ctx context.Context, c Config, s SyncConfig, to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	c = c.patient()
 	conn, err := dialNode(ctx, c.SSH)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	return received(ctx, conn, func(*remote.Cmd) { conn.Close() }, c, s, to, look, f)
+}
+
+// received runs f with a receiver on the node that conn leads to. giveUp ends one
+// that says nothing within c.Patience.
+func received(ctx context.Context, conn nodeConn, giveUp func(*remote.Cmd), c Config, s SyncConfig, to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	cmd, err := startAgent(ctx, conn, c, receiver.Args(to, look, s.Force))
 	if err != nil {
 		return err
@@ -176,7 +183,7 @@ func connected(ctx context.Context, c Config, s SyncConfig, to string, look bool
 	wg.Go(func() { copyLog(c.Log, "receiver", cmd.Stderr) })
 	defer cmd.Close()
 	defer context.AfterFunc(ctx, cmd.Close)() // it removes what it was writing
-	late := time.AfterFunc(c.Patience, func() { conn.Close() })
+	late := time.AfterFunc(c.Patience, func() { giveUp(cmd) })
 	client, err := receiver.Connect(cmd.Stdout, cmd.Stdin, cmd.Close)
 	if !late.Stop() {
 		err = diag.Errorf(diag.NodeSilent, "the receiver's first line did not come within %s", c.Patience)
@@ -212,7 +219,7 @@ func (s SyncConfig) openRecord(c Config, to string, look bool) (*filesync.Record
 	if look {
 		return filesync.ReadRecord(name)
 	}
-	return filesync.OpenRecord(name)
+	return filesync.OpenRecord(name, filesync.Copy{Dir: c.Root, Node: c.SSH.Node.Name, To: to})
 }
 
 // recordFile is named for the node and the directory there.

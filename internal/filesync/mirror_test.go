@@ -49,7 +49,7 @@ func open(t *testing.T, m *filesync.Mirror, top, record string) {
 	if m.Client, err = receiver.Connect(hostIn, hostOut, func() { hostOut.Close() }); err != nil {
 		t.Fatal(err)
 	}
-	if m.Record, err = filesync.OpenRecord(record); err != nil {
+	if m.Record, err = filesync.OpenRecord(record, filesync.Copy{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -302,7 +302,7 @@ func FuzzRecord(f *testing.F) {
 		if err := os.WriteFile(name, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := filesync.OpenRecord(name)
+		r, err := filesync.OpenRecord(name, filesync.Copy{Dir: "/d", To: "/t"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"iter"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
@@ -21,6 +23,13 @@ import (
 type Record struct {
 	f    *os.File
 	puts map[string]Put
+}
+
+// Copy says of what a record is: where a directory of the host's was put last.
+type Copy struct {
+	Dir  string `json:"dir"`  // on the host
+	Node string `json:"node"` // its name
+	To   string `json:"to"`   // the directory there
 }
 
 // Put is what was put at a path.
@@ -72,6 +81,7 @@ type recordLine struct {
 	Now  standing `json:"now,omitzero"`
 	Next standing `json:"next,omitzero"`
 	Sure bool     `json:"sure,omitzero"`
+	Copy Copy     `json:"copy,omitzero"` // of the first line alone, which has no path
 }
 
 type standing struct {
@@ -113,8 +123,9 @@ func ReadRecord(name string) (*Record, error) {
 }
 
 // OpenRecord is [ReadRecord] for a record that is added to. It writes the file
-// anew, with a line for each path. No other may be open for the same file.
-func OpenRecord(name string) (*Record, error) {
+// anew, with a line that says of what it is and one for each path. No other may be
+// open for the same file.
+func OpenRecord(name string, of Copy) (*Record, error) {
 	r, err := ReadRecord(name)
 	if err != nil {
 		return nil, err
@@ -126,6 +137,7 @@ func OpenRecord(name string) (*Record, error) {
 		return nil, err
 	}
 	w := bufio.NewWriter(r.f)
+	_, err = w.Write(lineText(recordLine{Copy: of}))
 	for path, p := range r.puts {
 		if err == nil {
 			_, err = w.Write(recordText(path, p))
@@ -142,6 +154,40 @@ func OpenRecord(name string) (*Record, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// maxCopyLine bounds the line that says of what a record is.
+const maxCopyLine = 64 << 10
+
+// Copies returns of what the records in a directory are, the last that was written
+// to first. What can't be read is none.
+func Copies(dir string) []Copy {
+	names, _ := filepath.Glob(filepath.Join(dir, "*.jsonl")) // the pattern is well-formed
+	written := map[Copy]time.Time{}
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			continue
+		}
+		if c, ok := copyOf(name); ok {
+			written[c] = info.ModTime()
+		}
+	}
+	return slices.SortedFunc(maps.Keys(written), func(a, b Copy) int { return written[b].Compare(written[a]) })
+}
+
+func copyOf(name string) (Copy, bool) {
+	f, err := os.Open(name)
+	if err != nil {
+		return Copy{}, false
+	}
+	defer f.Close()
+	text, err := bufio.NewReader(io.LimitReader(f, maxCopyLine)).ReadBytes('\n')
+	var line recordLine
+	if err != nil || json.Unmarshal(text, &line) != nil {
+		return Copy{}, false
+	}
+	return line.Copy, line.Copy.Dir != "" && line.Copy.To != ""
 }
 
 // Close closes the file.
@@ -192,7 +238,10 @@ func (r *Record) keep(path string, p Put) {
 }
 
 func recordText(path string, p Put) []byte {
-	line := recordLine{Path: []byte(path), Sent: stands(p.Sent), Now: stands(p.Now), Next: stands(p.Next), Sure: p.Sure}
+	return lineText(recordLine{Path: []byte(path), Sent: stands(p.Sent), Now: stands(p.Now), Next: stands(p.Next), Sure: p.Sure})
+}
+
+func lineText(line recordLine) []byte {
 	text, err := json.Marshal(line)
 	if err != nil {
 		panic(err) // it holds numbers and bytes only
