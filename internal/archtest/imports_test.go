@@ -24,6 +24,7 @@ func layers() []layer {
 		{"goland", []string{diag}, "it writes a file and needs no node"},
 		{"internal/config", []string{"pathmap", diag}, "it says what the user wants and does none of it"},
 		{"internal/peer", []string{diag}, "it asks the operating system alone"},
+		{"internal/control", []string{"internal/peer", diag}, "it carries requests and does not know which"},
 		{"internal/node", []string{diag}, "it names nodes and does not connect to them"},
 		{"internal/remote", []string{diag}, "it brings a program over what carries commands, and does not know what that is"},
 		{"internal/sshconn", []string{"internal/remote", "internal/node", diag}, "it carries bytes and programs and does not know which"},

@@ -63,6 +63,7 @@ const (
 	WatchFailed   Code = "watch-failed"   // changes of files can't be watched
 	LaunchInvalid Code = "launch-invalid" // an existing launch.json is no JSON with comments
 	DirUnsafe     Code = "dir-unsafe"     // a directory of ours that others may have written to
+	DaemonSilent  Code = "daemon-silent"  // a dapbridge serve of this user's does not answer
 	Unsupported   Code = "unsupported"    // not on this platform
 )
 
@@ -134,6 +135,7 @@ func Catalogue() []Entry {
 		{WatchFailed, 5, "end other programs that watch files, or allow more: sudo sysctl fs.inotify.max_user_instances=1024"},
 		{LaunchInvalid, 5, "correct the file, or move it away and run again"},
 		{DirUnsafe, 5, "move that directory away and run again: a new one is made, of this user's alone"},
+		{DaemonSilent, 5, "see whether that process hangs, is stopped or is of another release; end it and start it again"},
 		{Unsupported, 5, "see the README for what runs where"},
 	}
 }

@@ -61,6 +61,7 @@ func Explain(code Code) string {
 		WatchFailed:   "The system has no more means to watch files with: other programs hold all that a user may have.",
 		LaunchInvalid: "The launch.json that is there can't be understood, so nothing is added to it. The message names the line.",
 		DirUnsafe:     "The directory of dapbridge's cache or state belongs to another user, or others can write to it: what is in it may be theirs, and would become root on your node.",
+		DaemonSilent:  "A `dapbridge serve` of yours has not answered on its control socket: it hangs, is stopped, or is of another release.",
 		Unsupported:   "This platform, or what is installed on this machine, can't do it.",
 	}[code]
 }

@@ -1,0 +1,223 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve has a daemon answer in a directory until the test's end, and returns how it
+// is found.
+func serve(t *testing.T, dir string, methods map[string]Method) (d Daemon, stop func()) {
+	t.Helper()
+	ln, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { Serve(ctx, ln, methods, slog.New(slog.DiscardHandler)) })
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	all, err := Find(t.Context(), dir)
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	return all[0], stop
+}
+
+// short is a directory whose sockets' names are short enough.
+func short(t *testing.T) string {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("the user at the other end of a unix socket is not known on Windows")
+	}
+	dir, err := os.MkdirTemp("", "control")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestCall(t *testing.T) {
+	dir := short(t)
+	d, stop := serve(t, dir, map[string]Method{
+		"double": func(_ context.Context, params json.RawMessage) (any, error) {
+			var n int
+			err := json.Unmarshal(params, &n)
+			return 2 * n, err
+		},
+		"fail": func(context.Context, json.RawMessage) (any, error) {
+			return nil, fmt.Errorf("while trying: %w", diag.Errorf(diag.LinkLost, "gone").WithHint("wait"))
+		},
+		"break":   func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("broken") },
+		"panic":   func(context.Context, json.RawMessage) (any, error) { panic("at the disco") },
+		"useless": func(context.Context, json.RawMessage) (any, error) { return func() {}, nil },
+		"large":   func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", maxAnswer), nil },
+	})
+	if d.PID != os.Getpid() {
+		t.Errorf("pid %d", d.PID)
+	}
+	if info, err := os.Stat(d.Socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	var n int
+	if err := d.Call(t.Context(), "double", 21, &n); err != nil || n != 42 {
+		t.Errorf("%d, %v", n, err)
+	}
+	for method, want := range map[string]struct {
+		code    diag.Code
+		summary string
+	}{
+		"fail": {diag.LinkLost, "while trying: gone"}, "break": {diag.Internal, "broken"}, "panic": {diag.DaemonSilent, "EOF"},
+		"useless": {diag.DaemonSilent, "unsupported type"}, "large": {diag.DaemonSilent, "more than"}, "unknown": {diag.DaemonSilent, "another release"},
+	} {
+		err := d.Call(t.Context(), method, nil, &n)
+		if diag.CodeOf(err) != want.code || !strings.Contains(err.Error(), want.summary) {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	if err := d.Call(t.Context(), "fail", nil, &n); diag.Hint(err) != "wait" {
+		t.Errorf("the hint is %q", diag.Hint(err))
+	}
+	if err := d.Call(t.Context(), "double", strings.Repeat("x", maxRequest), &n); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("a large request: %v", err)
+	}
+	stop()
+	if all, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(all) > 0 {
+		t.Errorf("left: %q, %v", all, err)
+	}
+	if err := d.Call(t.Context(), "double", 1, &n); diag.CodeOf(err) != diag.DaemonSilent {
+		t.Errorf("of a daemon that has ended: %v", err)
+	}
+}
+
+// TestCallEnds has a method run for longer than a request may take, until its
+// client, or the daemon, goes.
+func TestCallEnds(t *testing.T) {
+	var entered, left = make(chan struct{}, 2), make(chan error, 2)
+	d, stop := serve(t, short(t), map[string]Method{"wait": func(ctx context.Context, _ json.RawMessage) (any, error) {
+		entered <- struct{}{}
+		<-ctx.Done()
+		left <- ctx.Err()
+		return nil, ctx.Err()
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	answers := make(chan error, 2)
+	go func() { answers <- d.Call(ctx, "wait", nil, nil) }()
+	<-entered
+	select {
+	case err := <-left:
+		t.Errorf("it was ended by itself: %v", err)
+	case <-time.After(readTimeout + time.Second/2):
+	}
+	cancel()
+	if err := <-answers; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	<-left
+	go func() { answers <- d.Call(context.Background(), "wait", nil, nil) }()
+	<-entered
+	stop()
+	if err := <-answers; err == nil {
+		t.Error("an answer of a daemon that has ended")
+	}
+	<-left
+}
+
+// TestFind removes what a killed daemon has left, and nothing else.
+func TestFind(t *testing.T) {
+	dir := short(t)
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "1-gone.sock"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+	for _, name := range []string{"1-notes", "1-new"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, _ := serve(t, dir, nil)
+	if all, err := Find(t.Context(), dir); err != nil || len(all) != 1 || all[0] != d {
+		t.Errorf("%v, %v", all, err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) != 3 {
+		t.Errorf("there are %q", names)
+	}
+	if all, err := Find(t.Context(), filepath.Join(dir, "none")); err != nil || len(all) > 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// TestSilentClients has more connections than are served at once, none of which
+// asks anything: the others wait no longer than a request may take.
+func TestSilentClients(t *testing.T) {
+	d, _ := serve(t, short(t), map[string]Method{"ping": func(context.Context, json.RawMessage) (any, error) { return true, nil }})
+	for range maxConns + 4 {
+		conn, err := net.Dial("unix", d.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var ok bool
+	if err := d.Call(ctx, "ping", nil, &ok); err != nil || !ok {
+		t.Error(err)
+	}
+}
+
+// FuzzCall shows that whatever answers in a daemon's place is an error or an answer.
+func FuzzCall(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n42"))
+	f.Add([]byte("HTTP/1.1 500 x\r\n\r\n{\"code\":\"link-lost\",\"summary\":\"s\"}"))
+	f.Add([]byte("HTTP/1.1 500 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\x1b[31m\r\n0\r\n\r\n"))
+	if runtime.GOOS == "windows" {
+		f.Skip("as above")
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		name := filepath.Join(short(t), "1-fuzz.sock")
+		ln, err := net.Listen("unix", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer ln.Close()
+		wg.Go(func() {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			conn.Read(make([]byte, maxHeader))
+			conn.Write(text)
+		})
+		var n int
+		err = Daemon{Socket: name, PID: 1}.Call(t.Context(), "x", nil, &n)
+		if err != nil && (diag.CodeOf(err) == "" || bytes.ContainsRune([]byte(diag.Escape(err.Error())), '\x1b')) {
+			t.Errorf("%q", err)
+		}
+	})
+}
