@@ -19,7 +19,7 @@ func (c *client) onAttach(body []byte, env envelope) error {
 	if c.state != initialized {
 		return c.out.refuse(env, fmt.Errorf("%s is not possible now: send initialize first, and attach once", env.Command))
 	}
-	seat := &holder{name: c.name + " (" + peerName(c.conn) + ")", evict: c.evict}
+	seat := &holder{name: c.name + " (" + peerName(c.conn) + ")", conn: &c.connection, speaks: DAP, evict: c.evict}
 	request := slices.Clone(body)
 	c.startAttach(seat,
 		func(ctx context.Context) error { return c.attach(ctx, seat, request, env) },

@@ -26,6 +26,7 @@ type haltWatch struct {
 	mu    sync.Mutex
 	since time.Time
 	timer *time.Timer // while the clock runs
+	begun bool        // the clock has run
 	over  bool
 }
 
@@ -34,7 +35,7 @@ func (h *haltWatch) halted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.timer == nil && !h.over {
-		h.since = time.Now()
+		h.since, h.begun = time.Now(), true
 		h.arm()
 	}
 }

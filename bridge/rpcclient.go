@@ -87,7 +87,7 @@ func (c *rpcClient) request(body []byte, env rpcEnvelope) error {
 	case ended:
 		return c.refuse(env.ID, c.over)
 	case fresh:
-		seat := &holder{name: "a Delve client (" + peerName(c.conn) + ")", evict: c.evict}
+		seat := &holder{name: "a Delve client (" + peerName(c.conn) + ")", conn: &c.connection, speaks: RPC, evict: c.evict}
 		c.startAttach(seat, func(ctx context.Context) error { return c.attach(ctx, seat) }, c.attachFailed)
 	}
 	return c.keep(body)

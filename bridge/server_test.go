@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testServer is a Server that runs.
 type testServer struct {
+	srv    *Server
 	t      testing.TB
 	ln     net.Listener
 	log    *logBuffer
@@ -67,8 +68,8 @@ func serveOn(t testing.TB, c Config, ln net.Listener, dial func() (net.Conn, err
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &testServer{t: t, ln: ln, log: &logBuffer{}, dial: dial, cancel: cancel, served: make(chan error, 1)}
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	srv := NewServer(c)
-	go func() { s.served <- srv.Serve(ctx, ln) }()
+	s.srv = NewServer(c)
+	go func() { s.served <- s.srv.Serve(ctx, ln) }()
 	t.Cleanup(s.stop)
 	return s
 }

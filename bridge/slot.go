@@ -18,9 +18,11 @@ type slot struct {
 
 // holder is a client in the slot.
 type holder struct {
-	name  string // for people: the IDE and its address
-	since time.Time
-	evict func(by string) // ends its session; called at most once, and must not wait
+	name   string // for people: the IDE and its address
+	since  time.Time
+	conn   *connection // its own
+	speaks Protocol
+	evict  func(by string) // ends its session; called at most once, and must not wait
 
 	leaving bool          // its session is ending; under the slot's mutex
 	gone    chan struct{} // closed when it has left

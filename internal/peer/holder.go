@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // Process is a process of this machine.
@@ -21,4 +22,18 @@ func Listener(addr netip.AddrPort) (Process, bool) { return listener(unmap(addr)
 
 // Server returns the process that listens on the socket that conn is connected
 // to, and false where the system does not tell.
-func Server(conn *net.UnixConn) (Process, bool) { return unixServer(conn) }
+func Server(conn *net.UnixConn) (Process, bool) { return unixPeer(conn) }
+
+// Client returns the process that has connected conn, and false where the system
+// does not tell.
+func Client(conn net.Conn) (Process, bool) {
+	switch conn.LocalAddr().(type) {
+	case *net.UnixAddr:
+		if sc, ok := conn.(syscall.Conn); ok {
+			return unixPeer(sc)
+		}
+	case *net.TCPAddr:
+		return client(addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr()))
+	}
+	return Process{}, false
+}

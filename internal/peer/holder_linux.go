@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +25,24 @@ func listener(addr netip.AddrPort) (Process, bool) {
 			}
 		})
 	}
+	return having(sockets)
+}
+
+// client looks for the other end of a connection of this machine's.
+func client(here, there netip.AddrPort) (Process, bool) {
+	sockets := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		_ = readProcNet(table, func(s socket) {
+			if s.live && s.local == there && s.remote == here {
+				sockets[fmt.Sprintf("socket:[%d]", s.inode)] = true
+			}
+		})
+	}
+	return having(sockets)
+}
+
+// having returns a process that has one of the sockets, named as in /proc.
+func having(sockets map[string]bool) (Process, bool) {
 	if len(sockets) == 0 {
 		return Process{}, false
 	}
@@ -40,7 +58,7 @@ func listener(addr netip.AddrPort) (Process, bool) {
 	return Process{}, false
 }
 
-func unixServer(conn *net.UnixConn) (Process, bool) {
+func unixPeer(conn syscall.Conn) (Process, bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return Process{}, false

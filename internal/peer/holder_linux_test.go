@@ -47,6 +47,35 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// TestClient names this process as the one that has connected.
+func TestClient(t *testing.T) {
+	for network, addr := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "socket")} {
+		l := listen(t, network, addr)
+		there, err := net.Dial(network, l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := Client(here); !ok || p.PID != os.Getpid() {
+			t.Errorf("%s: %v, %v", network, p, ok)
+		}
+		there.Close()
+		here.Close()
+		if p, ok := Client(here); ok {
+			t.Errorf("%s: of a closed connection: %v", network, p)
+		}
+	}
+	one, other := net.Pipe()
+	defer one.Close()
+	defer other.Close()
+	if p, ok := Client(one); ok {
+		t.Errorf("of a pipe: %v", p)
+	}
+}
+
 // TestCommand shortens what is long.
 func TestCommand(t *testing.T) {
 	if c := command(os.Getpid()); c == "?" || len(c) > commandLimit+len("…") {

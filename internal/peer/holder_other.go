@@ -3,10 +3,12 @@
 package peer
 
 import (
-	"net"
 	"net/netip"
+	"syscall"
 )
 
 func listener(netip.AddrPort) (Process, bool) { return Process{}, false }
 
-func unixServer(*net.UnixConn) (Process, bool) { return Process{}, false }
+func client(_, _ netip.AddrPort) (Process, bool) { return Process{}, false }
+
+func unixPeer(syscall.Conn) (Process, bool) { return Process{}, false }

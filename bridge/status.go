@@ -1,0 +1,73 @@
+package bridge
+
+import (
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/peer"
+)
+
+// SessionState is how far a session has come.
+type SessionState string
+
+// The states of a session, in their order.
+const (
+	Attaching SessionState = "attaching"
+	Running   SessionState = "running" // the target does, under the debugger
+	Halted    SessionState = "halted"
+	Ending    SessionState = "ending"
+)
+
+// SessionStatus is what the session under way is like. Whether the target is
+// halted is concluded from the messages that were relayed.
+type SessionStatus struct {
+	Client   string // the IDE and its address, for people
+	Process  string // which process that is; "" if the system does not tell
+	Protocol Protocol
+	Since    time.Time
+	State    SessionState
+	Halted   time.Time // since when, if it is
+	Risk     string    // what that does to the node, a line for people
+}
+
+// Session returns what the session under way is like, and false if there is none.
+// It waits for nothing but the system's table of sockets.
+func (s *Server) Session() (SessionStatus, bool) {
+	s.slot.mu.Lock()
+	h := s.slot.holder
+	if h == nil {
+		s.slot.mu.Unlock()
+		return SessionStatus{}, false
+	}
+	st := SessionStatus{Client: h.name, Protocol: h.speaks, Since: h.since, State: Ending}
+	if !h.leaving {
+		st.State, st.Halted, st.Risk = h.conn.halt.state(time.Now())
+	}
+	s.slot.mu.Unlock()
+	if p, ok := peer.Client(h.conn.conn); ok {
+		st.Process = p.String()
+	}
+	return st, true
+}
+
+// state is what the clock shows at now.
+func (h *haltWatch) state(now time.Time) (s SessionState, since time.Time, risk string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.over:
+		return Ending, since, ""
+	case !h.begun:
+		return Attaching, since, ""
+	case h.timer == nil:
+		return Running, since, ""
+	}
+	return Halted, h.since, haltLine(h.target, h.since, now)
+}
+
+// String returns the protocol's name for people.
+func (p Protocol) String() string {
+	if p == RPC {
+		return "Delve's JSON-RPC"
+	}
+	return "DAP"
+}
