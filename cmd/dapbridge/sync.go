@@ -145,18 +145,29 @@ func (o syncOptions) print(env environment, r daemon.SyncReport, short bool) {
 	for _, f := range r.Failed {
 		line("%s was not copied: %s", orDash(f.Path), f.Why)
 	}
-	what := fmt.Sprintf("%d files sent (%s), %d removed in %.2f s", r.Files, megabytes(r.Bytes), r.Removed, r.Seconds)
+	what := fmt.Sprintf("%d files sent (%s), %d removed in %.2f s", r.Files, sizes(r), r.Removed, r.Seconds)
 	if short {
 		line("%s  %s", time.Now().Format(time.TimeOnly), what)
 		return
 	}
 	line("%s is on the node as %s: %s", r.Dir, r.To, what)
+	if r.NoDeltas != "" {
+		line("what has changed was sent as a whole: %s", r.NoDeltas)
+	}
 	if r.Others > 0 {
 		line("%d files or directories there are not of this copy, and were left", r.Others)
 	}
 	if o.watch {
 		line("watching for changes: Ctrl-C ends it")
 	}
+}
+
+// sizes says how much was sent, and how much need not be.
+func sizes(r daemon.SyncReport) string {
+	if r.Deltas == 0 {
+		return megabytes(r.Bytes)
+	}
+	return fmt.Sprintf("%s, %s saved by deltas", megabytes(r.Bytes), megabytes(r.Saved))
 }
 
 func printSyncPlan(w io.Writer, r daemon.SyncReport) {

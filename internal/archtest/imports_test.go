@@ -37,7 +37,7 @@ func layers() []layer {
 		{"internal/procgroup", nil, "it starts programs and knows none"},
 		{"internal/debugfile", nil, "it copies a file and knows no more"},
 		{"internal/twin", []string{"internal/procgroup", "internal/recipe", "internal/debugfile", "internal/target", diag}, "it builds on the host and knows no node"},
-		{"internal/filesync", []string{"internal/remote", diag}, "it copies files and knows no debugger"},
+		{"internal/filesync", []string{"internal/remote", "internal/procgroup", diag}, "it copies files and knows no debugger"},
 		{"internal/deploy", []string{"internal/procgroup", "internal/recipe", "internal/target", diag}, "it builds on the host and knows no node"},
 		{"internal/doctor", []string{"internal/node", "internal/remote", "internal/target", "internal/gosource", diag}, "it looks and changes nothing"},
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/filesync"
 	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
+	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
 	"github.com/dapbridge/dapbridge/internal/remote"
 )
 
@@ -191,7 +192,8 @@ func received(ctx context.Context, conn nodeConn, giveUp func(*remote.Cmd), c Co
 	if err != nil {
 		return err
 	}
-	m := &filesync.Mirror{Dir: c.Root, Client: client, Progress: s.Progress}
+	deltas := &rsync.Transfer{Self: c.Agent.Self, Node: conn, Top: to}
+	m := &filesync.Mirror{Dir: c.Root, Client: client, Deltas: deltas, Progress: s.Progress}
 	if m.Record, err = s.openRecord(c, to, look); err != nil {
 		return diag.Errorf(diag.WriteFailed, "what was copied before: %w", err)
 	}

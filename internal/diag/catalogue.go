@@ -61,6 +61,7 @@ const (
 	SessionBusy   Code = "session-busy"   // another IDE has the session
 	WriteFailed   Code = "write-failed"   // a local file could not be written
 	WatchFailed   Code = "watch-failed"   // changes of files can't be watched
+	NoRsync       Code = "no-rsync"       // none that differences could be sent by
 	LaunchInvalid Code = "launch-invalid" // an existing launch.json is no JSON with comments
 	DirUnsafe     Code = "dir-unsafe"     // a directory of ours that others may have written to
 	DaemonSilent  Code = "daemon-silent"  // a dapbridge serve of this user's does not answer
@@ -133,6 +134,7 @@ func Catalogue() []Entry {
 		{SessionBusy, 5, "end the other session first, or run dapbridge serve with --takeover"},
 		{WriteFailed, 5, "check that you may write there and that the disk is not full"},
 		{WatchFailed, 5, "end other programs that watch files, or allow more: sudo sysctl fs.inotify.max_user_instances=1024"},
+		{NoRsync, 5, "install rsync 3.4 or newer with your system's package manager (macOS: brew install rsync), or one whose package mends CVE-2024-12086 and says so in its changelog"},
 		{LaunchInvalid, 5, "correct the file, or move it away and run again"},
 		{DirUnsafe, 5, "move that directory away and run again: a new one is made, of this user's alone"},
 		{DaemonSilent, 5, "see whether that process hangs, is stopped or is of another release; end it and start it again"},

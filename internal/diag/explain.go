@@ -59,6 +59,7 @@ func Explain(code Code) string {
 		SessionBusy:   "Another IDE debugs the daemon. The message names it.",
 		WriteFailed:   "A file on this machine could not be written.",
 		WatchFailed:   "The system has no more means to watch files with: other programs hold all that a user may have.",
+		NoRsync:       "This machine or the node has no rsync that `dapbridge sync` uses, so that files are sent as a whole, by dapbridge itself; nothing else is different. Not used are openrsync (macOS) and versions before 3.4 in which a hostile node can read files of this machine, unless the package's changelog names CVE-2024-12086. See [sync.md](sync.md).",
 		LaunchInvalid: "The launch.json that is there can't be understood, so nothing is added to it. The message names the line.",
 		DirUnsafe:     "The directory of dapbridge's cache or state belongs to another user, or others can write to it: what is in it may be theirs, and would become root on your node.",
 		DaemonSilent:  "A `dapbridge serve` of yours has not answered on its control socket: it hangs, is stopped, or is of another release.",

@@ -1,6 +1,7 @@
 package filesync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -17,8 +18,16 @@ type Mirror struct {
 	Dir    string           // the host's tree
 	Client *receiver.Client // writes the node's
 	Record *Record
+	// Deltas brings what has changed of files that the node holds already; nil has
+	// all files sent as a whole.
+	Deltas Deltas
+	// DeltaFrom is how many bytes files must have together for Deltas to be worth its
+	// start; a quarter of it makes a file count. 0 is 1 MiB.
+	DeltaFrom int64
 	// Progress is called for each of so many changes that is done; nil is no one.
 	Progress func(done, total int)
+
+	staging bool // the receiver has made its directory for staged files
 }
 
 // Report is what one run of a mirror has come to. Paths are the tree's, but for
@@ -26,6 +35,8 @@ type Mirror struct {
 type Report struct {
 	Files   int    `json:"files"`   // that were sent, links among them
 	Bytes   int64  `json:"bytes"`   // of those
+	Saved   int64  `json:"saved"`   // of those, how many did not have to be sent, by differences
+	Deltas  int    `json:"deltas"`  // files that were sent so
 	Removed int    `json:"removed"` // files, links and directories
 	Kept    []Kept `json:"kept,omitempty"`
 	Failed  []Path `json:"failed,omitempty"`
@@ -33,6 +44,9 @@ type Report struct {
 	// Again says that something changed while it was being sent: what was sent last
 	// is not what stands there.
 	Again bool `json:"again,omitempty"`
+	// NoDeltas says why files were sent as a whole, where differences would have been
+	// worth their start, and what to do about it.
+	NoDeltas string `json:"noDeltas,omitempty"`
 }
 
 // Kept is what had been changed on the node, and where it is now.
@@ -62,6 +76,7 @@ func (m *Mirror) Whole(ctx context.Context, force bool) (Report, error) {
 		}
 		err = m.apply(ctx, changes, &r)
 		r.Files, r.Bytes, r.Removed = r.Files+sum.Files, r.Bytes+sum.Bytes, r.Removed+sum.Removed
+		r.Deltas, r.Saved, r.NoDeltas = r.Deltas+sum.Deltas, r.Saved+sum.Saved, cmp.Or(r.NoDeltas, sum.NoDeltas)
 		r.Kept = append(sum.Kept, r.Kept...)
 		if sum = r; err != nil || !sum.Again || try == attempts {
 			return sum, err
@@ -131,7 +146,11 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 	if err := m.Record.Intend(puts(changes)); err != nil {
 		return err
 	}
-	done := 0
+	wire, err := m.stage(ctx, changes, r)
+	if err != nil {
+		return err
+	}
+	done, staged := 0, int64(0)
 	var unwritten error
 	err = m.Client.Apply(ctx, root, changes, func(c receiver.Change, result receiver.Result) {
 		if done++; m.Progress != nil {
@@ -144,7 +163,15 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 			}
 		}
 		r.add(c, result)
+		if result.Staged && result.Err == nil {
+			r.Deltas++
+			staged += result.Sent.Size
+		}
 	})
+	r.Saved += max(0, staged-wire)
+	if err == nil {
+		err = m.unstage()
+	}
 	if err == nil {
 		err = unwritten
 	}

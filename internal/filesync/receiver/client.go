@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -69,6 +71,14 @@ type Change struct {
 	// Expected is what stands there now, as far as is known. What else stands
 	// there is kept beside the tree, unless it has Want's content.
 	Expected tree.Entry
+	// Staged is where on the node a file's content may be by now.
+	Staged Staged
+}
+
+// Staged is a file in the directory that [Client.Stage] has made.
+type Staged struct {
+	Path string // in the tree; "" for none
+	Sum  []byte // the SHA-256 of what it holds, as the node says
 }
 
 // Removes reports whether nothing is to stand there.
@@ -81,6 +91,8 @@ type Result struct {
 	Read time.Time  // when it had been read, if it is a file
 	Kept string     // where on the node is what stood there and was not expected, if it did
 	Err  error      // why it was not done
+	// Staged is true if the content was that of Change.Staged.
+	Staged bool
 }
 
 // ErrChanged says that a file has changed while it was being sent.
@@ -97,6 +109,7 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 		read   time.Time
 		err    error // it has not been sent, or is void
 		asked  bool
+		staged bool
 	}
 	const ahead = 256 // changes that are on their way
 	all := make(chan sent, ahead)
@@ -109,7 +122,7 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 			}
 			s := sent{change: change, entry: change.Want}
 			if change.Want.Kind == tree.File {
-				s.entry, s.asked, s.err, failed = c.putFile(root, change)
+				s.entry, s.asked, s.staged, s.err, failed = c.putFile(root, change)
 				s.read = time.Now()
 			} else {
 				s.asked, failed = true, c.ask(change)
@@ -131,7 +144,7 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 		if lost != nil {
 			continue // the goroutine ends, for the channel has
 		}
-		r := Result{Sent: s.entry, Read: s.read, Now: tree.Entry{Path: s.entry.Path}, Err: s.err}
+		r := Result{Sent: s.entry, Read: s.read, Now: tree.Entry{Path: s.entry.Path}, Err: s.err, Staged: s.staged}
 		if s.asked {
 			var err error
 			if r.Now, r.Kept, err, lost = c.answer(s.entry.Path); lost != nil {
@@ -166,18 +179,28 @@ func (c *Client) head(want, expected tree.Entry) error {
 	return c.out.send(framePut)
 }
 
-// putFile sends a file as it is now. asked reports whether an answer will come.
-// failed is of the file, lost of the channel.
-func (c *Client) putFile(root *os.Root, change Change) (e tree.Entry, asked bool, failed, lost error) {
+// putFile sends a file as it is now. asked reports whether an answer will come,
+// staged whether the node had its content already. failed is of the file, lost of
+// the channel.
+func (c *Client) putFile(root *os.Root, change Change) (e tree.Entry, asked, staged bool, failed, lost error) {
 	e = change.Want
 	f, info, err := openFile(root, e.Path)
 	if err != nil {
-		return e, false, err, nil
+		return e, false, false, err, nil
 	}
 	defer f.Close()
 	e, _ = tree.Describe(root, e.Path, info) // it fails only for links
-	if err := c.head(e, change.Expected); err != nil {
-		return e, true, nil, err
+	if change.Staged.Path != "" && change.Staged.holds(f, e) {
+		return e, true, true, nil, c.place(e, change)
+	}
+	failed, lost = c.sendFile(f, e, change.Expected)
+	return e, true, false, failed, lost
+}
+
+// sendFile sends the content of a file, which e tells of.
+func (c *Client) sendFile(f *os.File, e tree.Entry, expected tree.Entry) (failed, lost error) {
+	if err := c.head(e, expected); err != nil {
+		return nil, err
 	}
 	hash := sha256.New()
 	sent := int64(0)
@@ -189,7 +212,7 @@ func (c *Client) putFile(root *os.Root, change Change) (e tree.Entry, asked bool
 			hash.Write(chunk[:n])
 			c.out.body = append(c.out.body, chunk[:n]...)
 			if err := c.out.send(frameData); err != nil {
-				return e, true, nil, err
+				return nil, err
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -203,18 +226,71 @@ func (c *Client) putFile(root *os.Root, change Change) (e tree.Entry, asked bool
 			break
 		}
 	}
-	if failed == nil {
-		after, err := f.Stat()
-		if err != nil || sent != e.Size || after.Size() != e.Size || after.ModTime().UnixNano() != e.MTime {
-			failed = ErrChanged
-		}
+	if failed == nil && (sent != e.Size || changed(f, e)) {
+		failed = ErrChanged
 	}
 	sum := hash.Sum(nil)
 	if failed != nil {
 		sum = nil
 	}
 	c.out.text(string(sum))
-	return e, true, failed, c.out.send(frameEnd)
+	return failed, c.out.send(frameEnd)
+}
+
+// changed reports whether a file is no longer what e tells of.
+func changed(f *os.File, e tree.Entry) bool {
+	info, err := f.Stat()
+	return err != nil || info.Size() != e.Size || info.ModTime().UnixNano() != e.MTime
+}
+
+// holds reports whether a staged file has the content of f, of which e tells. It
+// leaves f at its beginning.
+func (s Staged) holds(f *os.File, e tree.Entry) bool {
+	hash := sha256.New()
+	n, err := io.Copy(hash, f)
+	same := err == nil && n == e.Size && bytes.Equal(hash.Sum(nil), s.Sum) && !changed(f, e)
+	_, err = f.Seek(0, io.SeekStart)
+	return same && err == nil
+}
+
+// place has a staged file put at its path.
+func (c *Client) place(e tree.Entry, change Change) error {
+	change.Expected.Path = e.Path
+	c.out.entry(e)
+	c.out.entry(change.Expected)
+	c.out.text(change.Staged.Path)
+	return c.out.send(framePlace)
+}
+
+// Stage has the receiver make a directory in its tree, which only its user enters,
+// for files that are brought there another way. It returns that directory's path in
+// the tree. failed is why there is none, lost an error of the channel.
+func (c *Client) Stage() (dir string, failed, lost error) { return c.stage(1) }
+
+// Unstage removes that directory with what is left in it.
+func (c *Client) Unstage() (failed, lost error) {
+	_, failed, lost = c.stage(0)
+	return failed, lost
+}
+
+func (c *Client) stage(wanted uint64) (dir string, failed, lost error) {
+	c.out.number(wanted)
+	err := c.out.send(frameStage)
+	if err == nil {
+		err = c.out.w.Flush()
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	f, err := c.expect(frameStage)
+	if err != nil {
+		return "", nil, err
+	}
+	dir, failed = f.text(maxPath), f.message()
+	if err = f.done(); err == nil && failed == nil && wanted == 1 && (!inside(dir) || !strings.HasPrefix(dir, TemporaryPrefix)) {
+		err = fmt.Errorf("%w: %q for staged files", errWire, dir)
+	}
+	return dir, failed, c.wrong(err)
 }
 
 // openFile opens what is a file, not what a link leads to.

@@ -4,13 +4,17 @@
 // below the tree's top, and no symbolic link leads out of it.
 //
 // A request is answered when its turn has come, in the order of requests, so
-// that many may be on their way:
+// that many may be on their way. A file's content comes with the request, or was
+// brought before, by somebody else, into a directory that the receiver has made for
+// that: it is staged there, and then placed as any other is.
 //
 //	host                      node
 //	                          hello THERE or a reason why not
 //	put ENTRY EXPECTED        answer ENTRY
 //	  data… end
 //	remove PATH EXPECTED      answer
+//	stage BOOL                stage DIRECTORY
+//	place ENTRY EXPECTED FROM answer
 //	scan                      entry… problem… end
 //	sum PATH                  sum
 package receiver

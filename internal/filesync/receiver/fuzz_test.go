@@ -34,6 +34,12 @@ func conversation() []byte {
 	w.text("d/f")
 	w.send(frameSum)
 	w.send(frameScan)
+	w.number(1)
+	w.send(frameStage)
+	w.entry(file)
+	w.entry(tree.Entry{Path: file.Path})
+	w.text("d/f")
+	w.send(framePlace)
 	w.entry(file)
 	w.send(frameRemove)
 	w.w.Flush()
@@ -92,6 +98,9 @@ func FuzzClient(f *testing.F) {
 	w.text("/kept")
 	w.message(nil)
 	w.send(frameAnswer)
+	w.text(TemporaryPrefix + "1")
+	w.message(nil)
+	w.send(frameStage)
 	w.text("12345678901234567890123456789012")
 	w.message(nil)
 	w.send(frameSum)
@@ -127,6 +136,10 @@ func FuzzClient(f *testing.F) {
 			}
 		})
 		if err == nil {
+			dir, failed, err := c.Stage()
+			if failed == nil && err == nil && (!inside(dir) || !strings.HasPrefix(dir, TemporaryPrefix)) {
+				t.Errorf("staged in %q", dir)
+			}
 			_ = c.Sums([]string{"f"}, func(string, []byte, error) {})
 		}
 	})

@@ -10,12 +10,14 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
 
-// TemporaryPrefix begins the names of files that a receiver is writing. Nobody
-// copies them, and a scan removes them.
+// TemporaryPrefix begins the names of files that a receiver is writing, and of its
+// directory for staged ones. Nobody copies them, and a scan removes them.
 const TemporaryPrefix = ".dapbridge-tmp-"
 
 // temporary creates a file in the directory of path, which only this user reads.
@@ -34,6 +36,55 @@ func (s *server) temporary(p string) (*os.File, string, error) {
 		return nil, "", err
 	}
 	return f, name, nil
+}
+
+// stage makes the directory for staged files, which only this user enters.
+func (s *server) stage() error {
+	s.temps++
+	name := TemporaryPrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(s.temps)
+	if err := s.root.Mkdir(name, 0o700); err != nil {
+		return err
+	}
+	s.staged = name
+	return nil
+}
+
+// unstage removes that directory with what it holds.
+func (s *server) unstage() error {
+	if s.staged == "" {
+		return nil
+	}
+	err := s.root.RemoveAll(s.staged)
+	if err == nil {
+		s.staged = ""
+	}
+	return err
+}
+
+// dress gives a staged file the mode and time of e and returns its path, "" with an
+// error. Whether it is whole the host knows, which has compared its digest.
+func (s *server) dress(from string, e tree.Entry) (temp string, err error) {
+	if s.staged == "" || !strings.HasPrefix(from, s.staged+"/") || e.Kind != tree.File {
+		return "", &fs.PathError{Op: "place", Path: from, Err: errors.New("not a staged file")}
+	}
+	if err := s.noLinks(from); err != nil {
+		return "", err
+	}
+	there, err := tree.Look(s.root, from)
+	if err == nil && (there.Kind != tree.File || there.Size != e.Size) {
+		err = &fs.PathError{Op: "place", Path: from, Err: errors.New("it is another by now")}
+	}
+	if err == nil {
+		err = s.root.Chmod(from, os.FileMode(e.Perm))
+	}
+	if err == nil {
+		at := time.Unix(0, e.MTime)
+		err = s.root.Chtimes(from, at, at)
+	}
+	if err != nil {
+		return "", err
+	}
+	return from, nil
 }
 
 // parent returns the directory of a path, "" for the top.

@@ -26,11 +26,11 @@ func (s *server) scanDir(dir string) error {
 	}
 	for _, info := range infos {
 		p := tree.Join(dir, info.Name())
-		if strings.HasPrefix(info.Name(), TemporaryPrefix) && !info.IsDir() {
+		if strings.HasPrefix(info.Name(), TemporaryPrefix) {
 			if s.look {
 				continue
 			}
-			if err := s.writable(p, func() error { return s.root.Remove(p) }); err != nil {
+			if err := s.writable(p, func() error { return s.root.RemoveAll(p) }); err != nil {
 				if err := s.problem(p, err); err != nil {
 					return err
 				}

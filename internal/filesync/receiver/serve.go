@@ -48,6 +48,7 @@ func Serve(c Config) error {
 		out:    newFrameWriter(c.Out),
 		backup: backup{root: beside, top: name, dir: path.Join(BackupDir, c.Now.UTC().Format("20060102T150405Z"), name)},
 	}
+	defer func() { _ = s.unstage() }() // what is left the next scan removes
 	s.out.hello(true, nil)
 	for {
 		if s.in.Buffered() == 0 { // nobody waits for an answer while more is asked
@@ -72,7 +73,8 @@ type server struct {
 	out    *frameWriter
 	buf    [maxFrame]byte
 	backup backup
-	temps  int // how many temporary files there were
+	temps  int    // how many temporary files there were
+	staged string // the directory for staged files, "" for none
 }
 
 // one takes a request and answers it. Its error ends the receiver.
@@ -98,6 +100,25 @@ func (s *server) one() error {
 		}
 		kept, err := s.remove(expected)
 		return s.answer(tree.Entry{Path: expected.Path}, kept, err)
+	case frameStage:
+		wanted := f.number(1) == 1
+		if err := f.done(); err != nil {
+			return err
+		}
+		err := s.unstage()
+		if wanted && err == nil {
+			err = s.stage()
+		}
+		s.out.text(s.staged)
+		s.out.message(err)
+		return s.out.send(frameStage)
+	case framePlace:
+		e, expected, from := f.entry(), f.entry(), f.path()
+		if err := f.done(); err != nil {
+			return err
+		}
+		temp, err := s.dress(from, e)
+		return s.settle(e, expected, temp, err)
 	case frameScan:
 		if err := f.done(); err != nil {
 			return err
@@ -127,7 +148,7 @@ func (s *server) answer(now tree.Entry, kept string, err error) error {
 
 // put makes e stand at its path, where so far the host expects another.
 func (s *server) put(e, expected tree.Entry) error {
-	var temp, kept string
+	var temp string
 	var err error
 	if e.Kind == tree.File {
 		var lost error
@@ -135,6 +156,13 @@ func (s *server) put(e, expected tree.Entry) error {
 			return lost
 		}
 	}
+	return s.settle(e, expected, temp, err)
+}
+
+// settle puts e at its path, if nothing has failed so far, and answers. A file's
+// content is in temp, which is gone then.
+func (s *server) settle(e, expected tree.Entry, temp string, err error) error {
+	kept := ""
 	if err == nil {
 		kept, err = s.place(e, expected, temp)
 	}

@@ -14,7 +14,7 @@ import (
 
 // Version is the protocol's. Both ends are of the same release, unless an old
 // receiver is still on its way out.
-const Version = 1
+const Version = 2
 
 // A frame is its length, of what follows, in four bytes, most significant
 // first; a byte that says what it is; and a body.
@@ -23,6 +23,8 @@ const (
 	framePut     = 'P' // a file's data follows
 	frameData    = 'D'
 	frameEnd     = 'E' // of data, whose digest it holds or nothing if it is void; of a scan
+	frameStage   = 'T' // make the directory for staged files, or remove it
+	framePlace   = 'L' // put a file that is staged
 	frameRemove  = 'R'
 	frameScan    = 'S'
 	frameSum     = 'C'
