@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dapbridge/dapbridge/internal/filesync"
+	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
 )
 
 // watchVariable makes the test binary watch the directory that it names.
@@ -24,6 +25,13 @@ const watchVariable = "FILESYNC_TEST_WATCH"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(watchVariable); dir != "" {
 		watchAndTell(dir)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "rsh" { // rsync has started it
+		if err := rsync.Shell(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }
