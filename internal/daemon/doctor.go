@@ -3,12 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
-	"os/exec"
 	"path"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/doctor"
+	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
 )
 
 // Examine looks at the node, the target and this machine. With fix, it does first
@@ -16,7 +16,7 @@ import (
 // symbols. The error is ctx's; everything else that fails stands in the report.
 func Examine(ctx context.Context, c Config, fix bool) (doctor.Report, error) {
 	f := doctor.Facts{Node: doctor.Node{Name: c.SSH.Node.Name, Local: c.SSH.Node.Local, Why: c.SSH.Node.Why}}
-	f.Host.Rsync, _ = exec.LookPath("rsync")
+	f.Host.Rsync, f.Host.RsyncErr = rsync.Find(ctx)
 	d, err := newDialer(ctx, c)
 	if err == nil {
 		err = errors.Join(d.examine(ctx, &f, fix), d.close())

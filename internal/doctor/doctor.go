@@ -105,7 +105,8 @@ type Source struct {
 
 // Host is this machine.
 type Host struct {
-	Rsync string // its path, "" for none
+	Rsync    string // the path of the one that is used, "" for none
+	RsyncErr error  // why there is none
 }
 
 // Examine judges the facts.

@@ -81,12 +81,14 @@ func TestFindings(t *testing.T) {
 		"traced": {func(f *doctor.Facts) {
 			f.TracedErr = diag.Errorf(diag.TargetTraced, "pid 812 is traced by pid 9 (strace)")
 		}, "tracer", doctor.Failed, []string{"pid 9 (strace)", "end the other debugger"}, nil},
-		"stripped":           {func(f *doctor.Facts) { f.Build.Stripped = true; f.Optimisation = nil }, "symbols", doctor.Warning, []string{"it is stripped", "dapbridge symbols"}, []string{"optimised"}},
-		"optimised":          {func(f *doctor.Facts) { f.Optimisation.Optimised = 1004 }, "optimised", doctor.Warning, []string{"1004 of its 1004 packages"}, nil},
-		"another Go":         {func(f *doctor.Facts) { f.GoWarning = "built by go1.21" }, "go version", doctor.Warning, []string{"built by go1.21"}, nil},
-		"no source":          {func(f *doctor.Facts) { f.Source.Problem = "no go.mod of containerd" }, "source", doctor.Warning, []string{"no go.mod", "--root DIR"}, []string{"source version"}},
-		"stale source":       {func(f *doctor.Facts) { f.Source.Stale = "main.go has changed" }, "source version", doctor.Warning, []string{"main.go has changed"}, nil},
-		"no rsync here":      {func(f *doctor.Facts) { f.Host.Rsync = "" }, "rsync", doctor.Warning, []string{"this machine has none"}, nil},
+		"stripped":     {func(f *doctor.Facts) { f.Build.Stripped = true; f.Optimisation = nil }, "symbols", doctor.Warning, []string{"it is stripped", "dapbridge symbols"}, []string{"optimised"}},
+		"optimised":    {func(f *doctor.Facts) { f.Optimisation.Optimised = 1004 }, "optimised", doctor.Warning, []string{"1004 of its 1004 packages"}, nil},
+		"another Go":   {func(f *doctor.Facts) { f.GoWarning = "built by go1.21" }, "go version", doctor.Warning, []string{"built by go1.21"}, nil},
+		"no source":    {func(f *doctor.Facts) { f.Source.Problem = "no go.mod of containerd" }, "source", doctor.Warning, []string{"no go.mod", "--root DIR"}, []string{"source version"}},
+		"stale source": {func(f *doctor.Facts) { f.Source.Stale = "main.go has changed" }, "source version", doctor.Warning, []string{"main.go has changed"}, nil},
+		"no rsync here": {func(f *doctor.Facts) {
+			f.Host = doctor.Host{RsyncErr: diag.Errorf(diag.NoRsync, "this machine's is openrsync")}
+		}, "rsync", doctor.Warning, []string{"is openrsync", "brew install rsync"}, nil},
 		"no rsync there":     {func(f *doctor.Facts) { f.Agent.Rsync = "" }, "rsync", doctor.Warning, []string{"the node has none"}, nil},
 		"no source there":    {func(f *doctor.Facts) { f.Source.OnNode = false }, "node's source", doctor.OK, []string{"does not need"}, nil},
 		"symbols are built":  {func(f *doctor.Facts) { f.Build.Stripped, f.Source.Symbols = true, true }, "symbols", doctor.OK, []string{"have been built"}, []string{"optimised"}},

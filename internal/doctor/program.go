@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
 // The checks of the target's program and its source.
@@ -142,10 +144,10 @@ func rsync(f Facts) Check {
 	if f.Agent == nil {
 		return unknown()
 	}
-	const why = "files travel whole where both sides lack it"
+	const why = "without it dapbridge sync sends large files that have changed as a whole"
 	switch {
-	case f.Host.Rsync == "":
-		return Check{Status: Warning, Found: "this machine has none", Why: why, Remedy: "install rsync with your system's package manager"}
+	case f.Host.RsyncErr != nil:
+		return Check{Status: Warning, Found: f.Host.RsyncErr.Error(), Why: why, Remedy: diag.Hint(f.Host.RsyncErr)}
 	case f.Agent.Rsync == "":
 		return Check{Status: Warning, Found: "the node has none", Why: why, Remedy: "install it on the node (apt-get install rsync) if its image lets you"}
 	}
