@@ -42,16 +42,14 @@ func (m *Mirror) stage(ctx context.Context, changes []receiver.Change, r *Report
 	if ctx.Err() != nil {
 		return bytes, ctx.Err()
 	}
-	if failed != nil {
-		r.NoDeltas = failed.Error()
-		if hint := diag.Hint(failed); hint != "" {
-			r.NoDeltas += ": " + hint
-		}
+	if failed == nil {
+		return bytes, m.arrived(dir, changes, which)
 	}
-	if !m.staging || diag.CodeOf(failed) == diag.NoRsync {
-		return bytes, nil
+	r.NoDeltas = failed.Error()
+	if hint := diag.Hint(failed); hint != "" {
+		r.NoDeltas += ": " + hint
 	}
-	return bytes, m.arrived(dir, changes, which)
+	return bytes, m.unstage() // what has come may be in the way: the node's disk may be full
 }
 
 // candidates are the indexes of the changes of files of at least so many bytes of

@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
+)
+
+// BenchmarkSyncInitial copies containerd's source to where nothing is, with and
+// without what it vendors, against `rsync -a` over ssh: both from the start of the
+// program, the connection's included, to its end.
+func BenchmarkSyncInitial(b *testing.B) {
+	f := setup(b)
+	bare := filepath.Join(f.dir, "src", "bare")
+	f.copySource(b, bare, "--exclude=/vendor", "--exclude=.git")
+	vendored := filepath.Join(f.dir, "src", "vendored")
+	f.copySource(b, vendored, "--exclude=.git")
+	for name, dir := range map[string]string{"without vendor": bare, "with vendor": vendored} {
+		b.Run(name, func(b *testing.B) {
+			f.initial(b, dir) // puts the agent there, and the files into memory
+			var ours, theirs []time.Duration
+			for b.Loop() {
+				for range rounds {
+					theirs = append(theirs, f.bareRsync(b, dir, nil))
+					ours = append(ours, f.initial(b, dir))
+				}
+			}
+			report(b, "initial sync, "+name, ours, theirs)
+		})
+	}
+}
+
+// copySource copies containerd's source for the user, less what rsync's options
+// leave out.
+func (f *fixture) copySource(b testing.TB, dir string, options ...string) {
+	b.Helper()
+	args := append(options, "-a", f.source+"/", dir)
+	if out, err := exec.Command("rsync", args...).CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+}
+
+const copied = "/home/docker/copied"
+
+// initial is how long `dapbridge sync` takes to copy dir to where nothing is.
+func (f *fixture) initial(b testing.TB, dir string) time.Duration {
+	b.Helper()
+	os.RemoveAll(f.onNode(copied))
+	start := time.Now()
+	f.byRsync(b, 0, "", dir, "--to", copied)
+	took := time.Since(start)
+	os.RemoveAll(f.onNode(copied))
+	return took
+}
+
+// bareRsync is how long `rsync -a` over ssh takes for the same.
+func (f *fixture) bareRsync(b testing.TB, dir string, through []string) time.Duration {
+	b.Helper()
+	os.RemoveAll(f.onNode(copied))
+	argv := f.node.SSHCommand()
+	shell := strings.Join(append(argv[:len(argv)-1:len(argv)-1], through...), " ")
+	cmd := exec.Command("rsync", "-a", "-e", shell, dir+"/", argv[len(argv)-1]+":"+copied)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: userUID, Gid: userUID}}
+	cmd.Env = []string{"HOME=" + f.home, "PATH=" + os.Getenv("PATH")}
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	took := time.Since(start)
+	if err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	os.RemoveAll(f.onNode(copied))
+	return took
+}
+
+// BenchmarkSyncEdit sends a line's edit in a file of 50 MB: by rsync, and as a
+// whole, which is what happens where the node has none.
+func BenchmarkSyncEdit(b *testing.B) {
+	f := setup(b)
+	f.use(b, testbed.Make)
+	dir := filepath.Join(f.dir, "src", "edit")
+	text := noise(50 << 20)
+	b.Cleanup(func() { os.RemoveAll(dir); os.RemoveAll(f.onNode(copied)) })
+	took := map[bool][]time.Duration{}
+	var wire []int64
+	edit := func(deltas bool) {
+		text = text[:25<<20] + fmt.Sprintf("edit %d\n", len(text)) + text[25<<20:]
+		theirsFile(b, filepath.Join(dir, "large"), text)
+		programs := ""
+		if !deltas {
+			programs = filepath.Join(f.dir, "programs")
+			theirsFile(b, filepath.Join(programs, "rsync"), "#!/bin/sh\nexit 1\n")
+			os.Chmod(filepath.Join(programs, "rsync"), 0o755)
+		}
+		start := time.Now()
+		r := f.byRsync(b, 0, programs, dir, "--to", copied)
+		took[deltas] = append(took[deltas], time.Since(start))
+		if deltas != (r.Deltas == 1) {
+			b.Fatalf("%+v", r)
+		}
+		if deltas {
+			wire = append(wire, r.Bytes-r.Saved)
+		}
+	}
+	theirsFile(b, filepath.Join(dir, "large"), text)
+	f.byRsync(b, 0, "", dir, "--to", copied)
+	for b.Loop() {
+		for range rounds {
+			edit(true)
+			edit(false)
+		}
+	}
+	report(b, "an edit in 50 MB, by difference against as a whole", took[true], took[false])
+	b.Logf("bytes on the line: %d", wire)
+	b.ReportMetric(float64(wire[0]), "wire-bytes")
+}
+
+// theirsFile writes a file of the user's.
+func theirsFile(b testing.TB, name, text string) {
+	b.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	for _, at := range []string{name, filepath.Dir(name)} {
+		if err := os.Lchown(at, userUID, userUID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
