@@ -347,7 +347,7 @@ func (f *fixture) receive(t *testing.T, m *filesync.Mirror, top string) {
 	if m.Client, err = receiver.Connect(out, in, func() { in.Close() }); err != nil {
 		t.Fatal(err)
 	}
-	if m.Record, err = filesync.OpenRecord(top + ".record"); err != nil {
+	if m.Record, err = filesync.OpenRecord(top+".record", filesync.Copy{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Record.Close() })
