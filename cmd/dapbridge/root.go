@@ -86,7 +86,7 @@ whatever happens to the IDE, the network or the debugger.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "%w", err).WithHint("see %s --help", cmd.CommandPath())
 	})
-	root.AddCommand(newServe(env), newPs(env), newLogs(env), newPaths(env), newSymbols(env), newDeploy(env), newRestore(env), newDoctor(env), newSync(env), newInit(env), newConfig(env), newTrust(env), newDemo(env), newVersion(env), newToolexec(env), newRsh(env), newMan(env))
+	root.AddCommand(newServe(env), newPs(env), newLogs(env), newPaths(env), newSymbols(env), newDeploy(env), newRestore(env), newDoctor(env), newSync(env), newStatus(env), newInit(env), newConfig(env), newTrust(env), newDemo(env), newVersion(env), newToolexec(env), newRsh(env), newMan(env))
 	if agent := newAgent(env); agent != nil {
 		root.AddCommand(agent)
 	}
@@ -146,6 +146,12 @@ func (env environment) logger(level string) (*slog.Logger, error) {
 // can be shown.
 func (env environment) terminal() bool {
 	f, ok := env.err.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// screen reports whether what a command prints goes to a terminal.
+func (env environment) screen() bool {
+	f, ok := env.out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

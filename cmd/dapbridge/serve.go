@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"path"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,7 @@ type serveOptions struct {
 	takeover bool
 	maps     mapFlag
 	symbols  string
+	sync     string
 	dlvAddr  string
 	output   outputFlag
 }
@@ -32,12 +35,16 @@ func newServe(env environment) *cobra.Command {
 		Short: "Let an IDE debug a daemon on the node",
 		Long: `Serve connects to the node, finds the daemon to debug, and opens a port for the
 IDE. The debugger attaches when the IDE's session begins and detaches when it
-ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
+ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.
+
+If dapbridge sync has copied the source to this node before, serve goes on with
+that: each change is on the node within a moment (--sync).`,
 		Example: `  dapbridge serve                                    # containerd in minikube, source in this directory
   dapbridge serve --root ~/src/containerd
   dapbridge serve --target kubelet --root ~/src/kubernetes
   dapbridge serve --node ssh://root@127.0.0.1:2222 --identity key --pid 4711
   dapbridge serve --stdio                            # for an IDE that starts its debug adapter itself
+  dapbridge serve --sync on                          # and copy the source to the node meanwhile
   dapbridge serve --symbols auto                     # builds the symbols of a stripped daemon by itself
   dapbridge serve --map ~/src/containerd=/go/src/github.com/containerd/containerd`,
 		Args: noArgs,
@@ -52,6 +59,7 @@ ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.`,
 	cmd.Flags().StringVar(&o.dlvAddr, "dlv-addr", "", "use the headless dlv that runs on the node at this address, a loopback HOST:PORT or unix:PATH, and leave it running")
 	o.maps.add(cmd, env)
 	textFlag(cmd, env, &o.symbols, "symbols")
+	textFlag(cmd, env, &o.sync, "sync")
 	o.output.add(cmd)
 	return cmd
 }
@@ -78,6 +86,12 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 		return err
 	}
 	c.Listen, c.Lease, c.Linger, c.Takeover = o.listen, o.lease, o.linger, o.takeover
+	if c.Control, err = env.controlDir(); err != nil {
+		return err
+	}
+	if c.Sync, err = serveSync(env, o.sync); err != nil {
+		return err
+	}
 	if o.stdio {
 		conn, written := env.stdio()
 		defer written()
@@ -90,6 +104,12 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 		}
 		printReady(env.out, c, r)
 	})
+}
+
+// serveSync says whether the source is copied, and where it is remembered what was.
+func serveSync(env environment, mode string) (daemon.ServeSync, error) {
+	home, err := os.UserHomeDir()
+	return daemon.ServeSync{Mode: daemon.SyncMode(mode), RecordDir: filepath.Join(stateDir(env, home), "sync")}, err
 }
 
 func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
@@ -109,6 +129,9 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 		fmt.Fprintln(w, "symbols: it is stripped; they are built with the first session, which takes minutes")
 	case r.Symbols == "missing":
 		fmt.Fprintf(w, "symbols: it is stripped; build them first: %s\n", c.Symbols.Command)
+	}
+	if r.SyncTo != "" {
+		fmt.Fprintf(w, "copying: each change of the source is put into %s on the node (dapbridge status says how that goes)\n", diag.EscapeLine(r.SyncTo))
 	}
 	if c.Dlv != "" {
 		fmt.Fprintf(w, "debugger: the dlv on %s on the node, which stays; after a session %s runs on under it\n", c.Dlv, path.Base(t.Exe))

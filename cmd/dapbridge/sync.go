@@ -25,6 +25,9 @@ what a .dapbridgeignore names. What sync has put there it also removes there; a
 file that was edited on the node since is moved to .dapbridge-backup beside the
 copy first, and named. Files appear on the node whole or not at all.
 
+A dapbridge serve of this directory that copies it already (--sync) is asked to do
+it, and to say what it did.
+
 Exit status: 1 if --verify finds a difference, 3 if some files could not be copied.`,
 		Example: `  dapbridge sync
   dapbridge sync --watch             # and then each change, until Ctrl-C
@@ -90,6 +93,11 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 	if err != nil {
 		return err
 	}
+	if !o.verify && !o.dryRun { // which only look
+		if done, err := o.byDaemon(cmd, env, c, s); done || err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.verify:
 		return o.verifySync(cmd, env, c, s)
@@ -117,6 +125,26 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 	}
 	o.print(env, r, false)
 	return orFailed(nil, r)
+}
+
+// byDaemon has the dapbridge serve that copies this directory already compare all,
+// and reports whether there is one.
+func (o syncOptions) byDaemon(cmd *cobra.Command, env environment, c daemon.Config, s daemon.SyncConfig) (bool, error) {
+	dirs, err := env.controlDirs()
+	if err != nil {
+		return false, err
+	}
+	r, pid, err := daemon.SyncByDaemon(cmd.Context(), dirs, c, s)
+	if err != nil || r == nil {
+		return false, err
+	}
+	watch := o.watch
+	o.watch = false
+	o.print(env, *r, false)
+	if watch && o.output != "json" {
+		fmt.Fprintf(env.out, "dapbridge serve, pid %d, copies each change already\n", pid)
+	}
+	return true, orFailed(nil, *r)
 }
 
 // orFailed is the error of a run that could not copy all.

@@ -145,6 +145,13 @@ func (c *Client) Hello() Hello { return c.hello }
 // Lost is closed when the link has ended, for whatever reason.
 func (c *Client) Lost() <-chan struct{} { return c.rpc.over }
 
+// Ping returns how long the agent takes to answer.
+func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	err := c.callDebugger(ctx, methodPing, nil, nil)
+	return time.Since(began), err
+}
+
 // Target looks for the target again and returns it.
 func (c *Client) Target(ctx context.Context) (t Target, err error) {
 	return t, c.call(ctx, methodTarget, nil, &t)

@@ -81,6 +81,8 @@ func Keys() []Key {
 			Workspace: AfterTrust, Risk: "lets a second IDE end your session"},
 		{Name: "symbols", Kind: Choice, Choices: []string{"ask", "auto", "never"}, Default: "ask", Help: "for a stripped daemon: ask (use what dapbridge symbols has built), auto (build it) or never (refuse it)",
 			Workspace: AfterTrust, Risk: "runs a build on this machine"},
+		{Name: "sync", Kind: Choice, Choices: []string{"auto", "on", "off"}, Default: "auto", Help: "copy the source to the node meanwhile, as dapbridge sync --watch does: auto (if this directory was copied to this node before), on or off",
+			Workspace: AfterTrust, Risk: "writes files on the node"},
 		{Name: "ldflags", Kind: Text, Help: "the linker's flags that the daemon was built with, where it does not record them",
 			Workspace: AfterTrust, Risk: "names programs that a build runs"},
 		{Name: "build", Kind: Text, Help: `deploy builds by this shell command, which writes the executable to "$OUT" for $GOOS and $GOARCH`,

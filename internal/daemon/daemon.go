@@ -38,6 +38,8 @@ type Config struct {
 	CacheDir string         // this user's own, for files of the node's that clients open; "" for none
 	Symbols  Symbols        // for stripped targets
 	Self     string         // what others who use the node are told of this daemon: process, user, machine
+	Control  string         // this user's own directory, for the socket on which the daemon says how it is; "" for none
+	Sync     ServeSync      // whether the tree at Root is copied to the node meanwhile
 	Log      *slog.Logger
 }
 
@@ -54,6 +56,8 @@ type Ready struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Symbols is "kept" or "missing" for a stripped target.
 	Symbols string `json:"symbols,omitempty"`
+	// SyncTo is the node's directory that the source is copied to meanwhile.
+	SyncTo string `json:"syncTo,omitempty"`
 }
 
 // Serve listens, connects to the node, finds the target, and lets IDEs in until
@@ -82,18 +86,24 @@ func serve(ctx context.Context, c Config, ready func(Ready)) error {
 		where = "listening on " + addr
 	}
 	c.Self += ", " + where
+	m := newMonitor(&c, addr)
+	defer m.open()()
 	d, err := newDialer(ctx, c)
 	if err != nil {
 		return err
 	}
-	err = d.serve(ctx, ln, addr, ready)
-	if closeErr := d.close(); err == nil && closeErr != nil && !errors.Is(closeErr, &diag.Error{Code: diag.LinkLost}) {
+	m.dialer.Store(d)
+	err = d.serve(ctx, ln, addr, m, ready)
+	m.sync.end()
+	closeErr := d.close()
+	m.sync.wait() // after the link, over which it may wait for the node
+	if err == nil && closeErr != nil && !errors.Is(closeErr, &diag.Error{Code: diag.LinkLost}) {
 		err = closeErr
 	}
 	return err
 }
 
-func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready func(Ready)) error {
+func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, mon *monitor, ready func(Ready)) error {
 	hello := d.link.client.Hello()
 	if hello.Target == nil {
 		return hello.TargetError
@@ -113,10 +123,12 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, ready 
 		return err
 	}
 	r.Warnings = warnings()
+	r.SyncTo = mon.beginSync(ctx, d, m)
 	ready(r)
 	srv := bridge.NewServer(bridge.Config{
 		Dialer: d, CheckPeer: func(c net.Conn) error { return peer.Check(c) }, Takeover: d.cfg.Takeover, Log: d.cfg.Log,
 	})
+	mon.bridge.Store(srv)
 	if ln == nil {
 		srv.ServeConn(ctx, d.cfg.Conn)
 		return nil

@@ -43,6 +43,8 @@ type link struct {
 	client   *agent.Client
 	patience time.Duration // for the agent's leave, if it need not detach
 	debugged atomic.Bool   // a session has been asked for
+	since    time.Time
+	lost     atomic.Int64 // when it ended, Unix ns; 0 before that
 	log      *slog.Logger
 	wg       sync.WaitGroup
 }
@@ -84,7 +86,7 @@ func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: conn, cmd: cmd, patience: c.Patience, log: c.Log}
+	l := &link{conn: conn, cmd: cmd, patience: c.Patience, since: time.Now(), log: c.Log}
 	l.wg.Go(func() { copyLog(l.log, "agent", cmd.Stderr) })
 	late := time.AfterFunc(c.Patience, func() { l.conn.Close() })
 	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, agent.Timing{Lease: c.Lease, Patience: c.Patience}, agent.Events{
@@ -100,6 +102,7 @@ func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
 	}
 	l.wg.Go(func() { // the sessions' channels end with the link
 		<-l.client.Lost()
+		l.lost.Store(time.Now().UnixNano())
 		l.conn.Close()
 	})
 	return l, nil

@@ -25,6 +25,7 @@ type dialer struct {
 	caps    json.RawMessage
 	fetches *fetches
 	symbols atomic.Pointer[agent.Symbols] // of a stripped target; nil before they are needed
+	last    atomic.Pointer[link]          // the link, or the one that was lost, for who must not wait
 
 	mu      sync.Mutex
 	link    *link
@@ -37,7 +38,9 @@ func newDialer(ctx context.Context, c Config) (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dialer{cfg: c, caps: l.client.Hello().Capabilities, fetches: newFetches(), link: l}, nil
+	d := &dialer{cfg: c, caps: l.client.Hello().Capabilities, fetches: newFetches(), link: l}
+	d.last.Store(l)
+	return d, nil
 }
 
 // Capabilities implements [bridge.Dialer].
@@ -60,6 +63,7 @@ func (d *dialer) connected(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	d.link = l
+	d.last.Store(l)
 	return l, nil
 }
 

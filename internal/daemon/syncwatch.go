@@ -28,31 +28,28 @@ func WatchSync(ctx context.Context, c Config, s SyncConfig, told func(SyncReport
 		return err
 	}
 	defer w.Close()
-	worked, wait := false, firstRetry
-	for {
-		err := connected(ctx, c, s, to, false, func(ctx context.Context, m *filesync.Mirror) error {
-			return s.follow(ctx, to, m, w, func(r SyncReport) {
-				if !worked || r.did() {
-					told(r)
-				}
-				worked, wait = true, firstRetry
-			})
-		})
-		if ctx.Err() != nil {
+	worked := false
+	k := keeper{
+		s: s, to: to, w: w,
+		over: func(ctx context.Context, f func(context.Context, *filesync.Mirror) error) error {
+			return connected(ctx, c, s, to, false, f)
+		},
+		begun: func(bool) {},
+		told: func(r SyncReport, _ bool) {
+			if !worked || r.did() {
+				told(r)
+			}
+			worked = true
+		},
+		failed: func(err error, next time.Duration) error {
+			if !worked || errors.Is(err, &diag.Error{Code: diag.SyncRefused}) {
+				return err
+			}
+			c.Log.Warn("nothing is copied until the node can be reached again", "reason", diag.Escape(err.Error()), "next try in", next)
 			return nil
-		}
-		if !worked || errors.Is(err, &diag.Error{Code: diag.SyncRefused}) {
-			return err
-		}
-		c.Log.Warn("nothing is copied until the node can be reached again", "reason", diag.Escape(err.Error()), "next try in", wait)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, lastRetry)
-		w.Everything("the connection to the node was lost")
+		},
 	}
+	return k.run(ctx)
 }
 
 // did reports whether a run has something to say.
@@ -60,34 +57,81 @@ func (r SyncReport) did() bool {
 	return r.Files+r.Removed+len(r.Kept)+len(r.Failed) > 0
 }
 
-// follow copies one batch after another. What has failed is tried again.
-func (s SyncConfig) follow(ctx context.Context, to string, m *filesync.Mirror, w *filesync.Watcher, told func(SyncReport)) error {
+// keeper keeps the node's copy like the tree.
+type keeper struct {
+	s  SyncConfig
+	to string
+	w  *filesync.Watcher
+	// over runs f with a mirror that stands as long as f's context.
+	over func(ctx context.Context, f func(context.Context, *filesync.Mirror) error) error
+	// begun is told that a run begins, and whether it compares all; told what it has
+	// come to.
+	begun func(whole bool)
+	told  func(r SyncReport, whole bool)
+	// failed is told why nothing can be copied, and when that is tried again. It
+	// returns what ends run instead.
+	failed func(err error, next time.Duration) error
+	asks   syncAsks
+}
+
+// run copies until ctx ends, which is no error, or failed returns one.
+func (k *keeper) run(ctx context.Context) error {
+	defer k.asks.close()
+	for wait := firstRetry; ; {
+		err := k.over(ctx, func(ctx context.Context, m *filesync.Mirror) error {
+			return k.follow(ctx, m, func() { wait = firstRetry })
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		k.asks.answer(k.asks.take(), SyncReport{}, err)
+		if err := k.failed(err, wait); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		case <-k.asks.come():
+		}
+		wait = min(2*wait, lastRetry)
+		k.w.Everything("the connection to the node was lost")
+	}
+}
+
+// follow copies one batch after another, and tells worked of each. What has failed
+// is tried again.
+func (k *keeper) follow(ctx context.Context, m *filesync.Mirror, worked func()) error {
 	wait := firstRetry
 	retry := time.NewTimer(wait)
 	retry.Stop()
 	defer retry.Stop()
 	for {
-		b, err := next(ctx, w, retry.C)
+		b, err := next(ctx, k.w, retry.C)
 		if err != nil {
 			return err
 		}
-		var r SyncReport
-		if b.Why != "" {
-			err = s.whole(ctx, to, m, &r)
+		whole := b.Why != ""
+		k.begun(whole)
+		r := SyncReport{Dir: m.Dir, To: k.to}
+		if whole {
+			waiting := k.asks.take()
+			err = k.s.whole(ctx, k.to, m, &r)
+			k.asks.answer(waiting, r, err)
 		} else {
 			began := time.Now()
-			r = SyncReport{Dir: m.Dir, To: to}
 			r.Report, err = m.Batch(ctx, b.Paths)
 			r.Seconds = time.Since(began).Seconds()
 		}
 		if err != nil {
 			return err
 		}
-		told(r)
+		worked()
+		k.told(r, whole)
 		if len(r.Failed) > 0 {
 			retry.Reset(wait)
 			wait = min(2*wait, lastRetry)
-		} else if b.Why != "" {
+		} else if whole {
 			wait = firstRetry
 		}
 	}

@@ -155,6 +155,14 @@ func (w *Watcher) Everything(why string) {
 	w.touch()
 }
 
+// Pending returns how many paths wait to be in a batch, and whether all is to be
+// compared.
+func (w *Watcher) Pending() (paths int, all bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.paths), w.pending.Why != ""
+}
+
 func (w *Watcher) due() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// daemonStatus is what `dapbridge status -o json` prints of a daemon.
+type daemonStatus struct {
+	PID    int    `json:"pid"`
+	Listen string `json:"listen"`
+	Node   string `json:"node"`
+	Link   struct {
+		State        string  `json:"state"`
+		Milliseconds float64 `json:"milliseconds"`
+	} `json:"link"`
+	Target *struct {
+		Name string `json:"name"`
+		PID  int    `json:"pid"`
+	} `json:"target"`
+	Session *struct {
+		Client   string     `json:"client"`
+		Protocol string     `json:"protocol"`
+		State    string     `json:"state"`
+		Halted   *time.Time `json:"halted"`
+		Risk     string     `json:"risk"`
+	} `json:"session"`
+	Sync *struct {
+		Dir     string `json:"dir"`
+		To      string `json:"to"`
+		State   string `json:"state"`
+		Error   string `json:"error"`
+		Pending int    `json:"pending"`
+		Last    *struct{ Files, Removed int }
+	} `json:"sync"`
+	Trouble []string                  `json:"trouble"`
+	Silent  *struct{ Summary string } `json:"silent"`
+}
+
+// status runs dapbridge status, sees that it ends with the exit status, and returns
+// what it says of each daemon.
+func (f *fixture) status(t *testing.T, exit int) []daemonStatus {
+	t.Helper()
+	cmd := f.command(t.Context(), userUID, "status", "-o", "json")
+	out, err := cmd.Output()
+	var r struct{ Daemons []daemonStatus }
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exit || json.Unmarshal(out, &r) != nil {
+		t.Fatalf("dapbridge status: %v, want exit status %d\n%s", err, exit, out)
+	}
+	return r.Daemons
+}
+
+// statusOf is status of the only daemon that runs.
+func (f *fixture) statusOf(t *testing.T, exit int) daemonStatus {
+	t.Helper()
+	all := f.status(t, exit)
+	if len(all) != 1 {
+		t.Fatalf("%d daemons: %+v", len(all), all)
+	}
+	return all[0]
+}
+
+// controlSockets are those of the user's daemons.
+func (f *fixture) controlSockets(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(f.home, ".local/state/dapbridge/run/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// TestStatus follows a daemon from its start to its death.
+func TestStatus(t *testing.T) {
+	f := setup(t)
+	if all := f.status(t, 1); len(all) != 0 {
+		t.Errorf("before one runs: %+v", all)
+	}
+	proxy, args := f.proxy(t)
+	s := f.serveNode(t, append(args, "--lease", lease.String())...)
+	st := f.statusOf(t, 0)
+	if st.PID != s.cmd.Process.Pid || st.Listen != s.addr || st.Link.State != "up" || st.Link.Milliseconds <= 0 ||
+		st.Target == nil || st.Target.Name != "containerd" || st.Target.PID != s.target || st.Session != nil || st.Sync != nil || len(st.Trouble) > 0 {
+		t.Errorf("%+v", st)
+	}
+	sockets := f.controlSockets(t)
+	if len(sockets) != 1 {
+		t.Fatalf("%q", sockets)
+	}
+	dir, _ := os.Stat(filepath.Dir(sockets[0]))
+	if info, err := os.Stat(sockets[0]); err != nil || info.Mode() != fs.ModeSocket|0o600 || dir.Mode().Perm() != 0o700 {
+		t.Errorf("%v in %v: %v", info.Mode(), dir.Mode(), err)
+	}
+	if conn, err := dialNetAs(otherUID, "unix", sockets[0]); err == nil {
+		conn.Close()
+		t.Error("another user can open the control socket")
+	}
+
+	i := s.ide(t)
+	defer i.Close()
+	halted(t, f, i.Client)
+	d := f.statusOf(t, 0).Session
+	if d == nil || d.State != "halted" || d.Halted == nil || !strings.Contains(d.Risk, "containerd has been halted for") ||
+		!strings.Contains(d.Client, i.conn.LocalAddr().String()) || d.Protocol != "DAP" {
+		t.Errorf("halted: %+v", d)
+	}
+	out, err := f.command(t.Context(), userUID, "status").CombinedOutput()
+	for _, want := range []string{"listens   " + s.addr, "up for ", "target    containerd, pid ", ": halted", "kubelet's calls to it time out after 2 minutes"} {
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v, without %q:\n%s", err, want, out)
+		}
+	}
+	if err := i.Disconnect(short(t), false); err != nil {
+		t.Error(err)
+	}
+	eventually(t, 10*time.Second, unless("the session is there", func() bool { return f.statusOf(t, 0).Session == nil }))
+
+	proxy.Stall()
+	eventually(t, 20*time.Second, unless("the link is not lost", func() bool {
+		st = f.status1(t)
+		return st.Link.State == "lost" && len(st.Trouble) == 1
+	}))
+	proxy.Resume()
+	s.serves(t)
+	if st := f.statusOf(t, 0); st.Link.State != "up" {
+		t.Errorf("%+v", st)
+	}
+
+	// One that is stopped holds up nobody, and one that was killed is gone.
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+	if st := f.statusOf(t, 1); st.Silent == nil || st.PID != s.cmd.Process.Pid {
+		t.Errorf("stopped: %+v", st)
+	}
+	s.cmd.Process.Signal(syscall.SIGCONT)
+	s.kill()
+	if names := f.controlSockets(t); !slices.Equal(names, sockets) {
+		t.Errorf("%q, want %q", names, sockets)
+	}
+	if all := f.status(t, 1); len(all) > 0 || len(f.controlSockets(t)) > 0 {
+		t.Errorf("killed: %+v", all)
+	}
+}
+
+// status1 is what is said of the only daemon, whatever the exit status.
+func (f *fixture) status1(t *testing.T) (st daemonStatus) {
+	t.Helper()
+	out, _ := f.command(t.Context(), userUID, "status", "-o", "json").Output()
+	var r struct{ Daemons []daemonStatus }
+	if json.Unmarshal(out, &r) != nil || len(r.Daemons) != 1 {
+		t.Fatalf("dapbridge status: %s", out)
+	}
+	return r.Daemons[0]
+}
