@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -138,7 +137,7 @@ func copiedBy(t *testing.T, dir string) func(string) bool {
 }
 
 // theirs writes a file of the user's.
-func theirs(t *testing.T, name, text string) {
+func theirs(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
@@ -154,7 +153,7 @@ func theirs(t *testing.T, name, text string) {
 }
 
 // tree makes a directory of the user's, and the name of one on the node.
-func (f *fixture) tree(t *testing.T, name string) (dir, to string) {
+func (f *fixture) tree(t testing.TB, name string) (dir, to string) {
 	t.Helper()
 	dir, to = filepath.Join(f.dir, "src", name), "/home/docker/"+name
 	theirs(t, filepath.Join(dir, "sub", "f"), "first")
@@ -282,9 +281,15 @@ type watcher struct {
 }
 
 // watch starts one and waits until the first comparison is done.
-func (f *fixture) watch(t *testing.T, dir, to string) *watcher {
+func (f *fixture) watch(t testing.TB, dir, to string) *watcher {
 	t.Helper()
-	w := &watcher{cmd: f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to, "--watch"}, f.nodeArgs())...), said: &lockedBuffer{}}
+	return f.watchNode(t, f.nodeArgs(), dir, to)
+}
+
+// watchNode is watch with a --node of the caller's.
+func (f *fixture) watchNode(t testing.TB, node []string, dir, to string) *watcher {
+	t.Helper()
+	w := &watcher{cmd: f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to, "--watch"}, node)...), said: &lockedBuffer{}}
 	w.cmd.Stdout, w.cmd.Stderr = w.said, w.said
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -302,7 +307,7 @@ func (f *fixture) watch(t *testing.T, dir, to string) *watcher {
 }
 
 // end ends it as Ctrl-C does.
-func (w *watcher) end(t *testing.T) {
+func (w *watcher) end(t testing.TB) {
 	t.Helper()
 	w.cmd.Process.Signal(syscall.SIGINT)
 	if err := w.cmd.Wait(); err != nil {
@@ -321,7 +326,7 @@ func unless(what string, holds func() bool) func() string {
 }
 
 // settles waits until both trees are equal, and says where they are not.
-func (f *fixture) settles(t *testing.T, dir, to, after string) {
+func (f *fixture) settles(t testing.TB, dir, to, after string) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		paths := f.differ(dir, to, nil)
@@ -490,86 +495,4 @@ func TestSyncKilled(t *testing.T) {
 	if !strings.Contains(w.said.String(), "until the node can be reached again") {
 		t.Error("nothing was said")
 	}
-}
-
-// TestSyncTorture edits, renames and removes at random while receivers die, and a
-// reader on the node never sees a torn file.
-func TestSyncTorture(t *testing.T) {
-	f := setup(t)
-	dir, to := f.tree(t, "torture")
-	f.watch(t, dir, to)
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	end := time.Now().Add(30 * time.Second)
-	torn, reads := make(chan string, 1), make(chan int, 1)
-	go func() { // each file holds its length, and then that many times one letter
-		n := 0
-		defer func() { reads <- n; close(torn) }()
-		for time.Now().Before(end) {
-			_ = filepath.WalkDir(f.onNode(to), func(path string, d fs.DirEntry, err error) error {
-				if err != nil || !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".dapbridge-tmp-") || d.Name() == "f" {
-					return nil
-				}
-				if text, err := os.ReadFile(path); err == nil {
-					if n++; !whole(string(text)) {
-						select {
-						case torn <- fmt.Sprintf("%s: %.40q…", path, text):
-						default:
-						}
-					}
-				}
-				return nil
-			})
-		}
-	}()
-	places := []string{"a", "b", "a/x", "b/y", "a/x/deep"}
-	killed := time.Now()
-	steps := 0
-	for ; time.Now().Before(end); steps++ {
-		name := filepath.Join(dir, places[rnd.IntN(len(places))], strconv.Itoa(rnd.IntN(40)))
-		switch rnd.IntN(12) {
-		case 0:
-			os.Remove(name)
-		case 1:
-			os.Rename(name, filepath.Join(dir, places[rnd.IntN(len(places))], strconv.Itoa(rnd.IntN(40))))
-		case 2:
-			os.Rename(filepath.Dir(name), filepath.Join(dir, places[rnd.IntN(len(places))]))
-		case 3:
-			if rnd.IntN(10) == 0 {
-				os.RemoveAll(filepath.Dir(name))
-			}
-		case 4:
-			os.Chmod(name, []os.FileMode{0o644, 0o755, 0o604}[rnd.IntN(3)])
-		default:
-			n := rnd.IntN(100_000)
-			os.MkdirAll(filepath.Dir(name), 0o755)
-			os.WriteFile(name+"~", []byte(strconv.Itoa(n)+" "+strings.Repeat(string('a'+rune(rnd.IntN(26))), n)), 0o644)
-			os.Rename(name+"~", name) // so that it is whole here too
-		}
-		if time.Since(killed) > 7*time.Second {
-			killed = time.Now()
-			f.root(t, "pkill -KILL -x -u docker dapbridge; true")
-		}
-		time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond)
-	}
-	if text, ok := <-torn; ok {
-		t.Errorf("torn: %s", text)
-	}
-	n := <-reads
-	if n < 1000 || steps < 300 {
-		t.Errorf("only %d steps and %d reads", steps, n)
-	}
-	t.Logf("%d steps, %d reads", steps, n)
-	f.settles(t, dir, to, fmt.Sprintf("%d steps", steps))
-	if all, err := holds(f.onNode(to), nil); len(all) < 10 {
-		t.Errorf("too little is left to compare: %d, %v", len(all), err)
-	}
-}
-
-// whole reports whether text is what the torture test writes.
-func whole(text string) bool {
-	length, rest, ok := strings.Cut(text, " ")
-	n, err := strconv.Atoi(length)
-	return ok && err == nil && len(rest) == n && (n == 0 || strings.Count(rest, rest[:1]) == n)
 }
