@@ -38,10 +38,8 @@ func (s *Server) Session() (SessionStatus, bool) {
 		s.slot.mu.Unlock()
 		return SessionStatus{}, false
 	}
-	st := SessionStatus{Client: h.name, Protocol: h.speaks, Since: h.since, State: Ending}
-	if !h.leaving {
-		st.State, st.Halted, st.Risk = h.conn.halt.state(time.Now())
-	}
+	st := SessionStatus{Client: h.name, Protocol: h.speaks, Since: h.since}
+	st.State, st.Halted, st.Risk = h.conn.halt.state(time.Now())
 	s.slot.mu.Unlock()
 	if p, ok := peer.Client(h.conn.conn); ok {
 		st.Process = p.String()

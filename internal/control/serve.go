@@ -67,8 +67,6 @@ func answer(w http.ResponseWriter, r *http.Request, method Method) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // the end of which would count as the client's
 	status := http.StatusOK
 	result, err := method(r.Context(), params)
 	if err != nil {
@@ -84,7 +82,7 @@ func answer(w http.ResponseWriter, r *http.Request, method Method) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // to who may be gone
