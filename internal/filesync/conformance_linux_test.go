@@ -365,3 +365,22 @@ func TestEditedOnTheNode(t *testing.T) {
 		}
 	})
 }
+
+// TestNodeMadeAnew sends all as a whole to a node that has lost what was put there.
+func TestNodeMadeAnew(t *testing.T) {
+	bothWays(t, func(t *testing.T, m *filesync.Mirror, dir, top string) {
+		aged(t, filepath.Join(dir, "d/f"), "first")
+		aged(t, filepath.Join(dir, "d/g"), "first")
+		if _, err := m.Whole(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		os.RemoveAll(filepath.Join(top, "d"))
+		if err := os.Mkdir(filepath.Join(top, "d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(filepath.Join(dir, "d/g"))
+		if r, err := m.Whole(t.Context(), false); err != nil || r.Files != 1 || r.Deltas != 0 || len(differ(dir, top)) > 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}

@@ -111,7 +111,20 @@ func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Repor
 	}
 	var changes []receiver.Change
 	changes, r.Others = Compare(host, node, m.Record, unknown)
+	if len(unseen) == 0 {
+		expectNone(changes, node)
+	}
 	return changes, r, nil
+}
+
+// expectNone expects nothing where the node, which was seen as a whole, has nothing,
+// whatever was put there once: there is nothing that a file could differ from.
+func expectNone(changes []receiver.Change, node tree.Manifest) {
+	for i, c := range changes {
+		if _, there := node.Find(c.Want.Path); !there {
+			changes[i].Expected = tree.Entry{Path: c.Want.Path}
+		}
+	}
 }
 
 // ForeignError says that a directory of the node's holds what was not put there.
