@@ -28,7 +28,7 @@ func BenchmarkSyncInitial(b *testing.B) {
 			var ours, theirs []time.Duration
 			for b.Loop() {
 				for range rounds {
-					theirs = append(theirs, f.bareRsync(b, dir, nil))
+					theirs = append(theirs, f.bareRsync(b, dir))
 					ours = append(ours, f.initial(b, dir))
 				}
 			}
@@ -48,26 +48,29 @@ func (f *fixture) copySource(b testing.TB, dir string, options ...string) {
 	b.Cleanup(func() { os.RemoveAll(dir) })
 }
 
-const copied = "/home/docker/copied"
+// newCopy names a directory on the node that is not there. It is removed at the end:
+// the node's file system is slow in making files when many have just been removed.
+func (f *fixture) newCopy(b testing.TB) string {
+	dir := fmt.Sprintf("/home/docker/copied-%d", time.Now().UnixNano())
+	b.Cleanup(func() { os.RemoveAll(f.onNode(dir)) })
+	return dir
+}
 
 // initial is how long `dapbridge sync` takes to copy dir to where nothing is.
 func (f *fixture) initial(b testing.TB, dir string) time.Duration {
 	b.Helper()
-	os.RemoveAll(f.onNode(copied))
+	to := f.newCopy(b)
 	start := time.Now()
-	f.byRsync(b, 0, "", dir, "--to", copied)
-	took := time.Since(start)
-	os.RemoveAll(f.onNode(copied))
-	return took
+	f.byRsync(b, 0, "", dir, "--to", to)
+	return time.Since(start)
 }
 
 // bareRsync is how long `rsync -a` over ssh takes for the same.
-func (f *fixture) bareRsync(b testing.TB, dir string, through []string) time.Duration {
+func (f *fixture) bareRsync(b testing.TB, dir string) time.Duration {
 	b.Helper()
-	os.RemoveAll(f.onNode(copied))
 	argv := f.node.SSHCommand()
-	shell := strings.Join(append(argv[:len(argv)-1:len(argv)-1], through...), " ")
-	cmd := exec.Command("rsync", "-a", "-e", shell, dir+"/", argv[len(argv)-1]+":"+copied)
+	shell, host := strings.Join(argv[:len(argv)-1], " "), argv[len(argv)-1]
+	cmd := exec.Command("rsync", "-a", "-e", shell, dir+"/", host+":"+f.newCopy(b))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: userUID, Gid: userUID}}
 	cmd.Env = []string{"HOME=" + f.home, "PATH=" + os.Getenv("PATH")}
 	start := time.Now()
@@ -76,7 +79,6 @@ func (f *fixture) bareRsync(b testing.TB, dir string, through []string) time.Dur
 	if err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
-	os.RemoveAll(f.onNode(copied))
 	return took
 }
 
@@ -86,8 +88,8 @@ func BenchmarkSyncEdit(b *testing.B) {
 	f := setup(b)
 	f.use(b, testbed.Make)
 	dir := filepath.Join(f.dir, "src", "edit")
-	text := noise(50 << 20)
-	b.Cleanup(func() { os.RemoveAll(dir); os.RemoveAll(f.onNode(copied)) })
+	text, copied := noise(50<<20), f.newCopy(b)
+	b.Cleanup(func() { os.RemoveAll(dir) })
 	took := map[bool][]time.Duration{}
 	var wire []int64
 	edit := func(deltas bool) {

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
@@ -22,16 +21,21 @@ const TemporaryPrefix = ".dapbridge-tmp-"
 
 // temporary creates a file in the directory of path, which only this user reads.
 func (s *server) temporary(p string) (*os.File, string, error) {
-	if err := s.noLinks(p); err != nil {
+	dir, err := s.enter(parent(p))
+	if err != nil {
 		return nil, "", err
 	}
 	s.temps++
-	name := tree.Join(parent(p), TemporaryPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(s.temps))
-	var f *os.File
-	err := s.writable(name, func() (err error) {
-		f, err = s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		return err
-	})
+	const how = os.O_CREATE | os.O_EXCL | os.O_WRONLY
+	base := TemporaryPrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(s.temps)
+	name := tree.Join(parent(p), base)
+	f, err := dir.OpenFile(base, how, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		err = s.writable(name, func() (err error) {
+			f, err = s.root.OpenFile(name, how, 0o600)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -78,13 +82,54 @@ func (s *server) dress(from string, e tree.Entry) (temp string, err error) {
 		err = s.root.Chmod(from, os.FileMode(e.Perm))
 	}
 	if err == nil {
-		at := time.Unix(0, e.MTime)
-		err = s.root.Chtimes(from, at, at)
+		err = s.date(from, e.MTime)
 	}
 	if err != nil {
 		return "", err
 	}
 	return from, nil
+}
+
+// enter opens a directory of the tree, "" for its top, without following a link. It
+// stays open for the next call: most files stand beside the one before.
+func (s *server) enter(dir string) (*os.Root, error) {
+	switch {
+	case dir == "":
+		return s.root, nil
+	case s.dir != nil && s.dirPath == dir:
+		return s.dir, nil
+	}
+	s.leave()
+	at := s.root
+	for name := range strings.SplitSeq(dir, "/") {
+		info, err := at.Lstat(name)
+		if err == nil && !info.IsDir() {
+			err = &fs.PathError{Op: "open", Path: dir, Err: errors.New("it is no directory here")}
+		}
+		var below *os.Root
+		if err == nil {
+			below, err = at.OpenRoot(name)
+		}
+		if at != s.root {
+			at.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		at = below
+	}
+	s.dir, s.dirPath = at, dir
+	return at, nil
+}
+
+// leave closes the directory that was entered last. It has to be done before
+// anything but a file may be replaced, and when the host is not heard of: somebody on
+// the node may move a directory.
+func (s *server) leave() {
+	if s.dir != nil {
+		s.dir.Close()
+		s.dir = nil
+	}
 }
 
 // parent returns the directory of a path, "" for the top.
@@ -131,6 +176,10 @@ func (s *server) writable(p string, f func() error) error {
 // and is not what the host expects is kept, and so is a directory that holds
 // something still; kept says where.
 func (s *server) place(e, expected tree.Entry, temp string) (kept string, err error) {
+	if e.Kind == tree.File && s.replace(e, expected, temp) {
+		return "", nil
+	}
+	s.leave()
 	if err := s.noLinks(e.Path); err != nil {
 		return "", err
 	}
@@ -162,6 +211,22 @@ func (s *server) place(e, expected tree.Entry, temp string) (kept string, err er
 		return kept, s.makeLink(e)
 	}
 	return kept, fmt.Errorf("%s can't be put there", e.Kind)
+}
+
+// replace is place for most files: they stand in the directory where their content
+// is, and so far there stands what is expected or nothing. It reports false, and has
+// done nothing, if that is not so or not possible.
+func (s *server) replace(e, expected tree.Entry, temp string) bool {
+	if parent(temp) != parent(e.Path) {
+		return false
+	}
+	dir, err := s.enter(parent(e.Path))
+	if err != nil {
+		return false
+	}
+	now, err := tree.Look(dir, path.Base(e.Path))
+	usual := errors.Is(err, fs.ErrNotExist) || err == nil && now.Kind != tree.Dir && now.Same(expected)
+	return usual && dir.Rename(path.Base(temp), path.Base(e.Path)) == nil
 }
 
 func (s *server) makeDir(e tree.Entry) error {

@@ -48,10 +48,12 @@ func Serve(c Config) error {
 		out:    newFrameWriter(c.Out),
 		backup: backup{root: beside, top: name, dir: path.Join(BackupDir, c.Now.UTC().Format("20060102T150405Z"), name)},
 	}
+	defer s.leave()
 	defer func() { _ = s.unstage() }() // what is left the next scan removes
 	s.out.hello(true, nil)
 	for {
 		if s.in.Buffered() == 0 { // nobody waits for an answer while more is asked
+			s.leave()
 			if err := s.out.w.Flush(); err != nil {
 				return err
 			}
@@ -75,6 +77,9 @@ type server struct {
 	backup backup
 	temps  int    // how many temporary files there were
 	staged string // the directory for staged files, "" for none
+
+	dir     *os.Root // the directory that was entered last; nil for none
+	dirPath string
 }
 
 // one takes a request and answers it. Its error ends the receiver.
@@ -94,6 +99,7 @@ func (s *server) one() error {
 		}
 		return s.put(e, expected)
 	case frameRemove:
+		s.leave()
 		expected := f.entry()
 		if err := f.done(); err != nil {
 			return err
@@ -168,11 +174,30 @@ func (s *server) settle(e, expected tree.Entry, temp string, err error) error {
 	}
 	now := tree.Entry{Path: e.Path}
 	if err == nil {
-		now, err = tree.Look(s.root, e.Path)
+		now, err = s.standing(e.Path)
 	} else if temp != "" {
 		_ = s.root.Remove(temp)
 	}
 	return s.answer(now, kept, err)
+}
+
+// date gives a file its time.
+func (s *server) date(p string, mtime int64) error {
+	at := time.Unix(0, mtime)
+	if s.dir == nil || s.dirPath != parent(p) {
+		return s.root.Chtimes(p, at, at)
+	}
+	return s.dir.Chtimes(path.Base(p), at, at)
+}
+
+// standing tells what stands at a path.
+func (s *server) standing(p string) (tree.Entry, error) {
+	if s.dir == nil || s.dirPath != parent(p) {
+		return tree.Look(s.root, p)
+	}
+	e, err := tree.Look(s.dir, path.Base(p))
+	e.Path = p
+	return e, err
 }
 
 // receive writes the data of a file, which follows, to a temporary file beside
@@ -220,8 +245,7 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 		failed = f.Chmod(os.FileMode(e.Perm))
 	}
 	if failed == nil {
-		at := time.Unix(0, e.MTime)
-		failed = s.root.Chtimes(temp, at, at)
+		failed = s.date(temp, e.MTime)
 	}
 	return temp, failed, nil
 }
