@@ -31,7 +31,8 @@ func layers() []layer {
 		{"internal/execconn", []string{"internal/remote", "internal/node", diag}, "it carries bytes and programs and does not know which"},
 		{"internal/agent", []string{"internal/target", diag}, "it runs as root on the node: it stays small"},
 		{"internal/target", []string{diag}, "it runs as root on the node: it stays small"},
-		{"internal/swap", []string{"internal/target", diag}, "it runs as root on the node: it stays small"},
+		{"internal/delta", nil, "it packs bytes and knows no node"},
+		{"internal/swap", []string{"internal/delta", "internal/target", diag}, "it runs as root on the node: it stays small"},
 		{"internal/gosource", []string{diag}, "it knows the host's Go and no node"},
 		{"internal/recipe", []string{"internal/target", diag}, "it is pure: facts of an executable in, a recipe out"},
 		{"internal/procgroup", nil, "it starts programs and knows none"},
@@ -54,6 +55,7 @@ func restrictions() []restricted {
 	return []restricted{
 		{"github.com/go-delve/delve", []string{"internal/agent/worker", "internal/demo", "e2e"}, "Delve's types are not ours: the worker alone holds the debugger, and a new Delve changes one package"},
 		{"golang.org/x/crypto/ssh", []string{"internal/sshconn", "internal/demo", "e2e"}, "host keys and quoting are checked in one place"},
+		{"github.com/klauspost/compress", []string{"internal/delta"}, "what the node unpacks is bounded in one place"},
 		{"go.yaml.in/yaml", []string{"internal/config"}, "what a file may say, and how large it may grow, is checked in one place"},
 		{"github.com/fsnotify/fsnotify", []string{"internal/filesync"}, "watching has one owner"},
 		{"./cmd", nil, "commands are the top: what two of them share is a package below"},
@@ -126,7 +128,7 @@ func (r *repository) checkSmall() []violation {
 	}
 	var all []violation
 	for dir := range direct {
-		if !within(dir, "internal/agent", "internal/swap", "internal/target", "internal/filesync/receiver", "internal/filesync/tree") {
+		if !within(dir, "internal/agent", "internal/swap", "internal/delta", "internal/target", "internal/filesync/receiver", "internal/filesync/tree") {
 			continue
 		}
 		reached := reach(dir, direct)

@@ -1,0 +1,114 @@
+package delta
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// NewReader returns what was given to [Write], by what it wrote and the same
+// former file; nil is none. It trusts nothing of what it reads, and holds a few
+// megabytes. That a piece is missing at the end, or that the former file is
+// another one, it can't see: whoever reads knows the size and the sum of the
+// whole.
+func NewReader(r io.Reader, former *io.SectionReader) io.Reader {
+	return &reader{in: bufio.NewReaderSize(r, 64<<10), former: former}
+}
+
+type reader struct {
+	in     *bufio.Reader
+	former *io.SectionReader
+	piece  []byte // that is being filled, again and again
+	rest   []byte // of it, to be read
+	err    error  // after that
+}
+
+func (r *reader) Read(b []byte) (int, error) {
+	for len(r.rest) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		r.rest, r.err = r.next()
+	}
+	n := copy(b, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// next reads a piece. Its error is io.EOF only between two pieces.
+func (r *reader) next() ([]byte, error) {
+	if _, err := r.in.Peek(1); err != nil {
+		return nil, err
+	}
+	start, err := r.number(1<<62, "start of a dictionary")
+	if err != nil {
+		return nil, err
+	}
+	dict, err := r.bytes(dictSize, "dictionary", func(b []byte) error {
+		if r.former == nil {
+			return errors.New("there is no former file")
+		}
+		_, err := r.former.ReadAt(b, start)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	frame, err := r.bytes(packedSize, "piece", func(b []byte) error {
+		_, err := io.ReadFull(r.in, b)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	z, err := zstd.NewReader(nil, decoderOptions(dict)...)
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	if r.piece == nil {
+		r.piece = make([]byte, 0, pieceSize)
+	}
+	piece, err := z.DecodeAll(frame, r.piece)
+	if err != nil {
+		return nil, fmt.Errorf("a piece: %w", err)
+	}
+	if len(piece) == 0 {
+		return nil, errors.New("an empty piece")
+	}
+	return piece, nil
+}
+
+// bytes reads a length and has that many bytes filled.
+func (r *reader) bytes(most int64, what string, fill func([]byte) error) ([]byte, error) {
+	n, err := r.number(most, "length of a "+what)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	b := make([]byte, n)
+	if err := fill(b); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("a %s of %d bytes: %w", what, n, err)
+	}
+	return b, nil
+}
+
+func (r *reader) number(most int64, what string) (int64, error) {
+	n, err := binary.ReadUvarint(r.in)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return 0, fmt.Errorf("the %s: %w", what, err)
+	}
+	if n > uint64(most) {
+		return 0, fmt.Errorf("the %s is %d, more than %d", what, n, most)
+	}
+	return int64(n), nil
+}

@@ -1,0 +1,111 @@
+package delta
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Write writes to w what [NewReader] makes the file of, with the same former
+// file; nil is none. Each piece is one Write. It packs on as many processors as
+// there are, ahead of w.
+func Write(w io.Writer, file io.Reader, former *io.SectionReader) error {
+	p := packer{former: former}
+	if former != nil {
+		var err error
+		if p.guide, err = newGuide(former); err != nil {
+			return err
+		}
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	stop := make(chan struct{})
+	defer close(stop)
+	pieces := make(chan chan packed, runtime.GOMAXPROCS(0))
+	wg.Go(func() {
+		defer close(pieces)
+		for at := int64(0); ; at += pieceSize {
+			result := make(chan packed, 1)
+			piece, err := cut(file)
+			switch {
+			case errors.Is(err, io.EOF):
+				return
+			case err != nil:
+				result <- packed{err: err}
+			default:
+				start := p.guide.formerly(at, piece)
+				wg.Go(func() { result <- p.pack(piece, start) })
+			}
+			select {
+			case pieces <- result:
+			case <-stop:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	for result := range pieces {
+		r := <-result
+		if r.err != nil {
+			return r.err
+		}
+		if _, err := w.Write(r.frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut reads a piece, which is shorter than others only at the end of the file.
+func cut(file io.Reader) ([]byte, error) {
+	piece := make([]byte, pieceSize)
+	n, err := io.ReadFull(file, piece)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return piece[:n], err
+}
+
+// packed is a piece's frame.
+type packed struct {
+	frame []byte
+	err   error
+}
+
+// packer packs pieces; it may be used by several goroutines.
+type packer struct {
+	former *io.SectionReader // nil for none
+	guide  *guide            // nil for none
+}
+
+// pack packs a piece that is thought to have begun at start of the former file.
+func (p packer) pack(piece []byte, start int64) packed {
+	var dict []byte
+	var from int64
+	if p.former != nil {
+		size := p.former.Size()
+		from = min(max(start-slack, 0), size)
+		dict = make([]byte, min(max(start+int64(len(piece))+slack, from), size)-from)
+		if n, err := p.former.ReadAt(dict, from); n < len(dict) {
+			return packed{err: err}
+		}
+	}
+	z, err := zstd.NewWriter(nil, encoderOptions(dict)...)
+	if err != nil {
+		return packed{err: err}
+	}
+	defer z.Close()
+	body := z.EncodeAll(piece, nil)
+	var head []byte
+	for _, n := range []uint64{uint64(from), uint64(len(dict)), uint64(len(body))} {
+		head = binary.AppendUvarint(head, n)
+	}
+	return packed{frame: slices.Concat(head, body)}
+}
