@@ -31,7 +31,9 @@ type deployed struct {
 		Served  time.Duration `json:"served"`
 		Lost    []any         `json:"lost"`
 	} `json:"deployed"`
-	Send time.Duration `json:"send"`
+	Sent  int64         `json:"sent"`
+	Delta bool          `json:"delta"`
+	Send  time.Duration `json:"send"`
 }
 
 // deploying prepares dapbridge deploy in the user's source. The paths of this

@@ -84,7 +84,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 		Request:  swap.Request{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
 		Built:    func(b *deploy.Built) { printBuilt(env.err, b) },
 		Step:     env.swapStep,
-		Progress: env.transfer("bringing the build to the node"),
+		Progress: env.shipping(),
 	}
 	r, err := daemon.Deploy(cmd.Context(), c, d)
 	if err != nil {
@@ -109,8 +109,29 @@ func printBuilt(w io.Writer, b *deploy.Built) {
 	}
 }
 
+// shipping shows how a build gets to the node, by the bytes that go: what differs
+// from the build that is there is little.
+func (env environment) shipping() func(sent, done, total int64) {
+	const what = "bringing the build to the node"
+	var last time.Time
+	begun, tty := false, env.terminal()
+	return func(sent, done, total int64) {
+		switch {
+		case !tty && !begun:
+			fmt.Fprintf(env.err, "%s (%s)\n", what, megabytes(total))
+		case tty && time.Since(last) >= 100*time.Millisecond:
+			last = time.Now()
+			fmt.Fprintf(env.err, "\r\x1b[K%s: %d %%, %s sent", what, 100*done/max(total, 1), megabytes(sent))
+		}
+		begun = true
+	}
+}
+
 // swapStep says what the node is at.
 func (env environment) swapStep(step string) {
+	if step == swap.Swapping && env.terminal() {
+		fmt.Fprint(env.err, "\r\x1b[K") // of shipping
+	}
 	text := map[string]string{
 		swap.Keeping:    "keeping the original",
 		swap.Restarting: "restarting",
@@ -168,6 +189,13 @@ func printReboot(w io.Writer, s swap.State) {
 func printDeployed(w io.Writer, r *daemon.DeployResult) {
 	d := r.Deployed
 	unit := diag.Escape(d.Unit)
+	if r.Sent > 0 {
+		what := "the whole build, compressed"
+		if r.Delta {
+			what = "what differs from the build before"
+		}
+		fmt.Fprintf(w, "sent %s: %s\n", megabytes(r.Sent), what)
+	}
 	if d.Served == 0 {
 		fmt.Fprintf(w, "%s runs this build already (pid %d): nothing was changed\n", unit, d.PID)
 		return

@@ -35,6 +35,8 @@ type hostileNode struct {
 	join     func(io.ReadWriter) int // a session's channel
 	deliver  func(io.ReadWriter) int // symbols
 
+	inspect, deploy, restore func(io.ReadWriter) int // of agent swap
+
 	addr, home string
 	conns      sync.WaitGroup
 }
@@ -200,6 +202,9 @@ func (n *hostileNode) player(command string) func(io.ReadWriter) int {
 		{"supervise", n.start, (&scriptedAgent{}).run},
 		{"agent join", n.join, says("", 1)},
 		{"agent symbols", n.deliver, says("", 1)},
+		{"agent swap inspect", n.inspect, says("", 1)},
+		{"agent swap deploy", n.deploy, says("", 1)},
+		{"agent swap restore", n.restore, says("", 1)},
 		{"uname", n.platform, says("Linux "+map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]+"\n", 0)},
 	} {
 		if strings.Contains(command, p.holds) {

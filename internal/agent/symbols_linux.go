@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
 )
 
 const (
@@ -49,7 +50,7 @@ func StoreSymbols(r io.Reader, hash string) error {
 	if err != nil {
 		return err
 	}
-	alive := untilIdle(r, symbolsIdle)
+	alive := idle.Reader(r, symbolsIdle)
 	defer alive.Close()
 	return s.put(alive, hash)
 }

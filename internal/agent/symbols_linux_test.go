@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
@@ -105,7 +106,7 @@ func TestStoreSymbolsSilence(t *testing.T) {
 	wire, end := io.Pipe()
 	defer end.Close()
 	go end.Write(data[:len(data)/2]) // and not a word more
-	alive := untilIdle(wire, 200*time.Millisecond)
+	alive := idle.Reader(wire, 200*time.Millisecond)
 	defer alive.Close()
 	start := time.Now()
 	err := s.put(alive, hash)
@@ -114,21 +115,6 @@ func TestStoreSymbolsSilence(t *testing.T) {
 	}
 	if left, err := os.ReadDir(s.dir); err != nil || len(left) != 0 {
 		t.Errorf("leaves %v (%v)", left, err)
-	}
-}
-
-// TestUntilIdle counts silence only while it waits for r.
-func TestUntilIdle(t *testing.T) {
-	const idle = 300 * time.Millisecond
-	alive := untilIdle(strings.NewReader("slowly read"), idle)
-	defer alive.Close()
-	buf := make([]byte, 6)
-	if _, err := io.ReadFull(alive, buf); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(2 * idle)
-	if rest, err := io.ReadAll(alive); err != nil || string(buf)+string(rest) != "slowly read" {
-		t.Errorf("%q, %q, %v", buf, rest, err)
 	}
 }
 

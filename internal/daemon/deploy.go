@@ -2,10 +2,7 @@ package daemon
 
 import (
 	"context"
-	"io"
-	"os"
 	"path"
-	"time"
 
 	"github.com/dapbridge/dapbridge/internal/deploy"
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -20,8 +17,8 @@ type Deployment struct {
 	Request  swap.Request // Args, Relax, Ready and Force
 	DryRun   bool         // build and change nothing
 	Built    func(*deploy.Built)
-	Step     func(string)            // told what the node is at, one of swap's
-	Progress func(done, total int64) // bytes of the build that have left this machine
+	Step     func(string)                  // told what the node is at, one of swap's
+	Progress func(sent, done, total int64) // bytes that have gone, and of the build, which they stand for
 }
 
 // DeployResult is what was done, or with DryRun what there is to do.
@@ -30,7 +27,7 @@ type DeployResult struct {
 	Recipe   *recipe.Debug  `json:"recipe,omitempty"`
 	Built    *deploy.Built  `json:"built,omitempty"`
 	Deployed *swap.Deployed `json:"deployed,omitempty"`
-	Send     time.Duration  `json:"send"` // until the node had all, ns
+	Shipped
 }
 
 // Deploy builds the target from the source in c.Root, puts the build in its
@@ -62,22 +59,14 @@ func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) 
 	}
 	d.Built(r.Built)
 	q.SHA256, q.Size = r.Built.SHA256, r.Built.Size
-	var in io.Reader
-	if q.SHA256 != r.State.SHA256 {
-		f, err := os.Open(r.Built.Path)
-		if err != nil {
-			return r, err
-		}
-		defer f.Close()
-		in = &counted{r: f, total: q.Size, tell: d.Progress}
-	}
-	start := time.Now()
-	m, err = l.swap(ctx, swap.DeployCommand, q, in, func(step string) {
-		if step == swap.Swapping && in != nil {
-			r.Send = time.Since(start)
+	ship := &shipment{builder: d.Builder, built: r.Built, progress: d.Progress}
+	m, err = l.swap(ctx, swap.DeployCommand, q, ship.send, func(step string) {
+		if step == swap.Swapping {
+			ship.arrived()
 		}
 		d.Step(step)
 	})
+	r.Shipped = ship.shipped()
 	r.Deployed = m.Deployed
 	return r, err
 }
@@ -103,20 +92,4 @@ func Restore(ctx context.Context, c Config, only bool, step func(string)) (swap.
 	}
 	defer l.close()
 	return l.swap(ctx, swap.RestoreCommand, swap.Request{DryRun: only}, nil, step)
-}
-
-// counted tells how much was read.
-type counted struct {
-	r           io.Reader
-	done, total int64
-	tell        func(done, total int64)
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.done += int64(n)
-	if n > 0 {
-		c.tell(c.done, c.total)
-	}
-	return n, err
 }

@@ -16,11 +16,14 @@ import (
 // messageLimit bounds one line of what a swap says: an origin is the most.
 const messageLimit = 8 << 20
 
-// swap runs a command of package swap on the node, feeds it in, compressed, and
-// returns its last message; its error is that message's, or says that there was
-// none. What has begun to be swapped when ctx or the link ends is ended by the
-// node alone.
-func (l *link) swap(ctx context.Context, what string, q swap.Request, in io.Reader, step func(string)) (swap.Message, error) {
+// swap runs a command of package swap on the node and returns its last message;
+// its error is that message's, or says that there was none. When the node asks
+// for the build, send writes it, for a node that has the file of the former
+// SHA-256; nil is for a command that needs none. A node that says nothing for as
+// long as the link is patient is given up. What has begun to be swapped when ctx
+// or the link ends is ended by the node alone.
+func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(w io.Writer, former string) error, step func(string)) (swap.Message, error) {
+	q.Patience = l.conn.Patience()
 	request, err := json.Marshal(q)
 	if err != nil {
 		return swap.Message{}, err
@@ -31,25 +34,44 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, in io.Read
 		return swap.Message{}, err
 	}
 	defer cmd.Close()
-	r := &swapRun{cmd: cmd, said: make(chan string, 1), lines: make(chan swap.Message), stop: make(chan struct{})}
+	ctx, beat, stop := remote.Patient(ctx, l.conn, "a word of its "+what)
+	defer stop()
+	r := &swapRun{cmd: cmd, said: make(chan string, 1), lines: make(chan swap.Message), stop: make(chan struct{}), sent: make(chan error, 1)}
 	defer close(r.stop)
 	l.wg.Go(func() { r.said <- copyLog(l.log, "swap", cmd.Stderr) })
-	l.wg.Go(func() { r.feed(in) })
 	l.wg.Go(r.read)
+	if send == nil {
+		_ = cmd.Stdin.Close()
+	}
 	last := "" // step
 	for {
 		select {
 		case <-ctx.Done():
-			return swap.Message{}, context.Cause(ctx)
+			err := context.Cause(ctx)
+			if diag.CodeOf(err) == diag.NodeSilent {
+				l.conn.Close() // nothing that is asked of it now would be answered
+				err = begun(last, err)
+			}
+			return swap.Message{}, err
+		case err := <-r.sent:
+			return swap.Message{}, err
 		case m, ok := <-r.lines:
-			switch {
-			case !ok:
+			beat()
+			if !ok {
 				return swap.Message{}, r.cutOff(last)
-			case m.Step != "":
+			}
+			if m.Step == swap.Receiving && send != nil {
+				to := send
+				send = nil // it is asked for once
+				l.wg.Go(func() { r.feed(to, m.Former) })
+			}
+			if m.Step != "" {
 				last = m.Step
 				if step != nil {
 					step(m.Step)
 				}
+			}
+			switch {
 			case m.Error != nil && len(m.Journal) > 0:
 				return m, &swap.Failure{Err: m.Error, Journal: m.Journal}
 			case m.Error != nil:
@@ -67,20 +89,18 @@ type swapRun struct {
 	said  chan string       // the last of its error output, when there is no more
 	lines chan swap.Message // closed after the last one
 	stop  chan struct{}     // closed when nobody takes them any more
+	sent  chan error        // why the build could not be sent, if that is not the node's doing
 	err   error             // of reading, once lines is closed
 }
 
-// feed ends with an end of file only when all was read.
-func (r *swapRun) feed(in io.Reader) {
-	if in != nil {
-		if err := compress(r.cmd.Stdin, in); err != nil {
-			if !errors.Is(err, io.EOF) { // it reads no more, and says why
-				r.cmd.Close()
-			}
-			return
-		}
+// feed ends with an end of file only when all was sent.
+func (r *swapRun) feed(send func(w io.Writer, former string) error, former string) {
+	switch err := send(r.cmd.Stdin, former); {
+	case err == nil:
+		_ = r.cmd.Stdin.Close()
+	case !errors.Is(err, io.EOF): // at which it reads no more, and says why
+		r.sent <- err
 	}
-	_ = r.cmd.Stdin.Close()
 }
 
 func (r *swapRun) read() {
@@ -115,9 +135,14 @@ func (r *swapRun) cutOff(step string) error {
 	if err == nil {
 		err = errors.New("it ended without a result")
 	}
-	d := diag.Errorf(diag.DeployShip, "lost sight of the node: %w", err)
-	if step != "" && step != swap.Keeping && step != swap.Receiving {
-		d = d.WithHint("the node may have ended what it began: run the command again, or dapbridge restore")
+	return begun(step, diag.Errorf(diag.DeployShip, "lost sight of the node: %w", err))
+}
+
+// begun says what to do when a node is lost that may have changed something.
+func begun(step string, err error) error {
+	var d *diag.Error
+	if step == "" || step == swap.Keeping || step == swap.Receiving || !errors.As(err, &d) {
+		return err
 	}
-	return d
+	return d.WithHint("the node may have ended what it began: run the command again, or dapbridge restore")
 }

@@ -20,7 +20,8 @@ import (
 )
 
 // Builder builds. The result stays in its directory, one for each workspace and
-// program: what is built again without a change is not linked again.
+// program: what is built again without a change is not linked again. The last
+// ones are kept, see [Builder.Kept].
 type Builder struct {
 	Dir     string    // this user's own; made if need be
 	Env     []string  // the user's environment
@@ -70,10 +71,12 @@ func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Buil
 		return nil, err
 	}
 	built, err := inspect(out, d.Arch)
-	if err == nil {
-		built.Took = time.Since(start)
+	if err != nil {
+		return nil, err
 	}
-	return built, err
+	built.Took = time.Since(start)
+	b.keep(built)
+	return built, nil
 }
 
 // inspect refuses what would not run there, or could not be debugged.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -43,7 +44,36 @@ func RunCommand(ctx context.Context, agentDir, what, request string, in io.Reade
 		Dir: filepath.Join(agentDir, "swap"), Agent: agentDir,
 		Tell: func(m Message) { _ = tell(m) }, // the host may have gone: what was begun is ended
 	}
-	return tell(r.command(ctx, what, q, in))
+	rest := beats(q.Patience, r.Tell)
+	m := r.command(ctx, what, q, in)
+	rest()
+	return tell(m)
+}
+
+// beats tells the host that we live, several times within its patience, until
+// rest is called. A host without patience is told nothing.
+func beats(patience time.Duration, tell func(Message)) (rest func()) {
+	if patience < time.Millisecond {
+		return func() {}
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(patience / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				tell(Message{})
+			case <-stop:
+				return
+			}
+		}
+	})
+	return func() {
+		close(stop)
+		wg.Wait()
+	}
 }
 
 func (r *Runner) command(ctx context.Context, what string, q Request, in io.Reader) Message {

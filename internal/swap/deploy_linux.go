@@ -11,12 +11,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/delta"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
 )
 
-// Deploy puts the build that comes in, compressed by gzip, in the place of the
-// target's executable, and restarts the target; one that stands there already is
-// not read. It returns when the new process serves, or else when the former one
+// Deploy puts the build that comes in, as package delta packs it, in the place of
+// the target's executable, and restarts the target; one that stands there already
+// is not read. It returns when the new process serves, or else when the former one
 // does again, with a *Failure. From the swap on it does not mind the end of ctx.
 func (r *Runner) Deploy(ctx context.Context, q Request, in io.Reader) (Deployed, error) {
 	if err := q.check(); err != nil {
@@ -51,8 +53,8 @@ func (r *Runner) Deploy(ctx context.Context, q Request, in io.Reader) (Deployed,
 
 // check refuses what no host of ours asks for.
 func (q Request) check() error {
-	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 {
-		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v", q.Size, q.SHA256, q.Ready)
+	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 || q.Patience <= 0 {
+		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v, patience %v", q.Size, q.SHA256, q.Ready, q.Patience)
 	}
 	return nil
 }
@@ -147,14 +149,19 @@ func (d *deploy) receive(in io.Reader) error {
 	if d.SHA256 == d.q.SHA256 {
 		return nil
 	}
-	d.Tell(Message{Step: Receiving})
 	if err := room(filepath.Dir(d.Path), d.q.Size); err != nil {
 		return err
 	}
-	z, err := unpack(in)
-	if err == nil {
-		err = create(beside(d.Path, "next"), z, d.q.Size, d.q.SHA256, d.file.dress)
+	former, err := openFile(d.Path)
+	if err != nil {
+		return err
 	}
+	defer former.Close()
+	d.Tell(Message{Step: Receiving, Former: d.SHA256})
+	alive := idle.Reader(in, d.q.Patience)
+	defer alive.Close()
+	build := delta.NewReader(alive, io.NewSectionReader(former, 0, d.Size))
+	err = create(beside(d.Path, "next"), build, d.q.Size, d.q.SHA256, d.file.dress)
 	if e := (*diag.Error)(nil); err != nil && !errors.As(err, &e) {
 		err = diag.Errorf(diag.DeployShip, "the build did not arrive: %w", err)
 	}

@@ -2,7 +2,6 @@ package swap
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -167,15 +166,6 @@ func create(path string, r io.Reader, size int64, sum string, finish func(*os.Fi
 		return finish(f)
 	}
 	return f.Sync()
-}
-
-// unpack is what gzip packed in r.
-func unpack(r io.Reader) (io.Reader, error) {
-	z, err := gzip.NewReader(r)
-	if err != nil {
-		return nil, fmt.Errorf("receive the new build: %w", err)
-	}
-	return z, nil
 }
 
 // syncDir writes a directory's names to the disk.

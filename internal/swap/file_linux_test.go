@@ -2,7 +2,6 @@ package swap
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -72,23 +71,6 @@ func TestCreateFull(t *testing.T) {
 	}
 	if err := room(dir, 1); diag.CodeOf(err) != diag.DeploySpace {
 		t.Errorf("room on a full disk: %v", err)
-	}
-}
-
-func TestUnpack(t *testing.T) {
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	z.Write(bytes.Repeat([]byte("content"), 1000))
-	z.Close()
-	whole := packed.Bytes()
-	for n := range whole {
-		r, err := unpack(bytes.NewReader(whole[:n]))
-		if err == nil {
-			_, err = io.ReadAll(r)
-		}
-		if err == nil {
-			t.Fatalf("%d of %d bytes were enough", n, len(whole))
-		}
 	}
 }
 

@@ -25,21 +25,25 @@ type Request struct {
 	Ready  time.Duration   `json:"ready,omitempty"`  // how long the new process may take to serve, ns
 	Force  bool            `json:"force,omitempty"`  // swap also if the restart ends containers
 	DryRun bool            `json:"dryRun,omitempty"` // say what would be done (Restore)
+	// Patience is for how long each side waits for a word of the other, ns. The
+	// node says one by itself, an empty Message, several times as often.
+	Patience time.Duration `json:"patience,omitempty"`
 }
 
 // What a run is at.
 const (
 	Keeping    = "keeping"    // copies the original, once
-	Receiving  = "receiving"  // takes the new build
+	Receiving  = "receiving"  // takes the new build, by what it differs from Message.Former
 	Swapping   = "swapping"   // renames it into the target's place
 	Restarting = "restarting" // and waits until it serves
 	Returning  = "returning"  // puts the former one back, since the new one does not serve
 )
 
 // Message is one line of what a run tells the host, as JSON. The last one holds
-// a result or an Error.
+// a result or an Error. An empty one says that the run goes on.
 type Message struct {
 	Step     string      `json:"step,omitempty"`
+	Former   string      `json:"former,omitempty"` // with Receiving: SHA-256 of the file that stands there
 	State    *State      `json:"state,omitempty"`
 	Deployed *Deployed   `json:"deployed,omitempty"`
 	Restored []Restored  `json:"restored,omitempty"`
@@ -107,8 +111,8 @@ func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
 // Command returns the arguments that run a command of this package on the node,
-// after the program. A deploy reads the new build, compressed by gzip, from its
-// standard input, unless it stands there already.
+// after the program. A deploy reads the new build from its standard input once it
+// is Receiving, as package delta writes it, with the former file or without.
 func Command(what, request string) []string {
 	return []string{"agent", "swap", what, "--request", request}
 }
