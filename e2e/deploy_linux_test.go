@@ -22,6 +22,7 @@ const containerdPath = "/usr/bin/containerd"
 // deployed is what `dapbridge deploy -o json` prints.
 type deployed struct {
 	Built struct {
+		Path string        `json:"path"`
 		Size int64         `json:"size"`
 		Took time.Duration `json:"took"`
 	} `json:"built"`

@@ -128,7 +128,7 @@ func (f *fixture) serveThroughProxy(t *testing.T) (*server, *testbed.Proxy) {
 
 // proxy starts a proxy in front of the node, and returns the flags by which
 // dapbridge takes it for a plain SSH host on loopback.
-func (f *fixture) proxy(t *testing.T) (proxy *testbed.Proxy, args []string) {
+func (f *fixture) proxy(t testing.TB) (proxy *testbed.Proxy, args []string) {
 	t.Helper()
 	proxy, err := testbed.NewProxy(f.node.SSHAddr())
 	if err != nil {

@@ -47,19 +47,14 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(
 	for {
 		select {
 		case <-ctx.Done():
-			err := context.Cause(ctx)
-			if diag.CodeOf(err) == diag.NodeSilent {
-				l.conn.Close() // nothing that is asked of it now would be answered
-				err = begun(last, err)
-			}
-			return swap.Message{}, err
+			return swap.Message{}, l.gaveUp(context.Cause(ctx), last)
 		case err := <-r.sent:
 			return swap.Message{}, err
 		case m, ok := <-r.lines:
-			beat()
 			if !ok {
 				return swap.Message{}, r.cutOff(last)
 			}
+			beat()
 			if m.Step == swap.Receiving && send != nil {
 				to := send
 				send = nil // it is asked for once
@@ -71,16 +66,32 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(
 					step(m.Step)
 				}
 			}
-			switch {
-			case m.Error != nil && len(m.Journal) > 0:
-				return m, &swap.Failure{Err: m.Error, Journal: m.Journal}
-			case m.Error != nil:
-				return m, m.Error
-			case m.Done:
-				return m, nil
+			if m.Done || m.Error != nil {
+				return m, failure(m)
 			}
 		}
 	}
+}
+
+// failure is the error that a run has ended with, nil if it has none.
+func failure(m swap.Message) error {
+	switch {
+	case m.Error == nil:
+		return nil
+	case len(m.Journal) > 0:
+		return &swap.Failure{Err: m.Error, Journal: m.Journal}
+	}
+	return m.Error
+}
+
+// gaveUp ends the link to a node that is silent: nothing that is asked of it now
+// would be answered.
+func (l *link) gaveUp(why error, step string) error {
+	if diag.CodeOf(why) != diag.NodeSilent {
+		return why
+	}
+	l.conn.Close()
+	return begun(step, why)
 }
 
 // swapRun is a command that runs.

@@ -1,0 +1,261 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// another returns the --build flag for another containerd than any before, which
+// takes no time to build: the node's own, with a few bytes behind its end.
+func (f *fixture) another(t testing.TB) string {
+	t.Helper()
+	own := filepath.Join(f.dir, "containerd-of-the-node")
+	if _, err := os.Stat(own); err != nil {
+		data, err := os.ReadFile(filepath.Join(f.node.RootFS(), containerdPath))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(own, data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fmt.Sprintf(`--build=cp %s "$OUT" && printf %s >>"$OUT"`, own, rand.Text())
+}
+
+// TestDeployShips sees what of a build goes over the wire: all that differs from
+// the one before, if that is what the node runs.
+func TestDeployShips(t *testing.T) {
+	f := setup(t)
+	f.restore(t)
+	before := f.standing(t)
+	ship := func(delta bool) {
+		t.Helper()
+		d := f.deploy(t, f.another(t))
+		t.Logf("%d bytes for %d", d.Sent, d.Built.Size)
+		if d.Delta != delta || d.Sent == 0 || (d.Sent < d.Built.Size/100) != delta {
+			t.Errorf("sent %d bytes for %d, by what differs: %v, want %v", d.Sent, d.Built.Size, d.Delta, delta)
+		}
+	}
+	ship(false)
+	ship(true)
+	same := f.another(t)
+	f.deploy(t, same)
+	if again := f.deploy(t, same); again.Sent != 0 || again.Deployed.Served != 0 {
+		t.Errorf("the same again: %+v", again)
+	}
+	f.root(t, "cd /usr/bin; cp -p containerd somebody; printf somebody >>somebody; mv somebody containerd; systemctl restart containerd")
+	ship(false)
+	f.restore(t)
+	if after := f.standing(t); after != before {
+		t.Errorf("after the restore:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+const (
+	nextPath   = "/usr/bin/.containerd.dapbridge-next"
+	prevPath   = "/usr/bin/.containerd.dapbridge-prev"
+	keptPath   = "/var/lib/minikube/dapbridge/swap/containerd.service"
+	keptRecord = keptPath + "/record.json"
+)
+
+func (f *fixture) exists(path string) bool {
+	_, err := os.Lstat(filepath.Join(f.node.RootFS(), path))
+	return err == nil
+}
+
+// swapEnds waits until the node works on no deploy or restore.
+func (f *fixture) swapEnds(t *testing.T) {
+	t.Helper()
+	eventually(t, time.Minute, func() string {
+		if left := f.ours(t)["swap"]; len(left) > 0 {
+			return "the node still works on it"
+		}
+		return ""
+	})
+}
+
+// stage is what the node has written down of a deploy, "" for nothing.
+func (f *fixture) stage() string {
+	data, _ := os.ReadFile(filepath.Join(f.node.RootFS(), keptRecord))
+	var record struct{ Stage string }
+	_ = json.Unmarshal(data, &record)
+	return record.Stage
+}
+
+// killAt kills the agent's program with SIGKILL between two of its steps: when it
+// opens one of the directories that it writes a new name in, to write that to the
+// disk, and the node is then as it should be. It is held meanwhile, by a
+// permission event of fanotify(7); others pass. The returned function ends the
+// watch and reports whether it has come to that.
+func (f *fixture) killAt(t *testing.T, now func() bool) (came func() bool) {
+	t.Helper()
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := os.NewFile(uintptr(fd), "fanotify")
+	watch := func(dir string) error {
+		return unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM|unix.FAN_ONDIR, unix.AT_FDCWD, filepath.Join(f.node.RootFS(), dir))
+	}
+	f.root(t, "mkdir -p -m 700 "+keptPath)
+	for _, dir := range []string{filepath.Dir(keptPath), keptPath, filepath.Dir(containerdPath)} {
+		if err := watch(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	killed := false
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		buf := make([]byte, unix.FAN_EVENT_METADATA_LEN)
+		for {
+			if n, err := events.Read(buf); err != nil || n < len(buf) {
+				return
+			}
+			m := (*unix.FanotifyEventMetadata)(unsafe.Pointer(&buf[0]))
+			if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", m.Pid)); !killed && filepath.Base(exe) == "dapbridge" {
+				_ = watch(keptPath) // the first deploy makes it anew
+				if killed = now(); killed {
+					_ = unix.Kill(int(m.Pid), unix.SIGKILL)
+				}
+			}
+			answer := unix.FanotifyResponse{Fd: m.Fd, Response: unix.FAN_ALLOW}
+			_, _ = events.Write(unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer)))
+			unix.Close(int(m.Fd))
+		}
+	})
+	end := sync.OnceValue(func() bool {
+		events.Close()
+		wg.Wait()
+		return killed
+	})
+	t.Cleanup(func() { end() })
+	return end
+}
+
+// TestDeployAgentKilled ends the agent with SIGKILL between two of its steps. The
+// next deploy, which is ended between two others, or a restore puts it right.
+func TestDeployAgentKilled(t *testing.T) {
+	f := setup(t)
+	f.restore(t)
+	pod := f.startPod(t)
+	f.podRuns(t, pod)
+	before, shims, original := f.standing(t), f.shims(t), f.inode(t)
+	crash := f.program(t, crashes, 0)
+	swapping := func() bool { return f.stage() == "swapping" }
+	for _, tt := range []struct {
+		name  string
+		build string // "" for one that serves
+		now   func() bool
+		then  bool // restore
+	}{
+		{"the copy of the original, without a record", "", func() bool { return f.exists(keptPath+"/original") && !f.exists(keptRecord) }, false},
+		{"the first record", "", func() bool { return f.stage() == "kept" }, false},
+		{"the record of the swap", "", func() bool { return swapping() && !f.exists(prevPath) }, true},
+		{"the new file, and no restart", "", func() bool { return swapping() && f.exists(prevPath) && f.inode(t) != original }, false},
+		{"the record of what serves", "", func() bool { return f.stage() == "deployed" }, true},
+		{"the former file, taken back", crash, func() bool { return swapping() && !f.exists(prevPath) && !f.exists(nextPath) }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			build := tt.build
+			if build == "" {
+				build = f.another(t)
+			}
+			came := f.killAt(t, tt.now)
+			out, err := f.deploying(t, build).CombinedOutput()
+			if !came() {
+				t.Fatalf("that moment did not come: %v\n%s", err, out)
+			}
+			if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 3 {
+				t.Errorf("%v, want exit status 3: %s", err, out)
+			}
+			if tt.then {
+				f.restore(t)
+				f.sameAgain(t, before, shims)
+				original = f.inode(t)
+			}
+		})
+	}
+	f.works(t, "")
+}
+
+// inode tells the executable's file from another one with the same content.
+func (f *fixture) inode(t *testing.T) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(f.node.RootFS(), containerdPath), &st); err != nil {
+		t.Error(err)
+	}
+	return st.Ino
+}
+
+func (f *fixture) sameAgain(t *testing.T, before, shims string) {
+	t.Helper()
+	if after := f.standing(t); after != before {
+		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
+	}
+	if got := f.shims(t); got != shims {
+		t.Errorf("there run\n%s, before\n%s", got, shims)
+	}
+}
+
+// TestDeployKilledAnywhere ends the agent or the host's program with SIGKILL at
+// moments that nobody has chosen, one deploy after the other, and then restores.
+func TestDeployKilledAnywhere(t *testing.T) {
+	f := setup(t)
+	f.restore(t)
+	before, shims := f.standing(t), f.shims(t)
+	f.deploy(t, f.another(t))
+	start := time.Now()
+	f.deploy(t, f.another(t))
+	took := time.Since(start)
+	for i := range 4 {
+		after := time.Duration(mathrand.Int64N(int64(took)))
+		cmd := f.deploying(t, f.another(t))
+		said := &lockedBuffer{}
+		cmd.Stdout, cmd.Stderr = said, said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(after)
+		what := "host"
+		if i%2 == 0 {
+			what = "agent"
+			f.killAgents(t)
+		} else {
+			cmd.Process.Kill()
+		}
+		cmd.Wait()
+		f.swapEnds(t)
+		t.Logf("%s killed after %v of %v, stage %q: %s", what, after.Round(time.Millisecond), took.Round(time.Millisecond), f.stage(), lastLine(said.String()))
+	}
+	f.restore(t)
+	f.sameAgain(t, before, shims)
+	f.works(t, "")
+}
+
+// killAgents kills what works on a deploy on the node, if anything does.
+func (f *fixture) killAgents(t *testing.T) {
+	t.Helper()
+	for _, p := range f.ours(t)["swap"] {
+		_, _ = f.node.Exec(context.WithoutCancel(t.Context()), "kill", "-KILL", fmt.Sprint(p.pid)) // it may have ended
+	}
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
