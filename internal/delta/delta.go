@@ -21,7 +21,7 @@ const (
 	pieceSize = 256 << 10
 	// slack is how far to both sides a dictionary goes beyond where its piece is
 	// thought to have been.
-	slack = 128 << 10
+	slack = 32 << 10
 	// dictSize is the most of a dictionary.
 	dictSize = pieceSize + 2*slack
 	// windowSize is how far back a match may reach: over a piece and its
