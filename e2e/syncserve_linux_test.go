@@ -113,8 +113,13 @@ func TestServeSyncs(t *testing.T) {
 	eventually(t, 20*time.Second, unless("nothing comes", func() bool { _, err := os.Stat(f.onNode(to + "/many/1")); return err == nil }))
 	s.kill()
 	theirs(t, at("many/1/1"), "after the kill")
-	serve()
+	s = serve()
 	f.settles(t, dir, to, "a kill")
+
+	proxy.Stall() // and it ends all the same
+	theirs(t, at("a/last"), "x")
+	s.stop(t)
+	proxy.Resume()
 }
 
 // TestServeSyncFails has copying fail for good, or for a while: the daemon starts
@@ -130,9 +135,12 @@ func TestServeSyncFails(t *testing.T) {
 		return len(st.Trouble) == 1 && st.Sync.State == "stopped" && strings.Contains(st.Sync.Error, "another user")
 	}))
 	s.serves(t)
+	f.root(t, "chown docker: "+to)
+	if r, _ := f.sync(t, 0, dir, "--to", to); r.To != to { // not the daemon, which has given up
+		t.Errorf("%+v", r)
+	}
 	s.stop(t)
 
-	f.root(t, "chown docker: "+to)
 	w := f.watch(t, dir, to)
 	s = f.serve(t, "--root", dir, "--sync", "on")
 	eventually(t, 20*time.Second, unless("nothing is said of the other one", func() bool {

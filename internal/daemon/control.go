@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -59,7 +58,7 @@ func (m *monitor) syncNow(ctx context.Context, params json.RawMessage) (any, err
 		return nil, diag.Errorf(diag.Usage, "%w", err)
 	}
 	f := m.follower()
-	if f == nil || ask.Dir != f.cfg.Root || ask.Node != f.cfg.SSH.Node.Name || ask.To != "" && filepath.Clean(ask.To) != f.keeper.to {
+	if !f.copies(ask.Dir, ask.Node, ask.To) {
 		return SyncAnswer{}, nil
 	}
 	r, err := f.now(ctx)

@@ -131,6 +131,7 @@ func (c Config) follow(ctx context.Context, d *dialer, to string) *follower {
 	}
 	go func() {
 		defer close(f.done)
+		defer f.keeper.asks.close()
 		if err := f.run(ctx); err != nil {
 			c.Log.Warn("the source is not copied", "reason", diag.Escape(err.Error()), "remedy", diag.Escape(diag.Hint(err)))
 			f.state(SyncStopped, err)
@@ -230,6 +231,17 @@ func (f *follower) failed(err error, next time.Duration) error {
 	say("the source is not copied for now", "reason", diag.Escape(err.Error()), "next try in", next)
 	f.state(SyncWaiting, err)
 	return nil
+}
+
+// copies reports whether it copies dir on this machine to a node's directory, "" for
+// any. One that has been stopped does not.
+func (f *follower) copies(dir, node, to string) bool {
+	if f == nil || dir != f.cfg.Root || node != f.cfg.SSH.Node.Name || to != "" && path.Clean(to) != f.keeper.to {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status.State != SyncStopped
 }
 
 // now has all compared and returns what that has come to.

@@ -76,7 +76,6 @@ type keeper struct {
 
 // run copies until ctx ends, which is no error, or failed returns one.
 func (k *keeper) run(ctx context.Context) error {
-	defer k.asks.close()
 	for wait := firstRetry; ; {
 		err := k.over(ctx, func(ctx context.Context, m *filesync.Mirror) error {
 			return k.follow(ctx, m, func() { wait = firstRetry })
