@@ -94,7 +94,7 @@ func TestServeSyncs(t *testing.T) {
 		os.RemoveAll(at("sub"))
 		if n > 0 {
 			eventually(t, 20*time.Second, unless("nothing is said of it", func() bool {
-				st := f.status1(t)
+				st := f.statusOf(t, anyExit)
 				return len(st.Trouble) > 0 && st.Sync.State == "waiting" && st.Sync.Error != ""
 			}))
 		}
@@ -131,7 +131,7 @@ func TestServeSyncFails(t *testing.T) {
 	f.root(t, "chown root: "+to)
 	s := f.serve(t, "--root", dir)
 	eventually(t, 20*time.Second, unless("nothing is said of it", func() bool {
-		st := f.status1(t)
+		st := f.statusOf(t, anyExit)
 		return len(st.Trouble) == 1 && st.Sync.State == "stopped" && strings.Contains(st.Sync.Error, "another user")
 	}))
 	s.serves(t)
@@ -144,7 +144,7 @@ func TestServeSyncFails(t *testing.T) {
 	w := f.watch(t, dir, to)
 	s = f.serve(t, "--root", dir, "--sync", "on")
 	eventually(t, 20*time.Second, unless("nothing is said of the other one", func() bool {
-		c := f.status1(t).Sync
+		c := f.statusOf(t, anyExit).Sync
 		return c.State == "waiting" && strings.Contains(c.Error, "another dapbridge sync")
 	}))
 	w.end(t)

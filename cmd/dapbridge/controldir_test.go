@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// TestControlDirs has daemons' sockets in directories of this user's alone.
+func TestControlDirs(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is none on Windows")
+	}
+	home, runtimeDir, state := t.TempDir(), t.TempDir(), t.TempDir()
+	env := func(runtimeDir string) environment {
+		t.Setenv("HOME", home)
+		return environment{getenv: func(name string) string {
+			return map[string]string{"XDG_RUNTIME_DIR": runtimeDir, "XDG_STATE_HOME": state}[name]
+		}}
+	}
+	inState := filepath.Join(state, "dapbridge", "run")
+	expect := func(what, runtimeDir string, want ...string) {
+		t.Helper()
+		if dirs, err := env(runtimeDir).controlDirs(); err != nil || !slices.Equal(dirs, want) {
+			t.Errorf("%s: %q, %v, want %q", what, dirs, err, want)
+		}
+	}
+	expect("both", runtimeDir, filepath.Join(runtimeDir, "dapbridge"), inState)
+	expect("without a runtime directory", "", inState)
+	expect("with a relative one", "run", inState)
+	if err := os.Chmod(filepath.Join(runtimeDir, "dapbridge"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	expect("with one that others may write to", runtimeDir, inState)
+	if err := os.Chmod(filepath.Join(state, "dapbridge"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	expect("with none that is safe", runtimeDir)
+	if dir, err := env(runtimeDir).controlDir(); dir != "" || err != nil {
+		t.Errorf("%q, %v", dir, err)
+	}
+}
