@@ -184,7 +184,7 @@ func TestRsyncKilled(t *testing.T) {
 	theirs(t, large, noise(48<<20))
 	f.byRsync(t, 0, "", dir, "--to", to)
 	here := func(name string) func(host *os.Process) {
-		return func(host *os.Process) { killBelow(t, host.Pid, name) }
+		return func(host *os.Process) { killBelow(t, host.Pid, f.running(name, dir)) }
 	}
 	there := func(script string) func(*os.Process) {
 		return func(*os.Process) { f.root(t, script) }
@@ -220,7 +220,7 @@ func TestRsyncKilled(t *testing.T) {
 			}
 			eventually(t, 10*time.Second, unless("a program is left", func() bool {
 				_, err := f.node.Exec(t.Context(), "pgrep", "-u", "docker", "rsync|dapbridge")
-				return err != nil && len(processesOf(userUID, "rsync", "dapbridge")) == 0
+				return err != nil && len(f.running("rsync", dir)) == 0 && len(f.running("dapbridge", dir)) == 0
 			}))
 			f.byRsync(t, 0, "", dir, "--to", to)
 			if paths := f.differ(dir, to, nil); len(paths) > 0 {
@@ -231,25 +231,26 @@ func TestRsyncKilled(t *testing.T) {
 	}
 }
 
-// processesOf are the processes of a user with one of the names.
-func processesOf(uid int, names ...string) (pids []int) {
+// running are the processes of that name that belong to the copying of dir: those
+// that stand in it, or run the program under test.
+func (f *fixture) running(name, dir string) (pids []int) {
 	all, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range all {
-		info, err := os.Stat(dir)
-		comm, _ := os.ReadFile(dir + "/comm")
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if err == nil && int(info.Sys().(*syscall.Stat_t).Uid) == uid && slices.Contains(names, strings.TrimSpace(string(comm))) {
+	for _, proc := range all {
+		comm, _ := os.ReadFile(proc + "/comm")
+		exe, _ := os.Readlink(proc + "/exe")
+		cwd, _ := os.Readlink(proc + "/cwd")
+		pid, _ := strconv.Atoi(filepath.Base(proc))
+		if strings.TrimSpace(string(comm)) == name && (exe == f.bin || cwd == dir) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// killBelow kills a process of the user's with that name that pid has started, or
-// what that has.
-func killBelow(t *testing.T, pid int, name string) {
+// killBelow kills one of processes that pid has started, or what that has.
+func killBelow(t *testing.T, pid int, processes []int) {
 	t.Helper()
-	for _, p := range processesOf(userUID, name) {
+	for _, p := range processes {
 		for above := p; above > 1 && p != pid; {
 			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", above))
 			fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
@@ -262,7 +263,7 @@ func killBelow(t *testing.T, pid int, name string) {
 			}
 		}
 	}
-	t.Fatalf("no %s runs below process %d", name, pid)
+	t.Fatalf("none of the processes %v runs below process %d", processes, pid)
 }
 
 // TestRsyncTree has each of containerd's files change, and go by rsync, small ones

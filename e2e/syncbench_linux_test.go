@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,12 +26,12 @@ func BenchmarkSyncInitial(b *testing.B) {
 	f.copySource(b, vendored, "--exclude=.git")
 	for name, dir := range map[string]string{"without vendor": bare, "with vendor": vendored} {
 		b.Run(name, func(b *testing.B) {
-			f.initial(b, dir) // puts the agent there, and the files into memory
+			f.initial(b, dir, f.nodeArgs()...) // puts the agent there, and the files into memory
 			var ours, theirs []time.Duration
 			for b.Loop() {
 				for range rounds {
-					theirs = append(theirs, f.bareRsync(b, dir))
-					ours = append(ours, f.initial(b, dir))
+					theirs = append(theirs, f.bareRsync(b, "-a", dir, f.node.SSHCommand()))
+					ours = append(ours, f.initial(b, dir, f.nodeArgs()...))
 				}
 			}
 			report(b, "initial sync, "+name, ours, theirs)
@@ -57,20 +59,23 @@ func (f *fixture) newCopy(b testing.TB) string {
 }
 
 // initial is how long `dapbridge sync` takes to copy dir to where nothing is.
-func (f *fixture) initial(b testing.TB, dir string) time.Duration {
+func (f *fixture) initial(b testing.TB, dir string, node ...string) time.Duration {
 	b.Helper()
-	to := f.newCopy(b)
+	cmd := f.command(b.Context(), userUID, slices.Concat([]string{"sync", dir, "--to", f.newCopy(b)}, node)...)
 	start := time.Now()
-	f.byRsync(b, 0, "", dir, "--to", to)
-	return time.Since(start)
+	out, err := cmd.CombinedOutput()
+	took := time.Since(start)
+	if err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	return took
 }
 
-// bareRsync is how long `rsync -a` over ssh takes for the same.
-func (f *fixture) bareRsync(b testing.TB, dir string) time.Duration {
+// bareRsync is how long rsync over ssh takes for the same. ssh ends with the host.
+func (f *fixture) bareRsync(b testing.TB, options, dir string, ssh []string) time.Duration {
 	b.Helper()
-	argv := f.node.SSHCommand()
-	shell, host := strings.Join(argv[:len(argv)-1], " "), argv[len(argv)-1]
-	cmd := exec.Command("rsync", "-a", "-e", shell, dir+"/", host+":"+f.newCopy(b))
+	shell, host := strings.Join(ssh[:len(ssh)-1], " "), ssh[len(ssh)-1]
+	cmd := exec.Command("rsync", options, "-e", shell, dir+"/", host+":"+f.newCopy(b))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: userUID, Gid: userUID}}
 	cmd.Env = []string{"HOME=" + f.home, "PATH=" + os.Getenv("PATH")}
 	start := time.Now()
@@ -80,6 +85,32 @@ func (f *fixture) bareRsync(b testing.TB, dir string) time.Duration {
 		b.Fatalf("%v: %s", err, out)
 	}
 	return took
+}
+
+// BenchmarkSyncSlow copies containerd's source without what it vendors over a line
+// of 2 MB/s, against `rsync -az` over ssh.
+func BenchmarkSyncSlow(b *testing.B) {
+	f := setup(b)
+	dir := filepath.Join(f.dir, "src", "slow")
+	f.copySource(b, dir, "--exclude=/vendor", "--exclude=.git")
+	f.initial(b, dir, f.nodeArgs()...)
+	proxy, node := f.proxy(b)
+	proxy.Rate(2 << 20)
+	_, port, err := net.SplitHostPort(proxy.Addr())
+	if err != nil {
+		b.Fatal(err)
+	}
+	ssh := f.node.SSHCommand()
+	user, host, _ := strings.Cut(ssh[len(ssh)-1], "@")
+	ssh = append(ssh[:len(ssh)-1:len(ssh)-1], "-p", port, "-o", "HostKeyAlias="+host, user+"@127.0.0.1")
+	var ours, theirs []time.Duration
+	for b.Loop() {
+		for range rounds {
+			theirs = append(theirs, f.bareRsync(b, "-az", dir, ssh))
+			ours = append(ours, f.initial(b, dir, node...))
+		}
+	}
+	report(b, "initial sync over a slow line", ours, theirs)
 }
 
 // BenchmarkSyncEdit sends a line's edit in a file of 50 MB: by rsync, and as a

@@ -13,9 +13,9 @@ import (
 // [github.com/dapbridge/dapbridge/internal/filesync/rsync.Transfer].
 type Deltas interface {
 	// Send brings the files of the host's directory dir at paths to below stage, a
-	// path in the node's tree. bytes is what went over the line. What arrives need
-	// not be right or all: that is seen afterwards.
-	Send(ctx context.Context, dir, stage string, paths []string) (bytes int64, err error)
+	// path in the node's tree; slow is a line for which compressing pays. bytes is what
+	// went over it. What arrives need not be right or all: that is seen afterwards.
+	Send(ctx context.Context, dir, stage string, paths []string, slow bool) (bytes int64, err error)
 }
 
 // deltaFrom is the default of Mirror.DeltaFrom. Where the line is as fast as a local
@@ -37,7 +37,7 @@ func (m *Mirror) stage(ctx context.Context, changes []receiver.Change, r *Report
 	}
 	if failed == nil {
 		m.staging = true
-		bytes, failed = m.Deltas.Send(ctx, m.Dir, dir, paths(changes, which))
+		bytes, failed = m.Deltas.Send(ctx, m.Dir, dir, paths(changes, which), m.Client.Slow())
 	}
 	if ctx.Err() != nil {
 		return bytes, ctx.Err()

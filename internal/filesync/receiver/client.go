@@ -32,6 +32,7 @@ type Client struct {
 	cut   func()
 	there bool
 	buf   [maxFrame]byte
+	speed speed
 }
 
 // Connect waits for the receiver's hello. cut ends the channel, so that nothing
@@ -59,6 +60,10 @@ func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
 	}
 	return nil, diag.Errorf(diag.SyncFailed, "on the node: %w", problem)
 }
+
+// Slow reports whether the line has turned out to be so slow that what is sent is
+// compressed.
+func (c *Client) Slow() bool { return c.speed.slow.Load() }
 
 // There reports whether the tree's top directory is there: a receiver that only
 // looks does not make it.
@@ -113,6 +118,7 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 	}
 	const ahead = 256 // changes that are on their way
 	all := make(chan sent, ahead)
+	c.speed.begin()
 	var failed error
 	go func() {
 		defer close(all)
@@ -152,6 +158,9 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 			}
 			if r.Err == nil {
 				r.Err = err
+			}
+			if !s.staged {
+				c.speed.arrived(s.entry.Size)
 			}
 		}
 		told(s.change, r)
@@ -210,10 +219,10 @@ func (c *Client) sendFile(f *os.File, e tree.Entry, expected tree.Entry) (failed
 		sent += int64(n)
 		if n > 0 {
 			hash.Write(chunk[:n])
-			c.out.body = append(c.out.body, chunk[:n]...)
-			if err := c.out.send(frameData); err != nil {
+			if err := c.out.data(chunk[:n], c.speed.slow.Load()); err != nil {
 				return nil, err
 			}
+			c.speed.sent(n)
 		}
 		if errors.Is(err, io.EOF) {
 			break

@@ -11,7 +11,7 @@
 //	host                      node
 //	                          hello THERE or a reason why not
 //	put ENTRY EXPECTED        answer ENTRY
-//	  data… end
+//	  data or packed… end
 //	remove PATH EXPECTED      answer
 //	stage BOOL                stage DIRECTORY
 //	place ENTRY EXPECTED FROM answer

@@ -74,6 +74,7 @@ type server struct {
 	in     *bufio.Reader
 	out    *frameWriter
 	buf    [maxFrame]byte
+	unpack unpacker
 	backup backup
 	temps  int    // how many temporary files there were
 	staged string // the directory for staged files, "" for none
@@ -222,6 +223,8 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 			case size != e.Size || sum != string(hash.Sum(nil)):
 				failed = errors.New("it was damaged on its way")
 			}
+		} else if err == nil && kind == framePacked { // also if it is of no use: the next one builds on it
+			body.rest, err = s.unpack.next(body)
 		} else if err == nil && kind != frameData {
 			err = fmt.Errorf("%w: no data, but %q", errWire, kind)
 		}

@@ -2,6 +2,8 @@ package receiver
 
 import (
 	"bufio"
+	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,6 +24,7 @@ const (
 	frameHello   = 'h'
 	framePut     = 'P' // a file's data follows
 	frameData    = 'D'
+	framePacked  = 'Z' // data, compressed
 	frameEnd     = 'E' // of data, whose digest it holds or nothing if it is void; of a scan
 	frameStage   = 'T' // make the directory for staged files, or remove it
 	framePlace   = 'L' // put a file that is staged
@@ -44,8 +47,10 @@ var errWire = errors.New("what arrived is not the protocol of dapbridge's receiv
 
 // frameWriter writes frames through a buffer.
 type frameWriter struct {
-	w    *bufio.Writer
-	body []byte // of the next frame
+	w      *bufio.Writer
+	body   []byte        // of the next frame
+	pack   *flate.Writer // writes to packed; nil before it is needed
+	packed bytes.Buffer
 }
 
 func newFrameWriter(w io.Writer) *frameWriter {
@@ -63,6 +68,55 @@ func (f *frameWriter) send(kind byte) error {
 	}
 	f.body = f.body[:0]
 	return err
+}
+
+// data sends a piece of a file. A compressed one refers to those before, of which
+// together it is one DEFLATE stream that is flushed after each (RFC 1951).
+func (f *frameWriter) data(piece []byte, compress bool) error {
+	if !compress {
+		f.body = append(f.body, piece...)
+		return f.send(frameData)
+	}
+	f.packed.Reset()
+	if f.pack == nil {
+		var err error
+		if f.pack, err = flate.NewWriter(&f.packed, flate.BestSpeed); err != nil {
+			return err
+		}
+	}
+	_, err := f.pack.Write(piece)
+	if err == nil {
+		err = f.pack.Flush()
+	}
+	if err != nil {
+		return err
+	}
+	f.number(uint64(len(piece)))
+	f.body = append(f.body, f.packed.Bytes()...)
+	return f.send(framePacked)
+}
+
+// unpacker reads what frameWriter.data has compressed.
+type unpacker struct {
+	packed bytes.Buffer
+	stream io.Reader // of packed; nil before it is needed
+	piece  [maxData]byte
+}
+
+// next returns the piece that a frame holds, which is good until the next call.
+func (u *unpacker) next(body *fields) ([]byte, error) {
+	piece := u.piece[:body.number(maxData)]
+	if body.bad {
+		return nil, body.done()
+	}
+	u.packed.Write(body.rest)
+	if u.stream == nil {
+		u.stream = flate.NewReader(&u.packed)
+	}
+	if _, err := io.ReadFull(u.stream, piece); err != nil {
+		return nil, fmt.Errorf("%w: compressed data: %w", errWire, err)
+	}
+	return piece, nil
 }
 
 // hello begins the conversation: whether the tree's top directory is there, or

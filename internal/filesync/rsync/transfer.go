@@ -25,28 +25,27 @@ type Transfer struct {
 	// Program is the host's rsync; "" has the first Send look for it.
 	Program string
 	// Self is the host's path of dapbridge, which rsync runs as its remote shell.
-	Self     string
-	Node     remote.Conn
-	Top      string // the tree on the node, an absolute path
-	Compress bool   // what is sent: for a slow line
+	Self string
+	Node remote.Conn
+	Top  string // the tree on the node, an absolute path
 
 	unfit error // why no Send can work
 }
 
 // Send brings the files of the host's directory dir at the paths to the node's
 // directory stage, a path in the tree: each to its path below that, by its
-// difference to what stands at its path in the tree. bytes is what went over the
-// line, both ways.
+// difference to what stands at its path in the tree, compressed for a slow line.
+// bytes is what went over the line, both ways.
 //
 // Files that could not be read or written are missing there, or older, and that is
 // no error: whoever uses them must see that they are right. An error that
 // [ErrUnfit] is will come again.
-func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string) (bytes int64, err error) {
+func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string, slow bool) (bytes int64, err error) {
 	if t.unfit == nil && t.Program == "" {
 		t.Program, t.unfit = Find(ctx)
 	}
 	if t.unfit == nil {
-		bytes, err = t.send(ctx, dir, stage, paths)
+		bytes, err = t.send(ctx, dir, stage, paths, slow)
 	} else {
 		err = t.unfit
 	}
@@ -56,7 +55,7 @@ func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string) 
 	return bytes, err
 }
 
-func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string) (int64, error) {
+func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, slow bool) (int64, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
 		return 0, diag.Errorf(diag.NoRsync, "rsync's remote shell: %w", err)
@@ -64,7 +63,7 @@ func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string) 
 	defer ours.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := procgroup.Command(ctx, t.Program, t.args()...)
+	cmd := procgroup.Command(ctx, t.Program, t.args(slow)...)
 	cmd.Dir, cmd.Env = dir, []string{"LC_ALL=C"} // none of RSYNC_*, no HOME with a .popt
 	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
 	cmd.Stdin = names(paths)
@@ -78,7 +77,7 @@ func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string) 
 	var wg sync.WaitGroup
 	var passed int64
 	var there error
-	wg.Go(func() { passed, there = t.serve(ctx, ours, stage) })
+	wg.Go(func() { passed, there = t.serve(ctx, ours, stage, slow) })
 	err = cmd.Wait()
 	ours.Close() // a shell that rsync never started is not waited for
 	wg.Wait()
@@ -124,12 +123,12 @@ const destination = "staged"
 // Whether a file has changed is known already, so that rsync compares contents
 // alone (-I), with what stands in the tree, which is above the directory that it
 // writes to. Modes and times the receiver gives.
-func (t *Transfer) args() []string {
+func (t *Transfer) args(slow bool) []string {
 	args := []string{
 		"-I", "--no-whole-file", "--chmod=D700,F600", "--copy-dest=..", "--no-s",
 		"--files-from=-", "--from0", "-e", quoted(t.Self) + " rsh",
 	}
-	if t.Compress {
+	if slow {
 		args = append(args, "-z")
 	}
 	return append(args, "./", "node:"+destination)
@@ -141,9 +140,9 @@ func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", "''
 
 // command returns what is run on the node, if argv is what the host's rsync says
 // after the options of args (its options.c, server_options).
-func (t *Transfer) command(argv []string, stage string) ([]string, error) {
+func (t *Transfer) command(argv []string, stage string, slow bool) ([]string, error) {
 	letters := `^-IRe[0-9.]*\.[A-Za-z]*$` // -e is followed by what the client can do
-	if t.Compress {
+	if slow {
 		letters = `^-IRze[0-9.]*\.[A-Za-z]*$`
 	}
 	want := []string{"node", "rsync", "--server", "", "--copy-dest", "..", ".", destination}
@@ -166,7 +165,7 @@ const maxArgv = 4096
 
 // serve runs the command that a remote shell asks for, and returns when both have
 // ended.
-func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string) (int64, error) {
+func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string, slow bool) (int64, error) {
 	in := bufio.NewReaderSize(shell, maxArgv)
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -174,7 +173,7 @@ func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string) (int
 	}
 	var argv []string
 	if err = json.Unmarshal(line, &argv); err == nil {
-		argv, err = t.command(argv, stage)
+		argv, err = t.command(argv, stage, slow)
 	} else {
 		err = refused(nil)
 	}

@@ -96,8 +96,7 @@ func TestSend(t *testing.T) {
 		write(t, filepath.Join(dir, name), []byte("content of "+name))
 	}
 	for _, compress := range []bool{false, true} {
-		tr.Compress = compress
-		n, err := tr.Send(t.Context(), dir, stage, append(names, "gone"))
+		n, err := tr.Send(t.Context(), dir, stage, append(names, "gone"), compress)
 		if err != nil || n < 1000 || n > 200_000 {
 			t.Errorf("compressed %v: %d bytes, %v", compress, n, err)
 		}
@@ -120,7 +119,7 @@ func TestSend(t *testing.T) {
 func TestCommand(t *testing.T) {
 	tr := &Transfer{Top: "/home/docker/copy"}
 	good := []string{"node", "rsync", "--server", "-IRe.LsfxCIvu", "--copy-dest", "..", ".", "staged"}
-	got, err := tr.command(good, ".s")
+	got, err := tr.command(good, ".s", false)
 	if want := "rsync --server -IRe.LsfxCIvu --copy-dest .. . /home/docker/copy/.s/"; err != nil || strings.Join(got, " ") != want {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -135,7 +134,7 @@ func TestCommand(t *testing.T) {
 		with(3, "-IRze.LsfxCIvu"), with(3, "-IRse.LsfxCIvu"), with(3, "-IRe.Lsf --x"), with(3, "-IRe.L\nx"), with(3, "--rsh=sh"), with(4, "--log-file"),
 		with(3, "-IRe.iLsfxCIvu;id"), with(3, "-vIRe.LsfxCIvu"),
 	} {
-		if got, err := tr.command(bad, ".s"); diag.CodeOf(err) != diag.NoRsync {
+		if got, err := tr.command(bad, ".s", false); diag.CodeOf(err) != diag.NoRsync {
 			t.Errorf("%q runs %q: %v", bad, got, err)
 		}
 	}
@@ -151,7 +150,7 @@ func TestShellRefused(t *testing.T) {
 			_, _ = theirs.Write([]byte(said))
 			theirs.Close()
 		}()
-		if _, err := tr.serve(t.Context(), ours, ".s"); err == nil {
+		if _, err := tr.serve(t.Context(), ours, ".s", false); err == nil {
 			t.Errorf("%.40q was served", said)
 		}
 		ours.Close()
@@ -164,7 +163,7 @@ func TestUnfit(t *testing.T) {
 	write(t, filepath.Join(dir, "f"), []byte("x"))
 	fails := func(what string, code diag.Code, words string) {
 		t.Helper()
-		_, err := tr.Send(t.Context(), dir, stage, []string{"f"})
+		_, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false)
 		if diag.CodeOf(err) != code || !strings.Contains(err.Error(), words) || code == diag.NoRsync && diag.Hint(err) == "" {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -173,7 +172,7 @@ func TestUnfit(t *testing.T) {
 	tr.Top = filepath.Join(top, "none")
 	fails("no directory", diag.Internal, "No such file")
 	tr.Top = top
-	if _, err := tr.Send(t.Context(), dir, stage, []string{"f"}); err != nil {
+	if _, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false); err != nil {
 		t.Errorf("after a failure: %v", err)
 	}
 	self := tr.Self
@@ -217,7 +216,7 @@ func TestKilled(t *testing.T) {
 			started := make(chan *os.Process, 1)
 			tr.Node = remotetest.Local{Started: func(p *os.Process) { started <- p }}
 			ended := make(chan error, 1)
-			go func() { _, err := tr.Send(ctx, dir, stage, []string{"f"}); ended <- err }()
+			go func() { _, err := tr.Send(ctx, dir, stage, []string{"f"}, false); ended <- err }()
 			node := <-started
 			arrives(t, filepath.Join(tr.Top, stage))
 			kill(t, node, stop)
