@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -108,67 +109,111 @@ var ErrChanged = errors.New("it changed while it was being sent")
 // files is read from root. An error of one path does not keep the others from
 // being done; the error that Apply returns is the channel's.
 func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, told func(Change, Result)) error {
-	type sent struct {
-		change Change
-		entry  tree.Entry
-		read   time.Time
-		err    error // it has not been sent, or is void
-		asked  bool
-		staged bool
-	}
-	const ahead = 256 // changes that are on their way
-	all := make(chan sent, ahead)
+	f := newFlight()
 	c.speed.begin()
-	var failed error
+	var failed, lost error
 	go func() {
-		defer close(all)
-		for _, change := range changes {
-			if failed = ctx.Err(); failed != nil {
-				return
-			}
-			s := sent{change: change, entry: change.Want}
-			if change.Want.Kind == tree.File {
-				s.entry, s.asked, s.staged, s.err, failed = c.putFile(root, change)
-				s.read = time.Now()
-			} else {
-				s.asked, failed = true, c.ask(change)
-			}
-			if failed != nil {
-				return
-			}
-			if len(all) == cap(all) { // the receiver may wait for what is buffered
-				if failed = c.out.w.Flush(); failed != nil {
-					return
-				}
-			}
-			all <- s
-		}
-		failed = c.out.w.Flush()
+		defer close(f.changes)
+		failed = c.sendAll(ctx, root, changes, f)
 	}()
-	var lost error
-	for s := range all {
-		if lost != nil {
-			continue // the goroutine ends, for the channel has
-		}
-		r := Result{Sent: s.entry, Read: s.read, Now: tree.Entry{Path: s.entry.Path}, Err: s.err, Staged: s.staged}
-		if s.asked {
-			var err error
-			if r.Now, r.Kept, err, lost = c.answer(s.entry.Path); lost != nil {
-				continue
-			}
-			if r.Err == nil {
-				r.Err = err
-			}
-			if !s.staged {
-				c.speed.arrived(s.entry.Size)
+	for s := range f.changes {
+		if lost == nil { // else sendAll ends, for the channel has
+			var r Result
+			if r, lost = c.result(s); lost == nil {
+				told(s.change, r)
 			}
 		}
-		told(s.change, r)
+		f.landed(s)
 	}
-	if failed != nil && lost == nil {
+	if lost == nil {
 		lost = failed
 	}
 	return lost
+}
+
+// sent is a change that is on its way.
+type sent struct {
+	change Change
+	entry  tree.Entry
+	read   time.Time
+	err    error // it has not been sent, or is void
+	asked  bool
+	staged bool
+}
+
+// flight is what is on its way. It is bounded, so that it soon shows how fast the
+// line is.
+type flight struct {
+	changes chan sent
+	bytes   atomic.Int64  // of their files
+	less    chan struct{} // holds one when bytes has become less
+}
+
+const (
+	mostChanges = 256
+	mostBytes   = 1 << 20 // if it is more than one file
+)
+
+func newFlight() *flight {
+	return &flight{changes: make(chan sent, mostChanges), less: make(chan struct{}, 1)}
+}
+
+func (f *flight) landed(s sent) {
+	f.bytes.Add(-s.entry.Size)
+	select {
+	case f.less <- struct{}{}:
+	default:
+	}
+}
+
+// sendAll sends changes. The error is the channel's, or ctx's.
+func (c *Client) sendAll(ctx context.Context, root *os.Root, changes []Change, f *flight) (err error) {
+	for _, change := range changes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		full := f.bytes.Load() > mostBytes
+		if full || len(f.changes) == cap(f.changes) { // the receiver may wait for what is buffered
+			if err := c.out.w.Flush(); err != nil {
+				return err
+			}
+		}
+		for full && f.bytes.Load() > mostBytes/2 { // so that the next packets are full ones
+			<-f.less
+		}
+		s := sent{change: change, entry: change.Want}
+		if change.Want.Kind == tree.File {
+			s.entry, s.asked, s.staged, s.err, err = c.putFile(root, change)
+			s.read = time.Now()
+		} else {
+			s.asked, err = true, c.ask(change)
+		}
+		if err != nil {
+			return err
+		}
+		f.bytes.Add(s.entry.Size)
+		f.changes <- s
+	}
+	return c.out.w.Flush()
+}
+
+// result reads what has become of a change. lost is an error of the channel.
+func (c *Client) result(s sent) (r Result, lost error) {
+	r = Result{Sent: s.entry, Read: s.read, Now: tree.Entry{Path: s.entry.Path}, Err: s.err, Staged: s.staged}
+	if !s.asked {
+		return r, nil
+	}
+	var err error
+	if r.Now, r.Kept, err, lost = c.answer(s.entry.Path); lost != nil {
+		return r, lost
+	}
+	if r.Err == nil {
+		r.Err = err
+	}
+	if !s.staged {
+		c.speed.arrived(s.entry.Size)
+	}
+	return r, nil
 }
 
 // ask sends a change without data.

@@ -6,39 +6,53 @@ import (
 )
 
 // speed judges how fast a line is, by how many bytes of files have arrived since a
-// run of changes began. One goroutine calls sent, one arrived.
+// run of changes began.
 type speed struct {
-	slow   atomic.Bool // once it is, it is for good
+	slow   atomic.Bool // it stays so from run to run
 	began  time.Time
-	passed int64 // bytes that were written to the line
-	told   int64 // bytes of which the node has said that they arrived
+	passed atomic.Int64 // bytes that were written to the line
+	told   atomic.Int64 // bytes of which the node has said that they arrived
 }
 
 const (
 	// slowLine is the bytes a second below which compressing pays for sure: that goes
-	// ten times as fast, and so does what a local node does.
+	// ten times as fast.
 	slowLine = 4 << 20
-	// enough is how many bytes a judgement takes.
-	enough = 512 << 10
+	// fastLine is the same for contents that are compressed, to a third as a rule.
+	fastLine = 3 * slowLine
+	// enough and longEnough are what a judgement takes: a busy machine stalls now and
+	// then.
+	enough     = 256 << 10
+	longEnough = 300 * time.Millisecond
 	// underWay is how many bytes may be written and not have arrived: SSH's window
 	// (sshd's is 2 MiB), and a little of pipes.
 	underWay = 2<<20 + 256<<10
 )
 
-func (s *speed) begin() { s.began, s.passed, s.told = time.Now(), 0, 0 }
+func (s *speed) begin() {
+	s.began = time.Now()
+	s.passed.Store(0)
+	s.told.Store(0)
+}
 
 func (s *speed) sent(n int) {
-	s.passed += int64(n)
-	s.judge(s.passed - underWay)
+	s.passed.Add(int64(n))
+	s.judge()
 }
 
 func (s *speed) arrived(n int64) {
-	s.told += n
-	s.judge(s.told)
+	s.told.Add(n)
+	s.judge()
 }
 
-func (s *speed) judge(bytes int64) {
-	if bytes >= enough && !s.slow.Load() && time.Since(s.began).Seconds() > float64(bytes)/slowLine {
-		s.slow.Store(true)
+// judge goes by what has arrived at least.
+func (s *speed) judge() {
+	bytes, took := max(s.told.Load(), s.passed.Load()-underWay), time.Since(s.began)
+	if bytes < enough || took < longEnough {
+		return
+	}
+	rate := float64(bytes) / took.Seconds()
+	if slow := s.slow.Load(); !slow && rate < slowLine || slow && rate > fastLine {
+		s.slow.Store(!slow)
 	}
 }

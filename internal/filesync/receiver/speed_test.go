@@ -30,6 +30,7 @@ func TestSpeed(t *testing.T) {
 			{"a local node", 50 << 20, 50 << 20, 2 * time.Second, false},
 			{"10 Mbit/s", 2 << 20, 1 << 20, time.Second, true},
 			{"too little to judge", 2 << 20, 100 << 10, time.Minute, false},
+			{"a moment's stall", 1 << 20, 300 << 10, 200 * time.Millisecond, false},
 			{"a large file, of which nothing was heard", 4 << 20, 0, time.Second, true},
 			{"the same, faster", 24 << 20, 0, time.Second, false},
 		} {
@@ -40,6 +41,18 @@ func TestSpeed(t *testing.T) {
 			s.arrived(tt.arrived)
 			if s.slow.Load() != tt.slow {
 				t.Errorf("%s: slow is %v", tt.what, !tt.slow)
+			}
+		}
+		// What a line is taken for holds until it has shown itself to be another.
+		var s speed
+		for _, run := range []struct {
+			arrived int64
+			slow    bool
+		}{{1 << 20, true}, {1 << 10, true}, {8 << 20, true}, {20 << 20, false}, {1 << 10, false}} {
+			s.begin()
+			time.Sleep(time.Second)
+			if s.arrived(run.arrived); s.slow.Load() != run.slow {
+				t.Errorf("after %d bytes in a second slow is %v", run.arrived, !run.slow)
 			}
 		}
 	})
@@ -87,6 +100,7 @@ func TestSlowLine(t *testing.T) {
 		add(fmt.Sprint("f", i), strings.Repeat(fmt.Sprintf("line %d of a program's source\n", i), 170))
 	}
 	add("none/f", strings.Repeat("its directory is not there\n", 1000)) // data that is not used
+	add("like it", strings.Repeat("its directory is not there\n", 1000))
 	add("large", strings.Repeat("0123456789abcdef ghijklmnopqrstuvwxyz\n", 80_000))
 	add("noise", string(noise))
 	add("empty", "")

@@ -157,6 +157,28 @@ func TestShellRefused(t *testing.T) {
 	}
 }
 
+// TestShellGone ends a command that writes on though nobody reads, when the remote
+// shell has gone.
+func TestShellGone(t *testing.T) {
+	tr := &Transfer{Top: "/x", Node: endless{remotetest.Local{}}}
+	ours, theirs := net.Pipe()
+	go func() {
+		_, _ = theirs.Write([]byte(`["node","rsync","--server","-IRe.LsfxCIvu","--copy-dest","..",".","staged"]` + "\n"))
+		_, _ = theirs.Read(make([]byte, 100))
+		theirs.Close()
+	}()
+	if n, err := tr.serve(t.Context(), ours, ".s", false); err == nil || n == 0 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// endless is a node where each command writes for ever.
+type endless struct{ remote.Conn }
+
+func (e endless) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
+	return e.Conn.Start(ctx, []string{"yes"})
+}
+
 // TestUnfit tells what can't work from what may work again.
 func TestUnfit(t *testing.T) {
 	tr, dir, stage := transfer(t)
