@@ -262,13 +262,17 @@ func TestNodeEndsTheSession(t *testing.T) {
 	}
 }
 
-// The node's own terminated is not followed by another.
+// The node's own terminated reaches the IDE once, and after the reason that the
+// node gives: what comes later is not shown any more.
 func TestTerminatedIsSaidOnce(t *testing.T) {
-	_, i, s := started(t, Config{})
+	n := newNode(t)
+	n.end = func(context.Context) error { return errors.New("containerd has ended: pid 7") }
+	srv := serve(t, Config{Dialer: n})
+	i := srv.ide()
+	s := i.attach(n)
 	s.event("terminated", "")
-	s.conn.Close()
+	i.console("containerd has ended: pid 7")
 	i.expect("event", "terminated")
-	i.console("the node ended the session")
 	i.answered(i.request("disconnect", ""), "disconnect")
 	i.expectEnd()
 }

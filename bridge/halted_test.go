@@ -128,7 +128,7 @@ func TestSessionTellsOfHalts(t *testing.T) {
 			i.expect("event", "stopped")
 			i.tellsOfHalt(3)
 		}
-		for _, event := range []string{"continued", "exited", "terminated"} {
+		for _, event := range []string{"continued", "exited"} {
 			s.event(event, "")
 			i.expect("event", event)
 			i.quiet(time.Hour)

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -23,6 +24,9 @@ func (c *client) relayNode(up *upstream) {
 	}
 }
 
+// errTerminated ends the relay of a session that the debugger calls over.
+var errTerminated = errors.New("the debugger ended the session")
+
 // lostNode ends the session for the IDE after an error of its stream, unless
 // it is over already.
 func (c *client) lostNode(err error) {
@@ -33,7 +37,7 @@ func (c *client) lostNode(err error) {
 	if !first {
 		return
 	}
-	if err != io.EOF {
+	if err != io.EOF && err != errTerminated {
 		c.log.Warn("the node's stream", "error", err)
 	}
 	reason := "the node ended the session"
@@ -121,9 +125,8 @@ func (c *client) nodeEvent(up *upstream, in inbound) error {
 		c.halt.halted()
 	case "continued", "exited":
 		c.halt.resumed()
-	case "terminated":
-		c.halt.resumed()
-		c.terminating.Do(func() {}) // the bridge need not say so
+	case "terminated": // the IDE is told so when the node has said why
+		return errTerminated
 	case "capabilities":
 		var err error
 		if in, err = up.read(in.edits, withholdEvent(in.body)); err != nil {

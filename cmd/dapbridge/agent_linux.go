@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,12 +43,18 @@ func newSupervise(env environment) *cobra.Command {
 			if c.Dlv != "" {
 				c.WorkerArgv = append(c.WorkerArgv, "--dlv", string(c.Dlv))
 			}
+			dir, err := swap.AgentDir()
+			if err != nil {
+				return err
+			}
+			c.Hold = func(ctx context.Context) (func(), error) { return swap.Hold(ctx, dir) }
 			if c.Capabilities, err = worker.Capabilities(); err != nil {
 				return err
 			}
 			return agent.Supervise(cmd.Context(), c)
 		},
 	}
+	cmd.Flags().BoolVar(&c.Errand, strings.TrimPrefix(agent.ErrandFlag, "--"), false, "")
 	cmd.Flags().IntVar(&c.Protocol, "protocol", 0, "")
 	cmd.Flags().StringVar(&daemon, "daemon", "", "")
 	cmd.Flags().DurationVar(&c.Lease, "lease", 30*time.Second, "")
@@ -92,7 +100,8 @@ func newSwap(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return swap.RunCommand(cmd.Context(), dir, args[0], request, env.in, os.Stdout)
+			sessions := swap.Sessions{Of: agent.Session, End: agent.LetGo}
+			return swap.RunCommand(cmd.Context(), dir, args[0], request, sessions, env.in, os.Stdout)
 		},
 	}
 	cmd.Flags().StringVar(&request, "request", "", "")

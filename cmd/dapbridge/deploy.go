@@ -134,6 +134,7 @@ func (env environment) swapStep(step string) {
 	}
 	text := map[string]string{
 		swap.Keeping:    "keeping the original",
+		swap.Ending:     "ending the session that debugs it",
 		swap.Restarting: "restarting",
 		swap.Returning:  "the new build does not serve: putting the former one back",
 	}[step]
@@ -163,6 +164,9 @@ func printPlan(w io.Writer, c daemon.Config, r *daemon.DeployResult, o deployOpt
 	fmt.Fprintf(w, "swap: %s on %s", diag.Escape(s.Path), c.SSH.Node.Name)
 	if s.Kept {
 		fmt.Fprint(w, ", whose original is kept there")
+	}
+	if s.Session != "" {
+		fmt.Fprintf(w, "\nsession: that of %s would be ended first", diag.Escape(s.Session))
 	}
 	fmt.Fprintf(w, "\nrestart: %s (pid %d); %d processes of containers live on\n", diag.Escape(s.Unit), s.PID, len(s.Tasks))
 	printReboot(w, s)

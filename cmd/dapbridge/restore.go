@@ -69,6 +69,9 @@ func printRestored(w io.Writer, m swap.Message, dryRun bool) {
 		for _, d := range r.DropIns {
 			fmt.Fprintf(w, "%s %sremoved\n", diag.Escape(d), would)
 		}
+		if r.Session != "" {
+			fmt.Fprintf(w, "the session of %s %sended\n", diag.Escape(r.Session), would)
+		}
 		if len(r.Restarted) > 0 {
 			fmt.Fprintf(w, "%srestarted: %s\n", would, diag.Escape(strings.Join(r.Restarted, ", ")))
 		}

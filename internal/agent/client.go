@@ -49,6 +49,9 @@ func SuperviseArgs(sel target.Selector, lease time.Duration, daemon, dlv string)
 	}
 }
 
+// ErrandFlag is added to it by a daemon that wants no session.
+const ErrandFlag = "--errand"
+
 // daemonFlag is read by other agents too, in the supervisor's command line.
 const daemonFlag = "--daemon"
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,10 +85,12 @@ func handOver(ctx context.Context, socket, token string, in, out *os.File) (answ
 	return true, err
 }
 
-// Joined is a session's pair of descriptors, as received from [Join].
+// Joined is a session's pair of descriptors, as received from [Join]; or, without
+// any, the wish of somebody who called [LetGo].
 type Joined struct {
 	Token   string
 	In, Out *os.File
+	LetGo   string // why the target is to be let go; "" for a session
 	conn    *net.UnixConn
 }
 
@@ -105,9 +108,14 @@ func (j Joined) answer(b byte) error {
 
 // Close closes the descriptors, and lets the joining process go if they were
 // taken.
-func (j Joined) Close() error { return errors.Join(j.In.Close(), j.Out.Close(), j.conn.Close()) }
+func (j Joined) Close() error {
+	if j.In == nil {
+		return j.conn.Close()
+	}
+	return errors.Join(j.In.Close(), j.Out.Close(), j.conn.Close())
+}
 
-// AcceptJoin waits for the next session's descriptors. Peers of another user
+// AcceptJoin waits for the next session's descriptors, or the next wish. Peers of another user
 // and malformed ones are dropped; an error means that ln is closed.
 func AcceptJoin(ln *net.UnixListener) (Joined, error) {
 	for {
@@ -127,7 +135,7 @@ func receiveJoin(conn *net.UnixConn) (Joined, error) {
 		return Joined{}, err
 	}
 	conn.SetReadDeadline(time.Now().Add(joinTimeout))
-	buf, oob := make([]byte, 256), make([]byte, unix.CmsgSpace(2*4))
+	buf, oob := make([]byte, len(letGo)+reasonLimit), make([]byte, unix.CmsgSpace(2*4))
 	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
 	if err != nil {
 		return Joined{}, err
@@ -136,6 +144,9 @@ func receiveJoin(conn *net.UnixConn) (Joined, error) {
 	files, err := receivedFiles(oob[:oobn])
 	if err != nil {
 		return Joined{}, err
+	}
+	if reason, ok := strings.CutPrefix(string(buf[:n]), letGo); ok && len(files) == 0 && reason != "" {
+		return Joined{LetGo: oneLine(reason), conn: conn}, nil
 	}
 	if len(files) != 2 {
 		for _, f := range files {

@@ -31,10 +31,14 @@ type SupervisorConfig struct {
 	Selector     target.Selector
 	Dlv          Dlv           // the debugger, in place of a worker's own
 	Lease        time.Duration // how long without a word from the daemon
-	WorkerArgv   []string      // starts a worker
-	In           io.Reader     // the link
-	Out          io.WriteCloser
-	Log          *slog.Logger
+	// Hold waits while the target is being swapped, and keeps it from being swapped
+	// until release is called; nil if nobody swaps it.
+	Hold       func(context.Context) (release func(), err error)
+	Errand     bool      // the daemon wants no session, and does not wait for another's end
+	WorkerArgv []string  // starts a worker
+	In         io.Reader // the link
+	Out        io.WriteCloser
+	Log        *slog.Logger
 }
 
 // Supervise runs the supervisor until the daemon releases it, the link ends,
@@ -223,13 +227,24 @@ func (s *supervisor) debuggable(ctx context.Context, own int) (Target, error) {
 	if err != nil || s.cfg.Dlv != "" { // which is the tracer
 		return t, err
 	}
-	if tracer, comm := foreignTracer(ctx, t.PID, own); tracer != 0 {
+	patience := leaveTimeout
+	if s.cfg.Errand {
+		patience = 0
+	}
+	if tracer, comm := foreignTracer(ctx, t.PID, own, patience); tracer != 0 {
 		return t, TracedBy(t.PID, tracer, comm)
 	}
 	return t, nil
 }
 
 func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, error) {
+	if s.cfg.Hold != nil {
+		release, err := s.cfg.Hold(ctx)
+		if err != nil {
+			return AttachResult{}, RPCError(err)
+		}
+		defer release()
+	}
 	if err := s.take(ctx); err != nil {
 		return AttachResult{}, err
 	}
@@ -258,8 +273,12 @@ func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, 
 		}
 	}
 	s.reason = ""
+	first := w.attached == nil
 	if err := w.attach(ctx, t.Process, p, symbols); err != nil {
 		return AttachResult{}, RPCError(joinErr(err, s.retire(w)))
+	}
+	if first && s.cfg.Dlv == "" {
+		go s.watchTarget(w, *w.attached)
 	}
 	return AttachResult{Target: t}, nil
 }
@@ -268,7 +287,7 @@ func (s *supervisor) attach(ctx context.Context, p AttachParams) (AttachResult, 
 // session that is just ending is waited for. The caller has the turn.
 func (s *supervisor) free() (*workerProc, error) {
 	if w := s.worker; w != nil && w.attached != nil {
-		if lingers, err := w.end(); err != nil || !lingers {
+		if r, err := w.end(); err != nil || !r.Lingers {
 			if err := s.retire(w); err != nil {
 				return nil, err
 			}
@@ -288,14 +307,17 @@ func (s *supervisor) end(ctx context.Context) (EndResult, error) {
 	if w == nil || w.attached == nil {
 		return EndResult{Reason: s.reason}, nil
 	}
-	lingers, err := w.end()
-	if err == nil && lingers {
+	ended, err := w.end()
+	if err == nil && ended.Lingers {
 		return EndResult{}, nil
 	}
-	var r EndResult
+	r := EndResult{Reason: ended.Reason}
 	retireErr := s.retire(w)
 	if err != nil { // it was leaving by itself, or died; what counts is how it left the target
 		r.Reason = w.reason()
+	}
+	if fate := w.fate(ctx); fate != "" && ended.Reason == "" {
+		r.Reason = fate
 	}
 	go s.prestart()
 	return r, RPCError(retireErr)
@@ -379,6 +401,9 @@ func (s *supervisor) workerExited(w *workerProc, reason string) {
 	attached := w.attached != nil
 	if err := s.retire(w); err != nil {
 		reason += "; " + err.Error()
+	}
+	if fate := w.fate(context.Background()); fate != "" {
+		reason = fate
 	}
 	s.reason = reason
 	s.give()

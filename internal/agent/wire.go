@@ -123,6 +123,9 @@ type EndResult struct {
 type Ended struct {
 	Reason  string `json:"reason"`
 	Lingers bool   `json:"lingers,omitempty"`
+	// Yielded says that the target was let go for somebody else on the node, who
+	// gave the reason.
+	Yielded bool `json:"yielded,omitempty"`
 }
 
 // LogLine is one line of the agent's log.

@@ -51,9 +51,11 @@ type WorkerAttachParams struct {
 	Symbols string `json:"symbols,omitempty"` // directory with the debug file of a stripped target
 }
 
-// WorkerEndResult says whether the worker stays attached.
+// WorkerEndResult says whether the worker stays attached, and why the session had
+// ended before, if somebody else on the node wanted it to ([LetGo]).
 type WorkerEndResult struct {
-	Lingers bool `json:"lingers"`
+	Lingers bool   `json:"lingers"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 // workerProc is a worker as its supervisor sees it.
@@ -63,6 +65,7 @@ type workerProc struct {
 	exited   chan struct{}         // closed when the process has been waited for
 	last     atomic.Pointer[Ended] // why the session ended, when the worker said so
 	attached *process              // what it has attached to; nil before. Under the supervisor's turn
+	target   target.Process        // the same, as it was then
 }
 
 // overseer is told what happens to a worker, each time from a goroutine of the
@@ -131,8 +134,8 @@ func (w *workerProc) watch(out io.Reader, o overseer) {
 	}
 	io.Copy(io.Discard, out)
 	w.cmd.Wait()
+	w.rpc.Close() // returns when its last word has been heard
 	close(w.exited)
-	w.rpc.Close()
 }
 
 // reason says why a worker that has exited did so.
@@ -155,20 +158,19 @@ func (w *workerProc) gone() bool {
 }
 
 func (w *workerProc) attach(ctx context.Context, p target.Process, a AttachParams, symbols string) error {
-	w.attached = &process{PID: p.PID, StartTicks: p.StartTicks}
+	w.attached, w.target = &process{PID: p.PID, StartTicks: p.StartTicks}, p
 	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{
 		PID: p.PID, Token: a.Token, Protocol: a.Protocol, Linger: a.Linger, Symbols: symbols,
 	})
 	return w.explain(err)
 }
 
-// end ends the worker's session and reports whether it stays attached.
-func (w *workerProc) end() (lingers bool, err error) {
+// end ends the worker's session.
+func (w *workerProc) end() (r WorkerEndResult, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
-	var r WorkerEndResult
 	err = w.rpc.CallResult(ctx, WorkerEnd, nil, &r)
-	return r.Lingers, w.explain(err)
+	return r, w.explain(err)
 }
 
 // release makes the worker detach and exit; it is killed if it has not after

@@ -41,6 +41,8 @@ type Config struct {
 	Control  string         // this user's own directory, for the socket on which the daemon says how it is; "" for none
 	Sync     ServeSync      // whether the tree at Root is copied to the node meanwhile
 	Log      *slog.Logger
+
+	errand bool // no session is wanted
 }
 
 // Ready is what a daemon says when IDEs may come.

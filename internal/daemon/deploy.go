@@ -34,13 +34,14 @@ type DeployResult struct {
 // place on the node and restarts it. The error is a *swap.Failure if the new
 // build did not serve and was taken back.
 func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) {
+	c.errand = true
 	l, err := dial(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
 	q := d.Request
-	q.Target = c.Target
+	q.Target, q.By = c.Target, c.Self
 	m, err := l.swap(ctx, swap.InspectCommand, q, nil, nil)
 	if err != nil {
 		return nil, err
@@ -86,10 +87,11 @@ func (d *Deployment) recipe(s swap.State) (*recipe.Debug, error) {
 // Restore puts everything back that deploys have changed on the node, and
 // removes the agent and what it keeps there. With only it says what it would do.
 func Restore(ctx context.Context, c Config, only bool, step func(string)) (swap.Message, error) {
+	c.errand = true
 	l, err := dial(ctx, c)
 	if err != nil {
 		return swap.Message{}, err
 	}
 	defer l.close()
-	return l.swap(ctx, swap.RestoreCommand, swap.Request{DryRun: only}, nil, step)
+	return l.swap(ctx, swap.RestoreCommand, swap.Request{DryRun: only, By: c.Self}, nil, step)
 }

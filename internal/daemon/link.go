@@ -82,7 +82,11 @@ func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
 }
 
 func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
-	cmd, err := startAgent(ctx, conn, c, agent.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv))
+	args := agent.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
+	if c.errand {
+		args = append(args, agent.ErrandFlag)
+	}
+	cmd, err := startAgent(ctx, conn, c, args)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func AgentDir() (string, error) {
 // RunCommand runs one of the commands and writes Messages to out, of which the
 // last holds the result or the error. It returns an error only if there was
 // nobody to tell it to.
-func RunCommand(ctx context.Context, agentDir, what, request string, in io.Reader, out io.Writer) error {
+func RunCommand(ctx context.Context, agentDir, what, request string, sessions Sessions, in io.Reader, out io.Writer) error {
 	var mu sync.Mutex
 	lines := json.NewEncoder(out)
 	tell := func(m Message) error {
@@ -41,7 +41,7 @@ func RunCommand(ctx context.Context, agentDir, what, request string, in io.Reade
 		return fmt.Errorf("the request: %w", err)
 	}
 	r := &Runner{
-		Dir: filepath.Join(agentDir, "swap"), Agent: agentDir,
+		Dir: filepath.Join(agentDir, "swap"), Agent: agentDir, Sessions: sessions,
 		Tell: func(m Message) { _ = tell(m) }, // the host may have gone: what was begun is ended
 	}
 	rest := beats(q.Patience, r.Tell)

@@ -98,6 +98,18 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (Deployed, error) {
 		return Deployed{}, errors.Join(context.Cause(ctx), tidy(d.Path))
 	}
 	ctx = context.WithoutCancel(ctx)
+	release, err := d.store.holdOff(ctx)
+	if err == nil {
+		defer release()
+		err = d.endSessions(ctx)
+	}
+	if err != nil { // nothing has been changed
+		err = errors.Join(err, tidy(d.Path))
+		if fresh {
+			err = errors.Join(err, d.store.forget(d.Unit))
+		}
+		return Deployed{}, err
+	}
 	pid, err := d.swap(ctx)
 	if err != nil {
 		return Deployed{}, d.takeBack(ctx, err)
@@ -113,6 +125,26 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (Deployed, error) {
 	}
 	out.Lost = lost(d.Tasks, now)
 	return out, removeIfThere(beside(d.Path, "prev"))
+}
+
+// endSessions ends the debug sessions with all that is about to be restarted.
+func (d *deploy) endSessions(ctx context.Context) error {
+	if err := d.endSession(ctx, d.PID, d.Path, DeployCommand, d.q); err != nil {
+		return err
+	}
+	for _, in := range d.change.both(d.former.DropIns) {
+		if in.Unit == d.Unit {
+			continue
+		}
+		p, err := d.mainProcess(ctx, in.Unit)
+		if err != nil {
+			return err
+		}
+		if err := d.endSession(ctx, p.PID, p.Exe, DeployCommand, d.q); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep copies the original, unless an earlier run did.

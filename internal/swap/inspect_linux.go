@@ -19,7 +19,40 @@ type Runner struct {
 	Agent string        // the agent's directory, which Restore removes; "" for none
 	Tell  func(Message) // told of the steps; not nil
 
+	Sessions Sessions
+
 	systemd systemd
+}
+
+// Sessions are those of debuggers. They are in the way of a restart: a process that
+// is halted does not end, and one whose debugger is killed dies of a breakpoint.
+type Sessions struct {
+	// Of says who debugs a process, "" if nobody does. An error is a refusal: who
+	// does can't be asked to let it go.
+	Of func(pid int) (by string, err error)
+	// End ends such a session in its own order, for a reason that its user is
+	// told, and returns when nobody traces the process.
+	End func(ctx context.Context, pid int, reason string) error
+}
+
+// sessionOf says who debugs a process, "" for no process.
+func (r *Runner) sessionOf(pid int) (by string, err error) {
+	if pid == 0 {
+		return "", nil
+	}
+	return r.Sessions.Of(pid)
+}
+
+// endSession has the debugger of a process let it go, if it has one, for the
+// command what of q.
+func (r *Runner) endSession(ctx context.Context, pid int, exe, what string, q Request) error {
+	by, err := r.sessionOf(pid)
+	if err != nil || by == "" {
+		return err
+	}
+	r.Tell(Message{Step: Ending})
+	reason := fmt.Sprintf("%s is replaced by dapbridge %s (%s): start debugging again to attach to the new process", filepath.Base(exe), what, q.By)
+	return r.Sessions.End(ctx, pid, reason)
 }
 
 // Inspect looks at the target and changes nothing. Its error is a refusal to
@@ -98,11 +131,10 @@ func (r *Runner) process(ctx context.Context, v *view, p target.Process) (err er
 	if u.mainPID != p.PID {
 		return diag.Errorf(diag.DeployRefused, "pid %d (%s) is not the main process of %s, which is pid %d", p.PID, p.Exe, p.Unit, u.mainPID)
 	}
-	if tracer, comm, err := target.Tracer(p.PID); err == nil && tracer != 0 {
-		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s): a halted process can't be restarted", p.PID, tracer, comm).
-			WithHint("end the debugging session first")
+	if v.Session, err = r.Sessions.Of(p.PID); err != nil {
+		return err
 	}
-	v.Sockets, err = criSockets(ctx, p.PID)
+	v.Sockets, err = criSockets(ctx, p.PID, v.Session != "")
 	return err
 }
 

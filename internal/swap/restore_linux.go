@@ -31,9 +31,16 @@ func (r *Runner) Restore(ctx context.Context, q Request) (done []Restored, remov
 	if err != nil {
 		return nil, "", err
 	}
+	if !q.DryRun {
+		release, err := s.holdOff(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		defer release()
+	}
 	var failed error
 	for _, rec := range recs {
-		u := &undo{Runner: r, store: s, rec: rec}
+		u := &undo{Runner: r, store: s, rec: rec, q: q}
 		if err := u.look(ctx); err == nil && !q.DryRun {
 			err = u.run(ctx)
 			failed = errors.Join(failed, err)
@@ -59,6 +66,7 @@ type undo struct {
 	*Runner
 	store store
 	rec   *record
+	q     Request
 	Restored
 
 	dropIns []dropIn // that are there
@@ -96,8 +104,9 @@ func (u *undo) look(ctx context.Context) error {
 	}
 	if u.restart {
 		u.Restarted = append(u.Restarted, u.rec.Unit)
+		u.Session, err = u.sessionOf(p.PID)
 	}
-	return nil
+	return err
 }
 
 // runsOriginal reports whether a process runs the original's bytes.
@@ -111,7 +120,24 @@ func (u *undo) runsOriginal(pid int) bool {
 	return err == nil && sum == u.rec.Original.SHA256
 }
 
+// endSessions ends the debug sessions with all that is about to be restarted.
+func (u *undo) endSessions(ctx context.Context) error {
+	for _, unit := range u.Restarted {
+		p, err := u.mainProcess(ctx, unit)
+		if err != nil {
+			return err
+		}
+		if err := u.endSession(ctx, p.PID, p.Exe, RestoreCommand, u.q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (u *undo) run(ctx context.Context) error {
+	if err := u.endSessions(ctx); err != nil {
+		return err
+	}
 	if err := u.file(); err != nil {
 		return err
 	}

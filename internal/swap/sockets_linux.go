@@ -30,15 +30,16 @@ func isCRI(path string) bool {
 }
 
 // criSockets returns the sockets on which a process answers CRI calls. A
-// runtime's configuration may put them anywhere: what it listens on counts.
-func criSockets(ctx context.Context, pid int) ([]string, error) {
+// runtime's configuration may put them anywhere: what it listens on counts. One
+// that a debugger may have halted is taken to answer.
+func criSockets(ctx context.Context, pid int, debugged bool) ([]string, error) {
 	paths, err := listening(pid)
 	if err != nil {
 		return nil, err
 	}
 	var answer []string
 	for _, path := range paths {
-		if isCRI(path) && criVersion(ctx, path) == nil {
+		if isCRI(path) && (debugged || criVersion(ctx, path) == nil) {
 			answer = append(answer, path)
 		}
 	}

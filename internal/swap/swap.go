@@ -24,6 +24,7 @@ type Request struct {
 	Relax  bool            `json:"relax,omitempty"`  // let nobody time out while the target is halted
 	Ready  time.Duration   `json:"ready,omitempty"`  // how long the new process may take to serve, ns
 	Force  bool            `json:"force,omitempty"`  // swap also if the restart ends containers
+	By     string          `json:"by,omitempty"`     // who asks, for the user whose session it ends
 	DryRun bool            `json:"dryRun,omitempty"` // say what would be done (Restore)
 	// Patience is for how long each side waits for a word of the other, ns. The
 	// node says one by itself, an empty Message, several times as often.
@@ -34,6 +35,7 @@ type Request struct {
 const (
 	Keeping    = "keeping"    // copies the original, once
 	Receiving  = "receiving"  // takes the new build, by what it differs from Message.Former
+	Ending     = "ending"     // has a session with the target end
 	Swapping   = "swapping"   // renames it into the target's place
 	Restarting = "restarting" // and waits until it serves
 	Returning  = "returning"  // puts the former one back, since the new one does not serve
@@ -56,8 +58,9 @@ type Message struct {
 // State is what there is before anything is changed.
 type State struct {
 	Unit    string   `json:"unit"`
-	Path    string   `json:"path"` // of the executable
-	PID     int      `json:"pid"`  // of the unit's main process, 0 if it does not run
+	Path    string   `json:"path"`              // of the executable
+	PID     int      `json:"pid"`               // of the unit's main process, 0 if it does not run
+	Session string   `json:"session,omitempty"` // who debugs it by a dapbridge
 	SHA256  string   `json:"sha256"`
 	Size    int64    `json:"size"`
 	Current bool     `json:"current"`           // the process runs the file that stands at Path
@@ -94,11 +97,12 @@ type Deployed struct {
 type Restored struct {
 	Unit      string   `json:"unit"`
 	Path      string   `json:"path"`
-	File      bool     `json:"file"`             // the executable
-	DropIns   []string `json:"dropIns"`          // removed
-	Restarted []string `json:"restarted"`        // units
-	Stage     string   `json:"stage"`            // at which the last run had been
-	PID       int      `json:"newPID,omitempty"` // of the target now
+	File      bool     `json:"file"`              // the executable
+	DropIns   []string `json:"dropIns"`           // removed
+	Restarted []string `json:"restarted"`         // units
+	Session   string   `json:"session,omitempty"` // whose session with the target ended for it
+	Stage     string   `json:"stage"`             // at which the last run had been
+	PID       int      `json:"newPID,omitempty"`  // of the target now
 }
 
 // Failure is a deploy's end at which the new build did not serve.

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/creachadair/jrpc2"
@@ -52,7 +53,6 @@ func Run(c Config) error {
 	}
 	w := &worker{cfg: c, joins: newRegistry(), turn: make(chan struct{}, 1), leave: make(chan struct{})}
 	w.wanted, w.giveUp = context.WithCancel(context.Background())
-	go w.accept()
 	w.rpc = jrpc2.NewServer(handler.Map{
 		agent.WorkerAttach:  handler.New(w.attach),
 		agent.WorkerEnd:     handler.New(w.end),
@@ -60,6 +60,7 @@ func Run(c Config) error {
 		agent.WorkerCancel:  handler.New(agent.CancelCall),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	w.rpc.Start(channel.Line(c.Requests, c.Answers))
+	go w.accept()
 	ended := make(chan struct{})
 	go func() { defer close(ended); w.rpc.Wait() }()
 	select {
@@ -82,6 +83,8 @@ type worker struct {
 	leave   chan struct{}
 	wanted  context.Context // ends when the target is to be let go: who waits under the turn gives up
 	giveUp  context.CancelFunc
+
+	yielding atomic.Pointer[string] // why somebody else on the node wants the target let go
 
 	turn     chan struct{}
 	debuggee *debuggee // what we are attached to; nil when not
@@ -108,8 +111,36 @@ func (w *worker) accept() {
 		if err != nil {
 			return
 		}
+		if j.LetGo != "" {
+			go w.yield(j)
+			continue
+		}
 		w.joins.put(j)
 	}
+}
+
+// yield lets the target go for somebody else on the node, and leaves.
+func (w *worker) yield(j agent.Joined) {
+	defer j.Close()
+	if !w.yielding.CompareAndSwap(nil, &j.LetGo) {
+		j.Refuse()
+		return
+	}
+	j.Take()
+	reason := j.LetGo
+	if err := w.letGo(); err != nil {
+		reason += "; " + err.Error()
+	}
+	w.rpc.Notify(context.Background(), agent.WorkerEnded, agent.Ended{Reason: reason, Yielded: true})
+	w.quit()
+}
+
+// yielded is why the target was let go for somebody else, "" if it was not.
+func (w *worker) yielded() string {
+	if why := w.yielding.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
@@ -126,6 +157,9 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 	j, err := w.joined(ctx, p.Token)
 	if err != nil {
 		w.detach()
+		if why := w.yielded(); why != "" {
+			err = diag.Errorf(diag.TargetGone, "%s", why)
+		}
 		return agent.RPCError(err)
 	}
 	w.session = startSession(w.backend(), j, p)
@@ -193,7 +227,7 @@ func (w *worker) end(ctx context.Context) (agent.WorkerEndResult, error) {
 	}
 	defer w.give()
 	if w.session == nil {
-		return agent.WorkerEndResult{Lingers: w.debuggee != nil}, nil
+		return agent.WorkerEndResult{Lingers: w.debuggee != nil, Reason: w.yielded()}, nil
 	}
 	w.session.end(w.backend())
 	err := w.finish(w.session)

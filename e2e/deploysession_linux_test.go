@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-delve/delve/service/api"
+	"github.com/google/go-dap"
+
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// TestDeployEndsSession swaps containerd, or has systemd restart it, while a
+// session has it. The session ends, its user reads why, containerd does not die of
+// it, and the next session on the same daemon has the new process.
+func TestDeployEndsSession(t *testing.T) {
+	f := setup(t)
+	f.restore(t)
+	survivor := f.startPod(t)
+	f.podRuns(t, survivor)
+	shims := f.shims(t)
+	s := f.serve(t)
+	const replaced = "containerd is replaced by dapbridge %s (pid "
+	for _, tt := range []struct {
+		name  string
+		begin situation
+		act   func(t *testing.T)
+		says  string // %d, %d are the former and the new pid
+	}{
+		{"deploy, halted", halted, func(t *testing.T) { f.deploy(t) }, fmt.Sprintf(replaced, "deploy")},
+		{"restore, running hot", running, func(t *testing.T) { f.restore(t) }, fmt.Sprintf(replaced, "restore")},
+		{"systemd restarts it, halted", halted, f.restartContainerd, "containerd has ended: pid %d; its unit runs again as pid %d"},
+		{"systemd restarts it, running", untouched, f.restartContainerd, "containerd has ended: pid %d; its unit runs again as pid %d"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			crashes := f.crashes(t)
+			pid := f.containerd(t)
+			c := s.dial(t)
+			tt.begin(t, f, c)
+			tt.act(t)
+			now := f.containerd(t)
+			if now == pid {
+				t.Fatalf("containerd is still pid %d", pid)
+			}
+			says := tt.says
+			if strings.Contains(says, "%d") {
+				says = fmt.Sprintf(says, pid, now)
+			}
+			overWith(t, c, says)
+			if got := f.crashes(t); got != crashes {
+				t.Errorf("containerd's ends by a signal were %q and are %q", crashes, got)
+			}
+			f.stopsWithEveryVariable(t, s)
+			if got := f.shims(t); !strings.HasPrefix(got, shims) {
+				t.Errorf("there run\n%s, before\n%s", got, shims)
+			}
+		})
+	}
+	t.Run("JSON-RPC", func(t *testing.T) {
+		const over = "the session ended on the node: containerd "
+		for _, tt := range []struct {
+			name string
+			act  func(t *testing.T)
+			says string
+		}{
+			{"deploy", func(t *testing.T) { f.deploy(t) }, fmt.Sprintf(replaced, "deploy")},
+			{"systemd restarts it", f.restartContainerd, " has exited with status "}, // Delve's own words
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				told := strings.Count(s.log.String(), over)
+				pid := f.containerd(t)
+				c, _ := s.rpc(t)
+				if _, err := c.CreateBreakpoint(&api.Breakpoint{File: f.file(versionFile), Line: f.lineOf(t, versionFile, versionCode), Cond: "1 == 2"}); err != nil {
+					t.Fatal(err)
+				}
+				run := c.Continue()
+				tt.act(t)
+				if state := within(t, run); state.Err == nil || !strings.Contains(state.Err.Error(), tt.says) {
+					t.Errorf("the continue is answered by %+v, want …%s…", state, tt.says)
+				}
+				if now := f.containerd(t); now == pid {
+					t.Fatalf("containerd is still pid %d", pid)
+				}
+				eventually(t, time.Minute, func() string { // Delve may have its say first
+					if strings.Count(s.log.String(), over) == told {
+						return "dapbridge serve does not say why the session ended"
+					}
+					return ""
+				})
+				next, _ := s.rpc(t)
+				f.stopRPC(t, next, f.lineOf(t, createContainerFile, createContainerCode))
+				if err := next.Detach(false); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	f.restore(t)
+	f.works(t, "")
+}
+
+// TestDeployForeignTracer sees a deploy and a restore refused while a debugger has
+// containerd that can't be asked to let it go.
+func TestDeployForeignTracer(t *testing.T) {
+	f := setup(t)
+	f.restore(t)
+	pid := f.containerd(t)
+	tracer := f.traceByDelve(t, pid)
+	failed(t, f.deploying(t, f.program(t, crashes, 0)), mistake{4, "traced by pid " + strconv.Itoa(tracer), "end the other debugger"})
+	if now := f.containerd(t); now != pid {
+		t.Errorf("containerd was pid %d and is %d", pid, now)
+	}
+}
+
+// untouched lets the target run with a breakpoint that nothing hits.
+func untouched(t *testing.T, f *fixture, c *dapclient.Client) string {
+	t.Helper()
+	file := f.file(createContainerFile)
+	if _, err := c.Attach(short(t), dapclient.AttachOptions{Breakpoints: map[string][]int{file: {f.lineOf(t, createContainerFile, createContainerCode)}}}); err != nil {
+		t.Fatal(err)
+	}
+	return ""
+}
+
+// restartContainerd has systemd restart it, as anybody may.
+func (f *fixture) restartContainerd(t *testing.T) {
+	t.Helper()
+	f.root(t, "systemctl restart containerd")
+}
+
+// crashes is what the journal says of processes of containerd's unit that a signal
+// has ended.
+func (f *fixture) crashes(t *testing.T) string {
+	t.Helper()
+	out, err := f.node.Exec(t.Context(), "sh", "-c", "journalctl --unit=containerd --output=cat --no-pager | grep -e code=killed -e code=dumped | sort | uniq -c; :")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// overWith waits until the IDE is told why its session is over, and then that it is.
+func overWith(t *testing.T, c *dapclient.Client, says string) {
+	t.Helper()
+	ctx := short(t)
+	if _, err := c.WaitEvent(ctx, "output", func(b json.RawMessage) bool { return strings.Contains(string(b), says) }); err != nil {
+		t.Fatalf("%q was not said: %v\n%s", says, err, c.Output())
+	}
+	if _, err := c.WaitEvent(ctx, "terminated", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Disconnect(ctx, false); err != nil {
+		t.Error(err)
+	}
+}
+
+// stopsWithEveryVariable has a new session stop in CreateContainer, where no
+// argument and no variable is missing.
+func (f *fixture) stopsWithEveryVariable(t *testing.T, s *server) {
+	t.Helper()
+	c := s.dial(t)
+	pod, stop := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
+	ctx := short(t)
+	frames, _, err := c.StackTrace(ctx, stop.ThreadId, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLocals(ctx, t, c, frames[0].Id)
+	everyVariable(ctx, t, c, frames[0])
+	if err := c.Disconnect(ctx, false); err != nil {
+		t.Error(err)
+	}
+	f.podRuns(t, pod)
+}
+
+// everyVariable sees that a frame of a build without optimisation has a value for
+// each of its variables.
+func everyVariable(ctx context.Context, t *testing.T, c *dapclient.Client, frame dap.StackFrame) {
+	t.Helper()
+	scopes, err := c.Scopes(ctx, frame.Id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, scope := range scopes {
+		vars, err := c.Variables(ctx, scope.VariablesReference)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(scope.Name, "warning") {
+			t.Errorf("the scope is called %q", scope.Name)
+		}
+		for _, v := range vars {
+			seen++
+			if strings.Contains(v.Value, "unreadable") || strings.Contains(v.Value, "optimized") {
+				t.Errorf("%s %s = %s", v.Name, v.Type, v.Value)
+			}
+		}
+	}
+	if seen < 4 { // r, c, ctx and the results
+		t.Errorf("%d variables are seen in %s", seen, frame.Name)
+	}
+}
