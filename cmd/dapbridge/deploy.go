@@ -104,8 +104,8 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 
 func printBuilt(w io.Writer, b *deploy.Built) {
 	fmt.Fprintf(w, "built %s: %s, %s\n", path.Base(b.Path), megabytes(b.Size), seconds(b.Took))
-	if b.Dynamic {
-		fmt.Fprintln(w, "it needs libraries on the node: whether the node's fit is seen when it starts")
+	if b.Needs.Interpreter != "" {
+		fmt.Fprintf(w, "it needs %d libraries of the node's, which looks whether it has them\n", len(b.Needs.Libraries))
 	}
 }
 

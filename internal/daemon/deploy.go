@@ -59,7 +59,7 @@ func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) 
 		return r, err
 	}
 	d.Built(r.Built)
-	q.SHA256, q.Size = r.Built.SHA256, r.Built.Size
+	q.SHA256, q.Size, q.Needs = r.Built.SHA256, r.Built.Size, r.Built.Needs
 	ship := &shipment{builder: d.Builder, built: r.Built, progress: d.Progress}
 	m, err = l.swap(ctx, swap.DeployCommand, q, ship.send, func(step string) {
 		if step == swap.Swapping {

@@ -5,7 +5,6 @@ package deploy
 import (
 	"context"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/hex"
 	"io"
 	"os"
@@ -31,11 +30,11 @@ type Builder struct {
 
 // Built is a build that can be deployed.
 type Built struct {
-	Path    string        `json:"path"`
-	SHA256  string        `json:"sha256"`
-	Size    int64         `json:"size"`
-	Dynamic bool          `json:"dynamic,omitempty"` // it needs libraries on the node
-	Took    time.Duration `json:"took"`              // ns
+	Path   string        `json:"path"`
+	SHA256 string        `json:"sha256"`
+	Size   int64         `json:"size"`
+	Needs  target.Needs  `json:"needs"` // of the node's libraries
+	Took   time.Duration `json:"took"`  // ns
 }
 
 // Build builds the program from the source in dir, which is where the build
@@ -102,20 +101,9 @@ func inspect(path, arch string) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	dynamic, err := interpreted(f)
-	return &Built{Path: path, SHA256: hex.EncodeToString(h.Sum(nil)), Size: n, Dynamic: dynamic}, err
-}
-
-// interpreted reports whether a program needs a dynamic linker.
-func interpreted(r io.ReaderAt) (bool, error) {
-	f, err := elf.NewFile(r)
+	needs, err := target.ReadNeeds(path)
 	if err != nil {
-		return false, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
+		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
 	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return true, nil
-		}
-	}
-	return false, nil
+	return &Built{Path: path, SHA256: hex.EncodeToString(h.Sum(nil)), Size: n, Needs: needs}, nil
 }

@@ -61,7 +61,7 @@ func TestBuild(t *testing.T) {
 		t.Fatalf("%v\n%s", err, &said)
 	}
 	info, err := target.ReadBuildFile(built.Path)
-	if err != nil || info.Arch != "arm64" || info.Stripped || info.Settings["-gcflags"] != "all=-N -l" || !strings.Contains(info.Settings["-ldflags"], "main.version=1.2.3") || built.Dynamic {
+	if err != nil || info.Arch != "arm64" || info.Stripped || info.Settings["-gcflags"] != "all=-N -l" || !strings.Contains(info.Settings["-ldflags"], "main.version=1.2.3") || (built.Needs.Interpreter != "") {
 		t.Errorf("%+v, %v", info, err)
 	}
 	again, err := b.Build(t.Context(), debug(t), dir)

@@ -50,7 +50,7 @@ func Explain(code Code) string {
 		DeployShip:    "The build did not arrive on the node as it was sent, or the connection broke while the node worked on it.",
 		DeployFailed:  "The deployed build ended, or did not serve within `--ready`. The former one was put back and serves.",
 		DeployStuck:   "The deployed build does not serve, and the former one, put back, does not either.",
-		DeployBuild:   "The build to deploy failed, or made something that can't be debugged on the node.",
+		DeployBuild:   "The build to deploy failed, or made something that can't run, or be debugged, on the node. What the node lacks is named.",
 		DeploySource:  "The directory is not in the module that the target's program belongs to.",
 		RestoreFailed: "A file, a unit or a process could not be put back. What it takes to do so is kept.",
 		DetachFailed:  "The daemon could not be let go in the time that it usually takes, or the check afterwards found it still traced or changed.",

@@ -44,6 +44,10 @@ func (r *Runner) Deploy(ctx context.Context, q Request, in io.Reader) (Deployed,
 	if err := tidy(v.Path); err != nil {
 		return Deployed{}, err
 	}
+	if missing := q.Needs.Missing("/"); missing != "" {
+		return Deployed{}, diag.Errorf(diag.DeployBuild, "the build does not run on the node, which lacks %s", missing).
+			WithHint("build it static (CGO_ENABLED=0 go build …), or where the libraries are the node's: in its image")
+	}
 	if v.current(q) {
 		return Deployed{State: v.State, PID: v.PID}, nil
 	}

@@ -20,6 +20,7 @@ type Request struct {
 	Target target.Selector `json:"target"`
 	SHA256 string          `json:"sha256,omitempty"` // of the new build, in hex
 	Size   int64           `json:"size,omitempty"`   // of the new build in bytes
+	Needs  target.Needs    `json:"needs,omitzero"`   // of the node's libraries
 	Args   []string        `json:"args,omitempty"`   // added to the command line of the target's unit
 	Relax  bool            `json:"relax,omitempty"`  // let nobody time out while the target is halted
 	Ready  time.Duration   `json:"ready,omitempty"`  // how long the new process may take to serve, ns
