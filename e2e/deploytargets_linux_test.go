@@ -2,11 +2,18 @@ package e2e
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
+	"github.com/dapbridge/dapbridge/internal/doctor"
 )
 
 // TestDeployLibraries deploys a build that needs a later C library than the node's.
@@ -32,4 +39,110 @@ func TestDeployLibraries(t *testing.T) {
 	if after := f.standing(t); after != before {
 		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 	}
+}
+
+// TestFromStrippedToDebugBuild goes all the way of a user whose containerd is
+// stripped, optimised and built elsewhere: doctor names what is wrong and offers
+// both ways, a frozen containerd is named and not touched, after deploy F5 stops
+// with every variable, and restore brings the original back, its SELinux label
+// included. A pod's processes live through all of it.
+func TestFromStrippedToDebugBuild(t *testing.T) {
+	f := setup(t)
+	f.use(t, testbed.Stripped)
+	f.restore(t)
+	f.setLabel(t)
+	pod := f.startPod(t)
+	f.podRuns(t, pod)
+	before, shims, label, version := f.standing(t), f.shims(t), f.label(t), f.version(t)
+
+	checks := f.examine(t, 1)
+	for name, c := range checks {
+		switch name {
+		case "symbols":
+			if c.Status != doctor.Warning || !strings.Contains(c.Found, "stripped") || !strings.Contains(c.Remedy, "dapbridge symbols") || !strings.Contains(c.Remedy, "dapbridge deploy") {
+				t.Errorf("%+v", c)
+			}
+		case "optimised":
+			if c.Status != doctor.Warning || !strings.Contains(c.Remedy, "dapbridge deploy") {
+				t.Errorf("%+v", c)
+			}
+		default:
+			if c.Status != doctor.OK {
+				t.Errorf("%+v", c)
+			}
+		}
+	}
+	f.whileFrozen(t, func() {
+		if c := f.examine(t, 2)["cgroup"]; c.Status != doctor.Failed || !strings.Contains(c.Found, "frozen") {
+			t.Errorf("%+v", c)
+		}
+		failed(t, f.deploying(t, "--build=false"), mistake{4, "(containerd.service) is frozen", "systemctl thaw containerd.service"})
+	})
+	unharmed := func(after string) {
+		t.Helper()
+		if got := f.shims(t); !strings.HasPrefix(got, shims) {
+			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
+		}
+		if got := f.label(t); got != label {
+			t.Errorf("%s the label is %q, before %q", after, got, label)
+		}
+		if got := f.version(t); got != version {
+			t.Errorf("%s containerd says %q, before %q", after, got, version)
+		}
+	}
+	f.deploy(t)
+	unharmed("after the deploy")
+	info, err := buildinfo.ReadFile(filepath.Join(f.node.RootFS(), containerdPath))
+	if err != nil || !slices.Contains(info.Settings, debug.BuildSetting{Key: "-tags", Value: "urfave_cli_no_docs"}) {
+		t.Errorf("the deployed build: %+v, %v", info, err)
+	}
+	f.stopsWithEveryVariable(t, f.serve(t))
+	unharmed("after the session")
+	f.restore(t)
+	unharmed("after the restore")
+	if got := f.standing(t); got != before {
+		t.Errorf("after the restore:\n%s\nbefore:\n%s", got, before)
+	}
+}
+
+// labelAttr is where SELinux keeps a file's label. Root may write it without SELinux
+// too.
+const labelAttr = "security.selinux"
+
+func (f *fixture) setLabel(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(f.node.RootFS(), containerdPath)
+	if err := unix.Setxattr(file, labelAttr, []byte("system_u:object_r:container_runtime_exec_t:s0\x00"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fixture) label(t *testing.T) string {
+	t.Helper()
+	value := make([]byte, 100)
+	n, err := unix.Getxattr(filepath.Join(f.node.RootFS(), containerdPath), labelAttr, value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(value[:n])
+}
+
+// version is what the containerd on the disk says of itself, which the linker's -X
+// have set.
+func (f *fixture) version(t *testing.T) string {
+	t.Helper()
+	out, err := f.node.Exec(t.Context(), containerdPath, "--version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// whileFrozen has the control group of containerd's unit frozen meanwhile.
+func (f *fixture) whileFrozen(t *testing.T, do func()) {
+	t.Helper()
+	const freeze = " >/sys/fs/cgroup/system.slice/containerd.service/cgroup.freeze"
+	f.root(t, "echo 1"+freeze)
+	defer f.root(t, "echo 0"+freeze)
+	do()
 }

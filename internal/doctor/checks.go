@@ -94,11 +94,11 @@ func cgroup(f Facts) Check {
 		return unknown()
 	case a.Frozen:
 		return Check{Status: Failed, Found: "the target's cgroup is frozen", Why: "no thread of it answers a debugger until it is thawed",
-			Remedy: "thaw it on the node: systemctl thaw UNIT"}
+			Remedy: "thaw it on the node: systemctl thaw UNIT; if it was not frozen so, write THAWED to its freezer.state, or 0 to its cgroup.freeze"}
 	case a.CgroupV2:
 		return Check{Status: OK, Found: "version 2; the target's is not frozen"}
 	}
-	return Check{Status: OK, Found: "version 1"}
+	return Check{Status: OK, Found: "version 1; the target's is not frozen"}
 }
 
 // enoughSpace is what the agent and the symbols of one target need, in bytes:

@@ -131,6 +131,10 @@ func (r *Runner) process(ctx context.Context, v *view, p target.Process) (err er
 	if u.mainPID != p.PID {
 		return diag.Errorf(diag.DeployRefused, "pid %d (%s) is not the main process of %s, which is pid %d", p.PID, p.Exe, p.Unit, u.mainPID)
 	}
+	if target.Frozen(p.PID) {
+		return diag.Errorf(diag.DeployRefused, "the control group of pid %d (%s) is frozen: it could not end, and no debugger could halt it", p.PID, p.Unit).
+			WithHint("thaw it on the node: sudo systemctl thaw %s; if it was not frozen so, write THAWED to its freezer.state, or 0 to its cgroup.freeze", p.Unit)
+	}
 	if v.Session, err = r.Sessions.Of(p.PID); err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io/fs"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -57,17 +59,36 @@ func osRelease(text []byte) string {
 	return ""
 }
 
-// Frozen reports whether a process's cgroup is frozen, in which it can't be
-// stopped by a debugger either (cgroups v2, cgroup.events).
+// Frozen reports whether a process's cgroup is frozen, by itself or by one above, in
+// which it can't be stopped by a debugger, nor end (cgroups v2, cgroup.events; v1,
+// freezer.state).
 func Frozen(pid int) bool {
-	data, err := readProc(pid, "cgroup", statusLimit)
-	if err != nil {
-		return false
-	}
-	for line := range bytes.Lines(data) {
-		if path, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("0::/")); ok {
-			events := readSmall(os.DirFS("/sys/fs/cgroup"), strings.Trim(string(path)+"/cgroup.events", "/"))
-			return bytes.Contains(events, []byte("frozen 1"))
+	groups, err := readProc(pid, "cgroup", statusLimit)
+	return err == nil && frozen(groups, os.DirFS("/sys/fs/cgroup"))
+}
+
+// frozen judges by a process's groups, as /proc/PID/cgroup has them (cgroups(7)),
+// and where the hierarchies are mounted: version 2 there or, beside those of
+// version 1, in unified.
+func frozen(groups []byte, mounted fs.FS) bool {
+	for line := range bytes.Lines(groups) {
+		of := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
+		if len(of) != 3 {
+			continue
+		}
+		group := strings.Trim(of[2], "/")
+		switch {
+		case of[0] == "0" && of[1] == "":
+			for _, root := range []string{".", "unified"} {
+				if bytes.Contains(readSmall(mounted, path.Join(root, group, "cgroup.events")), []byte("frozen 1")) {
+					return true
+				}
+			}
+		case slices.Contains(strings.Split(of[1], ","), "freezer"):
+			state := readSmall(mounted, path.Join(of[1], group, "freezer.state"))
+			if s := string(bytes.TrimSpace(state)); s == "FROZEN" || s == "FREEZING" {
+				return true
+			}
 		}
 	}
 	return false
