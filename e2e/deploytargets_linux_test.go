@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/buildinfo"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -145,4 +146,44 @@ func (f *fixture) whileFrozen(t *testing.T, do func()) {
 	f.root(t, "echo 1"+freeze)
 	defer f.root(t, "echo 0"+freeze)
 	do()
+}
+
+// TestDeployKubelet swaps a kubelet. One that hangs is active for systemd, and is
+// taken back because its health is not told; another build of the real one serves,
+// and is taken back by restore. A pod's processes live through both.
+func TestDeployKubelet(t *testing.T) {
+	f := setup(t)
+	f.restore(t)
+	pod := f.startPod(t)
+	f.podRuns(t, pod)
+	before, shims := f.standing(t), f.shims(t)
+	unharmed := func(after string) {
+		t.Helper()
+		if got := f.shims(t); !strings.HasPrefix(got, shims) {
+			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
+		}
+	}
+	target := []string{"--target", "kubelet"}
+	cmd := f.deploying(t, append(target, "--ready", "5s", f.program(t, hangs, 0))...)
+	failed(t, cmd, mistake{4, "http://127.0.0.1:10248/healthz does not answer", "runs again"})
+	unharmed("after a deploy that failed")
+
+	built := filepath.Join(f.dir, "kubelet")
+	if out, err := exec.Command("cp", filepath.Join(f.node.RootFS(), "usr/bin/kubelet"), built).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	defer os.Remove(built)
+	d := f.deploy(t, append(target, "--build=cp "+built+" $OUT && echo another >>$OUT")...)
+	t.Logf("%d bytes sent in %v, served after %v", d.Built.Size, d.Send, d.Deployed.Served)
+	if !d.Deployed.Swapped || d.Deployed.PID == 0 || len(d.Deployed.Lost) > 0 {
+		t.Errorf("%+v", d)
+	}
+	unharmed("after the deploy")
+	f.works(t, "")
+	f.restore(t)
+	unharmed("after the restore")
+	if got := f.standing(t); got != before {
+		t.Errorf("after the restore:\n%s\nbefore:\n%s", got, before)
+	}
+	f.works(t, "")
 }

@@ -169,6 +169,9 @@ func printPlan(w io.Writer, c daemon.Config, r *daemon.DeployResult, o deployOpt
 		fmt.Fprintf(w, "\nsession: that of %s would be ended first", diag.Escape(s.Session))
 	}
 	fmt.Fprintf(w, "\nrestart: %s (pid %d); %d processes of containers live on\n", diag.Escape(s.Unit), s.PID, len(s.Tasks))
+	if p := recipe.PresetOf(path.Base(s.Path)); p != nil {
+		fmt.Fprintf(w, "known: %s\n", p)
+	}
 	printReboot(w, s)
 }
 

@@ -138,7 +138,7 @@ func (r *Runner) process(ctx context.Context, v *view, p target.Process) (err er
 	if v.Session, err = r.Sessions.Of(p.PID); err != nil {
 		return err
 	}
-	v.Sockets, err = criSockets(ctx, p.PID, v.Session != "")
+	v.Sockets, err = served(ctx, p, v.Session != "")
 	return err
 }
 

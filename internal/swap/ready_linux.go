@@ -28,14 +28,13 @@ type wanted struct {
 	unit    string
 	path    string   // its executable
 	argv    []string // its command line; nil for any
-	sockets []string // on which it answers CRI calls
+	sockets []string // and addresses on which it says that it serves
 	not     int      // pid of the process before, and when that started
 	since   uint64
 }
 
 // restart restarts the unit and waits until its new process serves: until it
-// runs the right file and answers on the sockets that the one before answered
-// on. It returns the new pid; the error says what the new process is at.
+// runs the right file and answers where the one before answered. It returns the new pid; the error says what the new process is at.
 func (r *Runner) restart(ctx context.Context, w wanted, ready time.Duration) (int, error) {
 	if err := r.systemd.restart(ctx, w.unit); err != nil {
 		return 0, err
@@ -97,7 +96,7 @@ func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {
 		return 0, &hopeless{fmt.Errorf("pid %d was started as %q, not as %q", pid, strings.Join(p.Args, " "), strings.Join(w.argv, " "))}
 	}
 	for _, path := range w.sockets {
-		if err := criVersion(ctx, path); err != nil {
+		if err := answers(ctx, path); err != nil {
 			return 0, fmt.Errorf("%s does not answer: %w", path, err)
 		}
 	}

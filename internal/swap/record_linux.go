@@ -31,7 +31,7 @@ type record struct {
 	Path     string   `json:"path"`
 	Original File     `json:"original"`
 	Argv     []string `json:"argv"`    // the command line before any change
-	Sockets  []string `json:"sockets"` // on which it answered CRI calls then
+	Sockets  []string `json:"sockets"` // and addresses, on which it said that it served
 	Args     []string `json:"args,omitempty"`
 	Relaxed  bool     `json:"relaxed,omitempty"`
 	DropIns  []dropIn `json:"dropIns,omitempty"` // written, or about to be

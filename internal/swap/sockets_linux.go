@@ -13,10 +13,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// criTimeout is how long one call may take.
-const criTimeout = 2 * time.Second
+// callTimeout is how long one call may take.
+const callTimeout = 2 * time.Second
 
 // isCRI reports whether a socket has the name that a container runtime's for
 // CRI has, wherever it stands (kubeadm, app/constants, CRISocketContainerd and
@@ -29,21 +31,65 @@ func isCRI(path string) bool {
 	return false
 }
 
-// criSockets returns the sockets on which a process answers CRI calls. A
-// runtime's configuration may put them anywhere: what it listens on counts. One
-// that a debugger may have halted is taken to answer.
-func criSockets(ctx context.Context, pid int, debugged bool) ([]string, error) {
-	paths, err := listening(pid)
+// dockerSocket is the name of the socket on which dockerd answers /_ping.
+const dockerSocket = "docker.sock"
+
+// kubeletHealth is where a kubelet says whether it is well, unless its
+// configuration has another port or none (KubeletConfiguration, healthzPort).
+const kubeletHealth = "http://127.0.0.1:10248/healthz"
+
+// served returns where a process answers those who ask whether it serves: the
+// sockets of a container runtime, and a kubelet's address. A runtime's
+// configuration may put them anywhere: what it listens on counts. One that a
+// debugger may have halted is taken to answer.
+func served(ctx context.Context, p target.Process, debugged bool) ([]string, error) {
+	paths, err := listening(p.PID)
 	if err != nil {
 		return nil, err
 	}
-	var answer []string
-	for _, path := range paths {
-		if isCRI(path) && (debugged || criVersion(ctx, path) == nil) {
-			answer = append(answer, path)
-		}
+	ours := slices.DeleteFunc(paths, func(path string) bool { return !isCRI(path) && filepath.Base(path) != dockerSocket })
+	if filepath.Base(p.Exe) == kubelet {
+		ours = append(ours, kubeletHealth)
 	}
-	return answer, nil
+	return slices.DeleteFunc(ours, func(at string) bool { return !debugged && answers(ctx, at) != nil }), nil
+}
+
+// answers returns nil if somebody answers there as one who serves does.
+func answers(ctx context.Context, at string) error {
+	switch {
+	case at == kubeletHealth:
+		return httpOK(ctx, &http.Transport{}, at)
+	case filepath.Base(at) == dockerSocket:
+		return httpOK(ctx, &http.Transport{DialContext: dialSocket(at)}, "http://localhost/_ping")
+	}
+	return criVersion(ctx, at)
+}
+
+// httpOK returns nil if a request of nothing but the URL is answered by 200.
+func httpOK(ctx context.Context, t *http.Transport, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	defer t.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answers with HTTP status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// dialSocket connects with a unix socket, whatever address is asked for.
+func dialSocket(path string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
 }
 
 // listening returns the paths of the unix stream sockets that a process
@@ -101,15 +147,13 @@ func parseSockets(table []byte) []unixSocket {
 // (gRPC over HTTP2, "Requests"). The library for it is larger than this agent
 // needs.
 func criVersion(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, criTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{
-		Protocols: &protocols,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
+		Protocols:   &protocols,
+		DialContext: dialSocket(socket),
 	}
 	defer transport.CloseIdleConnections()
 	emptyMessage := bytes.NewReader(make([]byte, 5)) // not compressed, of length 0

@@ -73,7 +73,7 @@ type State struct {
 	// Origin says how the original was built; nil if that is no Go program. All
 	// of it may be made up.
 	Origin  *target.Origin `json:"origin,omitempty"`
-	Sockets []string       `json:"sockets,omitempty"` // on which the target answers CRI calls
+	Sockets []string       `json:"sockets,omitempty"` // and addresses, on which the target says that it serves
 	Tasks   []Task         `json:"tasks,omitempty"`
 }
 

@@ -1,0 +1,46 @@
+package swap
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/target"
+)
+
+// TestServed asks a process that listens as dockerd does: only one that answers
+// /_ping by 200 serves, and one that nobody may ask is taken to.
+func TestServed(t *testing.T) {
+	dir := t.TempDir()
+	well := false
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) {
+		if !well {
+			http.Error(w, "starting", http.StatusServiceUnavailable)
+		}
+	})
+	socket := filepath.Join(dir, dockerSocket)
+	for _, name := range []string{dockerSocket, "other.sock"} {
+		ln, err := net.Listen("unix", filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: mux}
+		go server.Serve(ln)
+		defer server.Close()
+	}
+	own := target.Process{PID: os.Getpid(), Exe: "/usr/bin/dockerd"}
+	look := func(debugged bool, want ...string) {
+		t.Helper()
+		got, err := served(t.Context(), own, debugged)
+		if err != nil || len(got) != len(want) || len(want) == 1 && got[0] != want[0] {
+			t.Errorf("served: %q, %v, want %q", got, err, want)
+		}
+	}
+	look(false)
+	look(true, socket)
+	well = true
+	look(false, socket)
+}
