@@ -56,6 +56,9 @@ func TestNode(t *testing.T) {
 	})
 	t.Run("processes", func(t *testing.T) { processes(t, n) })
 	t.Run("CRI calls", func(t *testing.T) {
+		// It ends pods that it has not been told of, even before they start.
+		systemctl(t, n, "stop", "kubelet")
+		defer systemctl(t, n, "start", "kubelet")
 		for _, command := range [][]string{{"version", "100", "4"}, {"run-pod", "a"}, {"create", "b"}} {
 			out, err := n.Exec(t.Context(), append([]string{"criload"}, command...)...)
 			if err != nil || !bytes.HasPrefix(out, []byte(`{"command":"`+command[0]+`","ok":true`)) {
@@ -90,6 +93,14 @@ func TestNode(t *testing.T) {
 		b.killUp(t, ledger.Process, syscall.SIGINT)
 		b.check(t)
 	})
+}
+
+// systemctl runs it on the node.
+func systemctl(t *testing.T, n *testbed.Node, args ...string) {
+	t.Helper()
+	if _, err := n.Exec(t.Context(), append([]string{"systemctl"}, args...)...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // bench is a testnode program with a state directory and a node name of its
