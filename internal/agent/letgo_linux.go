@@ -22,7 +22,7 @@ const letGo = "let go: "
 const reasonLimit = 512
 
 // letGoTimeout bounds how long a worker may take to let its target go.
-const letGoTimeout = 30 * time.Second
+const letGoTimeout = time.Minute
 
 // Session says who debugs a process by a dapbridge, "" if nobody traces it. Any
 // other tracer is an error, with the code diag.TargetTraced.

@@ -107,6 +107,12 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (Deployed, error) {
 		defer release()
 		err = d.endSessions(ctx)
 	}
+	if err == nil && d.Session != "" {
+		err = d.askAgain(ctx)
+		if fresh {
+			d.rec.Sockets = d.Sockets
+		}
+	}
 	if err != nil { // nothing has been changed
 		err = errors.Join(err, tidy(d.Path))
 		if fresh {
@@ -131,8 +137,33 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (Deployed, error) {
 	return out, removeIfThere(beside(d.Path, "prev"))
 }
 
-// endSessions ends the debug sessions with all that is about to be restarted.
+// askAgain learns where the target really answers, now that no debugger has it.
+func (d *deploy) askAgain(ctx context.Context) error {
+	p, err := d.mainProcess(ctx, d.Unit)
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(answerWait); ; time.Sleep(pollPause) {
+		now, err := served(ctx, p, false)
+		if err != nil {
+			return err
+		}
+		if len(now) >= len(d.Sockets) || time.Now().After(deadline) {
+			d.Sockets = now
+			return nil
+		}
+	}
+}
+
+// answerWait is for a process that was halted until now.
+const answerWait = 3 * time.Second
+
+// endSessions ends the debug sessions with all that is about to be restarted. The
+// target may have been restarted while the build was on its way.
 func (d *deploy) endSessions(ctx context.Context) error {
+	if p, err := d.mainProcess(ctx, d.Unit); err == nil {
+		d.PID, d.ticks = p.PID, p.StartTicks
+	}
 	if err := d.endSession(ctx, d.PID, d.Path, DeployCommand, d.q); err != nil {
 		return err
 	}

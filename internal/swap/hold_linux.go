@@ -14,8 +14,9 @@ import (
 )
 
 // holdWait is how long a debugger waits for the end of a swap that restarts its
-// target, and a swap for that of an attach.
-const holdWait = 3 * time.Minute
+// target, and a swap for that of an attach: less than the 30 s for which a worker
+// keeps the session's descriptors (internal/agent/worker, JoinTimeout).
+const holdWait = 25 * time.Second
 
 // Hold keeps the targets of this node from being swapped while a debugger attaches,
 // until release is called. If one is just being swapped, it waits for that, so that
