@@ -16,6 +16,9 @@ type Needs struct {
 	Interpreter string    `json:"interpreter,omitempty"` // path of the dynamic linker
 	Libraries   []Library `json:"libraries,omitempty"`
 	Dirs        []string  `json:"dirs,omitempty"` // where it looks for them first, of its own
+	// Elsewhere says that it also looks beside itself ($ORIGIN): what is not found may
+	// stand there.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 // Library is a shared library, and the versions of its symbols that are needed.
@@ -80,7 +83,10 @@ func (e executable) needs() (n Needs, err error) {
 		}
 		n.Dirs = append(n.Dirs, strings.Split(strings.Join(paths, ":"), ":")...)
 	}
-	n.Dirs = slices.DeleteFunc(n.Dirs, func(dir string) bool { return !filepath.IsAbs(dir) })
+	n.Dirs = slices.DeleteFunc(n.Dirs, func(dir string) bool {
+		n.Elsewhere = n.Elsewhere || dir != "" && !filepath.IsAbs(dir)
+		return !filepath.IsAbs(dir)
+	})
 	return n, nil
 }
 
@@ -98,6 +104,9 @@ func (n Needs) Missing(root string) string {
 	dirs := append(slices.Clone(n.Dirs), libraryDirs(root)...)
 	for _, l := range n.Libraries {
 		path := find(root, dirs, l.Name, machine)
+		if path == "" && n.Elsewhere {
+			continue
+		}
 		if path == "" {
 			return fmt.Sprintf("the library %s", l.Name)
 		}

@@ -64,6 +64,14 @@ func TestNeeds(t *testing.T) {
 	if missing := n.Missing(empty); missing != "the library libc.so.6" {
 		t.Errorf("a system without libraries lacks %q", missing)
 	}
+	beside := exec.Command("go", "build", "-ldflags=-r $ORIGIN/../lib", "-o", program, source)
+	beside.Env = build.Env
+	if out, err := beside.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if n, err := ReadNeeds(program); err != nil || n.Interpreter == "" || n.Missing(empty) != "" {
+		t.Errorf("of what may stand beside the program it lacks %q: %+v, %v", n.Missing(empty), n, err)
+	}
 	static := exec.Command("go", "build", "-o", program, source)
 	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
 		t.Fatal(err)
