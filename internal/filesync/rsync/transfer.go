@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/procgroup"
@@ -55,6 +56,9 @@ func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string, 
 	return bytes, err
 }
 
+// lastWait is how long the node's rsync may go on when the host's has ended.
+const lastWait = 10 * time.Second
+
 func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, slow bool) (int64, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
@@ -80,6 +84,7 @@ func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, 
 	wg.Go(func() { passed, there = t.serve(ctx, ours, stage, slow) })
 	err = cmd.Wait()
 	ours.Close() // a shell that rsync never started is not waited for
+	defer time.AfterFunc(lastWait, stop).Stop()
 	wg.Wait()
 	return passed, explain(err, there, said)
 }
