@@ -26,7 +26,8 @@ file that was edited on the node since is moved to .dapbridge-backup beside the
 copy first, and named. Files appear on the node whole or not at all.
 
 A dapbridge serve of this directory that copies it already (--sync) is asked to do
-it, and to say what it did.
+it, to where it copies to unless --to says otherwise, and to say what it did; with
+--watch too, as it goes on by itself.
 
 Exit status: 1 if --verify finds a difference, 3 if some files could not be copied.`,
 		Example: `  dapbridge sync
@@ -93,7 +94,7 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 	if err != nil {
 		return err
 	}
-	if !o.verify && !o.dryRun { // which only look
+	if !o.verify && !o.dryRun && !o.force { // which only look, or do what a daemon does not
 		if done, err := o.byDaemon(cmd, env, c, s); done || err != nil {
 			return err
 		}
