@@ -23,7 +23,7 @@ import (
 // never sees a torn file. DAPBRIDGE_TORTURE is for how long.
 func TestSyncTorture(t *testing.T) {
 	f := setup(t)
-	length := 45 * time.Second
+	length := time.Minute
 	if text := os.Getenv("DAPBRIDGE_TORTURE"); text != "" {
 		var err error
 		if length, err = time.ParseDuration(text); err != nil {

@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -14,10 +16,10 @@ import (
 // /_ping by 200 serves, and one that nobody may ask is taken to.
 func TestServed(t *testing.T) {
 	dir := t.TempDir()
-	well := false
+	var well atomic.Bool
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) {
-		if !well {
+		if !well.Load() {
 			http.Error(w, "starting", http.StatusServiceUnavailable)
 		}
 	})
@@ -41,6 +43,13 @@ func TestServed(t *testing.T) {
 	}
 	look(false)
 	look(true, socket)
-	well = true
+	// What was taken to answer does not, or does so a little later.
+	if got, err := servedSoon(t.Context(), own, 1); err != nil || len(got) != 0 {
+		t.Errorf("it never answers: %q, %v", got, err)
+	}
+	time.AfterFunc(2*pollPause, func() { well.Store(true) })
+	if got, err := servedSoon(t.Context(), own, 1); err != nil || len(got) != 1 {
+		t.Errorf("it answers in a while: %q, %v", got, err)
+	}
 	look(false, socket)
 }

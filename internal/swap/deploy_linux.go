@@ -143,20 +143,9 @@ func (d *deploy) askAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(answerWait); ; time.Sleep(pollPause) {
-		now, err := served(ctx, p, false)
-		if err != nil {
-			return err
-		}
-		if len(now) >= len(d.Sockets) || time.Now().After(deadline) {
-			d.Sockets = now
-			return nil
-		}
-	}
+	d.Sockets, err = servedSoon(ctx, p, len(d.Sockets))
+	return err
 }
-
-// answerWait is for a process that was halted until now.
-const answerWait = 3 * time.Second
 
 // endSessions ends the debug sessions with all that is about to be restarted. The
 // target may have been restarted while the build was on its way.

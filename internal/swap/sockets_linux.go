@@ -54,6 +54,20 @@ func served(ctx context.Context, p target.Process, debugged bool) ([]string, err
 	return slices.DeleteFunc(ours, func(at string) bool { return !debugged && answers(ctx, at) != nil }), nil
 }
 
+// answerWait is for how long a process that was halted until now may not answer.
+const answerWait = 3 * time.Second
+
+// servedSoon is served of a process that was halted until now: it asks again until
+// so many answer, or answerWait is over.
+func servedSoon(ctx context.Context, p target.Process, most int) ([]string, error) {
+	for deadline := time.Now().Add(answerWait); ; time.Sleep(pollPause) {
+		now, err := served(ctx, p, false)
+		if err != nil || len(now) >= most || time.Now().After(deadline) {
+			return now, err
+		}
+	}
+}
+
 // answers returns nil if somebody answers there as one who serves does.
 func answers(ctx context.Context, at string) error {
 	switch {
