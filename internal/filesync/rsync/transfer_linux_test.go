@@ -291,3 +291,46 @@ func child(t *testing.T, pid, other int) int {
 	t.Fatalf("process %d has no such child", pid)
 	return 0
 }
+
+// TestNodeStays returns, and ends the command, when the node's side does not mind
+// that the host's is gone.
+func TestNodeStays(t *testing.T) {
+	t.Parallel()
+	tr, dir, stage := transfer(t)
+	write(t, filepath.Join(dir, "f"), []byte("x"))
+	tr.Node = stays{remotetest.Local{}, t}
+	ended := make(chan error, 1)
+	go func() { _, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false); ended <- err }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("nothing is said of a transfer that was cut off")
+		}
+	case <-time.After(time.Minute):
+		t.Error("it does not end")
+	}
+}
+
+// stays is a node where each command neither reads nor ends before it is closed.
+// When it has started, the host's rsync is killed.
+type stays struct {
+	remote.Conn
+	t *testing.T
+}
+
+func (s stays) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
+	var node *os.Process
+	cmd, err := remotetest.Local{Started: func(p *os.Process) { node = p }}.Start(ctx, []string{"sleep", "300"})
+	if err == nil {
+		syscall.Kill(child(s.t, os.Getpid(), node.Pid), syscall.SIGKILL)
+		cmd.Process = closable{cmd.Process, node}
+	}
+	return cmd, err
+}
+
+type closable struct {
+	remote.Process
+	node *os.Process
+}
+
+func (c closable) Close() { c.node.Kill(); c.Process.Close() }
