@@ -20,8 +20,10 @@ const joinTimeout = 5 * time.Second
 // arrive. It leaves nothing in the file system; peers of another user are
 // refused by [AcceptJoin].
 func listenJoin() (*net.UnixListener, error) {
-	return net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: "@dapbridge-" + NewToken()})
+	return net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: joinSocketPrefix + NewToken()})
 }
+
+const joinSocketPrefix = "@dapbridge-"
 
 // JoinTimeout is how long a session's descriptors wait for the session, and the
 // session for them.

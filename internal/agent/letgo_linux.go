@@ -1,13 +1,11 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -69,10 +67,23 @@ func LetGo(ctx context.Context, pid int, reason string) error {
 
 // askToLetGo returns nil if the worker has understood.
 func askToLetGo(ctx context.Context, worker int, reason string) error {
-	socket, err := joinSocket(worker)
+	names, err := target.Listening(worker)
 	if err != nil {
 		return err
 	}
+	err = diag.Errorf(diag.Internal, "pid %d listens on no socket of a worker's", worker)
+	for _, name := range names {
+		if !strings.HasPrefix(name, joinSocketPrefix) {
+			continue
+		}
+		if err = askAt(ctx, name, reason); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func askAt(ctx context.Context, socket, reason string) error {
 	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: socket})
 	if err != nil {
 		return err
@@ -97,27 +108,4 @@ func askToLetGo(ctx context.Context, worker int, reason string) error {
 		return errors.New("the worker refuses")
 	}
 	return nil
-}
-
-// joinSocket returns the name of the abstract socket that a worker listens on,
-// which is the descriptor WorkerJoins of its process. The columns of
-// /proc/net/unix are Num, RefCount, Protocol, Flags, Type, St, Inode and Path
-// (Linux's net/unix/af_unix.c, unix_seq_show).
-func joinSocket(worker int) (string, error) {
-	proc := "/proc/" + strconv.Itoa(worker)
-	link, err := os.Readlink(proc + "/fd/" + strconv.Itoa(WorkerJoins))
-	if err != nil {
-		return "", err
-	}
-	table, err := os.ReadFile(proc + "/net/unix")
-	if err != nil {
-		return "", err
-	}
-	for line := range bytes.Lines(table) {
-		f := bytes.Fields(line)
-		if len(f) == 8 && "socket:["+string(f[6])+"]" == link && bytes.HasPrefix(f[7], []byte("@")) {
-			return string(f[7]), nil
-		}
-	}
-	return "", diag.Errorf(diag.Internal, "pid %d listens on no socket of a worker's", worker)
 }

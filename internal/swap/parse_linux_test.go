@@ -6,33 +6,6 @@ import (
 	"testing"
 )
 
-func TestParseSockets(t *testing.T) {
-	const table = `Num       RefCount Protocol Flags    Type St Inode Path
-000000001ffed072: 00000002 00000000 00010000 0001 01 159117 /run/containerd/containerd.sock
-00000000c1ddf385: 00000002 00000000 00010000 0001 01 1 @abstract
-0000000079be0d6c: 00000003 00000000 00000000 0001 03 1069 /run/connected.sock
-0000000079be0d6d: 00000003 00000000 00010000 0005 01 1070 /run/seqpacket.sock
-00000000ee355c20: 00000002 00000000 00010000 0001 01 7 /run/a b.sock
-00000000ee355c21: 00000002 00000000 00010000 0001 01 8
-/run/forged
-`
-	want := []unixSocket{{"159117", "/run/containerd/containerd.sock"}, {"7", "/run/a b.sock"}}
-	if got := parseSockets([]byte(table)); !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v", got)
-	}
-}
-
-func FuzzParseSockets(f *testing.F) {
-	f.Add([]byte("0: 2 0 00010000 0001 01 7 /run/x\n"))
-	f.Fuzz(func(t *testing.T, table []byte) {
-		for _, s := range parseSockets(table) {
-			if !strings.HasPrefix(s.path, "/") || s.inode == "" {
-				t.Errorf("%+v", s)
-			}
-		}
-	})
-}
-
 func TestParseShow(t *testing.T) {
 	const text = `MainPID=261
 Result=success

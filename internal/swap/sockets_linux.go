@@ -7,11 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/target"
@@ -43,11 +40,13 @@ const kubeletHealth = "http://127.0.0.1:10248/healthz"
 // configuration may put them anywhere: what it listens on counts. One that a
 // debugger may have halted is taken to answer.
 func served(ctx context.Context, p target.Process, debugged bool) ([]string, error) {
-	paths, err := listening(p.PID)
+	names, err := target.Listening(p.PID)
 	if err != nil {
 		return nil, err
 	}
-	ours := slices.DeleteFunc(paths, func(path string) bool { return !isCRI(path) && filepath.Base(path) != dockerSocket })
+	ours := slices.DeleteFunc(names, func(name string) bool {
+		return !filepath.IsAbs(name) || !isCRI(name) && filepath.Base(name) != dockerSocket
+	})
 	if filepath.Base(p.Exe) == kubelet {
 		ours = append(ours, kubeletHealth)
 	}
@@ -104,56 +103,6 @@ func dialSocket(path string) func(context.Context, string, string) (net.Conn, er
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
-}
-
-// listening returns the paths of the unix stream sockets that a process
-// listens on.
-func listening(pid int) ([]string, error) {
-	proc := "/proc/" + strconv.Itoa(pid)
-	table, err := os.ReadFile(proc + "/net/unix")
-	if err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(proc + "/fd")
-	if err != nil {
-		return nil, err
-	}
-	var own []string
-	for _, e := range entries {
-		if link, err := os.Readlink(filepath.Join(proc, "fd", e.Name())); err == nil {
-			own = append(own, link)
-		}
-	}
-	var paths []string
-	for _, s := range parseSockets(table) {
-		if slices.Contains(own, "socket:["+s.inode+"]") && !slices.Contains(paths, s.path) {
-			paths = append(paths, s.path)
-		}
-	}
-	return paths, nil
-}
-
-type unixSocket struct{ inode, path string }
-
-// parseSockets reads /proc/net/unix: the stream sockets that are listened on
-// (the flag __SO_ACCEPTCON) and have a path. Its columns are Num, RefCount,
-// Protocol, Flags, Type, St, Inode and Path; see unix(7) and the kernel's
-// unix_seq_show.
-func parseSockets(table []byte) []unixSocket {
-	var list []unixSocket
-	for line := range bytes.Lines(table) {
-		text := strings.TrimSuffix(string(line), "\n")
-		fields := strings.Fields(text)
-		at := strings.Index(text, " /") // no other column has a slash
-		if at < 0 || len(fields) < 8 || fields[4] != "0001" {
-			continue
-		}
-		if flags, err := strconv.ParseUint(fields[3], 16, 32); err != nil || flags&0x10000 == 0 {
-			continue
-		}
-		list = append(list, unixSocket{fields[6], text[at+1:]})
-	}
-	return list
 }
 
 // criVersion returns nil if somebody at the socket answers the CRI's Version

@@ -39,7 +39,7 @@ func listener(root, socket string) int {
 // service returns the process that has a socket of systemd's open besides it, 1 if
 // there is none. The socket may be reached by a link, such as /var/run.
 func service(root, socket string) int {
-	table, err := readTable("net/unix")
+	table, err := readTable(os.Getpid(), "net/unix")
 	if err != nil {
 		return 1
 	}

@@ -9,7 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,7 +72,7 @@ const maxSockets = 16 << 20
 // socketsAt returns the sockets whose local address is addr.
 func socketsAt(addr string) ([]socket, error) {
 	if path, isUnix := strings.CutPrefix(addr, "unix:"); isUnix {
-		text, err := readTable("net/unix")
+		text, err := readTable(os.Getpid(), "net/unix")
 		return unixSockets(text, path), err
 	}
 	want, err := netip.ParseAddrPort(addr)
@@ -81,7 +81,7 @@ func socketsAt(addr string) ([]socket, error) {
 	}
 	var all []socket
 	for _, name := range []string{"net/tcp", "net/tcp6"} {
-		text, err := readTable(name)
+		text, err := readTable(os.Getpid(), name)
 		if err != nil && !isGone(err) { // a kernel without IPv6
 			return nil, err
 		}
@@ -90,8 +90,9 @@ func socketsAt(addr string) ([]socket, error) {
 	return all, nil
 }
 
-func readTable(name string) ([]byte, error) {
-	f, err := os.Open(filepath.Join(procRoot, "self", name))
+// readTable reads a table of the sockets in a process's network namespace.
+func readTable(pid int, name string) ([]byte, error) {
+	f, err := os.Open(procPath(pid, name))
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +157,52 @@ func unixSockets(text []byte, path string) []socket {
 		})
 	}
 	return all
+}
+
+// Listening returns the names of the unix sockets that a process listens on: paths,
+// and names of the abstract namespace with an @ before them (unix(7)). A name may be
+// made up by another process.
+func Listening(pid int) ([]string, error) {
+	table, err := readTable(pid, "net/unix")
+	if err != nil {
+		return nil, err
+	}
+	fds, err := numbers(procPath(pid, "fd"))
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{}
+	for _, fd := range append(fds, 0) {
+		if link, err := os.Readlink(procPath(pid, "fd/"+strconv.Itoa(fd))); err == nil {
+			own[link] = true
+		}
+	}
+	var names []string
+	for _, s := range namedListeners(table) {
+		if own["socket:["+s.inode+"]"] && !slices.Contains(names, s.name) {
+			names = append(names, s.name)
+		}
+	}
+	return names, nil
+}
+
+// namedListener is a socket that is listened on and has a name.
+type namedListener struct{ inode, name string }
+
+// namedListeners reads all of them from /proc/net/unix, whose columns are Num,
+// RefCount, Protocol, Flags, Type, St, Inode and Path; see unixSockets.
+func namedListeners(table []byte) []namedListener {
+	var list []namedListener
+	for line := range bytes.Lines(table) {
+		text := strings.TrimSuffix(string(line), "\n")
+		fields := strings.Fields(text)
+		at := strings.IndexAny(text, "/@") // no other column has one
+		if at < 1 || text[at-1] != ' ' || len(fields) < 8 || fields[3] != "00010000" {
+			continue
+		}
+		list = append(list, namedListener{fields[6], text[at:]})
+	}
+	return list
 }
 
 // Traced returns the processes that the process tracer traces.
