@@ -70,10 +70,22 @@ func TestServeSyncs(t *testing.T) {
 	if said := sync(); !strings.Contains(said, "sub/f was edited on the node") || !strings.Contains(said, dir+" is on the node as "+to) {
 		t.Error(said)
 	}
-	if said := sync("--watch", "--to", to); !strings.Contains(said, fmt.Sprintf("dapbridge serve, pid %d, copies each change already", s.cmd.Process.Pid)) {
-		t.Error(said)
-	}
 	sync("--verify", "--to", to)
+
+	// With --watch it tells of what the daemon does.
+	w := f.watchNode(t, node, dir, to)
+	served := fmt.Sprintf("dapbridge serve, pid %d, ", s.cmd.Process.Pid)
+	says := func(what string) {
+		t.Helper()
+		eventually(t, 20*time.Second, unless("sync --watch does not say: "+what, func() bool { return strings.Contains(w.said.String(), what) }))
+	}
+	says(served + "copies it")
+	theirs(t, at("a/watched"), "x")
+	says("  1 files sent")
+	sync() // which has all compared, and nothing is different
+	if conns := proxy.Conns(); conns != 1 {
+		t.Errorf("%d connections to the node", conns)
+	}
 
 	// A session disturbs nothing, and is not disturbed.
 	i := s.dial(t)
@@ -98,6 +110,9 @@ func TestServeSyncs(t *testing.T) {
 				return len(st.Trouble) > 0 && st.Sync.State == "waiting" && st.Sync.Error != ""
 			}))
 		}
+		if n == 2 {
+			says(served + "copies nothing for now: ")
+		}
 		proxy.Resume()
 		proxy.CutNew(false)
 		f.settles(t, dir, to, fmt.Sprint("loss ", n))
@@ -113,8 +128,12 @@ func TestServeSyncs(t *testing.T) {
 	eventually(t, 20*time.Second, unless("nothing comes", func() bool { _, err := os.Stat(f.onNode(to + "/many/1")); return err == nil }))
 	s.kill()
 	theirs(t, at("many/1/1"), "after the kill")
-	s = serve()
+	says(served + "copies no more; sync goes on by itself")
 	f.settles(t, dir, to, "a kill")
+	w.end(t)
+	s = serve()
+	theirs(t, at("many/1/2"), "after another start")
+	f.settles(t, dir, to, "another start")
 
 	proxy.Stall() // and it ends all the same
 	theirs(t, at("a/last"), "x")

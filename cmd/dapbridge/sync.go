@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -25,9 +26,9 @@ what a .dapbridgeignore names. What sync has put there it also removes there; a
 file that was edited on the node since is moved to .dapbridge-backup beside the
 copy first, and named. Files appear on the node whole or not at all.
 
-A dapbridge serve of this directory that copies it already (--sync) is asked to do
-it, to where it copies to unless --to says otherwise, and to say what it did; with
---watch too, as it goes on by itself.
+A dapbridge serve that copies DIR already (--sync) is asked to do it and to say what
+it did. With --watch its runs are shown as they come; should it end, sync goes on by
+itself.
 
 Exit status: 1 if --verify finds a difference, 3 if some files could not be copied.`,
 		Example: `  dapbridge sync
@@ -95,7 +96,7 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 		return err
 	}
 	if !o.verify && !o.dryRun && !o.force { // which only look, or do what a daemon does not
-		if done, err := o.byDaemon(cmd, env, c, s); done || err != nil {
+		if done, err := o.byDaemon(cmd.Context(), env, c, s); done || err != nil {
 			return err
 		}
 	}
@@ -129,23 +130,36 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 }
 
 // byDaemon has the dapbridge serve that copies this directory already compare all,
-// and reports whether there is one.
-func (o syncOptions) byDaemon(cmd *cobra.Command, env environment, c daemon.Config, s daemon.SyncConfig) (bool, error) {
+// and go on with that if sync is to. It reports whether there is nothing left to do.
+func (o syncOptions) byDaemon(ctx context.Context, env environment, c daemon.Config, s daemon.SyncConfig) (bool, error) {
 	dirs, err := env.controlDirs()
 	if err != nil {
 		return false, err
 	}
-	r, pid, err := daemon.SyncByDaemon(cmd.Context(), dirs, c, s)
-	if err != nil || r == nil {
+	d, err := daemon.SyncByDaemon(ctx, dirs, c, s)
+	if err != nil || d == nil {
 		return false, err
 	}
-	watch := o.watch
-	o.watch = false
-	o.print(env, *r, false)
-	if watch && o.output != "json" {
-		fmt.Fprintf(env.out, "dapbridge serve, pid %d, copies each change already\n", pid)
+	o.print(env, d.Report, false)
+	if !o.watch {
+		return true, orFailed(nil, d.Report)
 	}
-	return true, orFailed(nil, *r)
+	say := func(format string, args ...any) {
+		fmt.Fprintln(env.err, oneLine(fmt.Sprintf("dapbridge serve, pid %d, "+format, append([]any{d.PID}, args...)...)))
+	}
+	say("copies it")
+	err = d.Follow(ctx, func(n daemon.SyncNext) {
+		switch {
+		case n.Trouble != "":
+			say("copies nothing for now: %s", n.Trouble)
+		case n.Report != nil:
+			o.print(env, *n.Report, true)
+		}
+	})
+	if err != nil {
+		say("copies no more; sync goes on by itself")
+	}
+	return err == nil, nil
 }
 
 // orFailed is the error of a run that could not copy all.

@@ -13,8 +13,9 @@ import (
 
 // Methods of a daemon's control socket.
 const (
-	controlStatus = "status" // -> Status
-	controlSync   = "sync"   // SyncAsk -> SyncAnswer, when all has been compared
+	controlStatus   = "status"   // -> Status
+	controlSync     = "sync"     // SyncAsk -> SyncAnswer, when all has been compared
+	controlSyncNext = "syncnext" // SyncAsk -> SyncNext, when there is one
 )
 
 // SyncAsk asks a daemon for a full comparison, if it is the one who copies this
@@ -22,12 +23,23 @@ const (
 type SyncAsk struct {
 	Dir  string `json:"dir"`
 	Node string `json:"node"`
-	To   string `json:"to,omitempty"` // "" is wherever it copies to
+	To   string `json:"to,omitempty"` // "" is where it belongs, or anywhere if the daemon does not know
+
+	After int `json:"after,omitempty"` // of controlSyncNext: the run that is known already
 }
 
 // SyncAnswer is nothing if the daemon does not copy that.
 type SyncAnswer struct {
 	Report *SyncReport `json:"report,omitempty"`
+	Run    int         `json:"run,omitempty"` // its number among the daemon's runs
+}
+
+// SyncNext is a run of a daemon's copying, or why there is none for now; nothing if
+// the daemon does not copy that.
+type SyncNext struct {
+	Run     int         `json:"run"`
+	Report  *SyncReport `json:"report,omitempty"`
+	Trouble string      `json:"trouble,omitempty"`
 }
 
 // open has the daemon answer on its control socket, until close. Without one it
@@ -45,8 +57,9 @@ func (m *monitor) open() (close func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		control.Serve(ctx, ln, map[string]control.Method{
-			controlStatus: func(ctx context.Context, _ json.RawMessage) (any, error) { return m.status(ctx), nil },
-			controlSync:   m.syncNow,
+			controlStatus:   func(ctx context.Context, _ json.RawMessage) (any, error) { return m.status(ctx), nil },
+			controlSync:     m.syncNow,
+			controlSyncNext: m.syncNext,
 		}, m.cfg.Log)
 	})
 	return func() { cancel(); wg.Wait() }
@@ -61,8 +74,20 @@ func (m *monitor) syncNow(ctx context.Context, params json.RawMessage) (any, err
 	if !f.copies(ask.Dir, ask.Node, ask.To) {
 		return SyncAnswer{}, nil
 	}
-	r, err := f.now(ctx)
-	return SyncAnswer{&r}, err
+	r := f.now(ctx)
+	return SyncAnswer{&r.report, r.run}, r.err
+}
+
+func (m *monitor) syncNext(ctx context.Context, params json.RawMessage) (any, error) {
+	var ask SyncAsk
+	if err := json.Unmarshal(params, &ask); err != nil {
+		return nil, diag.Errorf(diag.Usage, "%w", err)
+	}
+	f := m.follower()
+	if !f.copies(ask.Dir, ask.Node, ask.To) {
+		return SyncNext{}, nil
+	}
+	return f.runs.next(ctx, ask.After)
 }
 
 // Daemon is one of this user's, or why it says nothing.
@@ -108,13 +133,20 @@ func findDaemons(ctx context.Context, dirs []string) (all []control.Daemon, err 
 	return all, nil
 }
 
+// DaemonSync is the copying of a daemon's, as a command sees it.
+type DaemonSync struct {
+	PID    int
+	Report SyncReport // of the comparison that was asked for
+	daemon control.Daemon
+	ask    SyncAsk
+}
+
 // SyncByDaemon has the daemon that copies c.Root to this node compare all, and
-// returns what that has come to and the daemon's pid; a nil report if no daemon
-// does.
-func SyncByDaemon(ctx context.Context, dirs []string, c Config, s SyncConfig) (*SyncReport, int, error) {
+// returns when it has; nil if no daemon does.
+func SyncByDaemon(ctx context.Context, dirs []string, c Config, s SyncConfig) (*DaemonSync, error) {
 	found, err := findDaemons(ctx, dirs)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	ask := SyncAsk{Dir: c.Root, Node: c.SSH.Node.Name, To: s.To}
 	for _, d := range found {
@@ -124,9 +156,32 @@ func SyncByDaemon(ctx context.Context, dirs []string, c Config, s SyncConfig) (*
 			c.Log.Debug("asking a daemon to copy", "pid", d.PID, "error", err)
 			continue
 		}
-		if err != nil || answer.Report != nil {
-			return answer.Report, d.PID, err
+		if err != nil {
+			return nil, err
+		}
+		if answer.Report != nil {
+			ask.After = answer.Run
+			return &DaemonSync{d.PID, *answer.Report, d, ask}, nil
 		}
 	}
-	return nil, 0, nil
+	return nil, nil
+}
+
+// Follow tells of each of the daemon's runs that follow, and of trouble, until ctx
+// ends, which is no error, or the daemon copies no more.
+func (d *DaemonSync) Follow(ctx context.Context, told func(SyncNext)) error {
+	for {
+		var next SyncNext
+		err := d.daemon.Call(ctx, controlSyncNext, d.ask, &next)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case next.Run <= d.ask.After:
+			return errNotSyncing()
+		}
+		d.ask.After = next.Run
+		told(next)
+	}
 }

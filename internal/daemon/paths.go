@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"path"
 	"runtime"
 
 	"golang.org/x/mod/module"
@@ -21,6 +22,16 @@ type sourceMap struct {
 	own       *pathmap.Map // the user's rules, nil if there are none
 	paths     *pathmap.Map // both: the user's come first
 	fetcher   *gosource.Fetcher
+}
+
+// place returns where on the node the target's binary says that a directory of the
+// host was, "" if it does not say.
+func (m *sourceMap) place(dir string) string {
+	to, ok := m.paths.ToNode(dir)
+	if !ok || !path.IsAbs(to) {
+		return ""
+	}
+	return to
 }
 
 // mapSource works out where the source of a target is on the host. An error is

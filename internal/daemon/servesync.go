@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,16 +54,15 @@ func (c Config) syncDestination(m *sourceMap) (string, error) {
 			known = append(known, f.To)
 		}
 	}
-	derived, ok := m.paths.ToNode(c.Root)
-	ok = ok && path.IsAbs(derived)
+	derived := m.place(c.Root)
 	switch {
-	case ok && slices.Contains(known, derived):
+	case derived != "" && slices.Contains(known, derived):
 		return derived, filesync.CheckDestination(derived, false)
 	case len(known) > 0:
 		return known[0], filesync.CheckDestination(known[0], false)
 	case c.Sync.Mode == SyncAuto:
 		return "", nil
-	case !ok:
+	case derived == "":
 		return "", diag.Errorf(diag.SyncRefused, "it is not known where on the node %s belongs", c.Root).
 			WithHint("copy it once with dapbridge sync --to DIR; serve then goes on with that")
 	}
@@ -73,11 +73,14 @@ func (c Config) syncDestination(m *sourceMap) (string, error) {
 // daemon's own connection. What goes wrong is its own business: it is logged, told
 // to who asks, and tried again. A nil follower copies nothing.
 type follower struct {
-	cfg    Config
-	dialer *dialer
-	keeper keeper
-	cancel context.CancelFunc
-	done   chan struct{}
+	cfg     Config
+	dialer  *dialer
+	derived string // where the tree belongs by the target's binary, "" if that does not say
+	keeper  keeper
+	cancel  context.CancelFunc
+	done    chan struct{}
+
+	runs syncRuns
 
 	mu     sync.Mutex
 	status SyncStatus
@@ -121,9 +124,9 @@ type SyncRun struct {
 }
 
 // follow begins to copy to a directory of the node's.
-func (c Config) follow(ctx context.Context, d *dialer, to string) *follower {
+func (c Config) follow(ctx context.Context, d *dialer, to, derived string) *follower {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &follower{cfg: c.patient(), dialer: d, cancel: cancel, done: make(chan struct{})}
+	f := &follower{cfg: c.patient(), dialer: d, derived: derived, cancel: cancel, done: make(chan struct{})}
 	f.status = SyncStatus{Dir: c.Root, To: to, State: SyncWaiting, Since: time.Now(), Pending: -1}
 	f.keeper = keeper{
 		s:  SyncConfig{RecordDir: c.Sync.RecordDir, Progress: f.progress},
@@ -132,6 +135,7 @@ func (c Config) follow(ctx context.Context, d *dialer, to string) *follower {
 	go func() {
 		defer close(f.done)
 		defer f.keeper.asks.close()
+		defer f.runs.close()
 		if err := f.run(ctx); err != nil {
 			c.Log.Warn("the source is not copied", "reason", diag.Escape(err.Error()), "remedy", diag.Escape(diag.Hint(err)))
 			f.state(SyncStopped, err)
@@ -194,10 +198,10 @@ func (f *follower) progress(done, total int) {
 	f.status.Done, f.status.Total = done, total
 }
 
-func (f *follower) told(r SyncReport, whole bool) {
+func (f *follower) told(r SyncReport, whole bool) (run int) {
 	f.state(SyncWatching, nil)
 	if !whole && !r.did() {
-		return
+		return 0
 	}
 	const some = 10
 	f.mu.Lock()
@@ -214,9 +218,10 @@ func (f *follower) told(r SyncReport, whole bool) {
 		say = f.cfg.Log.Info
 	}
 	say("the source was copied", "to", diag.Escape(r.To), "files", r.Files, "bytes", r.Bytes, "removed", r.Removed, "took", time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond))
+	return f.runs.add(SyncNext{Report: &r})
 }
 
-// failed tells the log once of an outage.
+// failed tells the log once of an outage, and who follows.
 func (f *follower) failed(err error, next time.Duration) error {
 	if errors.Is(err, &diag.Error{Code: diag.SyncRefused}) {
 		return err
@@ -227,6 +232,8 @@ func (f *follower) failed(err error, next time.Duration) error {
 	say := f.cfg.Log.Warn
 	if again {
 		say = f.cfg.Log.Debug
+	} else {
+		f.runs.add(SyncNext{Trouble: err.Error()})
 	}
 	say("the source is not copied for now", "reason", diag.Escape(err.Error()), "next try in", next)
 	f.state(SyncWaiting, err)
@@ -234,9 +241,13 @@ func (f *follower) failed(err error, next time.Duration) error {
 }
 
 // copies reports whether it copies dir on this machine to a node's directory, "" for
-// any. One that has been stopped does not.
+// where it belongs, or anywhere if that is not known. One that has been stopped does
+// not.
 func (f *follower) copies(dir, node, to string) bool {
-	if f == nil || dir != f.cfg.Root || node != f.cfg.SSH.Node.Name || to != "" && path.Clean(to) != f.keeper.to {
+	if f == nil || dir != f.cfg.Root || node != f.cfg.SSH.Node.Name {
+		return false
+	}
+	if to = cmp.Or(to, f.derived); to != "" && path.Clean(to) != f.keeper.to {
 		return false
 	}
 	f.mu.Lock()
@@ -245,7 +256,7 @@ func (f *follower) copies(dir, node, to string) bool {
 }
 
 // now has all compared and returns what that has come to.
-func (f *follower) now(ctx context.Context) (SyncReport, error) {
+func (f *follower) now(ctx context.Context) syncAnswer {
 	f.mu.Lock()
 	w := f.keeper.w
 	f.mu.Unlock()

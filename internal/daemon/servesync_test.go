@@ -71,6 +71,81 @@ func TestSyncDestination(t *testing.T) {
 	}
 }
 
+// TestFollowerCopies asks a daemon only for what would be copied without it.
+func TestFollowerCopies(t *testing.T) {
+	const root, minikube = "/home/you/src/containerd", "minikube"
+	for _, tt := range []struct {
+		derived, dir, node, to string
+		want                   bool
+	}{
+		{"/go/src/c", root, minikube, "", true},
+		{"/go/src/c", root, minikube, "/go/src/c/", true},
+		{"/go/src/c", root, minikube, "/home/docker/c", false},
+		{"/go/src/c", root, "dev", "", false},
+		{"/go/src/c", root + "/pkg", minikube, "", false},
+		{"", root, minikube, "", true},
+		{"/src/elsewhere", root, minikube, "", false},
+		{"/src/elsewhere", root, minikube, "/go/src/c", true},
+	} {
+		f := &follower{derived: tt.derived, keeper: keeper{to: "/go/src/c"}}
+		f.cfg = Config{Root: root, SSH: sshconn.Config{Node: &node.Node{Name: minikube}}}
+		if got := f.copies(tt.dir, tt.node, tt.to); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+		f.status.State = SyncStopped
+		if f.copies(tt.dir, tt.node, tt.to) {
+			t.Errorf("%+v: it does, and is stopped", tt)
+		}
+	}
+	if (*follower)(nil).copies(root, minikube, "") {
+		t.Error("nobody copies")
+	}
+}
+
+// TestSyncRuns gives each run to each who follows, in turn, but for those that nobody
+// has fetched in time.
+func TestSyncRuns(t *testing.T) {
+	var s syncRuns
+	var wg sync.WaitGroup
+	const followers, runs = 3, 1000
+	for range followers {
+		wg.Go(func() {
+			after := 0
+			for {
+				n, err := s.next(t.Context(), after)
+				if err != nil {
+					if after != runs || diag.CodeOf(err) != diag.SyncFailed {
+						t.Errorf("after %d: %v", after, err)
+					}
+					return
+				}
+				if n.Run <= after || n.Report.Files != n.Run {
+					t.Errorf("%+v after %d", n, after)
+				}
+				after = n.Run
+			}
+		})
+	}
+	for i := range runs {
+		if got := s.add(SyncNext{Report: &SyncReport{Report: filesync.Report{Files: i + 1}}}); got != i+1 {
+			t.Errorf("run %d has the number %d", i+1, got)
+		}
+	}
+	if n, err := s.next(t.Context(), 0); n.Run != runs-runsKept+1 || err != nil {
+		t.Errorf("%+v, %v", n, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.next(ctx, runs); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	s.close()
+	wg.Wait()
+	if _, err := s.next(t.Context(), runs); diag.CodeOf(err) != diag.SyncFailed {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
 // TestSyncAsks answers who waits by a comparison that begins later, and nobody waits
 // for one that never comes.
 func TestSyncAsks(t *testing.T) {
@@ -81,11 +156,11 @@ func TestSyncAsks(t *testing.T) {
 	results := make(chan error, 3)
 	ask := func(ctx context.Context) {
 		wg.Go(func() {
-			r, err := a.wait(ctx, func() { asked <- struct{}{} })
-			if err == nil && r.To != "/t" {
-				err = errors.New("another report")
+			r := a.wait(ctx, func() { asked <- struct{}{} })
+			if r.err == nil && r.report.To != "/t" {
+				r.err = errors.New("another report")
 			}
-			results <- err
+			results <- r.err
 		})
 		<-asked
 	}
@@ -93,7 +168,7 @@ func TestSyncAsks(t *testing.T) {
 	first := a.take()
 	ask(t.Context()) // while the first's comparison is under way
 	<-a.come()
-	a.answer(first, SyncReport{To: "/t"}, nil)
+	a.answer(first, syncAnswer{report: SyncReport{To: "/t"}})
 	if err := <-results; err != nil {
 		t.Error(err)
 	}
@@ -102,7 +177,7 @@ func TestSyncAsks(t *testing.T) {
 		t.Errorf("the second was answered by the first's: %v", err)
 	default:
 	}
-	a.answer(a.take(), SyncReport{}, diag.Errorf(diag.LinkLost, "gone"))
+	a.answer(a.take(), syncAnswer{err: diag.Errorf(diag.LinkLost, "gone")})
 	if err := <-results; diag.CodeOf(err) != diag.LinkLost {
 		t.Error(err)
 	}
@@ -117,7 +192,7 @@ func TestSyncAsks(t *testing.T) {
 	if err := <-results; diag.CodeOf(err) != diag.SyncFailed {
 		t.Error(err)
 	}
-	if _, err := a.wait(t.Context(), func() {}); diag.CodeOf(err) != diag.SyncFailed {
-		t.Errorf("after the end: %v", err)
+	if r := a.wait(t.Context(), func() {}); diag.CodeOf(r.err) != diag.SyncFailed {
+		t.Errorf("after the end: %v", r.err)
 	}
 }

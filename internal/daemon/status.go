@@ -110,7 +110,7 @@ func (m *monitor) beginSync(ctx context.Context, d *dialer, source *sourceMap) s
 		return ""
 	}
 	if to != "" {
-		m.sync = m.cfg.follow(ctx, d, to)
+		m.sync = m.cfg.follow(ctx, d, to, source.place(m.cfg.Root))
 	}
 	return to
 }

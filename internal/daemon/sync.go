@@ -152,8 +152,8 @@ func (d *dialer) placeOf(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	to, ok := m.paths.ToNode(dir)
-	if !ok || !path.IsAbs(to) {
+	to := m.place(dir)
+	if to == "" {
 		return "", diag.Errorf(diag.SyncRefused, "it is not known where on the node %s belongs: %s was not built from it, or with -trimpath", dir, t.Exe).
 			WithHint("name a directory of the node's with --to; dapbridge paths shows what is known")
 	}

@@ -18,6 +18,7 @@ type syncAsks struct {
 // syncAnswer is what became of a full comparison.
 type syncAnswer struct {
 	report SyncReport
+	run    int // see SyncAnswer
 	err    error
 }
 
@@ -28,12 +29,12 @@ func errNotSyncing() error {
 
 // wait has everything compared, by what everything starts, and returns what that
 // has come to. It may be called by several goroutines.
-func (a *syncAsks) wait(ctx context.Context, everything func()) (SyncReport, error) {
+func (a *syncAsks) wait(ctx context.Context, everything func()) syncAnswer {
 	answer := make(chan syncAnswer, 1)
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
-		return SyncReport{}, errNotSyncing()
+		return syncAnswer{err: errNotSyncing()}
 	}
 	a.waiting = append(a.waiting, answer)
 	a.mu.Unlock()
@@ -44,9 +45,9 @@ func (a *syncAsks) wait(ctx context.Context, everything func()) (SyncReport, err
 	}
 	select {
 	case r := <-answer:
-		return r.report, r.err
+		return r
 	case <-ctx.Done():
-		return SyncReport{}, ctx.Err()
+		return syncAnswer{err: ctx.Err()}
 	}
 }
 
@@ -69,9 +70,9 @@ func (a *syncAsks) take() []chan<- syncAnswer {
 	return taken
 }
 
-func (a *syncAsks) answer(waiting []chan<- syncAnswer, r SyncReport, err error) {
+func (a *syncAsks) answer(waiting []chan<- syncAnswer, r syncAnswer) {
 	for _, w := range waiting {
-		w <- syncAnswer{r, err} // which has room for it
+		w <- r // which has room for it
 	}
 }
 
@@ -80,5 +81,5 @@ func (a *syncAsks) close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
-	a.answer(a.take(), SyncReport{}, errNotSyncing())
+	a.answer(a.take(), syncAnswer{err: errNotSyncing()})
 }

@@ -35,11 +35,12 @@ func WatchSync(ctx context.Context, c Config, s SyncConfig, told func(SyncReport
 			return connected(ctx, c, s, to, false, f)
 		},
 		begun: func(bool) {},
-		told: func(r SyncReport, _ bool) {
+		told: func(r SyncReport, _ bool) int {
 			if !worked || r.did() {
 				told(r)
 			}
 			worked = true
+			return 0
 		},
 		failed: func(err error, next time.Duration) error {
 			if !worked || errors.Is(err, &diag.Error{Code: diag.SyncRefused}) {
@@ -65,9 +66,9 @@ type keeper struct {
 	// over runs f with a mirror that stands as long as f's context.
 	over func(ctx context.Context, f func(context.Context, *filesync.Mirror) error) error
 	// begun is told that a run begins, and whether it compares all; told what it has
-	// come to.
+	// come to, and returns its number.
 	begun func(whole bool)
-	told  func(r SyncReport, whole bool)
+	told  func(r SyncReport, whole bool) (run int)
 	// failed is told why nothing can be copied, and when that is tried again. It
 	// returns what ends run instead.
 	failed func(err error, next time.Duration) error
@@ -83,7 +84,7 @@ func (k *keeper) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		k.asks.answer(k.asks.take(), SyncReport{}, err)
+		k.asks.answer(k.asks.take(), syncAnswer{err: err})
 		if err := k.failed(err, wait); err != nil {
 			return err
 		}
@@ -113,20 +114,21 @@ func (k *keeper) follow(ctx context.Context, m *filesync.Mirror, worked func()) 
 		whole := b.Why != ""
 		k.begun(whole)
 		r := SyncReport{Dir: m.Dir, To: k.to}
+		var waiting []chan<- syncAnswer
 		if whole {
-			waiting := k.asks.take()
+			waiting = k.asks.take()
 			err = k.s.whole(ctx, k.to, m, &r)
-			k.asks.answer(waiting, r, err)
 		} else {
 			began := time.Now()
 			r.Report, err = m.Batch(ctx, b.Paths)
 			r.Seconds = time.Since(began).Seconds()
 		}
 		if err != nil {
+			k.asks.answer(waiting, syncAnswer{err: err})
 			return err
 		}
 		worked()
-		k.told(r, whole)
+		k.asks.answer(waiting, syncAnswer{report: r, run: k.told(r, whole)})
 		if len(r.Failed) > 0 {
 			retry.Reset(wait)
 			wait = min(2*wait, lastRetry)
