@@ -45,6 +45,8 @@ type rpcSession struct {
 
 	mu      sync.Mutex
 	resumes map[chan struct{}]bool // one for each command under way that lets the target run
+	asked   int                    // halts that Delve has not taken yet
+	taken   sync.Cond              // of mu: asked is less
 }
 
 // call answers a request with its parameters.
@@ -75,6 +77,7 @@ func serveRPC(conn io.ReadWriteCloser, d *debuggee) {
 		turns: make(chan rpcRequest, maxTurns), events: make(chan *proc.Event, maxEvents),
 		gone: make(chan struct{}), resumes: map[chan struct{}]bool{},
 	}
+	s.taken.L = &s.mu
 	s.calls = s.methods()
 	s.wg.Go(s.work)
 	s.read()
@@ -142,6 +145,7 @@ func (s *rpcSession) work() {
 func (s *rpcSession) command(r rpcRequest) {
 	s.starting.Lock()
 	defer s.starting.Unlock()
+	s.haltsTaken()
 	running, ended := make(chan struct{}), make(chan struct{})
 	s.wg.Go(func() {
 		defer close(ended)
@@ -244,9 +248,7 @@ func (s *rpcSession) currentState() (*api.DebuggerState, error) {
 // stop: so it is asked for again, by another goroutine.
 func (s *rpcSession) halt(ended <-chan struct{}, deadline <-chan time.Time) bool {
 	for pause := endPause; ; pause = min(2*pause, time.Second) {
-		if s.d.IsRunning() {
-			s.halts.Go(func() { s.d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil) })
-		}
+		s.askToHalt()
 		select {
 		case <-ended:
 			return true
@@ -254,6 +256,33 @@ func (s *rpcSession) halt(ended <-chan struct{}, deadline <-chan time.Time) bool
 			return false
 		case <-time.After(pause):
 		}
+	}
+}
+
+// askToHalt has Delve halt the target, if it runs.
+func (s *rpcSession) askToHalt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.d.IsRunning() {
+		return
+	}
+	s.asked++
+	s.halts.Go(func() {
+		s.d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked--
+		s.taken.Broadcast()
+	})
+}
+
+// haltsTaken returns when no halt is left that would end the command which begins
+// next instead of the one before.
+func (s *rpcSession) haltsTaken() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.asked > 0 {
+		s.taken.Wait()
 	}
 }
 
