@@ -49,7 +49,7 @@ const anyExit = -1
 
 // status runs dapbridge status, sees that it ends with the exit status, and returns
 // what it says of each daemon.
-func (f *fixture) status(t *testing.T, exit int) []daemonStatus {
+func (f *fixture) status(t testing.TB, exit int) []daemonStatus {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID, "status", "-o", "json")
 	out, err := cmd.Output()
@@ -61,7 +61,7 @@ func (f *fixture) status(t *testing.T, exit int) []daemonStatus {
 }
 
 // statusOf is status of the only daemon that runs.
-func (f *fixture) statusOf(t *testing.T, exit int) daemonStatus {
+func (f *fixture) statusOf(t testing.TB, exit int) daemonStatus {
 	t.Helper()
 	all := f.status(t, exit)
 	if len(all) != 1 {

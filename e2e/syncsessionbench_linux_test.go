@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+)
+
+// BenchmarkSyncSession asks for the threads again and again over a line of 2 MB/s
+// with 20 ms each way, while much is copied over the daemon's connection, and while
+// nothing is.
+func BenchmarkSyncSession(b *testing.B) {
+	f := setup(b)
+	dir, to := f.tree(b, "beside")
+	proxy, node := f.proxy(b)
+	args := slices.Concat([]string{"sync", dir, "--to", to}, node)
+	if out, err := f.command(b.Context(), userUID, args...).CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	proxy.Rate(2 << 20)
+	proxy.Delay(20 * time.Millisecond)
+	s := f.serveNode(b, slices.Concat(node, []string{"--root", dir})...)
+	c := s.dial(b)
+	if _, err := c.Attach(short(b), dapclient.AttachOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	ask := func(long time.Duration) (took []time.Duration) {
+		for end := time.Now().Add(long); time.Now().Before(end); {
+			start := time.Now()
+			if _, err := c.Request(short(b), "threads", nil); err != nil {
+				b.Fatal(err)
+			}
+			took = append(took, time.Since(start))
+		}
+		return took
+	}
+	var beside, alone []time.Duration
+	n := 0
+	for b.Loop() {
+		alone = append(alone, ask(5*time.Second)...)
+		for range 40 {
+			n++
+			theirs(b, filepath.Join(dir, fmt.Sprint("new", n)), noise(800<<10))
+		}
+		time.Sleep(time.Second) // until it is copied
+		beside = append(beside, ask(10*time.Second)...)
+		if st := f.statusOf(b, anyExit).Sync; st.State != "copying" {
+			b.Fatalf("not all was asked while much was copied: %+v", st)
+		}
+	}
+	report(b, "threads beside much that is copied, against alone", beside, alone)
+}
