@@ -214,9 +214,11 @@ func run(t *testing.T, dir string, env []string, args ...string) string {
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Environ(), env...)
-	out, err := cmd.CombinedOutput()
+	var said strings.Builder // what it downloads, too
+	cmd.Stderr = &said
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("go %s: %v\n%s%s", strings.Join(args, " "), err, out, said.String())
 	}
 	return strings.TrimSpace(string(out))
 }
