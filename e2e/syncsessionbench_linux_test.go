@@ -39,9 +39,10 @@ func BenchmarkSyncSession(b *testing.B) {
 		return took
 	}
 	var beside, alone []time.Duration
-	n := 0
+	n, copied := 0, 0.0 // MB/s
 	for b.Loop() {
 		alone = append(alone, ask(5*time.Second)...)
+		start := time.Now()
 		for range 40 {
 			n++
 			theirs(b, filepath.Join(dir, fmt.Sprint("new", n)), noise(800<<10))
@@ -51,6 +52,9 @@ func BenchmarkSyncSession(b *testing.B) {
 		if st := f.statusOf(b, anyExit).Sync; st.State != "copying" {
 			b.Fatalf("not all was asked while much was copied: %+v", st)
 		}
+		f.settles(b, dir, to, "what was written")
+		copied = 40 * 800 / 1024.0 / time.Since(start).Seconds()
 	}
 	report(b, "threads beside much that is copied, against alone", beside, alone)
+	b.ReportMetric(copied, "copied-MB/s")
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
@@ -56,7 +55,7 @@ var ErrChanged = errors.New("it changed while it was being sent")
 // files is read from root. An error of one path does not keep the others from
 // being done; the error that Apply returns is the channel's.
 func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, told func(Change, Result)) error {
-	f := newFlight()
+	f := newFlight(&c.window)
 	c.speed.begin()
 	var failed, lost error
 	go func() {
@@ -64,13 +63,15 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 		failed = c.sendAll(ctx, root, changes, f)
 	}()
 	for s := range f.changes {
-		if lost == nil { // else sendAll ends, for the channel has
-			var r Result
-			if r, lost = c.result(s); lost == nil {
-				told(s.change, r)
-			}
+		if lost != nil { // sendAll ends, for the channel has
+			continue
 		}
-		f.landed(s)
+		var r Result
+		if r, lost = c.result(s, f); lost == nil {
+			told(s.change, r)
+		} else {
+			f.end()
+		}
 	}
 	if lost == nil {
 		lost = failed
@@ -81,85 +82,81 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 // sent is a change that is on its way.
 type sent struct {
 	change Change
+	asked  bool // an answer will come
+
+	ready  chan struct{} // closed when all has been sent, and the following is known
 	entry  tree.Entry
 	read   time.Time
 	err    error // it has not been sent, or is void
-	asked  bool
 	staged bool
-}
-
-// flight is what is on its way. It is bounded, so that it soon shows how fast the
-// line is.
-type flight struct {
-	changes chan sent
-	bytes   atomic.Int64  // of their files
-	less    chan struct{} // holds one when bytes has become less
-}
-
-const (
-	mostChanges = 256
-	mostBytes   = 1 << 20 // if it is more than one file
-)
-
-func newFlight() *flight {
-	return &flight{changes: make(chan sent, mostChanges), less: make(chan struct{}, 1)}
-}
-
-func (f *flight) landed(s sent) {
-	f.bytes.Add(-s.entry.Size)
-	select {
-	case f.less <- struct{}{}:
-	default:
-	}
+	end    int64 // the last of its bytes, see flight
 }
 
 // sendAll sends changes. The error is the channel's, or ctx's.
-func (c *Client) sendAll(ctx context.Context, root *os.Root, changes []Change, f *flight) (err error) {
+func (c *Client) sendAll(ctx context.Context, root *os.Root, changes []Change, f *flight) error {
 	for _, change := range changes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		full := f.bytes.Load() > mostBytes
-		if full || len(f.changes) == cap(f.changes) { // the receiver may wait for what is buffered
+		if err := f.room(c.out.w.Flush); err != nil {
+			return err
+		}
+		if len(f.changes) == cap(f.changes) { // the receiver may wait for what is buffered
 			if err := c.out.w.Flush(); err != nil {
 				return err
 			}
 		}
-		for full && f.bytes.Load() > mostBytes/2 { // so that the next packets are full ones
-			<-f.less
-		}
-		s := sent{change: change, entry: change.Want}
-		if change.Want.Kind == tree.File {
-			s.entry, s.asked, s.staged, s.err, err = c.putFile(root, change)
-			s.read = time.Now()
-		} else {
-			s.asked, err = true, c.ask(change)
-		}
-		if err != nil {
+		s := &sent{change: change, asked: true, ready: make(chan struct{}), entry: change.Want}
+		if err := c.send(root, s, f); err != nil {
 			return err
 		}
-		f.bytes.Add(s.entry.Size)
-		f.changes <- s
 	}
 	return c.out.w.Flush()
 }
 
+// send sends a change. A file is sent as it is now. The error is the channel's.
+func (c *Client) send(root *os.Root, s *sent, f *flight) (lost error) {
+	var file *os.File
+	if s.change.Want.Kind == tree.File {
+		var info fs.FileInfo
+		if file, info, s.err = openFile(root, s.entry.Path); s.err != nil {
+			s.asked = false
+		} else {
+			defer file.Close()
+			s.entry, _ = tree.Describe(root, s.entry.Path, info) // it fails only for links
+		}
+	}
+	f.changes <- s // before its data: of a large file the receiver says meanwhile how much has come
+	defer close(s.ready)
+	switch {
+	case !s.asked:
+		return nil
+	case file == nil:
+		return c.ask(s.change)
+	case s.change.Staged.Path != "" && s.change.Staged.holds(file, s.entry):
+		s.staged = true
+		lost = c.place(s.entry, s.change)
+	default:
+		s.err, lost = c.sendFile(file, s.entry, s.change.Expected, f)
+	}
+	s.read, s.end = time.Now(), f.add(0)
+	return lost
+}
+
 // result reads what has become of a change. lost is an error of the channel.
-func (c *Client) result(s sent) (r Result, lost error) {
-	r = Result{Sent: s.entry, Read: s.read, Now: tree.Entry{Path: s.entry.Path}, Err: s.err, Staged: s.staged}
-	if !s.asked {
-		return r, nil
+func (c *Client) result(s *sent, f *flight) (r Result, lost error) {
+	r.Now.Path = s.change.Want.Path
+	if s.asked {
+		if r.Now, r.Kept, r.Err, lost = c.answer(r.Now.Path, f); lost != nil {
+			return r, lost
+		}
 	}
-	var err error
-	if r.Now, r.Kept, err, lost = c.answer(s.entry.Path); lost != nil {
-		return r, lost
+	<-s.ready
+	r.Sent, r.Read, r.Staged = s.entry, s.read, s.staged
+	if s.err != nil {
+		r.Err = s.err
 	}
-	if r.Err == nil {
-		r.Err = err
-	}
-	if !s.staged {
-		c.speed.arrived(s.entry.Size)
-	}
+	c.speed.arrived(f.land(s.end, 0))
 	return r, nil
 }
 
@@ -180,26 +177,8 @@ func (c *Client) head(want, expected tree.Entry) error {
 	return c.out.send(framePut)
 }
 
-// putFile sends a file as it is now. asked reports whether an answer will come,
-// staged whether the node had its content already. failed is of the file, lost of
-// the channel.
-func (c *Client) putFile(root *os.Root, change Change) (e tree.Entry, asked, staged bool, failed, lost error) {
-	e = change.Want
-	f, info, err := openFile(root, e.Path)
-	if err != nil {
-		return e, false, false, err, nil
-	}
-	defer f.Close()
-	e, _ = tree.Describe(root, e.Path, info) // it fails only for links
-	if change.Staged.Path != "" && change.Staged.holds(f, e) {
-		return e, true, true, nil, c.place(e, change)
-	}
-	failed, lost = c.sendFile(f, e, change.Expected)
-	return e, true, false, failed, lost
-}
-
 // sendFile sends the content of a file, which e tells of.
-func (c *Client) sendFile(f *os.File, e tree.Entry, expected tree.Entry) (failed, lost error) {
+func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (failed, lost error) {
 	if err := c.head(e, expected); err != nil {
 		return nil, err
 	}
@@ -208,13 +187,18 @@ func (c *Client) sendFile(f *os.File, e tree.Entry, expected tree.Entry) (failed
 	chunk := make([]byte, maxData-64) // with the head of a small file it fits one packet
 	for {
 		n, err := f.Read(chunk)
+		if n > 0 && sent > 0 {
+			if err := to.room(c.out.w.Flush); err != nil {
+				return nil, err
+			}
+		}
 		sent += int64(n)
 		if n > 0 {
 			hash.Write(chunk[:n])
 			if err := c.out.data(chunk[:n], c.speed.slow.Load()); err != nil {
 				return nil, err
 			}
-			c.speed.sent(n)
+			to.add(n)
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -319,15 +303,27 @@ func openFile(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// answer reads what has become of a change at path.
-func (c *Client) answer(path string) (now tree.Entry, kept string, failed, lost error) {
-	f, err := c.expect(frameAnswer)
-	if err != nil {
-		return now, "", nil, err
+// answer reads what has become of a change at path, and before that how much of it
+// has come.
+func (c *Client) answer(path string, to *flight) (now tree.Entry, kept string, failed, lost error) {
+	for {
+		kind, f, err := readFrame(c.in, &c.buf)
+		switch {
+		case err != nil:
+		case kind == frameTaken:
+			n := f.number(maxTaken)
+			if err = f.done(); err == nil {
+				c.speed.arrived(to.land(0, int64(n)))
+				continue
+			}
+		case kind == frameAnswer:
+			now, kept, failed = f.entry(), f.text(2*maxPath), f.message()
+			if err = f.done(); err == nil && now.Path != path {
+				err = fmt.Errorf("%w: an answer for another path", errWire)
+			}
+		default:
+			err = unexpected(kind)
+		}
+		return now, kept, failed, c.wrong(err)
 	}
-	now, kept, failed = f.entry(), f.text(2*maxPath), f.message()
-	if err = f.done(); err == nil && now.Path != path {
-		err = fmt.Errorf("%w: an answer for another path", errWire)
-	}
-	return now, kept, failed, c.wrong(err)
 }

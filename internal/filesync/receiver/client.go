@@ -26,6 +26,8 @@ type Client struct {
 	there bool
 	buf   [maxFrame]byte
 	speed speed
+
+	window window
 }
 
 // Connect waits for the receiver's hello. cut ends the channel, so that nothing
@@ -140,10 +142,12 @@ func (c *Client) Sums(paths []string, told func(path string, sum []byte, err err
 func (c *Client) expect(kind byte) (*fields, error) {
 	got, f, err := readFrame(c.in, &c.buf)
 	if err == nil && got != kind {
-		err = fmt.Errorf("%w: an answer of kind %q", errWire, got)
+		err = unexpected(got)
 	}
 	return f, c.wrong(err)
 }
+
+func unexpected(kind byte) error { return fmt.Errorf("%w: an answer of kind %q", errWire, kind) }
 
 // wrong makes an error of the channel one for people, and ends the channel.
 func (c *Client) wrong(err error) error {

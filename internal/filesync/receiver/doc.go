@@ -11,7 +11,7 @@
 //	host                      node
 //	                          hello THERE or a reason why not
 //	put ENTRY EXPECTED        answer ENTRY
-//	  data or packed… end
+//	  data or packed… end     taken BYTES, now and then before the answer
 //	remove PATH EXPECTED      answer
 //	stage BOOL                stage DIRECTORY
 //	place ENTRY EXPECTED FROM answer

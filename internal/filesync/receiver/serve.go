@@ -41,22 +41,20 @@ func Serve(c Config) error {
 		return err
 	}
 	defer root.Close()
+	out := newFrameWriter(c.Out)
 	s := &server{
 		root:   root,
 		look:   c.Look,
-		in:     bufio.NewReaderSize(c.In, maxFrame),
-		out:    newFrameWriter(c.Out),
+		in:     bufio.NewReaderSize(answering{c.In, out.w}, maxFrame),
+		out:    out,
 		backup: backup{root: beside, top: name, dir: path.Join(BackupDir, c.Now.UTC().Format("20060102T150405Z"), name)},
 	}
 	defer s.leave()
 	defer func() { _ = s.unstage() }() // what is left the next scan removes
 	s.out.hello(true, nil)
 	for {
-		if s.in.Buffered() == 0 { // nobody waits for an answer while more is asked
+		if s.in.Buffered() == 0 { // it may be long until there is more
 			s.leave()
-			if err := s.out.w.Flush(); err != nil {
-				return err
-			}
 		}
 		err := s.one()
 		if errors.Is(err, io.EOF) && !errors.Is(err, errWire) {
@@ -66,6 +64,20 @@ func Serve(c Config) error {
 			return err
 		}
 	}
+}
+
+// answering is a reader before each of whose reads, which may wait, what was written
+// is sent.
+type answering struct {
+	io.Reader
+	out *bufio.Writer
+}
+
+func (a answering) Read(b []byte) (int, error) {
+	if err := a.out.Flush(); err != nil {
+		return 0, err
+	}
+	return a.Reader.Read(b)
 }
 
 type server struct {
@@ -210,6 +222,7 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 		defer f.Close()
 	}
 	hash := sha256.New()
+	come := 0
 	for size, ended := int64(0), false; !ended; {
 		kind, body, err := readFrame(s.in, &s.buf)
 		if err == nil && kind == frameEnd {
@@ -227,6 +240,9 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 			body.rest, err = s.unpack.next(body)
 		} else if err == nil && kind != frameData {
 			err = fmt.Errorf("%w: no data, but %q", errWire, kind)
+		}
+		if err == nil && !ended {
+			come, err = s.tell(come + len(body.rest))
 		}
 		if err != nil {
 			if temp != "" {
@@ -251,6 +267,16 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 		failed = s.date(temp, e.MTime)
 	}
 	return temp, failed, nil
+}
+
+// tell tells the host now and then how much of a file has come, and returns what it
+// has not told yet.
+func (s *server) tell(come int) (rest int, err error) {
+	if come < taken {
+		return come, nil
+	}
+	s.out.number(uint64(come))
+	return 0, s.out.send(frameTaken)
 }
 
 // sum returns the SHA-256 of a file's content.

@@ -8,10 +8,9 @@ import (
 // speed judges how fast a line is, by how many bytes of files have arrived since a
 // run of changes began.
 type speed struct {
-	slow   atomic.Bool // it stays so from run to run
-	began  time.Time
-	passed atomic.Int64 // bytes that were written to the line
-	told   atomic.Int64 // bytes of which the node has said that they arrived
+	slow  atomic.Bool // it stays so from run to run
+	began time.Time
+	told  int64 // bytes of which the node has said that they arrived
 }
 
 const (
@@ -24,34 +23,18 @@ const (
 	// then.
 	enough     = 256 << 10
 	longEnough = 300 * time.Millisecond
-	// underWay is how many bytes may be written and not have arrived: SSH's window
-	// (sshd's is 2 MiB), and a little of pipes.
-	underWay = 2<<20 + 256<<10
 )
 
-func (s *speed) begin() {
-	s.began = time.Now()
-	s.passed.Store(0)
-	s.told.Store(0)
-}
+func (s *speed) begin() { s.began, s.told = time.Now(), 0 }
 
-func (s *speed) sent(n int) {
-	s.passed.Add(int64(n))
-	s.judge()
-}
-
+// arrived judges by what has arrived, n bytes more.
 func (s *speed) arrived(n int64) {
-	s.told.Add(n)
-	s.judge()
-}
-
-// judge goes by what has arrived at least.
-func (s *speed) judge() {
-	bytes, took := max(s.told.Load(), s.passed.Load()-underWay), time.Since(s.began)
-	if bytes < enough || took < longEnough {
+	s.told += n
+	took := time.Since(s.began)
+	if s.told < enough || took < longEnough {
 		return
 	}
-	rate := float64(bytes) / took.Seconds()
+	rate := float64(s.told) / took.Seconds()
 	if slow := s.slow.Load(); !slow && rate < slowLine || slow && rate > fastLine {
 		s.slow.Store(!slow)
 	}

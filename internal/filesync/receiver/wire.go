@@ -16,7 +16,7 @@ import (
 
 // Version is the protocol's. Both ends are of the same release, unless an old
 // receiver is still on its way out.
-const Version = 2
+const Version = 3
 
 // A frame is its length, of what follows, in four bytes, most significant
 // first; a byte that says what it is; and a body.
@@ -32,6 +32,7 @@ const (
 	frameScan    = 'S'
 	frameSum     = 'C'
 	frameAnswer  = 'a'
+	frameTaken   = 't' // so many bytes of a file's data have come, before its answer
 	frameEntry   = 'e'
 	frameProblem = 'p'
 )
@@ -41,6 +42,8 @@ const (
 	maxData  = 32 << 10 // what fits an SSH packet
 	maxPath  = 4096     // PATH_MAX
 	maxText  = 2048     // of an error
+	maxTaken = 1 << 20  // bytes that one frame tells of
+	taken    = 16 << 10 // after so many it is told: less than a frame, so that no window waits for more
 )
 
 var errWire = errors.New("what arrived is not the protocol of dapbridge's receiver")
