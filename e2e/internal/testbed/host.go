@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // hostNeeds are the programs used on this machine and the Debian packages that
@@ -51,17 +53,26 @@ func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
 	logf("installing on this machine, with apt: %s ...", list)
 	install := slices.Concat([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing)
 	for _, argv := range [][]string{{"apt-get", "update"}, install} {
-		if err := quiet(ctx, []string{"DEBIAN_FRONTEND=noninteractive"}, argv...); err != nil {
+		// It is not killed in the middle, which would leave dpkg's work half done.
+		if err := finish(ctx, []string{"DEBIAN_FRONTEND=noninteractive"}, nil, argv); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// quiet runs a command whose output matters only when it fails.
+// quiet runs a command whose output matters only when it fails. It is killed if this
+// process ends before.
 func quiet(ctx context.Context, env []string, argv ...string) error {
+	// The parent death signal follows the thread that started the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return finish(ctx, env, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, argv)
+}
+
+func finish(ctx context.Context, env []string, attr *syscall.SysProcAttr, argv []string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env, cmd.SysProcAttr = append(os.Environ(), env...), attr
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(string(out)))

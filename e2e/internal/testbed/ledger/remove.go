@@ -40,7 +40,8 @@ func until(done func() (bool, error)) error {
 }
 
 // RemoveTree removes path with all that is in it, and refuses when something
-// is mounted on or below it: what is behind a mount is not ours to delete.
+// is mounted on or below it: what is behind a mount is not ours to delete. A process
+// that was just killed may still put something there: then it tries again.
 func RemoveTree(path string) error {
 	below, err := MountsBelow(path)
 	if err != nil {
@@ -49,7 +50,13 @@ func RemoveTree(path string) error {
 	if len(below) > 0 {
 		return fmt.Errorf("%s is mounted there", below[0])
 	}
-	return os.RemoveAll(path)
+	return until(func() (bool, error) {
+		err := os.RemoveAll(path)
+		if errors.Is(err, unix.ENOTEMPTY) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }
 
 // MountsBelow lists the mount points at or below path in this process's mount
