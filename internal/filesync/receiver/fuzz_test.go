@@ -104,6 +104,14 @@ func FuzzClient(f *testing.F) {
 	w.text("/kept")
 	w.message(nil)
 	w.send(frameAnswer)
+	w.number(100_000)
+	w.send(frameTaken)
+	w.number(maxTaken) // more than was sent
+	w.send(frameTaken)
+	w.entry(tree.Entry{Path: "large"})
+	w.text("")
+	w.message(errors.New("no room"))
+	w.send(frameAnswer)
 	w.text(TemporaryPrefix + "1")
 	w.message(nil)
 	w.send(frameStage)
@@ -136,8 +144,12 @@ func FuzzClient(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		err = c.Apply(t.Context(), root, []Change{{Want: tree.Entry{Path: "f"}}}, func(_ Change, r Result) {
-			if r.Now.Path != "f" {
+		if err := root.WriteFile("large", make([]byte, 2*firstWindow), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		changes := []Change{{Want: tree.Entry{Path: "f"}}, {Want: tree.Entry{Path: "large", Kind: tree.File}}}
+		err = c.Apply(t.Context(), root, changes, func(change Change, r Result) {
+			if r.Now.Path != change.Want.Path {
 				t.Errorf("an answer of %q", r.Now.Path)
 			}
 		})
