@@ -151,7 +151,7 @@ func (c *Client) result(s *sent, f *flight) (r Result, lost error) {
 			return r, lost
 		}
 	}
-	<-s.ready
+	f.await(s)
 	r.Sent, r.Read, r.Staged = s.entry, s.read, s.staged
 	if s.err != nil {
 		r.Err = s.err

@@ -12,8 +12,9 @@ type flight struct {
 	changes chan *sent
 
 	mu           sync.Mutex
-	less         sync.Cond // of mu: it holds less, or has ended
-	ended        bool
+	less         sync.Cond // of mu: there may be room
+	ended        bool      // nobody waits for room any more
+	answered     bool      // nor before the file that is being sent has been
 	sent, landed int64  // bytes of files, from the run's beginning
 	marks        []mark // what has not landed, in order
 	window       *window
@@ -47,7 +48,7 @@ func (f *flight) room(flush func() error) error {
 	f.mu.Lock()
 	f.window.full()
 	defer f.window.open()
-	for err == nil && !f.ended && f.sent-f.landed > f.window.size*3/4 { // so that the next packets are full ones
+	for err == nil && !f.ended && !f.answered && f.sent-f.landed > f.window.size*3/4 { // so that the next packets are full ones
 		f.less.Wait()
 	}
 	return err
@@ -83,6 +84,24 @@ func (f *flight) land(end, n int64) int64 {
 	}
 	f.less.Broadcast()
 	return n
+}
+
+// await returns when a change has been sent, whose answer has come: from a hostile
+// node it may come before, and what it then takes nothing would tell.
+func (f *flight) await(s *sent) {
+	select {
+	case <-s.ready:
+		return
+	default:
+	}
+	f.mu.Lock()
+	f.answered = true
+	f.less.Broadcast()
+	f.mu.Unlock()
+	<-s.ready
+	f.mu.Lock()
+	f.answered = false
+	f.mu.Unlock()
 }
 
 // end has nobody wait any longer.
