@@ -96,7 +96,7 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 		return err
 	}
 	if !o.verify && !o.dryRun && !o.force { // which only look, or do what a daemon does not
-		if done, err := o.byDaemon(cmd.Context(), env, c, s); done || err != nil {
+		if done, err := o.byDaemon(cmd.Context(), env, c, &s); done || err != nil {
 			return err
 		}
 	}
@@ -104,7 +104,7 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 	case o.verify:
 		return o.verifySync(cmd, env, c, s)
 	case o.watch:
-		first := true
+		first := !s.Standing
 		return daemon.WatchSync(cmd.Context(), c, s, func(r daemon.SyncReport) {
 			o.print(env, r, !first)
 			first = false
@@ -131,12 +131,12 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 
 // byDaemon has the dapbridge serve that copies this directory already compare all,
 // and go on with that if sync is to. It reports whether there is nothing left to do.
-func (o syncOptions) byDaemon(ctx context.Context, env environment, c daemon.Config, s daemon.SyncConfig) (bool, error) {
+func (o syncOptions) byDaemon(ctx context.Context, env environment, c daemon.Config, s *daemon.SyncConfig) (bool, error) {
 	dirs, err := env.controlDirs()
 	if err != nil {
 		return false, err
 	}
-	d, err := daemon.SyncByDaemon(ctx, dirs, c, s)
+	d, err := daemon.SyncByDaemon(ctx, dirs, c, *s)
 	if err != nil || d == nil {
 		return false, err
 	}
@@ -158,6 +158,7 @@ func (o syncOptions) byDaemon(ctx context.Context, env environment, c daemon.Con
 	})
 	if err != nil {
 		say("copies no more; sync goes on by itself")
+		s.Standing, s.To = true, d.Report.To
 	}
 	return err == nil, nil
 }

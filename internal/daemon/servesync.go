@@ -218,7 +218,7 @@ func (f *follower) told(r SyncReport, whole bool) (run int) {
 		say = f.cfg.Log.Info
 	}
 	say("the source was copied", "to", diag.Escape(r.To), "files", r.Files, "bytes", r.Bytes, "removed", r.Removed, "took", time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond))
-	return f.runs.add(SyncNext{Report: &r})
+	return f.runs.add(SyncNext{Report: r.short()})
 }
 
 // failed tells the log once of an outage, and who follows.

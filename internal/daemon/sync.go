@@ -28,6 +28,9 @@ type SyncConfig struct {
 	// RecordDir is where it is remembered what was put where.
 	RecordDir string
 	Progress  func(done, total int) // of the changes of a run; may be nil
+	// Standing says that it was copied until now, to To: [WatchSync] then goes on also
+	// while the node can't be reached.
+	Standing bool
 }
 
 // SyncReport is what one run has come to.

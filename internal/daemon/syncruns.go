@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -17,6 +18,16 @@ type syncRuns struct {
 
 // runsKept is how many runs are kept for who is slow; the others he misses.
 const runsKept = 64
+
+// someFiles is how many files of a kind are named in a run that is kept.
+const someFiles = 100
+
+// short is the report without most of the files that it names, if it is one of many.
+func (r SyncReport) short() *SyncReport {
+	r.Kept, r.Failed = r.Kept[:min(len(r.Kept), someFiles)], r.Failed[:min(len(r.Failed), someFiles)]
+	r.Kept, r.Failed = slices.Clone(r.Kept), slices.Clone(r.Failed)
+	return &r
+}
 
 // add counts something that has happened, and returns its number.
 func (s *syncRuns) add(n SyncNext) int {

@@ -28,7 +28,7 @@ func WatchSync(ctx context.Context, c Config, s SyncConfig, told func(SyncReport
 		return err
 	}
 	defer w.Close()
-	worked := false
+	worked := s.Standing
 	k := keeper{
 		s: s, to: to, w: w,
 		over: func(ctx context.Context, f func(context.Context, *filesync.Mirror) error) error {

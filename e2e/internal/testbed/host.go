@@ -54,7 +54,7 @@ func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
 	install := slices.Concat([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing)
 	for _, argv := range [][]string{{"apt-get", "update"}, install} {
 		// It is not killed in the middle, which would leave dpkg's work half done.
-		if err := finish(ctx, []string{"DEBIAN_FRONTEND=noninteractive"}, nil, argv); err != nil {
+		if err := finish(context.WithoutCancel(ctx), []string{"DEBIAN_FRONTEND=noninteractive"}, nil, argv); err != nil {
 			return err
 		}
 	}

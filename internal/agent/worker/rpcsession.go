@@ -276,8 +276,10 @@ func (s *rpcSession) askToHalt() {
 	})
 }
 
-// haltsTaken returns when no halt is left that would end the command which begins
-// next instead of the one before.
+// haltsTaken returns when no halt is left that would reach Delve while the command
+// that begins next runs, and end it instead of the one before. One that came when the
+// target had stopped has left a SIGTRAP, which may still have the next command stop
+// where it is.
 func (s *rpcSession) haltsTaken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

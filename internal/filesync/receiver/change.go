@@ -195,10 +195,10 @@ func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (faile
 		sent += int64(n)
 		if n > 0 {
 			hash.Write(chunk[:n])
+			to.add(n) // before the receiver can tell of it
 			if err := c.out.data(chunk[:n], c.speed.slow.Load()); err != nil {
 				return nil, err
 			}
-			to.add(n)
 		}
 		if errors.Is(err, io.EOF) {
 			break

@@ -15,8 +15,8 @@ type flight struct {
 	less         sync.Cond // of mu: there may be room
 	ended        bool      // nobody waits for room any more
 	answered     bool      // nor before the file that is being sent has been
-	sent, landed int64  // bytes of files, from the run's beginning
-	marks        []mark // what has not landed, in order
+	sent, landed int64     // bytes of files, from the run's beginning
+	marks        []mark    // what has not landed, in order
 	window       *window
 }
 
@@ -114,9 +114,10 @@ func (f *flight) end() {
 
 // window is how much may be on its way: as much as the line takes up by itself and a
 // queue of queueTarget's, so that whatever else goes the same way, a debug session's
-// requests, does not wait for longer, and the line is made use of. What the line takes
+// requests, does not wait for much longer, and the line is made use of. What the line takes
 // up is what arrives in a time, times the least that it takes to arrive (as BBR has it,
-// draft-ietf-ccwg-bbr).
+// draft-ietf-ccwg-bbr). That least holds for the run: a line that becomes longer
+// meanwhile is not made use of in full.
 type window struct {
 	size int64
 
@@ -131,7 +132,7 @@ type window struct {
 const (
 	firstWindow = 256 << 10
 	leastWindow = 64 << 10
-	mostWindow  = 1 << 20
+	mostWindow  = 1 << 20 // more than a line of 100 Mbit/s takes up in 80 ms
 	queueTarget = 50 * time.Millisecond
 	leastPeriod = 25 * time.Millisecond
 )

@@ -50,13 +50,17 @@ func RemoveTree(path string) error {
 	if len(below) > 0 {
 		return fmt.Errorf("%s is mounted there", below[0])
 	}
-	return until(func() (bool, error) {
-		err := os.RemoveAll(path)
-		if errors.Is(err, unix.ENOTEMPTY) {
+	var last error
+	err = until(func() (bool, error) {
+		if last = os.RemoveAll(path); errors.Is(last, unix.ENOTEMPTY) {
 			return false, nil
 		}
-		return err == nil, err
+		return last == nil, last
 	})
+	if errors.Is(err, errBusy) {
+		return last
+	}
+	return err
 }
 
 // MountsBelow lists the mount points at or below path in this process's mount
