@@ -84,7 +84,7 @@ func (c *Conn) Err() error {
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	if c.cause == nil {
+	if c.cause == nil && !c.wire.broken.Load() { // else it was lost before
 		c.cause = remote.ErrClosed
 	}
 	c.mu.Unlock()
