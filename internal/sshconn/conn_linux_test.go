@@ -57,6 +57,29 @@ func TestLostConnection(t *testing.T) {
 	}
 }
 
+// TestClosedWhenLost closes connections as soon as a command's output ends, since they
+// were cut: that they were lost is the reason still.
+func TestClosedWhenLost(t *testing.T) {
+	s := startSSHD(t, sshdOptions{})
+	for range 20 {
+		p := startProxy(t, s.addr)
+		cfg := s.config()
+		cfg.Node.Addrs = []string{p.addr}
+		cfg.KnownHosts = []string{p.knownHosts(t, s)}
+		c := dial(t, cfg)
+		cmd, err := c.Start(t.Context(), []string{"cat"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go p.cut()
+		_, _ = cmd.Stdout.Read(make([]byte, 1))
+		c.Close()
+		if diag.CodeOf(c.Err()) != diag.LinkLost {
+			t.Fatalf("Err: %v", c.Err())
+		}
+	}
+}
+
 // A line that passes nothing any more, and says nothing of it.
 func TestSilentConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})

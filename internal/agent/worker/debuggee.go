@@ -230,6 +230,15 @@ func (d *debuggee) pending() bool {
 	return err == nil && mask&(1<<(syscall.SIGTRAP-1)|1<<(syscall.SIGSTOP-1)) != 0
 }
 
+// onThread reports whether the selected goroutine, if there is one, is on a thread:
+// only then a step of an instruction is one of the processor's.
+func (d *debuggee) onThread() bool {
+	tgrp, unlock := d.LockTargetGroup()
+	defer unlock()
+	g := tgrp.Selected.SelectedGoroutine()
+	return g == nil || g.Thread != nil
+}
+
 // finishCalls lets injected calls (evaluate of a call) run to their end: a
 // target that is detached in the middle of one dies when it returns. The
 // target runs meanwhile; a call that never returns keeps us attached.

@@ -10,12 +10,15 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-delve/delve/pkg/proc"
 	"github.com/go-delve/delve/service"
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
+
+	"github.com/dapbridge/dapbridge/internal/target"
 )
 
 // rpcSession serves one stream of Delve's JSON-RPC (service/rpccommon,
@@ -46,6 +49,7 @@ type rpcSession struct {
 	mu      sync.Mutex
 	resumes map[chan struct{}]bool // one for each command under way that lets the target run
 	asked   int                    // halts that Delve has not taken yet
+	late    bool                   // some were asked for since the last command began
 	taken   sync.Cond              // of mu: asked is less
 }
 
@@ -145,7 +149,9 @@ func (s *rpcSession) work() {
 func (s *rpcSession) command(r rpcRequest) {
 	s.starting.Lock()
 	defer s.starting.Unlock()
-	s.haltsTaken()
+	if s.haltsTaken() && r.resumed != nil {
+		s.dropTrap()
+	}
 	running, ended := make(chan struct{}), make(chan struct{})
 	s.wg.Go(func() {
 		defer close(ended)
@@ -267,6 +273,7 @@ func (s *rpcSession) askToHalt() {
 		return
 	}
 	s.asked++
+	s.late = true
 	s.halts.Go(func() {
 		s.d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
 		s.mu.Lock()
@@ -277,14 +284,30 @@ func (s *rpcSession) askToHalt() {
 }
 
 // haltsTaken returns when no halt is left that would reach Delve while the command
-// that begins next runs, and end it instead of the one before. One that came when the
-// target had stopped has left a SIGTRAP, which may still have the next command stop
-// where it is.
-func (s *rpcSession) haltsTaken() {
+// that begins next runs, and end it instead of the one before. It reports whether there
+// were any since the last command.
+func (s *rpcSession) haltsTaken() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.asked > 0 {
 		s.taken.Wait()
+	}
+	late := s.late
+	s.late = false
+	return late
+}
+
+// dropTrap takes the SIGTRAP of a halt that came when the target had stopped already
+// (pkg/proc/native, requestManualStop): a step off a breakpoint would take it for its
+// own end, without an instruction executed, and stop there again. So it is taken by a
+// step that nobody waits for.
+func (s *rpcSession) dropTrap() {
+	mask, err := target.PendingSignals(s.d.pid)
+	if err != nil || mask&(1<<(syscall.SIGTRAP-1)) == 0 || !s.d.onThread() {
+		return
+	}
+	if _, err := s.d.Command(&api.DebuggerCommand{Name: api.StepInstruction}, nil, nil, nil); err != nil {
+		s.d.log.Debug("taking the signal of a late halt", "error", err)
 	}
 }
 

@@ -186,6 +186,52 @@ func TestRPCHalt(t *testing.T) {
 	}
 }
 
+// TestRPCHaltAtBreakpoint halts at about the time at which a breakpoint is hit: the
+// command that follows goes on from there all the same.
+func TestRPCHaltAtBreakpoint(t *testing.T) {
+	r := serveTarget(t)
+	c := rpc2.NewClientFromConn(r.conn)
+	if _, err := c.CreateBreakpoint(&api.Breakpoint{FunctionName: "main.count"}); err != nil {
+		t.Fatal(err)
+	}
+	at := func(s *api.DebuggerState) string {
+		v, err := c.EvalVariable(api.EvalScope{GoroutineID: -1}, "n", api.LoadConfig{})
+		if err != nil || s.CurrentThread == nil {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		return fmt.Sprintf("n = %s at line %d", v.Value, s.CurrentThread.Line)
+	}
+	stops := 0
+	for i := range 100 {
+		stopped := c.Continue()
+		time.Sleep(time.Duration(i%30) * 100 * time.Microsecond)
+		if _, err := c.Halt(); err != nil {
+			t.Fatal(err)
+		}
+		s := soon(t, stopped)
+		if s.CurrentThread == nil || s.CurrentThread.Breakpoint == nil {
+			continue // the halt was there first
+		}
+		stops++
+		before, how, err := at(s), "continue", error(nil)
+		if i%2 == 0 {
+			s = soon(t, c.Continue()) // which no halt follows
+		} else {
+			how = "next"
+			s, err = c.Next()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := at(s); after == before {
+			t.Fatalf("stop %d, %s: %s goes nowhere", stops, before, how)
+		}
+	}
+	if stops == 0 {
+		t.Error("no breakpoint was hit")
+	}
+}
+
 // TestRPCHaltBehindContinue sends both in one packet: the halt must end the
 // continue that came before it.
 func TestRPCHaltBehindContinue(t *testing.T) {

@@ -63,7 +63,7 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 		failed = c.sendAll(ctx, root, changes, f)
 	}()
 	for s := range f.changes {
-		if lost != nil { // sendAll ends, for the channel has
+		if lost != nil { // sendAll ends, for the channel was cut
 			continue
 		}
 		var r Result
@@ -132,6 +132,7 @@ func (c *Client) send(root *os.Root, s *sent, f *flight) (lost error) {
 	case !s.asked:
 		return nil
 	case file == nil:
+		s.end = f.add(0)
 		return c.ask(s.change)
 	case s.change.Staged.Path != "" && s.change.Staged.holds(file, s.entry):
 		s.staged = true
@@ -156,7 +157,7 @@ func (c *Client) result(s *sent, f *flight) (r Result, lost error) {
 	if s.err != nil {
 		r.Err = s.err
 	}
-	c.speed.arrived(f.land(s.end, 0))
+	c.speed.arrived(f.landTo(s.end))
 	return r, nil
 }
 
@@ -313,7 +314,7 @@ func (c *Client) answer(path string, to *flight) (now tree.Entry, kept string, f
 		case kind == frameTaken:
 			n := f.number(maxTaken)
 			if err = f.done(); err == nil {
-				c.speed.arrived(to.land(0, int64(n)))
+				c.speed.arrived(to.landMore(int64(n)))
 				continue
 			}
 		case kind == frameAnswer:

@@ -65,13 +65,24 @@ func (f *flight) add(n int) int64 {
 	return f.sent
 }
 
-// land counts bytes that have arrived, up to a byte of the run or n more, and
-// returns how many those are.
-func (f *flight) land(end, n int64) int64 {
+// landMore counts n more bytes that have arrived, of those that were sent, and returns
+// how many those are.
+func (f *flight) landMore(n int64) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	end = min(max(end, f.landed+n), f.sent)
-	if n = end - f.landed; n <= 0 {
+	return f.land(min(f.landed+n, f.sent))
+}
+
+// landTo is landMore for all up to a byte of the run.
+func (f *flight) landTo(end int64) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.land(end)
+}
+
+func (f *flight) land(end int64) int64 {
+	n := end - f.landed
+	if n <= 0 {
 		return 0
 	}
 	f.landed = end
