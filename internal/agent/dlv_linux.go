@@ -94,6 +94,21 @@ func (d Dlv) busy(ctx context.Context) bool {
 	}
 }
 
+// holds reports whether the dlv goes on with its target. One that was killed is
+// waited for: its connections may be closed before the kernel has its target let go
+// (Linux's kernel/exit.c, do_exit: exit_files comes before exit_notify).
+func (d Dlv) holds(pid int) bool {
+	for deadline := time.Now().Add(dlvTimeout); ; time.Sleep(leavePause) {
+		tracer, _, err := target.Tracer(pid)
+		if err != nil || tracer == 0 {
+			return false
+		}
+		if d.checkVersion(tracer) == nil || time.Now().After(deadline) {
+			return true
+		}
+	}
+}
+
 func (d Dlv) unusable(format string, args ...any) *diag.Error {
 	return diag.Errorf(diag.DlvUnusable, format, args...)
 }

@@ -5,7 +5,12 @@ import (
 	"context"
 	"log/slog"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -39,5 +44,42 @@ func TestSettleKilled(t *testing.T) {
 		}
 		cmd.Process.Kill()
 		cmd.Wait()
+	}
+}
+
+// TestDlvHolds waits for a dlv that answers no more until its target is free: the
+// kernel closes the connections of one that was killed a moment before that.
+func TestDlvHolds(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	pid := cmd.Process.Pid
+	runtime.LockOSThread() // it is the tracer
+	defer runtime.UnlockOSThread()
+	if err := unix.PtraceSeize(pid); err != nil {
+		t.Fatal(err)
+	}
+	gone := Dlv("unix:" + filepath.Join(t.TempDir(), "dlv.sock"))
+	holds := make(chan bool)
+	go func() { holds <- gone.holds(pid) }()
+	select {
+	case h := <-holds:
+		t.Fatalf("said to hold its target: %v, while it is traced", h)
+	case <-time.After(10 * leavePause):
+	}
+	if err := unix.PtraceInterrupt(pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Wait4(pid, nil, unix.WALL, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.PtraceDetach(pid); err != nil {
+		t.Fatal(err)
+	}
+	if <-holds {
+		t.Error("said to hold a target that it has let go")
 	}
 }

@@ -378,12 +378,14 @@ func (s *supervisor) retire(w *workerProc) error {
 	if w.attached == nil {
 		return nil
 	}
+	killed := !w.cmd.ProcessState.Success()
 	if s.cfg.Dlv != "" {
-		if tracer, _, err := target.Tracer(w.attached.PID); err != nil || tracer != 0 {
+		if s.cfg.Dlv.holds(w.attached.PID) {
 			return nil // what the dlv does to its target is its own
 		}
+		killed = true // or it has detached, which leaves nothing to repair
 	}
-	return settle(*w.attached, !w.cmd.ProcessState.Success(), s.cfg.Log)
+	return settle(*w.attached, killed, s.cfg.Log)
 }
 
 // sessionEnded is called when a worker ended its session unasked and lingers.
