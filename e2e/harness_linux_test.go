@@ -79,7 +79,23 @@ func setup(t testing.TB) *fixture {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
+	began := time.Now()
+	t.Cleanup(func() {
+		if t.Failed() {
+			shared.tellUnits(t, began)
+		}
+	})
 	return &shared.fixture
+}
+
+// tellUnits logs what the node's journal has of containerd and kubelet since a time:
+// their starts and ends, and the last of what they said that was no information.
+func (f *fixture) tellUnits(t testing.TB, since time.Time) {
+	const script = `for u in containerd kubelet; do
+journalctl -o short-precise -q --no-pager --since=@$0 -u $u | grep -v -e level=info -e ' I[0-9]* ' | tail -n 60
+done`
+	out, err := f.node.Exec(context.Background(), "sh", "-c", script, fmt.Sprint(since.Unix()))
+	t.Logf("the node's journal of containerd and kubelet (%v):\n%s", err, out)
 }
 
 func (f *fixture) make() (err error) {

@@ -290,7 +290,7 @@ func (d *deploy) takeBack(ctx context.Context, why error) error {
 	f := &Failure{Journal: d.systemd.journal(ctx, d.Unit)}
 	err := d.back(ctx)
 	if err == nil {
-		_, err = d.restart(ctx, wanted{unit: d.Unit, path: d.Path, sockets: d.Sockets}, max(d.q.Ready, formerReady))
+		_, err = d.restart(ctx, wanted{unit: d.Unit, path: d.Path, sockets: d.Sockets, proven: true}, max(d.q.Ready, formerReady))
 	}
 	if err != nil {
 		f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one neither: %w", why, err)

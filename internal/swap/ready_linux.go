@@ -19,7 +19,8 @@ const (
 	// settled is how long a process must have run that says nothing of its
 	// readiness: one that ends at its start has ended by then.
 	settled = 2 * time.Second
-	// killWait is how long a process that serves nobody may take to end.
+	// killWait is how long a process that serves nobody may take to end, and then
+	// systemd to notice.
 	killWait = 2 * time.Second
 )
 
@@ -31,6 +32,9 @@ type wanted struct {
 	sockets []string // and addresses on which it says that it serves
 	not     int      // pid of the process before, and when that started
 	since   uint64
+	// proven says that the executable has served before: if its unit waits to be
+	// started again, that may be for what an earlier process of it did.
+	proven bool
 }
 
 // restart restarts the unit and waits until its new process serves: until it
@@ -76,6 +80,9 @@ func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {
 		return 0, err
 	}
 	if err := u.crashed(); err != nil {
+		if w.proven && u.sub == autoRestart {
+			return 0, err
+		}
 		return 0, &hopeless{err}
 	}
 	if u.active != "active" || u.mainPID == 0 || u.job != "" {
@@ -119,11 +126,23 @@ func (r *Runner) end(ctx context.Context, unit string, toEnd func(sum string) bo
 	if sum, err := hash(f); err != nil || !toEnd(sum) {
 		return
 	}
-	syscall.Kill(u.mainPID, syscall.SIGTERM)
+	pid := u.mainPID
+	syscall.Kill(pid, syscall.SIGTERM)
+	if r.noticed(ctx, unit, pid) {
+		return
+	}
+	syscall.Kill(pid, syscall.SIGKILL)
+	r.noticed(ctx, unit, pid)
+}
+
+// noticed reports whether systemd takes the process for the unit's no more, which it
+// waits for. A restart that is asked for before that may come about only when the
+// unit's RestartSec= has passed.
+func (r *Runner) noticed(ctx context.Context, unit string, pid int) bool {
 	for deadline := time.Now().Add(killWait); time.Now().Before(deadline); time.Sleep(pollPause) {
-		if syscall.Kill(u.mainPID, 0) != nil {
-			return
+		if u, err := r.systemd.show(ctx, unit); err == nil && u.mainPID != pid {
+			return true
 		}
 	}
-	syscall.Kill(u.mainPID, syscall.SIGKILL)
+	return false
 }

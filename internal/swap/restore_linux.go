@@ -150,7 +150,7 @@ func (u *undo) run(ctx context.Context) error {
 		if now, err := u.systemd.show(ctx, u.rec.Unit); err == nil && now.active == "activating" {
 			u.end(ctx, u.rec.Unit, func(sum string) bool { return sum != u.rec.Original.SHA256 })
 		}
-		want := wanted{unit: u.rec.Unit, path: u.rec.Path, sockets: u.rec.Sockets, not: u.not, since: u.since}
+		want := wanted{unit: u.rec.Unit, path: u.rec.Path, sockets: u.rec.Sockets, not: u.not, since: u.since, proven: true}
 		if u.PID, err = u.Runner.restart(ctx, want, restoreReady); err != nil {
 			return err
 		}

@@ -114,11 +114,15 @@ func (s systemd) journal(ctx context.Context, unit string) []string {
 // journalLines is how much of a failed process's journal is told.
 const journalLines = 15
 
+// autoRestart is the state of a service whose process has ended, and that is to be
+// started again after RestartSec= (systemd.service(5)).
+const autoRestart = "auto-restart"
+
 // crashed says how the unit's process has ended by itself, nil if it has not. A
 // job that waits means that systemd is about to start it.
 func (u unitState) crashed() error {
 	switch {
-	case u.job == "" && (u.sub == "auto-restart" || u.active == "failed"):
+	case u.job == "" && (u.sub == autoRestart || u.active == "failed"):
 		return fmt.Errorf("the process has ended: %s", u.result)
 	case u.load == "masked":
 		return errors.New("the unit is masked")
