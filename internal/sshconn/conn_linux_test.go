@@ -36,10 +36,7 @@ func TestSignal(t *testing.T) {
 
 func TestLostConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
-	p := startProxy(t, s.addr)
-	cfg := s.config()
-	cfg.Node.Addrs = []string{p.addr}
-	cfg.KnownHosts = []string{p.knownHosts(t, s)}
+	p, cfg := behindProxy(t, s)
 	c := dial(t, cfg)
 	cmd, err := c.Start(t.Context(), []string{"cat"})
 	if err != nil {
@@ -62,10 +59,7 @@ func TestLostConnection(t *testing.T) {
 func TestClosedWhenLost(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	for range 20 {
-		p := startProxy(t, s.addr)
-		cfg := s.config()
-		cfg.Node.Addrs = []string{p.addr}
-		cfg.KnownHosts = []string{p.knownHosts(t, s)}
+		p, cfg := behindProxy(t, s)
 		c := dial(t, cfg)
 		cmd, err := c.Start(t.Context(), []string{"cat"})
 		if err != nil {
@@ -83,10 +77,7 @@ func TestClosedWhenLost(t *testing.T) {
 // A line that passes nothing any more, and says nothing of it.
 func TestSilentConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
-	p := startProxy(t, s.addr)
-	cfg := s.config()
-	cfg.Node.Addrs = []string{p.addr}
-	cfg.KnownHosts = []string{p.knownHosts(t, s)}
+	p, cfg := behindProxy(t, s)
 	cfg.KeepAlive = 100 * time.Millisecond
 	c := dial(t, cfg)
 	select {

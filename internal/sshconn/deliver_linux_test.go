@@ -274,10 +274,7 @@ func TestCutUpload(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	p := startProxy(t, s.addr)
-	cfg := s.config()
-	cfg.Node.Addrs = []string{p.addr}
-	cfg.KnownHosts = []string{p.knownHosts(t, s)}
+	p, cfg := behindProxy(t, s)
 	c := dial(t, cfg)
 	p.cutAfter(300 << 10)
 	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.LinkLost {

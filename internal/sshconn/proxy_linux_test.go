@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
 // proxy is a TCP line that can be slow, stall or be cut.
@@ -19,6 +21,17 @@ type proxy struct {
 	quiet bool
 	left  int64         // bytes towards the server until it cuts itself; negative is no limit
 	delay time.Duration // one way
+}
+
+// behindProxy starts a proxy before the server, and returns the configuration of a
+// client that connects through it.
+func behindProxy(t testing.TB, s *sshd) (*proxy, sshconn.Config) {
+	t.Helper()
+	p := startProxy(t, s.addr)
+	cfg := s.config()
+	cfg.Node.Addrs = []string{p.addr}
+	cfg.KnownHosts = []string{p.knownHosts(t, s)}
+	return p, cfg
 }
 
 func startProxy(t testing.TB, target string) *proxy {
