@@ -66,6 +66,7 @@ func (s *server) rpc(t testing.TB) (*rpc2.RPCClient, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(10 * time.Minute)) // its calls have no bounds
 	return rpc2.NewClientFromConn(conn), conn.(*net.TCPConn)
 }
 

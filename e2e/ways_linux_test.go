@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
@@ -86,16 +88,24 @@ func ways() []way {
 func killed(t *testing.T, i *ide) { killedConn(t, i.conn) }
 
 func killedConn(t *testing.T, conn *net.TCPConn) {
-	file, err := conn.File()
+	t.Helper()
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Not by File, whose descriptor is made a blocking one when it is handed on, and
+	// the connection with it: a read that begins then keeps Close waiting.
+	var fd int
+	if cerr := raw.Control(func(c uintptr) { fd, err = unix.FcntlInt(c, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil || err != nil {
+		t.Fatal(cerr, err)
+	}
+	file := os.NewFile(uintptr(fd), "connection")
+	defer file.Close()
 	holder := exec.Command("sleep", "1000")
 	holder.ExtraFiles = []*os.File{file}
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
 	}
-	syscall.SetNonblock(int(file.Fd()), true) // Fd, which Start uses too, undoes that for the connection
 	file.Close()
 	conn.Close()
 	holder.Process.Kill()
