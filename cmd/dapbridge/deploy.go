@@ -103,7 +103,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 }
 
 func printBuilt(w io.Writer, b *deploy.Built) {
-	fmt.Fprintf(w, "built %s: %s, %s\n", path.Base(b.Path), megabytes(b.Size), seconds(b.Took))
+	fmt.Fprintf(w, "built %s: %s, %s\n", diag.Escape(path.Base(b.Path)), megabytes(b.Size), seconds(b.Took))
 	if b.Needs.Interpreter != "" {
 		fmt.Fprintf(w, "it needs %d libraries of the node's, which looks whether it has them\n", len(b.Needs.Libraries))
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"path"
+	"regexp"
 
 	"github.com/dapbridge/dapbridge/internal/deploy"
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -82,9 +83,18 @@ func (d *Deployment) recipe(s swap.State) (*recipe.Debug, error) {
 	case s.Origin == nil:
 		return nil, diag.Errorf(diag.TargetNotGo, "%s is not a Go program", s.Path)
 	case d.Builder.Command != "":
-		return &recipe.Debug{Package: path.Base(s.Path), Arch: s.Origin.Arch}, nil
+		return &recipe.Debug{Package: buildName(s.Path), Arch: s.Origin.Arch}, nil
 	}
 	return recipe.NewDebug(s.Origin, d.LDFlags)
+}
+
+// buildName is the name of the file that a command of the user's is to write: that of
+// the target, whose path is the node's to say, if it is a plain one.
+func buildName(targetPath string) string {
+	if name := path.Base(targetPath); regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`).MatchString(name) {
+		return name
+	}
+	return "target"
 }
 
 // Restore puts everything back that deploys have changed on the node, and

@@ -24,14 +24,16 @@ func (b *Builder) goBuild(ctx context.Context, d *recipe.Debug, dir, out string)
 	if err := b.checkSource(ctx, tool, d, dir); err != nil {
 		return err
 	}
-	args := slices.Concat([]string{"build", "-o", out}, d.Flags, []string{"--", d.Package})
+	// For a stamp of the commit go would run git, and that what the configuration of a
+	// repository names, which nobody may have looked at.
+	args := slices.Concat([]string{"build", "-buildvcs=false", "-o", out}, d.Flags, []string{"--", d.Package})
 	return b.run(ctx, dir, d.Env, tool, args...)
 }
 
 // checkSource refuses a directory that is not in the target's main module: the
 // go command would build the package from its cache, whatever the user edits.
 func (b *Builder) checkSource(ctx context.Context, tool string, d *recipe.Debug, dir string) error {
-	cmd := procgroup.Command(ctx, tool, "list", "-find", "-f", "{{with .Module}}{{.Main}}{{end}}", "--", d.Package)
+	cmd := procgroup.Command(ctx, tool, "list", "-buildvcs=false", "-find", "-f", "{{with .Module}}{{.Main}}{{end}}", "--", d.Package)
 	var said bytes.Buffer
 	cmd.Dir, cmd.Stderr = dir, &said
 	cmd.Env = slices.Concat(b.Env, d.Env, []string{"PWD=" + dir})

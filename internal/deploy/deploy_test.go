@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -48,7 +49,32 @@ func debug(t *testing.T) *recipe.Debug {
 }
 
 func builder(t *testing.T, out *bytes.Buffer) *deploy.Builder {
-	return &deploy.Builder{Dir: t.TempDir(), Env: append(os.Environ(), "GOFLAGS=-buildvcs=false"), Out: out}
+	return &deploy.Builder{Dir: t.TempDir(), Env: append(os.Environ(), "GOFLAGS="), Out: out}
+}
+
+// TestGitRunsNothing builds a repository of somebody else's whose configuration names a
+// program for git.
+func TestGitRunsNothing(t *testing.T) {
+	var said bytes.Buffer
+	b, dir := builder(t, &said), workspace(t, "example.com/d", "println(version)")
+	ran := filepath.Join(t.TempDir(), "ran")
+	for _, args := range [][]string{
+		{"init", "-q"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "a"},
+		{"config", "core.fsmonitor", "touch " + ran + "; false"},
+	} {
+		cmd := exec.Command("git", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v: %s", args, err, out)
+		}
+	}
+	os.Remove(ran)
+	if _, err := b.Build(t.Context(), debug(t), dir); err != nil {
+		t.Fatalf("%v\n%s", err, &said)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the build of a repository has run a program that it names")
+	}
 }
 
 // TestBuild builds for another platform than, likely, this one, and sees what
