@@ -15,6 +15,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/agent/worker"
 	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
+	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/swap"
 	"github.com/dapbridge/dapbridge/internal/target"
 )
@@ -47,7 +48,9 @@ func newSupervise(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c.Hold = func(ctx context.Context) (func(), error) { return swap.Hold(ctx, dir) }
+			c.Hold = func(ctx context.Context) (func(), error) {
+				return swap.Hold(ctx, swap.Store(dir, remote.AgentDirs()))
+			}
 			if c.Capabilities, err = worker.Capabilities(); err != nil {
 				return err
 			}
@@ -101,7 +104,7 @@ func newSwap(env environment) *cobra.Command {
 				return err
 			}
 			sessions := swap.Sessions{Of: agent.Session, End: agent.LetGo}
-			return swap.RunCommand(cmd.Context(), dir, args[0], request, sessions, env.in, os.Stdout)
+			return swap.RunCommand(cmd.Context(), dir, swap.Store(dir, remote.AgentDirs()), args[0], request, sessions, env.in, os.Stdout)
 		},
 	}
 	cmd.Flags().StringVar(&request, "request", "", "")

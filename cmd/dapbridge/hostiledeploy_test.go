@@ -86,3 +86,32 @@ func TestHostileDeploy(t *testing.T) {
 		})
 	}
 }
+
+// TestHostileNames has a node name the target's executable so that a terminal would
+// obey: what is built for it, by a command of the user's, has a name of ours.
+func TestHostileNames(t *testing.T) {
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // the home is the test's
+	for name, want := range map[string]string{`\u001b]0;owned\u0007\u001b[2J`: "built target: ", "lock": "built lock: ", "..": "built target: "} {
+		state := `{"state":{"unit":"containerd.service","path":"/usr/bin/` + name + `","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}},"done":true}` + "\n"
+		const build = `--build=printf 'package main\nfunc main() {}\n' >x.go && CGO_ENABLED=0 go build -o "$OUT" x.go`
+		node := &hostileNode{start: (&scriptedAgent{}).run, inspect: says(state, 0), deploy: takeAll(`{"step":"receiving"}` + "\n")}
+		node.serve(t)
+		if _, out := invokeOn(t, node, 3*patience, "deploy", build, t.TempDir()); strings.Contains(out, "\x1b]") || !strings.Contains(out, want) {
+			t.Errorf("%s: %q", name, out)
+		}
+	}
+}
+
+// TestRestoreCut loses a node at work on a restore: nobody says that it has changed
+// nothing.
+func TestRestoreCut(t *testing.T) {
+	node := &hostileNode{start: (&scriptedAgent{}).run, restore: says("{}\n", 255)}
+	node.serve(t)
+	if status, out := invokeOn(t, node, 3*patience, "restore"); status != 3 || strings.Contains(out, "nothing was changed") || !strings.Contains(out, "run the command again") {
+		t.Errorf("%d, %q", status, out)
+	}
+}

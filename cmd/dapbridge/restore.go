@@ -61,10 +61,13 @@ func printRestored(w io.Writer, m swap.Message, dryRun bool) {
 	}
 	for _, r := range m.Restored {
 		path := diag.Escape(r.Path)
-		if r.File {
+		switch {
+		case r.Replaced:
+			fmt.Fprintf(w, "%s: left as it is, since something else than a deploy has replaced it (an upgrade?)\n", path)
+		case r.File:
 			fmt.Fprintf(w, "%s: the original %sput back\n", path, would)
-		} else {
-			fmt.Fprintf(w, "%s: it is the original\n", path)
+		default:
+			fmt.Fprintf(w, "%s: nothing to put back\n", path)
 		}
 		for _, d := range r.DropIns {
 			fmt.Fprintf(w, "%s %sremoved\n", diag.Escape(d), would)

@@ -44,6 +44,9 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(
 		_ = cmd.Stdin.Close()
 	}
 	last := "" // step
+	if what == swap.RestoreCommand && !q.DryRun {
+		last = swap.Swapping // it tells of no step before it changes something
+	}
 	for {
 		select {
 		case <-ctx.Done():

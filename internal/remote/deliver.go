@@ -13,11 +13,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
+// AgentDirs are where the agent stands on a node. What minikube has on its disk
+// outlives a stop of its node.
+func AgentDirs() []string { return []string{"/var/lib/minikube/dapbridge", "/var/lib/dapbridge"} }
+
 // Delivery says how the agent gets onto the node.
 type Delivery struct {
 	// Dirs are where it may be stored, the first that can run programs; nil is
-	// /var/lib/minikube/dapbridge and /var/lib/dapbridge. A directory whose
-	// parent does not exist is passed over.
+	// AgentDirs(). A directory whose parent does not exist is passed over.
 	Dirs []string
 	// Progress is called while the agent is copied, with bytes of the file. It
 	// is not called at all if the agent is there already.
@@ -34,7 +37,7 @@ func (d *Delivery) log() *slog.Logger {
 
 func (d *Delivery) dirs() []string {
 	if d.Dirs == nil {
-		return []string{"/var/lib/minikube/dapbridge", "/var/lib/dapbridge"}
+		return AgentDirs()
 	}
 	return d.Dirs
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,10 +27,46 @@ func AgentDir() (string, error) {
 	return filepath.Dir(filepath.Dir(exe)), nil
 }
 
+// Store returns where originals are kept by an agent in agentDir: there, or in another
+// of the directories that an agent may stand in (dirs), if that has some. The agent of
+// another release, or of another day, may have come to stand elsewhere than the last.
+func Store(agentDir string, dirs []string) string {
+	const name = "swap"
+	own := filepath.Join(agentDir, name)
+	if !slices.Contains(dirs, agentDir) || hasRecords(own) {
+		return own
+	}
+	for _, dir := range dirs {
+		if other := filepath.Join(dir, name); hasRecords(other) {
+			return other
+		}
+	}
+	return own
+}
+
+func hasRecords(dir string) bool {
+	if owned(dir) != nil {
+		return false
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*", recordName))
+	return err == nil && len(found) > 0
+}
+
+// removable returns the directories that a restore removes: the agent's, if this
+// program was put there by a host (internal/remote, uploadScript), and the one with
+// what is kept.
+func removable(agentDir, store string) []string {
+	asAgent := regexp.MustCompile(`/[0-9a-f]{64}/dapbridge( \(deleted\))?$`)
+	if exe, err := os.Readlink("/proc/self/exe"); err != nil || !asAgent.MatchString(exe) {
+		return nil
+	}
+	return slices.Compact([]string{agentDir, filepath.Dir(store)})
+}
+
 // RunCommand runs one of the commands and writes Messages to out, of which the
 // last holds the result or the error. It returns an error only if there was
 // nobody to tell it to.
-func RunCommand(ctx context.Context, agentDir, what, request string, sessions Sessions, in io.Reader, out io.Writer) error {
+func RunCommand(ctx context.Context, agentDir, store, what, request string, sessions Sessions, in io.Reader, out io.Writer) error {
 	var mu sync.Mutex
 	lines := json.NewEncoder(out)
 	tell := func(m Message) error {
@@ -41,7 +79,7 @@ func RunCommand(ctx context.Context, agentDir, what, request string, sessions Se
 		return fmt.Errorf("the request: %w", err)
 	}
 	r := &Runner{
-		Dir: filepath.Join(agentDir, "swap"), Agent: agentDir, Sessions: sessions,
+		Dir: store, Remove: removable(agentDir, store), Sessions: sessions,
 		Tell: func(m Message) { _ = tell(m) }, // the host may have gone: what was begun is ended
 	}
 	rest := beats(q.Patience, r.Tell)

@@ -78,6 +78,7 @@ type deploy struct {
 
 	former  record    // as it was when this run began
 	change  change    // of the units
+	begun   bool      // something was changed
 	swapped bool      // the file was renamed
 	since   time.Time // when the target was restarted
 }
@@ -87,45 +88,35 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (Deployed, error) {
 	if d.change, err = d.units(ctx); err != nil {
 		return Deployed{}, err
 	}
-	fresh := d.rec == nil
 	if err := d.keep(); err != nil {
 		return Deployed{}, err
 	}
 	d.former = *d.rec
-	if err := d.receive(in); err != nil {
-		if fresh {
-			err = errors.Join(err, d.store.forget(d.Unit))
-		}
-		return Deployed{}, err
+	err = d.receive(in)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
-	if ctx.Err() != nil {
-		return Deployed{}, errors.Join(context.Cause(ctx), tidy(d.Path))
+	if err != nil {
+		return Deployed{}, d.leave(err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	release, err := d.store.holdOff(ctx)
-	if err == nil {
-		defer release()
-		err = d.endSessions(ctx)
+	if err != nil {
+		return Deployed{}, d.leave(err)
 	}
-	if err == nil && d.Session != "" {
-		err = d.askAgain(ctx)
-		if fresh {
-			d.rec.Sockets = d.Sockets
-		}
-	}
-	if err != nil { // nothing has been changed
-		err = errors.Join(err, tidy(d.Path))
-		if fresh {
-			err = errors.Join(err, d.store.forget(d.Unit))
-		}
-		return Deployed{}, err
+	defer release()
+	if err := d.endSessions(ctx); err != nil {
+		return Deployed{}, d.leave(err)
 	}
 	pid, err := d.swap(ctx)
-	if err != nil {
+	switch {
+	case err != nil && !d.begun:
+		return Deployed{}, d.leave(err)
+	case err != nil:
 		return Deployed{}, d.takeBack(ctx, err)
 	}
 	out := Deployed{State: d.State, Swapped: d.swapped, PID: pid, Served: time.Since(d.since)}
-	d.rec.Stage, d.rec.DropIns = stageDeployed, d.change.want
+	d.rec.Stage, d.rec.DropIns, d.rec.Before, d.rec.Builds = stageDeployed, d.change.want, settings{}, []string{d.q.SHA256}
 	if err := d.store.save(d.rec); err != nil {
 		return out, err
 	}
@@ -137,24 +128,40 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (Deployed, error) {
 	return out, removeIfThere(beside(d.Path, "prev"))
 }
 
-// askAgain learns where the target really answers, now that no debugger has it.
+// leave ends a run that has changed nothing yet, because of why.
+func (d *deploy) leave(why error) error {
+	if d.former.Stage == stageKept {
+		return errors.Join(why, tidy(d.Path), d.store.forget(d.Unit))
+	}
+	return errors.Join(why, tidy(d.Path), d.store.save(&d.former))
+}
+
 func (d *deploy) askAgain(ctx context.Context) error {
 	p, err := d.mainProcess(ctx, d.Unit)
 	if err != nil {
 		return err
 	}
 	d.Sockets, err = servedSoon(ctx, p, len(d.Sockets))
+	if d.former.Stage == stageKept {
+		d.rec.Sockets = d.Sockets
+	}
 	return err
 }
 
 // endSessions ends the debug sessions with all that is about to be restarted. The
-// target may have been restarted while the build was on its way.
+// target may have been restarted while the build was on its way. It then learns where
+// a target really answers that no debugger has any more.
 func (d *deploy) endSessions(ctx context.Context) error {
 	if p, err := d.mainProcess(ctx, d.Unit); err == nil {
 		d.PID, d.ticks = p.PID, p.StartTicks
 	}
 	if err := d.endSession(ctx, d.PID, d.Path, DeployCommand, d.q); err != nil {
 		return err
+	}
+	if d.Session != "" {
+		if err := d.askAgain(ctx); err != nil {
+			return err
+		}
 	}
 	for _, in := range d.change.both(d.former.DropIns) {
 		if in.Unit == d.Unit {
@@ -200,7 +207,8 @@ func undoSwap(path string) error {
 	return replace(beside(path, "prev"), path)
 }
 
-// receive takes the new build, unless it stands there.
+// receive takes the new build, unless it stands there, and gives the former one the
+// name by which it can be had again.
 func (d *deploy) receive(in io.Reader) error {
 	if d.SHA256 == d.q.SHA256 {
 		return nil
@@ -221,28 +229,43 @@ func (d *deploy) receive(in io.Reader) error {
 	if e := (*diag.Error)(nil); err != nil && !errors.As(err, &e) {
 		err = diag.Errorf(diag.DeployShip, "the build did not arrive: %w", err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return d.irreplaceable(os.Link(d.Path, beside(d.Path, "prev")))
+}
+
+// irreplaceable explains why nothing can be renamed into the target's place: a file
+// that is mounted there, one that is immutable, a file system without links.
+func (d *deploy) irreplaceable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return diag.Errorf(diag.DeployRefused, "%s can't be replaced: %w", d.Path, err).
+		WithHint("see on the node what it is: findmnt -T %[1]s; lsattr %[1]s", d.Path)
 }
 
 // swap does it: what is about to be is written down first.
 func (d *deploy) swap(ctx context.Context) (int, error) {
-	d.rec.Stage, d.rec.Args, d.rec.Relaxed = stageSwapping, d.q.Args, d.q.Relax
-	d.rec.DropIns = d.change.both(d.former.DropIns)
+	d.rec.Stage, d.rec.Before = stageSwapping, d.former.settled()
+	d.rec.settings = settings{Args: d.q.Args, Relaxed: d.q.Relax, DropIns: d.change.both(d.former.DropIns)}
+	d.rec.Builds = append(slices.Clone(d.former.Builds), d.q.SHA256)
 	if err := d.store.save(d.rec); err != nil {
 		return 0, err
 	}
 	d.Tell(Message{Step: Swapping})
 	d.since = time.Now()
 	if d.SHA256 != d.q.SHA256 {
-		if err := os.Link(d.Path, beside(d.Path, "prev")); err != nil {
+		if err := os.Rename(beside(d.Path, "next"), d.Path); err != nil {
+			return 0, d.irreplaceable(err)
+		}
+		d.begun, d.swapped = true, true
+		if err := syncDir(filepath.Dir(d.Path)); err != nil {
 			return 0, err
 		}
-		if err := replace(beside(d.Path, "next"), d.Path); err != nil {
-			return 0, err
-		}
-		d.swapped = true
 	}
-	changed, err := d.systemd.apply(ctx, d.former.DropIns, d.change.want)
+	d.begun = true
+	changed, err := d.systemd.apply(ctx, d.former.DropIns, d.change.want, d.former.Stage == stageSwapping)
 	if err != nil {
 		return 0, err
 	}
@@ -270,8 +293,11 @@ func (d *deploy) others(ctx context.Context, changed []string) error {
 	return nil
 }
 
-// again restarts a unit whose executable stays.
+// again restarts a unit whose executable stays. One that is gone since needs nothing.
 func (r *Runner) again(ctx context.Context, unit string, ready time.Duration) error {
+	if u, err := r.systemd.show(ctx, unit); err != nil || u.load == notFound {
+		return err
+	}
 	p, err := r.mainProcess(ctx, unit)
 	if err != nil {
 		return err
@@ -283,27 +309,33 @@ func (r *Runner) again(ctx context.Context, unit string, ready time.Duration) er
 	return nil
 }
 
-// takeBack makes all as it was, because of why, and has the former build serve
-// again.
+// takeBack makes all as it was, because of why, and has the former build serve again:
+// it is started whatever else could not be undone, and before the others, which may
+// need it.
 func (d *deploy) takeBack(ctx context.Context, why error) error {
 	d.Tell(Message{Step: Returning})
 	f := &Failure{Journal: d.systemd.journal(ctx, d.Unit)}
-	err := d.back(ctx)
-	if err == nil {
-		_, err = d.restart(ctx, wanted{unit: d.Unit, path: d.Path, sockets: d.Sockets, proven: true}, max(d.q.Ready, formerReady))
+	if d.swapped {
+		if err := replace(beside(d.Path, "prev"), d.Path); err != nil {
+			f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one can't be put back: %w", why, err)
+			return f
+		}
 	}
+	was := d.former.settled()
+	changed, left := d.systemd.apply(ctx, d.change.both(d.former.DropIns), was.DropIns, d.former.Stage == stageSwapping)
+	d.end(ctx, d.Unit, func(sum string) bool { return sum == d.q.SHA256 })
+	_, err := d.restart(ctx, wanted{unit: d.Unit, path: d.Path, sockets: d.Sockets, proven: true}, max(d.q.Ready, formerReady))
+	left = errors.Join(left, d.others(ctx, changed), tidy(d.Path))
 	if err != nil {
-		f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one neither: %w", why, err)
+		f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one neither: %w", why, errors.Join(err, left))
 		return f
 	}
-	if d.former.Stage == stageKept {
-		err = d.store.forget(d.Unit)
-	} else {
-		err = d.store.save(&d.former)
+	if left == nil {
+		left = d.settle(was)
 	}
 	f.Err = diag.Errorf(diag.DeployFailed, "the new build does not serve: %w", why)
-	if err != nil {
-		f.Err = diag.Errorf(diag.DeployStuck, "%v; the former one serves, but: %w", f.Err, err)
+	if left != nil {
+		f.Err = diag.Errorf(diag.DeployStuck, "%v; the former one serves, but: %w", f.Err, left)
 	}
 	return f
 }
@@ -311,20 +343,12 @@ func (d *deploy) takeBack(ctx context.Context, why error) error {
 // formerReady is the least time that the former build gets to serve again.
 const formerReady = 30 * time.Second
 
-// back undoes what the run changed of files.
-func (d *deploy) back(ctx context.Context) error {
-	if d.swapped {
-		if err := replace(beside(d.Path, "prev"), d.Path); err != nil {
-			return err
-		}
+// settle writes down that all is as it was.
+func (d *deploy) settle(was settings) error {
+	if d.former.Stage == stageKept {
+		return d.store.forget(d.Unit)
 	}
-	if err := tidy(d.Path); err != nil {
-		return err
-	}
-	changed, err := d.systemd.apply(ctx, d.change.both(d.former.DropIns), d.former.DropIns)
-	if err != nil {
-		return err
-	}
-	d.end(ctx, d.Unit, func(sum string) bool { return sum == d.q.SHA256 })
-	return d.others(ctx, changed)
+	r := d.former
+	r.Stage, r.settings, r.Before = stageDeployed, was, settings{}
+	return d.store.save(&r)
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // dropIn is a file of ours that changes a unit; see systemd.unit(5).
@@ -96,6 +98,12 @@ func (d dropIn) remove() (bool, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	_ = os.Remove(filepath.Dir(d.Path)) // fails if it is not empty
-	return err == nil, nil
+	if err != nil {
+		return false, nil
+	}
+	dir := filepath.Dir(d.Path)
+	if unix.Rmdir(dir) == nil { // which fails if it is not empty, or a symbolic link
+		dir = filepath.Dir(dir)
+	}
+	return true, syncDir(dir)
 }

@@ -28,15 +28,20 @@ type File struct {
 	Xattrs  map[string][]byte `json:"xattrs,omitempty"` // SELinux's label, capabilities and ACLs among them
 }
 
+var errNotRegular = errors.New("it is no regular file")
+
 // openFile opens a regular file, not what a link leads to.
 func openFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s: %w", path, errNotRegular)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		f.Close()
-		return nil, errors.Join(err, fmt.Errorf("%s is no regular file", path))
+		return nil, errors.Join(err, fmt.Errorf("%s: %w", path, errNotRegular))
 	}
 	return f, nil
 }
@@ -114,6 +119,14 @@ func (a File) dress(f *os.File) error {
 	has, err := xattrs(f)
 	if err != nil {
 		return err
+	}
+	for name := range has {
+		if _, ok := a.Xattrs[name]; ok || name == "security.selinux" { // which the policy gives
+			continue
+		}
+		if err := unix.Fremovexattr(fd, name); err != nil { // an ACL that the directory has given
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
 	}
 	for name, value := range a.Xattrs {
 		if v, ok := has[name]; ok && bytes.Equal(v, value) {

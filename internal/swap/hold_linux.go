@@ -20,20 +20,21 @@ const holdWait = 25 * time.Second
 
 // Hold keeps the targets of this node from being swapped while a debugger attaches,
 // until release is called. If one is just being swapped, it waits for that, so that
-// the debugger finds the new process. agentDir is the agent's, see [AgentDir].
-func Hold(ctx context.Context, agentDir string) (release func(), err error) {
-	return lockAttach(ctx, filepath.Join(agentDir, "swap"), unix.LOCK_SH)
+// the debugger finds the new process. store is where originals are kept, see [Store].
+func Hold(ctx context.Context, store string) (release func(), err error) {
+	return lockAttach(ctx, store, unix.LOCK_SH, "a deploy or restore is at work on the node", "wait for its end, and start the session again")
 }
 
 // holdOff keeps debuggers from attaching until release is called: one that halts
 // a process which is just starting would make it look as if it did not serve.
 func (s store) holdOff(ctx context.Context) (release func(), err error) {
-	return lockAttach(ctx, s.dir, unix.LOCK_EX)
+	return lockAttach(ctx, s.dir, unix.LOCK_EX, "a debugger is just attaching on the node", "run the command again when it has")
 }
 
 // lockAttach takes a lock of its own in the store's directory: a swap holds the
-// store's for much longer. Without the directory there is nobody to wait for.
-func lockAttach(ctx context.Context, dir string, how int) (release func(), err error) {
+// store's for much longer. Without the directory there is nobody to wait for. Who
+// holds it for too long is said by busy.
+func lockAttach(ctx context.Context, dir string, how int, busy, hint string) (release func(), err error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "attach"), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		return func() {}, nil
@@ -48,12 +49,15 @@ func lockAttach(ctx context.Context, dir string, how int) (release func(), err e
 		case <-ctx.Done():
 			lock.Close()
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil, diag.Errorf(diag.TargetBusy, "a deploy or restore is at work on the node").
-					WithHint("wait for its end, and start the session again")
+				return nil, diag.Errorf(diag.TargetBusy, "%s", busy).WithHint("%s", hint)
 			}
 			return nil, ctx.Err()
 		case <-time.After(pollPause):
 		}
+	}
+	if !stands(lock) {
+		lock.Close()
+		return lockAttach(ctx, dir, how, busy, hint)
 	}
 	return func() { lock.Close() }, nil
 }

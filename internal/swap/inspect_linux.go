@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/target"
@@ -15,12 +16,13 @@ import (
 
 // Runner does the work of this package.
 type Runner struct {
-	Dir   string        // where originals are kept; made if need be
-	Agent string        // the agent's directory, which Restore removes; "" for none
-	Tell  func(Message) // told of the steps; not nil
+	Dir    string        // where originals are kept; made if need be
+	Remove []string      // directories of the agent's, which Restore removes
+	Tell   func(Message) // told of the steps; not nil
 
 	Sessions Sessions
 
+	settled time.Duration // 0 is the constant
 	systemd systemd
 }
 
@@ -95,20 +97,30 @@ type view struct {
 // not run any more.
 func (r *Runner) view(ctx context.Context, s store, q Request) (v view, err error) {
 	p, err := target.Find(ctx, q.Target)
-	switch {
-	case diag.CodeOf(err) == diag.TargetNone && q.Target.PID == 0:
-		v.rec, _ = s.find(target.ServiceOf(q.Target.Executable()))
-		if v.rec == nil {
-			return v, err
+	if q.Target.PID == 0 && (err != nil || !isService(p.Unit)) { // perhaps it is a stranger's of that name
+		if rec, e := s.named(q.Target.Executable()); e == nil && rec != nil {
+			v.rec = rec
+			p, err = r.mainProcess(ctx, rec.Unit)
 		}
-		v.Unit, v.Path = v.rec.Unit, v.rec.Path
+	}
+	switch {
 	case err != nil:
 		return v, err
+	case p.PID == 0:
+		v.Unit, v.Path = v.rec.Unit, v.rec.Path
 	default:
 		if err := r.process(ctx, &v, p); err != nil {
 			return v, err
 		}
 		if v.rec, err = s.find(v.Unit); err != nil {
+			return v, err
+		}
+	}
+	if v.rec != nil && v.rec.Stage == stageKept {
+		v.rec = nil // that run changed nothing, and others may have since
+	}
+	if v.rec == nil {
+		if err := s.alone(v.Unit, v.Path); err != nil {
 			return v, err
 		}
 	}
@@ -118,10 +130,12 @@ func (r *Runner) view(ctx context.Context, s store, q Request) (v view, err erro
 	return v, r.check(ctx, &v, q)
 }
 
+func isService(unit string) bool { return strings.HasSuffix(unit, ".service") }
+
 // process takes what matters of a running target.
 func (r *Runner) process(ctx context.Context, v *view, p target.Process) (err error) {
 	v.Unit, v.Path, v.PID, v.argv, v.ticks = p.Unit, p.Exe, p.PID, p.Args, p.StartTicks
-	if !strings.HasSuffix(p.Unit, ".service") {
+	if !isService(p.Unit) {
 		return diag.Errorf(diag.TargetNoUnit, "%s (pid %d) runs in no systemd service, which could be restarted", p.Exe, p.PID)
 	}
 	u, err := r.systemd.show(ctx, p.Unit)
@@ -165,6 +179,10 @@ func (r *Runner) check(ctx context.Context, v *view, q Request) (err error) {
 		if v.rec.Path != v.Path {
 			return diag.Errorf(diag.DeployRefused, "%s now runs %s; what was kept is %s", v.Unit, v.Path, v.rec.Path).
 				WithHint("run dapbridge restore first")
+		}
+		if !v.rec.knows(v.file) {
+			return diag.Errorf(diag.DeployRefused, "%s was replaced since the last deploy, as an upgrade does", v.Path).
+				WithHint("run dapbridge restore first, which leaves it as it is now and undoes the rest")
 		}
 	}
 	if v.Volatile, err = volatile(filepath.Dir(v.Path)); err != nil {

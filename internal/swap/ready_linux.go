@@ -1,6 +1,7 @@
 package swap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,15 @@ const (
 	// killWait is how long a process that serves nobody may take to end, and then
 	// systemd to notice.
 	killWait = 2 * time.Second
+	// stopWait is how long the process before may take to end: longer than systemd
+	// lets it by default (DefaultTimeoutStopSec=, systemd-system.conf(5)).
+	stopWait = 2 * time.Minute
 )
 
 // wanted is what a unit's process must be to count as restarted.
 type wanted struct {
 	unit    string
-	path    string   // its executable
+	path    string   // its executable; "" for any
 	argv    []string // its command line; nil for any
 	sockets []string // and addresses on which it says that it serves
 	not     int      // pid of the process before, and when that started
@@ -37,13 +41,16 @@ type wanted struct {
 	proven bool
 }
 
-// restart restarts the unit and waits until its new process serves: until it
-// runs the right file and answers where the one before answered. It returns the new pid; the error says what the new process is at.
+// restart restarts the unit and waits until its new process serves: until it runs
+// the right file and answers where the one before answered. The time for that begins
+// when the process before has ended. It returns the new pid; the error says what the
+// new process is at.
 func (r *Runner) restart(ctx context.Context, w wanted, ready time.Duration) (int, error) {
 	if err := r.systemd.restart(ctx, w.unit); err != nil {
 		return 0, err
 	}
-	deadline := time.Now().Add(ready)
+	asked := time.Now()
+	deadline := asked.Add(ready)
 	var up time.Time // since when the process looks as it should
 	var seen int
 	why := errors.New("it did not start")
@@ -51,15 +58,18 @@ func (r *Runner) restart(ctx context.Context, w wanted, ready time.Duration) (in
 		pid, err := r.serves(ctx, w)
 		switch {
 		case err == nil && pid != seen:
-			seen, up = pid, time.Now()
+			seen, up, why = pid, time.Now(), fmt.Errorf("pid %d has only just started", pid)
 		case err != nil:
 			seen, why = 0, err
 		}
-		if err == nil && (len(w.sockets) > 0 || time.Since(up) >= settled) {
+		if err == nil && (len(w.sockets) > 0 || time.Since(up) >= cmp.Or(r.settled, settled)) {
 			return pid, nil
 		}
 		if e := (*hopeless)(nil); errors.As(err, &e) {
 			return 0, e.err
+		}
+		if errors.Is(err, errStopping) && time.Since(asked) < stopWait {
+			deadline = time.Now().Add(ready)
 		}
 		if time.Now().After(deadline) {
 			return 0, fmt.Errorf("after %v: %w", ready, why)
@@ -73,6 +83,9 @@ type hopeless struct{ err error }
 
 func (h *hopeless) Error() string { return h.err.Error() }
 
+// errStopping is the state in which the process before has not ended yet.
+var errStopping = errors.New("the process before has not ended")
+
 // serves looks once.
 func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {
 	u, err := r.systemd.show(ctx, w.unit)
@@ -85,6 +98,9 @@ func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {
 		}
 		return 0, &hopeless{err}
 	}
+	if u.active == "deactivating" || u.job != "" && u.mainPID != 0 && u.mainPID == w.not {
+		return 0, fmt.Errorf("%s is %s (%s): %w", w.unit, u.active, u.sub, errStopping)
+	}
 	if u.active != "active" || u.mainPID == 0 || u.job != "" {
 		return 0, fmt.Errorf("%s is %s (%s)", w.unit, u.active, u.sub)
 	}
@@ -96,8 +112,10 @@ func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {
 	if pid == w.not && p.StartTicks == w.since {
 		return 0, fmt.Errorf("pid %d has not ended", pid)
 	}
-	if same, err := runs(pid, w.path); err != nil || !same {
-		return 0, fmt.Errorf("pid %d runs %s, not %s (%v)", pid, p.Exe, w.path, err)
+	if w.path != "" {
+		if same, err := runs(pid, w.path); err != nil || !same {
+			return 0, fmt.Errorf("pid %d runs %s, not %s (%v)", pid, p.Exe, w.path, err)
+		}
 	}
 	if w.argv != nil && !slices.Equal(w.argv, p.Args) {
 		return 0, &hopeless{fmt.Errorf("pid %d was started as %q, not as %q", pid, strings.Join(p.Args, " "), strings.Join(w.argv, " "))}

@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/target"
 )
 
 // Stages of a Record: how far the last run has written that it is.
@@ -32,12 +34,35 @@ type record struct {
 	Original File     `json:"original"`
 	Argv     []string `json:"argv"`    // the command line before any change
 	Sockets  []string `json:"sockets"` // and addresses, on which it said that it served
-	Args     []string `json:"args,omitempty"`
-	Relaxed  bool     `json:"relaxed,omitempty"`
-	DropIns  []dropIn `json:"dropIns,omitempty"` // written, or about to be
+	Builds   []string `json:"builds"`  // SHA-256 of each of ours that may stand at Path
+	settings
+	// Before is what the settings were when a run began that is swapping.
+	Before settings `json:"before,omitzero"`
 }
 
-const recordVersion = 1
+// settings are what runs have made of units.
+type settings struct {
+	Args    []string `json:"args,omitempty"`
+	Relaxed bool     `json:"relaxed,omitempty"`
+	DropIns []dropIn `json:"dropIns,omitempty"` // written, or about to be
+}
+
+const recordVersion = 2
+
+// knows reports whether a file is the original or a build of ours. Any other came
+// from somebody else since, as an upgrade does.
+func (r *record) knows(f File) bool {
+	return f.SHA256 == r.Original.SHA256 || slices.Contains(r.Builds, f.SHA256)
+}
+
+// settled is what the settings are to be again if a run that follows fails: one that
+// was killed does not count.
+func (r *record) settled() settings {
+	if r.Stage == stageSwapping {
+		return r.Before
+	}
+	return r.settings
+}
 
 // store is a directory of root's with one directory a unit.
 type store struct{ dir string }
@@ -74,7 +99,22 @@ func openStore(dir string) (store, func(), error) {
 		return store{}, nil, diag.Errorf(diag.DeployRefused, "another deploy or restore is at work on the node").
 			WithHint("wait for its end, and try again")
 	}
+	if !stands(lock) {
+		lock.Close()
+		return openStore(dir)
+	}
 	return store{dir}, func() { lock.Close() }, nil
+}
+
+// stands reports whether an open file still has its name. The restore that held a lock
+// before us has removed it.
+func stands(f *os.File) bool {
+	ours, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(ours, there)
 }
 
 // owned refuses a directory that another user could write to.
@@ -141,6 +181,42 @@ func (s store) all() ([]*record, error) {
 		}
 	}
 	return list, nil
+}
+
+// named returns the record of a target that may not run: that of the name's own
+// service, or else of any with an executable of that name; nil if there is none.
+func (s store) named(name string) (*record, error) {
+	list, err := s.all()
+	if err != nil {
+		return nil, err
+	}
+	var found *record
+	for _, r := range list {
+		switch {
+		case r.Stage == stageKept:
+		case r.Unit == target.ServiceOf(name):
+			return r, nil
+		case filepath.Base(r.Path) == name:
+			found = r
+		}
+	}
+	return found, nil
+}
+
+// alone refuses an executable that was deployed for another unit: what stands there is
+// no original.
+func (s store) alone(unit, path string) error {
+	list, err := s.all()
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.Unit != unit && r.Path == path && r.Stage != stageKept {
+			return diag.Errorf(diag.DeployRefused, "%s was deployed for %s already, which is to be undone first", path, r.Unit).
+				WithHint("run dapbridge restore first")
+		}
+	}
+	return nil
 }
 
 // save writes a record, the whole new one or none.

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -52,13 +54,19 @@ func (r *Runner) Restore(ctx context.Context, q Request) (done []Restored, remov
 	if failed != nil {
 		return done, "", diag.Errorf(diag.RestoreFailed, "not all is as it was: %w", failed)
 	}
-	if r.Agent == "" || q.DryRun {
-		return done, r.Agent, nil
+	removed = strings.Join(r.Remove, ", ")
+	for _, dir := range r.Remove {
+		if q.DryRun {
+			break
+		}
+		if err := owned(dir); err != nil {
+			return done, "", err
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return done, "", err
+		}
 	}
-	if err := owned(r.Agent); err != nil {
-		return done, "", err
-	}
-	return done, r.Agent, os.RemoveAll(r.Agent)
+	return done, removed, nil
 }
 
 // undo is the restore of one unit.
@@ -69,38 +77,46 @@ type undo struct {
 	q     Request
 	Restored
 
-	dropIns []dropIn // that are there
-	restart bool     // the target runs another build, or with other arguments, or not at all
-	not     int      // the process that is to be replaced
+	restart bool // the target runs a build of ours, or with other arguments, or not at all
+	isIt    bool // the unit's program is still the one that was kept
+	not     int  // the process that is to be replaced
 	since   uint64
 }
 
 // look compares what there is with what is recorded.
 func (u *undo) look(ctx context.Context) error {
 	u.Restored = Restored{Unit: u.rec.Unit, Path: u.rec.Path, Stage: u.rec.Stage, DropIns: []string{}, Restarted: []string{}}
-	now, err := readFile(u.rec.Path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if u.rec.Stage == stageKept {
+		return nil // that run changed nothing: what differs is others' doing
 	}
-	u.File = err != nil || !now.same(u.rec.Original)
-	for _, d := range u.rec.DropIns {
-		if _, err := os.Lstat(d.Path); err == nil {
-			u.dropIns = append(u.dropIns, d)
-			u.DropIns = append(u.DropIns, d.Path)
-		}
+	unit, err := u.systemd.show(ctx, u.rec.Unit)
+	if err != nil {
+		return err
 	}
 	p, err := u.mainProcess(ctx, u.rec.Unit)
 	if err != nil {
 		return err
 	}
 	u.not, u.since, u.PID = p.PID, p.StartTicks, p.PID
-	u.restart = p.PID == 0 || !u.runsOriginal(p.PID)
-	for _, d := range u.dropIns {
+	program, _ := filepath.EvalSymlinks(unit.exec)
+	u.isIt = p.PID != 0 && p.Exe == u.rec.Path || program == u.rec.Path || unit.exec == u.rec.Path
+	if err := u.compare(); err != nil {
+		return err
+	}
+	u.restart = p.PID == 0 || u.runsBuild(p.PID)
+	for _, d := range u.rec.DropIns {
+		if _, err := os.Lstat(d.Path); err == nil {
+			u.DropIns = append(u.DropIns, d.Path)
+		}
+		// Without the file it may be in force still: a run may have been cut off.
 		if d.Unit == u.rec.Unit {
 			u.restart = true
-		} else {
+		} else if !slices.Contains(u.Restarted, d.Unit) {
 			u.Restarted = append(u.Restarted, d.Unit)
 		}
+	}
+	if unit.load == notFound {
+		u.restart = false
 	}
 	if u.restart {
 		u.Restarted = append(u.Restarted, u.rec.Unit)
@@ -109,15 +125,31 @@ func (u *undo) look(ctx context.Context) error {
 	return err
 }
 
-// runsOriginal reports whether a process runs the original's bytes.
-func (u *undo) runsOriginal(pid int) bool {
+// compare looks whether the file is to be put back.
+func (u *undo) compare() error {
+	now, err := readFile(u.rec.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		u.File = u.isIt
+	case errors.Is(err, errNotRegular) || err == nil && !u.rec.knows(now):
+		u.Replaced = true
+	case err != nil:
+		return err
+	default:
+		u.File = !now.same(u.rec.Original)
+	}
+	return nil
+}
+
+// runsBuild reports whether a process runs a build of ours, or has ended.
+func (u *undo) runsBuild(pid int) bool {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/exe")
 	if err != nil {
-		return false
+		return true
 	}
 	defer f.Close()
 	sum, err := hash(f)
-	return err == nil && sum == u.rec.Original.SHA256
+	return err != nil || sum != u.rec.Original.SHA256 && slices.Contains(u.rec.Builds, sum)
 }
 
 // endSessions ends the debug sessions with all that is about to be restarted.
@@ -141,16 +173,19 @@ func (u *undo) run(ctx context.Context) error {
 	if err := u.file(); err != nil {
 		return err
 	}
-	changed, err := u.systemd.apply(ctx, u.rec.DropIns, nil)
+	changed, err := u.systemd.apply(ctx, u.rec.DropIns, nil, true)
 	if err != nil {
 		return err
 	}
 	if u.restart {
 		u.Tell(Message{Step: Restarting})
 		if now, err := u.systemd.show(ctx, u.rec.Unit); err == nil && now.active == "activating" {
-			u.end(ctx, u.rec.Unit, func(sum string) bool { return sum != u.rec.Original.SHA256 })
+			u.end(ctx, u.rec.Unit, func(sum string) bool { return sum != u.rec.Original.SHA256 && slices.Contains(u.rec.Builds, sum) })
 		}
-		want := wanted{unit: u.rec.Unit, path: u.rec.Path, sockets: u.rec.Sockets, not: u.not, since: u.since, proven: true}
+		want := wanted{unit: u.rec.Unit, sockets: u.rec.Sockets, not: u.not, since: u.since, proven: true}
+		if u.isIt {
+			want.path = u.rec.Path
+		}
 		if u.PID, err = u.Runner.restart(ctx, want, restoreReady); err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ type Message struct {
 	State    *State      `json:"state,omitempty"`
 	Deployed *Deployed   `json:"deployed,omitempty"`
 	Restored []Restored  `json:"restored,omitempty"`
-	Removed  string      `json:"removed,omitempty"` // the agent's directory
+	Removed  string      `json:"removed,omitempty"` // directories of the agent's
 	Done     bool        `json:"done,omitempty"`
 	Error    *diag.Error `json:"error,omitempty"`
 	Journal  []string    `json:"journal,omitempty"` // with an Error: what the new process said last
@@ -99,6 +99,7 @@ type Restored struct {
 	Unit      string   `json:"unit"`
 	Path      string   `json:"path"`
 	File      bool     `json:"file"`              // the executable
+	Replaced  bool     `json:"replaced"`          // by somebody else since, so that it stays as it is
 	DropIns   []string `json:"dropIns"`           // removed
 	Restarted []string `json:"restarted"`         // units
 	Session   string   `json:"session,omitempty"` // whose session with the target ended for it

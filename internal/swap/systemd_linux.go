@@ -118,6 +118,9 @@ const journalLines = 15
 // started again after RestartSec= (systemd.service(5)).
 const autoRestart = "auto-restart"
 
+// notFound is how a unit is loaded that there is none of.
+const notFound = "not-found"
+
 // crashed says how the unit's process has ended by itself, nil if it has not. A
 // job that waits means that systemd is about to start it.
 func (u unitState) crashed() error {

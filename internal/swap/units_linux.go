@@ -110,11 +110,18 @@ func (d *deploy) relaxKubelet(ctx context.Context) (*dropIn, error) {
 }
 
 // apply replaces the drop-ins of before by those that are wanted, has systemd
-// read them, and returns the units of which something changed.
-func (s systemd) apply(ctx context.Context, before, want []dropIn) (changed []string, err error) {
+// read them, and returns the units of which something changed. After a run that was
+// cut off, unsure, nobody knows whether what the files say is in force: then each
+// unit counts.
+func (s systemd) apply(ctx context.Context, before, want []dropIn, unsure bool) (changed []string, err error) {
 	note := func(unit string) {
 		if !slices.Contains(changed, unit) {
 			changed = append(changed, unit)
+		}
+	}
+	if unsure {
+		for _, d := range slices.Concat(before, want) {
+			note(d.Unit)
 		}
 	}
 	for _, d := range before {
