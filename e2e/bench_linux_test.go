@@ -83,7 +83,7 @@ func (f *fixture) round(b *testing.B, addr string, attach map[string]any, runnin
 		b.Fatal(err)
 	}
 	if !running {
-		go f.node.Exec(context.Background(), "criload", "create", podName(), "-timeout", "60s")
+		go f.node.Exec(context.Background(), "criload", "-timeout=60s", "create", podName())
 		stop, err := c.WaitStopped(short(b))
 		if err != nil {
 			b.Fatal(err)

@@ -56,7 +56,7 @@ func TestDeployEndsSession(t *testing.T) {
 				t.Errorf("containerd's ends by a signal were %q and are %q", crashes, got)
 			}
 			f.stopsWithEveryVariable(t, s)
-			if got := f.shims(t); !strings.HasPrefix(got, shims) {
+			if got := f.shims(t); !liveOn(shims, got) {
 				t.Errorf("there run\n%s, before\n%s", got, shims)
 			}
 		})

@@ -120,6 +120,7 @@ func (f *fixture) killAt(t *testing.T, now func() bool) (came func() bool) {
 	killed := false
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		defer events.Close() // which lets all pass that wait
 		buf := make([]byte, unix.FAN_EVENT_METADATA_LEN)
 		for {
 			if n, err := events.Read(buf); err != nil || n < len(buf) {

@@ -81,7 +81,7 @@ func TestFromStrippedToDebugBuild(t *testing.T) {
 	})
 	unharmed := func(after string) {
 		t.Helper()
-		if got := f.shims(t); !strings.HasPrefix(got, shims) {
+		if got := f.shims(t); !liveOn(shims, got) {
 			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
 		}
 		if got := f.label(t); got != label {
@@ -159,7 +159,7 @@ func TestDeployKubelet(t *testing.T) {
 	before, shims := f.standing(t), f.shims(t)
 	unharmed := func(after string) {
 		t.Helper()
-		if got := f.shims(t); !strings.HasPrefix(got, shims) {
+		if got := f.shims(t); !liveOn(shims, got) {
 			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
 		}
 	}

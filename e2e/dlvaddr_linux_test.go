@@ -40,6 +40,7 @@ func (f *fixture) startOwnDlv(t *testing.T, pid int) *ownDlv {
 	}
 	t.Cleanup(func() { d.ending.Do(func() { d.end(t) }) })
 	lines := bufio.NewScanner(out)
+	defer time.AfterFunc(time.Minute, func() { d.cmd.Process.Kill() }).Stop()
 	for lines.Scan() {
 		if strings.HasPrefix(lines.Text(), "API server listening at: ") {
 			go func() {
@@ -57,6 +58,7 @@ func (f *fixture) startOwnDlv(t *testing.T, pid int) *ownDlv {
 func (d *ownDlv) end(t *testing.T) {
 	conn, err := net.Dial("unix", filepath.Join(d.f.node.RootFS(), d.socket))
 	if err == nil {
+		conn.SetDeadline(time.Now().Add(time.Minute)) // Delve may lose a halt
 		c := rpc2.NewClientFromConn(conn)
 		if state, err := c.GetStateNonBlocking(); err == nil && state.Running {
 			c.Halt()

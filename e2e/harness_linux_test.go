@@ -94,7 +94,9 @@ func (f *fixture) tellUnits(t testing.TB, since time.Time) {
 	const script = `for u in containerd kubelet; do
 journalctl -o short-precise -q --no-pager --since=@$0 -u $u | grep -v -e level=info -e ' I[0-9]* ' | tail -n 60
 done`
-	out, err := f.node.Exec(context.Background(), "sh", "-c", script, fmt.Sprint(since.Unix()))
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	out, err := f.node.Exec(ctx, "sh", "-c", script, fmt.Sprint(since.Unix()))
 	t.Logf("the node's journal of containerd and kubelet (%v):\n%s", err, out)
 }
 
@@ -276,6 +278,7 @@ func (f *fixture) serveEnv(t testing.TB, env []string, args ...string) *server {
 		}
 	})
 	var r ready
+	defer time.AfterFunc(15*time.Minute, func() { s.cmd.Process.Kill() }).Stop()
 	if err := json.Unmarshal(<-first, &r); err != nil {
 		<-s.ended
 		t.Fatalf("dapbridge %s: %v\n%s", strings.Join(args, " "), s.err, s.log)

@@ -535,6 +535,10 @@ func TestStrangers(t *testing.T) {
 			if tt.gone { // the kernel accepts for it
 				s.cmd.Process.Signal(syscall.SIGSTOP)
 				defer s.cmd.Process.Signal(syscall.SIGCONT)
+				eventually(t, 5*time.Second, unless("it has not stopped yet", func() bool {
+					stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+					return strings.Contains(string(stat), ") T ")
+				}))
 			}
 			conn, err := dialAs(tt.uid, s.addr)
 			if err != nil {

@@ -148,7 +148,7 @@ func goEnv(t *testing.T, name string) string {
 
 // createsContainer has containerd run a pod with a container.
 func (f *fixture) createsContainer(ctx context.Context) ([]byte, error) {
-	return f.node.Exec(ctx, "criload", "create", podName(), "-timeout", "60s")
+	return f.node.Exec(ctx, "criload", "-timeout=60s", "create", podName())
 }
 
 // asksStreamingServer sends a request to containerd's HTTP server for exec and

@@ -64,7 +64,7 @@ func (f *fixture) roundRPC(b *testing.B, addr, root string, running bool, ask fu
 	}
 	stopped := c.Continue()
 	if !running {
-		go f.node.Exec(context.Background(), "criload", "create", podName(), "-timeout", "60s")
+		go f.node.Exec(context.Background(), "criload", "-timeout=60s", "create", podName())
 		if state := within(b, stopped); state.Err != nil {
 			b.Fatal(state.Err)
 		}

@@ -203,7 +203,7 @@ func TestRsyncKilled(t *testing.T) {
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			theirs(t, large, noise(48<<20)) // nothing is the same, so that it takes a while
-			cmd := f.syncCommand(context.Background(), dir, "--to", to)
+			cmd := f.syncCommand(short(t), dir, "--to", to)
 			out := &lockedBuffer{}
 			cmd.Stdout, cmd.Stderr = out, out
 			if err := cmd.Start(); err != nil {

@@ -310,6 +310,7 @@ func (f *fixture) watchNode(t testing.TB, node []string, dir, to string) *watche
 func (w *watcher) end(t testing.TB) {
 	t.Helper()
 	w.cmd.Process.Signal(syscall.SIGINT)
+	defer time.AfterFunc(time.Minute, func() { w.cmd.Process.Kill() }).Stop()
 	if err := w.cmd.Wait(); err != nil {
 		t.Errorf("dapbridge sync --watch, ended by SIGINT: %v", err)
 	}
@@ -435,7 +436,8 @@ func TestSyncWatch(t *testing.T) {
 func TestSyncKilled(t *testing.T) {
 	f := setup(t)
 	dir, to := f.tree(t, "killed")
-	for i := range 200 {
+	const files = 600 // or it is done before it can be killed
+	for i := range files {
 		name := filepath.Join(dir, fmt.Sprint("d", i%10), fmt.Sprint(i))
 		theirs(t, name, strings.Repeat(strconv.Itoa(i), 60_000))
 		if err := os.Chtimes(name, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
@@ -448,7 +450,7 @@ func TestSyncKilled(t *testing.T) {
 		func(*exec.Cmd) { f.root(t, receiver) },
 	} {
 		os.RemoveAll(f.onNode(to))
-		cmd := f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to}, f.nodeArgs())...)
+		cmd := f.command(short(t), userUID, slices.Concat([]string{"sync", dir, "--to", to}, f.nodeArgs())...)
 		var said bytes.Buffer
 		cmd.Stderr = &said
 		if err := cmd.Start(); err != nil {
@@ -462,14 +464,14 @@ func TestSyncKilled(t *testing.T) {
 			t.Errorf("%v: %s", err, said.String())
 		}
 		r, _ := f.sync(t, 0, dir, "--to", to)
-		if r.Files == 0 || r.Files == 201 || len(r.Kept) != 0 {
+		if r.Files == 0 || r.Files == files+1 || len(r.Kept) != 0 {
 			t.Errorf("%d: %+v", i, r)
 		}
 		f.settles(t, dir, to, "a kill")
 	}
 	// Ctrl-C leaves nothing temporary even before the next run.
 	os.RemoveAll(f.onNode(to))
-	cmd := f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to}, f.nodeArgs())...)
+	cmd := f.command(short(t), userUID, slices.Concat([]string{"sync", dir, "--to", to}, f.nodeArgs())...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

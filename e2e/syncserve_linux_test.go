@@ -164,7 +164,7 @@ func TestServeSyncFails(t *testing.T) {
 	s = f.serve(t, "--root", dir, "--sync", "on")
 	eventually(t, 20*time.Second, unless("nothing is said of the other one", func() bool {
 		c := f.statusOf(t, anyExit).Sync
-		return c.State == "waiting" && strings.Contains(c.Error, "another dapbridge sync")
+		return c != nil && c.State == "waiting" && strings.Contains(c.Error, "another dapbridge sync")
 	}))
 	w.end(t)
 	theirs(t, filepath.Join(dir, "later"), "x")

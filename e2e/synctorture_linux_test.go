@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -211,7 +210,7 @@ func TestSyncCut(t *testing.T) {
 	}
 	proxy, node := f.proxy(t)
 	sync := func() (int, string) {
-		cmd := f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to}, node)...)
+		cmd := f.command(short(t), userUID, slices.Concat([]string{"sync", dir, "--to", to}, node)...)
 		var said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &said, &said
 		if err := cmd.Start(); err != nil {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
@@ -197,11 +199,28 @@ func (b bench) check(t *testing.T) {
 	}
 	for _, pattern := range []string{
 		b.state, "/run/netns/" + machine, "/run/systemd/nspawn/*/" + machine + "*",
-		"/run/dapbridge-testnode.lock",
 	} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			t.Errorf("left: %q", found)
 		}
+	}
+	// All nodes have this one; it is left if nobody has it locked, nor removes it.
+	const lock = "/run/dapbridge-testnode.lock"
+	for try := 0; ; try++ {
+		f, err := os.Open(lock)
+		if err != nil {
+			break
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		f.Close()
+		if err != nil {
+			break
+		}
+		if try == 20 {
+			t.Errorf("left: %s", lock)
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.IsDir() && strings.Contains(path, machine) {

@@ -333,8 +333,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	stop := s.renew(ctx, lease/10)
 	sess := s.start(ctx, time.Hour)
 	sess.stopAt(ctx, "slow: before")
-	stop()
-	last := time.Now()
+	last := stop()
 	for time.Since(last) < lease*8/10 {
 		if tracer, _, err := target.Tracer(b.pid()); err != nil || tracer == 0 {
 			t.Fatalf("the target is free %s after the daemon's last word: %v", time.Since(last), err)
@@ -353,17 +352,19 @@ func TestLeaseRunsOut(t *testing.T) {
 }
 
 // renew says a word to the agent every now and then, until it is stopped.
-func (s *supervisor) renew(ctx context.Context, every time.Duration) (stop func()) {
+func (s *supervisor) renew(ctx context.Context, every time.Duration) (stop func() (last time.Time)) {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
+	done := make(chan time.Time, 1)
 	go func() {
-		defer close(done)
+		var last time.Time
 		for ctx.Err() == nil {
+			last = time.Now()
 			s.client.Target(ctx)
 			time.Sleep(every)
 		}
+		done <- last
 	}()
-	return func() { cancel(); <-done }
+	return func() time.Time { cancel(); return <-done }
 }
 
 // Heartbeats keep the lease, also while an attach takes its time.

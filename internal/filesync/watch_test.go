@@ -238,7 +238,7 @@ func TestWatchIgnored(t *testing.T) {
 // in several.
 func TestWatchGathers(t *testing.T) {
 	dir := t.TempDir()
-	r := startReplica(t, filesync.WatchConfig{Dir: dir, Quiet: 50 * time.Millisecond, MaxWait: 300 * time.Millisecond})
+	r := startReplica(t, filesync.WatchConfig{Dir: dir, Quiet: 300 * time.Millisecond, MaxWait: 1500 * time.Millisecond})
 	for i := range 20 {
 		write(t, filepath.Join(dir, fmt.Sprint(i)), "x")
 		time.Sleep(time.Millisecond)
@@ -246,7 +246,7 @@ func TestWatchGathers(t *testing.T) {
 	if !r.follows(t) || r.batches != 1 {
 		t.Errorf("a burst came in %d batches", r.batches)
 	}
-	stop := time.Now().Add(1500 * time.Millisecond)
+	stop := time.Now().Add(7500 * time.Millisecond)
 	r.batches = 0
 	go func() {
 		for i := 0; time.Now().Before(stop); i++ {
@@ -258,7 +258,7 @@ func TestWatchGathers(t *testing.T) {
 		r.next(t, time.Until(stop))
 	}
 	if r.batches < 3 || r.batches > 6 {
-		t.Errorf("a stream of 1.5 s came in %d batches", r.batches)
+		t.Errorf("a stream of 7.5 s came in %d batches", r.batches)
 	}
 	if !r.follows(t) {
 		t.Error("the stream's end was missed")

@@ -103,6 +103,11 @@ func (s systemd) journal(ctx context.Context, unit string) []string {
 	if id = strings.TrimSpace(id); err != nil || id == "" {
 		return nil
 	}
+	func() { // what a process says as it ends may be on its way still
+		ctx, cancel := context.WithTimeout(ctx, journalWait)
+		defer cancel()
+		_, _ = s.run(ctx, "journalctl", "--sync")
+	}()
 	out, err := s.run(ctx, "journalctl", "--lines="+strconv.Itoa(journalLines), "--output=cat", "--all", "--quiet", "--no-pager",
 		"_SYSTEMD_INVOCATION_ID="+id, "+", "INVOCATION_ID="+id)
 	if err != nil || out == "" {
@@ -111,8 +116,10 @@ func (s systemd) journal(ctx context.Context, unit string) []string {
 	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 }
 
-// journalLines is how much of a failed process's journal is told.
-const journalLines = 15
+const (
+	journalLines = 15              // how much of a failed process's journal is told
+	journalWait  = 5 * time.Second // for what is not in it yet
+)
 
 // autoRestart is the state of a service whose process has ended, and that is to be
 // started again after RestartSec= (systemd.service(5)).

@@ -129,13 +129,17 @@ func TestRunLeavesNothingOfACancelledCommand(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "started")
 	nap := fmt.Sprintf("300.%d", os.Getpid()) // tells this test's sleep from others
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
 		script := "setsid sleep " + nap + " & touch " + mark + "; wait"
 		done <- workspace{tmp: os.TempDir()}.run(ctx, command{argv: []string{"sh", "-c", script}})
 	}()
 	for !exists(mark) {
-		time.Sleep(time.Millisecond)
+		select {
+		case err := <-done:
+			t.Fatalf("it has ended: %v", err)
+		case <-time.After(time.Millisecond):
+		}
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
