@@ -58,8 +58,9 @@ func TestDeployShips(t *testing.T) {
 		t.Errorf("the same again: %+v", again)
 	}
 	f.root(t, "cd /usr/bin; cp -p containerd somebody; printf somebody >>somebody; mv somebody containerd; systemctl restart containerd")
-	ship(false)
-	f.restore(t)
+	failed(t, f.deploying(t, f.another(t)), mistake{4, "was replaced since the last deploy", "--replaced keep"})
+	f.fails(t, mistake{4, "was replaced since the last deploy", "--replaced undo"}, append([]string{"restore"}, f.nodeArgs()...)...)
+	f.restore(t, "--replaced", "undo")
 	if after := f.standing(t); after != before {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", after, before)
 	}
@@ -165,8 +166,8 @@ func TestDeployAgentKilled(t *testing.T) {
 	}{
 		{"the copy of the original, without a record", "", func() bool { return f.exists(keptPath+"/original") && !f.exists(keptRecord) }, false},
 		{"the first record", "", func() bool { return f.stage() == "kept" }, false},
-		{"the record of the swap", "", func() bool { return swapping() && !f.exists(prevPath) }, true},
-		{"the new file, and no restart", "", func() bool { return swapping() && f.exists(prevPath) && f.inode(t) != original }, false},
+		{"the record of the swap", "", func() bool { return swapping() && f.exists(nextPath) }, true},
+		{"the new file, and no restart", "", func() bool { return swapping() && !f.exists(nextPath) && f.inode(t) != original }, false},
 		{"the record of what serves", "", func() bool { return f.stage() == "deployed" }, true},
 		{"the former file, taken back", crash, func() bool { return swapping() && !f.exists(prevPath) && !f.exists(nextPath) }, true},
 	} {

@@ -192,7 +192,7 @@ func TestFlagsAreKeys(t *testing.T) {
 		"name":   "stands in the file that init writes",
 		"keep":   "of the demo",
 		"follow": "said of one look", "since": "",
-		"arg": "said of one deploy, and undone by the next", "relax": "", "force": "of one restart, or of one directory", "dry-run": "",
+		"arg": "said of one deploy, and undone by the next", "relax": "", "force": "of one restart, or of one directory", "dry-run": "", "replaced": "said of one file",
 		"to": "belongs to the tree that is copied", "watch": "", "verify": "",
 	}
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {

@@ -15,7 +15,7 @@ import (
 func newRestore(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
-	var dryRun bool
+	var q swap.Request
 	cmd := configured(&cobra.Command{
 		Use:   "restore",
 		Short: "Put back what deploy has changed on the node, and leave it",
@@ -23,9 +23,15 @@ func newRestore(env environment) *cobra.Command {
 owner, mode, time and extended attributes, removes the drop-ins of deploy, and
 restarts what does not run as it did before. It does so at whatever point a deploy
 was interrupted. Then it removes the agent from the node, and the symbols and
-copies that it kept there.`,
-		Example: "  dapbridge restore\n  dapbridge restore --dry-run",
-		Args:    noArgs,
+copies that it kept there.
+
+An executable that is neither the original nor a build of deploy's came from somebody
+else since, by an upgrade or by hand. Restore does not guess: --replaced says whether
+it stays.`,
+		Example: `  dapbridge restore
+  dapbridge restore --dry-run
+  dapbridge restore --replaced keep   # containerd was upgraded since: leave it`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.check(); err != nil {
 				return err
@@ -34,14 +40,17 @@ copies that it kept there.`,
 			if err != nil {
 				return err
 			}
-			m, err := daemon.Restore(cmd.Context(), c, dryRun, env.swapStep)
+			if q.Replaced != "" && q.Replaced != swap.Keep && q.Replaced != swap.Undo {
+				return diag.Errorf(diag.Usage, "--replaced %s: it is %s or %s", q.Replaced, swap.Keep, swap.Undo)
+			}
+			m, err := daemon.Restore(cmd.Context(), c, q, env.swapStep)
 			if err != nil {
 				return err
 			}
 			if output == "json" {
 				return printJSON(env.out, m)
 			}
-			printRestored(env.out, m, dryRun)
+			printRestored(env.out, m, q.DryRun)
 			return nil
 		},
 	}, env)
@@ -49,7 +58,9 @@ copies that it kept there.`,
 	for _, name := range []string{"root", "target", "pid"} {
 		cmd.Flags().Lookup(name).Hidden = true // all are put back
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing; say what would be done")
+	cmd.Flags().StringVar(&q.Replaced, "replaced", "", "keep or undo an executable that somebody else has replaced since the deploy")
+	_ = cmd.RegisterFlagCompletionFunc("replaced", cobra.FixedCompletions([]string{swap.Keep, swap.Undo}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().BoolVar(&q.DryRun, "dry-run", false, "change nothing; say what would be done")
 	output.add(cmd)
 	return cmd
 }
@@ -62,8 +73,8 @@ func printRestored(w io.Writer, m swap.Message, dryRun bool) {
 	for _, r := range m.Restored {
 		path := diag.Escape(r.Path)
 		switch {
-		case r.Replaced:
-			fmt.Fprintf(w, "%s: left as it is, since something else than a deploy has replaced it (an upgrade?)\n", path)
+		case r.Replaced && !r.File:
+			fmt.Fprintf(w, "%s: left as it is\n", path)
 		case r.File:
 			fmt.Fprintf(w, "%s: the original %sput back\n", path, would)
 		default:

@@ -98,13 +98,13 @@ func buildName(targetPath string) string {
 }
 
 // Restore puts everything back that deploys have changed on the node, and
-// removes the agent and what it keeps there. With only it says what it would do.
-func Restore(ctx context.Context, c Config, only bool, step func(string)) (swap.Message, error) {
+// removes the agent and what it keeps there. Of q, DryRun and Replaced count.
+func Restore(ctx context.Context, c Config, q swap.Request, step func(string)) (swap.Message, error) {
 	c.errand = true
 	l, err := dial(ctx, c)
 	if err != nil {
 		return swap.Message{}, err
 	}
 	defer l.close()
-	return l.swap(ctx, swap.RestoreCommand, swap.Request{DryRun: only, By: c.Self}, nil, step)
+	return l.swap(ctx, swap.RestoreCommand, swap.Request{DryRun: q.DryRun, Replaced: q.Replaced, By: c.Self}, nil, step)
 }

@@ -181,8 +181,8 @@ func (r *Runner) check(ctx context.Context, v *view, q Request) (err error) {
 				WithHint("run dapbridge restore first")
 		}
 		if !v.rec.knows(v.file) {
-			return diag.Errorf(diag.DeployRefused, "%s was replaced since the last deploy, as an upgrade does", v.Path).
-				WithHint("run dapbridge restore first, which leaves it as it is now and undoes the rest")
+			return diag.Errorf(diag.DeployRefused, "%s was replaced since the last deploy, by an upgrade or by hand", v.Path).
+				WithHint("first run dapbridge restore --replaced keep, for which it is the original from now on, or --replaced undo, which puts the former original back")
 		}
 	}
 	if v.Volatile, err = volatile(filepath.Dir(v.Path)); err != nil {

@@ -52,7 +52,11 @@ func (r *Runner) Restore(ctx context.Context, q Request) (done []Restored, remov
 		done = append(done, u.Restored)
 	}
 	if failed != nil {
-		return done, "", diag.Errorf(diag.RestoreFailed, "not all is as it was: %w", failed)
+		err := diag.Errorf(diag.RestoreFailed, "not all is as it was: %w", failed)
+		if why := (*diag.Error)(nil); errors.As(failed, &why) {
+			err.Hint = why.Hint
+		}
+		return done, "", err
 	}
 	removed = strings.Join(r.Remove, ", ")
 	for _, dir := range r.Remove {
@@ -103,7 +107,7 @@ func (u *undo) look(ctx context.Context) error {
 	if err := u.compare(); err != nil {
 		return err
 	}
-	u.restart = p.PID == 0 || u.runsBuild(p.PID)
+	u.restart = p.PID == 0 || u.outdated(p.PID)
 	for _, d := range u.rec.DropIns {
 		if _, err := os.Lstat(d.Path); err == nil {
 			u.DropIns = append(u.DropIns, d.Path)
@@ -132,7 +136,11 @@ func (u *undo) compare() error {
 	case errors.Is(err, fs.ErrNotExist):
 		u.File = u.isIt
 	case errors.Is(err, errNotRegular) || err == nil && !u.rec.knows(now):
-		u.Replaced = true
+		u.Replaced, u.File = true, u.q.Replaced == Undo
+		if u.q.Replaced != Keep && u.q.Replaced != Undo {
+			return diag.Errorf(diag.RestoreFailed, "%s was replaced since the last deploy, by an upgrade or by hand", u.rec.Path).
+				WithHint("dapbridge restore --replaced keep leaves it as it is, --replaced undo puts the original back in its place")
+		}
 	case err != nil:
 		return err
 	default:
@@ -141,15 +149,21 @@ func (u *undo) compare() error {
 	return nil
 }
 
-// runsBuild reports whether a process runs a build of ours, or has ended.
-func (u *undo) runsBuild(pid int) bool {
+// outdated reports whether a process runs what is not to run any more, or has ended.
+func (u *undo) outdated(pid int) bool {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/exe")
 	if err != nil {
 		return true
 	}
 	defer f.Close()
 	sum, err := hash(f)
-	return err != nil || sum != u.rec.Original.SHA256 && slices.Contains(u.rec.Builds, sum)
+	return err != nil || u.toEnd(sum)
+}
+
+// toEnd reports whether what has that SHA-256 is not to run any more.
+func (u *undo) toEnd(sum string) bool {
+	replaced := u.Replaced && u.File && u.isIt
+	return sum != u.rec.Original.SHA256 && (replaced || slices.Contains(u.rec.Builds, sum))
 }
 
 // endSessions ends the debug sessions with all that is about to be restarted.
@@ -180,7 +194,7 @@ func (u *undo) run(ctx context.Context) error {
 	if u.restart {
 		u.Tell(Message{Step: Restarting})
 		if now, err := u.systemd.show(ctx, u.rec.Unit); err == nil && now.active == "activating" {
-			u.end(ctx, u.rec.Unit, func(sum string) bool { return sum != u.rec.Original.SHA256 && slices.Contains(u.rec.Builds, sum) })
+			u.end(ctx, u.rec.Unit, u.toEnd)
 		}
 		want := wanted{unit: u.rec.Unit, sockets: u.rec.Sockets, not: u.not, since: u.since, proven: true}
 		if u.isIt {

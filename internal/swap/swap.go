@@ -27,10 +27,20 @@ type Request struct {
 	Force  bool            `json:"force,omitempty"`  // swap also if the restart ends containers
 	By     string          `json:"by,omitempty"`     // who asks, for the user whose session it ends
 	DryRun bool            `json:"dryRun,omitempty"` // say what would be done (Restore)
+	// Replaced says what Restore does with an executable that somebody else has
+	// replaced since: Keep or Undo. Without, it leaves all of that unit as it is.
+	Replaced string `json:"replaced,omitempty"`
 	// Patience is for how long each side waits for a word of the other, ns. The
 	// node says one by itself, an empty Message, several times as often.
 	Patience time.Duration `json:"patience,omitempty"`
 }
+
+// What Restore does with an executable that is neither the original nor a build of
+// ours.
+const (
+	Keep = "keep" // leaves it as it is, undoes the rest, and forgets the original
+	Undo = "undo" // puts the original in its place
+)
 
 // What a run is at.
 const (
@@ -99,7 +109,7 @@ type Restored struct {
 	Unit      string   `json:"unit"`
 	Path      string   `json:"path"`
 	File      bool     `json:"file"`              // the executable
-	Replaced  bool     `json:"replaced"`          // by somebody else since, so that it stays as it is
+	Replaced  bool     `json:"replaced"`          // it was, by somebody else since
 	DropIns   []string `json:"dropIns"`           // removed
 	Restarted []string `json:"restarted"`         // units
 	Session   string   `json:"session,omitempty"` // whose session with the target ended for it

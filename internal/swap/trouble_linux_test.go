@@ -111,7 +111,7 @@ func (a *atEnd) Read(p []byte) (int, error) {
 }
 
 // TestUpgraded has somebody else replace the executable after a deploy that changed
-// nothing, and after one that came to its end: restore leaves that file alone.
+// nothing, and after one that came to its end: restore does what it is told.
 func TestUpgraded(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		b := newBench(t)
@@ -142,7 +142,12 @@ func TestUpgraded(t *testing.T) {
 					t.Errorf("deploy: %v", err)
 				}
 			}
-			done, _, err := b.Restore(t.Context(), Request{})
+			if _, _, err := b.Restore(t.Context(), Request{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !holds(t, bin, upgrade)) {
+				t.Errorf("restore, without a word of what to do: %v", err)
+			} else if stage == stageKept {
+				b.killed("a.service", bin, stage, build, in)
+			}
+			done, _, err := b.Restore(t.Context(), Request{Replaced: Keep})
 			if err != nil || len(done) != 1 || done[0].File || done[0].Replaced != (stage == stageDeployed) || !holds(t, bin, upgrade) {
 				t.Errorf("%+v, %v", done, err)
 			}
@@ -157,6 +162,19 @@ func TestUpgraded(t *testing.T) {
 			}
 		})
 	}
+	t.Run("undone", func(t *testing.T) {
+		b := newBench(t)
+		bin, original := filepath.Join(t.TempDir(), "daemon"), daemon(t, "original")
+		install(t, bin, original)
+		b.killed("a.service", bin, stageDeployed, daemon(t, "build"))
+		install(t, bin, daemon(t, "by hand"))
+		b.start("a.service", bin, "true")
+		before := b.pid("a.service")
+		done, _, err := b.Restore(t.Context(), Request{Replaced: Undo})
+		if err != nil || len(done) != 1 || !done[0].Replaced || !holds(t, bin, original) || b.pid("a.service") == before {
+			t.Errorf("%+v, %v", done, err)
+		}
+	})
 }
 
 // TestRestoreAgain has a first restore fail when it has removed the drop-ins: the
