@@ -120,10 +120,13 @@ func (k *keeper) follow(ctx context.Context, m *filesync.Mirror, worked func()) 
 			err = k.s.whole(ctx, k.to, m, &r)
 		} else {
 			began := time.Now()
-			r.Report, err = m.Batch(ctx, b.Paths)
+			r.Report, err = m.Batch(ctx, b)
 			r.Seconds = time.Since(began).Seconds()
 		}
 		if err != nil {
+			if len(r.Kept) > 0 { // or nobody hears where that is now
+				k.told(r, whole)
+			}
 			k.asks.answer(waiting, syncAnswer{err: err})
 			return err
 		}

@@ -60,26 +60,46 @@ func removals(paths []string, node tree.Manifest, record *Record) []receiver.Cha
 // Follow returns what is to be done after something has changed at paths of the
 // host's tree, as a [Batch] has them, and where it could not be seen what. What is
 // named is sent whether it looks the same or not.
-func Follow(root *os.Root, paths []string, record *Record) (changes []receiver.Change, unknown []tree.Problem) {
-	var gone []string
-	for _, p := range paths {
+func Follow(root *os.Root, b Batch, record *Record) (changes []receiver.Change, unknown []tree.Problem) {
+	now := make(map[string]tree.Kind, len(b.Paths)) // Nothing for what is not to stand on the node
+	var trees bool                                  // what is recorded below a path may be gone with it
+	for _, p := range b.Paths {
 		e, err := look(root, p)
 		if err != nil {
 			unknown = append(unknown, tree.Problem{Path: p, Err: err})
 			continue
 		}
+		if b.Ignored[p] {
+			e = tree.Entry{Path: p}
+		}
 		put, _ := record.Get(p)
 		if e.Kind != tree.Nothing {
 			changes = append(changes, receiver.Change{Want: e, Expected: put.Now})
 		}
-		if e.Kind == tree.Dir || e.Kind != tree.Nothing && put.Now.Kind != tree.Dir {
-			continue
+		now[p] = e.Kind
+		trees = trees || e.Kind == tree.Nothing || e.Kind == tree.Dir || put.Now.Kind == tree.Dir
+	}
+	if !trees {
+		return changes, unknown
+	}
+	var gone []string
+	for known := range record.Paths() {
+		at := known
+		kind, named := now[at]
+		for !named && at != "" {
+			at = at[:max(0, strings.LastIndexByte(at, '/'))]
+			kind, named = now[at]
 		}
-		for known := range record.Paths() {
-			if under(known, p) && (known != p || e.Kind == tree.Nothing) {
-				gone = append(gone, known)
+		switch {
+		case !named, at == known && kind != tree.Nothing:
+			continue
+		case kind == tree.Dir: // it may be another one than before, and of its content only what is there was named
+			e, err := look(root, known)
+			if err != nil || e.Kind != tree.Nothing {
+				continue
 			}
 		}
+		gone = append(gone, known)
 	}
 	return append(removals(gone, nil, record), changes...), unknown
 }

@@ -112,7 +112,7 @@ func (f *follower) settle(t *testing.T, after string) {
 		if b.Why != "" {
 			r, err = f.m.Whole(ctx, false)
 		} else {
-			r, err = f.m.Batch(ctx, b.Paths)
+			r, err = f.m.Batch(ctx, b)
 		}
 		if err != nil || r.NoDeltas != "" {
 			t.Fatalf("after %s: %v, %s", after, err, r.NoDeltas)

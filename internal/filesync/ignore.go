@@ -49,7 +49,7 @@ func LoadIgnore(dir string) (*Ignore, error) {
 	}
 	top := repositoryTop(abs)
 	ig := &Ignore{abs: top}
-	if ig.info, err = readInfoExclude(top); err != nil {
+	if ig.info, err = readRules(infoExclude(top)); err != nil {
 		return nil, err
 	}
 	if err := ig.read(); err != nil {
@@ -76,7 +76,7 @@ func (ig *Ignore) Enter(name string) (*Ignore, error) {
 // Match reports whether the entry of that name is not copied. Nothing below a
 // directory is, of which that is so.
 func (ig *Ignore) Match(name string, isDir bool) bool {
-	if neverCopied(name) {
+	if neverCopied(name, isDir) {
 		return true
 	}
 	path := ig.join(name)
@@ -151,10 +151,28 @@ func repositoryTop(dir string) string {
 	}
 }
 
-// readInfoExclude reads the info/exclude of the repository whose top directory
+// outsideRules returns a stamp of the rules for dir that do not stand in it: another
+// one when they have changed.
+func outsideRules(dir string) string {
+	top := repositoryTop(dir)
+	files := []string{infoExclude(top)}
+	for at := dir; at != top; {
+		at = filepath.Dir(at)
+		files = append(files, filepath.Join(at, gitIgnore), filepath.Join(at, dapbridgeIgnore))
+	}
+	var stamp strings.Builder
+	for _, path := range files {
+		if info, err := os.Lstat(path); err == nil {
+			fmt.Fprintf(&stamp, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return stamp.String()
+}
+
+// infoExclude returns the path of info/exclude of the repository whose top directory
 // is top. In a linked worktree or a submodule .git is a file that names the
 // repository (gitrepository-layout(5)).
-func readInfoExclude(top string) ([]rule, error) {
+func infoExclude(top string) string {
 	dir := filepath.Join(top, ".git")
 	if text, ok := readName(dir); ok {
 		if named, ok := strings.CutPrefix(text, "gitdir: "); ok {
@@ -164,7 +182,7 @@ func readInfoExclude(top string) ([]rule, error) {
 	if common, ok := readName(filepath.Join(dir, "commondir")); ok {
 		dir = from(dir, common)
 	}
-	return readRules(filepath.Join(dir, "info", "exclude"))
+	return filepath.Join(dir, "info", "exclude")
 }
 
 // readName reads a file of git's that holds one name.

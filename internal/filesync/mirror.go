@@ -135,13 +135,13 @@ func (e *ForeignError) Error() string {
 }
 
 // Batch makes what has changed on the host change on the node.
-func (m *Mirror) Batch(ctx context.Context, paths []string) (Report, error) {
+func (m *Mirror) Batch(ctx context.Context, b Batch) (Report, error) {
 	var r Report
 	root, err := os.OpenRoot(m.Dir)
 	if err != nil {
 		return r, err
 	}
-	changes, unknown := Follow(root, paths, m.Record)
+	changes, unknown := Follow(root, b, m.Record)
 	root.Close()
 	for _, p := range unknown {
 		r.Failed = append(r.Failed, Path{p.Path, p.Err.Error()})

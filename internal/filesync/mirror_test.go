@@ -219,7 +219,7 @@ func TestBatch(t *testing.T) {
 	}
 	batch := func(files, removed int, paths ...string) {
 		t.Helper()
-		r, err := m.Batch(t.Context(), paths)
+		r, err := m.Batch(t.Context(), filesync.Batch{Paths: paths})
 		if err != nil || len(r.Failed) != 0 || r.Files != files || r.Removed != removed {
 			t.Fatalf("%q: %+v, %v", paths, r, err)
 		}

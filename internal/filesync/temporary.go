@@ -9,13 +9,16 @@ import (
 
 // neverCopied reports whether an entry of that name is copied under no rules:
 // git's own data, which is large, changes all the time and is of no use on a
-// node; and what editors and this package put beside a file for a moment.
-func neverCopied(name string) bool {
+// node; and what editors and this package put beside a file for a moment. Of an
+// editor's there are files only.
+func neverCopied(name string, isDir bool) bool {
 	switch {
 	case name == ".git":
 		return true
 	case strings.HasPrefix(name, receiver.TemporaryPrefix):
 		return true
+	case isDir:
+		return false
 	case strings.HasSuffix(name, "___jb_tmp___"), strings.HasSuffix(name, "___jb_old___"): // JetBrains, safe write
 		return true
 	case strings.HasSuffix(name, ".vsctmp"): // VS Code, atomic save

@@ -27,8 +27,9 @@ type WatchConfig struct {
 	Dir     string        // the tree's top directory
 	Quiet   time.Duration // how long nothing must happen before a batch is whole; 0 is 3 ms
 	MaxWait time.Duration // how long a batch waits for that at most; 0 is 200 ms
-	// Every is how often it is seen whether Dir is the one that is watched, and
-	// how often all counts as changed if not all can be watched; 0 is 10 s.
+	// Every is how often it is seen whether Dir is the one that is watched and the
+	// rules outside of it are those that were read, and how often all counts as changed
+	// if not all can be watched; 0 is 10 s.
 	Every time.Duration
 	Log   *slog.Logger // nil logs nothing
 }
@@ -42,11 +43,14 @@ type Batch struct {
 	// as by [tree.Compare]. Of a directory that has appeared its whole content is
 	// among them. What has vanished from below one of them need not be.
 	Paths []string
+	// Ignored are those of Paths at which something stands that is not copied, though
+	// what stood there before may have been.
+	Ignored map[string]bool
 }
 
 // Watcher tells what changes in a tree, as far as it is copied. Nothing is
 // missed silently: what can't be told leads to a Batch that says Why. Rules that
-// stand outside of the tree are read, but not watched.
+// stand outside of the tree, and git's info/exclude, are looked at every so often.
 type Watcher struct {
 	cfg  WatchConfig
 	fs   *fsnotify.Watcher
@@ -56,17 +60,23 @@ type Watcher struct {
 
 	// Owned by the goroutine that runs.
 	dirs    map[string]*Ignore // the directories that are watched
+	unread  map[string]loader  // those that are not, since their rules could not be read
 	top     fs.FileInfo        // what dirs[""] is; nil while it is not there
+	said    string             // why it is not, as the log has it
+	outside string             // outsideRules
 	partial bool               // not all directories could be watched
 	moved   bool               // a directory was moved or removed in the last event
 
 	mu      sync.Mutex
 	pending Batch
-	paths   map[string]struct{}
-	first   time.Time // of what is pending
+	paths   map[string]bool // whether Batch.Ignored has it
+	first   time.Time       // of what is pending
 	last    time.Time
 	wake    chan struct{} // holds one when something is pending
 }
+
+// loader reads a directory's rules.
+type loader func() (*Ignore, error)
 
 // Watch begins to watch. The first batch says that everything is to be compared.
 func Watch(cfg WatchConfig) (*Watcher, error) {
@@ -88,7 +98,7 @@ func Watch(cfg WatchConfig) (*Watcher, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Watcher{
 		cfg: cfg, fs: notify, errs: make(chan error, 1), stop: stop, done: make(chan struct{}),
-		paths: map[string]struct{}{}, wake: make(chan struct{}, 1),
+		paths: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
 	go w.takeErrors()
 	if err := w.restart("watching has begun"); err != nil {
@@ -178,7 +188,9 @@ func (w *Watcher) take() Batch {
 	defer w.mu.Unlock()
 	b := w.pending
 	b.Paths = slices.SortedFunc(maps.Keys(w.paths), tree.Compare)
-	w.pending, w.paths, w.first = Batch{}, map[string]struct{}{}, time.Time{}
+	maps.DeleteFunc(w.paths, func(_ string, ignored bool) bool { return !ignored })
+	b.Ignored = w.paths
+	w.pending, w.paths, w.first = Batch{}, map[string]bool{}, time.Time{}
 	select {
 	case <-w.wake: // of what has just been taken
 	default:
@@ -187,10 +199,12 @@ func (w *Watcher) take() Batch {
 }
 
 // change notes a path.
-func (w *Watcher) change(path string) {
+func (w *Watcher) change(path string) { w.note(path, false) }
+
+func (w *Watcher) note(path string, ignored bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.paths[path] = struct{}{}
+	w.paths[path] = ignored
 	w.touch()
 }
 
@@ -267,8 +281,17 @@ func (w *Watcher) tick() {
 		w.again("the directory is there again")
 	case !os.SameFile(info, w.top):
 		w.again("the directory is another one")
+	case w.outside != outsideRules(w.cfg.Dir):
+		w.again("the rules outside of the directory have changed")
 	case w.partial:
 		w.Everything("not all directories can be watched")
+	default:
+		for dir, load := range w.unread {
+			if _, err := load(); err == nil {
+				w.again("the rules of " + dir + " can be read again")
+				return
+			}
+		}
 	}
 }
 
@@ -281,10 +304,17 @@ func (w *Watcher) vanished() {
 	}
 }
 
-// again watches the whole tree anew.
+// again watches the whole tree anew. If that is not possible, the next tick tries.
 func (w *Watcher) again(why string) {
-	if err := w.restart(why); err != nil {
-		w.vanished()
+	err := w.restart(why)
+	if err == nil {
+		w.said = ""
+		return
+	}
+	w.top = nil
+	if text := err.Error(); text != w.said {
+		w.said = text
+		w.cfg.Log.Warn("nothing is copied until the directory can be watched", "dir", w.cfg.Dir, "err", err)
 	}
 }
 
@@ -294,7 +324,7 @@ func (w *Watcher) restart(why string) error {
 	for _, watched := range w.fs.WatchList() {
 		_ = w.fs.Remove(watched) // it fails for one that is gone
 	}
-	w.dirs, w.top, w.partial = map[string]*Ignore{}, nil, false
+	w.dirs, w.unread, w.top, w.partial = map[string]*Ignore{}, map[string]loader{}, nil, false
 	info, err := os.Stat(w.cfg.Dir)
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "watch", Path: w.cfg.Dir, Err: errors.New("not a directory")}
@@ -302,27 +332,31 @@ func (w *Watcher) restart(why string) error {
 	if err != nil {
 		return err
 	}
-	ignore, err := LoadIgnore(w.cfg.Dir)
-	if err != nil {
+	w.outside = outsideRules(w.cfg.Dir)
+	if err := w.enter("", func() (*Ignore, error) { return LoadIgnore(w.cfg.Dir) }, func(string) {}); err != nil {
 		return err
 	}
 	w.top = info
-	w.enter("", ignore, func(string) {})
 	w.Everything(why)
 	return nil
 }
 
-// enter watches a directory and all below it, and then names what is in them, so
-// that nothing is missed that appears meanwhile.
-func (w *Watcher) enter(dir string, ignore *Ignore, name func(path string)) {
+// enter watches a directory and all below it, and then reads its rules and names what
+// is in them, so that nothing is missed that appears or changes meanwhile. It fails
+// if its own rules can't be read.
+func (w *Watcher) enter(dir string, rules loader, name func(path string)) error {
 	if !w.watch(dir) {
-		return
+		return nil
+	}
+	ignore, err := rules()
+	if err != nil {
+		return err
 	}
 	w.dirs[dir] = ignore
 	entries, err := os.ReadDir(w.abs(dir))
 	if err != nil {
 		w.cfg.Log.Debug("watching files", "err", err)
-		return // if it is there, a comparison will say so
+		return nil // if it is there, a comparison will say so
 	}
 	for _, e := range entries {
 		if ignore.Match(e.Name(), e.IsDir()) {
@@ -333,12 +367,19 @@ func (w *Watcher) enter(dir string, ignore *Ignore, name func(path string)) {
 		if !e.IsDir() {
 			continue
 		}
-		sub, err := ignore.Enter(e.Name())
-		if err != nil {
-			w.cfg.Log.Debug("watching files", "err", err)
-			continue
-		}
-		w.enter(below, sub, name)
+		w.enterSub(below, ignore, name)
+	}
+	return nil
+}
+
+// enterSub is enter for a directory in one with those rules. One whose own rules can't
+// be read is left alone until they can: a comparison says why.
+func (w *Watcher) enterSub(dir string, parent *Ignore, name func(path string)) {
+	rules := func() (*Ignore, error) { return parent.Enter(path.Base(dir)) }
+	if err := w.enter(dir, rules, name); err != nil {
+		w.cfg.Log.Debug("watching files", "err", err)
+		w.unread[dir] = rules
+		w.Everything(err.Error())
 	}
 }
 
@@ -387,6 +428,10 @@ func (w *Watcher) event(e fsnotify.Event) {
 	}
 	came, went := e.Has(fsnotify.Create), e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)
 	wasDir := w.dirs[p] != nil
+	if !wasDir && e.Has(fsnotify.Chmod) { // perhaps of a directory that could not be entered
+		info, err := os.Lstat(w.abs(p))
+		came = came || err == nil && info.IsDir()
+	}
 	if wasDir && (came || went) {
 		w.leave(p)
 		w.moved = true
@@ -396,16 +441,15 @@ func (w *Watcher) event(e fsnotify.Event) {
 		info, err := os.Lstat(w.abs(p))
 		isDir = err == nil && info.IsDir()
 	}
-	if !ignore.Match(name, isDir) || wasDir {
+	ignored := ignore.Match(name, isDir)
+	switch {
+	case !ignored:
 		w.change(p)
+	case wasDir, (came || went) && !neverCopied(name, isDir) && !ignore.Match(name, !isDir):
+		w.note(p, true)
 	}
-	if isDir && (came || went) && !ignore.Match(name, true) {
-		sub, err := ignore.Enter(name)
-		if err != nil {
-			w.again(err.Error())
-			return
-		}
-		w.enter(p, sub, w.change)
+	if isDir && (came || went) && !ignored {
+		w.enterSub(p, ignore, w.change)
 	}
 }
 
@@ -417,6 +461,7 @@ func (w *Watcher) leave(dir string) {
 			delete(w.dirs, d)
 		}
 	}
+	maps.DeleteFunc(w.unread, func(d string, _ loader) bool { return under(d, dir) })
 }
 
 // repair sees that exactly w.dirs is watched. A directory that was moved while

@@ -86,7 +86,9 @@ func (r *replica) next(t testing.TB, wait time.Duration) bool {
 		maps.DeleteFunc(r.holds, func(at, _ string) bool {
 			return at == p || strings.HasPrefix(at, p+"/") && stands(filepath.Join(r.dir, at)) == ""
 		})
-		if what := stands(filepath.Join(r.dir, p)); what != "" {
+		if b.Ignored[p] {
+			maps.DeleteFunc(r.holds, func(at, _ string) bool { return at == p || strings.HasPrefix(at, p+"/") })
+		} else if what := stands(filepath.Join(r.dir, p)); what != "" {
 			r.holds[p] = what
 		}
 	}

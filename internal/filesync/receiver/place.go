@@ -90,6 +90,8 @@ func (s *server) dress(from string, e tree.Entry) (temp string, err error) {
 	return from, nil
 }
 
+var errNoDir = errors.New("it is no directory here")
+
 // enter opens a directory of the tree, "" for its top, without following a link. It
 // stays open for the next call: most files stand beside the one before.
 func (s *server) enter(dir string) (*os.Root, error) {
@@ -104,7 +106,7 @@ func (s *server) enter(dir string) (*os.Root, error) {
 	for name := range strings.SplitSeq(dir, "/") {
 		info, err := at.Lstat(name)
 		if err == nil && !info.IsDir() {
-			err = &fs.PathError{Op: "open", Path: dir, Err: errors.New("it is no directory here")}
+			err = &fs.PathError{Op: "open", Path: dir, Err: errNoDir}
 		}
 		var below *os.Root
 		if err == nil {
@@ -150,7 +152,7 @@ func (s *server) noLinks(p string) error {
 			return err
 		}
 		if !info.IsDir() {
-			return &fs.PathError{Op: "open", Path: dir, Err: errors.New("it is no directory here")}
+			return &fs.PathError{Op: "open", Path: dir, Err: errNoDir}
 		}
 	}
 	return nil
@@ -225,7 +227,7 @@ func (s *server) replace(e, expected tree.Entry, temp string) bool {
 		return false
 	}
 	now, err := tree.Look(dir, path.Base(e.Path))
-	usual := errors.Is(err, fs.ErrNotExist) || err == nil && now.Kind != tree.Dir && now.Same(expected)
+	usual := errors.Is(err, fs.ErrNotExist) || err == nil && now.Kind != tree.Dir && now.Kind != tree.Nothing && now.Same(expected)
 	return usual && dir.Rename(path.Base(temp), path.Base(e.Path)) == nil
 }
 
@@ -301,7 +303,7 @@ func (s *server) remove(expected tree.Entry) (kept string, err error) {
 		case err != nil:
 		case now.Kind == tree.Dir && expected.Kind != tree.Dir:
 			return "", nil
-		case now.Kind != tree.Dir && !now.Same(expected):
+		case now.Kind == tree.Nothing, now.Kind != tree.Dir && !now.Same(expected): // the former is a socket or alike
 			return s.keep(p)
 		default:
 			err = s.writable(p, func() error { return s.root.Remove(p) })
@@ -310,7 +312,7 @@ func (s *server) remove(expected tree.Entry) (kept string, err error) {
 			}
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoDir) {
 		err = nil
 	}
 	return "", err

@@ -297,10 +297,15 @@ func TestLinksOnTheNode(t *testing.T) {
 		}
 	}
 	p := link(t, host, top, false)
-	results := p.apply(t, p.put(t, "out/f"), p.put(t, "in/f"), p.put(t, "f"),
-		Change{Want: tree.Entry{Path: "out/f"}}, Change{Want: tree.Entry{Path: "in/f"}})
+	results := p.apply(t, p.put(t, "out/f"), p.put(t, "in/f"), p.put(t, "f"))
 	for path, r := range results {
 		if (r.Err == nil) != (path == "f") {
+			t.Errorf("%s: %+v", path, r)
+		}
+	}
+	// What is to be removed does not stand there: where a link leads is another place.
+	for path, r := range p.apply(t, Change{Want: tree.Entry{Path: "out/f"}}, Change{Want: tree.Entry{Path: "in/f"}}) {
+		if r.Err != nil || r.Kept != "" {
 			t.Errorf("%s: %+v", path, r)
 		}
 	}
@@ -444,4 +449,28 @@ func TestHello(t *testing.T) {
 	if cuts != 3 {
 		t.Error("the channel was not ended")
 	}
+}
+
+// TestTopMoved writes nothing to a directory that was moved away on the node, and
+// nothing to what stands in its place.
+func TestTopMoved(t *testing.T) {
+	host, top := dirs(t)
+	write(t, filepath.Join(host, "f"), "first", 0o644)
+	p := link(t, host, top, false)
+	p.apply(t, p.put(t, "f"))
+	if err := os.Rename(top, top+".old"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(top, "f"), "theirs", 0o644)
+	write(t, filepath.Join(host, "f"), "second", 0o644)
+	if err := p.client.Apply(t.Context(), p.root, []Change{p.put(t, "f")}, func(Change, Result) {}); err == nil {
+		t.Error("nothing is said")
+	}
+	if a, b := read(t, filepath.Join(top, "f")), read(t, filepath.Join(top+".old", "f")); a != "theirs" || b != "first" {
+		t.Errorf("it holds %q, the moved one %q", a, b)
+	}
+	if err := <-p.ended; err == nil || !strings.Contains(err.Error(), "another one stands there") {
+		t.Errorf("the receiver ended with %v", err)
+	}
+	p.ended <- nil // for the end of the test
 }

@@ -41,6 +41,10 @@ func Serve(c Config) error {
 		return err
 	}
 	defer root.Close()
+	top, err := root.Stat(".")
+	if err != nil {
+		return err
+	}
 	out := newFrameWriter(c.Out)
 	s := &server{
 		root:   root,
@@ -56,7 +60,7 @@ func Serve(c Config) error {
 		if s.in.Buffered() == 0 { // it may be long until there is more
 			s.leave()
 		}
-		err := s.one()
+		err := s.one(func() error { return sameTop(c.Top, top) })
 		if errors.Is(err, io.EOF) && !errors.Is(err, errWire) {
 			return nil
 		}
@@ -95,9 +99,26 @@ type server struct {
 	dirPath string
 }
 
-// one takes a request and answers it. Its error ends the receiver.
-func (s *server) one() error {
+// sameTop fails if the directory that was opened as the top does not stand there any
+// more: somebody has moved or removed it, and what is written to it would be lost.
+func sameTop(path string, top fs.FileInfo) error {
+	now, err := os.Lstat(path)
+	if err == nil && !os.SameFile(now, top) {
+		err = errors.New("another one stands there")
+	}
+	if err != nil {
+		return fmt.Errorf("%s is not the directory any more that it was: %w", path, err)
+	}
+	return nil
+}
+
+// one takes a request and answers it, if nothing is wrong with the top. Its error
+// ends the receiver.
+func (s *server) one(wrong func() error) error {
 	kind, f, err := readFrame(s.in, &s.buf)
+	if err == nil {
+		err = wrong()
+	}
 	if err != nil {
 		return err
 	}
