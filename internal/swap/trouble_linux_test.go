@@ -144,14 +144,20 @@ func TestUpgraded(t *testing.T) {
 			}
 			if _, _, err := b.Restore(t.Context(), Request{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !holds(t, bin, upgrade)) {
 				t.Errorf("restore, without a word of what to do: %v", err)
-			} else if stage == stageKept {
-				b.killed("a.service", bin, stage, build, in)
+			} else if stage == stageKept && err != nil {
+				t.Errorf("restore of what was not changed: %v", err)
 			}
 			done, _, err := b.Restore(t.Context(), Request{Replaced: Keep})
-			if err != nil || len(done) != 1 || done[0].File || done[0].Replaced != (stage == stageDeployed) || !holds(t, bin, upgrade) {
+			if stage == stageKept {
+				if len(done) != 0 || err != nil || !holds(t, bin, upgrade) {
+					t.Errorf("%+v, %v", done, err)
+				}
+				return
+			}
+			if err != nil || len(done) != 1 || done[0].File || !done[0].Replaced || !holds(t, bin, upgrade) {
 				t.Errorf("%+v, %v", done, err)
 			}
-			if _, err := os.Stat(in.Path); stage == stageDeployed && err == nil {
+			if _, err := os.Stat(in.Path); err == nil {
 				t.Error("the drop-in is left")
 			}
 			if err := b.deploy(t.Context(), "a.service", build, nil); err != nil {
@@ -222,6 +228,22 @@ func TestKilledArgs(t *testing.T) {
 	}
 	if said := b.asked(); !strings.Contains(said, "daemon-reload") {
 		t.Errorf("systemd was not told:\n%s", said)
+	}
+}
+
+// TestReloadAfterAKill finds a drop-in as it is wanted, of which nobody knows whether
+// systemd has read it.
+func TestReloadAfterAKill(t *testing.T) {
+	b := newBench(t)
+	in := newDropIn(t.TempDir(), "a.service", "WatchdogSec=0")
+	if err := in.write(); err != nil {
+		t.Fatal(err)
+	}
+	for unsure, want := range map[bool]string{false: "", true: "daemon-reload\n"} {
+		changed, err := b.systemd.apply(t.Context(), []dropIn{in}, []dropIn{in}, unsure)
+		if said := b.asked(); err != nil || said != want || (len(changed) == 1) != unsure {
+			t.Errorf("unsure %v: %q, %v; asked for %q", unsure, changed, err, said)
+		}
 	}
 }
 
