@@ -464,7 +464,7 @@ func TestTopMoved(t *testing.T) {
 	write(t, filepath.Join(top, "f"), "theirs", 0o644)
 	write(t, filepath.Join(host, "f"), "second", 0o644)
 	if err := p.client.Apply(t.Context(), p.root, []Change{p.put(t, "f")}, func(Change, Result) {}); err == nil {
-		t.Error("nothing is said")
+		t.Fatal("nothing is said")
 	}
 	if a, b := read(t, filepath.Join(top, "f")), read(t, filepath.Join(top+".old", "f")); a != "theirs" || b != "first" {
 		t.Errorf("it holds %q, the moved one %q", a, b)
