@@ -53,3 +53,20 @@ func TestServed(t *testing.T) {
 	}
 	look(false, socket)
 }
+
+// TestAnswersAs has another process answer on kubelet's port.
+func TestAnswersAs(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:10248")
+	if err != nil {
+		unable(t, "this machine has a kubelet", err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	go server.Serve(ln)
+	defer server.Close()
+	for pid, want := range map[int]bool{os.Getpid(): true, os.Getppid(): false} {
+		got, err := served(t.Context(), target.Process{PID: pid, Exe: "/usr/bin/kubelet"}, false)
+		if err != nil || (len(got) == 1) != want {
+			t.Errorf("pid %d serves at %q (%v), and pid %d listens", pid, got, err, os.Getpid())
+		}
+	}
+}

@@ -121,7 +121,7 @@ func (r *Runner) serves(ctx context.Context, w wanted) (int, error) {
 		return 0, &hopeless{fmt.Errorf("pid %d was started as %q, not as %q", pid, strings.Join(p.Args, " "), strings.Join(w.argv, " "))}
 	}
 	for _, path := range w.sockets {
-		if err := answers(ctx, path); err != nil {
+		if err := answersAs(ctx, pid, path); err != nil {
 			return 0, fmt.Errorf("%s does not answer: %w", path, err)
 		}
 	}

@@ -3,6 +3,7 @@ package swap
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,7 +34,10 @@ const dockerSocket = "docker.sock"
 
 // kubeletHealth is where a kubelet says whether it is well, unless its
 // configuration has another port or none (KubeletConfiguration, healthzPort).
-const kubeletHealth = "http://127.0.0.1:10248/healthz"
+const (
+	kubeletHealth     = "http://127.0.0.1:10248/healthz"
+	kubeletHealthPort = 10248
+)
 
 // served returns where a process answers those who ask whether it serves: the
 // sockets of a container runtime, and a kubelet's address. A runtime's
@@ -50,7 +54,7 @@ func served(ctx context.Context, p target.Process, debugged bool) ([]string, err
 	if filepath.Base(p.Exe) == kubelet {
 		ours = append(ours, kubeletHealth)
 	}
-	return slices.DeleteFunc(ours, func(at string) bool { return !debugged && answers(ctx, at) != nil }), nil
+	return slices.DeleteFunc(ours, func(at string) bool { return !debugged && answersAs(ctx, p.PID, at) != nil }), nil
 }
 
 // answerWait is for how long a process that was halted until now may not answer.
@@ -65,6 +69,16 @@ func servedSoon(ctx context.Context, p target.Process, most int) ([]string, erro
 			return now, err
 		}
 	}
+}
+
+// answersAs is answers of that process: on a port of TCP anybody may have answered.
+func answersAs(ctx context.Context, pid int, at string) error {
+	if at == kubeletHealth {
+		if ours, err := target.ListensOn(pid, kubeletHealthPort); err != nil || !ours {
+			return errors.Join(err, fmt.Errorf("pid %d does not listen on port %d", pid, kubeletHealthPort))
+		}
+	}
+	return answers(ctx, at)
 }
 
 // answers returns nil if somebody answers there as one who serves does.

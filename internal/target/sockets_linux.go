@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -167,6 +168,21 @@ func Listening(pid int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := descriptors(pid)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range namedListeners(table) {
+		if own["socket:["+s.inode+"]"] && !slices.Contains(names, s.name) {
+			names = append(names, s.name)
+		}
+	}
+	return names, nil
+}
+
+// descriptors returns what a process has open, as the links in /proc/PID/fd say.
+func descriptors(pid int) (map[string]bool, error) {
 	fds, err := numbers(procPath(pid, "fd"))
 	if err != nil {
 		return nil, err
@@ -177,13 +193,43 @@ func Listening(pid int) ([]string, error) {
 			own[link] = true
 		}
 	}
-	var names []string
-	for _, s := range namedListeners(table) {
-		if own["socket:["+s.inode+"]"] && !slices.Contains(names, s.name) {
-			names = append(names, s.name)
+	return own, nil
+}
+
+// ListensOn reports whether a process listens on a TCP port, at whatever address.
+func ListensOn(pid, port int) (bool, error) {
+	own, err := descriptors(pid)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range []string{"net/tcp", "net/tcp6"} {
+		table, err := readTable(pid, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return false, err
+		}
+		for _, inode := range tcpListeners(table, port) {
+			if own["socket:["+inode+"]"] {
+				return true, nil
+			}
 		}
 	}
-	return names, nil
+	return false, nil
+}
+
+// tcpListeners reads the inodes of those that listen on a port from /proc/net/tcp:
+// proc(5), where the second column is ADDRESS:PORT in hex, the fourth the state, of
+// which 0A is TCP_LISTEN, and the tenth the inode.
+func tcpListeners(table []byte, port int) (inodes []string) {
+	local := fmt.Sprintf(":%04X", port)
+	for line := range bytes.Lines(table) {
+		if f := strings.Fields(string(line)); len(f) > 9 && strings.HasSuffix(f[1], local) && f[3] == "0A" {
+			inodes = append(inodes, f[9])
+		}
+	}
+	return inodes
 }
 
 // namedListener is a socket that is listened on and has a name.
