@@ -2,6 +2,7 @@ package filesync
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -44,6 +45,15 @@ func under(path, dir string) bool {
 	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
+// above returns the nearest of paths that is p or above it.
+func above[V any](paths map[string]V, p string) (at string, found bool) {
+	for at = p; ; at = at[:max(0, strings.LastIndexByte(at, '/'))] {
+		if _, found = paths[at]; found || at == "" {
+			return at, found
+		}
+	}
+}
+
 // removals removes paths, what a directory holds before it. What stands on the
 // node may be not known.
 func removals(paths []string, node tree.Manifest, record *Record) []receiver.Change {
@@ -84,12 +94,8 @@ func Follow(root *os.Root, b Batch, record *Record) (changes []receiver.Change, 
 	}
 	var gone []string
 	for known := range record.Paths() {
-		at := known
-		kind, named := now[at]
-		for !named && at != "" {
-			at = at[:max(0, strings.LastIndexByte(at, '/'))]
-			kind, named = now[at]
-		}
+		at, named := above(now, known)
+		kind := now[at]
 		switch {
 		case !named, at == known && kind != tree.Nothing:
 			continue
@@ -104,9 +110,14 @@ func Follow(root *os.Root, b Batch, record *Record) (changes []receiver.Change, 
 	return append(removals(gone, nil, record), changes...), unknown
 }
 
+var errLongPath = fmt.Errorf("its path has more than %d bytes", receiver.MaxPath)
+
 // look returns what stands at a path that leads through directories only. That
 // nothing does is no error.
 func look(root *os.Root, p string) (tree.Entry, error) {
+	if len(p) > receiver.MaxPath {
+		return tree.Entry{Path: p}, errLongPath
+	}
 	for i, c := range p {
 		if c != '/' {
 			continue

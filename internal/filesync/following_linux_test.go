@@ -264,3 +264,37 @@ func TestKeepPipe(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// TestLongPath has a path be longer than the node takes: it is named, and the rest is
+// copied.
+func TestLongPath(t *testing.T) {
+	m, dir, top := mirror(t)
+	at, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		name := strings.Repeat("d", 250)
+		if err := at.Mkdir(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		below, err := at.OpenRoot(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at.Close()
+		at = below
+	}
+	at.Close()
+	aged(t, filepath.Join(dir, "z"), "1")
+	r, err := m.Whole(t.Context(), false)
+	if err != nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Why, "its path has more than") {
+		t.Errorf("%d failed, %v", len(r.Failed), err)
+	}
+	if read(t, filepath.Join(top, "z")) != "1" {
+		t.Error("the rest was not copied")
+	}
+	if r, err = m.Batch(t.Context(), filesync.Batch{Paths: []string{strings.Repeat("d/", 2100) + "f"}}); err != nil || len(r.Failed) != 1 {
+		t.Errorf("as a change: %d failed, %v", len(r.Failed), err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
 
 	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
@@ -106,6 +107,7 @@ func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Repor
 	for _, p := range unknown {
 		r.Failed = append(r.Failed, Path{p.Path, p.Err.Error()})
 	}
+	unseen = ours(unseen, host, m.Record)
 	for _, p := range unseen {
 		r.Failed = append(r.Failed, Path{p.Path, "on the node: " + p.Err.Error()})
 	}
@@ -115,6 +117,29 @@ func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Repor
 		expectNone(changes, node)
 	}
 	return changes, r, nil
+}
+
+// ours are those problems of the node's tree that concern what is or was copied. What
+// else stands there is nobody's business here.
+func ours(problems []tree.Problem, host tree.Manifest, record *Record) []tree.Problem {
+	concerned := map[string]bool{}
+	for _, p := range problems {
+		concerned[p.Path] = false
+	}
+	mark := func(path string) {
+		if at, found := above(concerned, path); found {
+			concerned[at] = true
+		}
+	}
+	if len(problems) > 0 {
+		for _, e := range host {
+			mark(e.Path)
+		}
+		for p := range record.Paths() {
+			mark(p)
+		}
+	}
+	return slices.DeleteFunc(problems, func(p tree.Problem) bool { return !concerned[p.Path] })
 }
 
 // expectNone expects nothing where the node, which was seen as a whole, has nothing,

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
 
@@ -53,6 +54,10 @@ func (s *scan) dir(path string, ignore *Ignore) error {
 			continue
 		}
 		below := tree.Join(path, info.Name())
+		if len(below) > receiver.MaxPath {
+			s.problems = append(s.problems, tree.Problem{Path: below, Err: errLongPath})
+			continue
+		}
 		e, err := tree.Describe(s.root, below, info)
 		if err == nil && e.Kind == tree.Nothing {
 			continue // a socket, a device and alike

@@ -25,7 +25,7 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []Path, err erro
 		if node, unseen, err = m.Client.Scan(); err != nil {
 			return 0, nil, err
 		}
-		unknown = append(unknown, unseen...)
+		unknown = append(unknown, ours(unseen, host, m.Record)...)
 	}
 	for _, p := range unknown {
 		differ = append(differ, Path{p.Path, p.Err.Error()})

@@ -39,7 +39,7 @@ type Batch struct {
 	// Why is not empty if more may have changed than can be told: then the trees
 	// are to be compared as a whole.
 	Why string
-	// Paths are those where something has changed, appeared or vanished, sorted
+	// Paths, without a Why, are those where something has changed, appeared or vanished, sorted
 	// as by [tree.Compare]. Of a directory that has appeared its whole content is
 	// among them. What has vanished from below one of them need not be.
 	Paths []string
@@ -161,6 +161,7 @@ func (w *Watcher) Everything(why string) {
 	defer w.mu.Unlock()
 	if w.pending.Why == "" {
 		w.pending.Why = why
+		clear(w.paths)
 	}
 	w.touch()
 }
@@ -204,7 +205,9 @@ func (w *Watcher) change(path string) { w.note(path, false) }
 func (w *Watcher) note(path string, ignored bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.paths[path] = ignored
+	if w.pending.Why == "" { // or all is to be compared anyway, however long nobody does
+		w.paths[path] = ignored
+	}
 	w.touch()
 }
 

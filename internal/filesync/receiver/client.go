@@ -76,11 +76,12 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for {
+	for held := 0; ; {
 		kind, f, err := readFrame(c.in, &c.buf)
 		if err != nil {
 			return nil, nil, c.wrong(err)
 		}
+		held += len(f.rest)
 		switch kind {
 		case frameEntry:
 			m = append(m, f.entry())
@@ -90,8 +91,8 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 		default:
 			f.bad = true
 		}
-		if len(m)+len(problems) > maxEntries {
-			return nil, nil, c.wrong(fmt.Errorf("%w: more than %d files", errWire, maxEntries))
+		if len(m)+len(problems) > maxEntries || held > maxHeld {
+			return nil, nil, c.wrong(fmt.Errorf("%w: more than %d files, or %d bytes of their names", errWire, maxEntries, maxHeld))
 		}
 		if err := f.done(); err != nil {
 			return nil, nil, c.wrong(err)
@@ -103,8 +104,11 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	}
 }
 
-// maxEntries bounds what a node can have the host remember.
-const maxEntries = 4 << 20
+// What bounds what a node can have the host remember.
+const (
+	maxEntries = 4 << 20
+	maxHeld    = 256 << 20 // bytes of all entries together
+)
 
 // Sums returns the SHA-256 of files' contents on the node, and for those that
 // can't be read why.

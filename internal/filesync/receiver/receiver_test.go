@@ -1,12 +1,14 @@
 package receiver
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -473,4 +475,25 @@ func TestTopMoved(t *testing.T) {
 		t.Errorf("the receiver ended with %v", err)
 	}
 	p.ended <- nil // for the end of the test
+}
+
+// TestScanBound has a node name files as long as it may, without an end.
+func TestScanBound(t *testing.T) {
+	r, w := io.Pipe()
+	go func() {
+		f := newFrameWriter(w)
+		f.hello(true, nil)
+		name, target := strings.Repeat("d/", 2040), strings.Repeat("t", maxPath)
+		for i, err := 0, error(nil); err == nil; i++ {
+			f.entry(tree.Entry{Path: name + strconv.Itoa(i), Kind: tree.Link, Target: target})
+			err = f.send(frameEntry)
+		}
+	}()
+	c, err := Connect(bufio.NewReader(r), io.Discard, func() { r.Close() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, _, err := c.Scan(); !errors.Is(err, errWire) {
+		t.Errorf("%d entries, %v", len(m), err)
+	}
 }

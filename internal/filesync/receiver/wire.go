@@ -37,10 +37,13 @@ const (
 	frameProblem = 'p'
 )
 
+// MaxPath bounds the path of what is copied, in bytes: Linux's PATH_MAX.
+const MaxPath = 4096
+
 const (
 	maxFrame = 64 << 10
 	maxData  = 32 << 10 // what fits an SSH packet
-	maxPath  = 4096     // PATH_MAX
+	maxPath  = MaxPath
 	maxText  = 2048     // of an error
 	maxTaken = 1 << 20  // bytes that one frame tells of
 	taken    = 16 << 10 // after so many it is told: less than a frame, so that no window waits for more
