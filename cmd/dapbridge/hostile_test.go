@@ -140,7 +140,7 @@ func invokeOn(t *testing.T, n *hostileNode, wait time.Duration, command string, 
 	n.setenv(t)
 	before := goleak.IgnoreCurrent()
 	heap := watchHeap()
-	var o, e bytes.Buffer
+	var o, e stream
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	status = run(ctx, environment{args: n.args(command, args...), getenv: os.Getenv, in: os.Stdin, out: &o, err: &e, patience: wait})

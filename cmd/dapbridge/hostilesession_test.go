@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -85,7 +84,7 @@ type served struct {
 	addr   string
 	end    context.CancelFunc
 	ended  chan int
-	err    bytes.Buffer
+	err    stream
 	before goleak.Option
 	heap   func() uint64
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,24 @@ func invoke(t *testing.T, args ...string) (status int, out, err string) {
 	return invokeAt(t, t.TempDir(), args...)
 }
 
+// stream is what a command writes to, which a log and progress may do at once.
+type stream struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *stream) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
+
 // invokeAt runs one command line of the user whose home directory is given.
 func invokeAt(t *testing.T, home string, args ...string) (status int, out, err string) {
 	t.Helper()
@@ -26,7 +45,7 @@ func invokeAt(t *testing.T, home string, args ...string) (status int, out, err s
 	for _, name := range []string{"MINIKUBE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"} {
 		t.Setenv(name, "")
 	}
-	var o, e bytes.Buffer
+	var o, e stream
 	status = run(t.Context(), environment{args: args, getenv: os.Getenv, in: os.Stdin, out: &o, err: &e})
 	return status, o.String(), e.String()
 }
