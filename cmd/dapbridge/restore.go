@@ -36,12 +36,12 @@ it stays.`,
 			if err := output.check(); err != nil {
 				return err
 			}
+			if q.Replaced != "" && q.Replaced != swap.Keep && q.Replaced != swap.Undo {
+				return diag.Errorf(diag.Usage, "--replaced %s: it is %s or %s", q.Replaced, swap.Keep, swap.Undo)
+			}
 			c, err := flags.config(env)
 			if err != nil {
 				return err
-			}
-			if q.Replaced != "" && q.Replaced != swap.Keep && q.Replaced != swap.Undo {
-				return diag.Errorf(diag.Usage, "--replaced %s: it is %s or %s", q.Replaced, swap.Keep, swap.Undo)
 			}
 			m, err := daemon.Restore(cmd.Context(), c, q, env.swapStep)
 			if err != nil {
