@@ -17,9 +17,9 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// patience is how long a test waits for what must come. No test passes because
+// testTimeout bounds how long a test waits for what must come. No test passes because
 // of it.
-const patience = 30 * time.Second
+const testTimeout = 30 * time.Second
 
 // wire is one end of a stream of messages, spoken by a test.
 type wire struct {
@@ -47,7 +47,7 @@ func (w *wire) send(raw string) {
 
 func (w *wire) sendBytes(b string) {
 	w.t.Helper()
-	w.conn.SetWriteDeadline(time.Now().Add(patience))
+	w.conn.SetWriteDeadline(time.Now().Add(testTimeout))
 	if _, err := io.WriteString(w.conn, b); err != nil {
 		w.t.Fatalf("send %.200q: %v", b, err)
 	}
@@ -55,7 +55,7 @@ func (w *wire) sendBytes(b string) {
 
 // receive returns the next message.
 func (w *wire) receive() (string, error) {
-	w.conn.SetReadDeadline(time.Now().Add(patience))
+	w.conn.SetReadDeadline(time.Now().Add(testTimeout))
 	length := -1
 	for {
 		line, err := w.r.ReadString('\n')
@@ -272,7 +272,7 @@ func (n *scriptedNode) session() *nodeSession {
 	select {
 	case s := <-n.dialed:
 		return s
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		n.t.Fatal("no session was dialed")
 		return nil
 	}
@@ -339,7 +339,7 @@ func (s *nodeSession) waitEnded() {
 	s.t.Helper()
 	select {
 	case <-s.ended:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		s.t.Fatal("the session on the node was not ended")
 	}
 	if n := s.ends.Load(); n != 1 {

@@ -54,7 +54,7 @@ func (w rpcWire) send(raw string) {
 	if w.values != nil {
 		raw += "\n" // as the node ends an answer
 	}
-	w.conn.SetWriteDeadline(time.Now().Add(patience))
+	w.conn.SetWriteDeadline(time.Now().Add(testTimeout))
 	if _, err := io.WriteString(w.conn, raw); err != nil {
 		w.t.Fatalf("send %.200q: %v", raw, err)
 	}
@@ -62,7 +62,7 @@ func (w rpcWire) send(raw string) {
 
 func (w rpcWire) next() string {
 	w.t.Helper()
-	w.conn.SetReadDeadline(time.Now().Add(patience))
+	w.conn.SetReadDeadline(time.Now().Add(testTimeout))
 	if w.values != nil {
 		value, err := w.values.read()
 		if err != nil {
@@ -96,7 +96,7 @@ func (w rpcWire) refused(id, text string) {
 
 func (w rpcWire) expectEnd() {
 	w.t.Helper()
-	w.conn.SetReadDeadline(time.Now().Add(patience))
+	w.conn.SetReadDeadline(time.Now().Add(testTimeout))
 	if line, err := w.r.ReadString('\n'); err == nil {
 		w.t.Fatalf("got %.300s, want the end", line)
 	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {

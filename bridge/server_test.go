@@ -84,7 +84,7 @@ func (s *testServer) stop() {
 			if err != nil {
 				s.t.Errorf("Serve returned %v", err)
 			}
-		case <-time.After(patience):
+		case <-time.After(testTimeout):
 			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 			s.t.Fatal("Serve does not return")
 		}
@@ -103,7 +103,7 @@ func (s *testServer) ide() ide {
 // logged waits until the log has a line with all of the texts.
 func (s *testServer) logged(texts ...string) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for line := range strings.Lines(s.log.String()) {
 			if containsAll(line, texts) {
 				return
@@ -308,7 +308,7 @@ func TestUnixSocket(t *testing.T) {
 func TestStrictClient(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	c, err := dapclient.Dial(ctx, "tcp", srv.ln.Addr().String())
 	if err != nil {

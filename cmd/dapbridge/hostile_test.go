@@ -115,7 +115,7 @@ func TestHostileNode(t *testing.T) {
 			args := strings.Fields(tt.args)
 			wait := time.Minute
 			if strings.Contains(tt.want.says, "within") {
-				wait = patience
+				wait = idleTimeout
 			}
 			start := time.Now()
 			status, out := invokeOn(t, tt.node, wait, args[0], args[1:]...)
@@ -129,8 +129,8 @@ func TestHostileNode(t *testing.T) {
 	}
 }
 
-// patience is how long these tests wait for what a node never says.
-const patience = time.Second
+// idleTimeout is how long these tests wait for what a node never says.
+const idleTimeout = time.Second
 
 // invokeOn runs a command against a node, and sees that it neither writes what
 // a terminal would obey, nor lines of the node's own, nor takes much memory, nor
@@ -143,7 +143,7 @@ func invokeOn(t *testing.T, n *hostileNode, wait time.Duration, command string, 
 	var o, e stream
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	status = run(ctx, environment{args: n.args(command, args...), getenv: os.Getenv, in: os.Stdin, out: &o, err: &e, patience: wait})
+	status = run(ctx, environment{args: n.args(command, args...), getenv: os.Getenv, in: os.Stdin, out: &o, err: &e, idleTimeout: wait})
 	if most := heap(); most > 192<<20 {
 		t.Errorf("the heap grew by %d MB", most>>20)
 	}

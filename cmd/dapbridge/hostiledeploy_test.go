@@ -18,7 +18,7 @@ const deployWell = `{"deployed":{"unit":"containerd.service","newPID":4712,"serv
 // beatFor writes a line again and again for so long, and then another one.
 func beatFor(line string, long time.Duration, last string) func(io.ReadWriter) int {
 	return func(rw io.ReadWriter) int {
-		for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(patience / 10) {
+		for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(idleTimeout / 10) {
 			io.WriteString(rw, line)
 		}
 		io.WriteString(rw, last)
@@ -65,15 +65,15 @@ func TestHostileDeploy(t *testing.T) {
 		{"silent and reads", agent(says(inspected, 0), stays(stalls(`{"step":"receiving"}`+"\n"))), deploy, outcome{3, "a word of its deploy did not come within"}},
 		{"silent at the restart", agent(says(inspected, 0), stays(stalls(`{"step":"restarting"}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
 		{"asks by a path", agent(says(inspected, 0), takeAll(`{"step":"receiving","former":"../../../../etc/passwd"}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
-		{"gives signs of life within patience", agent(says(inspected, 0), beatFor("{}\n", 4*patience, deployWell)), deploy, outcome{0, "runs the build"}},
+		{"gives signs of life within the idle timeout", agent(says(inspected, 0), beatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "runs the build"}},
 		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: stays(stalls(""))}, []string{"restore"}, outcome{3, "a word of its restore did not come within"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
 			tt.node.serve(t)
-			wait := patience
+			wait := idleTimeout
 			if tt.want.status == 0 {
-				wait = 3 * patience // a busy machine may pause
+				wait = 3 * idleTimeout // a busy machine may pause
 			}
 			start := time.Now()
 			status, out := invokeOn(t, tt.node, wait, tt.args[0], tt.args[1:]...)
@@ -100,7 +100,7 @@ func TestHostileNames(t *testing.T) {
 		const build = `--build=printf 'package main\nfunc main() {}\n' >x.go && CGO_ENABLED=0 go build -o "$OUT" x.go`
 		node := &hostileNode{start: (&scriptedAgent{}).run, inspect: says(state, 0), deploy: takeAll(`{"step":"receiving"}` + "\n")}
 		node.serve(t)
-		if _, out := invokeOn(t, node, 3*patience, "deploy", build, t.TempDir()); strings.Contains(out, "\x1b]") || !strings.Contains(out, want) {
+		if _, out := invokeOn(t, node, 3*idleTimeout, "deploy", build, t.TempDir()); strings.Contains(out, "\x1b]") || !strings.Contains(out, want) {
 			t.Errorf("%s: %q", name, out)
 		}
 	}
@@ -111,7 +111,7 @@ func TestHostileNames(t *testing.T) {
 func TestRestoreCut(t *testing.T) {
 	node := &hostileNode{start: (&scriptedAgent{}).run, restore: says("{}\n", 255)}
 	node.serve(t)
-	if status, out := invokeOn(t, node, 3*patience, "restore"); status != 3 || strings.Contains(out, "nothing was changed") || !strings.Contains(out, "run the command again") {
+	if status, out := invokeOn(t, node, 3*idleTimeout, "restore"); status != 3 || strings.Contains(out, "nothing was changed") || !strings.Contains(out, "run the command again") {
 		t.Errorf("%d, %q", status, out)
 	}
 }

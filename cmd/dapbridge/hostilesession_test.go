@@ -98,7 +98,7 @@ func startServe(t *testing.T, n *hostileNode) *served {
 	out, in := io.Pipe()
 	go func() {
 		args := n.args("serve", "--listen", "127.0.0.1:0", "-o", "json")
-		s.ended <- run(ctx, environment{args: args, getenv: os.Getenv, in: os.Stdin, out: in, err: &s.err, patience: 10 * time.Second})
+		s.ended <- run(ctx, environment{args: args, getenv: os.Getenv, in: os.Stdin, out: in, err: &s.err, idleTimeout: 10 * time.Second})
 		in.Close()
 	}()
 	var ready struct{ Listen string }

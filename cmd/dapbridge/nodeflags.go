@@ -87,14 +87,14 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
 			PinFile: filepath.Join(state, "pinned_hosts"),
 		},
-		Delivery: remote.Delivery{Progress: env.transfer("putting the agent on the node"), Log: log},
-		Target:   target.Selector{Name: f.target, PID: f.pid},
-		Lease:    defaultLease,
-		Patience: env.patience,
-		Root:     root,
-		CacheDir: cache,
-		Self:     self(userName(env)),
-		Log:      log,
+		Delivery:    remote.Delivery{Progress: env.transfer("putting the agent on the node"), Log: log},
+		Target:      target.Selector{Name: f.target, PID: f.pid},
+		Lease:       defaultLease,
+		IdleTimeout: env.idleTimeout,
+		Root:        root,
+		CacheDir:    cache,
+		Self:        self(userName(env)),
+		Log:         log,
 	}
 	if c.Symbols, err = f.symbols(root, cache, log); err != nil {
 		return c, err

@@ -27,7 +27,7 @@ type environment struct {
 	in       *os.File
 	out, err io.Writer
 
-	patience time.Duration // with a node that does not answer; 0 is the daemon's own
+	idleTimeout time.Duration // with a node that does not answer; 0 is the daemon's own
 }
 
 // run executes one command and returns the exit status.

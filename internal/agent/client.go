@@ -35,8 +35,8 @@ type Events struct {
 
 // Timing is how long the daemon waits for the agent.
 type Timing struct {
-	Lease    time.Duration // for the answer to a ping; and the agent for a ping
-	Patience time.Duration // for any other answer that needs no debugger; 0 is without end
+	Lease   time.Duration // for the answer to a ping; and the agent for a ping
+	Timeout time.Duration // for any other answer that needs no debugger; 0 is without end
 }
 
 // SuperviseArgs is the command line of the supervisor, after the program. daemon
@@ -199,14 +199,14 @@ func (c *Client) Close() {
 
 // call calls a method that the agent answers by looking at something.
 func (c *Client) call(ctx context.Context, method string, params, result any) error {
-	if c.timing.Patience <= 0 {
+	if c.timing.Timeout <= 0 {
 		return c.callDebugger(ctx, method, params, result)
 	}
-	timed, cancel := context.WithTimeout(ctx, c.timing.Patience)
+	timed, cancel := context.WithTimeout(ctx, c.timing.Timeout)
 	defer cancel()
 	err := c.callDebugger(timed, method, params, result)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return diag.Errorf(diag.NodeSilent, "the agent has not answered %q within %s", method, c.timing.Patience)
+		return diag.Errorf(diag.NodeSilent, "the agent has not answered %q within %s", method, c.timing.Timeout)
 	}
 	return err
 }

@@ -227,11 +227,11 @@ func (s *supervisor) debuggable(ctx context.Context, own int) (Target, error) {
 	if err != nil || s.cfg.Dlv != "" { // which is the tracer
 		return t, err
 	}
-	patience := leaveTimeout
+	timeout := leaveTimeout
 	if s.cfg.Errand {
-		patience = 0
+		timeout = 0
 	}
-	if tracer, comm := foreignTracer(ctx, t.PID, own, patience); tracer != 0 {
+	if tracer, comm := foreignTracer(ctx, t.PID, own, timeout); tracer != 0 {
 		return t, TracedBy(t.PID, tracer, comm)
 	}
 	return t, nil

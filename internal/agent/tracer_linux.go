@@ -11,8 +11,8 @@ import (
 
 // foreignTracer returns who traces pid, unless that is own, and its command.
 // Another agent's worker is waited for: its daemon may just have gone.
-func foreignTracer(ctx context.Context, pid, own int, patience time.Duration) (int, string) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func foreignTracer(ctx context.Context, pid, own int, timeout time.Duration) (int, string) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
 		tracer, comm, err := target.Tracer(pid)

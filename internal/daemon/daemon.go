@@ -22,25 +22,25 @@ import (
 
 // Config is everything that a command decides.
 type Config struct {
-	SSH      sshconn.Config      // the node, and how SSH reaches it unless it has an engine for that
-	Agent    remote.AgentOptions // where the agent's binary comes from
-	Delivery remote.Delivery     // and where it goes
-	Target   target.Selector
-	Dlv      string        // address on the node of a headless dlv to use, in place of a debugger of ours; "" for none
-	Listen   string        // host:port of a loopback address, or unix:PATH
-	Conn     net.Conn      // of the one client that is served, in place of Listen
-	Lease    time.Duration // how long the agent holds the target without a word from us
-	Patience time.Duration // how long the node may owe an answer that needs no debugger
-	Linger   time.Duration // how long it stays attached after a session
-	Takeover bool
-	Maps     []pathmap.Rule // the user's own, which come before what is worked out
-	Root     string         // where the target's source is on the host
-	CacheDir string         // this user's own, for files of the node's that clients open; "" for none
-	Symbols  Symbols        // for stripped targets
-	Self     string         // what others who use the node are told of this daemon: process, user, machine
-	Control  string         // this user's own directory, for the socket on which the daemon says how it is; "" for none
-	Sync     ServeSync      // whether the tree at Root is copied to the node meanwhile
-	Log      *slog.Logger
+	SSH         sshconn.Config      // the node, and how SSH reaches it unless it has an engine for that
+	Agent       remote.AgentOptions // where the agent's binary comes from
+	Delivery    remote.Delivery     // and where it goes
+	Target      target.Selector
+	Dlv         string        // address on the node of a headless dlv to use, in place of a debugger of ours; "" for none
+	Listen      string        // host:port of a loopback address, or unix:PATH
+	Conn        net.Conn      // of the one client that is served, in place of Listen
+	Lease       time.Duration // how long the agent holds the target without a word from us
+	IdleTimeout time.Duration // how long the node may owe an answer that needs no debugger
+	Linger      time.Duration // how long it stays attached after a session
+	Takeover    bool
+	Maps        []pathmap.Rule // the user's own, which come before what is worked out
+	Root        string         // where the target's source is on the host
+	CacheDir    string         // this user's own, for files of the node's that clients open; "" for none
+	Symbols     Symbols        // for stripped targets
+	Self        string         // what others who use the node are told of this daemon: process, user, machine
+	Control     string         // this user's own directory, for the socket on which the daemon says how it is; "" for none
+	Sync        ServeSync      // whether the tree at Root is copied to the node meanwhile
+	Log         *slog.Logger
 
 	errand bool // no session is wanted
 }

@@ -24,8 +24,8 @@ import (
 const releaseTimeout = 30 * time.Second
 
 const (
-	defaultPatience = time.Minute
-	leaveTimeout    = 5 * time.Second // of an agent that has let the target go
+	defaultIdleTimeout = time.Minute
+	leaveTimeout       = 5 * time.Second // of an agent that has let the target go
 )
 
 // nodeConn is a connection to a node, whatever carries it. Close may be called
@@ -38,20 +38,20 @@ type nodeConn interface {
 
 // link is the connection to an agent on the node.
 type link struct {
-	conn     nodeConn
-	cmd      *remote.Cmd
-	client   *agent.Client
-	patience time.Duration // for the agent's leave, if it need not detach
-	debugged atomic.Bool   // a session has been asked for
-	since    time.Time
-	lost     atomic.Int64 // when it ended, Unix ns; 0 before that
-	log      *slog.Logger
-	wg       sync.WaitGroup
+	conn        nodeConn
+	cmd         *remote.Cmd
+	client      *agent.Client
+	idleTimeout time.Duration // for the agent's leave, if it need not detach
+	debugged    atomic.Bool   // a session has been asked for
+	since       time.Time
+	lost        atomic.Int64 // when it ended, Unix ns; 0 before that
+	log         *slog.Logger
+	wg          sync.WaitGroup
 }
 
 // dial reaches the node, puts the agent there if need be, and starts it.
 func dial(ctx context.Context, c Config) (*link, error) {
-	c = c.patient()
+	c = c.withIdleTimeout()
 	conn, err := dialNode(ctx, c.SSH)
 	if err != nil {
 		return nil, err
@@ -64,19 +64,19 @@ func dial(ctx context.Context, c Config) (*link, error) {
 	return l, nil
 }
 
-// patient returns c with the default of its patience filled in.
-func (c Config) patient() Config {
-	if c.Patience == 0 {
-		c.Patience = defaultPatience
+// withIdleTimeout returns c with its idle timeout set, to the default if it has none.
+func (c Config) withIdleTimeout() Config {
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = defaultIdleTimeout
 	}
-	c.SSH.Patience = c.Patience
+	c.SSH.IdleTimeout = c.IdleTimeout
 	return c
 }
 
 // dialNode reaches the node as it wants to be reached.
 func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
 	if c.Node.Exec != nil {
-		return execconn.Dial(ctx, c.Node, c.Patience, c.Log)
+		return execconn.Dial(ctx, c.Node, c.IdleTimeout, c.Log)
 	}
 	return sshconn.Dial(ctx, c)
 }
@@ -90,14 +90,14 @@ func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: conn, cmd: cmd, patience: c.Patience, since: time.Now(), log: c.Log}
+	l := &link{conn: conn, cmd: cmd, idleTimeout: c.IdleTimeout, since: time.Now(), log: c.Log}
 	l.wg.Go(func() { copyLog(l.log, "agent", cmd.Stderr) })
-	late := time.AfterFunc(c.Patience, func() { l.conn.Close() })
-	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, agent.Timing{Lease: c.Lease, Patience: c.Patience}, agent.Events{
+	late := time.AfterFunc(c.IdleTimeout, func() { l.conn.Close() })
+	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, agent.Timing{Lease: c.Lease, Timeout: c.IdleTimeout}, agent.Events{
 		Log: func(line agent.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
 	})
 	if !late.Stop() {
-		err = diag.Errorf(diag.NodeSilent, "the agent's first line did not come within %s", c.Patience)
+		err = diag.Errorf(diag.NodeSilent, "the agent's first line did not come within %s", c.IdleTimeout)
 	}
 	if err != nil {
 		conn.Close() // a hostile node would keep the channel open
@@ -193,7 +193,7 @@ func (l *link) close() error {
 	if l.alive() {
 		limit := releaseTimeout
 		if !l.debugged.Load() {
-			limit = min(limit, l.patience)
+			limit = min(limit, l.idleTimeout)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
@@ -201,7 +201,7 @@ func (l *link) close() error {
 			l.conn.Close()
 		}
 	}
-	late := time.AfterFunc(min(leaveTimeout, l.patience), func() { l.conn.Close() })
+	late := time.AfterFunc(min(leaveTimeout, l.idleTimeout), func() { l.conn.Close() })
 	l.client.Close()
 	late.Stop()
 	l.cmd.Close()

@@ -32,9 +32,9 @@ const (
 	SyncOff  SyncMode = "off"
 )
 
-// redialPatience is how long the copying tries to reach the node again at a time.
+// redialTimeout is how long the copying tries to reach the node again at a time.
 // Whoever debugs waits for that too, and then tries for as long as it takes.
-const redialPatience = 15 * time.Second
+const redialTimeout = 15 * time.Second
 
 // syncDestination returns the node's directory that the tree is to be copied to
 // while the daemon serves, "" for none.
@@ -126,7 +126,7 @@ type SyncRun struct {
 // follow begins to copy to a directory of the node's.
 func (c Config) follow(ctx context.Context, d *dialer, to, derived string) *follower {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &follower{cfg: c.patient(), dialer: d, derived: derived, cancel: cancel, done: make(chan struct{})}
+	f := &follower{cfg: c.withIdleTimeout(), dialer: d, derived: derived, cancel: cancel, done: make(chan struct{})}
 	f.status = SyncStatus{Dir: c.Root, To: to, State: SyncWaiting, Since: time.Now(), Pending: -1}
 	f.keeper = keeper{
 		s:  SyncConfig{RecordDir: c.Sync.RecordDir, Progress: f.progress},
@@ -171,7 +171,7 @@ func (f *follower) wait() {
 
 // over runs a receiver over the daemon's connection, making that anew if need be.
 func (f *follower) over(ctx context.Context, run func(context.Context, *filesync.Mirror) error) error {
-	dialing, cancel := context.WithTimeout(ctx, redialPatience)
+	dialing, cancel := context.WithTimeout(ctx, redialTimeout)
 	l, err := f.dialer.connected(dialing)
 	cancel()
 	if err != nil {

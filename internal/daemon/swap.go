@@ -23,7 +23,7 @@ const messageLimit = 8 << 20
 // long as the link is patient is given up. What has begun to be swapped when ctx
 // or the link ends is ended by the node alone.
 func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(w io.Writer, former string) error, step func(string)) (swap.Message, error) {
-	q.Patience = l.conn.Patience()
+	q.IdleTimeout = l.conn.IdleTimeout()
 	request, err := json.Marshal(q)
 	if err != nil {
 		return swap.Message{}, err

@@ -166,7 +166,7 @@ func (d *dialer) placeOf(ctx context.Context, dir string) (string, error) {
 // connected runs f with a connection of its own. Whatever ends it, nobody writes
 // to the copy afterwards.
 func connected(ctx context.Context, c Config, s SyncConfig, to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
-	c = c.patient()
+	c = c.withIdleTimeout()
 	conn, err := dialNode(ctx, c.SSH)
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func connected(ctx context.Context, c Config, s SyncConfig, to string, look bool
 }
 
 // received runs f with a receiver on the node that conn leads to. giveUp ends one
-// that says nothing within c.Patience.
+// that says nothing within c.IdleTimeout.
 func received(ctx context.Context, conn nodeConn, giveUp func(*remote.Cmd), c Config, s SyncConfig, to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -187,10 +187,10 @@ func received(ctx context.Context, conn nodeConn, giveUp func(*remote.Cmd), c Co
 	wg.Go(func() { copyLog(c.Log, "receiver", cmd.Stderr) })
 	defer cmd.Close()
 	defer context.AfterFunc(ctx, cmd.Close)() // it removes what it was writing
-	late := time.AfterFunc(c.Patience, func() { giveUp(cmd) })
+	late := time.AfterFunc(c.IdleTimeout, func() { giveUp(cmd) })
 	client, err := receiver.Connect(cmd.Stdout, cmd.Stdin, cmd.Close)
 	if !late.Stop() {
-		err = diag.Errorf(diag.NodeSilent, "the receiver's first line did not come within %s", c.Patience)
+		err = diag.Errorf(diag.NodeSilent, "the receiver's first line did not come within %s", c.IdleTimeout)
 	}
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 type Conn struct {
 	engine engine
 	node   *node.Node
-	wait   time.Duration // see Patience
+	idle   time.Duration // see IdleTimeout
 	done   chan struct{}
 
 	mu     sync.Mutex // guards the following, and wg against Add after Wait
@@ -30,15 +30,15 @@ type Conn struct {
 }
 
 // Dial sees that the container runs and that the user may use its engine. For as
-// long as patience says the node may owe anything. The errors are diag.NodeUnknown
+// long as idleTimeout says the node may owe anything. The errors are diag.NodeUnknown
 // for a container that is not there and diag.NodeUnreachable.
-func Dial(ctx context.Context, n *node.Node, patience time.Duration, log *slog.Logger) (*Conn, error) {
+func Dial(ctx context.Context, n *node.Node, idleTimeout time.Duration, log *slog.Logger) (*Conn, error) {
 	e := engine{*n.Exec}
 	if err := e.running(ctx); err != nil {
 		return nil, err
 	}
 	log.Debug("the container runs", "engine", e.Engine, "container", e.Name)
-	return &Conn{engine: e, node: n, wait: patience, done: make(chan struct{}), open: map[*process]struct{}{}}, nil
+	return &Conn{engine: e, node: n, idle: idleTimeout, done: make(chan struct{}), open: map[*process]struct{}{}}, nil
 }
 
 // Done is closed by Close.
@@ -75,8 +75,8 @@ func (c *Conn) Remedy() string {
 // AsRoot implements [remote.Conn]: every command runs as root.
 func (c *Conn) AsRoot(argv []string) []string { return argv }
 
-// Patience implements [remote.Conn].
-func (c *Conn) Patience() time.Duration { return c.wait }
+// IdleTimeout implements [remote.Conn].
+func (c *Conn) IdleTimeout() time.Duration { return c.idle }
 
 // Refused implements [remote.Conn]: it knows what engines say.
 func (c *Conn) Refused(stderr []byte) *diag.Error { return c.engine.explain(string(stderr)) }

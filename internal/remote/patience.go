@@ -12,10 +12,10 @@ import (
 // too long. Each beat gives it the time anew. The caller calls stop.
 func Patient(ctx context.Context, c Conn, what string) (timed context.Context, beat, stop func()) {
 	timed, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(c.Patience(), func() {
-		cancel(diag.Errorf(diag.NodeSilent, "%s does not answer: %s did not come within %v", c.Name(), what, c.Patience()))
+	timer := time.AfterFunc(c.IdleTimeout(), func() {
+		cancel(diag.Errorf(diag.NodeSilent, "%s does not answer: %s did not come within %v", c.Name(), what, c.IdleTimeout()))
 	})
-	return timed, func() { timer.Reset(c.Patience()) }, func() {
+	return timed, func() { timer.Reset(c.IdleTimeout()) }, func() {
 		timer.Stop()
 		cancel(nil)
 	}

@@ -28,8 +28,8 @@ type Conn interface {
 	Refused(stderr []byte) *diag.Error
 	// Remedy is what a person tries when commands do not begin.
 	Remedy() string
-	// Patience is for how long the node may owe anything.
-	Patience() time.Duration
+	// IdleTimeout is for how long the node may owe anything.
+	IdleTimeout() time.Duration
 }
 
 // Cmd is a command that runs on the node.

@@ -23,12 +23,12 @@ import (
 // Conn is an SSH connection to a node. Its methods may be called from several
 // goroutines.
 type Conn struct {
-	ssh      ssh.Conn
-	wire     *wire
-	node     *node.Node
-	log      *slog.Logger
-	patience time.Duration
-	done     chan struct{}
+	ssh         ssh.Conn
+	wire        *wire
+	node        *node.Node
+	log         *slog.Logger
+	idleTimeout time.Duration
+	done        chan struct{}
 
 	spare chan session // at most one, see reserve
 
@@ -41,7 +41,7 @@ type Conn struct {
 
 // newConn takes over an established connection.
 func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
-	conn := &Conn{ssh: sc, wire: w, node: cfg.Node, log: cfg.Log, patience: cfg.Patience, done: make(chan struct{}), spare: make(chan session, 1)}
+	conn := &Conn{ssh: sc, wire: w, node: cfg.Node, log: cfg.Log, idleTimeout: cfg.IdleTimeout, done: make(chan struct{}), spare: make(chan session, 1)}
 	conn.wg.Go(func() {
 		for ch := range chans { // a node opens nothing on the host
 			_ = ch.Reject(ssh.Prohibited, "not allowed")
@@ -63,8 +63,8 @@ func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Patience implements [remote.Conn].
-func (c *Conn) Patience() time.Duration { return c.patience }
+// IdleTimeout implements [remote.Conn].
+func (c *Conn) IdleTimeout() time.Duration { return c.idleTimeout }
 
 // Err returns nil while the connection stands, remote.ErrClosed after Close, and a
 // diag.LinkLost error if it ended for another reason.

@@ -36,7 +36,7 @@ type Config struct {
 	Log         *slog.Logger  // nil is none
 	Timeout     time.Duration // of one address, login included; 0 is 10 s
 	KeepAlive   time.Duration // silence after which the node is asked for a sign of life; 0 is 15 s, negative is never
-	Patience    time.Duration // how long a node that gives signs of life may owe anything else; 0 is 60 s
+	IdleTimeout time.Duration // how long a node that gives signs of life may owe anything else; 0 is 60 s
 }
 
 func (c *Config) setDefaults() {
@@ -49,8 +49,8 @@ func (c *Config) setDefaults() {
 	if c.KeepAlive == 0 {
 		c.KeepAlive = 15 * time.Second
 	}
-	if c.Patience == 0 {
-		c.Patience = time.Minute
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = time.Minute
 	}
 	if c.KnownHosts == nil {
 		c.KnownHosts = c.Node.KnownHosts

@@ -82,22 +82,22 @@ func RunCommand(ctx context.Context, agentDir, store, what, request string, sess
 		Dir: store, Remove: removable(agentDir, store), Sessions: sessions,
 		Tell: func(m Message) { _ = tell(m) }, // the host may have gone: what was begun is ended
 	}
-	rest := beats(q.Patience, r.Tell)
+	rest := beats(q.IdleTimeout, r.Tell)
 	m := r.command(ctx, what, q, in)
 	rest()
 	return tell(m)
 }
 
-// beats tells the host that we live, several times within its patience, until
-// rest is called. A host without patience is told nothing.
-func beats(patience time.Duration, tell func(Message)) (rest func()) {
-	if patience < time.Millisecond {
+// beats tells the host that we live, several times within its idle timeout, until
+// rest is called. A host without one is told nothing.
+func beats(timeout time.Duration, tell func(Message)) (rest func()) {
+	if timeout < time.Millisecond {
 		return func() {}
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(patience / 4)
+		tick := time.NewTicker(timeout / 4)
 		defer tick.Stop()
 		for {
 			select {

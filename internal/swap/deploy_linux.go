@@ -57,8 +57,8 @@ func (r *Runner) Deploy(ctx context.Context, q Request, in io.Reader) (Deployed,
 
 // check refuses what no host of ours asks for.
 func (q Request) check() error {
-	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 || q.Patience <= 0 {
-		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v, patience %v", q.Size, q.SHA256, q.Ready, q.Patience)
+	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 || q.IdleTimeout <= 0 {
+		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v, idle timeout %v", q.Size, q.SHA256, q.Ready, q.IdleTimeout)
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func (d *deploy) receive(in io.Reader) error {
 	}
 	defer former.Close()
 	d.Tell(Message{Step: Receiving, Former: d.SHA256})
-	alive := idle.Reader(in, d.q.Patience)
+	alive := idle.Reader(in, d.q.IdleTimeout)
 	defer alive.Close()
 	build := delta.NewReader(alive, io.NewSectionReader(former, 0, d.Size))
 	err = create(beside(d.Path, "next"), build, d.q.Size, d.q.SHA256, d.file.dress)

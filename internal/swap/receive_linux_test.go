@@ -64,7 +64,7 @@ func TestReceive(t *testing.T) {
 			var told []Message
 			d := &deploy{
 				Runner: &Runner{Tell: func(m Message) { told = append(told, m) }},
-				q:      Request{SHA256: sum(build), Size: int64(len(build)), Patience: 200 * time.Millisecond},
+				q:      Request{SHA256: sum(build), Size: int64(len(build)), IdleTimeout: 200 * time.Millisecond},
 				view:   view{State: State{Path: path, SHA256: file.SHA256, Size: file.Size}, file: file},
 			}
 			err = d.receive(tt.in)
@@ -93,7 +93,7 @@ func (s silence) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestBeats says so often within the patience that the run goes on, and is quiet
+// TestBeats says so often within the idle timeout that the run goes on, and is quiet
 // afterwards.
 func TestBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -30,9 +30,9 @@ type Request struct {
 	// Replaced says what Restore does with an executable that somebody else has
 	// replaced since: Keep or Undo. Without, it leaves all of that unit as it is.
 	Replaced string `json:"replaced,omitempty"`
-	// Patience is for how long each side waits for a word of the other, ns. The
+	// IdleTimeout is for how long each side waits for a word of the other, ns. The
 	// node says one by itself, an empty Message, several times as often.
-	Patience time.Duration `json:"patience,omitempty"`
+	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
 }
 
 // What Restore does with an executable that is neither the original nor a build of

@@ -210,7 +210,7 @@ func (b bench) deploy(ctx context.Context, unit string, build []byte, in func(io
 		r = in(r)
 	}
 	_, err := b.Deploy(ctx, Request{
-		Target: target.Selector{PID: b.pid(unit)}, SHA256: sum(string(build)), Size: int64(len(build)), Ready: 5 * time.Second, Patience: time.Minute,
+		Target: target.Selector{PID: b.pid(unit)}, SHA256: sum(string(build)), Size: int64(len(build)), Ready: 5 * time.Second, IdleTimeout: time.Minute,
 	}, r)
 	return err
 }

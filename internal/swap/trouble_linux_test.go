@@ -38,7 +38,7 @@ func failing(t *testing.T, b bench, spoil func()) (bin string, original []byte, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &deploy{Runner: b.Runner, store: s, q: Request{SHA256: sum(string(build)), Size: int64(len(build)), Ready: time.Second, Patience: time.Minute},
+	d := &deploy{Runner: b.Runner, store: s, q: Request{SHA256: sum(string(build)), Size: int64(len(build)), Ready: time.Second, IdleTimeout: time.Minute},
 		view: view{State: State{Unit: "a.service", Path: bin, SHA256: file.SHA256, PID: b.pid("a.service")}, file: file}}
 	if err := d.keep(); err != nil {
 		t.Fatal(err)

@@ -204,8 +204,8 @@ type permanent struct{ error }
 
 // poll calls try until it succeeds, and returns its last error when it does
 // not in time.
-func poll(ctx context.Context, patience time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func poll(ctx context.Context, timeout time.Duration, try func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// podPatience is how long Pod, PodWait and RemovePod wait at most.
-const podPatience = 3 * time.Minute
+// podTimeout bounds how long Pod, PodWait and RemovePod wait.
+const podTimeout = 3 * time.Minute
 
 // errNoKubelet is the answer to whoever asks a node without kubelet for a pod.
 var errNoKubelet = errors.New("this node has no kubelet")
@@ -53,7 +53,7 @@ func (n *Node) PodStart(name string) error {
 // PodWait waits until the pod's container runs its program. It looks at files
 // and processes only, so it makes no call that a debugger of containerd sees.
 func (n *Node) PodWait(ctx context.Context, name string) error {
-	return poll(ctx, podPatience, func() error {
+	return poll(ctx, podTimeout, func() error {
 		tasks, err := n.podTasks(name)
 		if err != nil {
 			return err
@@ -76,7 +76,7 @@ func (n *Node) RemovePod(ctx context.Context, name string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return poll(ctx, podPatience, func() error {
+	return poll(ctx, podTimeout, func() error {
 		tasks, err := n.podTasks(name)
 		if err == nil && len(tasks) > 0 {
 			err = fmt.Errorf("%d tasks of pod %s are left", len(tasks), name)

@@ -19,8 +19,8 @@ import (
 	"github.com/go-delve/delve/service/rpc2"
 )
 
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+// testTimeout bounds how long a test waits for what must come.
+const testTimeout = 30 * time.Second
 
 // rpcTarget is a Go program that runs, with a session on it.
 type rpcTarget struct {
@@ -77,7 +77,7 @@ func (r *rpcTarget) waitEnded(t *testing.T) {
 	t.Helper()
 	select {
 	case <-r.ended:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		buf := make([]byte, 1<<20)
 		t.Fatalf("the session has not ended\n%s", buf[:runtime.Stack(buf, true)])
 	}
@@ -88,7 +88,7 @@ func soon[T any](t *testing.T, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		buf := make([]byte, 1<<20)
 		t.Fatalf("nothing came\n%s", buf[:runtime.Stack(buf, true)])
 	}
@@ -241,7 +241,7 @@ func TestRPCHaltBehindContinue(t *testing.T) {
 		if _, err := io.WriteString(r.conn, both); err != nil {
 			t.Fatal(err)
 		}
-		r.conn.SetReadDeadline(time.Now().Add(patience))
+		r.conn.SetReadDeadline(time.Now().Add(testTimeout))
 		answers := readAnswers(t, r.conn, 2)
 		slices.Sort(answers)
 		for n, id := range []string{`{"id":1,`, `{"id":2,`} {
@@ -263,7 +263,7 @@ func TestRPCStateBeforeContinue(t *testing.T) {
 	)
 	r := serveTarget(t)
 	for range 50 {
-		r.conn.SetDeadline(time.Now().Add(patience))
+		r.conn.SetDeadline(time.Now().Add(testTimeout))
 		if _, err := io.WriteString(r.conn, strings.Repeat(state, states)+proceed); err != nil {
 			t.Fatal(err)
 		}

@@ -59,7 +59,7 @@ func Receive(c Config, u User, force bool) error {
 		err = become(u)
 	}
 	if err == nil && top != nil && !c.Look {
-		err = lock(top, lockPatience)
+		err = lock(top, lockTimeout)
 	}
 	if err == nil && top != nil {
 		err = sameDir(top, c.Top)
@@ -208,13 +208,13 @@ func become(u User) error {
 	return nil
 }
 
-// lockPatience is how long a receiver waits for another to end, which may be on
+// lockTimeout is how long a receiver waits for another to end, which may be on
 // its way out.
-const lockPatience = 5 * time.Second
+const lockTimeout = 5 * time.Second
 
 // lock sees that nobody else writes to the tree, until top is closed.
-func lock(top *os.File, patience time.Duration) error {
-	for end := time.Now().Add(patience); ; {
+func lock(top *os.File, timeout time.Duration) error {
+	for end := time.Now().Add(timeout); ; {
 		err := unix.Flock(int(top.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:

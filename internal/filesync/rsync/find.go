@@ -20,16 +20,16 @@ import (
 // hole is what a hostile receiving side makes use of in versions before 3.4.
 const hole = "CVE-2024-12086"
 
-// patience is for how long rsync, or the system's package manager, may take to say
+// versionTimeout bounds how long rsync, or the system's package manager, may take to say
 // its version.
-const patience = 10 * time.Second
+const versionTimeout = 10 * time.Second
 
 // Find returns this machine's rsync, if it can be used: a diag.NoRsync error else.
 // One that a node could abuse is not: before 3.4 the receiving side can have the
 // sending one tell the content of any file (CVE-2024-12086), and overflow its memory
 // (CVE-2024-12084).
 func Find(ctx context.Context) (string, error) {
-	ctx, stop := context.WithTimeout(ctx, patience)
+	ctx, stop := context.WithTimeout(ctx, versionTimeout)
 	defer stop()
 	path, err := exec.LookPath("rsync")
 	if err == nil {

@@ -31,8 +31,8 @@ func (Local) Refused([]byte) *diag.Error { return nil }
 // Remedy implements [remote.Conn].
 func (Local) Remedy() string { return "" }
 
-// Patience implements [remote.Conn].
-func (Local) Patience() time.Duration { return time.Minute }
+// IdleTimeout implements [remote.Conn].
+func (Local) IdleTimeout() time.Duration { return time.Minute }
 
 // Start implements [remote.Conn].
 func (l Local) Start(_ context.Context, argv []string) (*remote.Cmd, error) {

@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	patience = 15 * time.Second // for the kernel to let go of something
-	tick     = 10 * time.Millisecond
+	timeout = 15 * time.Second // for the kernel to let go of something
+	tick    = 10 * time.Millisecond
 )
 
 // errBusy says that the kernel had not let go of a thing in time.
 var errBusy = errors.New("still in use")
 
-// until calls done every tick until it reports true, fails, or patience ends.
+// until calls done every tick until it reports true, fails, or timeout passes.
 func until(done func() (bool, error)) error {
 	timer := time.NewTicker(tick)
 	defer timer.Stop()
-	for deadline := time.Now().Add(patience); ; <-timer.C {
+	for deadline := time.Now().Add(timeout); ; <-timer.C {
 		ok, err := done()
 		if err != nil || ok {
 			return err
