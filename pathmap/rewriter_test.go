@@ -3,6 +3,7 @@ package pathmap
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestClients shows each kind of client the same session.
@@ -92,12 +93,39 @@ func TestProse(t *testing.T) {
 	}
 }
 
-// TestHostileProse is linear: what no path ends in, and what all do.
+// TestHostileProse rewrites prose made of what is nearly a path, or of nothing but
+// paths, in time that is linear in its length.
 func TestHostileProse(t *testing.T) {
+	const length, factor = 1 << 16, 16
 	m := parseMap(t, "/home=/build", "/go=.")
 	for _, part := range []string{".go", "a.go ", "/a.go ", "/", " /", ". ", `\\\\`, `\"`, "(/x.go", "a/b.s "} {
-		msg := []byte(`{"output":"` + strings.Repeat(part, 1<<20/len(part)) + `"}`)
-		m.Rewrite(nil, msg, ToHost)
+		t.Run(part, func(t *testing.T) {
+			want := part
+			if part == "a/b.s " {
+				want = "/go/a/b.s "
+			}
+			rewrite := func(length int) time.Duration {
+				n := length / len(part)
+				msg := []byte(`{"output":"` + strings.Repeat(part, n) + `"}`)
+				start := time.Now()
+				got, _ := m.Rewrite(nil, msg, ToHost)
+				took := time.Since(start)
+				if string(got) != `{"output":"`+strings.Repeat(want, n)+`"}` {
+					t.Fatalf("%d times %q becomes %.200s…, want %q each time", n, part, got, want)
+				}
+				return took
+			}
+			// The fastest of several runs, since the machine is not ours alone. In
+			// quadratic time the long text would take 256 times as long.
+			small, large := time.Hour, time.Hour
+			for range 10 {
+				small, large = min(small, rewrite(length)), min(large, rewrite(factor*length))
+				if large < 4*factor*small {
+					return
+				}
+			}
+			t.Errorf("%d bytes take %s, and %d bytes %s", length, small, factor*length, large)
+		})
 	}
 }
 
