@@ -283,7 +283,11 @@ func TestLockOfRemovedStore(t *testing.T) {
 		_, unlock, err := openStore(dir)
 		waits <- opened{unlock, err}
 	}()
-	time.Sleep(3 * pollPause)
+	for deadline := time.Now().Add(10 * time.Second); openFiles(t, filepath.Join(dir, "lock")) < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the second run does not open the lock")
+		}
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -296,6 +300,21 @@ func TestLockOfRemovedStore(t *testing.T) {
 	if !locked(t, filepath.Join(dir, "lock")) {
 		t.Error("two runs have the lock")
 	}
+}
+
+// openFiles counts this process's descriptors of a file.
+func openFiles(t *testing.T, path string) (n int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == path {
+			n++
+		}
+	}
+	return n
 }
 
 func locked(t *testing.T, path string) bool {
