@@ -56,6 +56,7 @@ type busy struct {
 	stdin  io.WriteCloser
 	stderr bytes.Buffer // to be read once ended is closed
 	beats  atomic.Int64
+	naps   atomic.Int64 // how often slow has returned
 	ended  chan struct{}
 }
 
@@ -83,8 +84,11 @@ func startBusy(t testing.TB) *busy {
 	go func() {
 		defer close(b.ended)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if strings.HasPrefix(lines.Text(), "beat ") {
+			switch line := lines.Text(); {
+			case strings.HasPrefix(line, "beat "):
 				b.beats.Add(1)
+			case strings.HasPrefix(line, "slept "):
+				b.naps.Add(1)
 			}
 		}
 		b.cmd.Wait()
@@ -142,7 +146,18 @@ func (b *busy) beating(within time.Duration) {
 	}
 }
 
-// beats3 reports whether three heartbeats come within the time.
+// wakes waits until slow has returned the given number of times, counted from
+// when naps was from: the goroutine that the debugger last worked in has then
+// passed whatever was left in its way.
+func (b *busy) wakes(from, times int64) {
+	b.t.Helper()
+	if !b.eventually(10*time.Second, func() bool { return !b.alive() || b.naps.Load() >= from+times }) {
+		b.t.Fatalf("slow has returned %d times, want %d", b.naps.Load()-from, times)
+	}
+	b.free()
+}
+
+// halted reports whether fewer than three heartbeats come within the time.
 func (b *busy) halted(within time.Duration) bool {
 	from := b.beats.Load()
 	time.Sleep(within)

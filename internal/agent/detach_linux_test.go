@@ -83,8 +83,7 @@ func TestDetachDuringAnInjectedCall(t *testing.T) {
 				s.leaves(t, 10*time.Second)
 			}
 			b.free()
-			time.Sleep(100 * time.Millisecond)
-			b.free()
+			b.wakes(b.naps.Load(), 1) // in the goroutine that made the call
 		})
 	}
 }
@@ -123,13 +122,13 @@ func TestDetachWhileAnInjectedCallRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	sess.breakpoints(ctx)
+	before := b.naps.Load()
 	if _, err := sess.Send("evaluate", map[string]any{"expression": "call slow()", "frameId": frames[0].Id, "context": "repl"}); err != nil {
 		t.Fatal(err)
 	}
 	b.beating(5 * time.Second) // the call lets all goroutines run
 	sess.end(ctx)
-	time.Sleep(1500 * time.Millisecond) // it would have returned by now
-	b.free()
+	b.wakes(before, 2) // from the injected call, and then from the goroutine's own
 }
 
 func TestDetachInTheMiddleOfNext(t *testing.T) {
@@ -157,8 +156,7 @@ func TestDetachInTheMiddleOfNext(t *testing.T) {
 				s.waitEnded(ctx)
 				b.free()
 			}
-			time.Sleep(1500 * time.Millisecond) // the step would have ended by now
-			b.free()
+			b.wakes(b.naps.Load(), 1) // past the line where the step would have ended
 		})
 	}
 }

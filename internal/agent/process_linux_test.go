@@ -88,7 +88,10 @@ func startSupervisor(t testing.TB, b *busy, c config) *supervisor {
 // superviseHere is startSupervisor with the supervisor in this process.
 func superviseHere(t testing.TB, b *busy) *supervisor {
 	t.Helper()
-	s := &supervisor{t: t, target: b, ended: make(chan agent.Ended, 64), exited: make(chan struct{}), mark: "none"}
+	s := &supervisor{t: t, target: b, ended: make(chan agent.Ended, 64), exited: make(chan struct{})}
+	token := agent.NewToken()
+	t.Setenv("DAPBRIDGE_TEST", token) // of the workers: this process's own is read from before
+	s.mark = "DAPBRIDGE_TEST=" + token
 	capabilities, err := worker.Capabilities()
 	if err != nil {
 		t.Fatal(err)

@@ -295,8 +295,13 @@ func TestLingerIsOverWithTheNextSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	sess := s.start(ctx, 0)
-	time.Sleep(600 * time.Millisecond)
-	sess.stopAt(ctx, "slow: before")
+	stop := sess.stopAt(ctx, "slow: before")
+	if err := sess.Continue(ctx, stop.ThreadId); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sess.WaitStopped(ctx); err != nil { // slow takes a second
+		t.Fatal(err)
+	}
 	sess.end(ctx)
 }
 
@@ -374,11 +379,10 @@ func TestLeaseIsKept(t *testing.T) {
 	s := startSupervisor(t, b, config{lease: time.Second})
 	sess := s.start(ctx, 0)
 	sess.stopAt(ctx, "slow: before")
-	time.Sleep(3 * time.Second)
 	select {
 	case <-s.exited:
 		t.Fatal("the supervisor left while its daemon lives")
-	default:
+	case <-time.After(3 * time.Second):
 	}
 	sess.end(ctx)
 }
@@ -528,7 +532,7 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 	for range 2 {
 		s.start(ctx, 0).end(ctx)
 	}
-	time.Sleep(time.Second) // for the next worker
+	s.waitForNextWorker(ctx)
 	files, goroutines := openFiles(t), runtime.NumGoroutine()
 	for i := range 20 {
 		sess := s.start(ctx, 0)
@@ -545,6 +549,19 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 		stacks := make([]byte, 1<<20)
 		t.Errorf("%d files and %d goroutines before 20 sessions, %d and %d after\n%s",
 			files, goroutines, openFiles(t), runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+	}
+}
+
+// waitForNextWorker blocks until the supervisor has started the worker of a next
+// session.
+func (s *supervisor) waitForNextWorker(ctx context.Context) {
+	s.t.Helper()
+	if !eventually(10*time.Second, func() bool { return len(s.processes()) > 0 }) {
+		s.t.Fatal("no worker is started for the next session")
+	}
+	// Whoever starts a worker has the turn, for which this call waits.
+	if _, err := s.client.End(ctx); err != nil {
+		s.t.Fatal(err)
 	}
 }
 

@@ -75,9 +75,9 @@ func hot(worker, i int) int {
 }
 
 func slow() {
-	begin := time.Now()            // slow: before
-	time.Sleep(time.Second)        // slow: asleep
-	fmt.Println(time.Since(begin)) // slow: after
+	begin := time.Now()                     // slow: before
+	time.Sleep(time.Second)                 // slow: asleep
+	fmt.Println("slept", time.Since(begin)) // slow: after
 }
 
 // answer is called by the debugger alone.
