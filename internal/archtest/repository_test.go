@@ -20,6 +20,7 @@ type repository struct {
 	fset   *token.FileSet
 	source []*source         // the module's Go files
 	text   map[string][]byte // every text file, by its slash-separated path
+	files  []string          // the paths of all files
 }
 
 // source is a Go file of the module.
@@ -49,6 +50,7 @@ func load(tree fs.FS) (*repository, error) {
 		if !d.Type().IsRegular() {
 			return nil
 		}
+		r.files = append(r.files, name)
 		text, err := fs.ReadFile(tree, name)
 		if err != nil || bytes.IndexByte(text, 0) >= 0 {
 			return err

@@ -27,6 +27,8 @@ func rules() map[string]check {
 		"hosts":            (*repository).checkHosts,
 		"format":           (*repository).checkFormat,
 		"pinned":           (*repository).checkPinned,
+		"promises":         (*repository).checkPromises,
+		"links":            (*repository).checkLinks,
 	}
 }
 
@@ -194,6 +196,35 @@ func f() { var local int; _ = local }`,
 			".ci/run:1: @master",
 			"Makefile:3: @latest",
 			"go.mod:3: replace",
+		}},
+		{"promises", map[string]string{
+			"e2e/a_test.go":        "package e2e\nfunc TestA() {}\nfunc TestB() {}\nfunc (x) TestMethod() {}",
+			"internal/x/a.go":      "package x; func TestNone() {}",
+			"internal/x/b_test.go": "package x; func FuzzX() {}; func TestBoth() {}",
+			"internal/y/a_test.go": "package y; func TestBoth() {}",
+			"docs/other.md":        "`TestGone` (e2e)",
+			promisesPage: "| `TestA`, `TestB` (e2e), `FuzzX` (internal/x) |\n" +
+				"in `TestBoth`\n(internal/x, internal/y), by `TestA` and\n`TestB` (e2e)\n" +
+				"| `TestA`, `TestGone` (e2e) |\n" +
+				"| `TestA` (internal/x), `TestMethod` (e2e), `TestNone` (internal/x) |\n" +
+				"| `TestB` | (e2e)\n",
+		}, []string{
+			"docs/promises.md:5: TestGone: not in e2e",
+			"docs/promises.md:6: TestA: not in internal/x",
+			"docs/promises.md:6: TestMethod: not in e2e",
+			"docs/promises.md:6: TestNone: not in internal/x",
+			"docs/promises.md:7: TestB: no package follows",
+		}},
+		{"links", map[string]string{
+			"README.md":       "[a](docs/a.md) [b](docs/a.md#two-words--more) [c](docs/gone.md)\n![d](docs/p.png) [e](docs/) [f](https://example.com/gone.md)\n```\n[g](gone.md)\n```\n[h](docs/a.md#gone)",
+			"docs/a.md":       "# Two words & more\n## Same\n## Same\n<a id=\"x\"></a>\n[a](../README.md) [b](#same-1) [c](#x) [d](README.md)\n```\n# code\n```\n[e](#code)",
+			"docs/p.png":      "\x00",
+			"x/testdata/a.md": "[a](gone.md)",
+		}, []string{
+			"README.md:1: docs/gone.md",
+			"README.md:6: docs/a.md#gone",
+			"docs/a.md:5: README.md",
+			"docs/a.md:9: #code",
 		}},
 	} {
 		shown[tt.rule] = true
