@@ -33,7 +33,7 @@ func TestConfiguration(t *testing.T) {
 	if out, err := f.command(t.Context(), userUID, "trust").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f.fails(t, mistake{3, "connection refused", "check that the node runs"}, "ps")
+	f.fails(t, mistake{3, "connection refused", "check that the node is running"}, "ps")
 	lists(t, f.command(t.Context(), userUID, append([]string{"ps"}, f.nodeArgs()...)...)) // a flag wins
 	ownedFile(t, workspace, "target: containerd\n", userUID)
 	lists(t, f.command(t.Context(), userUID, "ps"))

@@ -276,7 +276,7 @@ func TestNodeMessages(t *testing.T) {
 		f.fails(t, mistake{3, "neither a loopback address nor a minikube profile", "--allow-non-local"}, args("ssh://docker@"+addr, "--identity", f.node.KeyFile())...)
 	})
 	t.Run("unreachable", func(t *testing.T) {
-		f.fails(t, mistake{3, "connection refused", "check that the node runs"}, args("ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())...)
+		f.fails(t, mistake{3, "connection refused", "check that the node is running"}, args("ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())...)
 	})
 	t.Run("unreachable minikube", func(t *testing.T) {
 		home := filepath.Join(f.dir, "stopped", ".minikube")
@@ -297,7 +297,7 @@ func TestNodeMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer silent.Close()
-		f.fails(t, mistake{3, "no answer within 10s", "check that the node runs"}, args("ssh://docker@"+silent.Addr().String(), "--identity", f.node.KeyFile())...)
+		f.fails(t, mistake{3, "no answer within 10s", "check that the node is running"}, args("ssh://docker@"+silent.Addr().String(), "--identity", f.node.KeyFile())...)
 	})
 	t.Run("unknown host key", func(t *testing.T) {
 		f.knownHosts(t, "")

@@ -94,6 +94,6 @@ func TestAgentOfAnotherVersion(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f.fails(t, mistake{3, "the agent speaks protocol 2, this program 1", "same release"}, append([]string{"ps", "--agent", program}, f.nodeArgs()...)...)
+	f.fails(t, mistake{3, "the agent speaks protocol 2, this program 1", "reinstall this release"}, append([]string{"ps", "--agent", program}, f.nodeArgs()...)...)
 	f.deserted(t, 5*time.Second)
 }

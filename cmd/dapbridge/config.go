@@ -18,12 +18,12 @@ func newConfig(env environment) *cobra.Command {
 	var output outputFlag
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Show what is configured, and where each value is from",
-		Long: `Config prints the values that are in force for the source in this directory, or in
---root DIR, and where each was written. The first of these that says something
-counts: a flag, a variable DAPBRIDGE_KEY, the workspace's dapbridge.yaml, your own
-configuration, the default. The keys are the flags below; docs/config.md says what
-a workspace's file may set.`,
+		Short: "Show the effective configuration, and where each value is set",
+		Long: `Print the values in effect for the source in this directory, or in --root DIR, and
+where each is set. The first source that sets a key wins: a flag, the environment
+variable DAPBRIDGE_KEY, the workspace's dapbridge.yaml, your own configuration, the
+default. The keys are named like the flags below; docs/config.md describes them, and
+which ones a workspace's file may set.`,
 		Example: `  dapbridge config
   dapbridge config --root ~/src/containerd -o json
   DAPBRIDGE_NODE=ssh:devnode dapbridge config`,

@@ -13,11 +13,11 @@ func newDemo(env environment) *cobra.Command {
 	var level string
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show a whole session, without a node and without root",
-		Long: `Demo starts a small daemon and an SSH server on this machine, debugs the one
-through the other as it would debug containerd on a node, and checks each step.
-It needs the Go toolchain, to build the small daemon.`,
-		Example: "  dapbridge demo\n  dapbridge demo --keep    # leaves it running, to try it with your own IDE",
+		Short: "Run a complete session without a node and without root",
+		Long: `Start a sample program and an SSH server on this machine, debug the program through
+the server just as containerd would be debugged on a node, and check each step. The
+sample program is built with the Go toolchain, which must be installed.`,
+		Example: "  dapbridge demo\n  dapbridge demo --keep    # leave it running, to try it with your own IDE",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := env.logger(level)
@@ -30,7 +30,7 @@ It needs the Go toolchain, to build the small daemon.`,
 			return demo.Run(cmd.Context(), demo.Options{Keep: keep, Out: env.out, Log: log, Serve: serve})
 		},
 	}
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave the bridge up afterwards, until Ctrl-C")
-	cmd.Flags().StringVar(&level, "log-level", "warn", "debug, info, warn or error")
+	cmd.Flags().BoolVar(&keep, "keep", false, "keep serving afterwards, until Ctrl-C")
+	cmd.Flags().StringVar(&level, "log-level", "warn", "set the log `LEVEL`: debug, info, warn or error")
 	return cmd
 }

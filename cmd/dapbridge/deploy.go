@@ -35,20 +35,19 @@ func newDeploy(env environment) *cobra.Command {
 	var o deployOptions
 	cmd := configured(&cobra.Command{
 		Use:   "deploy [DIR]",
-		Short: "Run a debug build of the daemon on the node",
-		Long: `Deploy builds the daemon from the source in DIR (this directory by default), without
-optimisation and with debug information, brings the build to the node, puts it in
-the place of the daemon's executable and restarts the daemon's unit. It succeeds
-when the new process serves; if that does not come about, the former build is put
-back and runs again.
+		Short: "Run a debug build of the target on the node",
+		Long: `Build the target from the source in DIR (by default this directory), unoptimised and
+with debug information, upload the build, put it in place of the target's
+executable and restart the target's unit. Deploy succeeds once the new process
+serves; if it does not, the previous build is put back and restarted.
 
-The original is kept on the node; dapbridge restore puts it back. Containers live
-on. What has not changed is not built, sent or restarted again.`,
+The original is kept on the node: dapbridge restore puts it back. Containers keep
+running. If nothing has changed, nothing is built, uploaded or restarted.`,
 		Example: `  cd ~/src/containerd && dapbridge deploy
   dapbridge deploy ~/src/kubernetes --target kubelet
-  dapbridge deploy --arg -l --arg debug            # containerd says more in its journal
-  dapbridge deploy --relax                         # kubelet waits while containerd is halted
-  dapbridge deploy --dry-run                       # say what would be done
+  dapbridge deploy --arg -l --arg debug            # make containerd log more
+  dapbridge deploy --relax                         # let kubelet wait while containerd is halted
+  dapbridge deploy --dry-run                       # show what deploy would do
   dapbridge deploy --build 'make bin/containerd && cp bin/containerd "$OUT"'`,
 		Args:    oneDirectory,
 		PreRunE: rootIsArgument,
@@ -60,10 +59,10 @@ on. What has not changed is not built, sent or restarted again.`,
 	textFlag(cmd, env, &o.build, "build")
 	textFlag(cmd, env, &o.ldflags, "ldflags")
 	durationFlag(cmd, env, &o.ready, "ready")
-	fs.StringArrayVar(&o.args, "arg", nil, "add an argument to the daemon's command line (repeatable)")
-	fs.BoolVar(&o.relax, "relax", false, "let kubelet and systemd wait while the daemon is halted: kubelet's runtime-request-timeout, the unit's WatchdogSec")
-	fs.BoolVar(&o.force, "force", false, "go on if the restart ends containers")
-	fs.BoolVar(&o.dryRun, "dry-run", false, "build and change nothing; say what would be done")
+	fs.StringArrayVar(&o.args, "arg", nil, "add `ARG` to the target's command line (repeatable)")
+	fs.BoolVar(&o.relax, "relax", false, "let kubelet and systemd wait while the target is halted (kubelet's runtime-request-timeout, the unit's WatchdogSec)")
+	fs.BoolVar(&o.force, "force", false, "deploy even if the restart ends containers")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "show what deploy would do, without building or changing anything")
 	o.output.add(cmd)
 	return cmd
 }

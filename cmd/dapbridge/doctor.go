@@ -19,13 +19,13 @@ func newDoctor(env environment) *cobra.Command {
 	var fix bool
 	cmd := configured(&cobra.Command{
 		Use:   "doctor",
-		Short: "Say what keeps the daemon from being debugged, and what to type",
-		Long: `Doctor looks at everything that a session depends on, from the node's address to
-the source on this machine: what there is, why it matters where it does not suit,
-and the remedy. It changes nothing on the node; --fix builds the symbols of a
-stripped daemon, which changes nothing of the node's own either.
+		Short: "Find out what prevents debugging, and how to fix it",
+		Long: `Check everything a session depends on, from the node's address to the source on this
+machine, and report what was found; for each problem, why it matters and how to fix
+it. Doctor changes nothing on the node. With --fix it builds the symbols of a
+stripped target, which leaves the node's own files alone too.
 
-Exit status: 0 if nothing was found, 1 for a warning, 2 for an error.`,
+Exit status: 0 if there is no problem, 1 for a warning, 2 for an error.`,
 		Example: `  dapbridge doctor
   dapbridge doctor --node minikube:dev --root ~/src/containerd
   dapbridge doctor -o json | jq '.checks[] | select(.status != "ok")'`,
@@ -53,7 +53,7 @@ Exit status: 0 if nothing was found, 1 for a warning, 2 for an error.`,
 		},
 	}, env)
 	flags.add(cmd, env)
-	cmd.Flags().BoolVar(&fix, "fix", false, "do what is safe to do without asking: build the symbols of a stripped daemon")
+	cmd.Flags().BoolVar(&fix, "fix", false, "fix what can be fixed safely: build the symbols of a stripped target")
 	output.add(cmd)
 	return cmd
 }
@@ -93,7 +93,7 @@ func printReport(out io.Writer, r doctor.Report) error {
 	if err := w.Flush(); err != nil || len(skipped) == 0 {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "not looked at for that reason: %s\n", strings.Join(skipped, ", "))
+	_, err := fmt.Fprintf(out, "skipped: %s\n", strings.Join(skipped, ", "))
 	return err
 }
 

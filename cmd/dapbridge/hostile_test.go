@@ -108,7 +108,7 @@ func TestHostileNode(t *testing.T) {
 		{"symbols of an evil origin", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": "{}", "origin": `{"goVersion":"` + evil + `"}`}}), "symbols", outcome{4, `\x1b]0;owned\a`}},
 		{"symbols of nothing", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": `[1]`}}), "symbols", outcome{3, `answers "fingerprint"`}},
 		{"symbols that never come", agent(scriptedAgent{answers: map[string]string{"target": stripped}, never: []string{"fingerprint"}}), "symbols", outcome{3, `has not answered "fingerprint" within`}},
-		{"a link that ends", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": "!garbage"}}), "symbols", outcome{3, "run it again when the node can be reached"}},
+		{"a link that ends", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": "!garbage"}}), "symbols", outcome{3, "try again once the node is reachable"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.node.serve(t)

@@ -16,7 +16,7 @@ import (
 func newInit(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "init",
-		Short:   "Write an IDE's configuration",
+		Short:   "Write the IDE's debug configuration",
 		Example: "  dapbridge init vscode\n  dapbridge init goland",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -35,8 +35,8 @@ func newInitVSCode(env environment) *cobra.Command {
 	cmd := configured(&cobra.Command{
 		Use:   "vscode",
 		Short: "Write .vscode/launch.json for VS Code",
-		Long: `Init vscode adds a configuration to .vscode/launch.json, which it makes if need
-be; what else is in the file, comments included, stays as it is.`,
+		Long: `Add a debug configuration to .vscode/launch.json, creating the file if necessary.
+Everything else in the file, including comments, stays as it is.`,
 		Example: "  dapbridge init vscode\n  dapbridge init vscode --root ~/src/containerd --listen 127.0.0.1:4000",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -61,9 +61,9 @@ be; what else is in the file, comments included, stays as it is.`,
 	}, env)
 	textFlag(cmd, env, &root, "root")
 	textFlag(cmd, env, &listen, "listen")
-	cmd.Flags().Lookup("root").Usage = "the workspace's directory"
-	cmd.Flags().Lookup("listen").Usage = "where dapbridge serve listens"
-	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "the configuration's name")
+	cmd.Flags().Lookup("root").Usage = "write to the workspace in `DIR`"
+	cmd.Flags().Lookup("listen").Usage = "have the IDE connect to `ADDRESS`, where dapbridge serve listens"
+	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "call the configuration `NAME`")
 	return cmd
 }
 
@@ -72,9 +72,8 @@ func newInitGoLand(env environment) *cobra.Command {
 	cmd := configured(&cobra.Command{
 		Use:   "goland",
 		Short: "Write .run/dapbridge.run.xml for GoLand",
-		Long: `Init goland writes a run configuration of the type Go Remote to
-.run/dapbridge.run.xml, a file of its own. IntelliJ IDEA with the Go plugin reads
-it too.`,
+		Long: `Write a run configuration of type Go Remote to .run/dapbridge.run.xml, a file of its
+own. IntelliJ IDEA with the Go plugin reads it too.`,
 		Example: "  dapbridge init goland\n  dapbridge init goland --root ~/src/containerd --listen 127.0.0.1:4000",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -96,9 +95,9 @@ it too.`,
 	}, env)
 	textFlag(cmd, env, &root, "root")
 	textFlag(cmd, env, &listen, "listen")
-	cmd.Flags().Lookup("root").Usage = "the project's directory"
-	cmd.Flags().Lookup("listen").Usage = "where dapbridge serve listens"
-	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "the configuration's name")
+	cmd.Flags().Lookup("root").Usage = "write to the project in `DIR`"
+	cmd.Flags().Lookup("listen").Usage = "have the IDE connect to `ADDRESS`, where dapbridge serve listens"
+	cmd.Flags().StringVar(&name, "name", "dapbridge: containerd", "call the configuration `NAME`")
 	return cmd
 }
 

@@ -16,10 +16,10 @@ func newLogs(env environment) *cobra.Command {
 	var since string
 	cmd := configured(&cobra.Command{
 		Use:   "logs",
-		Short: "Show the journal of the daemon on the node",
-		Long: `Logs shows the journal of the daemon's systemd unit: its last 100 lines, or all
-since a time. A daemon that does not run is looked for by its usual unit. With -f
-it shows the last 10 and then what comes, until Ctrl-C.`,
+		Short: "Show the target's journal",
+		Long: `Show the journal of the target's systemd unit: the last 100 lines, or everything
+since a given time. For a target that is not running, its usual unit is shown. With
+-f, show the last 10 lines and then new ones as they are written, until Ctrl-C.`,
 		Example: `  dapbridge logs
   dapbridge logs -f --target kubelet
   dapbridge logs --since 10m
@@ -41,8 +41,8 @@ it shows the last 10 and then what comes, until Ctrl-C.`,
 		},
 	}, env)
 	flags.add(cmd, env)
-	cmd.Flags().BoolVarP(&journal.Follow, "follow", "f", false, "go on with what comes")
-	cmd.Flags().StringVar(&since, "since", "", "show all since a time (2026-11-28T09:30:00Z) or for so long (10m)")
+	cmd.Flags().BoolVarP(&journal.Follow, "follow", "f", false, "show new lines as they are written")
+	cmd.Flags().StringVar(&since, "since", "", "show everything since `TIME` (2026-11-28T09:30:00Z), or since that long ago (10m)")
 	return cmd
 }
 

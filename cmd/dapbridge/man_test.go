@@ -41,7 +41,8 @@ func TestManual(t *testing.T) {
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden {
-				want = append(want, "--"+f.Name, f.Usage)
+				_, usage := pflag.UnquoteUsage(f)
+				want = append(want, "--"+f.Name, usage)
 			}
 		})
 		for _, w := range want {

@@ -19,17 +19,17 @@ func newPaths(env environment) *cobra.Command {
 	var o pathsOptions
 	cmd := configured(&cobra.Command{
 		Use:   "paths [FILE[:LINE]]",
-		Short: "Explain where the daemon's source is on this machine",
-		Long: `Paths shows the map between the source files that the daemon on the node was
-compiled from and those on this machine: the main module, each dependency, the
-standard library, and for each why it was found there. With FILE it explains one
-file in both directions, with the places that lost: a file of this machine, or
-one as the daemon's binary names it.`,
+		Short: "Show where the target's source is on this machine",
+		Long: `Show the map between the source files that the target was compiled from and those on
+this machine: for the main module, each dependency and the standard library, where
+it was found and why. With FILE, explain one file in both directions, with the
+places that were ruled out. FILE is a file on this machine, or one as the target's
+binary names it.`,
 		Example: `  dapbridge paths
   dapbridge paths internal/cri/server/container_create.go:60
   dapbridge paths /usr/local/go/src/net/http/server.go
   dapbridge paths google.golang.org/grpc@v1.83.2/server.go -o json
-  dapbridge paths --exe bin/containerd  # of a file here, before it is on the node`,
+  dapbridge paths --exe bin/containerd  # for an executable on this machine`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return diag.Errorf(diag.Usage, "%s takes one file, but got %q", cmd.CommandPath(), args).WithHint("see %s --help", cmd.CommandPath())
@@ -42,7 +42,7 @@ one as the daemon's binary names it.`,
 	}, env)
 	o.nodeFlags.add(cmd, env)
 	o.maps.add(cmd, env)
-	cmd.Flags().StringVar(&o.exe, "exe", "", "an executable on this machine, in place of the node's process")
+	cmd.Flags().StringVar(&o.exe, "exe", "", "explain the executable `FILE` on this machine instead of the target")
 	cmd.MarkFlagFilename("exe")
 	o.output.add(cmd)
 	return cmd

@@ -18,11 +18,11 @@ func newPs(env environment) *cobra.Command {
 	var output outputFlag
 	cmd := configured(&cobra.Command{
 		Use:   "ps",
-		Short: "List the Go programs that run on the node",
-		Long: `Ps lists what can be debugged on the node: every running Go program, its systemd
-unit, and whether its build suits a debugger. A stripped program has no debug
-information, which dapbridge symbols then builds; in an optimised one some
-variables and lines are missing.`,
+		Short: "List the Go processes on the node",
+		Long: `List what can be debugged on the node: every running Go process, its systemd unit,
+and how well its build suits a debugger. A stripped executable has no debug
+information, which dapbridge symbols can build; in an optimised one some variables
+and lines are missing.`,
 		Example: "  dapbridge ps\n  dapbridge ps --node ssh://docker@127.0.0.1:32771 -o json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

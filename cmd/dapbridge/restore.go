@@ -18,19 +18,18 @@ func newRestore(env environment) *cobra.Command {
 	var q swap.Request
 	cmd := configured(&cobra.Command{
 		Use:   "restore",
-		Short: "Put back what deploy has changed on the node, and leave it",
-		Long: `Restore puts the originals of all deployed daemons back, byte for byte, with their
-owner, mode, time and extended attributes, removes the drop-ins of deploy, and
-restarts what does not run as it did before. It does so at whatever point a deploy
-was interrupted. Then it removes the agent from the node, and the symbols and
-copies that it kept there.
+		Short: "Undo everything deploy has changed on the node",
+		Long: `Put back the originals of everything deployed on the node, byte for byte and with
+owner, mode, time and extended attributes, remove deploy's drop-ins, and restart
+whatever does not run its original. This works at whatever point a deploy was
+interrupted. Finally, remove the agent from the node, with its symbols and copies.
 
-An executable that is neither the original nor a build of deploy's came from somebody
-else since, by an upgrade or by hand. Restore does not guess: --replaced says whether
-it stays.`,
+An executable that is neither the original nor deployed by dapbridge was replaced by
+somebody else, in an upgrade or by hand. Restore does not touch it unless --replaced
+says what to do.`,
 		Example: `  dapbridge restore
   dapbridge restore --dry-run
-  dapbridge restore --replaced keep   # containerd was upgraded since: leave it`,
+  dapbridge restore --replaced keep   # containerd was upgraded meanwhile: leave it`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.check(); err != nil {
@@ -58,9 +57,9 @@ it stays.`,
 	for _, name := range []string{"root", "target", "pid"} {
 		cmd.Flags().Lookup(name).Hidden = true // all are put back
 	}
-	cmd.Flags().StringVar(&q.Replaced, "replaced", "", "keep or undo an executable that somebody else has replaced since the deploy")
+	cmd.Flags().StringVar(&q.Replaced, "replaced", "", "keep or undo an executable that somebody else replaced after the deploy; `ACTION` is keep or undo")
 	_ = cmd.RegisterFlagCompletionFunc("replaced", cobra.FixedCompletions([]string{swap.Keep, swap.Undo}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.Flags().BoolVar(&q.DryRun, "dry-run", false, "change nothing; say what would be done")
+	cmd.Flags().BoolVar(&q.DryRun, "dry-run", false, "show what restore would do, without changing anything")
 	output.add(cmd)
 	return cmd
 }

@@ -64,16 +64,16 @@ func printError(w io.Writer, err error) {
 func newRoot(env environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dapbridge",
-		Short: "Debug the containerd that runs in your minikube node, from your own IDE",
-		Long: `dapbridge lets an IDE on this machine debug a Go daemon that runs as root on a
-node reached by SSH: containerd in minikube above all. It needs no root here and
-no Delve there, maps source paths by itself, and lets the daemon go unharmed
+		Short: "Debug the containerd in your minikube node from your own IDE",
+		Long: `dapbridge lets an IDE on this machine debug a Go process that runs as root on a
+node, first of all containerd in minikube. It needs no root on this machine and no
+Delve on the node, maps source paths by itself, and releases the process unharmed
 whatever happens to the IDE, the network or the debugger.`,
 		Example: `  cd ~/src/containerd                # the source that the node's containerd was built from
   dapbridge symbols                  # once, if the node's containerd is stripped
-  dapbridge serve                    # against the minikube node
-  dapbridge init vscode              # writes .vscode/launch.json: press F5
-  dapbridge demo                     # see it work without any node`,
+  dapbridge serve                    # connect to the minikube node
+  dapbridge init vscode              # write .vscode/launch.json, then press F5
+  dapbridge demo                     # see it work without a node`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
@@ -160,7 +160,7 @@ type outputFlag string
 
 func (o *outputFlag) add(cmd *cobra.Command) {
 	*o = "text"
-	cmd.Flags().StringVarP((*string)(o), "output", "o", "text", "output format: text or json")
+	cmd.Flags().StringVarP((*string)(o), "output", "o", "text", "output `FORMAT`: text or json")
 	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 

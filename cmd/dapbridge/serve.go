@@ -32,31 +32,32 @@ func newServe(env environment) *cobra.Command {
 	var o serveOptions
 	cmd := configured(&cobra.Command{
 		Use:   "serve",
-		Short: "Let an IDE debug a daemon on the node",
-		Long: `Serve connects to the node, finds the daemon to debug, and opens a port for the
-IDE. The debugger attaches when the IDE's session begins and detaches when it
-ends, however it ends; the daemon on the node lives on. Stop with Ctrl-C.
+		Short: "Let an IDE debug a process on the node",
+		Long: `Connect to the node, find the target, and listen for the IDE. The debugger attaches
+when the IDE starts a session and detaches when the session ends, however it ends;
+the target keeps running. Press Ctrl-C to stop serving.
 
-If dapbridge sync has copied the source to this node before, serve goes on with
-that: each change is on the node within a moment (--sync).`,
+If dapbridge sync has copied this source to this node before, serve keeps the copy
+up to date: each change reaches the node within moments (--sync). A failed copy
+never stops serve.`,
 		Example: `  dapbridge serve                                    # containerd in minikube, source in this directory
   dapbridge serve --root ~/src/containerd
   dapbridge serve --target kubelet --root ~/src/kubernetes
   dapbridge serve --node ssh://root@127.0.0.1:2222 --identity key --pid 4711
   dapbridge serve --stdio                            # for an IDE that starts its debug adapter itself
-  dapbridge serve --sync on                          # and copy the source to the node meanwhile
-  dapbridge serve --symbols auto                     # builds the symbols of a stripped daemon by itself
+  dapbridge serve --sync on                          # also keep a copy of the source on the node
+  dapbridge serve --symbols auto                     # build the symbols of a stripped target if needed
   dapbridge serve --map ~/src/containerd=/go/src/github.com/containerd/containerd`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd, env, o) },
 	}, env)
 	o.nodeFlags.add(cmd, env)
 	textFlag(cmd, env, &o.listen, "listen")
-	cmd.Flags().BoolVar(&o.stdio, "stdio", false, "serve one IDE on standard input and output, in place of an address, and end with it")
+	cmd.Flags().BoolVar(&o.stdio, "stdio", false, "serve one IDE on standard input and output instead of an address, and exit with it")
 	durationFlag(cmd, env, &o.lease, "lease")
 	durationFlag(cmd, env, &o.linger, "linger")
 	switchFlag(cmd, env, &o.takeover, "takeover")
-	cmd.Flags().StringVar(&o.dlvAddr, "dlv-addr", "", "use the headless dlv that runs on the node at this address, a loopback HOST:PORT or unix:PATH, and leave it running")
+	cmd.Flags().StringVar(&o.dlvAddr, "dlv-addr", "", "debug with the headless dlv that listens at `ADDRESS` on the node, a loopback HOST:PORT or unix:PATH, and leave it running")
 	o.maps.add(cmd, env)
 	textFlag(cmd, env, &o.symbols, "symbols")
 	textFlag(cmd, env, &o.sync, "sync")

@@ -17,17 +17,17 @@ func newStatus(env environment) *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show what the daemons that run here do",
-		Long: `Status asks every dapbridge serve of yours how it is: what it listens on, the link
-to its node, the daemon that it debugs, whose session that is and whether it stands
-halted, and for how long, and how far the source is copied. Nothing is changed.
+		Short: "Show the status of running serve processes",
+		Long: `Show the status of each dapbridge serve that you are running: where it listens, its
+link to the node, its target, the current session, whether the target is halted and
+for how long, and the progress of copying the source.
 
-Exit status: 0 if one runs and all are well; 1 if none runs, or one is in trouble: its
-link is lost, its target is gone or has been halted for more than two minutes, the
-source can't be copied, or it does not answer.`,
+Exit status: 0 if at least one is running and all are well; 1 if none is running, or
+one has a problem: the link is lost, the target is gone or has been halted for more
+than two minutes, the source cannot be copied, or the process does not answer.`,
 		Example: `  dapbridge status
   dapbridge status -o json
-  dapbridge status --watch           # again each second, until Ctrl-C`,
+  dapbridge status --watch           # refresh every second until Ctrl-C`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.check(); err != nil {
@@ -36,7 +36,7 @@ source can't be copied, or it does not answer.`,
 			return runStatus(cmd, env, output, watch)
 		},
 	}
-	cmd.Flags().BoolVar(&watch, "watch", false, "again each second, until Ctrl-C")
+	cmd.Flags().BoolVar(&watch, "watch", false, "refresh every second until Ctrl-C")
 	output.add(cmd)
 	return cmd
 }

@@ -32,22 +32,22 @@ func newSymbols(env environment) *cobra.Command {
 	var o symbolsOptions
 	cmd := configured(&cobra.Command{
 		Use:   "symbols [DIR]",
-		Short: "Build the symbols of a stripped daemon on the node",
-		Long: `Symbols makes a stripped daemon fit for a debugger and leaves it as it is: it
-reads on the node how the daemon was built, builds its twin here, and compares
-the two. If they are the same program, byte for byte where it is loaded, the
-twin's debug sections go to the node, for dapbridge serve to use; if they are
-not, it says where they first differ, and nothing goes.
+		Short: "Build the symbols of a stripped target",
+		Long: `Make a stripped target debuggable without changing it: read on the node how it was
+built, build a twin, an unstripped copy of the same program, on this machine, and
+compare the two. If they are identical, byte for byte in everything that is loaded,
+upload the twin's debug information to the node, where dapbridge serve uses it. If
+not, report the first difference and upload nothing.
 
-The source is the published version that the daemon names, or else the commit
-that it names, in the git repository of DIR (this directory by default), or
-else DIR as it is. DIR is only read. The twin is built by the Go toolchain of
-the daemon's version, which the go command fetches if need be. What was built is
-kept, so that the next time takes no time.`,
+The source is the published version that the target's build information names, or
+else the commit that it names, from the git repository in DIR (by default this
+directory), or else DIR as it is. DIR is only read. The twin is built with the
+target's version of the Go toolchain, which the go command downloads if necessary.
+The result is cached.`,
 		Example: `  dapbridge symbols                                   # containerd in minikube, its repository in this directory
   dapbridge symbols ~/src/kubernetes --target kubelet
   dapbridge symbols --print                           # how it was built, as a shell command
-  dapbridge symbols --ldflags "-X main.version=v1.2"  # for a daemon built with -trimpath, which does not record them
+  dapbridge symbols --ldflags "-X main.version=v1.2"  # for a target built with -trimpath, which does not record them
   dapbridge symbols --remove                          # from the node and from this machine`,
 		Args:    oneDirectory,
 		PreRunE: rootIsArgument,
@@ -56,8 +56,8 @@ kept, so that the next time takes no time.`,
 	o.nodeFlags.add(cmd, env)
 	cmd.Flags().Lookup("root").Hidden = true // here it is the argument
 	textFlag(cmd, env, &o.ldflags, "ldflags")
-	cmd.Flags().BoolVar(&o.print, "print", false, "build nothing; print how, as a shell command")
-	cmd.Flags().BoolVar(&o.remove, "remove", false, "remove all symbols from the node, and what is kept here to build them")
+	cmd.Flags().BoolVar(&o.print, "print", false, "print the build as a shell command instead of running it")
+	cmd.Flags().BoolVar(&o.remove, "remove", false, "remove all symbols from the node, and everything cached to build them on this machine")
 	cmd.MarkFlagsMutuallyExclusive("print", "remove")
 	o.output.add(cmd)
 	return cmd

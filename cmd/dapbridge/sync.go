@@ -19,20 +19,21 @@ func newSync(env environment) *cobra.Command {
 	var o syncOptions
 	cmd := configured(&cobra.Command{
 		Use:   "sync [DIR]",
-		Short: "Copy the source to the node, to the path that the daemon was built in",
-		Long: `Sync makes a directory of the node's be like DIR, or like --root: to the path that
-the daemon's binary was built in, or to --to. What git ignores is not copied, nor
-what a .dapbridgeignore names. What sync has put there it also removes there; a
-file that was edited on the node since is moved to .dapbridge-backup beside the
-copy first, and named. Files appear on the node whole or not at all.
+		Short: "Copy the source to the node, to the path the target was built in",
+		Long: `Mirror DIR, or the directory given by --root, to the node: to the path that the
+target's binary was built in, or to the directory given by --to. Files that git or a
+.dapbridgeignore ignores are not copied. Sync removes from the node only what it has
+copied there; a file that was edited on the node is first moved to
+.dapbridge-backup beside the copy, and reported. No file on the node is ever seen
+half written.
 
-A dapbridge serve that copies DIR already (--sync) is asked to do it and to say what
-it did. With --watch its runs are shown as they come; should it end, sync goes on by
-itself.
+If a dapbridge serve is already copying DIR (--sync), sync has it do the work and
+prints the result; with --watch it shows each further run, and takes over if serve
+ends.
 
 Exit status: 1 if --verify finds a difference, 3 if some files could not be copied.`,
 		Example: `  dapbridge sync
-  dapbridge sync --watch             # and then each change, until Ctrl-C
+  dapbridge sync --watch             # keep copying changes until Ctrl-C
   dapbridge sync --dry-run
   dapbridge sync --verify            # compare the contents of both sides
   dapbridge sync ~/src/tool --to /home/docker/tool`,
@@ -42,11 +43,11 @@ Exit status: 1 if --verify finds a difference, 3 if some files could not be copi
 	o.nodeFlags.add(cmd, env)
 	o.maps.add(cmd, env)
 	f := cmd.Flags()
-	f.StringVar(&o.to, "to", "", "the directory on the node (default: where the daemon's binary says that the source was)")
-	f.BoolVar(&o.force, "force", false, "with --to: also if it is the system's, another user's or holds something else")
-	f.BoolVar(&o.watch, "watch", false, "go on with each change until Ctrl-C")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would change, and change nothing")
-	f.BoolVar(&o.verify, "verify", false, "compare the contents of both sides, and change nothing")
+	f.StringVar(&o.to, "to", "", "copy to `DIR` on the node (default: the path the target was built in)")
+	f.BoolVar(&o.force, "force", false, "with --to: copy even if the directory belongs to the system or another user, or contains other files")
+	f.BoolVar(&o.watch, "watch", false, "keep copying changes until Ctrl-C")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would change, without changing anything")
+	f.BoolVar(&o.verify, "verify", false, "compare the contents of both sides, without changing anything")
 	o.output.add(cmd)
 	return cmd
 }

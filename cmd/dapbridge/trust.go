@@ -25,11 +25,11 @@ func newTrust(env environment) *cobra.Command {
 	var o trustOptions
 	cmd := &cobra.Command{
 		Use:   "trust [FILE|DIR]",
-		Short: "Let a workspace's dapbridge.yaml set what it otherwise may not",
-		Long: `Trust lets the file of a workspace set the keys that run something, listen, connect
-or widen access, and shows which these are. The file is that of this directory, of
-DIR, or FILE. It is trusted at its place and as it is now: once somebody changes it,
-it is refused until you have looked at it again.`,
+		Short: "Trust a workspace's dapbridge.yaml",
+		Long: `Let a workspace's dapbridge.yaml set the keys that run programs, listen, connect or
+widen access, and list those that it sets. The file is FILE, or the one that applies
+to DIR (by default this directory). Trust covers this path and the present content:
+a changed file is refused until you trust it again.`,
 		Example: `  dapbridge trust
   dapbridge trust ~/src/containerd
   dapbridge trust --list
@@ -45,8 +45,8 @@ it is refused until you have looked at it again.`,
 			return runTrust(env, o, append(args, ".")[0])
 		},
 	}
-	cmd.Flags().BoolVar(&o.list, "list", false, "print the files that are trusted")
-	cmd.Flags().BoolVar(&o.remove, "remove", false, "trust the file no longer")
+	cmd.Flags().BoolVar(&o.list, "list", false, "list the trusted files")
+	cmd.Flags().BoolVar(&o.remove, "remove", false, "stop trusting the file")
 	cmd.MarkFlagsMutuallyExclusive("list", "remove")
 	o.output.add(cmd)
 	return cmd

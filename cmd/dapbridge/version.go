@@ -30,7 +30,7 @@ func newVersion(env environment) *cobra.Command {
 	var output outputFlag
 	cmd := &cobra.Command{
 		Use:     "version",
-		Short:   "Print the version of dapbridge and of what is in it",
+		Short:   "Print the version of dapbridge and its components",
 		Example: "  dapbridge version\n  dapbridge version -o json",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {

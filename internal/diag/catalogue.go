@@ -6,66 +6,66 @@ type Code string
 
 // The codes, grouped by exit status.
 const (
-	Internal Code = "internal" // a bug, or a failure that nobody has named yet
+	Internal Code = "internal" // a bug, or a failure without a code of its own
 
-	Usage           Code = "usage"            // flags, arguments or variables that make no sense
-	ConfigInvalid   Code = "config-invalid"   // a configuration file that makes no sense
-	ConfigUntrusted Code = "config-untrusted" // one that says what it may not, or that others may write
-	SyncRefused     Code = "sync-refused"     // a directory on the node that is not to be written to
+	Usage           Code = "usage"            // invalid flags, arguments or variables
+	ConfigInvalid   Code = "config-invalid"   // an invalid configuration file
+	ConfigUntrusted Code = "config-untrusted" // one that needs trust, or that others can write to
+	SyncRefused     Code = "sync-refused"     // a directory on the node that sync must not write to
 
-	NodeUnknown      Code = "node-unknown"      // --node names nothing that we know
+	NodeUnknown      Code = "node-unknown"      // --node names no known machine
 	NodeNotLocal     Code = "node-not-local"    // a node that may be shared or in production
-	NodeUnreachable  Code = "node-unreachable"  // no TCP connection, or it broke
-	HostKeyUnknown   Code = "host-key-unknown"  // the node's key is in no known_hosts
-	HostKeyChanged   Code = "host-key-changed"  // the node's key is another than before
+	NodeUnreachable  Code = "node-unreachable"  // no TCP connection, or it broke during the login
+	HostKeyUnknown   Code = "host-key-unknown"  // the node's host key is in no known_hosts file
+	HostKeyChanged   Code = "host-key-changed"  // the node's host key differs from the known one
 	KeyRefused       Code = "key-refused"       // the node accepts none of our keys
-	IdentityUnusable Code = "identity-unusable" // --identity can't be read or decrypted
+	IdentityUnusable Code = "identity-unusable" // --identity cannot be read or decrypted
 	NoSudo           Code = "no-sudo"           // no passwordless sudo on the node
-	AgentMissing     Code = "agent-missing"     // no agent binary for the node's platform
-	AgentUpload      Code = "agent-upload"      // the agent could not be put on the node
-	AgentProtocol    Code = "agent-protocol"    // the agent speaks another version, or nonsense
-	NodePlatform     Code = "node-platform"     // the node is not a Linux that we can trace on
-	LinkLost         Code = "link-lost"         // the connection to the agent ended
-	NodeSilent       Code = "node-silent"       // it is connected and does not answer
-	SyncBusy         Code = "sync-busy"         // another sync writes to it
-	SyncFailed       Code = "sync-failed"       // some of it could not be copied
+	AgentMissing     Code = "agent-missing"     // no agent executable for the node's platform
+	AgentUpload      Code = "agent-upload"      // the agent cannot be stored or started on the node
+	AgentProtocol    Code = "agent-protocol"    // the agent speaks another version, or is none
+	NodePlatform     Code = "node-platform"     // the node runs nothing that Delve can trace on
+	LinkLost         Code = "link-lost"         // the link to the agent ended
+	NodeSilent       Code = "node-silent"       // connected, but not answering
+	SyncBusy         Code = "sync-busy"         // another sync writes to the same directory
+	SyncFailed       Code = "sync-failed"       // some files could not be copied
 
-	TargetNone     Code = "target-none"     // no process of that name
-	TargetSeveral  Code = "target-several"  // more than one
+	TargetNone     Code = "target-none"     // no matching process
+	TargetSeveral  Code = "target-several"  // several matching processes
 	TargetStripped Code = "target-stripped" // no debug information
-	TwinRefused    Code = "twin-refused"    // a stripped target can't be built again
+	TwinRefused    Code = "twin-refused"    // a stripped target cannot be built again
 	TwinBuild      Code = "twin-build"      // building it again failed
-	TwinDiffers    Code = "twin-differs"    // what was built is another program
+	TwinDiffers    Code = "twin-differs"    // the twin is not the same program
 	TargetNotGo    Code = "target-not-go"   // not a Go program
 	TargetTraced   Code = "target-traced"   // another debugger is attached
 	TargetBusy     Code = "target-busy"     // another dapbridge debugs it
-	TargetGone     Code = "target-gone"     // it ended while we looked at it
-	PtraceRefused  Code = "ptrace-refused"  // the kernel says no
-	AttachFailed   Code = "attach-failed"   // Delve could not attach
-	DetachFailed   Code = "detach-failed"   // the target could not be let go in time
-	DlvUnusable    Code = "dlv-unusable"    // --dlv-addr names no dlv that can be used
+	TargetGone     Code = "target-gone"     // it ended meanwhile
+	PtraceRefused  Code = "ptrace-refused"  // the kernel forbids tracing it
+	AttachFailed   Code = "attach-failed"   // Delve cannot attach
+	DetachFailed   Code = "detach-failed"   // the target was not released in time
+	DlvUnusable    Code = "dlv-unusable"    // --dlv-addr names no usable dlv
 	SourceMissing  Code = "source-missing"  // a source file that neither host nor node has
 	TargetNoUnit   Code = "target-no-unit"  // no systemd service runs it
-	JournalFailed  Code = "journal-failed"  // its journal can't be read
+	JournalFailed  Code = "journal-failed"  // its journal cannot be read
 
-	DeployRefused Code = "deploy-refused" // the target can't be swapped for another build
+	DeployRefused Code = "deploy-refused" // the target cannot be replaced safely
 	DeploySpace   Code = "deploy-space"   // no room on the node
-	DeployShip    Code = "deploy-ship"    // the build did not get to the node
-	DeployFailed  Code = "deploy-failed"  // the new build does not serve; the former one does
+	DeployShip    Code = "deploy-ship"    // the upload of the build failed
+	DeployFailed  Code = "deploy-failed"  // the new build does not serve; the previous one does
 	DeployStuck   Code = "deploy-stuck"   // neither does
 	DeployBuild   Code = "deploy-build"   // the build failed
 	DeploySource  Code = "deploy-source"  // the directory is not the target's source
-	RestoreFailed Code = "restore-failed" // not all could be put back
+	RestoreFailed Code = "restore-failed" // something could not be restored
 
-	ListenFailed  Code = "listen-failed"  // the local port is taken or forbidden
+	ListenFailed  Code = "listen-failed"  // the local address is taken or forbidden
 	SessionBusy   Code = "session-busy"   // another IDE has the session
-	WriteFailed   Code = "write-failed"   // a local file could not be written
-	WatchFailed   Code = "watch-failed"   // changes of files can't be watched
-	NoRsync       Code = "no-rsync"       // none that differences could be sent by
-	LaunchInvalid Code = "launch-invalid" // an existing launch.json is no JSON with comments
-	DirUnsafe     Code = "dir-unsafe"     // a directory of ours that others may have written to
-	DaemonSilent  Code = "daemon-silent"  // a dapbridge serve of this user's does not answer
-	Unsupported   Code = "unsupported"    // not on this platform
+	WriteFailed   Code = "write-failed"   // a local file cannot be written
+	WatchFailed   Code = "watch-failed"   // the source cannot be watched for changes
+	NoRsync       Code = "no-rsync"       // no usable rsync, so no delta transfer
+	LaunchInvalid Code = "launch-invalid" // an existing launch.json cannot be parsed
+	DirUnsafe     Code = "dir-unsafe"     // a directory of ours that others can write to
+	DaemonSilent  Code = "daemon-silent"  // a dapbridge serve does not answer
+	Unsupported   Code = "unsupported"    // not possible on this platform
 )
 
 // Entry is one line of the catalogue.
@@ -75,70 +75,69 @@ type Entry struct {
 	Hint string // the general remedy; an Error may carry a more specific one
 }
 
-// Catalogue lists every code once; [Explain] says when it comes up. Exit
-// statuses: 1 unexpected, 2 usage and configuration, 3 the node, 4 the target, 5
-// the host.
+// Catalogue lists every code once; [Explain] describes it. Exit statuses: 1
+// unexpected, 2 usage and configuration, 3 the node, 4 the target, 5 the host.
 func Catalogue() []Entry {
 	return []Entry{
-		{Internal, 1, "this is likely a bug in dapbridge: run again with --log-level debug and report what it prints"},
+		{Internal, 1, "this is probably a bug in dapbridge: run the command again with --log-level debug and report its output"},
 		{Usage, 2, "see dapbridge --help"},
 		{ConfigInvalid, 2, "correct the file: docs/config.md lists the keys"},
-		{ConfigUntrusted, 2, "read the file, then run dapbridge trust on it, or write the setting into your own configuration"},
-		{SyncRefused, 2, "name another directory of the node's with --to; with --force too, if it is this one that you mean"},
+		{ConfigUntrusted, 2, "read the file, then run dapbridge trust on it, or move the setting to your own configuration"},
+		{SyncRefused, 2, "name another directory on the node with --to; add --force if you do mean this one"},
 
 		{NodeUnknown, 3, "name the node as minikube[:PROFILE] or ssh://USER@HOST[:PORT]"},
-		{NodeNotLocal, 3, "dapbridge is for toy clusters: stopping containerd stops every pod's start on that node; if it is one, name its host under local-nodes in your configuration, or add --allow-non-local"},
-		{NodeUnreachable, 3, "check that the node runs (minikube status) and that its SSH port can be reached"},
-		{HostKeyUnknown, 3, "connect once with ssh to check and store the key, then try again"},
-		{HostKeyChanged, 3, "if the node was made anew, remove its old line from the file named above; otherwise somebody may be in between"},
+		{NodeNotLocal, 3, "dapbridge is for toy clusters: while containerd is halted, no pod on its node can start; if this is a toy, add its host to local-nodes in your configuration, or pass --allow-non-local"},
+		{NodeUnreachable, 3, "check that the node is running (minikube status) and that its SSH port is reachable"},
+		{HostKeyUnknown, 3, "connect once with ssh to verify and store the key, then try again"},
+		{HostKeyChanged, 3, "if the node was recreated, remove its old line from the file named above; otherwise somebody may be intercepting the connection"},
 		{KeyRefused, 3, "name the private key with --identity FILE, or load it with ssh-add"},
-		{IdentityUnusable, 3, "check the path and that you may read it; load a key with a passphrase by ssh-add"},
+		{IdentityUnusable, 3, "check the path and its permissions; load a key that has a passphrase with ssh-add"},
 		{NoSudo, 3, "give the SSH user passwordless sudo on the node: echo 'USER ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/dapbridge"},
 		{AgentMissing, 3, "put the release's dapbridge-linux-ARCH file beside this program, or install Go so that it can be built"},
-		{AgentUpload, 3, "check free space and noexec mounts under /var/lib on the node"},
-		{AgentProtocol, 3, "install the same release of dapbridge again; an older agent is replaced by itself"},
+		{AgentUpload, 3, "check for free space and noexec mounts under /var/lib on the node"},
+		{AgentProtocol, 3, "reinstall this release of dapbridge; an older agent on the node is replaced automatically"},
 		{NodePlatform, 3, "targets can be debugged on linux/amd64 and linux/arm64 nodes"},
-		{NodeSilent, 3, "log in with ssh and see whether the node is overloaded, or its login shell waits for something"},
-		{LinkLost, 3, "run it again when the node can be reached; what was debugged there is let go by itself"},
+		{NodeSilent, 3, "log in with ssh and check whether the node is overloaded or its login shell is waiting for input"},
+		{LinkLost, 3, "try again once the node is reachable; the node releases the target by itself"},
 		{SyncBusy, 3, "end the other dapbridge sync first"},
-		{SyncFailed, 3, "see what it says of each file, and run dapbridge sync again"},
+		{SyncFailed, 3, "fix what is reported for each file, then run dapbridge sync again"},
 
-		{TargetNone, 4, "list the candidates with dapbridge ps, then name one with --target NAME or --pid PID"},
+		{TargetNone, 4, "list the candidates with dapbridge ps, then choose one with --target NAME or --pid PID"},
 		{TargetSeveral, 4, "choose one with --pid PID"},
-		{TargetStripped, 4, "run dapbridge symbols in the directory of its source, with the same flags: it builds the symbols and leaves the node as it is"},
+		{TargetStripped, 4, "run dapbridge symbols in its source directory, with the same flags: it builds the symbols and leaves the target as it is"},
 		{TwinRefused, 4, "run a build with debug information on the node (containerd: make GODEBUG=1 bin/containerd)"},
-		{TwinBuild, 5, "see what the Go toolchain says above; dapbridge symbols --print shows the build as a shell command"},
-		{TwinDiffers, 4, "name the directory of the very source that the target was built from; dapbridge symbols --print shows how it was built"},
+		{TwinBuild, 5, "see the Go toolchain's messages above; dapbridge symbols --print shows the build as a shell command"},
+		{TwinDiffers, 4, "name the directory of the exact source that the target was built from; dapbridge symbols --print shows how it was built"},
 		{TargetNotGo, 4, "only Go programs can be debugged; list the candidates with dapbridge ps"},
 		{TargetTraced, 4, "end the other debugger first"},
 		{TargetBusy, 4, "end the other dapbridge or its session first"},
-		{TargetGone, 4, "start the session again to attach to the new process"},
+		{TargetGone, 4, "start debugging again to attach to the new process"},
 		{PtraceRefused, 4, "the node's kernel or container runtime forbids ptrace: check /proc/sys/kernel/yama/ptrace_scope and seccomp"},
-		{AttachFailed, 4, "run again with --log-level debug to see what Delve says"},
-		{DlvUnusable, 4, "see what listens there on the node: ss -ltnp"},
+		{AttachFailed, 4, "run again with --log-level debug to see Delve's messages"},
+		{DlvUnusable, 4, "check what listens there on the node: ss -ltnp"},
 		{SourceMissing, 4, "get the source that the target was built from, and name its place with --map HOST=NODE"},
-		{TargetNoUnit, 4, "only a systemd service of the node's own can be handled so; dapbridge ps shows which target runs in which"},
-		{JournalFailed, 4, "see on the node whether systemd's journal can be read: sudo journalctl --unit=UNIT"},
-		{DetachFailed, 4, "look at the target on the node: grep TracerPid /proc/PID/status"},
+		{TargetNoUnit, 4, "this works only for a systemd service on the node itself; dapbridge ps shows the unit of each target"},
+		{JournalFailed, 4, "check on the node whether systemd's journal can be read: sudo journalctl --unit=UNIT"},
+		{DetachFailed, 4, "check the target on the node: grep TracerPid /proc/PID/status"},
 
-		{DeployRefused, 4, "dapbridge symbols lets a stripped target be debugged as it is"},
-		{DeploySpace, 3, "make room on the node: df -h shows where there is none; nothing was changed"},
-		{DeployShip, 3, "nothing was changed on the node: try again when it can be reached"},
-		{DeployFailed, 4, "the former build runs again, nothing was changed: the lines above are the new one's last"},
-		{DeployStuck, 4, "run dapbridge restore; dapbridge logs shows what the target says"},
-		{DeployBuild, 5, "correct what the build says above, or name another recipe with --build; nothing was changed on the node"},
-		{DeploySource, 5, "name the directory of the target's source: dapbridge deploy DIR"},
-		{RestoreFailed, 4, "see dapbridge logs, then run dapbridge restore again: what it needs is still there"},
+		{DeployRefused, 4, "dapbridge symbols lets you debug a stripped target as it is"},
+		{DeploySpace, 3, "make room on the node (df -h shows the free space); nothing was changed"},
+		{DeployShip, 3, "nothing was changed on the node: try again once it is reachable"},
+		{DeployFailed, 4, "the previous build runs again and nothing was changed: the lines above are the last of the new build's journal"},
+		{DeployStuck, 4, "run dapbridge restore; dapbridge logs shows the target's messages"},
+		{DeployBuild, 5, "fix the errors above, or build with another command (--build); nothing was changed on the node"},
+		{DeploySource, 5, "name the target's source directory: dapbridge deploy DIR"},
+		{RestoreFailed, 4, "check dapbridge logs, then run dapbridge restore again: everything it needs is kept"},
 
-		{ListenFailed, 5, "choose another address with --listen, or end what uses this one"},
+		{ListenFailed, 5, "choose another address with --listen, or end the process that uses this one"},
 		{SessionBusy, 5, "end the other session first, or run dapbridge serve with --takeover"},
-		{WriteFailed, 5, "check that you may write there and that the disk is not full"},
-		{WatchFailed, 5, "end other programs that watch files, or allow more: sudo sysctl fs.inotify.max_user_instances=1024"},
-		{NoRsync, 5, "install rsync 3.4 or newer with your system's package manager (macOS: brew install rsync), or one whose package mends CVE-2024-12086 and says so in its changelog"},
-		{LaunchInvalid, 5, "correct the file, or move it away and run again"},
-		{DirUnsafe, 5, "move that directory away and run again: a new one is made, of this user's alone"},
-		{DaemonSilent, 5, "see whether that process hangs, is stopped or is of another release; end it and start it again"},
-		{Unsupported, 5, "see the README for what runs where"},
+		{WriteFailed, 5, "check the permissions and the free space there"},
+		{WatchFailed, 5, "end other programs that watch files, or raise the limit: sudo sysctl fs.inotify.max_user_instances=1024"},
+		{NoRsync, 5, "install rsync 3.4 or newer with your system's package manager (macOS: brew install rsync), or a package that fixes CVE-2024-12086 and says so in its changelog"},
+		{LaunchInvalid, 5, "correct the file, or move it away and run the command again"},
+		{DirUnsafe, 5, "move that directory away and run the command again: it is recreated as yours alone"},
+		{DaemonSilent, 5, "check whether that process hangs, is stopped or belongs to another release; end it and start it again"},
+		{Unsupported, 5, "see the README for what is supported where"},
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package diag holds what dapbridge says when something is wrong: one list of
-// error codes, each with its remedy and exit status. All packages import it;
-// it imports none of them.
+// Package diag defines dapbridge's failures: one catalogue of error codes, each
+// with its remedy and exit status. All packages import it; it imports none of
+// them.
 package diag
 
 import (
@@ -17,7 +17,7 @@ type Error struct {
 	Code    Code   `json:"code"`
 	Summary string `json:"summary"`        // what is wrong, one line, no final period
 	Hint    string `json:"hint,omitempty"` // what to do next, one line
-	Err     error  `json:"-"`              // what was tried when it went wrong, if anything
+	Err     error  `json:"-"`              // the wrapped error, if any
 }
 
 // Errorf returns an Error with the code's remedy from the catalogue. A %w in
@@ -27,7 +27,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Summary: err.Error(), Hint: lookup(code).Hint, Err: errors.Unwrap(err)}
 }
 
-// WithHint replaces the catalogue's remedy by a more specific one.
+// WithHint replaces the catalogue's remedy with a more specific one.
 func (e *Error) WithHint(format string, args ...any) *Error {
 	e.Hint = fmt.Sprintf(format, args...)
 	return e
@@ -89,8 +89,8 @@ func Escape(s string) string {
 	return b.String()
 }
 
-// EscapeLine is Escape for what must stay on one line, and in its column: newlines
-// and tabs are escaped too, so that a name can't begin a line of its own.
+// EscapeLine is Escape for text that must stay on one line and in its column: it
+// also escapes newlines and tabs, so that a name cannot start a line of its own.
 func EscapeLine(s string) string {
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(Escape(s))
 }

@@ -10,17 +10,25 @@ import (
 )
 
 func TestCatalogueIsComplete(t *testing.T) {
-	seen := map[diag.Code]bool{}
+	seen, titles := map[diag.Code]bool{}, map[string]bool{}
 	for _, e := range diag.Catalogue() {
 		if seen[e.Code] {
-			t.Errorf("%s stands twice", e.Code)
+			t.Errorf("%s is listed twice", e.Code)
 		}
 		seen[e.Code] = true
-		if e.Hint == "" || e.Exit < 1 || e.Exit > 5 {
-			t.Errorf("%s: hint %q, exit %d", e.Code, e.Hint, e.Exit)
+		if e.Hint == "" {
+			t.Errorf("%s has no hint", e.Code)
 		}
-		if text := diag.Explain(e.Code); !strings.HasSuffix(text, ".") {
-			t.Errorf("%s is explained by %q", e.Code, text)
+		if e.Exit < 1 || e.Exit > 5 {
+			t.Errorf("%s has the exit status %d", e.Code, e.Exit)
+		}
+		explained := diag.Explain(e.Code)
+		if explained.Title == "" || titles[explained.Title] {
+			t.Errorf("%s has no title of its own: %q", e.Code, explained.Title)
+		}
+		titles[explained.Title] = true
+		if !strings.HasSuffix(explained.Text, ".") {
+			t.Errorf("the explanation of %s is not a sentence: %q", e.Code, explained.Text)
 		}
 	}
 }
@@ -33,8 +41,13 @@ func TestErrorf(t *testing.T) {
 	if !errors.Is(err, &diag.Error{Code: diag.NodeUnreachable}) {
 		t.Error("the code does not match")
 	}
-	if diag.Exit(err) != 3 || diag.Exit(nil) != 0 || diag.Exit(io.EOF) != 1 {
-		t.Error("exit status")
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{{err, 3}, {nil, 0}, {io.EOF, 1}} {
+		if got := diag.Exit(tt.err); got != tt.want {
+			t.Errorf("Exit(%v) = %d, want %d", tt.err, got, tt.want)
+		}
 	}
 }
 
