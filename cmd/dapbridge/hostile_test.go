@@ -53,12 +53,12 @@ func TestHostileNode(t *testing.T) {
 		args string
 		want outcome
 	}{
-		{"no channel", &hostileNode{silent: true}, "ps", outcome{3, "the start of a command did not come within"}},
+		{"no channel", &hostileNode{silent: true}, "ps", outcome{3, "no reply to the start of a command within"}},
 		{"the channel closes at once", &hostileNode{start: says("", -1)}, "ps", outcome{3, "channel was closed before it ended"}},
 		{"the channel closes after the mark", &hostileNode{start: says(startMark, -1)}, "ps", outcome{3, "channel was closed before it ended"}},
 		{"the agent ends at once", &hostileNode{start: says(startMark, 9)}, "ps", outcome{3, "ended before it said anything: exit status 9"}},
-		{"no word", &hostileNode{start: stalls("")}, "ps", outcome{3, "the agent's first word did not come within"}},
-		{"no hello", &hostileNode{start: stalls(startMark)}, "ps", outcome{3, "the agent's first word did not come within"}},
+		{"no word", &hostileNode{start: stalls("")}, "ps", outcome{3, "no output from the agent within"}},
+		{"no hello", &hostileNode{start: stalls(startMark)}, "ps", outcome{3, "no output from the agent within"}},
 		{"half a hello", &hostileNode{start: stalls(startMark + "{")}, "ps", outcome{3, "the agent's first line did not come within"}},
 		{"noise", &hostileNode{start: floods("", "Welcome to the node\n")}, "ps", outcome{3, "the login shell writes more than"}},
 		{"a hello without end", &hostileNode{start: floods(startMark, "x")}, "ps", outcome{3, "a line of more than"}},
@@ -90,15 +90,15 @@ func TestHostileNode(t *testing.T) {
 		{"unknown notifications", agent(scriptedAgent{flood: `{"jsonrpc":"2.0","method":"` + evil + `","params":[]}` + "\n", never: []string{"list"}}), "ps", outcome{3, `has not answered "list" within`}},
 		{"log lines", agent(scriptedAgent{flood: `{"jsonrpc":"2.0","method":"log","params":{"level":"debug","text":"` + evil + `"}}` + "\n", never: []string{"list"}}), "ps --log-level info", outcome{3, `has not answered "list" within`}},
 
-		{"an upload that is not taken", absent(&hostileNode{upload: stalls("")}), "ps", outcome{3, "the agent's receipt did not come within"}},
-		{"an upload that is not read", absent(&hostileNode{upload: stays(says("dapbridge: ready raw\n", 0))}), "ps", outcome{3, "the agent's receipt did not come within"}},
-		{"an upload that is never stored", absent(&hostileNode{upload: stays(stalls("dapbridge: ready raw\n"))}), "ps", outcome{3, "the agent's receipt did not come within"}},
+		{"an upload that is not taken", absent(&hostileNode{upload: stalls("")}), "ps", outcome{3, "no progress in uploading the agent within"}},
+		{"an upload that is not read", absent(&hostileNode{upload: stays(says("dapbridge: ready raw\n", 0))}), "ps", outcome{3, "no progress in uploading the agent within"}},
+		{"an upload that is never stored", absent(&hostileNode{upload: stays(stalls("dapbridge: ready raw\n"))}), "ps", outcome{3, "no progress in uploading the agent within"}},
 		{"an upload that is not stored", absent(&hostileNode{upload: says("dapbridge: ready raw\n", 0)}), "ps", outcome{3, "could not be stored"}},
 		{"an upload that was a lie", absent(&hostileNode{upload: says("dapbridge: ready raw\ndapbridge: stored /x\n", 0)}), "ps", outcome{3, "was stored on"}},
 		{"an upload in other words", absent(&hostileNode{upload: floods("", evil)}), "ps", outcome{3, "copy the agent"}},
 		{"an upload by lines", absent(&hostileNode{upload: floods("", "no\n")}), "ps", outcome{3, "the login shell writes too much"}},
 		{"another platform", absent(&hostileNode{platform: says("\x1b[31m \x1b[32m\n", 0)}), "ps", outcome{3, `\x1b[31m/`}},
-		{"no platform", absent(&hostileNode{platform: stays(stalls(""))}), "ps", outcome{3, "the command's output did not come within"}},
+		{"no platform", absent(&hostileNode{platform: stays(stalls(""))}), "ps", outcome{3, "no output from the command within"}},
 		{"a platform without end", absent(&hostileNode{platform: floods("", "Linux ")}), "ps", outcome{3, "bytes of output"}},
 
 		{"paths without a target", agent(scriptedAgent{answers: map[string]string{"target": "{}"}}), "paths", outcome{0, "does not say which files"}},

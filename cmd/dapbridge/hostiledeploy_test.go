@@ -58,15 +58,15 @@ func TestHostileDeploy(t *testing.T) {
 		args []string
 		want outcome
 	}{
-		{"silent before", agent(stays(stalls("")), nil), deploy, outcome{3, "a word of its inspect did not come within"}},
+		{"silent before", agent(stays(stalls("")), nil), deploy, outcome{3, "no message from the inspect within"}},
 		{"a state without end", agent(floods("", "x"), nil), deploy, outcome{3, "token too long"}},
 		{"a state that is none", agent(says("[1]\n", 0), nil), deploy, outcome{3, "lost sight of the node"}},
-		{"silent and reads nothing", agent(says(inspected, 0), stays(says(`{"step":"receiving","former":"x"}`+"\n", 0))), deploy, outcome{3, "a word of its deploy did not come within"}},
-		{"silent and reads", agent(says(inspected, 0), stays(stalls(`{"step":"receiving"}`+"\n"))), deploy, outcome{3, "a word of its deploy did not come within"}},
+		{"silent and reads nothing", agent(says(inspected, 0), stays(says(`{"step":"receiving","former":"x"}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
+		{"silent and reads", agent(says(inspected, 0), stays(stalls(`{"step":"receiving"}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
 		{"silent at the restart", agent(says(inspected, 0), stays(stalls(`{"step":"restarting"}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
 		{"asks by a path", agent(says(inspected, 0), takeAll(`{"step":"receiving","former":"../../../../etc/passwd"}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
 		{"gives signs of life within the idle timeout", agent(says(inspected, 0), beatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "runs the build"}},
-		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: stays(stalls(""))}, []string{"restore"}, outcome{3, "a word of its restore did not come within"}},
+		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: stays(stalls(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("GOCACHE", strings.TrimSpace(string(cache)))

@@ -50,7 +50,7 @@ func StoreSymbols(r io.Reader, hash string) error {
 	if err != nil {
 		return err
 	}
-	alive := idle.Reader(r, symbolsIdle)
+	alive := idle.NewReader(r, symbolsIdle)
 	defer alive.Close()
 	return s.put(alive, hash)
 }

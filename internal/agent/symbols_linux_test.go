@@ -106,11 +106,11 @@ func TestStoreSymbolsSilence(t *testing.T) {
 	wire, end := io.Pipe()
 	defer end.Close()
 	go end.Write(data[:len(data)/2]) // and not a word more
-	alive := idle.Reader(wire, 200*time.Millisecond)
+	alive := idle.NewReader(wire, 200*time.Millisecond)
 	defer alive.Close()
 	start := time.Now()
 	err := s.put(alive, hash)
-	if took := time.Since(start); err == nil || !strings.Contains(err.Error(), "nothing came for 200ms") || took > 10*time.Second {
+	if took := time.Since(start); err == nil || !strings.Contains(err.Error(), "nothing arrived for 200ms") || took > 10*time.Second {
 		t.Errorf("after %s: %v", took, err)
 	}
 	if left, err := os.ReadDir(s.dir); err != nil || len(left) != 0 {

@@ -19,8 +19,8 @@ const messageLimit = 8 << 20
 // swap runs a command of package swap on the node and returns its last message;
 // its error is that message's, or says that there was none. When the node asks
 // for the build, send writes it, for a node that has the file of the former
-// SHA-256; nil is for a command that needs none. A node that says nothing for as
-// long as the link is patient is given up. What has begun to be swapped when ctx
+// SHA-256; nil is for a command that needs none. A node that stays silent for
+// the link's idle timeout is given up. What has begun to be swapped when ctx
 // or the link ends is ended by the node alone.
 func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(w io.Writer, former string) error, step func(string)) (swap.Message, error) {
 	q.IdleTimeout = l.conn.IdleTimeout()
@@ -34,8 +34,8 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(
 		return swap.Message{}, err
 	}
 	defer cmd.Close()
-	ctx, beat, stop := remote.Patient(ctx, l.conn, "a word of its "+what)
-	defer stop()
+	ctx, timer := remote.WithIdleTimeout(ctx, l.conn, "message from the "+what)
+	defer timer.Stop()
 	r := &swapRun{cmd: cmd, said: make(chan string, 1), lines: make(chan swap.Message), stop: make(chan struct{}), sent: make(chan error, 1)}
 	defer close(r.stop)
 	l.wg.Go(func() { r.said <- copyLog(l.log, "swap", cmd.Stderr) })
@@ -57,7 +57,7 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(
 			if !ok {
 				return swap.Message{}, r.cutOff(last)
 			}
-			beat()
+			timer.Reset()
 			if m.Step == swap.Receiving && send != nil {
 				to := send
 				send = nil // it is asked for once

@@ -1,36 +1,50 @@
-// Package idle bounds how long a reader may be silent.
+// Package idle bounds how long a peer may stay silent. The side that waits uses a
+// [Timer] or a [NewReader]; a peer that is busy calls [StartHeartbeat] to show
+// that it is alive.
 package idle
 
 import (
-	"fmt"
+	"context"
 	"io"
 	"time"
 )
 
-// Reader returns a reader of what comes from r, which fails when nothing has
-// come for the limit: a wire that goes dead without a word would otherwise keep
-// us for as long as sshd takes to notice. The caller closes it. A read that is
-// under way then is left behind, and ends with r or the process.
-func Reader(r io.Reader, limit time.Duration) io.ReadCloser {
-	out, in := io.Pipe()
-	silence := time.AfterFunc(limit, func() { in.CloseWithError(fmt.Errorf("nothing came for %s", limit)) })
-	silence.Stop()
-	go func() {
-		_, err := io.Copy(in, &timed{r, silence, limit})
-		in.CloseWithError(err) // which, if nil, is an end of file
-	}()
-	return out
+// Timer ends a context when a peer stays silent for too long. Its methods may be
+// called from several goroutines.
+type Timer struct {
+	timer   *time.Timer
+	timeout time.Duration
+	cancel  context.CancelCauseFunc
 }
 
-// timed lets a timer run while it reads, and at no other time.
-type timed struct {
+// WithTimeout returns a context that ends with the given cause unless the timer is
+// reset at least once every timeout. The caller calls Stop.
+func WithTimeout(ctx context.Context, timeout time.Duration, cause error) (context.Context, *Timer) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	t := &Timer{timeout: timeout, cancel: cancel}
+	t.timer = time.AfterFunc(timeout, func() { cancel(cause) })
+	return ctx, t
+}
+
+// Reset starts the timeout again: the peer has shown that it is alive.
+func (t *Timer) Reset() { t.timer.Reset(t.timeout) }
+
+// Stop ends the timer and its context.
+func (t *Timer) Stop() {
+	t.timer.Stop()
+	t.cancel(nil)
+}
+
+// Reader returns a reader of r that resets t after each Read.
+func (t *Timer) Reader(r io.Reader) io.Reader { return resettingReader{r, t} }
+
+type resettingReader struct {
 	r     io.Reader
-	timer *time.Timer
-	limit time.Duration
+	timer *Timer
 }
 
-func (t *timed) Read(p []byte) (int, error) {
-	t.timer.Reset(t.limit)
-	defer t.timer.Stop()
-	return t.r.Read(p)
+func (r resettingReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.timer.Reset()
+	return n, err
 }

@@ -115,8 +115,8 @@ func launch(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*
 	if err != nil {
 		return nil, err
 	}
-	timed, _, stop := Patient(ctx, c, "the agent's first word")
-	defer stop()
+	timed, timer := WithIdleTimeout(ctx, c, "output from the agent")
+	defer timer.Stop()
 	head, err := await(timed, cmd, func() (head, error) { return awaitAgent(cmd) })
 	if err == nil && len(head.first) > 0 {
 		cmd.Stdout = &prefixed{head: head.first, rest: cmd.Stdout}

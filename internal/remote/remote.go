@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
 )
 
 // Conn is a connection to a node. Its methods may be called from several
@@ -28,8 +29,18 @@ type Conn interface {
 	Refused(stderr []byte) *diag.Error
 	// Remedy is what a person tries when commands do not begin.
 	Remedy() string
-	// IdleTimeout is for how long the node may owe anything.
+	// IdleTimeout bounds how long the node may stay silent while it owes an
+	// answer.
 	IdleTimeout() time.Duration
+}
+
+// WithIdleTimeout returns a context that ends with a diag.NodeSilent error when c's
+// node stays silent for c.IdleTimeout(). The error names what was awaited. The
+// caller resets the timer at each sign of life and stops it.
+func WithIdleTimeout(ctx context.Context, c Conn, what string) (context.Context, *idle.Timer) {
+	timeout := c.IdleTimeout()
+	silent := diag.Errorf(diag.NodeSilent, "%s does not answer: no %s within %v", c.Name(), what, timeout)
+	return idle.WithTimeout(ctx, timeout, silent)
 }
 
 // Cmd is a command that runs on the node.

@@ -23,12 +23,12 @@ func Run(ctx context.Context, c Conn, argv []string, stdin io.Reader) (stdout, s
 		return nil, nil, -1, err
 	}
 	defer cmd.Close()
-	ctx, beat, stop := Patient(ctx, c, "the command's output")
-	defer stop()
+	ctx, timer := WithIdleTimeout(ctx, c, "output from the command")
+	defer timer.Stop()
 	if stdin != nil {
-		stdin = beating{stdin, beat}
+		stdin = timer.Reader(stdin)
 	}
-	cmd.Stdout, cmd.Stderr = beating{cmd.Stdout, beat}, beating{cmd.Stderr, beat}
+	cmd.Stdout, cmd.Stderr = timer.Reader(cmd.Stdout), timer.Reader(cmd.Stderr)
 	out, err := await(ctx, cmd, func() (output, error) { return cmd.collect(stdin) })
 	if err != nil {
 		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", Brief(argv), c.Name(), cmd.Lost(err))

@@ -96,7 +96,7 @@ wait $receiver
 status=$?
 receiver=
 { kill -KILL $watcher; wait $watcher; } 2>/dev/null # by TERM a young one may run our own trap; bash tells of it
-[ $status -ne 143 ] || say "nothing came for $idle seconds"
+[ $status -ne 143 ] || say "nothing arrived for $idle seconds"
 [ $status -eq 0 ] || exit 72
 sum=$(sha256sum <"$tmp") || exit 72
 if [ "${sum%% *}" != "$hash" ]; then

@@ -147,7 +147,7 @@ func TestUploadScriptSilence(t *testing.T) {
 		}
 		start := time.Now()
 		_, stderr, exit := run(wire, uploadScript, "token", hash, "1", dir)
-		if took := time.Since(start); exit != exitWrite || !strings.Contains(stderr, "nothing came for 1 seconds") || took > 15*time.Second {
+		if took := time.Since(start); exit != exitWrite || !strings.Contains(stderr, "nothing arrived for 1 seconds") || took > 15*time.Second {
 			t.Errorf("exit %d after %s: %s", exit, took, stderr)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {

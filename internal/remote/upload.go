@@ -44,10 +44,10 @@ func upload(ctx context.Context, c Conn, b Binary, d Delivery) error {
 		return err
 	}
 	defer cmd.Close()
-	timed, beat, stop := Patient(ctx, c, "the agent's receipt")
-	defer stop()
-	cmd.Stdout = beating{cmd.Stdout, beat}
-	r, err := await(timed, cmd, func() (receipt, error) { return send(cmd, beating{file, beat}, info.Size(), d.Progress) })
+	timed, timer := WithIdleTimeout(ctx, c, "progress in uploading the agent")
+	defer timer.Stop()
+	cmd.Stdout = timer.Reader(cmd.Stdout)
+	r, err := await(timed, cmd, func() (receipt, error) { return send(cmd, timer.Reader(file), info.Size(), d.Progress) })
 	if err != nil {
 		return fmt.Errorf("copy the agent to %s: %w", c.Name(), cmd.Lost(err))
 	}

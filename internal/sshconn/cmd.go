@@ -33,8 +33,8 @@ func (c *Conn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
 	if strings.IndexByte(line, 0) >= 0 {
 		return nil, fmt.Errorf("run %s on %s: an argument holds a NUL byte", remote.Brief(argv), c.node.Name)
 	}
-	ctx, _, stop := remote.Patient(ctx, c, "the start of a command")
-	defer stop()
+	ctx, timer := remote.WithIdleTimeout(ctx, c, "reply to the start of a command")
+	defer timer.Stop()
 	p, err := do(ctx, c, func() (*process, error) { return c.open(line) }, (*process).Close)
 	if err != nil {
 		return nil, fmt.Errorf("run %s on %s: %w", remote.Brief(argv), c.node.Name, err)

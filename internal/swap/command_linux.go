@@ -11,9 +11,9 @@ import (
 	"regexp"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
 )
 
 // AgentDir is the directory in which this program stands as the agent: each
@@ -82,36 +82,10 @@ func RunCommand(ctx context.Context, agentDir, store, what, request string, sess
 		Dir: store, Remove: removable(agentDir, store), Sessions: sessions,
 		Tell: func(m Message) { _ = tell(m) }, // the host may have gone: what was begun is ended
 	}
-	rest := beats(q.IdleTimeout, r.Tell)
+	stop := idle.StartHeartbeat(q.IdleTimeout, func() { r.Tell(Message{}) })
 	m := r.command(ctx, what, q, in)
-	rest()
+	stop()
 	return tell(m)
-}
-
-// beats tells the host that we live, several times within its idle timeout, until
-// rest is called. A host without one is told nothing.
-func beats(timeout time.Duration, tell func(Message)) (rest func()) {
-	if timeout < time.Millisecond {
-		return func() {}
-	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(timeout / 4)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				tell(Message{})
-			case <-stop:
-				return
-			}
-		}
-	})
-	return func() {
-		close(stop)
-		wg.Wait()
-	}
 }
 
 func (r *Runner) command(ctx context.Context, what string, q Request, in io.Reader) Message {

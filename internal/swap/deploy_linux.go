@@ -222,7 +222,7 @@ func (d *deploy) receive(in io.Reader) error {
 	}
 	defer former.Close()
 	d.Tell(Message{Step: Receiving, Former: d.SHA256})
-	alive := idle.Reader(in, d.q.IdleTimeout)
+	alive := idle.NewReader(in, d.q.IdleTimeout)
 	defer alive.Close()
 	build := delta.NewReader(alive, io.NewSectionReader(former, 0, d.Size))
 	err = create(beside(d.Path, "next"), build, d.q.Size, d.q.SHA256, d.file.dress)

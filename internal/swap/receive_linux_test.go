@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/delta"
@@ -49,7 +48,7 @@ func TestReceive(t *testing.T) {
 		{"cut behind a piece", bytes.NewReader(shipped(t, build[:256<<10], former)), former, "262144 bytes"},
 		{"too much", io.MultiReader(bytes.NewReader(whole), bytes.NewReader(whole)), former, "520007 bytes"},
 		{"lost", io.MultiReader(bytes.NewReader(whole[:100]), errorReader{}), former, "the wire is dead"},
-		{"silent", io.MultiReader(bytes.NewReader(whole[:100]), silence{t.Context().Done()}), former, "nothing came for 200ms"},
+		{"silent", io.MultiReader(bytes.NewReader(whole[:100]), silence{t.Context().Done()}), former, "nothing arrived for 200ms"},
 		{"another format", strings.NewReader("\x1f\x8b\x08"), former, "unexpected EOF"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,21 +90,4 @@ type silence struct{ end <-chan struct{} }
 func (s silence) Read([]byte) (int, error) {
 	<-s.end
 	return 0, io.EOF
-}
-
-// TestBeats says so often within the idle timeout that the run goes on, and is quiet
-// afterwards.
-func TestBeats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		told := make(chan Message, 100)
-		rest := beats(time.Second, func(m Message) { told <- m })
-		time.Sleep(time.Minute / 6)
-		rest()
-		if n := len(told); n < 30 {
-			t.Errorf("%d in 10 s", n)
-		}
-		told = nil // from now on it would wait
-		time.Sleep(time.Minute)
-		beats(0, nil)()
-	})
 }

@@ -30,8 +30,8 @@ type Request struct {
 	// Replaced says what Restore does with an executable that somebody else has
 	// replaced since: Keep or Undo. Without, it leaves all of that unit as it is.
 	Replaced string `json:"replaced,omitempty"`
-	// IdleTimeout is for how long each side waits for a word of the other, ns. The
-	// node says one by itself, an empty Message, several times as often.
+	// IdleTimeout bounds the silence of either side, ns. The node sends an empty
+	// Message several times in each, as a heartbeat.
 	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
 }
 
@@ -53,7 +53,7 @@ const (
 )
 
 // Message is one line of what a run tells the host, as JSON. The last one holds
-// a result or an Error. An empty one says that the run goes on.
+// a result or an Error. An empty one is a heartbeat: the run goes on.
 type Message struct {
 	Step     string      `json:"step,omitempty"`
 	Former   string      `json:"former,omitempty"` // with Receiving: SHA-256 of the file that stands there
