@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: build man demo test deps lint test-unit test-arm64 test-e2e bench cross fuzz clean help
+.PHONY: build man demo picture test deps lint test-unit test-arm64 test-e2e bench cross fuzz clean help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -25,6 +25,9 @@ man: build ## write the manual pages to dist/man/man1
 
 demo: build ## show a session without a node
 	bin/dapbridge demo
+
+picture: build ## draw docs/demo.svg, the picture in README.md
+	go run ./docs/picture docs/demo.svg bin/dapbridge demo
 
 test: ## lint, all tests, those on a real node last (these need root on Linux)
 	@for part in deps lint test-unit test-arm64 test-e2e; do \

@@ -118,6 +118,7 @@ func TestRules(t *testing.T) {
 			"bridge/c.go":               `package bridge; type s struct{}; func (s) Exit(int) {}; func g(os s) { os.Exit(1) }`,
 			"bridge/a_test.go":          `package bridge; import "os"; var _ = os.Getenv("CI")`,
 			"cmd/dapbridge/a.go":        `package main; import "os"; var _ = os.Args`,
+			"docs/picture/a.go":         `package main; import "os"; var _ = os.Args`,
 			"internal/demo/a.go":        `package demo; import "os"; var _ = os.Args`,
 			"internal/demo/sample/a.go": `package main; import "os"; var _ = os.Args`,
 		}, []string{

@@ -16,7 +16,7 @@ func (r *repository) checkProcess() []violation {
 	var all []violation
 	for _, f := range r.source {
 		program := f.ast.Name.Name == "main" && within(f.dir, "internal/demo")
-		if f.test || program || within(f.dir, "cmd", "e2e") {
+		if f.test || program || within(f.dir, "cmd", "e2e", "docs") {
 			continue
 		}
 		for p, names := range forbidden {
