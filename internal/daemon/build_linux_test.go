@@ -115,7 +115,7 @@ func checkFrames(t *testing.T, d *debugger.Debugger, m *sourceMap, goroutine int
 		t.Fatalf("%d frames, %v", len(frames), err)
 	}
 	for _, f := range frames {
-		if host, ok := m.paths.ToHost(f.File); f.File != "" && (!ok || !gosource.Has(host)) {
+		if host, ok := m.paths.ToHost(f.File); f.File != "" && (!ok || !gosource.Exists(host)) {
 			t.Errorf("a frame's file %s is %s (%v) on the host", f.File, host, ok)
 		}
 	}

@@ -113,7 +113,7 @@ func checkMapped(t *testing.T, m *sourceMap, root string) {
 		back, _ := m.paths.ToNode(host)
 		switch {
 		case !ok && filepath.Base(name) == name: // generated, as _cgo_gotypes.go
-		case !ok || !gosource.Has(host) || back != name:
+		case !ok || !gosource.Exists(host) || back != name:
 			if bad++; bad < 10 {
 				t.Errorf("%s is %s (%v) on the host, and that %s on the node", name, host, ok, back)
 			}
@@ -175,7 +175,7 @@ func (b machine) build(t *testing.T) (bin, root string) {
 // dependency at a version, a replaced one, and one that is a directory beside it.
 func tree(t *testing.T) string {
 	t.Helper()
-	dir := gosource.Real(t.TempDir())
+	dir := gosource.RealPath(t.TempDir())
 	if err := os.CopyFS(dir, os.DirFS("testdata/workspace")); err != nil {
 		t.Fatal(err)
 	}

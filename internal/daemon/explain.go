@@ -196,7 +196,7 @@ func (m *sourceMap) explain(asked, dir string) FilePath {
 		}
 	}
 	f.InTarget = slices.Contains(names, f.Node)
-	f.Here = gosource.Has(f.Host)
+	f.Here = gosource.Exists(f.Host)
 	f.ToNode, f.ToHost = pathRules(m.paths.Covering(f.Host, pathmap.ToNode)), pathRules(m.paths.Covering(f.Node, pathmap.ToHost))
 	if !f.InTarget {
 		f.Like = like(names, file)

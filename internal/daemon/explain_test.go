@@ -16,7 +16,7 @@ import (
 // dependency that is missing, and one rule of the user's.
 func explained(t *testing.T) (m *sourceMap, root, cache string) {
 	t.Helper()
-	root, cache = gosource.Real(t.TempDir()), gosource.Real(t.TempDir())
+	root, cache = gosource.RealPath(t.TempDir()), gosource.RealPath(t.TempDir())
 	write(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
 	write(t, filepath.Join(root, "main.go"), "package main\n")
 	write(t, filepath.Join(root, "vendor", "modules.txt"), "# example.com/a v1.0.0\n# example.com/b v1.0.0\n")

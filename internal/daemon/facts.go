@@ -64,5 +64,5 @@ func moduleOf(m module.Version, by *module.Version) pathmap.Module {
 // hostTree is the host's file system.
 type hostTree struct{}
 
-func (hostTree) Has(path string) bool    { return gosource.Has(path) }
-func (hostTree) Real(path string) string { return gosource.Real(path) }
+func (hostTree) Has(path string) bool    { return gosource.Exists(path) }
+func (hostTree) Real(path string) string { return gosource.RealPath(path) }

@@ -58,7 +58,7 @@ func (f *fetches) begin(by *gosource.Fetcher, lacking []missing, tell func(strin
 		return
 	}
 	f.wg.Go(func() {
-		by.Fetch(f.ctx, list, func(r gosource.Fetched) {
+		by.Fetch(f.ctx, list, func(r gosource.FetchResult) {
 			f.mu.Lock()
 			close(f.tried[r.Module].done)
 			f.mu.Unlock()
@@ -89,7 +89,7 @@ func (f *fetches) wait(ctx context.Context, file string) {
 	}
 }
 
-func fetchedLine(r gosource.Fetched) string {
+func fetchedLine(r gosource.FetchResult) string {
 	if r.Err != nil {
 		return fmt.Sprintf("the source of %s could not be fetched and comes from the node: %s", r.Module, r.Err)
 	}

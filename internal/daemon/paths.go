@@ -49,7 +49,7 @@ func (c Config) mapSource(t agent.Target, s target.Sources, host gosource.Source
 	if ignoresCase(runtime.GOOS) {
 		m.paths = m.paths.IgnoreCase(m.target.Names())
 	}
-	m.paths = m.paths.Resolve(gosource.Real)
+	m.paths = m.paths.Resolve(gosource.RealPath)
 	return m, nil
 }
 

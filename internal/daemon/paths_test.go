@@ -21,7 +21,7 @@ import (
 // TestMapSource maps by what the binary says and the workspace holds; the user's
 // rules come before that.
 func TestMapSource(t *testing.T) {
-	root := gosource.Real(t.TempDir())
+	root := gosource.RealPath(t.TempDir())
 	below := filepath.Join(root, "cmd", "d")
 	write(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
 	write(t, filepath.Join(below, "main.go"), "package main\n")
@@ -118,10 +118,10 @@ func TestFetches(t *testing.T) {
 	if len(lines) != 0 {
 		t.Errorf("said too: %s", <-lines)
 	}
-	if got := fetchedLine(gosource.Fetched{Module: a.module, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
+	if got := fetchedLine(gosource.FetchResult{Module: a.module, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
 		t.Error(got)
 	}
-	if got := fetchedLine(gosource.Fetched{Module: a.module, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
+	if got := fetchedLine(gosource.FetchResult{Module: a.module, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
 		t.Error(got)
 	}
 }

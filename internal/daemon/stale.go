@@ -59,7 +59,7 @@ func (s *sources) Stale(ctx context.Context, host, node string) string {
 		e.commit = b.ModuleVersion // its tag
 	}
 	if e.commit != "" {
-		e.same = asked(gosource.SameAsCommit(ctx, host, e.commit))
+		e.same = asked(gosource.MatchesCommit(ctx, host, e.commit))
 	}
 	if e.unchanged() {
 		return ""
@@ -68,8 +68,8 @@ func (s *sources) Stale(ctx context.Context, host, node string) string {
 		s.link.log.Debug("what the target has of a source file", "file", node, "error", err)
 	}
 	if e.newer() && !e.same.known {
-		e.head = asked(gosource.SameAsCommit(ctx, host, "HEAD"))
-		e.last, _ = gosource.LastCommit(ctx, host)
+		e.head = asked(gosource.MatchesCommit(ctx, host, "HEAD"))
+		e.last, _ = gosource.LastCommitTime(ctx, host)
 	}
 	return diag.Escape(e.judge())
 }

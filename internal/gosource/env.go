@@ -37,7 +37,7 @@ func readEnv(ctx context.Context, dir string) (Env, error) {
 	cmd.Env = append(cmd.Environ(), "GOTOOLCHAIN=local")
 	out, err := cmd.Output()
 	if err != nil {
-		return Env{}, fmt.Errorf("go env: %w", said(err))
+		return Env{}, fmt.Errorf("go env: %w", withStderr(err))
 	}
 	var e Env
 	if err := json.Unmarshal(out, &e); err != nil {
@@ -47,7 +47,7 @@ func readEnv(ctx context.Context, dir string) (Env, error) {
 }
 
 // said adds what a command wrote as it failed.
-func said(err error) error {
+func withStderr(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))

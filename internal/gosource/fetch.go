@@ -19,7 +19,7 @@ import (
 const (
 	toolchainModule = "golang.org/toolchain"
 	fetchTimeout    = 10 * time.Minute
-	fetchesAtOnce   = 4
+	maxFetches      = 4
 )
 
 // Fetcher downloads modules into the host's module cache, by the go command:
@@ -32,7 +32,7 @@ type Fetcher struct {
 }
 
 // Fetched tells of one module: that it is here, or why not.
-type Fetched struct {
+type FetchResult struct {
 	Module module.Version
 	Took   time.Duration
 	Err    error
@@ -73,7 +73,7 @@ func (f *Fetcher) Check(m module.Version) error {
 	switch {
 	case f.env.GOMODCACHE == "":
 		return errors.New("there is no go command")
-	case f.proxies() == "":
+	case f.proxyList() == "":
 		return errors.New("GOPROXY names no proxy")
 	case m.Path == toolchainModule && (f.env.GOSUMDB == "off" || f.env.GOSUMDB == "" || module.MatchPrefixPatterns(f.env.GONOSUMDB, m.Path)):
 		return errors.New("the checksum database, by which toolchains are checked, is off (GOSUMDB, GONOSUMDB)")
@@ -86,7 +86,7 @@ func (f *Fetcher) Check(m module.Version) error {
 }
 
 // proxies returns GOPROXY without direct, up to off.
-func (f *Fetcher) proxies() string {
+func (f *Fetcher) proxyList() string {
 	var kept strings.Builder
 	for rest := f.env.GOPROXY; rest != ""; {
 		item, separator := rest, ""
@@ -107,10 +107,10 @@ func (f *Fetcher) proxies() string {
 
 // Fetch downloads modules, several at once, and tells of each from one goroutine
 // at a time. It returns when all are done, at once if ctx ends.
-func (f *Fetcher) Fetch(ctx context.Context, modules []module.Version, tell func(Fetched)) {
+func (f *Fetcher) Fetch(ctx context.Context, modules []module.Version, tell func(FetchResult)) {
 	var telling sync.Mutex
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, fetchesAtOnce)
+	slots := make(chan struct{}, maxFetches)
 	for _, m := range slices.Compact(slices.Clone(modules)) {
 		wg.Go(func() {
 			slots <- struct{}{}
@@ -122,7 +122,7 @@ func (f *Fetcher) Fetch(ctx context.Context, modules []module.Version, tell func
 			}
 			telling.Lock()
 			defer telling.Unlock()
-			tell(Fetched{Module: m, Took: time.Since(start), Err: err})
+			tell(FetchResult{Module: m, Took: time.Since(start), Err: err})
 		})
 	}
 	wg.Wait()
@@ -147,22 +147,22 @@ func (f *Fetcher) download(ctx context.Context, m module.Version) (err error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", m.String())
 	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), f.environment()...)
+	cmd.Env = append(cmd.Environ(), f.downloadEnv()...)
 	if _, err := cmd.Output(); err != nil {
-		return fmt.Errorf("go mod download %s: %w", m, said(err))
+		return fmt.Errorf("go mod download %s: %w", m, withStderr(err))
 	}
 	return nil
 }
 
 // environment overrides what would let the go command ask a repository, skip a
 // check or run another toolchain.
-func (f *Fetcher) environment() []string {
+func (f *Fetcher) downloadEnv() []string {
 	flags := ""
 	if slices.Contains(strings.Fields(f.env.GOFLAGS), "-modcacherw") {
 		flags = "-modcacherw"
 	}
 	return []string{
-		"GOPROXY=" + f.proxies(), "GOVCS=*:off", "GOINSECURE=", "GOTOOLCHAIN=local",
+		"GOPROXY=" + f.proxyList(), "GOVCS=*:off", "GOINSECURE=", "GOTOOLCHAIN=local",
 		"GOWORK=off", "GOFLAGS=" + flags, "GOMODCACHE=" + f.env.GOMODCACHE, "GO111MODULE=on",
 	}
 }

@@ -29,8 +29,8 @@ func TestFetch(t *testing.T) {
 		strings.Replace(publish(t, proxy, "example.com/forged", "v1.0.0"), "h1:", "h1:AAAA", 1) +
 		"example.com/gone v1.0.0 h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
 	publish(t, proxy, "example.com/unpinned", "v1.0.0")
-	write(t, filepath.Join(ws, "go.mod"), "module example.com/app\n\ngo 1.25\n")
-	write(t, filepath.Join(ws, "go.sum"), sums)
+	writeFile(t, filepath.Join(ws, "go.mod"), "module example.com/app\n\ngo 1.25\n")
+	writeFile(t, filepath.Join(ws, "go.sum"), sums)
 	s, err := gosource.Read(t.Context(), ws)
 	if err != nil || s.Problem != nil {
 		t.Fatal(err, s.Problem)
@@ -48,18 +48,18 @@ func TestFetch(t *testing.T) {
 		modules = append(modules, m)
 	}
 	got := map[module.Version]error{}
-	gosource.NewFetcher(s).Fetch(t.Context(), modules, func(f gosource.Fetched) { got[f.Module] = f.Err })
+	gosource.NewFetcher(s).Fetch(t.Context(), modules, func(f gosource.FetchResult) { got[f.Module] = f.Err })
 	for m, text := range want {
 		err, told := got[m]
 		if !told || (err == nil) != (text == "") || err != nil && !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v, want %q", m, err, text)
 		}
 	}
-	if !gosource.Has(filepath.Join(cache, "example.com/!good@v1.0.0/x.go")) {
+	if !gosource.Exists(filepath.Join(cache, "example.com/!good@v1.0.0/x.go")) {
 		t.Error("the module is not in the cache")
 	}
 	for _, not := range []string{"forged", "unpinned", "private/x"} {
-		if gosource.Has(filepath.Join(cache, "example.com", not+"@v1.0.0")) {
+		if gosource.Exists(filepath.Join(cache, "example.com", not+"@v1.0.0")) {
 			t.Errorf("%s is in the cache", not)
 		}
 	}
@@ -72,8 +72,8 @@ func TestFetch(t *testing.T) {
 func TestCheckProxies(t *testing.T) {
 	m := module.Version{Path: "example.com/a", Version: "v1.0.0"}
 	ws := t.TempDir()
-	write(t, filepath.Join(ws, "go.mod"), "module example.com/app\n")
-	write(t, filepath.Join(ws, "go.sum"), "example.com/a v1.0.0 h1:x\nmalformed\n")
+	writeFile(t, filepath.Join(ws, "go.mod"), "module example.com/app\n")
+	writeFile(t, filepath.Join(ws, "go.sum"), "example.com/a v1.0.0 h1:x\nmalformed\n")
 	for proxy, ok := range map[string]bool{
 		"direct": false, "off": false, "off,file:///x": false, "direct,file:///x": true, "file:///x|direct": true, "file:///x": true,
 	} {
@@ -110,9 +110,9 @@ func publish(t *testing.T, proxy, path, version string) string {
 		t.Fatal(err)
 	}
 	at := filepath.Join(proxy, filepath.FromSlash(escaped), "@v", version)
-	write(t, at+".info", `{"Version":"`+version+`"}`)
-	write(t, at+".mod", mod)
-	write(t, at+".zip", archive.String())
+	writeFile(t, at+".info", `{"Version":"`+version+`"}`)
+	writeFile(t, at+".mod", mod)
+	writeFile(t, at+".zip", archive.String())
 	hash, err := dirhash.HashZip(at+".zip", dirhash.Hash1)
 	if err != nil {
 		t.Fatal(err)

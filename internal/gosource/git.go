@@ -27,7 +27,7 @@ var ErrNotInGit = errors.New("git does not know")
 // repository that it stands in; a difference in nothing but carriage returns is
 // none. Its error is ErrNotInGit. The file itself is not shown to git, which would
 // run the filters of a repository that nobody has looked at.
-func SameAsCommit(ctx context.Context, file, commit string) (bool, error) {
+func MatchesCommit(ctx context.Context, file, commit string) (bool, error) {
 	id, err := blobID(ctx, file, commit)
 	if err != nil {
 		return false, err
@@ -70,7 +70,7 @@ func isBlob(text []byte, id string) bool {
 
 // LastCommit returns when the last commit up to HEAD that changed a file was
 // made. Its error is ErrNotInGit.
-func LastCommit(ctx context.Context, file string) (time.Time, error) {
+func LastCommitTime(ctx context.Context, file string) (time.Time, error) {
 	out, err := git(ctx, file, "log", "-1", "--no-show-signature", "--format=%ct", "HEAD", "--", filepath.Base(file))
 	if err != nil {
 		return time.Time{}, err

@@ -11,20 +11,20 @@ import (
 )
 
 // repository makes one with a commit of a.go and returns its directory.
-func repository(t *testing.T, initArgs ...string) string {
+func newRepository(t *testing.T, initArgs ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("no git here")
 	}
 	dir := t.TempDir()
-	gitDo(t, dir, append([]string{"init", "-q"}, initArgs...)...)
-	write(t, filepath.Join(dir, "sub", "a.go"), "package a\n")
-	gitDo(t, dir, "add", ".")
-	gitDo(t, dir, "commit", "-qm", "one")
+	runGit(t, dir, append([]string{"init", "-q"}, initArgs...)...)
+	writeFile(t, filepath.Join(dir, "sub", "a.go"), "package a\n")
+	runGit(t, dir, "add", ".")
+	runGit(t, dir, "commit", "-qm", "one")
 	return dir
 }
 
-func gitDo(t *testing.T, dir string, args ...string) string {
+func runGit(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("git", append([]string{"-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null"}, args...)...)
 	cmd.Dir = dir
@@ -36,7 +36,7 @@ func gitDo(t *testing.T, dir string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-func write(t *testing.T, file, text string) {
+func writeFile(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
@@ -48,28 +48,28 @@ func write(t *testing.T, file, text string) {
 
 func TestSameAsCommit(t *testing.T) {
 	for _, format := range []string{"sha1", "sha256"} {
-		dir := repository(t, "--object-format="+format)
+		dir := newRepository(t, "--object-format="+format)
 		file := filepath.Join(dir, "sub", "a.go")
-		commit := gitDo(t, dir, "rev-parse", "HEAD")
-		gitDo(t, dir, "tag", "v1.2.3")
+		commit := runGit(t, dir, "rev-parse", "HEAD")
+		runGit(t, dir, "tag", "v1.2.3")
 		for _, c := range []struct {
 			text string
 			same bool
 		}{{"package a\n", true}, {"package a\r\n", true}, {"package b\n", false}, {"", false}} {
-			write(t, file, c.text)
+			writeFile(t, file, c.text)
 			for _, of := range []string{commit, commit[:12], "v1.2.3", "HEAD"} {
-				if same, err := SameAsCommit(t.Context(), file, of); err != nil || same != c.same {
+				if same, err := MatchesCommit(t.Context(), file, of); err != nil || same != c.same {
 					t.Errorf("%q, %s: %v, %v", c.text, of, same, err)
 				}
 			}
 		}
-		write(t, filepath.Join(dir, "sub", "new.go"), "")
+		writeFile(t, filepath.Join(dir, "sub", "new.go"), "")
 		if err := os.Symlink("a.go", filepath.Join(dir, "link.go")); err == nil {
-			gitDo(t, dir, "add", "link.go")
-			gitDo(t, dir, "commit", "-qm", "link")
+			runGit(t, dir, "add", "link.go")
+			runGit(t, dir, "commit", "-qm", "link")
 		}
 		outside := filepath.Join(t.TempDir(), "a.go")
-		write(t, outside, "")
+		writeFile(t, outside, "")
 		for name, ask := range map[string][2]string{
 			"untracked":           {filepath.Join(dir, "sub", "new.go"), "HEAD"},
 			"a link":              {filepath.Join(dir, "link.go"), "HEAD"},
@@ -83,7 +83,7 @@ func TestSameAsCommit(t *testing.T) {
 			"the empty commit":    {file, ""},
 			"a wildcard in names": {filepath.Join(dir, "sub", "*.go"), "HEAD"},
 		} {
-			if same, err := SameAsCommit(t.Context(), ask[0], ask[1]); !errors.Is(err, ErrNotInGit) {
+			if same, err := MatchesCommit(t.Context(), ask[0], ask[1]); !errors.Is(err, ErrNotInGit) {
 				t.Errorf("%s: %v, %v", name, same, err)
 			}
 		}
@@ -91,43 +91,43 @@ func TestSameAsCommit(t *testing.T) {
 }
 
 func TestLastCommit(t *testing.T) {
-	dir := repository(t)
-	at, err := LastCommit(t.Context(), filepath.Join(dir, "sub", "a.go"))
+	dir := newRepository(t)
+	at, err := LastCommitTime(t.Context(), filepath.Join(dir, "sub", "a.go"))
 	if want := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC); err != nil || !at.Equal(want) {
 		t.Errorf("got %v, %v, want %v", at, err, want)
 	}
-	write(t, filepath.Join(dir, "sub", "new.go"), "")
-	if _, err := LastCommit(t.Context(), filepath.Join(dir, "sub", "new.go")); !errors.Is(err, ErrNotInGit) {
+	writeFile(t, filepath.Join(dir, "sub", "new.go"), "")
+	if _, err := LastCommitTime(t.Context(), filepath.Join(dir, "sub", "new.go")); !errors.Is(err, ErrNotInGit) {
 		t.Errorf("of an untracked file: %v", err)
 	}
 }
 
 // A repository that wants to run something when it is looked at does not get to.
 func TestGitRunsNothing(t *testing.T) {
-	dir := repository(t)
+	dir := newRepository(t)
 	ran := filepath.Join(t.TempDir(), "ran")
 	script := filepath.Join(t.TempDir(), "evil")
-	write(t, script, "#!/bin/sh\ntouch "+ran+"\ncat\n")
+	writeFile(t, script, "#!/bin/sh\ntouch "+ran+"\ncat\n")
 	if err := os.Chmod(script, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(dir, ".gitattributes"), "*.go filter=evil diff=evil\n")
+	writeFile(t, filepath.Join(dir, ".gitattributes"), "*.go filter=evil diff=evil\n")
 	for _, c := range [][2]string{
 		{"core.fsmonitor", script}, {"filter.evil.clean", script}, {"filter.evil.smudge", script}, {"diff.evil.textconv", script},
 		{"diff.external", script}, {"core.pager", script}, {"pager.log", script}, {"log.showSignature", "true"}, {"gpg.program", script},
 		{"core.sshCommand", script}, {"remote.origin.url", "ext::" + script}, {"remote.origin.promisor", "true"}, {"extensions.partialClone", "origin"},
 	} {
-		gitDo(t, dir, "config", c[0], c[1])
+		runGit(t, dir, "config", c[0], c[1])
 	}
 	file := filepath.Join(dir, "sub", "a.go")
-	write(t, file, "package b\n")
-	if same, err := SameAsCommit(t.Context(), file, "HEAD"); err != nil || same {
+	writeFile(t, file, "package b\n")
+	if same, err := MatchesCommit(t.Context(), file, "HEAD"); err != nil || same {
 		t.Errorf("%v, %v", same, err)
 	}
-	if _, err := LastCommit(t.Context(), file); err != nil {
+	if _, err := LastCommitTime(t.Context(), file); err != nil {
 		t.Error(err)
 	}
-	if _, err := SameAsCommit(t.Context(), file, strings.Repeat("1", 40)); !errors.Is(err, ErrNotInGit) {
+	if _, err := MatchesCommit(t.Context(), file, strings.Repeat("1", 40)); !errors.Is(err, ErrNotInGit) {
 		t.Error(err) // nor is what a partial clone lacks fetched
 	}
 	if _, err := os.Stat(ran); err == nil {

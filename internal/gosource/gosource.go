@@ -26,9 +26,9 @@ type Module struct {
 	Root      string // absolute, as named: symbolic links stand
 	Path      string // the module's path
 	Require   []module.Version
-	Replace   []Replacement // also those of go.work
-	VendorDir string        // where its dependencies are vendored, "" if they are not
-	Vendor    []Vendored    // as modules.txt there lists them
+	Replace   []Replacement    // also those of go.work
+	VendorDir string           // where its dependencies are vendored, "" if they are not
+	Vendor    []VendoredModule // as modules.txt there lists them
 }
 
 // Replacement is a replace directive. A local directory is absolute and has no
@@ -38,7 +38,7 @@ type Replacement struct {
 }
 
 // Vendored is a module in a vendor directory.
-type Vendored struct {
+type VendoredModule struct {
 	module.Version
 	Replace *module.Version // as modules.txt has it; nil if it was not replaced
 }
@@ -91,13 +91,13 @@ func (s *Source) add(m Module) {
 }
 
 // Has reports whether the host has such a file or directory.
-func Has(path string) bool {
+func Exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
 // Real returns path without symbolic links, or path itself if that can't be told.
-func Real(path string) string {
+func RealPath(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
 	}

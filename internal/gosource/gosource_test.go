@@ -14,9 +14,9 @@ import (
 
 func TestFind(t *testing.T) {
 	root := t.TempDir()
-	write(t, filepath.Join(root, "go.mod"), "// a comment\nmodule example.com/outer/v2\n")
-	write(t, filepath.Join(root, "api", "go.mod"), "module \"example.com/api\"\n")
-	write(t, filepath.Join(root, "cmd", "x", "main.go"), "package main\n")
+	writeFile(t, filepath.Join(root, "go.mod"), "// a comment\nmodule example.com/outer/v2\n")
+	writeFile(t, filepath.Join(root, "api", "go.mod"), "module \"example.com/api\"\n")
+	writeFile(t, filepath.Join(root, "cmd", "x", "main.go"), "package main\n")
 	for dir, want := range map[string]gosource.Module{
 		".":     {Root: root, Path: "example.com/outer/v2"},
 		"cmd/x": {Root: root, Path: "example.com/outer/v2"},
@@ -34,7 +34,7 @@ func TestFindNone(t *testing.T) {
 		t.Errorf("at the root: %v", err)
 	}
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "go.mod"), "go 1.26\n")
+	writeFile(t, filepath.Join(dir, "go.mod"), "go 1.26\n")
 	if _, err := gosource.Find(dir); err == nil {
 		t.Error("a go.mod without a module is accepted")
 	}
@@ -44,15 +44,15 @@ func TestFindNone(t *testing.T) {
 // what is vendored, and asks the go command for the rest.
 func TestRead(t *testing.T) {
 	root := t.TempDir()
-	write(t, filepath.Join(root, "app", "go.mod"), "module example.com/app\n\nrequire example.com/a v1.0.0\n\nreplace example.com/lib => ../lib\nreplace example.com/a v1.0.0 => example.com/b v1.2.3\n")
-	write(t, filepath.Join(root, "app", "api", "go.mod"), "module example.com/app/api\n")
-	write(t, filepath.Join(root, "app", "broken", "go.mod"), "module example.com/broken\n\nnonsense\n")
+	writeFile(t, filepath.Join(root, "app", "go.mod"), "module example.com/app\n\nrequire example.com/a v1.0.0\n\nreplace example.com/lib => ../lib\nreplace example.com/a v1.0.0 => example.com/b v1.2.3\n")
+	writeFile(t, filepath.Join(root, "app", "api", "go.mod"), "module example.com/app/api\n")
+	writeFile(t, filepath.Join(root, "app", "broken", "go.mod"), "module example.com/broken\n\nnonsense\n")
 	for _, ignored := range []string{"vendor/example.com/a", "testdata", "_old", ".cache/x", "node_modules/y"} {
-		write(t, filepath.Join(root, "app", ignored, "go.mod"), "module example.com/ignored\n")
+		writeFile(t, filepath.Join(root, "app", ignored, "go.mod"), "module example.com/ignored\n")
 	}
-	write(t, filepath.Join(root, "app", "vendor", "modules.txt"), "# example.com/a v1.0.0 => example.com/b v1.2.3\n## explicit; go 1.25\nexample.com/a/x\n# example.com/lib v0.0.0 => ../lib\n# example.com/c v1.5.0\n")
-	write(t, filepath.Join(root, "lib", "go.mod"), "module example.com/lib\n")
-	write(t, filepath.Join(root, "go.work"), "go 1.25\n\nuse ./app\nuse ./lib\nuse ./gone\n\nreplace example.com/w => /elsewhere\n")
+	writeFile(t, filepath.Join(root, "app", "vendor", "modules.txt"), "# example.com/a v1.0.0 => example.com/b v1.2.3\n## explicit; go 1.25\nexample.com/a/x\n# example.com/lib v0.0.0 => ../lib\n# example.com/c v1.5.0\n")
+	writeFile(t, filepath.Join(root, "lib", "go.mod"), "module example.com/lib\n")
+	writeFile(t, filepath.Join(root, "go.work"), "go 1.25\n\nuse ./app\nuse ./lib\nuse ./gone\n\nreplace example.com/w => /elsewhere\n")
 	t.Setenv("GOWORK", "")
 	s, err := gosource.Read(t.Context(), filepath.Join(root, "app"))
 	if err != nil || s.Problem != nil {
@@ -77,7 +77,7 @@ func TestRead(t *testing.T) {
 	if app.VendorDir != filepath.Join(root, "app", "vendor") || len(app.Vendor) != 3 || *app.Vendor[0].Replace != want[1].New || app.Vendor[2].Replace != nil {
 		t.Errorf("vendored %v in %s", app.Vendor, app.VendorDir)
 	}
-	if s.Env.GOVERSION == "" || !gosource.Has(filepath.Join(s.Env.GOROOT, "src", "runtime", "proc.go")) || s.Env.GOMODCACHE == "" {
+	if s.Env.GOVERSION == "" || !gosource.Exists(filepath.Join(s.Env.GOROOT, "src", "runtime", "proc.go")) || s.Env.GOMODCACHE == "" {
 		t.Errorf("go env: %+v", s.Env)
 	}
 }
@@ -86,7 +86,7 @@ func TestRead(t *testing.T) {
 // is not.
 func TestReadRunsNoOtherToolchain(t *testing.T) {
 	root := t.TempDir()
-	write(t, filepath.Join(root, "go.mod"), "module example.com/app\n\ngo 1.99\n\ntoolchain go1.99.9\n")
+	writeFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n\ngo 1.99\n\ntoolchain go1.99.9\n")
 	t.Setenv("GOTOOLCHAIN", "auto")
 	t.Setenv("GOPROXY", "off")
 	s, err := gosource.Read(t.Context(), root)
@@ -98,7 +98,7 @@ func TestReadRunsNoOtherToolchain(t *testing.T) {
 // TestReadWithoutGo still finds the module.
 func TestReadWithoutGo(t *testing.T) {
 	root := t.TempDir()
-	write(t, filepath.Join(root, "go.mod"), "module example.com/app\n")
+	writeFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n")
 	t.Setenv("PATH", root)
 	s, err := gosource.Read(t.Context(), root)
 	if err != nil || s.Problem == nil || len(s.Modules) != 1 {
@@ -107,20 +107,20 @@ func TestReadWithoutGo(t *testing.T) {
 }
 
 func TestReal(t *testing.T) {
-	dir := gosource.Real(t.TempDir())
+	dir := gosource.RealPath(t.TempDir())
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink(dir, link); err != nil {
 		t.Skip(err)
 	}
-	if got := gosource.Real(filepath.Join(link, "link")); got != dir {
+	if got := gosource.RealPath(filepath.Join(link, "link")); got != dir {
 		t.Errorf("got %s, want %s", got, dir)
 	}
-	if gone := filepath.Join(dir, "gone"); gosource.Real(gone) != gone || gosource.Has(gone) || !gosource.Has(link) {
+	if gone := filepath.Join(dir, "gone"); gosource.RealPath(gone) != gone || gosource.Exists(gone) || !gosource.Exists(link) {
 		t.Error("what is not there")
 	}
 }
 
-func write(t *testing.T, name, content string) {
+func writeFile(t *testing.T, name, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)

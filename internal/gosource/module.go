@@ -52,14 +52,14 @@ func readModule(root string) (Module, error) {
 		for _, r := range f.Require {
 			m.Require = append(m.Require, r.Mod)
 		}
-		m.replace(root, f.Replace)
+		m.addReplaces(root, f.Replace)
 	}
 	m.readVendor(filepath.Join(root, "vendor"))
 	return m, nil
 }
 
 // replace adds the directives of a go.mod or go.work in dir.
-func (m *Module) replace(dir string, directives []*modfile.Replace) {
+func (m *Module) addReplaces(dir string, directives []*modfile.Replace) {
 	for _, r := range directives {
 		by := r.New
 		if by.Version == "" && !filepath.IsAbs(by.Path) {
@@ -91,7 +91,7 @@ func (s *Source) addWork(name string) error {
 		}
 	}
 	for i := range s.Modules {
-		s.Modules[i].replace(dir, w.Replace)
+		s.Modules[i].addReplaces(dir, w.Replace)
 		if s.Modules[i].VendorDir == "" {
 			s.Modules[i].readVendor(filepath.Join(dir, "vendor"))
 		}
@@ -114,24 +114,24 @@ func (m *Module) readVendor(dir string) {
 			continue
 		}
 		old, by, replaced := strings.Cut(strings.TrimSpace(text), " => ")
-		v := Vendored{Version: version(old)}
+		v := VendoredModule{Version: parseVersion(old)}
 		if replaced {
-			r := version(by)
+			r := parseVersion(by)
 			v.Replace = &r
 		}
 		m.Vendor = append(m.Vendor, v)
 	}
 }
 
-func version(s string) module.Version {
+func parseVersion(s string) module.Version {
 	path, version, _ := strings.Cut(s, " ")
 	return module.Version{Path: path, Version: version}
 }
 
 // Bounds of the search for nested modules, which may begin in a home directory.
 const (
-	nestedDirs    = 10_000
-	nestedModules = 256
+	maxNestedDirs    = 10_000
+	maxNestedModules = 256
 )
 
 // nestedRoots returns the directories below root, the nearest first, that hold a
@@ -139,7 +139,7 @@ const (
 // begin with . or _.
 func nestedRoots(ctx context.Context, root string) (roots []string) {
 	queue := []string{root}
-	for i := 0; i < len(queue) && i < nestedDirs && ctx.Err() == nil; i++ {
+	for i := 0; i < len(queue) && i < maxNestedDirs && ctx.Err() == nil; i++ {
 		entries, err := os.ReadDir(queue[i])
 		if err != nil {
 			continue
@@ -150,11 +150,11 @@ func nestedRoots(ctx context.Context, root string) (roots []string) {
 			case e.Type().IsRegular() && name == "go.mod" && i > 0:
 				roots = append(roots, queue[i])
 			case !e.IsDir() || name[0] == '.' || name[0] == '_' || name == "vendor" || name == "testdata" || name == "node_modules":
-			case len(queue) < nestedDirs:
+			case len(queue) < maxNestedDirs:
 				queue = append(queue, filepath.Join(queue[i], name))
 			}
 		}
-		if len(roots) >= nestedModules {
+		if len(roots) >= maxNestedModules {
 			break
 		}
 	}
