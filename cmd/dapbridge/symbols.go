@@ -107,7 +107,7 @@ func printRecipe(w io.Writer, c daemon.Config, r *daemon.SymbolsResult, ldflags 
 	if ldflags == "" && r.Kept != nil {
 		ldflags = r.Kept.LDFlags
 	}
-	text, err := r.Recipe.Shell(c.Root, ldflags, remote.Quote)
+	text, err := r.Recipe.ShellScript(c.Root, ldflags, remote.Quote)
 	if err != nil {
 		return err
 	}

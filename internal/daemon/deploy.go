@@ -35,8 +35,8 @@ type DeployResult struct {
 // place on the node and restarts it. The error is a *swap.Failure if the new
 // build did not serve and was taken back.
 func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) {
-	if p := recipe.PresetOf(c.Target.Executable()); p != nil && p.Refused != "" && c.Target.PID == 0 {
-		return nil, diag.Errorf(diag.DeployRefused, "%s", p.Refused).WithHint("put another build in its place by hand; the runtime takes it for the next container")
+	if p := recipe.PresetOf(c.Target.Executable()); p != nil && p.Refusal != "" && c.Target.PID == 0 {
+		return nil, diag.Errorf(diag.DeployRefused, "%s", p.Refusal).WithHint("put another build in its place by hand; the runtime takes it for the next container")
 	}
 	c.errand = true
 	l, err := dial(ctx, c)

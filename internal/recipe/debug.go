@@ -26,7 +26,7 @@ type Debug struct {
 // come after them. Its error's code is diag.DeployRefused.
 func NewDebug(o *target.Origin, ldflags string) (*Debug, error) {
 	r := &Recipe{}
-	err := r.packages(o, Host{})
+	err := r.setPackage(o, Host{})
 	if err == nil && o.Arch != "amd64" && o.Arch != "arm64" {
 		err = fmt.Errorf("the target is a program for %s", o.Arch)
 	}
@@ -37,7 +37,7 @@ func NewDebug(o *target.Origin, ldflags string) (*Debug, error) {
 		return nil, diag.Errorf(diag.DeployRefused, "%w", err).WithHint("name the recipe with --build COMMAND")
 	}
 	link := "-compressdwarf=false"
-	for _, words := range [][]string{variables(o.Settings["-ldflags"]), {ldflags}} {
+	for _, words := range [][]string{variableFlags(o.Settings["-ldflags"]), {ldflags}} {
 		if text := strings.TrimSpace(strings.Join(words, " ")); text != "" {
 			link += " " + text
 		}
@@ -55,15 +55,15 @@ func NewDebug(o *target.Origin, ldflags string) (*Debug, error) {
 
 // variables returns the -X flags in a linker's flags, those of a known, harmless
 // form.
-func variables(ldflags string) []string {
-	words, err := split(ldflags)
+func variableFlags(ldflags string) []string {
+	words, err := splitQuoted(ldflags)
 	if err != nil {
 		return nil
 	}
 	set := linkFlags()[slices.IndexFunc(linkFlags(), func(f flag) bool { return f.name == "X" })]
 	var found []string
 	for len(words) > 0 {
-		n := set.takes(words)
+		n := set.consume(words)
 		for _, w := range words[:n] {
 			if quoted, ok := quoteWord(w); ok {
 				found = append(found, quoted)

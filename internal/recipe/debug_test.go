@@ -10,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-func daemonOrigin(settings map[string]string) *target.Origin {
+func newOrigin(settings map[string]string) *target.Origin {
 	return &target.Origin{Build: target.Build{
 		GoVersion: "go1.26.8", MainPackage: "example.com/d/cmd/d", ModulePath: "example.com/d", Arch: "amd64", Settings: settings,
 	}}
@@ -33,7 +33,7 @@ func TestDebug(t *testing.T) {
 		{map[string]string{"-ldflags": "-extld=/tmp/evil -X main.v=1 -X nonsense"}, "", []string{"-gcflags=all=-N -l", "-ldflags=-compressdwarf=false -X main.v=1"}},
 		{map[string]string{"-ldflags": `-X main.v='x`, "-toolexec": "/tmp/evil"}, "", []string{"-gcflags=all=-N -l", `-ldflags=-compressdwarf=false -X "main.v='x"`}},
 	} {
-		d, err := recipe.NewDebug(daemonOrigin(tt.settings), tt.ldflags)
+		d, err := recipe.NewDebug(newOrigin(tt.settings), tt.ldflags)
 		if err != nil || !slices.Equal(d.Flags, tt.want) || !slices.Contains(d.Env, "CGO_ENABLED=0") || !slices.Contains(d.Env, "GOARCH=amd64") {
 			t.Errorf("%v: %+v, %v\nwant %q", tt.settings, d, err, tt.want)
 		}
@@ -48,7 +48,7 @@ func TestDebugRefused(t *testing.T) {
 		"program for riscv64":   func(o *target.Origin) { o.Arch = "riscv64" },
 		`-tags="a -x"`:          func(o *target.Origin) { o.Settings = map[string]string{"-tags": "a -x"} },
 	} {
-		o := daemonOrigin(nil)
+		o := newOrigin(nil)
 		change(o)
 		d, err := recipe.NewDebug(o, "")
 		if diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), says) || !strings.Contains(diag.Hint(err), "--build") {
@@ -63,7 +63,7 @@ func FuzzDebugVariables(f *testing.F) {
 	f.Add(`-X a.b=c -s "-X" d.e='f'`)
 	f.Add(`-X -extld=x a.b=c`)
 	f.Fuzz(func(t *testing.T, ldflags string) {
-		d, err := recipe.NewDebug(daemonOrigin(map[string]string{"-ldflags": ldflags}), "")
+		d, err := recipe.NewDebug(newOrigin(map[string]string{"-ldflags": ldflags}), "")
 		if err != nil {
 			t.Fatal(err)
 		}

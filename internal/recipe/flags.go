@@ -9,7 +9,7 @@ import (
 )
 
 // errUnknown refuses a value that is not known to be harmless.
-var errUnknown = errors.New("that is not known here")
+var errNotAllowed = errors.New("that is not known here")
 
 // flag is a flag of one of Go's tools, which take -name and --name, -name=value
 // and -name value (package flag).
@@ -76,11 +76,11 @@ func cLinkerOptions() []option {
 }
 
 // allow returns nil if every word is one of the known flags or its value.
-func allow(words []string, known []flag) error {
+func checkFlags(words []string, known []flag) error {
 	for len(words) > 0 {
 		used := 0
 		for _, f := range known {
-			used = max(used, f.takes(words))
+			used = max(used, f.consume(words))
 		}
 		if used == 0 {
 			return fmt.Errorf("%q is not known here to be harmless", words[0])
@@ -92,25 +92,25 @@ func allow(words []string, known []flag) error {
 
 // takes returns how many words f takes from the begin of words, 0 if that is
 // another flag or has a value that does not fit.
-func (f flag) takes(words []string) int {
+func (f flag) consume(words []string) int {
 	name, value, inOne := strings.Cut(words[0], "=")
 	switch {
 	case name != "-"+f.name && name != "--"+f.name:
 		return 0
-	case f.value == "" && !inOne, f.value != "" && inOne && fits(f.value, value):
+	case f.value == "" && !inOne, f.value != "" && inOne && matchesFully(f.value, value):
 		return 1
-	case f.value != "" && !inOne && len(words) > 1 && fits(f.value, words[1]):
+	case f.value != "" && !inOne && len(words) > 1 && matchesFully(f.value, words[1]):
 		return 2
 	}
 	return 0
 }
 
 // allowOptions returns nil if every word is one of the known options.
-func allowOptions(words []string, known []option) error {
+func checkOptions(words []string, known []option) error {
 	for _, w := range words {
 		if !slices.ContainsFunc(known, func(o option) bool {
 			value, ok := strings.CutPrefix(w, "-"+o.name)
-			return ok && fits(o.value, value)
+			return ok && matchesFully(o.value, value)
 		}) {
 			return fmt.Errorf("%q is not known here to be harmless", w)
 		}
@@ -118,13 +118,13 @@ func allowOptions(words []string, known []option) error {
 	return nil
 }
 
-func fits(expr, value string) bool {
+func matchesFully(expr, value string) bool {
 	return regexp.MustCompile(`^(` + expr + `)$`).MatchString(value)
 }
 
 // split cuts a line into words as the go command does (cmd/internal/quoted,
 // Split): a word that begins with a quote goes to the next one.
-func split(s string) ([]string, error) {
+func splitQuoted(s string) ([]string, error) {
 	const space = " \t\n\r"
 	var words []string
 	for {

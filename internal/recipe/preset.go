@@ -15,7 +15,7 @@ type Preset struct {
 	Build   string // what go build with CGO_ENABLED=0 makes of it
 	Ready   string // how it is seen to serve
 	Restart string // what a restart does to containers
-	Refused string // why it can't be deployed, "" if it can
+	Refusal string // why it can't be deployed, "" if it can
 }
 
 // Presets returns all of them.
@@ -45,7 +45,7 @@ func Presets() []Preset {
 			Program: "runc",
 			Build:   "not possible: it needs cgo (nsenter)",
 			Ready:   "–", Restart: "–",
-			Refused: "runc is no daemon: each container has its own, for a moment, and there is no unit to restart",
+			Refusal: "runc is no daemon: each container has its own, for a moment, and there is no unit to restart",
 		},
 	}
 }
@@ -76,7 +76,7 @@ func PresetTable() string {
 	for _, p := range Presets() {
 		tested := p.Tested
 		switch {
-		case p.Refused != "":
+		case p.Refusal != "":
 			tested = "refused"
 		case tested == "":
 			tested = "untested"

@@ -58,7 +58,7 @@ type Source struct {
 // kind can follow it. Its error's code is diag.TwinRefused.
 func New(o *target.Origin, h Host) (*Recipe, error) {
 	r := &Recipe{Package: o.MainPackage, Roots: o.Roots}
-	for _, step := range []func(*target.Origin, Host) error{r.toolchain, r.packages, r.source, r.roots, r.settings, r.platform} {
+	for _, step := range []func(*target.Origin, Host) error{r.setToolchain, r.setPackage, r.setSource, r.checkRoots, r.applySettings, r.checkPlatform} {
 		if err := step(o, h); err != nil {
 			return nil, err
 		}
@@ -72,7 +72,7 @@ func refuse(format string, args ...any) error {
 
 // toolchain takes releases only: another name would be looked for on the
 // host's PATH (https://go.dev/doc/toolchain, "GOTOOLCHAIN").
-func (r *Recipe) toolchain(o *target.Origin, _ Host) error {
+func (r *Recipe) setToolchain(o *target.Origin, _ Host) error {
 	m := regexp.MustCompile(`^go1\.([1-9][0-9]?)(\.[0-9]{1,3}|rc[0-9]{1,2}|beta[0-9]{1,2})?$`).FindStringSubmatch(o.GoVersion)
 	switch {
 	case m == nil:
@@ -84,7 +84,7 @@ func (r *Recipe) toolchain(o *target.Origin, _ Host) error {
 	return nil
 }
 
-func (r *Recipe) packages(o *target.Origin, _ Host) error {
+func (r *Recipe) setPackage(o *target.Origin, _ Host) error {
 	switch {
 	case o.MainPackage == "command-line-arguments":
 		return refuse("the target was built from a list of files, which records no package")
@@ -104,7 +104,7 @@ func (r *Recipe) packages(o *target.Origin, _ Host) error {
 
 // source chooses where the source comes from: a sum is recorded of a module
 // that was downloaded, a revision of a repository that it was built in.
-func (r *Recipe) source(o *target.Origin, _ Host) error {
+func (r *Recipe) setSource(o *target.Origin, _ Host) error {
 	s := o.Settings
 	switch {
 	case s["vcs.modified"] == "true" || strings.HasSuffix(o.ModuleVersion, "+dirty") || strings.HasSuffix(o.ModuleVersion, ".dirty"):
@@ -112,7 +112,7 @@ func (r *Recipe) source(o *target.Origin, _ Host) error {
 	case s["vcs"] != "" && s["vcs"] != "git":
 		return refuse("the target was built from a repository of %q: only git is known here", s["vcs"])
 	case o.MainSum != "":
-		return r.published(o)
+		return r.setPublished(o)
 	}
 	r.Workspace = slices.ContainsFunc(o.Deps, func(m target.Module) bool { return m.Version == "(devel)" && m.Replace == nil })
 	switch {
@@ -133,7 +133,7 @@ func (r *Recipe) source(o *target.Origin, _ Host) error {
 // published checks what go.mod must ask for, so that the very same modules are
 // chosen as when the target was built, also if it was built from within another
 // module.
-func (r *Recipe) published(o *target.Origin) error {
+func (r *Recipe) setPublished(o *target.Origin) error {
 	if module.Check(o.ModulePath, o.ModuleVersion) != nil {
 		return refuse("the target names no valid module version: %s@%s", o.ModulePath, o.ModuleVersion)
 	}
@@ -157,9 +157,9 @@ func (r *Recipe) published(o *target.Origin) error {
 }
 
 // roots refuses what can't stand in a -trimpath argument.
-func (r *Recipe) roots(o *target.Origin, _ Host) error {
+func (r *Recipe) checkRoots(o *target.Origin, _ Host) error {
 	for _, dir := range []string{o.Roots.Module, o.Roots.ModCache, o.Roots.GOROOT} {
-		if dir != "" && !plainPath(dir) {
+		if dir != "" && !isPlainPath(dir) {
 			return refuse("the target was built in %q, which can't be rebuilt under that name", dir)
 		}
 	}
@@ -167,7 +167,7 @@ func (r *Recipe) roots(o *target.Origin, _ Host) error {
 }
 
 // platform refuses what this host can't build.
-func (r *Recipe) platform(o *target.Origin, h Host) error {
+func (r *Recipe) checkPlatform(o *target.Origin, h Host) error {
 	if s := o.Settings; s["GOOS"] != "linux" || s["GOARCH"] != o.Arch {
 		return refuse("the target says that it was built for %s/%s, but is a Linux program for %s", s["GOOS"], s["GOARCH"], o.Arch)
 	}
@@ -179,7 +179,7 @@ func (r *Recipe) platform(o *target.Origin, h Host) error {
 
 // vendored reports whether the dependencies came from a vendor directory. Of
 // those no sums are recorded; paths show it too, unless -trimpath took them.
-func vendored(o *target.Origin) bool {
+func isVendored(o *target.Origin) bool {
 	if o.Roots.Vendor {
 		return true
 	}
@@ -189,7 +189,7 @@ func vendored(o *target.Origin) bool {
 }
 
 // plainPath reports whether p can be part of "-trimpath A=>B;C=>D".
-func plainPath(p string) bool {
+func isPlainPath(p string) bool {
 	return len(p) < 4096 && strings.HasPrefix(p, "/") && !strings.ContainsFunc(p, func(c rune) bool {
 		return c < ' ' || c == 0x7f || c == ';' || c == '\'' || c == '"'
 	}) && !strings.Contains(p, "=>")

@@ -229,7 +229,7 @@ func FuzzSettings(f *testing.F) {
 			if !perPackage || strings.HasPrefix(strings.TrimLeft(value, " "), "-") {
 				rest = value
 			}
-			words, err := split(rest)
+			words, err := splitQuoted(rest)
 			if err != nil {
 				t.Errorf("%s=%q: %v", key, value, err)
 			}

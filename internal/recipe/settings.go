@@ -10,9 +10,9 @@ import (
 
 // settings turns the recorded settings into flags and environment. One that is
 // not known here is refused: it may change the program, or the host.
-func (r *Recipe) settings(o *target.Origin, _ Host) error {
+func (r *Recipe) applySettings(o *target.Origin, _ Host) error {
 	r.LinkFlags = !o.Trimpath
-	r.Flags = []string{"-buildvcs=" + boolean(r.Source.Revision != ""), "-mod=" + r.mod(o)}
+	r.Flags = []string{"-buildvcs=" + boolean(r.Source.Revision != ""), "-mod=" + r.modMode(o)}
 	env := map[string]string{"CGO_ENABLED": "0"}
 	for _, key := range slices.Sorted(maps.Keys(o.Settings)) {
 		value := o.Settings[key]
@@ -23,10 +23,10 @@ func (r *Recipe) settings(o *target.Origin, _ Host) error {
 		if err := known.check(value); err != nil {
 			return refuse("the target was built with %s=%q: %w", key, value, err)
 		}
-		switch known.becomes {
-		case aFlag:
+		switch known.form {
+		case buildFlag:
 			r.Flags = append(r.Flags, key+"="+value)
-		case aVariable:
+		case envVariable:
 			env[key] = value
 		}
 	}
@@ -36,11 +36,11 @@ func (r *Recipe) settings(o *target.Origin, _ Host) error {
 	return nil
 }
 
-func (r *Recipe) mod(o *target.Origin) string {
+func (r *Recipe) modMode(o *target.Origin) string {
 	switch {
 	case r.Source.Version != "":
 		return "mod" // go.mod is made, and go.sum from the checksum database
-	case vendored(o):
+	case isVendored(o):
 		return "vendor"
 	}
 	return "readonly"
@@ -55,53 +55,53 @@ func boolean(b bool) string {
 
 // What a setting becomes.
 const (
-	nothing = iota // it follows from the source
-	aFlag
-	aVariable
+	implied = iota // it follows from the source
+	buildFlag
+	envVariable
 )
 
 type setting struct {
-	becomes int
-	check   func(value string) error
+	form  int
+	check func(value string) error
 }
 
 // knownSettings lists what Go records (cmd/go/internal/load, setBuildInfo) and
 // what may stand in it.
 func knownSettings() map[string]setting {
 	return map[string]setting{
-		"-buildmode":     {aFlag, matches(`exe|pie`)},
-		"-compiler":      {nothing, matches(`gc`)},
-		"-tags":          {aFlag, matches(`[A-Za-z0-9_.]+(,[A-Za-z0-9_.]+)*`)},
-		"-trimpath":      {aFlag, matches(`true`)},
-		"-race":          {aFlag, matches(`true`)},
-		"-ldflags":       {aFlag, perPackage(linkFlags())},
-		"-gcflags":       {aFlag, perPackage(compileFlags())},
-		"-asmflags":      {aFlag, perPackage(assembleFlags())},
-		"-pgo":           {nothing, matches(`default\.pgo`)}, // what -trimpath leaves; found by itself
-		"CGO_ENABLED":    {aVariable, matches(`[01]`)},
-		"CGO_CFLAGS":     {aVariable, cOptions(cCompilerOptions())},
-		"CGO_CPPFLAGS":   {aVariable, cOptions(cCompilerOptions())},
-		"CGO_CXXFLAGS":   {aVariable, cOptions(cCompilerOptions())},
-		"CGO_LDFLAGS":    {aVariable, cOptions(append(cCompilerOptions(), cLinkerOptions()...))},
-		"DefaultGODEBUG": {nothing, matches(`[a-z0-9]+=[a-z0-9.]+(,[a-z0-9]+=[a-z0-9.]+)*`)}, // from go.mod and the main package
-		"GOOS":           {aVariable, matches(`linux`)},
-		"GOARCH":         {aVariable, matches(`amd64|arm64`)},
-		"GOAMD64":        {aVariable, matches(`v[1-4]`)},
-		"GOARM64":        {aVariable, matches(`v[89]\.[0-9](,(lse|crypto)){0,2}`)},
-		"GOEXPERIMENT":   {aVariable, matches(`[a-z0-9]+(,[a-z0-9]+)*`)},
-		"GOFIPS140":      {aVariable, matches(`latest|inprocess|certified|v[0-9]+\.[0-9]+\.[0-9]+`)},
-		"vcs":            {nothing, matches(`git`)},
-		"vcs.revision":   {nothing, matches(`[0-9a-f]{40,64}`)},
-		"vcs.time":       {nothing, matches(`[0-9TZ:.-]+`)},
-		"vcs.modified":   {nothing, matches(`false`)},
+		"-buildmode":     {buildFlag, matchesPattern(`exe|pie`)},
+		"-compiler":      {implied, matchesPattern(`gc`)},
+		"-tags":          {buildFlag, matchesPattern(`[A-Za-z0-9_.]+(,[A-Za-z0-9_.]+)*`)},
+		"-trimpath":      {buildFlag, matchesPattern(`true`)},
+		"-race":          {buildFlag, matchesPattern(`true`)},
+		"-ldflags":       {buildFlag, flagList(linkFlags())},
+		"-gcflags":       {buildFlag, flagList(compileFlags())},
+		"-asmflags":      {buildFlag, flagList(assembleFlags())},
+		"-pgo":           {implied, matchesPattern(`default\.pgo`)}, // what -trimpath leaves; found by itself
+		"CGO_ENABLED":    {envVariable, matchesPattern(`[01]`)},
+		"CGO_CFLAGS":     {envVariable, optionList(cCompilerOptions())},
+		"CGO_CPPFLAGS":   {envVariable, optionList(cCompilerOptions())},
+		"CGO_CXXFLAGS":   {envVariable, optionList(cCompilerOptions())},
+		"CGO_LDFLAGS":    {envVariable, optionList(append(cCompilerOptions(), cLinkerOptions()...))},
+		"DefaultGODEBUG": {implied, matchesPattern(`[a-z0-9]+=[a-z0-9.]+(,[a-z0-9]+=[a-z0-9.]+)*`)}, // from go.mod and the main package
+		"GOOS":           {envVariable, matchesPattern(`linux`)},
+		"GOARCH":         {envVariable, matchesPattern(`amd64|arm64`)},
+		"GOAMD64":        {envVariable, matchesPattern(`v[1-4]`)},
+		"GOARM64":        {envVariable, matchesPattern(`v[89]\.[0-9](,(lse|crypto)){0,2}`)},
+		"GOEXPERIMENT":   {envVariable, matchesPattern(`[a-z0-9]+(,[a-z0-9]+)*`)},
+		"GOFIPS140":      {envVariable, matchesPattern(`latest|inprocess|certified|v[0-9]+\.[0-9]+\.[0-9]+`)},
+		"vcs":            {implied, matchesPattern(`git`)},
+		"vcs.revision":   {implied, matchesPattern(`[0-9a-f]{40,64}`)},
+		"vcs.time":       {implied, matchesPattern(`[0-9TZ:.-]+`)},
+		"vcs.modified":   {implied, matchesPattern(`false`)},
 	}
 }
 
 // matches takes values that match the whole expression.
-func matches(expr string) func(string) error {
+func matchesPattern(expr string) func(string) error {
 	return func(value string) error {
-		if !fits(expr, value) {
-			return errUnknown
+		if !matchesFully(expr, value) {
+			return errNotAllowed
 		}
 		return nil
 	}
@@ -109,34 +109,34 @@ func matches(expr string) func(string) error {
 
 // perPackage takes [PATTERN=]FLAGS, as -gcflags and its like do (cmd/go,
 // "go help build").
-func perPackage(known []flag) func(string) error {
+func flagList(known []flag) func(string) error {
 	return func(value string) error {
 		value = strings.TrimLeft(value, " ")
 		if pattern, rest, ok := strings.Cut(value, "="); ok && !strings.HasPrefix(value, "-") {
-			if err := matches(`[A-Za-z0-9_./]*[A-Za-z0-9_.][A-Za-z0-9_./-]*`)(pattern); err != nil {
+			if err := matchesPattern(`[A-Za-z0-9_./]*[A-Za-z0-9_.][A-Za-z0-9_./-]*`)(pattern); err != nil {
 				return err
 			}
 			value = rest
 		}
-		words, err := split(value)
+		words, err := splitQuoted(value)
 		if err != nil {
 			return err
 		}
-		return allow(words, known)
+		return checkFlags(words, known)
 	}
 }
 
 // CheckLinkFlags returns nil if flags for the linker are of a known, harmless
 // form.
-func CheckLinkFlags(value string) error { return perPackage(linkFlags())(value) }
+func CheckLinkFlags(value string) error { return flagList(linkFlags())(value) }
 
 // cOptions takes the options of a C compiler.
-func cOptions(known []option) func(string) error {
+func optionList(known []option) func(string) error {
 	return func(value string) error {
-		words, err := split(value)
+		words, err := splitQuoted(value)
 		if err != nil {
 			return err
 		}
-		return allowOptions(words, known)
+		return checkOptions(words, known)
 	}
 }

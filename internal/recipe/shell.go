@@ -9,12 +9,12 @@ import (
 // Shell is the recipe as a script for a POSIX shell that anyone can run, with
 // dapbridge on the PATH: it leaves the twin as ./twin. dir is where the user's
 // source is, and quote makes one line of words.
-func (r *Recipe) Shell(dir, ldflags string, quote func(words []string) string) (string, error) {
+func (r *Recipe) ShellScript(dir, ldflags string, quote func(words []string) string) (string, error) {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("set -eu")
 	line("out=$PWD/twin src=$(mktemp -d)")
-	if err := r.fetch(line, dir, quote); err != nil {
+	if err := r.writeFetch(line, dir, quote); err != nil {
 		return "", err
 	}
 	if r.Source.Version == "" {
@@ -30,18 +30,18 @@ func (r *Recipe) Shell(dir, ldflags string, quote func(words []string) string) (
 		workspace = "" // the nearest go.work
 	}
 	line("export GOENV=off GOFLAGS= GOWORK=%s", workspace)
-	line("export %s", assignments(append([]string{"GOTOOLCHAIN=" + r.Toolchain}, r.Env...), quote))
+	line("export %s", quoteAssignments(append([]string{"GOTOOLCHAIN=" + r.Toolchain}, r.Env...), quote))
 	flags := slices.Clone(r.Flags)
 	if ldflags != "" && !r.LinkFlags {
 		flags = append(flags, "-ldflags="+ldflags)
 	}
-	line(`go build -toolexec "dapbridge toolexec%s --" \`, r.shellRules())
+	line(`go build -toolexec "dapbridge toolexec%s --" \`, r.mapFlags())
 	line(`	%s -o "$out" -- %s`, quote(flags), quote([]string{r.Package}))
 	return b.String(), nil
 }
 
 // fetch gets the source.
-func (r *Recipe) fetch(line func(string, ...any), dir string, quote func([]string) string) error {
+func (r *Recipe) writeFetch(line func(string, ...any), dir string, quote func([]string) string) error {
 	s := r.Source
 	switch {
 	case s.Version != "":
@@ -66,7 +66,7 @@ func (r *Recipe) fetch(line func(string, ...any), dir string, quote func([]strin
 // shellRules are the flags of dapbridge toolexec, in double quotes: what stands
 // for a directory of this machine. roots has seen to it that the other side
 // holds no quote.
-func (r *Recipe) shellRules() string {
+func (r *Recipe) mapFlags() string {
 	var b strings.Builder
 	add := func(here, there string) {
 		if there != "" {
@@ -96,7 +96,7 @@ func escapeDouble(s string) string {
 }
 
 // assignments quotes values alone: a quoted name is none.
-func assignments(env []string, quote func([]string) string) string {
+func quoteAssignments(env []string, quote func([]string) string) string {
 	var words []string
 	for _, v := range env {
 		name, value, _ := strings.Cut(v, "=")

@@ -119,7 +119,7 @@ func checkShell(t *testing.T, s suspect, dir, ldflags string) {
 		}
 		return b.String()[1:]
 	}
-	script, err := s.recipe(t).Shell(dir, ldflags, quote)
+	script, err := s.recipe(t).ShellScript(dir, ldflags, quote)
 	if err != nil {
 		t.Fatal(err)
 	}
