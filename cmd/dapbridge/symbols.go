@@ -144,18 +144,18 @@ func (env environment) twinProgress() func(twin.Step) {
 	tty := env.terminal()
 	names := map[string]string{twin.Sources: "fetching the source", twin.Packages: "building", twin.Proof: "comparing"}
 	return func(s twin.Step) {
-		fresh := s.What != shown
+		fresh := s.Phase != shown
 		switch {
 		case !tty && fresh:
-			fmt.Fprintf(env.err, "%s ...\n", names[s.What])
+			fmt.Fprintf(env.err, "%s ...\n", names[s.Phase])
 		case tty && (fresh || time.Since(last) > 100*time.Millisecond):
-			fmt.Fprintf(env.err, "\r\x1b[K%s", names[s.What])
+			fmt.Fprintf(env.err, "\r\x1b[K%s", names[s.Phase])
 			if s.Total > 0 {
 				fmt.Fprintf(env.err, ": %d of %d packages", s.Done, s.Total)
 			}
 			last = time.Now()
 		}
-		if shown = s.What; tty && shown == twin.Proof {
+		if shown = s.Phase; tty && shown == twin.Proof {
 			fmt.Fprintln(env.err)
 		}
 	}

@@ -19,7 +19,7 @@ func newToolexec(env environment) *cobra.Command {
 		Hidden: true,
 		Args:   cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			status, err := twin.Tool(args, rules, goroot, os.Environ(), env.out, env.err)
+			status, err := twin.RunTool(args, rules, goroot, os.Environ(), env.out, env.err)
 			if err == nil && status != 0 {
 				os.Exit(status) // the tool has said why
 			}

@@ -37,13 +37,13 @@ type Symbols struct {
 
 // SymbolsResult is what BuildSymbols has done.
 type SymbolsResult struct {
-	Target   agent.Target   `json:"target"`
-	Needless bool           `json:"needless,omitempty"` // the target has debug information of its own
-	Recipe   *recipe.Recipe `json:"recipe,omitempty"`
-	Kept     *twin.Kept     `json:"kept,omitempty"`
-	Built    bool           `json:"built"` // just now
-	Sent     bool           `json:"sent"`  // to the node, just now
-	Send     time.Duration  `json:"send"`  // how long that took, ns
+	Target   agent.Target    `json:"target"`
+	Needless bool            `json:"needless,omitempty"` // the target has debug information of its own
+	Recipe   *recipe.Recipe  `json:"recipe,omitempty"`
+	Kept     *twin.DebugFile `json:"kept,omitempty"`
+	Built    bool            `json:"built"` // just now
+	Sent     bool            `json:"sent"`  // to the node, just now
+	Send     time.Duration   `json:"send"`  // how long that took, ns
 }
 
 // BuildSymbols builds the debug sections of a stripped target's twin, unless
@@ -126,7 +126,7 @@ func (l *link) symbols(ctx context.Context, c Config, r *SymbolsResult, mode str
 }
 
 // send puts a debug file on the node, if it is not there.
-func (l *link) send(ctx context.Context, k *twin.Kept) (sent bool, err error) {
+func (l *link) send(ctx context.Context, k *twin.DebugFile) (sent bool, err error) {
 	has, err := l.client.HasSymbols(ctx, k.Hash)
 	if err != nil || has {
 		return false, err
@@ -215,7 +215,7 @@ func progressOf(s twin.Step, name string) bridge.Progress {
 		twin.Sources:  "building the symbols of " + name + ": its source",
 		twin.Packages: "building the symbols of " + name + ": its packages",
 		twin.Proof:    "building the symbols of " + name + ": comparing it with the node's",
-	}[s.What]
+	}[s.Phase]
 	return bridge.Progress{Text: text, Done: s.Done, Total: s.Total}
 }
 

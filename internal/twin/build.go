@@ -12,19 +12,19 @@ import (
 
 // compile runs go build and returns the twin's path.
 func (j *job) compile(ctx context.Context, src source) (string, error) {
-	toolexec, err := toolExec(j.ToolExec, j.rules(src), j.recipe.Roots.GOROOT)
+	toolexec, err := toolexecValue(j.ToolExec, j.rules(src), j.recipe.Roots.GOROOT)
 	if err != nil {
 		return "", err
 	}
 	flags := j.flags()
 	list, err := j.output(ctx, src.dir, j.env, j.goTool, slices.Concat([]string{"list", "-deps"}, listFlags(flags), []string{"--", j.recipe.Package})...)
 	if err != nil {
-		return "", failed("the packages of %s: %w", j.recipe.Package, err)
+		return "", buildError("the packages of %s: %w", j.recipe.Package, err)
 	}
 	total := bytes.Count(list, []byte("\n"))
 	out := filepath.Join(j.work, "twin")
-	said := &counter{tell: func(done int) { j.tell(Step{Packages, done, total}) }}
-	said.tell(0)
+	said := &packageCounter{onPackage: func(done int) { j.report(Step{Packages, done, total}) }}
+	said.onPackage(0)
 	args := slices.Concat([]string{"build", "-v", "-toolexec=" + toolexec, "-o", out}, flags, []string{"--", j.recipe.Package})
 	j.Log.Debug("building the twin", "dir", src.dir, "args", args)
 	cmd := procgroup.Command(ctx, j.goTool, args...)
@@ -33,7 +33,7 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", failed("go build %s: %w: %s", j.recipe.Package, err, lastLines(said.rest.String(), 5))
+		return "", buildError("go build %s: %w: %s", j.recipe.Package, err, lastLines(said.rest.String(), 5))
 	}
 	return out, nil
 }
@@ -76,17 +76,17 @@ func (j *job) rules(src source) []string {
 
 // counter counts the packages that go build -v names, and keeps what it says
 // besides.
-type counter struct {
-	tell func(done int)
-	line []byte
-	done int
-	rest bytes.Buffer
+type packageCounter struct {
+	onPackage func(done int)
+	line      []byte
+	done      int
+	rest      bytes.Buffer
 }
 
 // restLimit bounds what is kept of what a build says.
 const restLimit = 64 << 10
 
-func (c *counter) Write(p []byte) (int, error) {
+func (c *packageCounter) Write(p []byte) (int, error) {
 	for _, b := range p {
 		if b != '\n' {
 			if len(c.line) < 4<<10 {
@@ -97,7 +97,7 @@ func (c *counter) Write(p []byte) (int, error) {
 		// A package's path has neither blanks nor colons, which messages have.
 		if len(c.line) > 0 && !bytes.ContainsAny(c.line, " :#\t") {
 			c.done++
-			c.tell(c.done)
+			c.onPackage(c.done)
 		} else if c.rest.Len() < restLimit {
 			c.rest.Write(append(c.line, '\n'))
 		}

@@ -18,23 +18,23 @@ import (
 // reach where it must not.
 func (j *job) prepare(ctx context.Context) (err error) {
 	if j.goTool, err = exec.LookPath("go"); err != nil { // refuses one in the current directory
-		return failed("%w: a twin is built by the Go toolchain", errNoGo)
+		return buildError("%w: a twin is built by the Go toolchain", errNoGo)
 	}
 	if err := os.MkdirAll(filepath.Join(j.work, "tmp"), 0o700); err != nil {
-		return failed("%w", err)
+		return buildError("%w", err)
 	}
 	user, err := j.goEnv(ctx, withVariables(withoutGo(j.Env), "GOTOOLCHAIN=local", "GOFLAGS="), userSettings()...)
 	if err != nil {
-		return failed("go env: %w", err)
+		return buildError("go env: %w", err)
 	}
 	j.cache = user["GOMODCACHE"]
-	j.env = withVariables(withoutGo(j.Env), j.variables(user)...)
+	j.env = withVariables(withoutGo(j.Env), j.buildVariables(user)...)
 	chain, err := j.goEnv(ctx, j.env, "GOROOT", "GOVERSION")
 	if err != nil {
-		return failed("the target was built by %s, which can't be had: %w", j.recipe.Toolchain, err)
+		return buildError("the target was built by %s, which can't be had: %w", j.recipe.Toolchain, err)
 	}
 	if chain["GOVERSION"] != j.recipe.Toolchain {
-		return failed("the target was built by %s; the go command gives %s", j.recipe.Toolchain, chain["GOVERSION"])
+		return buildError("the target was built by %s; the go command gives %s", j.recipe.Toolchain, chain["GOVERSION"])
 	}
 	j.goroot = chain["GOROOT"]
 	return nil
@@ -46,7 +46,7 @@ func userSettings() []string {
 }
 
 // variables are what the build sees besides the user's environment.
-func (j *job) variables(user map[string]string) []string {
+func (j *job) buildVariables(user map[string]string) []string {
 	v := []string{
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=" + j.recipe.Toolchain,
 		"GOCACHE=" + filepath.Join(j.Dir, "gocache"), "GOTMPDIR=" + filepath.Join(j.work, "tmp"),

@@ -17,7 +17,7 @@ import (
 )
 
 // Kept is the debug file of a twin that has been proved to be one.
-type Kept struct {
+type DebugFile struct {
 	Path  string `json:"path"` // of the debug file
 	Hash  string `json:"hash"` // its SHA-256 in hex
 	Size  int64  `json:"size"`
@@ -28,7 +28,7 @@ type Kept struct {
 
 // key names what has a fingerprint: all that is loaded of it and where. So
 // what is found under the key of a target is of its twin, without another proof.
-func key(p target.Fingerprint) (string, error) {
+func fingerprintKey(p target.Fingerprint) (string, error) {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return "", err
@@ -39,8 +39,8 @@ func key(p target.Fingerprint) (string, error) {
 
 // Find returns the twin of a target with that fingerprint, or nil if none has
 // been built.
-func (b *Builder) Find(p target.Fingerprint) (*Kept, error) {
-	name, err := key(p)
+func (b *Builder) Find(p target.Fingerprint) (*DebugFile, error) {
+	name, err := fingerprintKey(p)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (b *Builder) Find(p target.Fingerprint) (*Kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kept{}
+	k := &DebugFile{}
 	if err := json.Unmarshal(text, k); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -64,9 +64,9 @@ func (b *Builder) Find(p target.Fingerprint) (*Kept, error) {
 }
 
 // keep stores the debug sections of a twin. They are whole or not there.
-func (j *job) keep(p target.Fingerprint, twin string, times Times) (*Kept, error) {
-	k := &Kept{Times: times, LDFlags: j.ldflags}
-	name, err := key(p)
+func (j *job) store(p target.Fingerprint, twin string, times Times) (*DebugFile, error) {
+	k := &DebugFile{Times: times, LDFlags: j.ldflags}
+	name, err := fingerprintKey(p)
 	if err != nil {
 		return nil, err
 	}

@@ -19,21 +19,21 @@ import (
 // says.
 
 // found returns the -X flags that the target was linked with, "" if none show.
-func found(ctx context.Context, twin string, s Suspect) (string, error) {
+func recoverLinkFlags(ctx context.Context, twin string, s Original) (string, error) {
 	x, err := target.OpenExeFile(twin)
 	if err != nil {
 		return "", err
 	}
 	defer x.Close()
-	uses, err := usesOf(x)
+	uses, err := findUses(x)
 	if err != nil || len(uses) == 0 {
 		return "", err
 	}
-	there, err := located(ctx, uses, s)
+	there, err := locateVariables(ctx, uses, s)
 	if err != nil || len(there) == 0 {
 		return "", err
 	}
-	return differingStrings(ctx, x, s, there)
+	return diffStrings(ctx, x, s, there)
 }
 
 // use is a place in the code that loads a variable, or its second word.
@@ -57,7 +57,7 @@ const (
 // usesOf finds where the code loads the variables that may have been set: not
 // those of the standard library. On amd64 an address is the distance from the
 // next instruction, in four bytes that most instructions end with.
-func usesOf(x *target.Exe) ([]use, error) {
+func findUses(x *target.Exe) ([]use, error) {
 	variables, err := x.Variables()
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func usesOf(x *target.Exe) ([]use, error) {
 	at := map[uint64]target.Variable{}
 	low, high := ^uint64(0), uint64(0)
 	for _, v := range variables {
-		if standard(v.Name) || !strings.Contains(v.Name, ".") {
+		if isStandard(v.Name) || !strings.Contains(v.Name, ".") {
 			continue
 		}
 		at[v.Addr] = v
@@ -95,7 +95,7 @@ func usesOf(x *target.Exe) ([]use, error) {
 
 // located returns where the target has the variables: where most of their uses
 // say so.
-func located(ctx context.Context, uses []use, s Suspect) (map[target.Variable]uint64, error) {
+func locateVariables(ctx context.Context, uses []use, s Original) (map[target.Variable]uint64, error) {
 	offsets := make([]uint64, len(uses))
 	for i, u := range uses {
 		offsets[i] = u.offset
@@ -124,7 +124,7 @@ func located(ctx context.Context, uses []use, s Suspect) (map[target.Variable]ui
 }
 
 // differingStrings makes flags of the variables whose strings differ.
-func differingStrings(ctx context.Context, x *target.Exe, s Suspect, there map[target.Variable]uint64) (string, error) {
+func diffStrings(ctx context.Context, x *target.Exe, s Original, there map[target.Variable]uint64) (string, error) {
 	var variables []target.Variable
 	for v := range there {
 		variables = append(variables, v)
@@ -148,7 +148,7 @@ func differingStrings(ctx context.Context, x *target.Exe, s Suspect, there map[t
 		}
 		for i, v := range some {
 			if have[i].Valid && want[i].Valid && have[i] != want[i] {
-				flags = append(flags, setFlag(v.Name, want[i].Value))
+				flags = append(flags, formatSetFlag(v.Name, want[i].Value))
 			}
 		}
 	}
@@ -160,7 +160,7 @@ func differingStrings(ctx context.Context, x *target.Exe, s Suspect, there map[t
 }
 
 // setFlag is -X for one variable, "" if its value can't be said to the linker.
-func setFlag(symbol, value string) string {
+func formatSetFlag(symbol, value string) string {
 	name, err := url.PathUnescape(symbol) // cmd/internal/objabi, PathToPrefix
 	if err != nil || strings.ContainsFunc(value, unicode.IsControl) {
 		return ""

@@ -18,7 +18,7 @@ import (
 // a tool, as dapbridge does.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "toolexec" {
-		os.Exit(toolexec(os.Args[2:]))
+		os.Exit(runToolexec(os.Args[2:]))
 	}
 	dir, err := os.MkdirTemp("", "dapbridge-twin-")
 	if err != nil {
@@ -30,12 +30,12 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-func toolexec(args []string) int {
+func runToolexec(args []string) int {
 	var rules []string
 	goroot := ""
 	for i, a := range args {
 		if a == "--" {
-			status, err := Tool(args[i+1:], rules, goroot, os.Environ(), os.Stdout, os.Stderr)
+			status, err := RunTool(args[i+1:], rules, goroot, os.Environ(), os.Stdout, os.Stderr)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
@@ -67,19 +67,19 @@ type testLog struct{ t *testing.T }
 func (l testLog) Write(p []byte) (int, error) { l.t.Log(string(p)); return len(p), nil }
 
 // suspect is an executable on this machine.
-type suspect struct{ x *target.Exe }
+type localOriginal struct{ x *target.Exe }
 
-func open(t *testing.T, path string) suspect {
+func openOriginal(t *testing.T, path string) localOriginal {
 	t.Helper()
 	x, err := target.OpenExeFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { x.Close() })
-	return suspect{x}
+	return localOriginal{x}
 }
 
-func (s suspect) Fingerprint(context.Context) (target.Fingerprint, error) {
+func (s localOriginal) Fingerprint(context.Context) (target.Fingerprint, error) {
 	p, err := s.x.Fingerprint()
 	if err != nil {
 		return target.Fingerprint{}, err
@@ -87,20 +87,22 @@ func (s suspect) Fingerprint(context.Context) (target.Fingerprint, error) {
 	return *p, nil
 }
 
-func (s suspect) Blocks(_ context.Context, r target.Range) ([]byte, error) { return s.x.Blocks(r) }
-func (s suspect) Shapes(context.Context) ([]byte, error)                   { return s.x.Shapes() }
-func (s suspect) Function(_ context.Context, i uint64) (target.Function, error) {
+func (s localOriginal) Blocks(_ context.Context, r target.Range) ([]byte, error) {
+	return s.x.Blocks(r)
+}
+func (s localOriginal) Shapes(context.Context) ([]byte, error) { return s.x.Shapes() }
+func (s localOriginal) Function(_ context.Context, i uint64) (target.Function, error) {
 	return s.x.Function(i)
 }
 
-func (s suspect) Words(_ context.Context, offsets []uint64) ([]uint32, error) {
+func (s localOriginal) Words(_ context.Context, offsets []uint64) ([]uint32, error) {
 	return s.x.Words(offsets)
 }
-func (s suspect) Strings(_ context.Context, addrs []uint64) ([]target.Text, error) {
+func (s localOriginal) Strings(_ context.Context, addrs []uint64) ([]target.Text, error) {
 	return s.x.Strings(addrs)
 }
 
-func (s suspect) recipe(t *testing.T) *recipe.Recipe {
+func (s localOriginal) recipe(t *testing.T) *recipe.Recipe {
 	t.Helper()
 	o, err := s.x.Origin()
 	if err != nil {

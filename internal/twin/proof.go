@@ -15,7 +15,7 @@ import (
 // whose fingerprint is want: the same sections are loaded at the same addresses
 // with the same content. Otherwise its error says where they first differ, and
 // what most likely differs in their making.
-func prove(ctx context.Context, want target.Fingerprint, path string, s Suspect, r *recipe.Recipe) error {
+func prove(ctx context.Context, want target.Fingerprint, path string, s Original, r *recipe.Recipe) error {
 	x, err := target.OpenExeFile(path)
 	if err != nil {
 		return err
@@ -25,11 +25,11 @@ func prove(ctx context.Context, want target.Fingerprint, path string, s Suspect,
 	if err != nil {
 		return err
 	}
-	section := differing(want, *got)
+	section := firstDifferentSection(want, *got)
 	if section == "" {
 		return nil
 	}
-	d := difference{section: section, recipe: r, moved: moved(want, *got)}
+	d := difference{section: section, recipe: r, resized: firstResized(want, *got)}
 	if err := d.locate(ctx, x, s, *got); err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func prove(ctx context.Context, want target.Fingerprint, path string, s Suspect,
 
 // differing names the first section that differs, "" if none does. Code comes
 // before what follows from it.
-func differing(want, got target.Fingerprint) string {
+func firstDifferentSection(want, got target.Fingerprint) string {
 	if want.Arch != got.Arch || want.Type != got.Type {
 		return fmt.Sprintf("kind of executable (%s %v, not %s %v)", got.Arch, got.Type, want.Arch, want.Type)
 	}
@@ -66,7 +66,7 @@ func differing(want, got target.Fingerprint) string {
 
 // moved names the first section besides the code that has another size, "" if
 // none has: what follows lies elsewhere, and all code that names it differs.
-func moved(want, got target.Fingerprint) string {
+func firstResized(want, got target.Fingerprint) string {
 	sizes := map[string]uint64{}
 	for _, s := range got.Sections {
 		sizes[s.Name] = s.Size
@@ -81,17 +81,17 @@ func moved(want, got target.Fingerprint) string {
 
 // difference is where a twin differs from the target.
 type difference struct {
-	moved   string // what has another size, besides code
+	resized string // what has another size, besides code
 	recipe  *recipe.Recipe
 	section string
-	built   target.Function // the twin's first differing function, if it is Go's
-	there   target.Function // what the target has in its place
+	ours    target.Function // the twin's first differing function, if it is Go's
+	theirs  target.Function // what the target has in its place
 	symbol  string          // the twin's symbol, if it is not Go's
 }
 
 // locate finds the first function that differs: by name and size, since a
 // function that is longer moves all that follow, and else by its code.
-func (d *difference) locate(ctx context.Context, x *target.Exe, s Suspect, got target.Fingerprint) error {
+func (d *difference) locate(ctx context.Context, x *target.Exe, s Original, got target.Fingerprint) error {
 	theirs, err := s.Shapes(ctx)
 	if err != nil {
 		return err
@@ -102,10 +102,10 @@ func (d *difference) locate(ctx context.Context, x *target.Exe, s Suspect, got t
 	}
 	if at := firstDifference(ours, theirs, target.BlockHash); at >= 0 {
 		i := uint64(at / target.BlockHash)
-		if d.there, err = s.Function(ctx, i); err != nil {
+		if d.theirs, err = s.Function(ctx, i); err != nil {
 			return err
 		}
-		d.built, err = x.Function(i)
+		d.ours, err = x.Function(i)
 		return err
 	}
 	if d.section != ".text" {
@@ -116,7 +116,7 @@ func (d *difference) locate(ctx context.Context, x *target.Exe, s Suspect, got t
 
 // locateCode finds the first byte of .text that differs, and whose it is. All
 // functions of Go's have the same names and sizes.
-func (d *difference) locateCode(ctx context.Context, x *target.Exe, s Suspect, got target.Fingerprint) error {
+func (d *difference) locateCode(ctx context.Context, x *target.Exe, s Original, got target.Fingerprint) error {
 	var text target.Section
 	for _, sec := range got.Sections {
 		if sec.Name == ".text" {
@@ -160,21 +160,21 @@ func (d *difference) error() error {
 	text := "what was built is another program: " + d.section + " differs"
 	name := d.symbol
 	switch {
-	case d.built.Name != "" && d.there.Name == d.built.Name:
-		text += fmt.Sprintf(", first in %s (%d bytes of code in place of %d)", d.built.Name, d.built.Size, d.there.Size)
-		name = d.built.Name
-	case d.built.Name != "" || d.there.Name != "":
-		text += fmt.Sprintf(", first where the target has %s and this has %s", orNothing(d.there.Name), orNothing(d.built.Name))
-		if name = d.built.Name; name == "" {
-			name = d.there.Name
+	case d.ours.Name != "" && d.theirs.Name == d.ours.Name:
+		text += fmt.Sprintf(", first in %s (%d bytes of code in place of %d)", d.ours.Name, d.ours.Size, d.theirs.Size)
+		name = d.ours.Name
+	case d.ours.Name != "" || d.theirs.Name != "":
+		text += fmt.Sprintf(", first where the target has %s and this has %s", orNothing(d.theirs.Name), orNothing(d.ours.Name))
+		if name = d.ours.Name; name == "" {
+			name = d.theirs.Name
 		}
-	case d.symbol != "" && d.moved != "":
-		text = "what was built is another program: its functions are the same, its data is not (" + d.moved + ")"
+	case d.symbol != "" && d.resized != "":
+		text = "what was built is another program: its functions are the same, its data is not (" + d.resized + ")"
 		name, d.section = "", ".rodata"
 	case d.symbol != "":
 		text += ", first in " + d.symbol
 	}
-	return diag.Errorf(diag.TwinDiffers, "%s; most likely %s", text, d.likely(name))
+	return diag.Errorf(diag.TwinDiffers, "%s; most likely %s", text, d.likelyCause(name))
 }
 
 func orNothing(name string) string {
@@ -186,7 +186,7 @@ func orNothing(name string) string {
 
 // likely says what most likely differs in the making of the two programs, by
 // the first function that does.
-func (d *difference) likely(name string) string {
+func (d *difference) likelyCause(name string) string {
 	module := d.recipe.Source.Module
 	for _, made := range []string{"type:.eq.", "type:.hash."} { // by the compiler, for a type
 		name = strings.TrimPrefix(name, made)
@@ -200,9 +200,9 @@ func (d *difference) likely(name string) string {
 		return "the linker, the C compiler, or data that is built in"
 	case !strings.Contains(name, "."):
 		return "another C compiler: only functions of C differ so far"
-	case d.recipe.Source.Tree && !standard(name):
+	case d.recipe.Source.Tree && !isStandard(name):
 		return "another source, or other flags: the target names no commit, so the directory was taken as it is"
-	case standard(name):
+	case isStandard(name):
 		return "another toolchain, or a flag that is not recorded (the standard library differs already)"
 	case strings.HasPrefix(name, module) || strings.HasPrefix(name, "main."):
 		return "another source of " + module
@@ -212,7 +212,7 @@ func (d *difference) likely(name string) string {
 
 // standard reports whether a function is of the standard library: its package's
 // first element has no dot.
-func standard(name string) bool {
+func isStandard(name string) bool {
 	first, rest, _ := strings.Cut(name, "/")
 	if rest == "" {
 		first, _, _ = strings.Cut(first, ".")

@@ -27,9 +27,9 @@ type source struct {
 
 // sources makes the source, in a directory of our own: the user's is not
 // written to.
-func (j *job) sources(ctx context.Context) (source, error) {
+func (j *job) prepareSource(ctx context.Context) (source, error) {
 	dir := filepath.Join(j.work, "src")
-	src, err := j.fetch(ctx, dir)
+	src, err := j.fetchSource(ctx, dir)
 	if err == nil && j.recipe.Workspace {
 		j.env = withVariables(j.env, "GOWORK="+workspaceAbove(src.dir, dir))
 	}
@@ -50,10 +50,10 @@ func workspaceAbove(dir, root string) string {
 	}
 }
 
-func (j *job) fetch(ctx context.Context, dir string) (source, error) {
+func (j *job) fetchSource(ctx context.Context, dir string) (source, error) {
 	switch s := j.recipe.Source; {
 	case s.Version != "":
-		return j.published(dir)
+		return j.writeModule(dir)
 	case s.Revision != "":
 		return j.checkout(ctx, dir)
 	}
@@ -64,17 +64,17 @@ func (j *job) fetch(ctx context.Context, dir string) (source, error) {
 }
 
 // published writes a module that asks for the target's modules, exactly.
-func (j *job) published(dir string) (source, error) {
+func (j *job) writeModule(dir string) (source, error) {
 	s := j.recipe.Source
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return source{}, failed("%w", err)
+		return source{}, buildError("%w", err)
 	}
 	mod, err := j.recipe.GoMod()
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600)
 	}
 	if err != nil {
-		return source{}, failed("%w", err)
+		return source{}, buildError("%w", err)
 	}
 	escaped, err := moduleDir(s.Module, s.Version)
 	return source{dir: dir, module: filepath.Join(j.cache, escaped)}, err
@@ -84,11 +84,11 @@ func (j *job) published(dir string) (source, error) {
 func moduleDir(path, version string) (string, error) {
 	p, err := module.EscapePath(path)
 	if err != nil {
-		return "", failed("%w", err)
+		return "", buildError("%w", err)
 	}
 	v, err := module.EscapeVersion(version)
 	if err != nil {
-		return "", failed("%w", err)
+		return "", buildError("%w", err)
 	}
 	return filepath.FromSlash(p + "@" + v), nil
 }
@@ -98,19 +98,19 @@ func moduleDir(path, version string) (string, error) {
 // git worktree would, and no hook of theirs runs.
 func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 	rev := j.recipe.Source.Revision
-	objects, err := j.objects(ctx, rev)
+	objects, err := j.findObjects(ctx, rev)
 	if err != nil {
 		return source{}, err
 	}
 	if _, err := j.git(ctx, j.work, "init", "--quiet", "--template=", "--initial-branch=twin", "--object-format="+objectFormat(rev), dir); err != nil {
-		return source{}, failed("git init: %w", err)
+		return source{}, buildError("git init: %w", err)
 	}
-	if err := borrow(dir, objects); err != nil {
-		return source{}, failed("%w", err)
+	if err := borrowObjects(dir, objects); err != nil {
+		return source{}, buildError("%w", err)
 	}
 	for _, step := range [][]string{{"config", "core.autocrlf", "false"}, {"checkout", "--quiet", "--detach", rev}} {
 		if _, err := j.git(ctx, dir, step...); err != nil {
-			return source{}, failed("git %s: %w", step[0], err)
+			return source{}, buildError("git %s: %w", step[0], err)
 		}
 	}
 	root, err := findModule(dir, j.recipe.Source.Module)
@@ -127,13 +127,13 @@ func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 
 // objects returns the directory of the user's repository's objects, which hold
 // the commit.
-func (j *job) objects(ctx context.Context, rev string) (string, error) {
+func (j *job) findObjects(ctx context.Context, rev string) (string, error) {
 	if _, err := exec.LookPath("git"); err != nil {
-		return "", failed("the target was built at commit %s, for which git is needed: %w", rev, err)
+		return "", buildError("the target was built at commit %s, for which git is needed: %w", rev, err)
 	}
 	objects, err := j.git(ctx, j.dir, "rev-parse", "--path-format=absolute", "--git-path", "objects")
 	if err != nil {
-		return "", failed("the target was built at commit %s: %s is in no git repository (%w)", rev, j.dir, err)
+		return "", buildError("the target was built at commit %s: %s is in no git repository (%w)", rev, j.dir, err)
 	}
 	if _, err := j.git(ctx, j.dir, "cat-file", "-e", rev+"^{commit}"); err != nil {
 		return "", diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not hold", rev, j.dir).
@@ -173,7 +173,7 @@ func objectFormat(rev string) string {
 
 // borrow lets a repository take objects from elsewhere (gitrepository-layout,
 // objects/info/alternates).
-func borrow(dir, objects string) error {
+func borrowObjects(dir, objects string) error {
 	info := filepath.Join(dir, ".git", "objects", "info")
 	if err := os.MkdirAll(info, 0o700); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (j *job) copyTree(ctx context.Context, dir string) error {
 		return copyEntry(path, filepath.Join(dir, rel), d)
 	})
 	if err != nil {
-		return failed("copy %s: %w", root, err)
+		return buildError("copy %s: %w", root, err)
 	}
 	return nil
 }
@@ -256,7 +256,7 @@ func moduleAbove(dir, path string) (string, error) {
 			return root, nil
 		}
 		if root == filepath.Dir(root) {
-			return "", failed("%s is not in the source of the target's module %s, and the target names no commit", dir, path)
+			return "", buildError("%s is not in the source of the target's module %s, and the target names no commit", dir, path)
 		}
 	}
 }
@@ -280,10 +280,10 @@ func findModule(tree, path string) (string, error) {
 		return err
 	})
 	if err == nil && found == "" {
-		return "", failed("the module %s is not in that source", path)
+		return "", buildError("the module %s is not in that source", path)
 	}
 	if err != nil {
-		return "", failed("%w", err)
+		return "", buildError("%w", err)
 	}
 	return filepath.Dir(found), nil
 }

@@ -17,7 +17,7 @@ import (
 // takes, HOST=>BUILD, the first that fits wins; goroot is what the program is
 // to say of its GOROOT, nothing if that is not to change. It returns the tool's
 // exit status.
-func Tool(tool, rules []string, goroot string, env []string, stdout, stderr io.Writer) (status int, err error) {
+func RunTool(tool, rules []string, goroot string, env []string, stdout, stderr io.Writer) (status int, err error) {
 	name := strings.TrimSuffix(filepath.Base(tool[0]), ".exe")
 	asks := slices.Contains(tool[1:], "-V=full")
 	var said bytes.Buffer
@@ -39,7 +39,7 @@ func Tool(tool, rules []string, goroot string, env []string, stdout, stderr io.W
 	}
 	if asks {
 		line := said.Bytes()
-		if changes(name, rules, goroot) {
+		if changesOutput(name, rules, goroot) {
 			line = versionLine(line, rules, goroot)
 		}
 		_, err = stdout.Write(line)
@@ -50,7 +50,7 @@ func Tool(tool, rules []string, goroot string, env []string, stdout, stderr io.W
 // changes reports whether a tool's output may differ here from what it is
 // elsewhere. A program that was built with -trimpath is compiled as ever, and
 // what the user's build cache holds of it serves.
-func changes(name string, rules []string, goroot string) bool {
+func changesOutput(name string, rules []string, goroot string) bool {
 	return name == "link" || len(rules) > 0 || goroot != ""
 }
 
@@ -87,7 +87,7 @@ func versionLine(line []byte, rules []string, goroot string) []byte {
 
 // toolExec is the value of -toolexec: the command with its flags, as the go
 // command splits it (cmd/internal/quoted).
-func toolExec(command, rules []string, goroot string) (string, error) {
+func toolexecValue(command, rules []string, goroot string) (string, error) {
 	words := slices.Clone(command)
 	for _, r := range rules {
 		words = append(words, "--map="+r)
@@ -104,7 +104,7 @@ func toolExec(command, rules []string, goroot string) (string, error) {
 		case !strings.Contains(w, `"`):
 			words[i] = `"` + w + `"`
 		default:
-			return "", failed("%s can't be said to the go command: it holds both kinds of quotes", w)
+			return "", buildError("%s can't be said to the go command: it holds both kinds of quotes", w)
 		}
 	}
 	return strings.Join(words, " "), nil

@@ -41,7 +41,7 @@ type Builder struct {
 
 // Step says how far a build is.
 type Step struct {
-	What        string // one of the constants
+	Phase       string // one of the constants
 	Done, Total int    // packages; 0 of 0 if there is nothing to count
 }
 
@@ -52,7 +52,7 @@ const (
 	Proof    = "proof"
 )
 
-func (b *Builder) tell(s Step) {
+func (b *Builder) report(s Step) {
 	if b.Progress != nil {
 		b.Progress(s)
 	}
@@ -69,7 +69,7 @@ type Times struct {
 // with the source in or found through dir, which is only read. What it returns
 // is kept until [Builder.Remove]. The error's code is diag.TwinBuild or
 // diag.TwinDiffers, and nothing is left then.
-func (b *Builder) Build(ctx context.Context, r *recipe.Recipe, dir string, s Suspect) (*Kept, error) {
+func (b *Builder) Build(ctx context.Context, r *recipe.Recipe, dir string, s Original) (*DebugFile, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (b *Builder) Build(ctx context.Context, r *recipe.Recipe, dir string, s Sus
 		return nil, diag.Errorf(diag.WriteFailed, "%w", err)
 	}
 	defer removeAll(work)
-	j := &job{Builder: b, recipe: r, dir: dir, work: work, suspect: s, ldflags: b.LDFlags}
+	j := &job{Builder: b, recipe: r, dir: dir, work: work, original: s, ldflags: b.LDFlags}
 	kept, err := j.run(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -106,10 +106,10 @@ func workName(r *recipe.Recipe) string {
 // job is one build.
 type job struct {
 	*Builder
-	recipe  *recipe.Recipe
-	dir     string // the user's
-	work    string // ours
-	suspect Suspect
+	recipe   *recipe.Recipe
+	dir      string // the user's
+	work     string // ours
+	original Original
 
 	ldflags string // as given, or as found in the target
 
@@ -120,13 +120,13 @@ type job struct {
 	times  Times
 }
 
-func (j *job) run(ctx context.Context) (*Kept, error) {
+func (j *job) run(ctx context.Context) (*DebugFile, error) {
 	start := time.Now()
-	j.tell(Step{What: Sources})
+	j.report(Step{Phase: Sources})
 	if err := j.prepare(ctx); err != nil {
 		return nil, err
 	}
-	src, err := j.sources(ctx)
+	src, err := j.prepareSource(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (j *job) run(ctx context.Context) (*Kept, error) {
 
 	want, out, err := j.buildAndProve(ctx, src)
 	if diag.CodeOf(err) == diag.TwinDiffers && !j.recipe.LinkFlags && j.LDFlags == "" && want.Arch == "amd64" {
-		flags, findErr := found(ctx, out, j.suspect)
+		flags, findErr := recoverLinkFlags(ctx, out, j.original)
 		if findErr != nil {
 			return nil, findErr
 		}
@@ -147,7 +147,7 @@ func (j *job) run(ctx context.Context) (*Kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	return j.keep(want, out, j.times)
+	return j.store(want, out, j.times)
 }
 
 // buildAndProve returns the target's fingerprint and the twin's path, the
@@ -159,9 +159,9 @@ func (j *job) buildAndProve(ctx context.Context, src source) (want target.Finger
 	}
 	j.times.Build += time.Since(start)
 	start = time.Now()
-	j.tell(Step{What: Proof})
-	if want, err = j.suspect.Fingerprint(ctx); err == nil {
-		err = prove(ctx, want, out, j.suspect, j.recipe)
+	j.report(Step{Phase: Proof})
+	if want, err = j.original.Fingerprint(ctx); err == nil {
+		err = prove(ctx, want, out, j.original, j.recipe)
 	}
 	j.times.Proof += time.Since(start)
 	return want, out, err
@@ -169,7 +169,7 @@ func (j *job) buildAndProve(ctx context.Context, src source) (want target.Finger
 
 // Suspect is an executable on the node, as it can be asked from here. What it
 // says may be made up.
-type Suspect interface {
+type Original interface {
 	Fingerprint(ctx context.Context) (target.Fingerprint, error)
 	Blocks(ctx context.Context, r target.Range) ([]byte, error)
 	Shapes(ctx context.Context) ([]byte, error)
@@ -194,7 +194,9 @@ func removeAll(dir string) error {
 }
 
 // failed is a build's end for a reason that the user should see.
-func failed(format string, args ...any) error { return diag.Errorf(diag.TwinBuild, format, args...) }
+func buildError(format string, args ...any) error {
+	return diag.Errorf(diag.TwinBuild, format, args...)
+}
 
 // lastLines returns the end of what a command said, as one line.
 func lastLines(text string, n int) string {

@@ -57,7 +57,7 @@ func TestFromATree(t *testing.T) {
 		"another architecture": {[]string{"GOARCH=" + otherArch()}, []string{"-ldflags=-s -w"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, buildTarget(t, there, test.env, append(test.flags, "-buildvcs=false")...))
+			s := openOriginal(t, buildTarget(t, there, test.env, append(test.flags, "-buildvcs=false")...))
 			checkTwin(t, s, here)
 			if name == "recorded flags" {
 				checkShell(t, s, here, "")
@@ -74,7 +74,7 @@ func otherArch() string {
 }
 
 // checkTwin builds the twin and looks at what is kept of it.
-func checkTwin(t *testing.T, s suspect, dir string) *Kept {
+func checkTwin(t *testing.T, s localOriginal, dir string) *DebugFile {
 	t.Helper()
 	before := hashTree(t, dir)
 	b := newBuilder(t)
@@ -105,12 +105,12 @@ func checkTwin(t *testing.T, s suspect, dir string) *Kept {
 	if again, err := b.Find(p); err != nil || again == nil || *again != *k {
 		t.Errorf("found %+v, %v; want %+v", again, err, k)
 	}
-	noWork(t, b)
+	checkNoWork(t, b)
 	return k
 }
 
 // checkShell runs what symbols --print shows: it must leave the same twin.
-func checkShell(t *testing.T, s suspect, dir, ldflags string) {
+func checkShell(t *testing.T, s localOriginal, dir, ldflags string) {
 	t.Helper()
 	quote := func(words []string) string {
 		var b strings.Builder
@@ -140,7 +140,7 @@ func checkShell(t *testing.T, s suspect, dir, ldflags string) {
 }
 
 // noWork sees that no build has left anything but its lock.
-func noWork(t *testing.T, b *Builder) {
+func checkNoWork(t *testing.T, b *Builder) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(b.Dir, "work"))
 	if err != nil {
@@ -206,7 +206,7 @@ func TestFromARevision(t *testing.T) {
 	git(here, "tag", "--delete", "v1.2.3")
 	writeTree(t, here, map[string]string{"cmd/m/main.go": "package broken\n", "new.txt": "not committed"})
 	for name, path := range map[string]string{"behind": behind, "tagged": tagged, "pseudo-version": pseudo} {
-		t.Run(name, func(t *testing.T) { checkTwin(t, open(t, path), filepath.Join(here, "cmd")) })
+		t.Run(name, func(t *testing.T) { checkTwin(t, openOriginal(t, path), filepath.Join(here, "cmd")) })
 	}
 
 	t.Run("workspace", func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestFromARevision(t *testing.T) {
 		git(there, "init", "--quiet", "--initial-branch=main")
 		git(there, "add", "--all")
 		git(there, "commit", "--quiet", "--message=first")
-		s := open(t, buildTarget(t, filepath.Join(there, "m"), []string{"GOWORK="}, "-buildvcs=true", "-ldflags=-s -w"))
+		s := openOriginal(t, buildTarget(t, filepath.Join(there, "m"), []string{"GOWORK="}, "-buildvcs=true", "-ldflags=-s -w"))
 		if r := s.recipe(t); !r.Workspace {
 			t.Fatalf("the recipe: %+v", r)
 		}
@@ -235,7 +235,7 @@ func TestFromARevision(t *testing.T) {
 		checkShell(t, s, filepath.Join(here, "dep"), "")
 	})
 	t.Run("not there", func(t *testing.T) {
-		s := open(t, tagged)
+		s := openOriginal(t, tagged)
 		r := s.recipe(t)
 		r.Source.Revision = strings.Repeat("0", 40)
 		wantError(t, r, here, s, diag.TwinBuild, "does not hold")
@@ -276,7 +276,7 @@ func TestFromAModule(t *testing.T) {
 	for _, flags := range [][]string{{"-trimpath", "-ldflags=-s -w"}, {"-ldflags=-s -w"}} {
 		bin := t.TempDir()
 		run(t, bin, append([]string{"CGO_ENABLED=0", "GOBIN=" + bin}, settings...), slices.Concat([]string{"go", "install"}, flags, []string{"example.com/m/cmd/m@v1.5.0"})...)
-		s := open(t, filepath.Join(bin, "m"))
+		s := openOriginal(t, filepath.Join(bin, "m"))
 		if r := s.recipe(t); r.Source.Version != "v1.5.0" {
 			t.Fatalf("the recipe: %+v", r)
 		}
@@ -309,7 +309,7 @@ func publish(t *testing.T, proxy, dir string, v module.Version) {
 func TestDiffers(t *testing.T) {
 	there := t.TempDir()
 	writeTree(t, there, sample())
-	s := open(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
 	changed := func(name, from, to string) string {
 		dir := t.TempDir()
 		files := sample()
@@ -334,7 +334,7 @@ func TestDiffers(t *testing.T) {
 func TestAnotherToolchain(t *testing.T) {
 	there := t.TempDir()
 	writeTree(t, there, sample())
-	s := open(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
 	r := s.recipe(t)
 	r.Toolchain = sibling(t, r.Toolchain)
 	wantError(t, r, there, s, diag.TwinDiffers, "first in runtime.", "another toolchain")
@@ -374,7 +374,7 @@ func TestLinkFlags(t *testing.T) {
 	files["cmd/m/main.go"] = strings.Replace(files["cmd/m/main.go"], "println(version", "println(commit, unset, version", 1)
 	writeTree(t, there, files)
 	for _, flags := range [][]string{{}, {"-buildmode=pie"}} {
-		s := open(t, buildTarget(t, there, nil, append(flags, "-buildvcs=false", "-trimpath", "-ldflags=-s -w -X main.version=v9 -X 'main.commit=it is a longer one'")...))
+		s := openOriginal(t, buildTarget(t, there, nil, append(flags, "-buildvcs=false", "-trimpath", "-ldflags=-s -w -X main.version=v9 -X 'main.commit=it is a longer one'")...))
 		k := checkTwin(t, s, there)
 		checkShell(t, s, there, k.LDFlags)
 		b := newBuilder(t)
@@ -393,7 +393,7 @@ func TestLinkFlags(t *testing.T) {
 func TestBuildFails(t *testing.T) {
 	there, here := t.TempDir(), t.TempDir()
 	writeTree(t, there, sample())
-	s := open(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
 	files := sample()
 	files["cmd/m/main.go"] += "\nfunc broken() { return 1 }\n"
 	writeTree(t, here, files)
@@ -405,7 +405,7 @@ func TestBuildFails(t *testing.T) {
 }
 
 // wantError builds a twin and wants it to fail, and to leave nothing.
-func wantError(t *testing.T, r *recipe.Recipe, dir string, s suspect, code diag.Code, texts ...string) {
+func wantError(t *testing.T, r *recipe.Recipe, dir string, s localOriginal, code diag.Code, texts ...string) {
 	t.Helper()
 	b := newBuilder(t)
 	k, err := b.Build(t.Context(), r, dir, s)
@@ -418,7 +418,7 @@ func wantError(t *testing.T, r *recipe.Recipe, dir string, s suspect, code diag.
 			t.Errorf("%v; want %q", err, text)
 		}
 	}
-	noWork(t, b)
+	checkNoWork(t, b)
 }
 
 // TestCancelled ends a build in its middle: nothing is left, neither files nor
@@ -426,13 +426,13 @@ func wantError(t *testing.T, r *recipe.Recipe, dir string, s suspect, code diag.
 func TestCancelled(t *testing.T) {
 	there := t.TempDir()
 	writeTree(t, there, sample())
-	s := open(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b := newBuilder(t)
 	b.Dir = t.TempDir() // an empty build cache: it takes a while
 	b.Progress = func(s Step) {
-		if s.What == Packages && s.Done == 2 {
+		if s.Phase == Packages && s.Done == 2 {
 			cancel()
 		}
 	}
@@ -440,7 +440,7 @@ func TestCancelled(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	noWork(t, b)
+	checkNoWork(t, b)
 	if _, err := os.Stat(filepath.Join(b.Dir, "kept")); err == nil {
 		t.Error("something was kept")
 	}
@@ -482,7 +482,7 @@ func TestToolVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said strings.Builder
-		if status, err := Tool(tool, tt.rules, tt.goroot, os.Environ(), &said, os.Stderr); status != 0 || err != nil {
+		if status, err := RunTool(tool, tt.rules, tt.goroot, os.Environ(), &said, os.Stderr); status != 0 || err != nil {
 			t.Fatal(status, err)
 		}
 		if got := said.String(); (got == string(plain)) != tt.same || !strings.HasPrefix(got, strings.TrimSpace(string(plain))) {
