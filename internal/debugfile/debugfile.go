@@ -34,7 +34,7 @@ const (
 // they are, but not compressed: Delve decompresses some of them twice, which
 // takes longer than all else that it does with them. It takes 64-bit little-endian ELF files.
 func Write(w io.Writer, r io.ReaderAt) error {
-	x, err := read(r)
+	x, err := readHeaders(r)
 	if err != nil {
 		return fmt.Errorf("read the executable: %w", err)
 	}
@@ -42,8 +42,8 @@ func Write(w io.Writer, r io.ReaderAt) error {
 	bodies := make([][]byte, len(x.sections))
 	for i := range x.sections {
 		s := &x.sections[i]
-		if bodies[i], err = x.keep(s); err != nil {
-			return fmt.Errorf("section %s: %w", x.name(s), err)
+		if bodies[i], err = x.keepContent(s); err != nil {
+			return fmt.Errorf("section %s: %w", x.sectionName(s), err)
 		}
 		if len(bodies[i]) > 0 {
 			offset = align(offset, s.Addralign)
@@ -54,16 +54,16 @@ func Write(w io.Writer, r io.ReaderAt) error {
 	x.header.Phoff, x.header.Shoff = headerSize, align(offset, 8)
 	x.emptySegments()
 	out := &writer{w: w}
-	out.data(x.header)
-	out.data(x.programs)
+	out.encode(x.header)
+	out.encode(x.programs)
 	for i, body := range bodies {
 		if len(body) > 0 {
-			out.fill(x.sections[i].Off)
+			out.padTo(x.sections[i].Off)
 			out.write(body)
 		}
 	}
-	out.fill(x.header.Shoff)
-	out.data(x.sections)
+	out.padTo(x.header.Shoff)
+	out.encode(x.sections)
 	return out.err
 }
 
@@ -76,9 +76,9 @@ type executable struct {
 	names    []byte // section header string table
 }
 
-func read(r io.ReaderAt) (*executable, error) {
+func readHeaders(r io.ReaderAt) (*executable, error) {
 	x := &executable{r: r}
-	if err := x.at(0, headerSize, &x.header); err != nil {
+	if err := x.decodeAt(0, headerSize, &x.header); err != nil {
 		return nil, err
 	}
 	h := &x.header
@@ -91,19 +91,19 @@ func read(r io.ReaderAt) (*executable, error) {
 		return nil, errors.New("malformed headers")
 	}
 	x.programs, x.sections = make([]elf.Prog64, h.Phnum), make([]elf.Section64, h.Shnum)
-	if err := x.at(h.Phoff, len(x.programs)*programSize, x.programs); err != nil {
+	if err := x.decodeAt(h.Phoff, len(x.programs)*programSize, x.programs); err != nil {
 		return nil, err
 	}
-	if err := x.at(h.Shoff, len(x.sections)*sectionSize, x.sections); err != nil {
+	if err := x.decodeAt(h.Shoff, len(x.sections)*sectionSize, x.sections); err != nil {
 		return nil, err
 	}
 	var err error
-	x.names, err = x.content(&x.sections[h.Shstrndx])
+	x.names, err = x.readSection(&x.sections[h.Shstrndx])
 	return x, err
 }
 
 // at reads size bytes at an offset into v, a pointer or slice of fixed size.
-func (x *executable) at(offset uint64, size int, v any) error {
+func (x *executable) decodeAt(offset uint64, size int, v any) error {
 	data := make([]byte, size)
 	if err := x.readAt(data, offset); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (x *executable) readAt(p []byte, offset uint64) error {
 
 // content returns what a section has in the file. It grows with what is there,
 // whatever the header says.
-func (x *executable) content(s *elf.Section64) ([]byte, error) {
+func (x *executable) readSection(s *elf.Section64) ([]byte, error) {
 	if s.Type == uint32(elf.SHT_NOBITS) {
 		return nil, nil
 	}
@@ -143,7 +143,7 @@ func (x *executable) content(s *elf.Section64) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (x *executable) name(s *elf.Section64) string {
+func (x *executable) sectionName(s *elf.Section64) string {
 	if uint64(s.Name) >= uint64(len(x.names)) {
 		return ""
 	}
@@ -152,7 +152,7 @@ func (x *executable) name(s *elf.Section64) string {
 }
 
 // keep returns what of a section stays and changes its header accordingly.
-func (x *executable) keep(s *elf.Section64) ([]byte, error) {
+func (x *executable) keepContent(s *elf.Section64) ([]byte, error) {
 	flags, kind := elf.SectionFlag(s.Flags), elf.SectionType(s.Type)
 	switch {
 	case kind == elf.SHT_NULL, kind == elf.SHT_NOBITS:
@@ -161,11 +161,11 @@ func (x *executable) keep(s *elf.Section64) ([]byte, error) {
 		s.Type = uint32(elf.SHT_NOBITS)
 		return nil, nil
 	}
-	body, err := x.content(s)
+	body, err := x.readSection(s)
 	if err != nil || flags&elf.SHF_COMPRESSED == 0 {
 		return body, err
 	}
-	return unpack(s, body)
+	return decompress(s, body)
 }
 
 // emptySegments leaves in the segments nothing but the headers, which stand at
@@ -192,7 +192,7 @@ func (x *executable) emptySegments() {
 
 // unpack returns the content of a compressed section and changes its header
 // accordingly (gABI, "Compressed section").
-func unpack(s *elf.Section64, body []byte) ([]byte, error) {
+func decompress(s *elf.Section64, body []byte) ([]byte, error) {
 	var header elf.Chdr64
 	n, err := binary.Decode(body, binary.LittleEndian, &header)
 	if err != nil {
@@ -239,7 +239,7 @@ func (w *writer) write(p []byte) {
 	}
 }
 
-func (w *writer) data(v any) {
+func (w *writer) encode(v any) {
 	p, err := binary.Append(nil, binary.LittleEndian, v)
 	if w.err == nil {
 		w.err = err
@@ -247,4 +247,4 @@ func (w *writer) data(v any) {
 	w.write(p)
 }
 
-func (w *writer) fill(to uint64) { w.write(make([]byte, to-w.n)) }
+func (w *writer) padTo(to uint64) { w.write(make([]byte, to-w.n)) }

@@ -24,7 +24,7 @@ func build(t testing.TB, args ...string) string {
 	return out
 }
 
-func write(t *testing.T, path string) *elf.File {
+func writeDebug(t *testing.T, path string) *elf.File {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -50,14 +50,14 @@ func TestWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer whole.Close()
-		debug := write(t, path)
-		compare(t, whole, debug)
+		debug := writeDebug(t, path)
+		checkDebugFile(t, whole, debug)
 	}
 }
 
 // compare sees that debug has the sections of whole at the same addresses, the
 // code of none and the debug information of all.
-func compare(t *testing.T, whole, debug *elf.File) {
+func checkDebugFile(t *testing.T, whole, debug *elf.File) {
 	t.Helper()
 	if len(whole.Sections) != len(debug.Sections) || len(whole.Progs) != len(debug.Progs) {
 		t.Fatalf("%d sections and %d segments, want %d and %d", len(debug.Sections), len(debug.Progs), len(whole.Sections), len(whole.Progs))
@@ -73,8 +73,8 @@ func compare(t *testing.T, whole, debug *elf.File) {
 			}
 			continue
 		}
-		wd, werr := content(w)
-		dd, derr := content(d)
+		wd, werr := readContent(w)
+		dd, derr := readContent(d)
 		if werr != nil || derr != nil || !bytes.Equal(wd, dd) {
 			t.Errorf("%s: %d bytes in place of %d (%v, %v)", w.Name, len(dd), len(wd), werr, derr)
 		}
@@ -84,19 +84,19 @@ func compare(t *testing.T, whole, debug *elf.File) {
 			t.Errorf("segment %+v, want %+v", d.ProgHeader, w.ProgHeader)
 		}
 	}
-	if w, d := units(t, whole), units(t, debug); w != d || w == 0 {
+	if w, d := countUnits(t, whole), countUnits(t, debug); w != d || w == 0 {
 		t.Errorf("%d units of DWARF, want %d", d, w)
 	}
 }
 
-func content(s *elf.Section) ([]byte, error) {
+func readContent(s *elf.Section) ([]byte, error) {
 	if s.Type == elf.SHT_NULL || s.Type == elf.SHT_NOBITS {
 		return nil, nil
 	}
 	return s.Data()
 }
 
-func units(t *testing.T, f *elf.File) (n int) {
+func countUnits(t *testing.T, f *elf.File) (n int) {
 	t.Helper()
 	d, err := f.DWARF()
 	if err != nil {
@@ -122,11 +122,11 @@ func units(t *testing.T, f *elf.File) (n int) {
 // headers are part of a segment.
 func TestLikeObjcopy(t *testing.T) {
 	for _, args := range [][]string{nil, {"-buildmode=pie"}} {
-		likeObjcopy(t, build(t, args...))
+		checkLikeObjcopy(t, build(t, args...))
 	}
 }
 
-func likeObjcopy(t *testing.T, path string) {
+func checkLikeObjcopy(t *testing.T, path string) {
 	t.Helper()
 	objcopy, err := exec.LookPath("objcopy")
 	switch {
@@ -158,7 +158,7 @@ func likeObjcopy(t *testing.T, path string) {
 	if text, err := exec.Command(objcopy, mine, mine+".copy").CombinedOutput(); err != nil || len(text) > 0 {
 		t.Errorf("objcopy of what we write: %v\n%s", err, text)
 	}
-	ours := write(t, path)
+	ours := writeDebug(t, path)
 	if len(ours.Sections) != len(theirs.Sections) {
 		t.Fatalf("%d sections, objcopy keeps %d", len(ours.Sections), len(theirs.Sections))
 	}
@@ -168,7 +168,7 @@ func likeObjcopy(t *testing.T, path string) {
 			t.Errorf("%s: objcopy has %+v", w.Name, w.SectionHeader)
 		}
 	}
-	if w, d := units(t, theirs), units(t, ours); w != d {
+	if w, d := countUnits(t, theirs), countUnits(t, ours); w != d {
 		t.Errorf("%d units of DWARF, objcopy keeps %d", d, w)
 	}
 }
