@@ -81,7 +81,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 		},
 		LDFlags: o.ldflags, DryRun: o.dryRun,
 		Request:  swap.Request{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
-		Built:    func(b *deploy.Built) { printBuilt(env.err, b) },
+		Built:    func(b *deploy.Artifact) { printBuilt(env.err, b) },
 		Step:     env.swapStep,
 		Progress: env.shipping(),
 	}
@@ -101,7 +101,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 	return nil
 }
 
-func printBuilt(w io.Writer, b *deploy.Built) {
+func printBuilt(w io.Writer, b *deploy.Artifact) {
 	fmt.Fprintf(w, "built %s: %s, %s\n", diag.Escape(path.Base(b.Path)), megabytes(b.Size), seconds(b.Took))
 	if b.Needs.Interpreter != "" {
 		fmt.Fprintf(w, "it needs %d libraries of the node's, which looks whether it has them\n", len(b.Needs.Libraries))

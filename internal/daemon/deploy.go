@@ -17,17 +17,17 @@ type Deployment struct {
 	LDFlags  string       // the linker's, besides those that the target records
 	Request  swap.Request // Args, Relax, Ready and Force
 	DryRun   bool         // build and change nothing
-	Built    func(*deploy.Built)
+	Built    func(*deploy.Artifact)
 	Step     func(string)                  // told what the node is at, one of swap's
 	Progress func(sent, done, total int64) // bytes that have gone, and of the build, which they stand for
 }
 
 // DeployResult is what was done, or with DryRun what there is to do.
 type DeployResult struct {
-	State    swap.State     `json:"state"` // before
-	Recipe   *recipe.Debug  `json:"recipe,omitempty"`
-	Built    *deploy.Built  `json:"built,omitempty"`
-	Deployed *swap.Deployed `json:"deployed,omitempty"`
+	State    swap.State       `json:"state"` // before
+	Recipe   *recipe.Debug    `json:"recipe,omitempty"`
+	Built    *deploy.Artifact `json:"built,omitempty"`
+	Deployed *swap.Deployed   `json:"deployed,omitempty"`
 	Shipped
 }
 

@@ -20,7 +20,7 @@ type Shipped struct {
 // shipment sends a build. Others may look at it meanwhile.
 type shipment struct {
 	builder  *deploy.Builder
-	built    *deploy.Built
+	built    *deploy.Artifact
 	progress func(sent, done, total int64)
 
 	mu    sync.Mutex
@@ -41,7 +41,7 @@ func (s *shipment) send(w io.Writer, former string) error {
 	s.start = time.Now()
 	s.mu.Unlock()
 	var there *io.SectionReader
-	if kept := s.builder.Kept(former); kept != nil {
+	if kept := s.builder.OpenKept(former); kept != nil {
 		defer kept.Close()
 		info, err := kept.Stat()
 		if err != nil {

@@ -27,7 +27,7 @@ func (b *Builder) goBuild(ctx context.Context, d *recipe.Debug, dir, out string)
 	// For a stamp of the commit go would run git, and that what the configuration of a
 	// repository names, which nobody may have looked at.
 	args := slices.Concat([]string{"build", "-buildvcs=false", "-o", out}, d.Flags, []string{"--", d.Package})
-	return b.run(ctx, dir, d.Env, tool, args...)
+	return b.runBuild(ctx, dir, d.Env, tool, args...)
 }
 
 // checkSource refuses a directory that is not in the target's main module: the
@@ -56,12 +56,12 @@ func lastLine(text string) string {
 
 // shell runs the user's command. The file of the last time is removed: a command
 // that does not write one has not built.
-func (b *Builder) shell(ctx context.Context, d *recipe.Debug, dir, out string) error {
+func (b *Builder) runCommand(ctx context.Context, d *recipe.Debug, dir, out string) error {
 	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return diag.Errorf(diag.WriteFailed, "%w", err)
 	}
 	env := []string{"GOOS=linux", "GOARCH=" + d.Arch, "OUT=" + out}
-	if err := b.run(ctx, dir, env, "sh", "-c", b.Command); err != nil {
+	if err := b.runBuild(ctx, dir, env, "sh", "-c", b.Command); err != nil {
 		return err
 	}
 	if _, err := os.Stat(out); err != nil {
@@ -72,7 +72,7 @@ func (b *Builder) shell(ctx context.Context, d *recipe.Debug, dir, out string) e
 }
 
 // run runs a build and lets it speak for itself.
-func (b *Builder) run(ctx context.Context, dir string, env []string, name string, args ...string) error {
+func (b *Builder) runBuild(ctx context.Context, dir string, env []string, name string, args ...string) error {
 	cmd := procgroup.Command(ctx, name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, b.Out, b.Out
 	cmd.Env = slices.Concat(b.Env, env, []string{"PWD=" + dir})

@@ -29,7 +29,7 @@ type Builder struct {
 }
 
 // Built is a build that can be deployed.
-type Built struct {
+type Artifact struct {
 	Path   string        `json:"path"`
 	SHA256 string        `json:"sha256"`
 	Size   int64         `json:"size"`
@@ -41,7 +41,7 @@ type Built struct {
 // runs. A Command finds the platform in GOOS and GOARCH, and in OUT the path of
 // the executable that it is to write. The error's code is diag.DeployBuild or
 // diag.DeploySource; what the compiler says has been written to Out by then.
-func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Built, error) {
+func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Artifact, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Buil
 	out := filepath.Join(own, filepath.Base(d.Package))
 	start := time.Now()
 	if b.Command != "" {
-		err = b.shell(ctx, d, dir, out)
+		err = b.runCommand(ctx, d, dir, out)
 	} else {
 		err = b.goBuild(ctx, d, dir, out)
 	}
@@ -79,7 +79,7 @@ func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Buil
 }
 
 // inspect refuses what would not run there, or could not be debugged.
-func inspect(path, arch string) (*Built, error) {
+func inspect(path, arch string) (*Artifact, error) {
 	info, err := target.ReadBuildFile(path)
 	switch {
 	case err != nil:
@@ -105,5 +105,5 @@ func inspect(path, arch string) (*Built, error) {
 	if err != nil {
 		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
 	}
-	return &Built{Path: path, SHA256: hex.EncodeToString(h.Sum(nil)), Size: n, Needs: needs}, nil
+	return &Artifact{Path: path, SHA256: hex.EncodeToString(h.Sum(nil)), Size: n, Needs: needs}, nil
 }

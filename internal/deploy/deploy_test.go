@@ -18,7 +18,7 @@ import (
 )
 
 // workspace writes a module with a daemon in it.
-func workspace(t *testing.T, module, code string) string {
+func newWorkspace(t *testing.T, module, code string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -36,7 +36,7 @@ func workspace(t *testing.T, module, code string) string {
 	return dir
 }
 
-func debug(t *testing.T) *recipe.Debug {
+func newDebugRecipe(t *testing.T) *recipe.Debug {
 	t.Helper()
 	d, err := recipe.NewDebug(&target.Origin{Build: target.Build{
 		MainPackage: "example.com/d/cmd/d", ModulePath: "example.com/d", Arch: "arm64", GoVersion: "go1.26.8",
@@ -48,7 +48,7 @@ func debug(t *testing.T) *recipe.Debug {
 	return d
 }
 
-func builder(t *testing.T, out *bytes.Buffer) *deploy.Builder {
+func newBuilder(t *testing.T, out *bytes.Buffer) *deploy.Builder {
 	return &deploy.Builder{Dir: t.TempDir(), Env: append(os.Environ(), "GOFLAGS="), Out: out}
 }
 
@@ -56,7 +56,7 @@ func builder(t *testing.T, out *bytes.Buffer) *deploy.Builder {
 // program for git.
 func TestGitRunsNothing(t *testing.T) {
 	var said bytes.Buffer
-	b, dir := builder(t, &said), workspace(t, "example.com/d", "println(version)")
+	b, dir := newBuilder(t, &said), newWorkspace(t, "example.com/d", "println(version)")
 	ran := filepath.Join(t.TempDir(), "ran")
 	for _, args := range [][]string{
 		{"init", "-q"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "a"},
@@ -69,7 +69,7 @@ func TestGitRunsNothing(t *testing.T) {
 		}
 	}
 	os.Remove(ran)
-	if _, err := b.Build(t.Context(), debug(t), dir); err != nil {
+	if _, err := b.Build(t.Context(), newDebugRecipe(t), dir); err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
 	if _, err := os.Stat(ran); err == nil {
@@ -81,8 +81,8 @@ func TestGitRunsNothing(t *testing.T) {
 // came out.
 func TestBuild(t *testing.T) {
 	var said bytes.Buffer
-	b, dir := builder(t, &said), workspace(t, "example.com/d", "println(version)")
-	built, err := b.Build(t.Context(), debug(t), dir)
+	b, dir := newBuilder(t, &said), newWorkspace(t, "example.com/d", "println(version)")
+	built, err := b.Build(t.Context(), newDebugRecipe(t), dir)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
@@ -90,7 +90,7 @@ func TestBuild(t *testing.T) {
 	if err != nil || info.Arch != "arm64" || info.Stripped || info.Settings["-gcflags"] != "all=-N -l" || !strings.Contains(info.Settings["-ldflags"], "main.version=1.2.3") || (built.Needs.Interpreter != "") {
 		t.Errorf("%+v, %v", info, err)
 	}
-	again, err := b.Build(t.Context(), debug(t), dir)
+	again, err := b.Build(t.Context(), newDebugRecipe(t), dir)
 	if err != nil || again.SHA256 != built.SHA256 {
 		t.Errorf("again: %+v, %v", again, err)
 	}
@@ -107,7 +107,7 @@ func TestBuildFails(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var said bytes.Buffer
-			built, err := builder(t, &said).Build(t.Context(), debug(t), workspace(t, tt.module, tt.code))
+			built, err := newBuilder(t, &said).Build(t.Context(), newDebugRecipe(t), newWorkspace(t, tt.module, tt.code))
 			if diag.CodeOf(err) != tt.want || !strings.Contains(said.String(), tt.says) {
 				t.Errorf("%+v, %v\n%s", built, err, &said)
 			}
@@ -118,13 +118,13 @@ func TestBuildFails(t *testing.T) {
 // TestBuildOfDependency refuses a workspace that only depends on the target's
 // module: what the user edits there would not be built.
 func TestBuildOfDependency(t *testing.T) {
-	there, dir := workspace(t, "example.com/d", ""), workspace(t, "example.com/e", "")
+	there, dir := newWorkspace(t, "example.com/d", ""), newWorkspace(t, "example.com/e", "")
 	mod := "module example.com/e\n\ngo 1.26.0\n\nrequire example.com/d v0.0.0\n\nreplace example.com/d => " + there + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
-	if built, err := builder(t, &said).Build(t.Context(), debug(t), dir); diag.CodeOf(err) != diag.DeploySource || !strings.Contains(err.Error(), "main module") {
+	if built, err := newBuilder(t, &said).Build(t.Context(), newDebugRecipe(t), dir); diag.CodeOf(err) != diag.DeploySource || !strings.Contains(err.Error(), "main module") {
 		t.Errorf("%+v, %v\n%s", built, err, &said)
 	}
 }
@@ -148,9 +148,9 @@ func TestCommand(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var said bytes.Buffer
-			b := builder(t, &said)
+			b := newBuilder(t, &said)
 			b.Command = tt.command
-			built, err := b.Build(t.Context(), debug(t), workspace(t, "example.com/d", ""))
+			built, err := b.Build(t.Context(), newDebugRecipe(t), newWorkspace(t, "example.com/d", ""))
 			switch {
 			case tt.want == "" && (err != nil || built.Size == 0):
 				t.Errorf("%v\n%s", err, &said)
@@ -167,12 +167,12 @@ func TestCancelled(t *testing.T) {
 		t.Skip("skipped: needs sh")
 	}
 	var said bytes.Buffer
-	b := builder(t, &said)
+	b := newBuilder(t, &said)
 	b.Command = "sleep 100; sleep 100"
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := b.Build(ctx, debug(t), t.TempDir()); err != context.DeadlineExceeded || time.Since(start) > 5*time.Second {
+	if _, err := b.Build(ctx, newDebugRecipe(t), t.TempDir()); err != context.DeadlineExceeded || time.Since(start) > 5*time.Second {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 // What is kept of builds that were made, whatever they were made from.
 const (
-	keptBuilds = 6
-	keptBytes  = 1 << 30
+	maxKeptBuilds = 6
+	maxKeptBytes  = 1 << 30
 )
 
 func (b *Builder) keptDir() string { return filepath.Join(b.Dir, "kept") }
@@ -23,7 +23,7 @@ func (b *Builder) keptDir() string { return filepath.Join(b.Dir, "kept") }
 // what differs from it in the next one. It is kept by another name for its file,
 // which costs nothing until go build replaces that; where a file system has no
 // such thing, nothing is kept, and whole builds are sent.
-func (b *Builder) keep(built *Built) {
+func (b *Builder) keep(built *Artifact) {
 	dir := b.keptDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return
@@ -32,12 +32,12 @@ func (b *Builder) keep(built *Built) {
 	if err := os.Link(built.Path, kept); err != nil && !os.IsExist(err) {
 		return
 	}
-	b.used(kept)
+	b.markUsed(kept)
 	b.prune()
 }
 
 // used makes a kept build the last one that is removed.
-func (b *Builder) used(kept string) {
+func (b *Builder) markUsed(kept string) {
 	now := time.Now()
 	_ = os.Chtimes(kept, now, now)
 }
@@ -55,7 +55,7 @@ func (b *Builder) prune() {
 	slices.SortFunc(all, func(x, y os.FileInfo) int { return y.ModTime().Compare(x.ModTime()) })
 	var size int64
 	for i, info := range all {
-		if size += info.Size(); i > 0 && (i >= keptBuilds || size > keptBytes) {
+		if size += info.Size(); i > 0 && (i >= maxKeptBuilds || size > maxKeptBytes) {
 			os.Remove(filepath.Join(b.keptDir(), info.Name()))
 		}
 	}
@@ -63,7 +63,7 @@ func (b *Builder) prune() {
 
 // Kept opens the build with that SHA-256, which a node has named; nil if it is
 // not kept. The file may have been changed meanwhile: it is read once to see.
-func (b *Builder) Kept(sum string) *os.File {
+func (b *Builder) OpenKept(sum string) *os.File {
 	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(sum) {
 		return nil
 	}
@@ -82,6 +82,6 @@ func (b *Builder) Kept(sum string) *os.File {
 		os.Remove(path)
 		return nil
 	}
-	b.used(path)
+	b.markUsed(path)
 	return f
 }

@@ -17,24 +17,24 @@ func TestKept(t *testing.T) {
 		t.Skip("skipped: needs sh")
 	}
 	var said bytes.Buffer
-	b, dir := builder(t, &said), workspace(t, "example.com/d", "")
+	b, dir := newBuilder(t, &said), newWorkspace(t, "example.com/d", "")
 	var sums []string
 	for i := range 8 {
 		b.Command = fmt.Sprintf(`CGO_ENABLED=0 go build -o "$OUT" ./cmd/d && echo %d >>"$OUT"`, i)
-		built, err := b.Build(t.Context(), debug(t), dir)
+		built, err := b.Build(t.Context(), newDebugRecipe(t), dir)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, &said)
 		}
 		sums = append(sums, built.SHA256)
 		if i > 0 {
-			has(t, b.Kept(sums[0]), true) // which makes it stay
+			checkKept(t, b.OpenKept(sums[0]), true) // which makes it stay
 		}
 	}
 	for i, want := range []bool{true, false, false, true, true, true, true, true} {
-		has(t, b.Kept(sums[i]), want)
+		checkKept(t, b.OpenKept(sums[i]), want)
 	}
 	for _, name := range []string{"", "x", "../" + sums[0], sums[0] + "/."} {
-		has(t, b.Kept(name), false)
+		checkKept(t, b.OpenKept(name), false)
 	}
 	kept := filepath.Join(b.Dir, "kept")
 	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o700 {
@@ -44,13 +44,13 @@ func TestKept(t *testing.T) {
 	if err := os.WriteFile(path, []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	has(t, b.Kept(sums[7]), false)
+	checkKept(t, b.OpenKept(sums[7]), false)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("a file that was changed stays: %v", err)
 	}
 }
 
-func has(t *testing.T, f *os.File, want bool) {
+func checkKept(t *testing.T, f *os.File, want bool) {
 	t.Helper()
 	if (f != nil) != want {
 		t.Errorf("is kept: %v, want %v", f != nil, want)
