@@ -46,7 +46,7 @@ Exit status: 0 if there is no problem, 1 for a warning, 2 for an error.`,
 			if err != nil {
 				return err
 			}
-			if status := exitStatus(report.Worst()); status != 0 {
+			if status := exitStatus(report.ExitStatus()); status != 0 {
 				return status
 			}
 			return nil

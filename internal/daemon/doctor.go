@@ -37,7 +37,7 @@ func (d *dialer) examine(ctx context.Context, f *doctor.Facts, fix bool) error {
 	}
 	f.Agent = &doctor.Agent{
 		Platform: hello.OS + "/" + hello.Arch, System: m.System, Kernel: m.Kernel, CgroupV2: m.CgroupV2, Obstacles: m.Obstacles,
-		NoTracing: m.NoTracing, Frozen: m.Frozen, Dir: m.Dir, Free: m.Free, Rsync: m.Rsync, Kubelet: m.Kubelet,
+		TracingFailure: m.NoTracing, Frozen: m.Frozen, Dir: m.Dir, Free: m.Free, Rsync: m.Rsync, Kubelet: m.Kubelet,
 	}
 	if d.link.conn.AsRoot(nil) != nil {
 		f.Agent.Root = "sudo"
@@ -49,7 +49,7 @@ func (d *dialer) examine(ctx context.Context, f *doctor.Facts, fix bool) error {
 	}
 	f.Target, f.Build = &t.Process, &t.Build
 	if e := hello.TargetError; e != nil && (e.Code == diag.TargetTraced || e.Code == diag.TargetBusy) {
-		f.TracedErr = e
+		f.TracerErr = e
 	}
 	f.GoWarning = hello.Debugger.Warning(t.Build.GoVersion)
 	if o, err := d.link.client.Optimisation(ctx); err == nil {
@@ -77,7 +77,7 @@ func (d *dialer) examineSource(ctx context.Context, t agent.Target, s *doctor.So
 		return err
 	}
 	s.Root, s.Problem = d.cfg.Root, m.problem()
-	s.Files, s.Here = m.counts()
+	s.Files, s.OnHost = m.counts()
 	main := t.Build.MainFile
 	if main == "" {
 		return nil

@@ -11,22 +11,22 @@ import (
 // stages are all checks. In a stage without codes nothing ends the examination.
 func stages() []stage {
 	return []stage{
-		{[]diag.Code{diag.NodeUnknown, diag.NodeNotLocal}, []check{{"node", node}}},
+		{[]diag.Code{diag.NodeUnknown, diag.NodeNotLocal}, []check{{"node", checkNode}}},
 		{[]diag.Code{
 			diag.NodeUnreachable, diag.HostKeyUnknown, diag.HostKeyChanged, diag.KeyRefused, diag.IdentityUnusable,
-		}, []check{{"ssh", ssh}}},
-		{[]diag.Code{diag.NoSudo}, []check{{"sudo", sudo}}},
-		{[]diag.Code{diag.NodePlatform}, []check{{"platform", platform}}},
-		{[]diag.Code{diag.AgentMissing, diag.AgentUpload, diag.AgentProtocol, diag.LinkLost}, []check{{"agent", agentRuns}}},
-		{nil, []check{{"tracing", tracing}, {"cgroup", cgroup}, {"disk", disk}, {"runtime", runtime}, {"target", theTarget},
-			{"tracer", tracer}, {"symbols", symbols}, {"optimised", optimised}, {"go version", goVersion}, {"trimpath", trimpath},
-			{"source", source}, {"source version", sourceVersion}, {"node's source", nodeSource}, {"rsync", rsync}}},
+		}, []check{{"ssh", checkSSH}}},
+		{[]diag.Code{diag.NoSudo}, []check{{"sudo", checkSudo}}},
+		{[]diag.Code{diag.NodePlatform}, []check{{"platform", checkPlatform}}},
+		{[]diag.Code{diag.AgentMissing, diag.AgentUpload, diag.AgentProtocol, diag.LinkLost}, []check{{"agent", checkAgent}}},
+		{nil, []check{{"tracing", checkTracing}, {"cgroup", checkCgroup}, {"disk", checkDisk}, {"runtime", checkRuntime}, {"target", checkTarget},
+			{"tracer", checkTracer}, {"symbols", checkSymbols}, {"optimised", checkOptimised}, {"go version", checkGoVersion}, {"trimpath", checkTrimpath},
+			{"source", checkSource}, {"source version", checkSourceVersion}, {"node's source", checkNodeSource}, {"rsync", checkRsync}}},
 	}
 }
 
-func node(f Facts) Check {
+func checkNode(f Facts) Check {
 	if f.Err != nil && (diag.CodeOf(f.Err) == diag.NodeUnknown || diag.CodeOf(f.Err) == diag.NodeNotLocal) {
-		return failed(f.Err, "")
+		return failedCheck(f.Err, "")
 	}
 	found := fmt.Sprintf("%s (%s)", f.Node.Name, f.Node.Why)
 	const why = "while the daemon is halted, nothing on that node can start or stop a container, for whoever uses it"
@@ -40,20 +40,20 @@ func node(f Facts) Check {
 	return Check{Status: OK, Found: found}
 }
 
-func ssh(f Facts) Check {
-	return orOK(f.Err, "connected, to the host key that is known", diag.NodeUnreachable, diag.HostKeyUnknown, diag.HostKeyChanged, diag.KeyRefused, diag.IdentityUnusable)
+func checkSSH(f Facts) Check {
+	return checkError(f.Err, "connected, to the host key that is known", diag.NodeUnreachable, diag.HostKeyUnknown, diag.HostKeyChanged, diag.KeyRefused, diag.IdentityUnusable)
 }
 
-func sudo(f Facts) Check {
+func checkSudo(f Facts) Check {
 	found := "the SSH user is root"
 	if f.Agent != nil && f.Agent.Root != "" {
 		found = f.Agent.Root + " asks for no password"
 	}
-	return orOK(f.Err, found, diag.NoSudo)
+	return checkError(f.Err, found, diag.NoSudo)
 }
 
-func platform(f Facts) Check {
-	c := orOK(f.Err, "", diag.NodePlatform)
+func checkPlatform(f Facts) Check {
+	c := checkError(f.Err, "", diag.NodePlatform)
 	if a := f.Agent; a != nil && c.Status == OK {
 		c.Found = fmt.Sprintf("%s, Linux %s, %s", orUnknown(a.System), orUnknown(a.Kernel), a.Platform)
 		if strings.HasSuffix(a.Platform, "/arm64") {
@@ -63,35 +63,35 @@ func platform(f Facts) Check {
 	return c
 }
 
-func agentRuns(f Facts) Check {
-	c := orOK(f.Err, "", diag.AgentMissing, diag.AgentUpload, diag.AgentProtocol, diag.LinkLost)
+func checkAgent(f Facts) Check {
+	c := checkError(f.Err, "", diag.AgentMissing, diag.AgentUpload, diag.AgentProtocol, diag.LinkLost)
 	if f.Agent != nil && c.Status == OK {
 		c.Found = "runs as root, from " + f.Agent.Dir
 	}
 	return c
 }
 
-func tracing(f Facts) Check {
+func checkTracing(f Facts) Check {
 	a := f.Agent
 	if a == nil {
-		return unknown()
+		return skippedCheck()
 	}
 	hints := ""
 	if len(a.Obstacles) > 0 {
 		hints = "; " + strings.Join(a.Obstacles, "; ")
 	}
-	if a.NoTracing != "" {
-		return Check{Status: Failed, Found: "the kernel lets the agent trace nothing: " + a.NoTracing + hints,
+	if a.TracingFailure != "" {
+		return Check{Status: Failed, Found: "the kernel lets the agent trace nothing: " + a.TracingFailure + hints,
 			Why: "a debugger works by ptrace", Remedy: diag.Errorf(diag.PtraceRefused, "").Hint}
 	}
 	return Check{Status: OK, Found: "the agent may trace" + hints}
 }
 
-func cgroup(f Facts) Check {
+func checkCgroup(f Facts) Check {
 	a := f.Agent
 	switch {
 	case a == nil:
-		return unknown()
+		return skippedCheck()
 	case a.Frozen:
 		return Check{Status: Failed, Found: "the target's cgroup is frozen", Why: "no thread of it answers a debugger until it is thawed",
 			Remedy: "thaw it on the node: systemctl thaw UNIT; if it was not frozen so, write THAWED to its freezer.state, or 0 to its cgroup.freeze"}
@@ -105,9 +105,9 @@ func cgroup(f Facts) Check {
 // containerd's are 45 MB, kubelet's 80 MB.
 const enoughSpace = 200 << 20
 
-func disk(f Facts) Check {
+func checkDisk(f Facts) Check {
 	if f.Agent == nil {
-		return unknown()
+		return skippedCheck()
 	}
 	found := fmt.Sprintf("%d MB are free in %s", f.Agent.Free>>20, f.Agent.Dir)
 	if f.Agent.Free < enoughSpace {
@@ -117,9 +117,9 @@ func disk(f Facts) Check {
 	return Check{Status: OK, Found: found}
 }
 
-func runtime(f Facts) Check {
+func checkRuntime(f Facts) Check {
 	if f.Agent == nil {
-		return unknown()
+		return skippedCheck()
 	}
 	k := f.Agent.Kubelet
 	if k == nil {
@@ -144,17 +144,17 @@ func runtime(f Facts) Check {
 }
 
 // orOK fails by an error of one of the codes.
-func orOK(err error, found string, codes ...diag.Code) Check {
+func checkError(err error, found string, codes ...diag.Code) Check {
 	for _, code := range codes {
 		if err != nil && diag.CodeOf(err) == code {
-			return failed(err, "")
+			return failedCheck(err, "")
 		}
 	}
 	return Check{Status: OK, Found: found}
 }
 
 // unknown is a check whose facts are missing for another check's reason.
-func unknown() Check { return Check{Status: Skipped, Found: "not looked at"} }
+func skippedCheck() Check { return Check{Status: Skipped, Found: "not looked at"} }
 
 func orUnknown(s string) string {
 	if s == "" {

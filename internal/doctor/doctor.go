@@ -37,7 +37,7 @@ type Report struct {
 
 // Worst returns the exit status: 0 if nothing was found, 1 for a warning, 2 for an
 // error.
-func (r Report) Worst() int {
+func (r Report) ExitStatus() int {
 	worst := 0
 	for _, c := range r.Checks {
 		switch c.Status {
@@ -61,7 +61,7 @@ type Facts struct {
 	Target       *target.Process
 	Build        *target.Build
 	TargetErr    error
-	TracedErr    error // who traces it
+	TracerErr    error // who traces it
 	Optimisation *target.Optimisation
 	GoWarning    string // what to expect of its Go version, "" for nothing
 
@@ -78,18 +78,18 @@ type Node struct {
 
 // Agent is what the agent found on the node.
 type Agent struct {
-	Platform  string // linux/amd64
-	Root      string // how the agent became root: "sudo", or "" if it logs in so
-	System    string
-	Kernel    string
-	CgroupV2  bool
-	Obstacles []string // what in the kernel's files may forbid tracing
-	NoTracing string   // why a child could not be traced, "" if it could
-	Frozen    bool     // the target's cgroup is
-	Dir       string   // the agent's
-	Free      int64    // bytes there
-	Rsync     string   // its path, "" for none
-	Kubelet   *target.Kubelet
+	Platform       string // linux/amd64
+	Root           string // how the agent became root: "sudo", or "" if it logs in so
+	System         string
+	Kernel         string
+	CgroupV2       bool
+	Obstacles      []string // what in the kernel's files may forbid tracing
+	TracingFailure string   // why a child could not be traced, "" if it could
+	Frozen         bool     // the target's cgroup is
+	Dir            string   // the agent's
+	Free           int64    // bytes there
+	Rsync          string   // its path, "" for none
+	Kubelet        *target.Kubelet
 }
 
 // Source is the target's source on both sides.
@@ -97,7 +97,7 @@ type Source struct {
 	Root    string // where it was looked for
 	Problem string // why the main module is not found there, "" if it is
 	Files   int    // that the target was compiled from
-	Here    int    // that this machine has
+	OnHost  int    // that this machine has
 	Stale   string // why a file of it is not what the target was built from
 	OnNode  bool   // the node has the main package's file at the path that the target names
 	Symbols bool   // a stripped target's symbols have been built
@@ -127,7 +127,7 @@ func Examine(f Facts) Report {
 		}
 	}
 	if f.Err != nil && !blocked { // of no stage
-		c := failed(f.Err, "")
+		c := failedCheck(f.Err, "")
 		c.Name = "dapbridge"
 		r.Checks = slices.Insert(r.Checks, 0, c)
 	}
@@ -147,6 +147,6 @@ type check struct {
 }
 
 // failed is a check that an error has ended.
-func failed(err error, why string) Check {
+func failedCheck(err error, why string) Check {
 	return Check{Status: Failed, Found: err.Error(), Why: why, Remedy: diag.Hint(err)}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // good are the facts of a node on which nothing is wrong.
-func good() doctor.Facts {
+func healthyFacts() doctor.Facts {
 	return doctor.Facts{
 		Node: doctor.Node{Name: "minikube", Local: true, Why: "a minikube profile"},
 		Agent: &doctor.Agent{
@@ -27,12 +27,12 @@ func good() doctor.Facts {
 			MainFile: "/go/src/containerd/cmd/containerd/main.go",
 		},
 		Optimisation: &target.Optimisation{Packages: 1004},
-		Source:       doctor.Source{Root: "/home/you/containerd", Files: 3237, Here: 3237, OnNode: true},
+		Source:       doctor.Source{Root: "/home/you/containerd", Files: 3237, OnHost: 3237, OnNode: true},
 		Host:         doctor.Host{Rsync: "/usr/bin/rsync"},
 	}
 }
 
-func find(t *testing.T, r doctor.Report, name string) doctor.Check {
+func findCheck(t *testing.T, r doctor.Report, name string) doctor.Check {
 	t.Helper()
 	i := slices.IndexFunc(r.Checks, func(c doctor.Check) bool { return c.Name == name })
 	if i < 0 {
@@ -42,14 +42,14 @@ func find(t *testing.T, r doctor.Report, name string) doctor.Check {
 }
 
 func TestNothingFound(t *testing.T) {
-	r := doctor.Examine(good())
+	r := doctor.Examine(healthyFacts())
 	for _, c := range r.Checks {
 		if c.Status != doctor.OK || c.Found == "" || c.Why != "" || c.Remedy != "" {
 			t.Errorf("%+v", c)
 		}
 	}
-	if r.Worst() != 0 || len(r.Checks) != 19 {
-		t.Errorf("exit status %d, %d checks", r.Worst(), len(r.Checks))
+	if r.ExitStatus() != 0 || len(r.Checks) != 19 {
+		t.Errorf("exit status %d, %d checks", r.ExitStatus(), len(r.Checks))
 	}
 }
 
@@ -67,7 +67,7 @@ func TestFindings(t *testing.T) {
 		"cloud":  {func(f *doctor.Facts) { f.Agent.Kubelet.Cloud = "aws" }, "node", doctor.Warning, []string{"the cloud aws"}, nil},
 		"arm64":  {func(f *doctor.Facts) { f.Agent.Platform = "linux/arm64" }, "platform", doctor.Warning, []string{"nobody has tested"}, nil},
 		"no tracing": {func(f *doctor.Facts) {
-			f.Agent.NoTracing = "operation not permitted"
+			f.Agent.TracingFailure = "operation not permitted"
 			f.Agent.Obstacles = []string{"a filter"}
 		}, "tracing", doctor.Failed, []string{"operation not permitted; a filter", "seccomp"}, nil},
 		"frozen":       {func(f *doctor.Facts) { f.Agent.Frozen = true }, "cgroup", doctor.Failed, []string{"systemctl thaw"}, nil},
@@ -79,7 +79,7 @@ func TestFindings(t *testing.T) {
 		"no runtime":        {func(f *doctor.Facts) { f.Agent.Kubelet.Runtime = 0 }, "runtime", doctor.Warning, []string{"nobody answers"}, nil},
 		"replaced":          {func(f *doctor.Facts) { f.Target.ExeDeleted = true }, "target", doctor.Warning, []string{"systemctl restart containerd.service"}, nil},
 		"traced": {func(f *doctor.Facts) {
-			f.TracedErr = diag.Errorf(diag.TargetTraced, "pid 812 is traced by pid 9 (strace)")
+			f.TracerErr = diag.Errorf(diag.TargetTraced, "pid 812 is traced by pid 9 (strace)")
 		}, "tracer", doctor.Failed, []string{"pid 9 (strace)", "end the other debugger"}, nil},
 		"stripped":     {func(f *doctor.Facts) { f.Build.Stripped = true; f.Optimisation = nil }, "symbols", doctor.Warning, []string{"it is stripped", "dapbridge symbols"}, []string{"optimised"}},
 		"optimised":    {func(f *doctor.Facts) { f.Optimisation.Optimised = 1004 }, "optimised", doctor.Warning, []string{"1004 of its 1004 packages"}, nil},
@@ -97,10 +97,10 @@ func TestFindings(t *testing.T) {
 		"trimpath":           {func(f *doctor.Facts) { f.Build.Trimpath = true }, "trimpath", doctor.OK, []string{"mapped all the same"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := good()
+			f := healthyFacts()
 			tt.change(&f)
 			r := doctor.Examine(f)
-			c := find(t, r, tt.check)
+			c := findCheck(t, r, tt.check)
 			if c.Status != tt.status || c.Status != doctor.OK && (c.Remedy == "" || c.Why == "") {
 				t.Errorf("%+v", c)
 			}
@@ -120,13 +120,13 @@ func TestFindings(t *testing.T) {
 
 // TestWorst counts a stripped target as a warning at least.
 func TestWorst(t *testing.T) {
-	f := good()
+	f := healthyFacts()
 	f.Build.Stripped, f.Source.Symbols = true, true
-	if got := doctor.Examine(f).Worst(); got != 1 {
+	if got := doctor.Examine(f).ExitStatus(); got != 1 {
 		t.Errorf("a stripped target gives %d", got)
 	}
 	f.Agent.Frozen = true
-	if got := doctor.Examine(f).Worst(); got != 2 {
+	if got := doctor.Examine(f).ExitStatus(); got != 2 {
 		t.Errorf("an error beside a warning gives %d", got)
 	}
 }
@@ -140,8 +140,8 @@ func TestStages(t *testing.T) {
 		diag.AgentMissing: "agent", diag.AgentProtocol: "agent", diag.LinkLost: "agent",
 	} {
 		r := doctor.Examine(doctor.Facts{Node: doctor.Node{Name: "n", Local: true}, Err: diag.Errorf(code, "what happened")})
-		c := find(t, r, check)
-		if c.Status != doctor.Failed || c.Found != "what happened" || c.Remedy == "" || r.Worst() != 2 {
+		c := findCheck(t, r, check)
+		if c.Status != doctor.Failed || c.Found != "what happened" || c.Remedy == "" || r.ExitStatus() != 2 {
 			t.Errorf("%s: %+v", code, c)
 		}
 		at := slices.Index(r.Checks, c)
@@ -155,29 +155,29 @@ func TestStages(t *testing.T) {
 		}
 	}
 	r := doctor.Examine(doctor.Facts{Err: errors.New("out of luck")})
-	if c := r.Checks[0]; c.Name != "dapbridge" || c.Status != doctor.Failed || r.Worst() != 2 {
+	if c := r.Checks[0]; c.Name != "dapbridge" || c.Status != doctor.Failed || r.ExitStatus() != 2 {
 		t.Errorf("%+v", c)
 	}
 }
 
 // TestNoTarget keeps what is known of the node.
 func TestNoTarget(t *testing.T) {
-	f := good()
+	f := healthyFacts()
 	f.Target, f.Build, f.Optimisation, f.Source = nil, nil, nil, doctor.Source{}
 	f.TargetErr = diag.Errorf(diag.TargetNone, "no process with an executable named containerd")
 	r := doctor.Examine(f)
-	if c := find(t, r, "target"); c.Status != doctor.Failed || !strings.Contains(c.Remedy, "dapbridge ps") {
+	if c := findCheck(t, r, "target"); c.Status != doctor.Failed || !strings.Contains(c.Remedy, "dapbridge ps") {
 		t.Errorf("%+v", c)
 	}
 	for name, want := range map[string]doctor.Status{"disk": doctor.OK, "rsync": doctor.OK, "runtime": doctor.OK, "symbols": doctor.Skipped, "source": doctor.Skipped, "tracer": doctor.Skipped} {
-		if c := find(t, r, name); c.Status != want {
+		if c := findCheck(t, r, name); c.Status != want {
 			t.Errorf("%+v, want %s", c, want)
 		}
 	}
 }
 
 func TestReportJSON(t *testing.T) {
-	raw, err := json.Marshal(doctor.Examine(good()))
+	raw, err := json.Marshal(doctor.Examine(healthyFacts()))
 	if want := `{"checks":[{"name":"node","status":"ok","found":"minikube (a minikube profile)"},`; err != nil || !strings.HasPrefix(string(raw), want) {
 		t.Errorf("%s, %v", raw, err)
 	}

@@ -10,22 +10,22 @@ import (
 
 // The checks of the target's program and its source.
 
-func theTarget(f Facts) Check {
+func checkTarget(f Facts) Check {
 	switch t := f.Target; {
 	case f.TargetErr != nil:
-		return failed(f.TargetErr, "there is nothing to debug")
+		return failedCheck(f.TargetErr, "there is nothing to debug")
 	case t == nil:
-		return unknown()
+		return skippedCheck()
 	case t.ExeDeleted:
-		return Check{Status: Warning, Found: describe(f) + "; another file has taken its place since it started",
+		return Check{Status: Warning, Found: describeTarget(f) + "; another file has taken its place since it started",
 			Why:    "what runs is not what lies on the disk",
 			Remedy: fmt.Sprintf("restart it to run what is on the disk: systemctl restart %s", orUnknown(t.Unit))}
 	}
-	return Check{Status: OK, Found: describe(f)}
+	return Check{Status: OK, Found: describeTarget(f)}
 }
 
 // describe says which process and program the target is.
-func describe(f Facts) string {
+func describeTarget(f Facts) string {
 	t, b := f.Target, f.Build
 	s := fmt.Sprintf("pid %d, %s", t.PID, t.Exe)
 	if t.Unit != "" {
@@ -43,20 +43,20 @@ func describe(f Facts) string {
 	return s
 }
 
-func tracer(f Facts) Check {
+func checkTracer(f Facts) Check {
 	switch {
-	case f.TracedErr != nil:
-		return failed(f.TracedErr, "one process can have one tracer")
+	case f.TracerErr != nil:
+		return failedCheck(f.TracerErr, "one process can have one tracer")
 	case f.Target == nil:
-		return unknown()
+		return skippedCheck()
 	}
 	return Check{Status: OK, Found: "nobody traces it"}
 }
 
-func symbols(f Facts) Check {
+func checkSymbols(f Facts) Check {
 	switch b := f.Build; {
 	case b == nil:
-		return unknown()
+		return skippedCheck()
 	case !b.Stripped:
 		return Check{Status: OK, Found: "it carries its debug information"}
 	case f.Source.Symbols:
@@ -66,12 +66,12 @@ func symbols(f Facts) Check {
 		Remedy: "build its symbols and leave it as it runs: dapbridge symbols; or run a debug build of it: dapbridge deploy"}
 }
 
-func optimised(f Facts) Check {
+func checkOptimised(f Facts) Check {
 	const why = "in optimised code variables are missing and lines are passed over"
 	const remedy = "run a debug build of it: dapbridge deploy"
 	switch b, o := f.Build, f.Optimisation; {
 	case b == nil:
-		return unknown()
+		return skippedCheck()
 	case b.Stripped:
 		return Check{Status: Warning, Found: "it is stripped, and so very likely optimised", Why: why, Remedy: remedy}
 	case o == nil:
@@ -85,44 +85,44 @@ func optimised(f Facts) Check {
 	}
 }
 
-func goVersion(f Facts) Check {
+func checkGoVersion(f Facts) Check {
 	switch {
 	case f.Build == nil:
-		return unknown()
+		return skippedCheck()
 	case f.GoWarning != "":
 		return Check{Status: Warning, Found: f.GoWarning, Why: "values may be wrong, and steps odd", Remedy: "build the target by a Go that this Delve knows: dapbridge deploy"}
 	}
 	return Check{Status: OK, Found: f.Build.GoVersion}
 }
 
-func trimpath(f Facts) Check {
+func checkTrimpath(f Facts) Check {
 	switch b := f.Build; {
 	case b == nil:
-		return unknown()
+		return skippedCheck()
 	case b.Trimpath:
 		return Check{Status: OK, Found: "built with -trimpath; its paths are mapped all the same"}
 	}
 	return Check{Status: OK, Found: "built without -trimpath"}
 }
 
-func source(f Facts) Check {
+func checkSource(f Facts) Check {
 	s := f.Source
 	switch {
 	case f.Build == nil:
-		return unknown()
+		return skippedCheck()
 	case s.Problem != "":
 		return Check{Status: Warning, Found: s.Problem, Why: "breakpoints in your files can't be mapped to the target's",
 			Remedy: "name the directory of its source: --root DIR"}
-	case s.Here < s.Files:
-		return Check{Status: OK, Found: fmt.Sprintf("in %s; %d of the %d files that it was compiled from are here, the others come from the node", s.Root, s.Here, s.Files)}
+	case s.OnHost < s.Files:
+		return Check{Status: OK, Found: fmt.Sprintf("in %s; %d of the %d files that it was compiled from are here, the others come from the node", s.Root, s.OnHost, s.Files)}
 	}
 	return Check{Status: OK, Found: fmt.Sprintf("in %s; all %d files that it was compiled from are here", s.Root, s.Files)}
 }
 
-func sourceVersion(f Facts) Check {
+func checkSourceVersion(f Facts) Check {
 	switch {
 	case f.Build == nil || f.Source.Problem != "":
-		return unknown()
+		return skippedCheck()
 	case f.Source.Stale != "":
 		return Check{Status: Warning, Found: f.Source.Stale, Why: "breakpoints in files that have changed are set in other lines than you see",
 			Remedy: "check out what it was built from, or run what you have: dapbridge deploy"}
@@ -130,19 +130,19 @@ func sourceVersion(f Facts) Check {
 	return Check{Status: OK, Found: "nothing says that it has changed since the target was built"}
 }
 
-func nodeSource(f Facts) Check {
+func checkNodeSource(f Facts) Check {
 	switch b := f.Build; {
 	case b == nil:
-		return unknown()
+		return skippedCheck()
 	case f.Source.OnNode:
 		return Check{Status: OK, Found: "the node has it at " + path.Dir(b.MainFile)}
 	}
 	return Check{Status: OK, Found: "the node has none, which a session does not need"}
 }
 
-func rsync(f Facts) Check {
+func checkRsync(f Facts) Check {
 	if f.Agent == nil {
-		return unknown()
+		return skippedCheck()
 	}
 	const why = "without it dapbridge sync sends large files that have changed as a whole"
 	switch {
