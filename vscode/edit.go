@@ -36,14 +36,14 @@ func (e *positionError) Error() string {
 
 // withRoot gives a text that holds nothing, or nothing but comments, an empty
 // object.
-func withRoot(text []byte) []byte {
+func ensureRoot(text []byte) []byte {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return []byte("{}\n")
 	}
 	if _, err := hujson.Parse(slices.Concat(text, []byte("\n{}"))); err != nil {
 		return text
 	}
-	eol := lineEnd(text)
+	eol := detectEOL(text)
 	text = bytes.TrimRight(text, " \t\r\n")
 	return slices.Concat(text, []byte(eol+"{}"+eol))
 }
@@ -61,7 +61,7 @@ func parse(text []byte) (*document, error) {
 }
 
 func newDocument(text []byte, root hujson.Value) *document {
-	d := &document{text: text, root: root, eol: lineEnd(text), unit: "    ", space: " "}
+	d := &document{text: text, root: root, eol: detectEOL(text), unit: "    ", space: " "}
 	if kids, _ := children(&root); len(kids) > 0 {
 		d.oneLine = !bytes.Contains(text[root.StartOffset:root.EndOffset], []byte("\n"))
 	}
@@ -116,7 +116,7 @@ func (d *document) apply(edit []splice) []byte {
 
 // appendMember adds f at the end of the object v.
 func (d *document) appendMember(v *hujson.Value, f field) []splice {
-	return d.appendChild(v, func(string) string { return d.member(f) })
+	return d.appendChild(v, func(string) string { return d.renderMember(f) })
 }
 
 // appendElement adds an object of fields at the end of the array v, in one
@@ -134,13 +134,13 @@ func (d *document) appendElement(v *hujson.Value, fields []field) []splice {
 		}
 		members := make([]string, len(fields))
 		for i, f := range fields {
-			members[i] = d.member(f)
+			members[i] = d.renderMember(f)
 		}
 		return "{" + before + strings.Join(members, between) + after + "}"
 	})
 }
 
-func (d *document) member(f field) string {
+func (d *document) renderMember(f field) string {
 	return string(hujson.String(f.name)) + ":" + d.space + string(f.value)
 }
 
@@ -175,7 +175,7 @@ func (d *document) appendChild(v *hujson.Value, render func(indent string) strin
 
 	line := d.eol + inner + render(inner) + trailing
 	blank := len(bytes.TrimRight(tail, blanks)) // a comment before it may end with its first line
-	switch at := end + blank + lineBreak(tail[blank:]); {
+	switch at := end + blank + findLineBreak(tail[blank:]); {
 	case at < closing:
 		return []splice{{end, end, comma}, {at, at, line}}
 	case len(kids) > 0:
@@ -195,7 +195,7 @@ func (d *document) indent(offset int) string {
 const blanks = " \t\r\n"
 
 // lineBreak returns the offset of the first line's end in text, or len(text).
-func lineBreak(text []byte) int {
+func findLineBreak(text []byte) int {
 	i := bytes.IndexByte(text, '\n')
 	if i < 0 {
 		return len(text)
@@ -206,8 +206,8 @@ func lineBreak(text []byte) int {
 	return i
 }
 
-func lineEnd(text []byte) string {
-	if i := lineBreak(text); i < len(text) && text[i] == '\r' {
+func detectEOL(text []byte) string {
+	if i := findLineBreak(text); i < len(text) && text[i] == '\r' {
 		return "\r\n"
 	}
 	return "\n"

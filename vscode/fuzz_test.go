@@ -37,7 +37,7 @@ func FuzzConfigure(f *testing.F) {
 		if err != nil || changed || !bytes.Equal(again, out) {
 			t.Errorf("a second run: changed = %v, %v\n%s", changed, err, again)
 		}
-		if got, want := comments(out), comments(in); !slices.Equal(got, want) {
+		if got, want := findComments(out), findComments(in); !slices.Equal(got, want) {
 			t.Errorf("comments %q, want %q", got, want)
 		}
 		if bytes.HasPrefix(in, []byte("\uFEFF")) != bytes.HasPrefix(out, []byte("\uFEFF")) {
@@ -49,12 +49,12 @@ func FuzzConfigure(f *testing.F) {
 				t.Errorf("mixed line ends: %q", out)
 			}
 		}
-		sameRest(t, in, out)
+		checkRest(t, in, out)
 	})
 }
 
 // comments returns the comments of a JSON text in their order.
-func comments(text []byte) []string {
+func findComments(text []byte) []string {
 	var all []string
 	for len(text) > 0 {
 		n := 1
@@ -82,8 +82,8 @@ func comments(text []byte) []string {
 }
 
 // sameRest checks that out says what in says but for the configuration.
-func sameRest(t *testing.T, in, out []byte) {
-	before, after := standard(t, in), standard(t, out)
+func checkRest(t *testing.T, in, out []byte) {
+	before, after := parseStandard(t, in), parseStandard(t, out)
 	want, _ := before["configurations"].([]any)
 	got, _ := after["configurations"].([]any)
 	delete(before, "configurations")
@@ -111,11 +111,11 @@ func sameRest(t *testing.T, in, out []byte) {
 	}
 }
 
-func standard(t *testing.T, text []byte) map[string]any {
+func parseStandard(t *testing.T, text []byte) map[string]any {
 	text = bytes.TrimPrefix(text, []byte("\uFEFF"))
 	std, err := hujson.Standardize(slices.Concat(text, []byte("\n")))
 	if err != nil {
-		if len(bytes.TrimSpace(text)) == 0 || len(comments(text)) > 0 {
+		if len(bytes.TrimSpace(text)) == 0 || len(findComments(text)) > 0 {
 			return nil // nothing but comments
 		}
 		t.Fatalf("%v in\n%s", err, text)

@@ -58,13 +58,13 @@ func configure(name string, existing []byte, l Launch) ([]byte, bool, error) {
 func merge(text []byte, l Launch) ([]byte, error) {
 	bom := []byte("\uFEFF")
 	body, hasBOM := bytes.CutPrefix(text, bom)
-	body = withRoot(body)
+	body = ensureRoot(body)
 	for range 16 { // two keys of the file, one configuration, its keys: never more than 10
 		doc, err := parse(body)
 		if err != nil {
 			return nil, err
 		}
-		edit, err := next(doc, l)
+		edit, err := nextEdit(doc, l)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func merge(text []byte, l Launch) ([]byte, error) {
 }
 
 // next returns the first edit that is missing, or nil when there is none.
-func next(doc *document, l Launch) ([]splice, error) {
+func nextEdit(doc *document, l Launch) ([]splice, error) {
 	root, ok := doc.root.Value.(*hujson.Object)
 	if !ok {
 		return nil, doc.errorAt(&doc.root, "expected an object")
@@ -88,7 +88,7 @@ func next(doc *document, l Launch) ([]splice, error) {
 	if len(root.Members) == 0 {
 		return doc.appendMember(&doc.root, field{"version", hujson.String("0.2.0")}), nil
 	}
-	list := member(root, "configurations")
+	list := findMember(root, "configurations")
 	if list == nil {
 		return doc.appendMember(&doc.root, field{"configurations", hujson.Literal("[]")}), nil
 	}
@@ -99,8 +99,8 @@ func next(doc *document, l Launch) ([]splice, error) {
 	want := l.fields()
 	for i := range configurations.Elements {
 		conf := &configurations.Elements[i]
-		if obj, ok := conf.Value.(*hujson.Object); ok && holds(member(obj, "name"), want[0].value) {
-			return update(doc, conf, want[firstPinned:])
+		if obj, ok := conf.Value.(*hujson.Object); ok && hasValue(findMember(obj, "name"), want[0].value) {
+			return updateConfiguration(doc, conf, want[firstPinned:])
 		}
 	}
 	return doc.appendElement(list, want), nil
@@ -108,13 +108,13 @@ func next(doc *document, l Launch) ([]splice, error) {
 
 // update returns the edit that makes conf have the first field of want that it
 // has not.
-func update(doc *document, conf *hujson.Value, want []field) ([]splice, error) {
+func updateConfiguration(doc *document, conf *hujson.Value, want []field) ([]splice, error) {
 	for _, f := range want {
-		got := member(conf.Value.(*hujson.Object), f.name)
+		got := findMember(conf.Value.(*hujson.Object), f.name)
 		switch {
 		case got == nil:
 			return doc.appendMember(conf, f), nil
-		case holds(got, f.value):
+		case hasValue(got, f.value):
 		case got.Value.Kind() == '{' || got.Value.Kind() == '[':
 			return nil, doc.errorAt(got, f.name+": expected a plain value") // it may hold comments
 		default:
@@ -148,7 +148,7 @@ func (l Launch) fields() []field {
 
 // member returns the value of the last member called name, the one that VS
 // Code takes, or nil.
-func member(obj *hujson.Object, name string) *hujson.Value {
+func findMember(obj *hujson.Object, name string) *hujson.Value {
 	for i := len(obj.Members) - 1; i >= 0; i-- {
 		if m := &obj.Members[i]; m.Name.Value.(hujson.Literal).String() == name {
 			return &m.Value
@@ -159,7 +159,7 @@ func member(obj *hujson.Object, name string) *hujson.Value {
 
 // holds reports whether v, which may be nil, is the same string or number as
 // want, however it is written.
-func holds(v *hujson.Value, want hujson.Literal) bool {
+func hasValue(v *hujson.Value, want hujson.Literal) bool {
 	if v == nil || v.Value.Kind() != want.Kind() {
 		return false
 	}

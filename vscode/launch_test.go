@@ -13,7 +13,7 @@ import (
 	"github.com/dapbridge/dapbridge/vscode"
 )
 
-var update = flag.Bool("update", false, "write testdata/*.want.jsonc anew")
+var updateConfiguration = flag.Bool("update", false, "write testdata/*.want.jsonc anew")
 
 func containerd() vscode.Launch {
 	return vscode.Launch{Name: "dapbridge: containerd", Host: "127.0.0.1", Port: 2345}
@@ -36,7 +36,7 @@ func TestConfigure(t *testing.T) {
 				t.Errorf("changed = %v", changed)
 			}
 			golden := strings.TrimSuffix(name, ".in.jsonc") + ".want.jsonc"
-			if *update {
+			if *updateConfiguration {
 				if err := os.WriteFile(golden, got, 0o644); err != nil {
 					t.Fatal(err)
 				}

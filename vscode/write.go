@@ -32,7 +32,7 @@ func write(dir, path string, l Launch) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	name, err := follow(dir)
+	name, err := resolveLaunch(dir)
 	if err != nil {
 		return false, err
 	}
@@ -58,11 +58,11 @@ func write(dir, path string, l Launch) (changed bool, err error) {
 
 // follow returns where .vscode/launch.json really is, relative to dir, which
 // has no symbolic links in it.
-func follow(dir string) (string, error) {
+func resolveLaunch(dir string) (string, error) {
 	name := filepath.Join(dir, ".vscode", "launch.json")
 	resolved, err := filepath.EvalSymlinks(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		resolved, err = followFolder(dir)
+		resolved, err = resolveMissing(dir)
 	}
 	if err != nil {
 		return "", err
@@ -75,7 +75,7 @@ func follow(dir string) (string, error) {
 }
 
 // followFolder is for a launch.json that does not exist.
-func followFolder(dir string) (string, error) {
+func resolveMissing(dir string) (string, error) {
 	folder := filepath.Join(dir, ".vscode")
 	resolved, err := filepath.EvalSymlinks(folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -128,7 +128,7 @@ func replace(root *os.Root, name string, data []byte, mode fs.FileMode) (err err
 			err = errors.Join(err, root.Remove(temp))
 		}
 	}()
-	err = fill(f, data, mode)
+	err = writeContent(f, data, mode)
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
@@ -138,7 +138,7 @@ func replace(root *os.Root, name string, data []byte, mode fs.FileMode) (err err
 	return root.Rename(temp, name)
 }
 
-func fill(f *os.File, data []byte, mode fs.FileMode) error {
+func writeContent(f *os.File, data []byte, mode fs.FileMode) error {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestWriteForbidden(t *testing.T) {
 	dir := t.TempDir()
-	path := put(t, dir, "{}")
+	path := putLaunch(t, dir, "{}")
 	if err := os.Chmod(filepath.Dir(path), 0o555); err != nil {
 		t.Fatal(err)
 	}

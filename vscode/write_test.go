@@ -36,7 +36,7 @@ func TestWrite(t *testing.T) {
 	if got, want := readFile(t, path), bytes.ReplaceAll(first, []byte("2345"), []byte("2346")); !bytes.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	onlyFile(t, filepath.Dir(path))
+	checkOnlyFile(t, filepath.Dir(path))
 }
 
 func TestWriteKeepsMode(t *testing.T) {
@@ -44,7 +44,7 @@ func TestWriteKeepsMode(t *testing.T) {
 		t.Skip("skipped: Windows has no such modes")
 	}
 	dir := t.TempDir()
-	path := put(t, dir, "{}")
+	path := putLaunch(t, dir, "{}")
 	if err := os.Chmod(path, 0o606); err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +71,8 @@ func TestWriteFollowsLinksInside(t *testing.T) {
 		if absolute {
 			folder, file = filepath.Join(dir, folder), real
 		}
-		link(t, folder, filepath.Join(dir, ".vscode"))
-		link(t, file, filepath.Join(dir, "conf", "code", "launch.json"))
+		symlink(t, folder, filepath.Join(dir, ".vscode"))
+		symlink(t, file, filepath.Join(dir, "conf", "code", "launch.json"))
 
 		path, changed, err := vscode.Write(dir, containerd())
 		if err != nil || !changed {
@@ -92,7 +92,7 @@ func TestWriteMakesFileInLinkedFolder(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "conf"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	link(t, "conf", filepath.Join(dir, ".vscode"))
+	symlink(t, "conf", filepath.Join(dir, ".vscode"))
 	if _, _, err := vscode.Write(dir, containerd()); err != nil {
 		t.Fatal(err)
 	}
@@ -103,21 +103,21 @@ func TestWriteRefusesLinksOutside(t *testing.T) {
 	for name, lay := range map[string]func(t *testing.T, dir, outside string){
 		"file": func(t *testing.T, dir, outside string) {
 			mkdir(t, filepath.Join(dir, ".vscode"))
-			link(t, filepath.Join(outside, "launch.json"), filepath.Join(dir, ".vscode", "launch.json"))
+			symlink(t, filepath.Join(outside, "launch.json"), filepath.Join(dir, ".vscode", "launch.json"))
 		},
 		"file, relative": func(t *testing.T, dir, outside string) {
 			mkdir(t, filepath.Join(dir, ".vscode"))
-			link(t, filepath.Join("..", "..", filepath.Base(outside), "launch.json"), filepath.Join(dir, ".vscode", "launch.json"))
+			symlink(t, filepath.Join("..", "..", filepath.Base(outside), "launch.json"), filepath.Join(dir, ".vscode", "launch.json"))
 		},
 		"file that is not there": func(t *testing.T, dir, outside string) {
 			mkdir(t, filepath.Join(dir, ".vscode"))
-			link(t, filepath.Join(outside, "new.json"), filepath.Join(dir, ".vscode", "launch.json"))
+			symlink(t, filepath.Join(outside, "new.json"), filepath.Join(dir, ".vscode", "launch.json"))
 		},
 		"folder": func(t *testing.T, dir, outside string) {
-			link(t, outside, filepath.Join(dir, ".vscode"))
+			symlink(t, outside, filepath.Join(dir, ".vscode"))
 		},
 		"folder that is not there": func(t *testing.T, dir, outside string) {
-			link(t, filepath.Join(outside, "new"), filepath.Join(dir, ".vscode"))
+			symlink(t, filepath.Join(outside, "new"), filepath.Join(dir, ".vscode"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,18 +136,18 @@ func TestWriteRefusesLinksOutside(t *testing.T) {
 			if text := readFile(t, filepath.Join(outside, "launch.json")); string(text) != "{}" {
 				t.Errorf("the file outside is now %s", text)
 			}
-			onlyFile(t, outside)
+			checkOnlyFile(t, outside)
 		})
 	}
 }
 
 func TestWriteFails(t *testing.T) {
 	for name, lay := range map[string]func(t *testing.T, dir string){
-		"no directory":     func(t *testing.T, dir string) { remove(t, dir) },
+		"no directory":     func(t *testing.T, dir string) { removeFile(t, dir) },
 		".vscode a file":   func(t *testing.T, dir string) { write(t, filepath.Join(dir, ".vscode"), "") },
 		"file a directory": func(t *testing.T, dir string) { mkdir(t, filepath.Join(dir, ".vscode", "launch.json")) },
 		"read-only file": func(t *testing.T, dir string) {
-			if err := os.Chmod(put(t, dir, "{}"), 0o444); err != nil {
+			if err := os.Chmod(putLaunch(t, dir, "{}"), 0o444); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -164,7 +164,7 @@ func TestWriteFails(t *testing.T) {
 
 func TestWriteLeavesInvalidFile(t *testing.T) {
 	dir := t.TempDir()
-	path := put(t, dir, "{\n  nonsense\n}")
+	path := putLaunch(t, dir, "{\n  nonsense\n}")
 	_, changed, err := vscode.Write(dir, containerd())
 	if changed || !errors.Is(err, &diag.Error{Code: diag.LaunchInvalid}) {
 		t.Errorf("changed %v, %v", changed, err)
@@ -177,7 +177,7 @@ func TestWriteLeavesInvalidFile(t *testing.T) {
 	}
 }
 
-func put(t *testing.T, dir, text string) string {
+func putLaunch(t *testing.T, dir, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, ".vscode", "launch.json")
 	mkdir(t, filepath.Dir(path))
@@ -199,14 +199,14 @@ func mkdir(t *testing.T, name string) {
 	}
 }
 
-func remove(t *testing.T, name string) {
+func removeFile(t *testing.T, name string) {
 	t.Helper()
 	if err := os.Remove(name); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func link(t *testing.T, target, name string) {
+func symlink(t *testing.T, target, name string) {
 	t.Helper()
 	if err := os.Symlink(target, name); err != nil {
 		if runtime.GOOS == "windows" {
@@ -217,7 +217,7 @@ func link(t *testing.T, target, name string) {
 }
 
 // onlyFile checks that dir holds launch.json and nothing else.
-func onlyFile(t *testing.T, dir string) {
+func checkOnlyFile(t *testing.T, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 || entries[0].Name() != "launch.json" {
