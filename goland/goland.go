@@ -38,7 +38,7 @@ func (r Remote) Document() ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintln(&b, `<component name="ProjectRunConfigurationManager">`)
 	fmt.Fprintf(&b, `  <configuration default="false" name="%s" type="GoRemoteDebugConfigurationType" factoryName="Go Remote" host="%s" port="%d">`+"\n",
-		escaped(r.Name), escaped(r.Host), r.Port)
+		escapeXML(r.Name), escapeXML(r.Host), r.Port)
 	fmt.Fprintln(&b, `    <option name="disconnectOption" value="LEAVE" />`)
 	fmt.Fprintln(&b, `    <disconnect value="LEAVE" />`)
 	fmt.Fprintln(&b, `    <method v="2" />`)
@@ -47,7 +47,7 @@ func (r Remote) Document() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func escaped(s string) string {
+func escapeXML(s string) string {
 	var b bytes.Buffer
 	xml.EscapeText(&b, []byte(s)) // writing to a buffer does not fail
 	return b.String()
