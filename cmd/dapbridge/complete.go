@@ -13,7 +13,7 @@ import (
 func (env environment) completeNode(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	home, _ := os.UserHomeDir() // without one there are no profiles
 	var all []cobra.Completion
-	for _, c := range node.Known(node.Options{MinikubeHome: env.getenv("MINIKUBE_HOME"), Home: home, GOOS: runtime.GOOS}) {
+	for _, c := range node.ListChoices(node.Options{MinikubeHome: env.getenv("MINIKUBE_HOME"), Home: home, GOOS: runtime.GOOS}) {
 		all = append(all, cobra.CompletionWithDesc(c.Spec, c.What))
 	}
 	all = append(all, cobra.CompletionWithDesc("ssh:", "a host of ssh's configuration"), cobra.CompletionWithDesc("ssh://", "[USER@]HOST[:PORT]"))

@@ -32,7 +32,7 @@ func (c *Container) SSHAddr(ctx context.Context) (string, error) {
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s container inspect %s: %w", c.Engine, c.Name, withOutput(err))
+		return "", fmt.Errorf("%s container inspect %s: %w", c.Engine, c.Name, commandError(err))
 	}
 	port := strings.TrimSpace(string(out))
 	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
@@ -41,8 +41,8 @@ func (c *Container) SSHAddr(ctx context.Context) (string, error) {
 	return net.JoinHostPort(c.Host, port), nil
 }
 
-// withOutput adds the first line of what a command said to its error.
-func withOutput(err error) error {
+// commandError adds the first line of what a command said to its error.
+func commandError(err error) error {
 	var failed *exec.ExitError
 	if errors.As(err, &failed) {
 		if line, _, _ := strings.Cut(strings.TrimSpace(string(failed.Stderr)), "\n"); line != "" {

@@ -32,7 +32,7 @@ func resolveContainer(engine, name string, o Options) (*Node, error) {
 	endpoint := o.ContainerHost
 	if engine == "docker" {
 		if endpoint = o.DockerHost; endpoint == "" {
-			endpoint = dockerContext()
+			endpoint = dockerEndpoint()
 		}
 	}
 	if endpoint == "" {
@@ -49,11 +49,11 @@ func resolveContainer(engine, name string, o Options) (*Node, error) {
 	return n, nil
 }
 
-// dockerContext returns where docker's own configuration says its engine is
+// dockerEndpoint returns where docker's own configuration says its engine is
 // (docker's cli/command/cli.go, resolveContextName), "" if docker does not say:
 // one that knows no contexts has its engine here, and one that is not there has
 // none.
-func dockerContext() string {
+func dockerEndpoint() string {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")

@@ -62,10 +62,10 @@ func TestContainer(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"-x", "--help", "a b", "a/b", "a;b", "a\nb", "$(id)", "_x", ".x", "ä"} {
-		fails(t, node.Options{Spec: "docker:" + name}, diag.Usage, "no name of a container")
-		fails(t, node.Options{Spec: "podman:" + name}, diag.Usage, "podman ps")
+		checkFails(t, node.Options{Spec: "docker:" + name}, diag.Usage, "no name of a container")
+		checkFails(t, node.Options{Spec: "podman:" + name}, diag.Usage, "podman ps")
 	}
 	for _, spec := range []string{"docker:", "docker", "podman", "dockerx:y"} {
-		fails(t, node.Options{Spec: spec}, diag.Usage, "docker:CONTAINER")
+		checkFails(t, node.Options{Spec: spec}, diag.Usage, "docker:CONTAINER")
 	}
 }

@@ -50,7 +50,7 @@ func FuzzMinikubeProfile(f *testing.F) {
 	home := filepath.Join(f.TempDir(), ".minikube")
 	f.Fuzz(func(t *testing.T, profile, machine []byte) {
 		for name, text := range map[string][]byte{"profiles/dev/config.json": profile, "machines/dev/config.json": machine} {
-			put(t, filepath.Join(home, filepath.FromSlash(name)), text)
+			writeBytes(t, filepath.Join(home, filepath.FromSlash(name)), text)
 		}
 		n, err := node.Resolve(minikube(home, "minikube:dev"))
 		checkResolved(t, n, err)
@@ -64,13 +64,13 @@ func FuzzSSHConfigFile(f *testing.F) {
 	f.Add([]byte("HostName -oProxyCommand=x\nUser -x\n"))
 	home := f.TempDir()
 	f.Fuzz(func(t *testing.T, config []byte) {
-		put(t, filepath.Join(home, ".ssh", "config"), config)
+		writeBytes(t, filepath.Join(home, ".ssh", "config"), config)
 		n, err := node.Resolve(node.Options{Spec: "ssh:dev", Home: home, User: "me", GOOS: "linux"})
 		checkResolved(t, n, err)
 	})
 }
 
-func put(t *testing.T, path string, text []byte) {
+func writeBytes(t *testing.T, path string, text []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)

@@ -34,18 +34,18 @@ func resolveLima(name string, o Options) (*Node, error) {
 	}
 	dir := filepath.Join(home, name)
 	if !regexp.MustCompile(limaName).MatchString(name) || !isFile(filepath.Join(dir, limaYAML)) {
-		return nil, diag.Errorf(diag.NodeUnknown, "lima has no instance %.80q in %s", name, home).WithHint("%s", limaInstances(home))
+		return nil, diag.Errorf(diag.NodeUnknown, "lima has no instance %.80q in %s", name, home).WithHint("%s", limaInstancesHint(home))
 	}
 	config := filepath.Join(dir, limaSSHConfig)
 	if !isFile(filepath.Join(dir, limaAgentPID)) || !isFile(config) {
 		return nil, diag.Errorf(diag.NodeUnreachable, "lima's instance %s does not run", name).
 			WithHint("start it: limactl start %s", name)
 	}
-	host := limaHost(name)
+	host := limaHostName(name)
 	s, err := askSSH(host, config, o)
 	var n *Node
 	if err == nil {
-		n, err = s.node(host, o)
+		n, err = s.newNode(host, o)
 	}
 	if err != nil {
 		return nil, diag.Errorf(diag.NodeUnknown, "lima's instance %s: %s: %w", name, config, err).
@@ -53,7 +53,7 @@ func resolveLima(name string, o Options) (*Node, error) {
 	}
 	n.Name = "lima:" + name
 	n.Remedy = "check that it runs: limactl list"
-	n.local(s.one("hostname"))
+	n.setLimaLocality(s.value("hostname"))
 	// lima checks no key, or keeps keys that it has not checked. The alias is the
 	// same whichever port the instance has today.
 	n.HostKeys, n.KnownHosts, n.HostKeyAlias = Repin, nil, host
@@ -63,24 +63,24 @@ func resolveLima(name string, o Options) (*Node, error) {
 	return n, nil
 }
 
-// local decides whether a lima instance at host is on this machine: lima forwards
+// setLimaLocality decides whether a lima instance at host is on this machine: lima forwards
 // a loopback port to it, and WSL gives it an address of this machine's own
 // network.
-func (n *Node) local(host string) {
+func (n *Node) setLimaLocality(host string) {
 	addr, err := netip.ParseAddr(host)
 	n.Local = n.Proxy == nil && (isLoopback(host) || err == nil && addr.IsPrivate())
 	n.Why = fmt.Sprintf("lima's instance is at %s", host)
 }
 
-// limaHost is an instance's name in its configuration (lima's
+// limaHostName is an instance's name in its configuration (lima's
 // pkg/instance/hostname, FromInstName).
-func limaHost(name string) string {
+func limaHostName(name string) string {
 	return "lima-" + strings.NewReplacer(".", "-", "_", "-").Replace(name)
 }
 
-// limaInstances names the instances that there are, as a remedy (lima's
+// limaInstancesHint names the instances that there are, as a remedy (lima's
 // pkg/store, Instances).
-func limaInstances(home string) string {
+func limaInstancesHint(home string) string {
 	entries, err := os.ReadDir(home)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "see that you may read " + home

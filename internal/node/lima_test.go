@@ -96,20 +96,20 @@ func TestLimaRefused(t *testing.T) {
 	home := t.TempDir()
 	o := node.Options{LimaHome: home, SSH: fakeSSH(t)}
 	o.Spec = "lima:default"
-	fails(t, o, diag.NodeUnknown, "lima has no instance \"default\"", "there are none", "LIMA_HOME")
+	checkFails(t, o, diag.NodeUnknown, "lima has no instance \"default\"", "there are none", "LIMA_HOME")
 	limaInstance(t, home, "default", "1.0")
 	limaInstance(t, home, "k8s", "1.0")
 	write(t, filepath.Join(home, "_config", "lima.yaml"), "")
 	for _, name := range []string{"nosuch", "../default", "-x", "a b", "_config", "k8s\n"} {
 		o.Spec = "lima:" + name
-		fails(t, o, diag.NodeUnknown, "lima has no instance", "there are: default, k8s")
+		checkFails(t, o, diag.NodeUnknown, "lima has no instance", "there are: default, k8s")
 	}
 	o.Spec = "lima:k8s"
 	o.SSH = "/bin/false"
-	fails(t, o, diag.NodeUnknown, "lima's instance k8s", "exit status 1", "limactl start k8s")
+	checkFails(t, o, diag.NodeUnknown, "lima's instance k8s", "exit status 1", "limactl start k8s")
 	if err := os.Remove(filepath.Join(home, "k8s", "ha.pid")); err != nil {
 		t.Fatal(err)
 	}
-	fails(t, o, diag.NodeUnreachable, "does not run", "limactl start k8s")
-	fails(t, node.Options{Spec: "lima:", LimaHome: home}, diag.Usage, "lima:INSTANCE")
+	checkFails(t, o, diag.NodeUnreachable, "does not run", "limactl start k8s")
+	checkFails(t, node.Options{Spec: "lima:", LimaHome: home}, diag.Usage, "lima:INSTANCE")
 }

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// nameLocal makes n count as local if the user has named its host as a toy
+// markNamedLocal makes n count as local if the user has named its host as a toy
 // (Options.LocalNodes). How its host key is checked stays as it is.
-func (n *Node) nameLocal(named []string) {
+func (n *Node) markNamedLocal(named []string) {
 	for _, host := range n.hosts() {
-		if !n.Local && slices.ContainsFunc(named, func(s string) bool { return sameHost(s, host) }) {
+		if !n.Local && slices.ContainsFunc(named, func(s string) bool { return isSameHost(s, host) }) {
 			n.Local, n.Why = true, host+" is named in local-nodes"
 		}
 	}
@@ -41,8 +41,8 @@ func (n *Node) hosts() []string {
 	return hosts
 }
 
-// sameHost compares names and addresses. No name is looked up: see isLoopback.
-func sameHost(a, b string) bool {
+// isSameHost compares names and addresses. No name is looked up: see isLoopback.
+func isSameHost(a, b string) bool {
 	x, errX := netip.ParseAddr(a)
 	y, errY := netip.ParseAddr(b)
 	if errX == nil && errY == nil {

@@ -57,14 +57,14 @@ func TestLocalNodes(t *testing.T) {
 
 func TestKnown(t *testing.T) {
 	home := filepath.Join(t.TempDir(), ".minikube")
-	if got := node.Known(minikube(home, "")); len(got) > 0 {
+	if got := node.ListChoices(minikube(home, "")); len(got) > 0 {
 		t.Errorf("without minikube: %v", got)
 	}
 	profile(t, home, "one", dockerProfile)
 	profile(t, home, "two", strings.Replace(dockerProfile, `"Nodes":[`, `"Nodes":[{"Name":"m02","IP":"192.168.49.3"},`, 1))
 	profile(t, home, "broken", "{")
 	want := []node.Choice{{"minikube:one", "minikube's profile, driver docker"}, {"minikube:two", "minikube's profile, driver docker"}, {"minikube:two/m02", "a node of two"}, {"minikube:two/two", "a node of two"}}
-	if got := node.Known(minikube(home, "")); !slices.Equal(got, want) {
+	if got := node.ListChoices(minikube(home, "")); !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 }

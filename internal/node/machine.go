@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,7 +34,7 @@ func (h home) machineDir(name string) string {
 // machineNode describes a node by what its driver says of it (minikube's
 // pkg/drivers, GetSSHHostname and GetSSHPort of each).
 func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, error) {
-	name := c.machine(n)
+	name := c.machineName(n)
 	var m machine
 	file := filepath.Join(h.machineDir(name), "config.json")
 	if err := readJSON(file, &m); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -55,10 +56,10 @@ func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, er
 	host := d.IPAddress
 	switch c.Driver {
 	case "docker", "podman":
-		return h.containerNode(node, c, n, o)
+		return h.completeContainerNode(node, c, n, o)
 	case "none", "native":
 		return nil, diag.Errorf(diag.NodeUnknown, "minikube's profile %s uses the driver none: its node is this machine", c.Name).
-			WithHint("let sshd run here and use --node ssh://%s@127.0.0.1", orElse(o.User, "USER"))
+			WithHint("let sshd run here and use --node ssh://%s@127.0.0.1", cmp.Or(o.User, "USER"))
 	case "virtualbox":
 		host = "127.0.0.1"
 	case "qemu2", "qemu":
@@ -71,7 +72,7 @@ func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, er
 	if host == "" {
 		host = n.IP
 	}
-	if err := node.at(host, d.SSHPort, c, file); err != nil {
+	if err := node.setAddr(host, d.SSHPort, c, file); err != nil {
 		return nil, err
 	}
 	if c.Driver == "ssh" || c.Driver == "generic" {
@@ -81,8 +82,8 @@ func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, er
 	return node, nil
 }
 
-// at gives the node its address.
-func (n *Node) at(host string, port int, c *clusterConfig, file string) error {
+// setAddr gives the node its address.
+func (n *Node) setAddr(host string, port int, c *clusterConfig, file string) error {
 	addr, err := netip.ParseAddr(host)
 	if err != nil || port < 0 || port > 65535 {
 		return diag.Errorf(diag.NodeUnknown, "minikube's profile %s has no address: it is %q port %d in %s", c.Name, host, port, file).
@@ -92,13 +93,13 @@ func (n *Node) at(host string, port int, c *clusterConfig, file string) error {
 		port = 22
 	}
 	n.Addrs = append(n.Addrs, net.JoinHostPort(addr.String(), strconv.Itoa(port)))
-	n.checkAddr(addr, c)
+	n.distrustPublic(addr, c)
 	return nil
 }
 
-// checkAddr lets only addresses count as local that no other network has, and
+// distrustPublic lets only addresses count as local that no other network has, and
 // only their host keys change without alarm.
-func (n *Node) checkAddr(addr netip.Addr, c *clusterConfig) {
+func (n *Node) distrustPublic(addr netip.Addr, c *clusterConfig) {
 	if addr = addr.Unmap(); addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() {
 		return
 	}
@@ -119,10 +120,10 @@ func (h home) identity(machine, keyPath string, o Options) string {
 	return filepath.Join(h.machineDir(machine), "id_rsa")
 }
 
-// containerNode completes a node of the docker or podman driver: a container,
+// completeContainerNode completes a node of the docker or podman driver: a container,
 // which Linux reaches by its own address, and others by a port that the engine
 // forwards (pkg/drivers/kic, Driver.GetSSHPort).
-func (h home) containerNode(node *Node, c *clusterConfig, n clusterNode, o Options) (*Node, error) {
+func (h home) completeContainerNode(node *Node, c *clusterConfig, n clusterNode, o Options) (*Node, error) {
 	engineURL := o.DockerHost
 	if c.Driver == "podman" {
 		engineURL = o.ContainerHost
@@ -130,20 +131,20 @@ func (h home) containerNode(node *Node, c *clusterConfig, n clusterNode, o Optio
 	node.User = "docker"
 	node.Container = &Container{Engine: c.Driver, Name: node.Name, Host: "127.0.0.1"}
 	if u, err := url.Parse(engineURL); err == nil && u.Host != "" { // pkg/drivers/kic/oci, DaemonHost
-		return node, node.onEngine(u.Hostname(), c)
+		return node, node.setEngineHost(u.Hostname(), c)
 	}
 	if o.GOOS != "linux" {
 		return node, nil
 	}
 	if addr, err := netip.ParseAddr(n.IP); err == nil {
 		node.Addrs = []string{net.JoinHostPort(addr.String(), "22")}
-		node.checkAddr(addr, c)
+		node.distrustPublic(addr, c)
 	}
 	return node, nil
 }
 
-// onEngine says that the node's engine is on another host, perhaps.
-func (n *Node) onEngine(host string, c *clusterConfig) error {
+// setEngineHost says that the node's engine is on another host, perhaps.
+func (n *Node) setEngineHost(host string, c *clusterConfig) error {
 	name, err := parseHost(host, false)
 	if addr, addrErr := netip.ParseAddr(host); addrErr == nil {
 		name, err = addr.String(), nil
@@ -159,11 +160,4 @@ func (n *Node) onEngine(host string, c *clusterConfig) error {
 	n.HostKeys, n.Local = Pin, false
 	n.Why = fmt.Sprintf("the %s engine of minikube's profile %s is on %s", c.Driver, c.Name, name)
 	return nil
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

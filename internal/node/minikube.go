@@ -50,24 +50,24 @@ type clusterNode struct {
 	ControlPlane bool
 }
 
-// machine returns the name of n's machine: the profile's for the first node,
+// machineName returns the name of n's machine: the profile's for the first node,
 // PROFILE-NODE for the others (minikube's pkg/minikube/config, MachineName).
-func (c *clusterConfig) machine(n clusterNode) string {
+func (c *clusterConfig) machineName(n clusterNode) string {
 	if n.Name == "" || len(c.Nodes) == 1 {
 		return c.Name
 	}
 	return c.Name + "-" + n.Name
 }
 
-// named returns the node with that name or machine name; the first node may have
+// findNode returns the node with that name or machine name; the first node may have
 // no name of its own.
-func (c *clusterConfig) named(name string) (clusterNode, error) {
+func (c *clusterConfig) findNode(name string) (clusterNode, error) {
 	names := make([]string, len(c.Nodes))
 	for i, n := range c.Nodes {
 		if names[i] = n.Name; n.Name == "" {
-			names[i] = c.machine(n)
+			names[i] = c.machineName(n)
 		}
-		if name == names[i] || name == c.machine(n) {
+		if name == names[i] || name == c.machineName(n) {
 			return n, nil
 		}
 	}
@@ -88,10 +88,10 @@ func (c *clusterConfig) primary() (clusterNode, bool) {
 	return clusterNode{}, false
 }
 
-// resolve returns the node that rest names, PROFILE, PROFILE/NODE or a machine's
+// resolveNode returns the node that rest names, PROFILE, PROFILE/NODE or a machine's
 // name; empty is the profile that the minikube command would take, or the only
 // one that runs.
-func (h home) resolve(rest string, o Options) (*Node, error) {
+func (h home) resolveNode(rest string, o Options) (*Node, error) {
 	if rest == "" {
 		return h.defaultNode(o)
 	}
@@ -100,22 +100,22 @@ func (h home) resolve(rest string, o Options) (*Node, error) {
 	if !valid.MatchString(name) || several && !valid.MatchString(node) {
 		return nil, diag.Errorf(diag.Usage, "--node minikube:%s: %q is no name of a minikube profile", rest, rest)
 	}
-	c, n, err := h.find(name)
+	c, n, err := h.findProfile(name)
 	if err != nil {
 		return nil, err
 	}
 	if several {
-		if n, err = c.named(node); err != nil {
+		if n, err = c.findNode(node); err != nil {
 			return nil, err
 		}
 	}
 	return h.machineNode(c, n, o)
 }
 
-// find returns the profile called name and its primary node, or the node whose
+// findProfile returns the profile called name and its primary node, or the node whose
 // machine is called so.
-func (h home) find(name string) (*clusterConfig, clusterNode, error) {
-	c, err := h.load(name)
+func (h home) findProfile(name string) (*clusterConfig, clusterNode, error) {
+	c, err := h.loadProfile(name)
 	if err == nil {
 		n, ok := c.primary()
 		if !ok {
@@ -129,20 +129,20 @@ func (h home) find(name string) (*clusterConfig, clusterNode, error) {
 	}
 	profiles := h.profiles()
 	for _, p := range profiles {
-		c, err := h.load(p)
+		c, err := h.loadProfile(p)
 		if err != nil {
 			continue
 		}
 		for _, n := range c.Nodes {
-			if c.machine(n) == name {
+			if c.machineName(n) == name {
 				return c, n, nil
 			}
 		}
 	}
-	return nil, clusterNode{}, h.unknown(fmt.Sprintf("minikube has no profile %s", name), profiles)
+	return nil, clusterNode{}, h.unknownProfile(fmt.Sprintf("minikube has no profile %s", name), profiles)
 }
 
-func (h home) unknown(what string, profiles []string) error {
+func (h home) unknownProfile(what string, profiles []string) error {
 	if len(profiles) == 0 {
 		return diag.Errorf(diag.NodeUnknown, "%s: there is none in %s", what, filepath.Join(string(h), "profiles")).
 			WithHint("start one with minikube start, set MINIKUBE_HOME, or name another node with --node ssh://USER@HOST")
@@ -162,24 +162,24 @@ func (h home) defaultNode(o Options) (*Node, error) {
 	}
 	if err := readJSON(filepath.Join(string(h), "config", "config.json"), &settings); err == nil {
 		if slices.Contains(profiles, settings.Profile) {
-			return h.resolve(settings.Profile, o)
+			return h.resolveNode(settings.Profile, o)
 		}
 	}
 	if len(profiles) == 1 {
-		return h.resolve(profiles[0], o)
+		return h.resolveNode(profiles[0], o)
 	}
-	if n := h.onlyRunning(profiles, o); n != nil {
+	if n := h.onlyRunningNode(profiles, o); n != nil {
 		return n, nil
 	}
 	if slices.Contains(profiles, "minikube") {
-		return h.resolve("minikube", o)
+		return h.resolveNode("minikube", o)
 	}
-	return nil, h.unknown("minikube has no default profile", profiles)
+	return nil, h.unknownProfile("minikube has no default profile", profiles)
 }
 
-// onlyRunning returns the node of the only profile whose first node answers, or
+// onlyRunningNode returns the node of the only profile whose first node answers, or
 // nil.
-func (h home) onlyRunning(profiles []string, o Options) *Node {
+func (h home) onlyRunningNode(profiles []string, o Options) *Node {
 	if o.Running == nil {
 		return nil
 	}
@@ -187,7 +187,7 @@ func (h home) onlyRunning(profiles []string, o Options) *Node {
 	var wg sync.WaitGroup
 	for i, name := range profiles {
 		wg.Go(func() {
-			if n, err := h.resolve(name, o); err == nil && o.Running(n) {
+			if n, err := h.resolveNode(name, o); err == nil && o.Running(n) {
 				nodes[i] = n
 			}
 		})
@@ -220,9 +220,9 @@ func (h home) configFile(profile string) string {
 	return filepath.Join(string(h), "profiles", profile, "config.json")
 }
 
-// load reads a profile. What it says becomes part of paths and of commands in
+// loadProfile reads a profile. What it says becomes part of paths and of commands in
 // hints, so names that minikube does not make are refused.
-func (h home) load(profile string) (*clusterConfig, error) {
+func (h home) loadProfile(profile string) (*clusterConfig, error) {
 	c := &clusterConfig{Name: profile}
 	if err := readJSON(h.configFile(profile), c); err != nil {
 		return nil, err
@@ -238,7 +238,7 @@ func (h home) load(profile string) (*clusterConfig, error) {
 }
 
 func readJSON(path string, v any) error {
-	data, err := readSmall(path)
+	data, err := readFileLimited(path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -90,20 +90,20 @@ type Options struct {
 // Resolve returns the node that o.Spec names. Its errors are diag.Usage for a
 // spec that makes no sense and diag.NodeUnknown for one that names nothing.
 func Resolve(o Options) (*Node, error) {
-	n, err := resolve(o)
+	n, err := resolveSpec(o)
 	if err == nil {
-		n.nameLocal(o.LocalNodes)
+		n.markNamedLocal(o.LocalNodes)
 	}
 	return n, err
 }
 
-func resolve(o Options) (*Node, error) {
+func resolveSpec(o Options) (*Node, error) {
 	scheme, rest, _ := strings.Cut(o.Spec, ":")
 	switch {
 	case o.Spec == "" || o.Spec == "minikube":
-		return minikubeHome(o).resolve("", o)
+		return minikubeHome(o).resolveNode("", o)
 	case scheme == "minikube" && rest != "":
-		return minikubeHome(o).resolve(rest, o)
+		return minikubeHome(o).resolveNode(rest, o)
 	case strings.HasPrefix(o.Spec, "ssh://"):
 		return resolveSSH(o)
 	case scheme == "ssh" && rest != "":

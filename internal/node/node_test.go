@@ -24,7 +24,7 @@ func write(t *testing.T, path, content string) {
 
 // fails resolves and returns the error, which must have the code and say all
 // parts in its summary or its hint.
-func fails(t *testing.T, o node.Options, code diag.Code, parts ...string) {
+func checkFails(t *testing.T, o node.Options, code diag.Code, parts ...string) {
 	t.Helper()
 	n, err := node.Resolve(o)
 	var e *diag.Error
@@ -76,9 +76,9 @@ func TestSSHUsage(t *testing.T) {
 		"ssh://h:", "ssh://h:0", "ssh://h:65536", "ssh://h:x", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://a b@h", "ssh://a%0ab@h", "ssh://h h", "ssh://::1",
 		"ssh://[::1", "ssh://[h]", "ssh://[127.0.0.1]", "ssh://%68", "ssh://ä", "ssh:", "ssh:-x", "ssh:a b", "ssh:$(x)", "SSH://h", "http://h", "h", "minikube:", "minikube:../x", "minikube:a/b/c", "minikube:.", "minikube:..", "minikube:-x", "podman",
 	} {
-		fails(t, node.Options{Spec: spec, User: "me", Home: t.TempDir()}, diag.Usage)
+		checkFails(t, node.Options{Spec: spec, User: "me", Home: t.TempDir()}, diag.Usage)
 	}
-	fails(t, node.Options{Spec: "ssh://h"}, diag.Usage, "no user")
+	checkFails(t, node.Options{Spec: "ssh://h"}, diag.Usage, "no user")
 	_, err := node.Resolve(node.Options{Spec: "ssh://u:secret@h:x"})
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a password in a message: %v", err)
@@ -173,7 +173,7 @@ func TestMultiNode(t *testing.T) {
 			t.Errorf("%s: %+v", spec, n)
 		}
 	}
-	fails(t, minikube(home, "minikube:multi-m03"), diag.NodeUnknown, "multi-m03", "multi, single")
+	checkFails(t, minikube(home, "minikube:multi-m03"), diag.NodeUnknown, "multi-m03", "multi, single")
 }
 
 // Without a name it is the profile that minikube itself would take.
@@ -187,13 +187,13 @@ func TestDefaultProfile(t *testing.T) {
 		}
 		return n.Name
 	}
-	fails(t, minikube(home, ""), diag.NodeUnknown, home, "minikube start")
+	checkFails(t, minikube(home, ""), diag.NodeUnknown, home, "minikube start")
 	profile(t, home, "b", dockerProfile)
 	if got := name(); got != "b" {
 		t.Errorf("the only one: %s", got)
 	}
 	profile(t, home, "a", dockerProfile)
-	fails(t, minikube(home, ""), diag.NodeUnknown, "a, b", "--node minikube:a")
+	checkFails(t, minikube(home, ""), diag.NodeUnknown, "a, b", "--node minikube:a")
 	profile(t, home, "minikube", dockerProfile)
 	if got := name(); got != "minikube" {
 		t.Errorf("minikube's own: %s", got)
@@ -224,7 +224,7 @@ func TestMinikubeFailures(t *testing.T) {
 		"large":   {"larger than"},
 		"nothing": {"no profile nothing", "bare, docker"},
 	} {
-		fails(t, minikube(home, "minikube:"+name), diag.NodeUnknown, parts...)
+		checkFails(t, minikube(home, "minikube:"+name), diag.NodeUnknown, parts...)
 	}
 }
 

@@ -64,7 +64,7 @@ func parseSSH(spec string) (user, host, port string, err error) {
 		if _, ok := u.User.Password(); ok {
 			return "", "", "", fmt.Errorf("a password can't be given here")
 		}
-		if user = u.User.Username(); !validUser(user) {
+		if user = u.User.Username(); !isUserName(user) {
 			return "", "", "", fmt.Errorf("%q is no user name", user)
 		}
 	}
@@ -107,7 +107,7 @@ func parseHost(host string, bracketed bool) (string, error) {
 	return strings.ToLower(host), nil
 }
 
-func validUser(user string) bool {
+func isUserName(user string) bool {
 	bad := func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }
 	return user != "" && len(user) <= 256 && user[0] != '-' && strings.IndexFunc(user, bad) < 0
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func resolveAlias(alias string, o Options) (*Node, error) {
 		return nil, diag.Errorf(diag.NodeUnknown, "--node ssh:%s: %w", alias, err).
 			WithHint("correct ~/.ssh/config (try ssh %s true), or write --node ssh://USER@HOST:PORT", alias)
 	}
-	n, err := s.node(alias, o)
+	n, err := s.newNode(alias, o)
 	if err != nil {
 		return nil, diag.Errorf(diag.NodeUnknown, "--node ssh:%s: %w", alias, err).
 			WithHint("correct what ssh -G %s prints", alias)
@@ -70,7 +71,7 @@ func askSSH(alias, file string, o Options) (sshSettings, error) {
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s -G %s: %w", filepath.Base(o.SSH), alias, withOutput(err))
+		return nil, fmt.Errorf("%s -G %s: %w", filepath.Base(o.SSH), alias, commandError(err))
 	}
 	s := sshSettings{}
 	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
@@ -90,7 +91,7 @@ func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 	if path == "" {
 		path = filepath.Join(o.Home, ".ssh", "config")
 	}
-	data, err := readSmall(path)
+	data, err := readFileLimited(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -107,7 +108,7 @@ func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		for i, value := range values {
-			values[i] = unquoted(value)
+			values[i] = unquote(value)
 		}
 		if len(values) > 0 {
 			s[strings.ToLower(key)] = values
@@ -116,16 +117,16 @@ func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 	return s, nil
 }
 
-// unquoted takes the double quotes from a value that is one argument
+// unquote takes the double quotes from a value that is one argument
 // (ssh_config, at the top).
-func unquoted(value string) string {
+func unquote(value string) string {
 	if inner := strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`); len(inner) == len(value)-2 && !strings.Contains(inner, `"`) {
 		return inner
 	}
 	return value
 }
 
-func readSmall(path string) ([]byte, error) {
+func readFileLimited(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -138,15 +139,15 @@ func readSmall(path string) ([]byte, error) {
 	return data, err
 }
 
-// one returns an option's only value that counts, "" if it is not set.
-func (s sshSettings) one(key string) string {
+// value returns an option's only value that counts, "" if it is not set.
+func (s sshSettings) value(key string) string {
 	if len(s[key]) == 0 || s[key][0] == "none" {
 		return ""
 	}
 	return s[key][0]
 }
 
-func (s sshSettings) node(alias string, o Options) (*Node, error) {
+func (s sshSettings) newNode(alias string, o Options) (*Node, error) {
 	addr, host, err := s.addr()
 	if err != nil {
 		return nil, err
@@ -154,22 +155,22 @@ func (s sshSettings) node(alias string, o Options) (*Node, error) {
 	n := &Node{
 		Name:         "ssh:" + alias,
 		Addrs:        []string{addr},
-		User:         s.one("user"),
+		User:         s.value("user"),
 		HostKeys:     KnownHosts,
-		HostKeyAlias: s.one("hostkeyalias"),
+		HostKeyAlias: s.value("hostkeyalias"),
 		AgentSocket:  s.agentSocket(o),
 		Remedy:       "see whether ssh " + alias + " true works",
 	}
-	if !validUser(n.User) {
+	if !isUserName(n.User) {
 		return nil, fmt.Errorf("%q is no user name", n.User)
 	}
-	s.keys(n, o)
+	s.setKeys(n, o)
 	for _, files := range append(s["userknownhostsfile"], s["globalknownhostsfile"]...) {
 		for _, file := range strings.Fields(files) {
 			n.KnownHosts = append(n.KnownHosts, expandHome(file, o.Home))
 		}
 	}
-	if n.Proxy, err = s.proxy(alias, host, n.User, o); err != nil {
+	if n.Proxy, err = s.proxyCommand(alias, host, n.User, o); err != nil {
 		return nil, err
 	}
 	n.Local = isLoopback(host) && n.Proxy == nil
@@ -186,26 +187,26 @@ func (s sshSettings) node(alias string, o Options) (*Node, error) {
 
 // addr returns where ssh would connect to, and the host alone.
 func (s sshSettings) addr() (addr, host string, err error) {
-	host = s.one("hostname")
+	host = s.value("hostname")
 	if a, err := netip.ParseAddr(host); err == nil {
 		host = a.String()
 	} else if host, err = parseHost(host, false); err != nil {
 		return "", "", err
 	}
-	port, err := parsePort(s.one("port"))
+	port, err := parsePort(s.value("port"))
 	if err != nil {
 		return "", "", err
 	}
 	return net.JoinHostPort(host, port), host, nil
 }
 
-func (s sshSettings) keys(n *Node, o Options) {
+func (s sshSettings) setKeys(n *Node, o Options) {
 	if o.Identity != "" {
 		n.Identities = []string{expandHome(o.Identity, o.Home)}
 		return
 	}
 	n.UserKeys = true
-	n.FilesOnly = s.one("identitiesonly") == "yes"
+	n.FilesOnly = s.value("identitiesonly") == "yes"
 	for _, file := range s["identityfile"] {
 		if file != "none" {
 			n.Identities = append(n.Identities, expandHome(file, o.Home))
@@ -227,15 +228,15 @@ func (s sshSettings) agentSocket(o Options) string {
 	}
 }
 
-// proxy returns the command whose standard input and output reach the host, nil
+// proxyCommand returns the command whose standard input and output reach the host, nil
 // if it is dialled (ssh_config, ProxyCommand and ProxyJump; the first of the two
 // counts, and ssh -G prints only that).
-func (s sshSettings) proxy(alias, host, user string, o Options) ([]string, error) {
-	port := s.one("port")
-	if jumps := s.one("proxyjump"); jumps != "" {
-		return jump(jumps, net.JoinHostPort(host, port), o)
+func (s sshSettings) proxyCommand(alias, host, user string, o Options) ([]string, error) {
+	port := s.value("port")
+	if jumps := s.value("proxyjump"); jumps != "" {
+		return jumpCommand(jumps, net.JoinHostPort(host, port), o)
 	}
-	command := s.one("proxycommand")
+	command := s.value("proxycommand")
 	if command == "" {
 		return nil, nil
 	}
@@ -251,12 +252,12 @@ func (s sshSettings) proxy(alias, host, user string, o Options) ([]string, error
 	if err != nil {
 		return nil, fmt.Errorf("ProxyCommand %q: %w", command, err)
 	}
-	return []string{orElse(o.Shell, "/bin/sh"), "-c", "exec " + expanded}, nil
+	return []string{cmp.Or(o.Shell, "/bin/sh"), "-c", "exec " + expanded}, nil
 }
 
-// jump has ssh connect through other hosts, as ssh itself does (ssh.c, main,
+// jumpCommand has ssh connect through other hosts, as ssh itself does (ssh.c, main,
 // where it makes a ProxyCommand of a ProxyJump).
-func jump(jumps, addr string, o Options) ([]string, error) {
+func jumpCommand(jumps, addr string, o Options) ([]string, error) {
 	if o.SSH == "" {
 		return nil, errors.New("ProxyJump needs ssh, which is not installed here")
 	}

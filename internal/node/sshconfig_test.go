@@ -100,10 +100,10 @@ func TestSSHSettingsRefused(t *testing.T) {
 		"put into the shell":       {"user $(x)", "hostname h", "port 22", "proxycommand nc %h %r"},
 		"neither a host name nor ": {},
 	} {
-		fails(t, node.Options{Spec: "ssh:h", SSH: fakeSSH(t, settings...), GOOS: "linux"}, diag.NodeUnknown, want)
+		checkFails(t, node.Options{Spec: "ssh:h", SSH: fakeSSH(t, settings...), GOOS: "linux"}, diag.NodeUnknown, want)
 	}
-	fails(t, node.Options{Spec: "ssh:h", SSH: "/bin/false"}, diag.NodeUnknown, "false -G h: exit status 1", "ssh h true")
-	fails(t, node.Options{Spec: "ssh:h", SSH: fakeSSH(t, "user u", "hostname h", "port 22", "proxycommand x"), GOOS: "windows"}, diag.NodeUnknown, "not supported on Windows")
+	checkFails(t, node.Options{Spec: "ssh:h", SSH: "/bin/false"}, diag.NodeUnknown, "false -G h: exit status 1", "ssh h true")
+	checkFails(t, node.Options{Spec: "ssh:h", SSH: fakeSSH(t, "user u", "hostname h", "port 22", "proxycommand x"), GOOS: "windows"}, diag.NodeUnknown, "not supported on Windows")
 }
 
 // Without ssh the plain parts of the configuration are read.
@@ -121,9 +121,9 @@ func TestSSHConfigFile(t *testing.T) {
 		t.Errorf("%+v, %v", n, err)
 	}
 	o.Spec = "ssh:jump"
-	fails(t, o, diag.NodeUnknown, "ProxyJump needs ssh")
+	checkFails(t, o, diag.NodeUnknown, "ProxyJump needs ssh")
 	write(t, file, "Match exec true\n  User x\n")
-	fails(t, o, diag.NodeUnknown, file, "there is no ssh here")
+	checkFails(t, o, diag.NodeUnknown, file, "there is no ssh here")
 }
 
 // Whatever ssh says, an address can be dialled as it is, and nothing of it is an
