@@ -25,9 +25,9 @@ func TestLima(t *testing.T) {
 		}
 	}
 	lists(t, f.command(t.Context(), userUID, "ps", "--node", "lima:node"))
-	f.fails(t, mistake{3, "lima has no instance", "there are: node"}, "ps", "--node", "lima:default")
+	f.fails(t, mistake{3, "lima has no instance", "use one of: node"}, "ps", "--node", "lima:default")
 	if err := os.Remove(filepath.Join(dir, "ha.pid")); err != nil {
 		t.Fatal(err)
 	}
-	f.fails(t, mistake{3, "does not run", "limactl start node"}, "ps", "--node", "lima:node")
+	f.fails(t, mistake{3, "is not running", "limactl start node"}, "ps", "--node", "lima:node")
 }

@@ -132,7 +132,7 @@ func TestCommandsAreConfigured(t *testing.T) {
 	for _, command := range []string{"serve", "ps", "paths", "symbols"} {
 		u := newPerson(t)
 		t.Setenv("DAPBRIDGE_NODE", "gopher://x")
-		u.says(2, `--node "gopher://x" is neither minikube`, command)
+		u.says(2, `--node "gopher://x" is not one of minikube`, command)
 		u.says(2, "(it is from DAPBRIDGE_NODE)", command)
 		u.says(3, "minikube has no profile nowhere", command, "--node", "minikube:nowhere") // a flag wins
 

@@ -2,10 +2,11 @@ package node
 
 import "cmp"
 
-// Choice is something that --node could name.
+// Choice is a value for --node, with a description.
 type Choice struct{ Spec, What string }
 
-// ListChoices lists the nodes of minikube that its files name, for completion.
+// ListChoices returns the minikube nodes in o's MINIKUBE_HOME, for completion.
+// Profiles that cannot be read are left out.
 func ListChoices(o Options) []Choice {
 	h := minikubeHome(o)
 	var known []Choice
@@ -14,10 +15,10 @@ func ListChoices(o Options) []Choice {
 		if err != nil {
 			continue
 		}
-		known = append(known, Choice{"minikube:" + name, "minikube's profile, driver " + c.Driver})
+		known = append(known, Choice{"minikube:" + name, "minikube profile, driver " + c.Driver})
 		for _, n := range c.Nodes {
 			if len(c.Nodes) > 1 {
-				known = append(known, Choice{"minikube:" + name + "/" + cmp.Or(n.Name, c.machineName(n)), "a node of " + name})
+				known = append(known, Choice{"minikube:" + name + "/" + cmp.Or(n.Name, c.machineName(n)), "node of " + name})
 			}
 		}
 	}

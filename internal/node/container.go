@@ -11,19 +11,20 @@ import (
 	"time"
 )
 
-// Container is a node that is a container: its engine forwards a port of the
+// Container is a node that runs as a container. Its engine forwards a port of the
 // engine's host to the node's SSH server.
 type Container struct {
 	Engine string // the command, docker or podman
 	Name   string
-	Host   string // where the engine forwards from
+	Host   string // the engine's host
 }
 
 // engineTimeout bounds how long the engine's command may take.
 const engineTimeout = 10 * time.Second
 
-// SSHAddr asks the engine's command for the address, host:port, that it forwards
-// to the container's SSH server (minikube's pkg/drivers/kic/oci, ForwardedPort).
+// SSHAddr runs the engine's command to find the address, host:port, that it
+// forwards to the container's SSH server (minikube's pkg/drivers/kic/oci,
+// ForwardedPort).
 func (c *Container) SSHAddr(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
@@ -36,12 +37,13 @@ func (c *Container) SSHAddr(ctx context.Context) (string, error) {
 	}
 	port := strings.TrimSpace(string(out))
 	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
-		return "", fmt.Errorf("%s container inspect %s: %.40q is no port", c.Engine, c.Name, port)
+		return "", fmt.Errorf("%s container inspect %s: %.40q is not a port number", c.Engine, c.Name, port)
 	}
 	return net.JoinHostPort(c.Host, port), nil
 }
 
-// commandError adds the first line of what a command said to its error.
+// commandError returns the first line that a failed command wrote to its standard
+// error, and otherwise err.
 func commandError(err error) error {
 	var failed *exec.ExitError
 	if errors.As(err, &failed) {

@@ -12,16 +12,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// containerName is what engines let a container be called (moby's
+// containerName matches the names that engines accept (moby's
 // daemon/names/names.go, RestrictedNameChars; podman's libpod/define/config.go,
-// NameRegex). It begins with no dash, so that it is never an option.
+// NameRegex). None begins with a dash, so none is taken for an option.
 const containerName = `^[A-Za-z0-9][A-Za-z0-9_.-]*$`
 
 // resolveContainer resolves docker:CONTAINER and podman:CONTAINER.
 func resolveContainer(engine, name string, o Options) (*Node, error) {
 	if !regexp.MustCompile(containerName).MatchString(name) || len(name) > 253 {
-		return nil, diag.Errorf(diag.Usage, "--node %s:%.80s: that is no name of a container", engine, name).
-			WithHint("write --node %s:CONTAINER with a name that %s ps shows", engine, engine)
+		return nil, diag.Errorf(diag.Usage, "--node %s:%.80s: not a valid container name", engine, name).
+			WithHint("use --node %s:CONTAINER with a name from %s ps", engine, engine)
 	}
 	n := &Node{
 		Name:  engine + ":" + name,
@@ -41,7 +41,7 @@ func resolveContainer(engine, name string, o Options) (*Node, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		n.Local = false
-		n.Why = fmt.Sprintf("where its %s engine is can't be read from %.80q", engine, endpoint)
+		n.Why = fmt.Sprintf("cannot tell from %.80q where its %s engine is", endpoint, engine)
 	} else if u.Host != "" && !isLoopback(u.Hostname()) {
 		n.Local, n.Exec.Host = false, u.Hostname()
 		n.Why = fmt.Sprintf("its %s engine is on %s", engine, u.Hostname())
@@ -49,10 +49,10 @@ func resolveContainer(engine, name string, o Options) (*Node, error) {
 	return n, nil
 }
 
-// dockerEndpoint returns where docker's own configuration says its engine is
-// (docker's cli/command/cli.go, resolveContextName), "" if docker does not say:
-// one that knows no contexts has its engine here, and one that is not there has
-// none.
+// dockerEndpoint returns the address of the engine in docker's own configuration
+// (docker's cli/command/cli.go, resolveContextName), or "" if docker does not
+// report one: a docker without contexts uses the engine on this machine, and a
+// missing docker has none.
 func dockerEndpoint() string {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()

@@ -1,21 +1,24 @@
 package node_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
 )
 
-// docker puts a docker command first on PATH that says where its context is.
-func docker(t *testing.T, endpoint string) {
+// installDocker puts a docker command first in PATH that reports endpoint as its
+// context's. An empty one stands for a docker without contexts.
+func installDocker(t *testing.T, endpoint string) {
 	t.Helper()
 	bin := t.TempDir()
 	script := `[ "$*" = "context inspect --format {{.Endpoints.docker.Host}}" ] && echo '` + endpoint + "'"
 	if endpoint == "" {
-		script = "exit 1" // a docker without contexts
+		script = "exit 1"
 	}
 	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
 		t.Fatal(err)
@@ -26,43 +29,45 @@ func docker(t *testing.T, endpoint string) {
 func TestContainer(t *testing.T) {
 	for _, c := range []struct {
 		spec, dockerHost, context, containerHost string
-		local                                    bool
-		why                                      string
+
+		local bool
+		host  string // of the engine, if not local
+		why   string
 	}{
 		{spec: "docker:kind-control-plane", local: true},
 		{spec: "docker:k3d-x.y_z-0", context: "unix:///var/run/docker.sock", local: true},
 		{spec: "docker:x", context: "npipe:////./pipe/docker_engine", local: true},
-		{spec: "docker:x", context: "ssh://me@build.example.org", why: "its docker engine is on build.example.org"},
-		{spec: "docker:x", dockerHost: "tcp://10.1.2.3:2376", why: "its docker engine is on 10.1.2.3"},
+		{spec: "docker:x", context: "ssh://me@build.example.org", host: "build.example.org", why: "its docker engine is on build.example.org"},
+		{spec: "docker:x", dockerHost: "tcp://10.1.2.3:2376", host: "10.1.2.3", why: "its docker engine is on 10.1.2.3"},
 		{spec: "docker:x", dockerHost: "tcp://127.0.0.1:2375", context: "ssh://ignored", local: true},
 		{spec: "docker:x", dockerHost: "unix:///run/user/1000/docker.sock", context: "ssh://ignored", local: true},
 		{spec: "docker:x", dockerHost: "ssh://[::1]", local: true},
-		{spec: "docker:x", dockerHost: "tcp://%", why: `where its docker engine is can't be read from "tcp://%"`},
+		{spec: "docker:x", dockerHost: "tcp://%", why: `cannot tell from "tcp://%" where its docker engine is`},
 		{spec: "podman:x", dockerHost: "tcp://ignored", context: "ssh://ignored", local: true},
-		{spec: "podman:x", containerHost: "ssh://root@far.example.org:22/run/podman/podman.sock", why: "its podman engine is on far.example.org"},
+		{spec: "podman:x", containerHost: "ssh://root@far.example.org:22/run/podman/podman.sock", host: "far.example.org", why: "its podman engine is on far.example.org"},
 	} {
-		docker(t, c.context)
-		n, err := node.Resolve(node.Options{Spec: c.spec, DockerHost: c.dockerHost, ContainerHost: c.containerHost})
-		if err != nil {
-			t.Errorf("%+v: %v", c, err)
-			continue
-		}
-		engine, name := c.spec[:6], c.spec[7:]
-		if n.Name != c.spec || n.Exec == nil || n.Exec.Engine != engine || n.Exec.Name != name || n.Local != c.local {
-			t.Errorf("%+v: %+v, %+v", c, n, n.Exec)
-		}
-		if host := n.Exec.Host; host != "" {
-			named, err := node.Resolve(node.Options{Spec: c.spec, DockerHost: c.dockerHost, ContainerHost: c.containerHost, LocalNodes: []string{host}})
-			if err != nil || !named.Local {
-				t.Errorf("%+v, named as local: %+v, %v", c, named, err)
+		t.Run(fmt.Sprintf("%s %s%s%s", c.spec, c.dockerHost, c.context, c.containerHost), func(t *testing.T) {
+			installDocker(t, c.context)
+			o := node.Options{Spec: c.spec, DockerHost: c.dockerHost, ContainerHost: c.containerHost}
+			engine, name, _ := strings.Cut(c.spec, ":")
+			want := &node.Node{Name: c.spec, Exec: &node.Container{Engine: engine, Name: name, Host: c.host}, Local: c.local, Why: c.why}
+			if c.local {
+				want.Why = engine + " runs on this machine"
 			}
-		}
-		if !c.local && n.Why != c.why {
-			t.Errorf("%+v: %q", c, n.Why)
-		}
+			checkNode(t, resolve(t, o), want)
+			if c.host != "" {
+				o.LocalNodes = []string{c.host}
+				if n := resolve(t, o); !n.Local {
+					t.Errorf("not local with %s in LocalNodes: %s", c.host, n.Why)
+				}
+			}
+		})
 	}
+}
+
+func TestContainerSpecRefused(t *testing.T) {
 	for _, name := range []string{"-x", "--help", "a b", "a/b", "a;b", "a\nb", "$(id)", "_x", ".x", "ä"} {
-		checkFails(t, node.Options{Spec: "docker:" + name}, diag.Usage, "no name of a container")
+		checkFails(t, node.Options{Spec: "docker:" + name}, diag.Usage, "not a valid container name")
 		checkFails(t, node.Options{Spec: "podman:" + name}, diag.Usage, "podman ps")
 	}
 	for _, spec := range []string{"docker:", "docker", "podman", "dockerx:y"} {

@@ -1,6 +1,6 @@
 package node
 
-// FromSSHSettings is what ssh -G's answer makes a node of.
+// FromSSHSettings returns the node for the settings that ssh -G prints.
 func FromSSHSettings(s map[string][]string, o Options) (*Node, error) {
 	return sshSettings(s).newNode("h", o)
 }

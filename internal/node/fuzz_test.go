@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -13,14 +14,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/node"
 )
 
-// checkResolved sees that what a file made of a node can be dialled as it is, and
-// that one which can't be used is refused in words.
+// checkResolved checks that a node from a file can be dialled as it is, and that one
+// which cannot be used is refused with a message and a hint.
 func checkResolved(t *testing.T, n *node.Node, err error) {
 	t.Helper()
 	var e *diag.Error
 	if errors.As(err, &e) {
-		if e.Summary == "" || e.Hint == "" {
-			t.Fatalf("%+v", e)
+		if e.Summary == "" {
+			t.Fatalf("an error without a summary: %+v", e)
+		}
+		if e.Hint == "" {
+			t.Fatalf("%q has no hint", e.Summary)
 		}
 		return
 	}
@@ -28,17 +32,38 @@ func checkResolved(t *testing.T, n *node.Node, err error) {
 		t.Fatalf("%v has no code", err)
 	}
 	for _, addr := range n.Addrs {
-		host, port, err := net.SplitHostPort(addr)
-		if err != nil || host == "" || port == "" || strings.ContainsFunc(addr, unicode.IsSpace) || strings.HasPrefix(host, "-") {
-			t.Fatalf("address %q (%v)", addr, err)
-		}
+		checkAddr(t, addr)
 	}
-	if len(n.Addrs) == 0 && n.Container == nil || n.User == "" || n.User[0] == '-' || strings.ContainsFunc(n.User, unicode.IsControl) {
-		t.Fatalf("%+v", n)
+	if len(n.Addrs) == 0 && n.Container == nil {
+		t.Fatalf("neither an address nor a container: %+v", n)
+	}
+	checkUser(t, n.User)
+}
+
+func checkAddr(t *testing.T, addr string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatalf("address %q: %v", addr, err)
+	}
+	if host == "" || host[0] == '-' || strings.ContainsFunc(host, unicode.IsSpace) {
+		t.Fatalf("address %q: host %q", addr, host)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		t.Fatalf("address %q: port %q", addr, port)
 	}
 }
 
-// FuzzMinikubeProfile reads any profile that is called dev.
+// checkUser checks that a command takes user neither for an option nor for several
+// arguments.
+func checkUser(t *testing.T, user string) {
+	t.Helper()
+	if user == "" || user[0] == '-' || strings.ContainsFunc(user, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }) {
+		t.Fatalf("user %q", user)
+	}
+}
+
+// FuzzMinikubeProfile reads arbitrary files as the profile and the machine named dev.
 func FuzzMinikubeProfile(f *testing.F) {
 	for _, seed := range []string{
 		`{"Name":"dev","Driver":"docker","Nodes":[{"Name":"","IP":"192.168.49.2","Port":8443,"ControlPlane":true}]}`,
@@ -57,7 +82,7 @@ func FuzzMinikubeProfile(f *testing.F) {
 	})
 }
 
-// FuzzSSHConfigFile reads any ssh_config on a machine without ssh.
+// FuzzSSHConfigFile reads an arbitrary ssh_config on a machine without ssh.
 func FuzzSSHConfigFile(f *testing.F) {
 	f.Add([]byte("Host dev\n  HostName 127.0.0.1\n  Port 2222\n  User ops\n"))
 	f.Add([]byte("Host *\n\tUser=\"a b\"\nInclude config.d/*\nMatch all\n"))

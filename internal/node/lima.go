@@ -13,19 +13,18 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// limaName is what lima lets an instance be called (its pkg/identifiers,
-// Validate).
+// limaName matches valid names of instances (lima's pkg/identifiers, Validate).
 const limaName = `^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$`
 
-// Files of an instance's directory (lima's pkg/limatype/filenames).
+// Files in an instance's directory (lima's pkg/limatype/filenames).
 const (
-	limaYAML      = "lima.yaml"  // makes a directory an instance's
-	limaSSHConfig = "ssh.config" // stays when the instance stops
-	limaAgentPID  = "ha.pid"     // goes when it stops
+	limaYAML      = "lima.yaml"  // present in every instance's directory
+	limaSSHConfig = "ssh.config" // remains when the instance stops
+	limaAgentPID  = "ha.pid"     // removed when it stops
 )
 
-// resolveLima resolves lima:INSTANCE by the configuration for ssh that lima
-// writes whenever the instance starts (lima's pkg/hostagent/hostagent.go,
+// resolveLima resolves lima:INSTANCE from the ssh configuration that lima writes
+// whenever the instance starts (lima's pkg/hostagent/hostagent.go,
 // writeSSHConfigFile; pkg/sshutil, SSHOpts and Format).
 func resolveLima(name string, o Options) (*Node, error) {
 	home := o.LimaHome // pkg/limatype/dirnames, LimaDir
@@ -38,7 +37,7 @@ func resolveLima(name string, o Options) (*Node, error) {
 	}
 	config := filepath.Join(dir, limaSSHConfig)
 	if !isFile(filepath.Join(dir, limaAgentPID)) || !isFile(config) {
-		return nil, diag.Errorf(diag.NodeUnreachable, "lima's instance %s does not run", name).
+		return nil, diag.Errorf(diag.NodeUnreachable, "lima's instance %s is not running", name).
 			WithHint("start it: limactl start %s", name)
 	}
 	host := limaHostName(name)
@@ -49,13 +48,13 @@ func resolveLima(name string, o Options) (*Node, error) {
 	}
 	if err != nil {
 		return nil, diag.Errorf(diag.NodeUnknown, "lima's instance %s: %s: %w", name, config, err).
-			WithHint("have lima write the file again: limactl stop %s && limactl start %s", name, name)
+			WithHint("restart the instance, so that lima rewrites the file: limactl stop %s && limactl start %s", name, name)
 	}
 	n.Name = "lima:" + name
-	n.Remedy = "check that it runs: limactl list"
+	n.Remedy = "check that it is running: limactl list"
 	n.setLimaLocality(s.value("hostname"))
-	// lima checks no key, or keeps keys that it has not checked. The alias is the
-	// same whichever port the instance has today.
+	// lima does not verify host keys, or stores unverified ones. The alias stays the
+	// same when the forwarded port changes.
 	n.HostKeys, n.KnownHosts, n.HostKeyAlias = Repin, nil, host
 	if !n.Local {
 		n.HostKeys = Pin
@@ -63,27 +62,26 @@ func resolveLima(name string, o Options) (*Node, error) {
 	return n, nil
 }
 
-// setLimaLocality decides whether a lima instance at host is on this machine: lima forwards
-// a loopback port to it, and WSL gives it an address of this machine's own
-// network.
+// setLimaLocality decides whether a lima instance at host runs on this machine:
+// lima forwards a loopback port to it, and WSL gives it a private address.
 func (n *Node) setLimaLocality(host string) {
 	addr, err := netip.ParseAddr(host)
 	n.Local = n.Proxy == nil && (isLoopback(host) || err == nil && addr.IsPrivate())
 	n.Why = fmt.Sprintf("lima's instance is at %s", host)
 }
 
-// limaHostName is an instance's name in its configuration (lima's
+// limaHostName returns an instance's host name in its ssh configuration (lima's
 // pkg/instance/hostname, FromInstName).
 func limaHostName(name string) string {
 	return "lima-" + strings.NewReplacer(".", "-", "_", "-").Replace(name)
 }
 
-// limaInstancesHint names the instances that there are, as a remedy (lima's
+// limaInstancesHint returns a hint that lists the existing instances (lima's
 // pkg/store, Instances).
 func limaInstancesHint(home string) string {
 	entries, err := os.ReadDir(home)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "see that you may read " + home
+		return "check that you can read " + home
 	}
 	var names []string
 	for _, e := range entries {
@@ -92,9 +90,9 @@ func limaInstancesHint(home string) string {
 		}
 	}
 	if len(names) == 0 {
-		return "there are none: make one with limactl start, or set LIMA_HOME to where they are"
+		return "there are no instances: create one with limactl start, or set LIMA_HOME to the directory that holds them"
 	}
-	return "there are: " + strings.Join(names, ", ")
+	return "use one of: " + strings.Join(names, ", ")
 }
 
 func isFile(path string) bool {

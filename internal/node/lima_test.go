@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -12,9 +11,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/node"
 )
 
-// limaInstance makes an instance that runs, with a configuration as lima's code
-// writes it: pkg/hostagent/hostagent.go (writeSSHConfigFile) and pkg/sshutil
-// (CommonOpts, SSHOpts, Format) of the version that the vector names.
+// limaInstance creates a running instance, with a configuration as lima's code writes
+// it: pkg/hostagent/hostagent.go (writeSSHConfigFile) and pkg/sshutil (CommonOpts,
+// SSHOpts, Format) of the version that the vector names.
 func limaInstance(t *testing.T, home, name, vector string) {
 	t.Helper()
 	config, err := os.ReadFile(filepath.Join("testdata", "lima", vector+".config"))
@@ -27,8 +26,8 @@ func limaInstance(t *testing.T, home, name, vector string) {
 	write(t, filepath.Join(dir, "ssh.config"), strings.ReplaceAll(string(config), "HOME", home))
 }
 
-// sshs returns the ways to read a configuration: without ssh, and with it where
-// it is.
+// sshs returns the ways to read a configuration: by the parser, and by ssh if it is
+// installed.
 func sshs(t *testing.T) map[string]string {
 	ways := map[string]string{"parser": ""}
 	if ssh, err := exec.LookPath("ssh"); err == nil {
@@ -60,21 +59,18 @@ func TestLima(t *testing.T) {
 				{Spec: want.Name, Home: filepath.Dir(home)},
 			} {
 				o.SSH, o.GOOS = ssh, "linux"
-				got, err := node.Resolve(o)
-				if err != nil {
-					t.Errorf("%s by %s: %v", want.Name, way, err)
-					continue
-				}
-				want.Why, want.Remedy = got.Why, got.Remedy
-				if !reflect.DeepEqual(*got, want) || !strings.Contains(got.Remedy, "limactl list") {
-					t.Errorf("%s by %s:\n got %+v\nwant %+v", want.Name, way, *got, want)
-				}
+				t.Run(want.Name+" with "+way, func(t *testing.T) {
+					got := resolve(t, o)
+					want.Why = got.Why
+					want.Remedy = "check that it is running: limactl list"
+					checkNode(t, got, &want)
+				})
 			}
 		}
 	}
 }
 
-// An instance on another machine's address needs to be allowed, and its key stays.
+// An instance at another machine's address is not local, and its key must not change.
 func TestLimaNotLocal(t *testing.T) {
 	home := t.TempDir()
 	for host, local := range map[string]bool{"172.20.3.4": true, "203.0.113.7": false, "build.example.org": false} {
@@ -85,9 +81,15 @@ func TestLimaNotLocal(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, file, strings.Replace(string(config), "Hostname 127.0.0.1", "Hostname "+host, 1))
-		n, err := node.Resolve(node.Options{Spec: "lima:default", LimaHome: home})
-		if err != nil || n.Local != local || (n.HostKeys == node.Repin) != local || !strings.Contains(n.Why, host) {
-			t.Errorf("%s: %+v, %v", host, n, err)
+		n := resolve(t, node.Options{Spec: "lima:default", LimaHome: home})
+		if n.Local != local {
+			t.Errorf("%s: local is %v, want %v", host, n.Local, local)
+		}
+		if got := n.HostKeys == node.Repin; got != local {
+			t.Errorf("%s: the host key may change: %v, want %v", host, got, local)
+		}
+		if !strings.Contains(n.Why, host) {
+			t.Errorf("%s: the reason %q does not name it", host, n.Why)
 		}
 	}
 }
@@ -96,13 +98,13 @@ func TestLimaRefused(t *testing.T) {
 	home := t.TempDir()
 	o := node.Options{LimaHome: home, SSH: fakeSSH(t)}
 	o.Spec = "lima:default"
-	checkFails(t, o, diag.NodeUnknown, "lima has no instance \"default\"", "there are none", "LIMA_HOME")
+	checkFails(t, o, diag.NodeUnknown, "lima has no instance \"default\"", "there are no instances", "LIMA_HOME")
 	limaInstance(t, home, "default", "1.0")
 	limaInstance(t, home, "k8s", "1.0")
 	write(t, filepath.Join(home, "_config", "lima.yaml"), "")
 	for _, name := range []string{"nosuch", "../default", "-x", "a b", "_config", "k8s\n"} {
 		o.Spec = "lima:" + name
-		checkFails(t, o, diag.NodeUnknown, "lima has no instance", "there are: default, k8s")
+		checkFails(t, o, diag.NodeUnknown, "lima has no instance", "use one of: default, k8s")
 	}
 	o.Spec = "lima:k8s"
 	o.SSH = "/bin/false"
@@ -110,6 +112,6 @@ func TestLimaRefused(t *testing.T) {
 	if err := os.Remove(filepath.Join(home, "k8s", "ha.pid")); err != nil {
 		t.Fatal(err)
 	}
-	checkFails(t, o, diag.NodeUnreachable, "does not run", "limactl start k8s")
+	checkFails(t, o, diag.NodeUnreachable, "is not running", "limactl start k8s")
 	checkFails(t, node.Options{Spec: "lima:", LimaHome: home}, diag.Usage, "lima:INSTANCE")
 }

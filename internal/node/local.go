@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// markNamedLocal makes n count as local if the user has named its host as a toy
-// (Options.LocalNodes). How its host key is checked stays as it is.
+// markNamedLocal makes n count as local if its host is among those that the user
+// has named (Options.LocalNodes). It does not change how the host key is checked.
 func (n *Node) markNamedLocal(named []string) {
 	for _, host := range n.hosts() {
 		if !n.Local && slices.ContainsFunc(named, func(s string) bool { return isSameHost(s, host) }) {
@@ -17,8 +17,9 @@ func (n *Node) markNamedLocal(named []string) {
 	}
 }
 
-// hosts returns what n's machine is called: ssh's name for it, and its addresses
-// unless they are those of another network, behind a proxy.
+// hosts returns the names and addresses of n's machine: its name in ssh's
+// configuration, and its addresses unless it is behind a proxy, where they belong to
+// another network.
 func (n *Node) hosts() []string {
 	var hosts []string
 	if alias, ok := strings.CutPrefix(n.Name, "ssh:"); ok && !strings.HasPrefix(alias, "//") {
@@ -41,7 +42,8 @@ func (n *Node) hosts() []string {
 	return hosts
 }
 
-// isSameHost compares names and addresses. No name is looked up: see isLoopback.
+// isSameHost reports whether a and b are the same name or address. Names are not
+// resolved: see isLoopback.
 func isSameHost(a, b string) bool {
 	x, errX := netip.ParseAddr(a)
 	y, errY := netip.ParseAddr(b)

@@ -6,11 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
 )
 
-// TestLocalNodes names hosts as toys.
+// Hosts in LocalNodes count as local.
 func TestLocalNodes(t *testing.T) {
 	home := filepath.Join(t.TempDir(), ".minikube")
 	profile(t, home, "public", strings.ReplaceAll(dockerProfile, "192.168.49.2", "203.0.113.7"))
@@ -32,30 +31,35 @@ func TestLocalNodes(t *testing.T) {
 		{"ssh:u@lab", direct, "lab", true},
 		{"ssh:lab", direct, "10.1.2.3", true},
 		{"ssh:lab", behind, "lab", true},
-		{"ssh:lab", behind, "10.1.2.3", false}, // another network's
+		{"ssh:lab", behind, "10.1.2.3", false}, // an address in another network
 		{"ssh:lab", direct, "la", false},
 		{"minikube:public", "", "203.0.113.7", true},
 		{"minikube:public", "", "public", false},
 	} {
 		o := minikube(home, tt.spec)
 		o.SSH, o.User, o.LocalNodes = tt.ssh, "me", []string{"first", tt.named}
-		n, err := node.Resolve(o)
-		if err != nil {
-			t.Errorf("%s: %v", tt.spec, err)
-			continue
+		if n := resolve(t, o); n.Local != tt.local {
+			t.Errorf("%s with %s in LocalNodes: local is %v, want %v", tt.spec, tt.named, n.Local, tt.local)
 		}
-		if err := node.CheckLocal(n, false); (err == nil) != tt.local || err != nil && diag.CodeOf(err) != diag.NodeNotLocal {
-			t.Errorf("%s with %s named: %v", tt.spec, tt.named, err)
-		}
-	}
-	o := minikube(home, "minikube:public")
-	o.DockerHost, o.LocalNodes = "ssh://u@engine.example.org", []string{"engine.example.org"}
-	if n, err := node.Resolve(o); err != nil || !n.Local || n.HostKeys != node.Pin {
-		t.Errorf("an engine elsewhere: %+v, %v", n, err)
 	}
 }
 
-func TestKnown(t *testing.T) {
+// The node of a remote engine may be local, but its host key must not change.
+func TestLocalEngine(t *testing.T) {
+	home := filepath.Join(t.TempDir(), ".minikube")
+	profile(t, home, "minikube", dockerProfile)
+	o := minikube(home, "minikube")
+	o.DockerHost, o.LocalNodes = "ssh://u@engine.example.org", []string{"engine.example.org"}
+	n := resolve(t, o)
+	if !n.Local {
+		t.Errorf("not local: %s", n.Why)
+	}
+	if n.HostKeys != node.Pin {
+		t.Errorf("host key policy %v, want %v", n.HostKeys, node.Pin)
+	}
+}
+
+func TestListChoices(t *testing.T) {
 	home := filepath.Join(t.TempDir(), ".minikube")
 	if got := node.ListChoices(minikube(home, "")); len(got) > 0 {
 		t.Errorf("without minikube: %v", got)
@@ -63,8 +67,13 @@ func TestKnown(t *testing.T) {
 	profile(t, home, "one", dockerProfile)
 	profile(t, home, "two", strings.Replace(dockerProfile, `"Nodes":[`, `"Nodes":[{"Name":"m02","IP":"192.168.49.3"},`, 1))
 	profile(t, home, "broken", "{")
-	want := []node.Choice{{"minikube:one", "minikube's profile, driver docker"}, {"minikube:two", "minikube's profile, driver docker"}, {"minikube:two/m02", "a node of two"}, {"minikube:two/two", "a node of two"}}
+	want := []node.Choice{
+		{"minikube:one", "minikube profile, driver docker"},
+		{"minikube:two", "minikube profile, driver docker"},
+		{"minikube:two/m02", "node of two"},
+		{"minikube:two/two", "node of two"},
+	}
 	if got := node.ListChoices(minikube(home, "")); !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -14,16 +14,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// machine is the part of a machine's config.json that we need: what the driver
-// has written about the machine that it made (minikube's pkg/libmachine/host,
-// Host; pkg/libmachine/drivers, BaseDriver).
+// machine is the part of a machine's config.json that we need. The driver that
+// created the machine wrote it (minikube's pkg/libmachine/host, Host;
+// pkg/libmachine/drivers, BaseDriver).
 type machine struct {
 	Driver struct {
 		IPAddress  string
 		SSHUser    string
 		SSHPort    int
 		SSHKeyPath string
-		Network    string // of qemu2
+		Network    string // qemu2 only
 	}
 }
 
@@ -31,14 +31,14 @@ func (h home) machineDir(name string) string {
 	return filepath.Join(string(h), "machines", name)
 }
 
-// machineNode describes a node by what its driver says of it (minikube's
-// pkg/drivers, GetSSHHostname and GetSSHPort of each).
+// machineNode returns the node that n's driver describes (minikube's pkg/drivers,
+// GetSSHHostname and GetSSHPort of each).
 func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, error) {
 	name := c.machineName(n)
 	var m machine
 	file := filepath.Join(h.machineDir(name), "config.json")
 	if err := readJSON(file, &m); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, diag.Errorf(diag.NodeUnknown, "minikube's machine %s can't be read: %w", name, err)
+		return nil, diag.Errorf(diag.NodeUnknown, "cannot read minikube's machine %s: %w", name, err)
 	}
 	d := m.Driver
 	node := &Node{
@@ -48,7 +48,7 @@ func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, er
 		HostKeys:   Repin,
 		Local:      true,
 		Why:        fmt.Sprintf("%s is a machine of the minikube profile %s, driver %s", name, c.Name, c.Driver),
-		Remedy:     fmt.Sprintf("check that it runs: minikube status -p %s", c.Name),
+		Remedy:     fmt.Sprintf("check that it is running: minikube status -p %s", c.Name),
 	}
 	if node.User == "" {
 		node.User = "docker"
@@ -59,7 +59,7 @@ func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, er
 		return h.completeContainerNode(node, c, n, o)
 	case "none", "native":
 		return nil, diag.Errorf(diag.NodeUnknown, "minikube's profile %s uses the driver none: its node is this machine", c.Name).
-			WithHint("let sshd run here and use --node ssh://%s@127.0.0.1", cmp.Or(o.User, "USER"))
+			WithHint("run sshd on this machine and use --node ssh://%s@127.0.0.1", cmp.Or(o.User, "USER"))
 	case "virtualbox":
 		host = "127.0.0.1"
 	case "qemu2", "qemu":
@@ -77,16 +77,16 @@ func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, er
 	}
 	if c.Driver == "ssh" || c.Driver == "generic" {
 		node.Local = node.Local && isLoopback(host)
-		node.Why = fmt.Sprintf("minikube's profile %s uses the driver ssh, whose machine %s may be anybody's", c.Name, host)
+		node.Why = fmt.Sprintf("minikube's profile %s uses the driver ssh, whose machine %s may be shared", c.Name, host)
 	}
 	return node, nil
 }
 
-// setAddr gives the node its address.
+// setAddr adds the node's address, which file holds.
 func (n *Node) setAddr(host string, port int, c *clusterConfig, file string) error {
 	addr, err := netip.ParseAddr(host)
 	if err != nil || port < 0 || port > 65535 {
-		return diag.Errorf(diag.NodeUnknown, "minikube's profile %s has no address: it is %q port %d in %s", c.Name, host, port, file).
+		return diag.Errorf(diag.NodeUnknown, "minikube's profile %s has no address: %s has %q, port %d", c.Name, file, host, port).
 			WithHint("start it with minikube start -p %s", c.Name)
 	}
 	if port == 0 {
@@ -97,8 +97,8 @@ func (n *Node) setAddr(host string, port int, c *clusterConfig, file string) err
 	return nil
 }
 
-// distrustPublic lets only addresses count as local that no other network has, and
-// only their host keys change without alarm.
+// distrustPublic makes a node with a public address non-local, and does not let its
+// host key change without an error.
 func (n *Node) distrustPublic(addr netip.Addr, c *clusterConfig) {
 	if addr = addr.Unmap(); addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() {
 		return
@@ -120,9 +120,10 @@ func (h home) identity(machine, keyPath string, o Options) string {
 	return filepath.Join(h.machineDir(machine), "id_rsa")
 }
 
-// completeContainerNode completes a node of the docker or podman driver: a container,
-// which Linux reaches by its own address, and others by a port that the engine
-// forwards (pkg/drivers/kic, Driver.GetSSHPort).
+// completeContainerNode completes a node of the docker or podman driver. It is a
+// container, which a Linux host reaches at the container's own address, and other
+// hosts through a port that the engine forwards (pkg/drivers/kic,
+// Driver.GetSSHPort).
 func (h home) completeContainerNode(node *Node, c *clusterConfig, n clusterNode, o Options) (*Node, error) {
 	engineURL := o.DockerHost
 	if c.Driver == "podman" {
@@ -143,14 +144,15 @@ func (h home) completeContainerNode(node *Node, c *clusterConfig, n clusterNode,
 	return node, nil
 }
 
-// setEngineHost says that the node's engine is on another host, perhaps.
+// setEngineHost sets the host of the node's engine, which makes the node non-local
+// unless that is this machine.
 func (n *Node) setEngineHost(host string, c *clusterConfig) error {
 	name, err := parseHost(host, false)
 	if addr, addrErr := netip.ParseAddr(host); addrErr == nil {
 		name, err = addr.String(), nil
 	}
 	if err != nil {
-		return diag.Errorf(diag.NodeUnknown, "the %s engine of minikube's profile %s: %w", c.Driver, c.Name, err).
+		return diag.Errorf(diag.NodeUnknown, "find the %s engine of minikube's profile %s: %w", c.Driver, c.Name, err).
 			WithHint("correct DOCKER_HOST or CONTAINER_HOST")
 	}
 	n.Container.Host = name

@@ -15,7 +15,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// maxConfig bounds what is read of a file of minikube's; real ones have a few
+// maxConfig bounds how much of a configuration file is read. Real ones have a few
 // kilobytes.
 const maxConfig = 1 << 20
 
@@ -24,8 +24,8 @@ const profileName = `^[A-Za-z0-9][A-Za-z0-9._-]*$`
 // home is minikube's directory, usually ~/.minikube.
 type home string
 
-// minikubeHome follows minikube's pkg/minikube/localpath, MiniPath: the
-// variable names the directory or the one that contains it.
+// minikubeHome follows minikube's pkg/minikube/localpath, MiniPath: MINIKUBE_HOME
+// names the directory itself or its parent.
 func minikubeHome(o Options) home {
 	switch {
 	case o.MinikubeHome == "":
@@ -59,7 +59,7 @@ func (c *clusterConfig) machineName(n clusterNode) string {
 	return c.Name + "-" + n.Name
 }
 
-// findNode returns the node with that name or machine name; the first node may have
+// findNode returns the node with that name or machine name. The first node may have
 // no name of its own.
 func (c *clusterConfig) findNode(name string) (clusterNode, error) {
 	names := make([]string, len(c.Nodes))
@@ -88,9 +88,8 @@ func (c *clusterConfig) primary() (clusterNode, bool) {
 	return clusterNode{}, false
 }
 
-// resolveNode returns the node that rest names, PROFILE, PROFILE/NODE or a machine's
-// name; empty is the profile that the minikube command would take, or the only
-// one that runs.
+// resolveNode returns the node that rest names: PROFILE, PROFILE/NODE or a machine
+// name. If rest is empty, it is the default node.
 func (h home) resolveNode(rest string, o Options) (*Node, error) {
 	if rest == "" {
 		return h.defaultNode(o)
@@ -98,7 +97,7 @@ func (h home) resolveNode(rest string, o Options) (*Node, error) {
 	name, node, several := strings.Cut(rest, "/")
 	valid := regexp.MustCompile(profileName)
 	if !valid.MatchString(name) || several && !valid.MatchString(node) {
-		return nil, diag.Errorf(diag.Usage, "--node minikube:%s: %q is no name of a minikube profile", rest, rest)
+		return nil, diag.Errorf(diag.Usage, "--node minikube:%s: %q is not a valid profile or node name", rest, rest)
 	}
 	c, n, err := h.findProfile(name)
 	if err != nil {
@@ -112,8 +111,8 @@ func (h home) resolveNode(rest string, o Options) (*Node, error) {
 	return h.machineNode(c, n, o)
 }
 
-// findProfile returns the profile called name and its primary node, or the node whose
-// machine is called so.
+// findProfile returns the profile with the given name and its primary node, or else
+// the node whose machine has that name, and its profile.
 func (h home) findProfile(name string) (*clusterConfig, clusterNode, error) {
 	c, err := h.loadProfile(name)
 	if err == nil {
@@ -125,7 +124,7 @@ func (h home) findProfile(name string) (*clusterConfig, clusterNode, error) {
 		return c, n, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, clusterNode{}, diag.Errorf(diag.NodeUnknown, "minikube's profile %s can't be read: %w", name, err)
+		return nil, clusterNode{}, diag.Errorf(diag.NodeUnknown, "cannot read minikube's profile %s: %w", name, err)
 	}
 	profiles := h.profiles()
 	for _, p := range profiles {
@@ -144,17 +143,17 @@ func (h home) findProfile(name string) (*clusterConfig, clusterNode, error) {
 
 func (h home) unknownProfile(what string, profiles []string) error {
 	if len(profiles) == 0 {
-		return diag.Errorf(diag.NodeUnknown, "%s: there is none in %s", what, filepath.Join(string(h), "profiles")).
-			WithHint("start one with minikube start, set MINIKUBE_HOME, or name another node with --node ssh://USER@HOST")
+		return diag.Errorf(diag.NodeUnknown, "%s: no profiles in %s", what, filepath.Join(string(h), "profiles")).
+			WithHint("create one with minikube start, set MINIKUBE_HOME, or use another node with --node ssh://USER@HOST")
 	}
 	list := strings.Join(profiles[:min(len(profiles), 20)], ", ")
-	return diag.Errorf(diag.NodeUnknown, "%s; there is: %s", what, list).
+	return diag.Errorf(diag.NodeUnknown, "%s; the profiles are: %s", what, list).
 		WithHint("choose one with --node minikube:%s", profiles[0])
 }
 
-// defaultNode returns the first node of the profile that minikube itself would
-// take (minikube profile NAME writes it into config/config.json), else of the
-// only one, else of the only one that runs, else of the one named minikube.
+// defaultNode returns the primary node of the profile that minikube itself would
+// use (minikube profile NAME writes it into config/config.json), else of the only
+// profile, else of the only running one, else of the one named minikube.
 func (h home) defaultNode(o Options) (*Node, error) {
 	profiles := h.profiles()
 	var settings struct {
@@ -177,8 +176,8 @@ func (h home) defaultNode(o Options) (*Node, error) {
 	return nil, h.unknownProfile("minikube has no default profile", profiles)
 }
 
-// onlyRunningNode returns the node of the only profile whose first node answers, or
-// nil.
+// onlyRunningNode returns the primary node that answers, or nil unless exactly one
+// profile has one.
 func (h home) onlyRunningNode(profiles []string, o Options) *Node {
 	if o.Running == nil {
 		return nil
@@ -220,8 +219,8 @@ func (h home) configFile(profile string) string {
 	return filepath.Join(string(h), "profiles", profile, "config.json")
 }
 
-// loadProfile reads a profile. What it says becomes part of paths and of commands in
-// hints, so names that minikube does not make are refused.
+// loadProfile reads a profile. Its names become part of paths and of commands in
+// hints, so those that minikube would not accept are refused.
 func (h home) loadProfile(profile string) (*clusterConfig, error) {
 	c := &clusterConfig{Name: profile}
 	if err := readJSON(h.configFile(profile), c); err != nil {
@@ -231,7 +230,7 @@ func (h home) loadProfile(profile string) (*clusterConfig, error) {
 	valid := regexp.MustCompile(profileName)
 	for _, n := range c.Nodes {
 		if n.Name != "" && !valid.MatchString(n.Name) {
-			return nil, fmt.Errorf("%s: %q is no name of a node", h.configFile(profile), n.Name)
+			return nil, fmt.Errorf("%s: %q is not a valid node name", h.configFile(profile), n.Name)
 		}
 	}
 	return c, nil

@@ -1,10 +1,12 @@
 package node_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,8 +24,59 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// fails resolves and returns the error, which must have the code and say all
-// parts in its summary or its hint.
+// resolve resolves o, which must succeed.
+func resolve(t *testing.T, o node.Options) *node.Node {
+	t.Helper()
+	n, err := node.Resolve(o)
+	if err != nil {
+		t.Fatalf("%q: %v", o.Spec, err)
+	}
+	return n
+}
+
+// checkNode compares all fields.
+func checkNode(t *testing.T, got, want *node.Node) {
+	t.Helper()
+	if reflect.DeepEqual(got, want) {
+		return
+	}
+	gotText, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantText, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Errorf("\n got %s\nwant %s", gotText, wantText)
+}
+
+// checkTexts checks that a node has the texts for messages.
+func checkTexts(t *testing.T, n *node.Node) {
+	t.Helper()
+	if n.Why == "" {
+		t.Errorf("%s: no reason why it is local or not", n.Name)
+	}
+	if n.Remedy == "" {
+		t.Errorf("%s: no remedy", n.Name)
+	}
+}
+
+// checkError checks that err contains want. No error is expected if want is empty.
+func checkError(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("unexpected error: %v", err)
+	case want != "" && err == nil:
+		t.Errorf("no error, want %q", want)
+	case want != "" && !strings.Contains(err.Error(), want):
+		t.Errorf("error %q, want %q", err, want)
+	}
+}
+
+// checkFails checks that resolving o fails with the code, and that each of the parts
+// is in the error's summary or its hint.
 func checkFails(t *testing.T, o node.Options, code diag.Code, parts ...string) {
 	t.Helper()
 	n, err := node.Resolve(o)
@@ -57,16 +110,15 @@ func TestSSH(t *testing.T) {
 		"ssh://127.0.0.1.example.org":     {User: "me", Addrs: []string{"127.0.0.1.example.org:22"}},
 		"ssh://0.0.0.0":                   {User: "me", Addrs: []string{"0.0.0.0:22"}},
 	} {
-		got, err := node.Resolve(node.Options{Spec: spec, User: "me", Home: t.TempDir(), Identity: "key"})
-		if err != nil {
-			t.Errorf("%s: %v", spec, err)
-			continue
-		}
-		want.Name, want.Why = "ssh://"+want.User+"@"+want.Addrs[0], got.Why
-		want.Identities = []string{"key"}
-		if !reflect.DeepEqual(*got, want) || got.Why == "" {
-			t.Errorf("%s:\n%+v, want\n%+v", spec, *got, want)
-		}
+		t.Run(spec, func(t *testing.T) {
+			got := resolve(t, node.Options{Spec: spec, User: "me", Home: t.TempDir(), Identity: "key"})
+			want.Name, want.Why = "ssh://"+want.User+"@"+want.Addrs[0], got.Why
+			want.Identities = []string{"key"}
+			checkNode(t, got, &want)
+			if got.Why == "" {
+				t.Error("no reason why it is local or not")
+			}
+		})
 	}
 }
 
@@ -80,39 +132,37 @@ func TestSSHUsage(t *testing.T) {
 	}
 	checkFails(t, node.Options{Spec: "ssh://h"}, diag.Usage, "no user")
 	_, err := node.Resolve(node.Options{Spec: "ssh://u:secret@h:x"})
-	if err == nil || strings.Contains(err.Error(), "secret") {
-		t.Errorf("a password in a message: %v", err)
+	if err == nil {
+		t.Fatal("no error for a password")
+	}
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("the message contains the password: %v", err)
 	}
 }
 
 func TestIdentities(t *testing.T) {
 	home := t.TempDir()
-	resolve := func(o node.Options) *node.Node {
+	check := func(identity string, userKeys bool, want ...string) {
 		t.Helper()
-		o.Home = home
-		n, err := node.Resolve(o)
-		if err != nil {
-			t.Fatal(err)
+		n := resolve(t, node.Options{Spec: "ssh://u@h", Home: home, Identity: identity})
+		if !slices.Equal(n.Identities, want) {
+			t.Errorf("keys %q, want %q", n.Identities, want)
 		}
-		return n
+		if n.UserKeys != userKeys {
+			t.Errorf("UserKeys is %v, want %v", n.UserKeys, userKeys)
+		}
 	}
-	if n := resolve(node.Options{Spec: "ssh://u@h"}); len(n.Identities) != 0 || !n.UserKeys {
-		t.Errorf("no keys: %+v", n)
-	}
+	check("", true)
 	ed, rsa := filepath.Join(home, ".ssh", "id_ed25519"), filepath.Join(home, ".ssh", "id_rsa")
 	write(t, rsa, "")
 	write(t, ed, "")
-	if n := resolve(node.Options{Spec: "ssh://u@h"}); !reflect.DeepEqual(n.Identities, []string{ed, rsa}) || !n.UserKeys {
-		t.Errorf("default keys: %+v", n)
-	}
-	if n := resolve(node.Options{Spec: "ssh://u@h", Identity: "~/k"}); !reflect.DeepEqual(n.Identities, []string{filepath.Join(home, "k")}) || n.UserKeys {
-		t.Errorf("--identity: %+v", n)
-	}
+	check("", true, ed, rsa)
+	check("~/k", false, filepath.Join(home, "k"))
 }
 
 const dockerProfile = `{"Name":"%","Driver":"docker","Nodes":[{"Name":"","IP":"192.168.49.2","Port":8443,"ControlPlane":true,"Worker":true}]}`
 
-// profile writes a profile's config.json; % is its name.
+// profile writes a profile's config.json, in which % stands for its name.
 func profile(t *testing.T, home, name, config string) {
 	t.Helper()
 	write(t, filepath.Join(home, "profiles", name, "config.json"), strings.ReplaceAll(config, "%", name))
@@ -135,20 +185,15 @@ func TestMinikube(t *testing.T) {
 		minikube(home, ""), minikube(home, "minikube"), minikube(home, "minikube:minikube"),
 		minikube(filepath.Dir(home), ""), {Home: filepath.Dir(home), GOOS: "linux"},
 	} {
-		got, err := node.Resolve(o)
-		if err != nil {
-			t.Errorf("%+v: %v", o, err)
-			continue
-		}
+		got := resolve(t, o)
 		want.Why, want.Remedy = got.Why, got.Remedy
-		if !reflect.DeepEqual(got, want) || got.Why == "" || got.Remedy == "" {
-			t.Errorf("%+v:\n%+v, want\n%+v", o, got, want)
-		}
+		checkNode(t, got, want)
+		checkTexts(t, got)
 	}
 	o := minikube(home, "minikube")
 	o.Identity = "key"
-	if n, err := node.Resolve(o); err != nil || !reflect.DeepEqual(n.Identities, []string{"key"}) {
-		t.Errorf("--identity: %+v, %v", n, err)
+	if n := resolve(t, o); !slices.Equal(n.Identities, []string{"key"}) {
+		t.Errorf("with --identity key: keys %q", n.Identities)
 	}
 }
 
@@ -163,49 +208,37 @@ func TestMultiNode(t *testing.T) {
 		"minikube:multi-m02": {"multi-m02", "192.168.49.3:22"},
 		"minikube:single":    {"single", "192.168.49.9:22"},
 	} {
-		n, err := node.Resolve(minikube(home, spec))
-		if err != nil {
-			t.Errorf("%s: %v", spec, err)
-			continue
+		n := resolve(t, minikube(home, spec))
+		if got := [2]string{n.Name, n.Addrs[0]}; got != want {
+			t.Errorf("%s: got %q, want %q", spec, got, want)
 		}
-		key := filepath.Join(home, "machines", want[0], "id_rsa")
-		if n.Name != want[0] || n.Addrs[0] != want[1] || n.Identities[0] != key {
-			t.Errorf("%s: %+v", spec, n)
+		if key := filepath.Join(home, "machines", want[0], "id_rsa"); n.Identities[0] != key {
+			t.Errorf("%s: key %s, want %s", spec, n.Identities[0], key)
 		}
 	}
 	checkFails(t, minikube(home, "minikube:multi-m03"), diag.NodeUnknown, "multi-m03", "multi, single")
 }
 
-// Without a name it is the profile that minikube itself would take.
+// Without a name it is the profile that minikube itself would use.
 func TestDefaultProfile(t *testing.T) {
 	home := filepath.Join(t.TempDir(), ".minikube")
-	name := func() string {
+	check := func(what, want string) {
 		t.Helper()
-		n, err := node.Resolve(minikube(home, ""))
-		if err != nil {
-			t.Fatal(err)
+		if n := resolve(t, minikube(home, "")); n.Name != want {
+			t.Errorf("%s: got %s, want %s", what, n.Name, want)
 		}
-		return n.Name
 	}
 	checkFails(t, minikube(home, ""), diag.NodeUnknown, home, "minikube start")
 	profile(t, home, "b", dockerProfile)
-	if got := name(); got != "b" {
-		t.Errorf("the only one: %s", got)
-	}
+	check("the only profile", "b")
 	profile(t, home, "a", dockerProfile)
 	checkFails(t, minikube(home, ""), diag.NodeUnknown, "a, b", "--node minikube:a")
 	profile(t, home, "minikube", dockerProfile)
-	if got := name(); got != "minikube" {
-		t.Errorf("minikube's own: %s", got)
-	}
+	check("the profile named minikube", "minikube")
 	write(t, filepath.Join(home, "config", "config.json"), `{"profile":"a","cpus":"4"}`)
-	if got := name(); got != "a" {
-		t.Errorf("the active one: %s", got)
-	}
+	check("the active profile", "a")
 	write(t, filepath.Join(home, "config", "config.json"), `{"profile":"gone"}`)
-	if got := name(); got != "minikube" {
-		t.Errorf("an active one that is gone: %s", got)
-	}
+	check("the active profile does not exist", "minikube")
 }
 
 func TestMinikubeFailures(t *testing.T) {
@@ -219,8 +252,8 @@ func TestMinikubeFailures(t *testing.T) {
 	for name, parts := range map[string][]string{
 		"bare":    {"driver none", "ssh://USER@127.0.0.1"},
 		"empty":   {"no nodes", "minikube start -p empty"},
-		"junk":    {"can't be read"},
-		"evil":    {"can't be read", "no name of a node"},
+		"junk":    {"cannot read"},
+		"evil":    {"cannot read", "not a valid node name"},
 		"large":   {"larger than"},
 		"nothing": {"no profile nothing", "bare, docker"},
 	} {
@@ -231,9 +264,10 @@ func TestMinikubeFailures(t *testing.T) {
 func TestCheckLocal(t *testing.T) {
 	far := &node.Node{Name: "far", Why: "it is far"}
 	err := node.CheckLocal(far, false)
-	if diag.CodeOf(err) != diag.NodeNotLocal || !strings.Contains(err.Error(), "it is far") {
-		t.Errorf("%v", err)
+	if diag.CodeOf(err) != diag.NodeNotLocal {
+		t.Errorf("%v, want code %s", err, diag.NodeNotLocal)
 	}
+	checkError(t, err, "it is far")
 	if err := node.CheckLocal(far, true); err != nil {
 		t.Errorf("allowed: %v", err)
 	}
@@ -242,17 +276,13 @@ func TestCheckLocal(t *testing.T) {
 	}
 	home := filepath.Join(t.TempDir(), ".minikube")
 	profile(t, home, "public", strings.ReplaceAll(dockerProfile, "192.168.49.2", "203.0.113.7"))
-	n, err := node.Resolve(minikube(home, ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := node.CheckLocal(n, false); diag.CodeOf(err) != diag.NodeNotLocal {
+	if err := node.CheckLocal(resolve(t, minikube(home, "")), false); diag.CodeOf(err) != diag.NodeNotLocal {
 		t.Errorf("a profile with a public address: %v", err)
 	}
 }
 
-// Whatever a spec says, an address can be dialled as it is, the user is no
-// option for any command, and local means loopback.
+// For any spec the address can be dialled as it is, no command takes the user for an
+// option, and local means loopback.
 func FuzzSSH(f *testing.F) {
 	for _, seed := range []string{"docker@192.168.49.2:22", "[::1]:22", "a%40b@h", "localhost", "u:p@h", "h/x", "-x@h", "%6c", "[fe80::1%25x]"} {
 		f.Add(seed)
@@ -265,15 +295,18 @@ func FuzzSSH(f *testing.F) {
 			}
 			return
 		}
-		if len(n.Addrs) != 1 || n.User == "" || strings.ContainsAny(n.User, "\x00\n\r ") || n.User[0] == '-' {
-			t.Fatalf("%q: %+v", rest, n)
+		if len(n.Addrs) != 1 {
+			t.Fatalf("%q: addresses %q", rest, n.Addrs)
 		}
-		host := n.Addrs[0]
-		if strings.ContainsAny(host, "\x00\n\r /@") || host[0] == '-' {
-			t.Fatalf("%q: %+v", rest, n)
+		checkUser(t, n.User)
+		addr := n.Addrs[0]
+		checkAddr(t, addr)
+		if strings.ContainsAny(addr, "\x00/@") {
+			t.Fatalf("%q: address %q", rest, addr)
 		}
-		if n.Local && !strings.HasPrefix(host, "127.") && !strings.HasPrefix(host, "localhost:") && !strings.HasPrefix(host, "[::1]") && !strings.HasPrefix(host, "[::ffff:127.") && !strings.HasPrefix(host, "[::1%") {
-			t.Fatalf("%q counts as local: %+v", rest, n)
+		loopback := []string{"127.", "localhost:", "[::1]", "[::ffff:127.", "[::1%"}
+		if n.Local && !slices.ContainsFunc(loopback, func(prefix string) bool { return strings.HasPrefix(addr, prefix) }) {
+			t.Fatalf("%q: %s counts as local", rest, addr)
 		}
 	})
 }

@@ -15,8 +15,8 @@ import (
 
 const hostName = `^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?$`
 
-// resolveSSH resolves ssh://[user@]host[:port], and nothing else that a URL
-// could say.
+// resolveSSH resolves ssh://[user@]host[:port]. All other parts of a URL are
+// refused.
 func resolveSSH(o Options) (*Node, error) {
 	user, host, port, err := parseSSH(o.Spec)
 	if err != nil {
@@ -62,19 +62,19 @@ func parseSSH(spec string) (user, host, port string, err error) {
 	}
 	if u.User != nil {
 		if _, ok := u.User.Password(); ok {
-			return "", "", "", fmt.Errorf("a password can't be given here")
+			return "", "", "", fmt.Errorf("a password is not allowed")
 		}
 		if user = u.User.Username(); !isUserName(user) {
-			return "", "", "", fmt.Errorf("%q is no user name", user)
+			return "", "", "", fmt.Errorf("%q is not a valid user name", user)
 		}
 	}
 	switch {
 	case u.Path != "":
-		return "", "", "", fmt.Errorf("the path %q has no meaning here", u.Path)
+		return "", "", "", fmt.Errorf("a path (%q) is not allowed", u.Path)
 	case u.RawQuery != "" || u.ForceQuery:
-		return "", "", "", fmt.Errorf("a query has no meaning here")
+		return "", "", "", fmt.Errorf("a query is not allowed")
 	case strings.Contains(spec, "#"):
-		return "", "", "", fmt.Errorf("a fragment has no meaning here")
+		return "", "", "", fmt.Errorf("a fragment is not allowed")
 	}
 	if host, err = parseHost(u.Hostname(), strings.HasPrefix(u.Host, "[")); err != nil {
 		return "", "", "", err
@@ -91,12 +91,13 @@ func parseSSH(spec string) (user, host, port string, err error) {
 
 func parsePort(port string) (string, error) {
 	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
-		return "", fmt.Errorf("%q is no port", port)
+		return "", fmt.Errorf("%q is not a port number", port)
 	}
 	return port, nil
 }
 
-// parseHost returns host as known_hosts files spell it: in lower case.
+// parseHost validates host and returns it in lower case, as known_hosts files spell
+// it.
 func parseHost(host string, bracketed bool) (string, error) {
 	if a, err := netip.ParseAddr(host); err == nil && a.Is6() == bracketed {
 		return a.String(), nil

@@ -23,15 +23,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// hostAlias is what may stand behind ssh: no option, nothing that a shell reads.
+// hostAlias matches the names allowed after "ssh:". None is an option, and none has a
+// character that a shell interprets.
 const hostAlias = `^[A-Za-z0-9_][A-Za-z0-9._:@-]*$`
 
-// resolveAlias resolves ssh:HOST as ssh itself would: by what ssh -G says of it,
-// which has read Match, Include and all else in the user's and the system's
-// configuration. Where there is no ssh, a parser reads the plain parts of it.
+// resolveAlias resolves ssh:HOST as ssh itself would, from the output of ssh -G. That
+// covers Match, Include and all else in the user's and the system's configuration.
+// Without ssh, a parser reads the simple parts of the user's configuration.
 func resolveAlias(alias string, o Options) (*Node, error) {
 	if !regexp.MustCompile(hostAlias).MatchString(alias) {
-		return nil, diag.Errorf(diag.Usage, "--node ssh:%s: %q is no name of a host", alias, alias).
+		return nil, diag.Errorf(diag.Usage, "--node ssh:%s: %q is not a valid host name", alias, alias).
 			WithHint("write it as you would for ssh: --node ssh:HOST, or --node ssh://USER@HOST:PORT")
 	}
 	s, err := askSSH(alias, "", o)
@@ -42,21 +43,21 @@ func resolveAlias(alias string, o Options) (*Node, error) {
 	n, err := s.newNode(alias, o)
 	if err != nil {
 		return nil, diag.Errorf(diag.NodeUnknown, "--node ssh:%s: %w", alias, err).
-			WithHint("correct what ssh -G %s prints", alias)
+			WithHint("correct the settings that ssh -G %s prints", alias)
 	}
 	return n, nil
 }
 
-// sshSettings are ssh's options for a host, in the spelling of ssh -G: lower
-// case, each with its values in order.
+// sshSettings are ssh's options for a host, each with its values in order. The keys
+// are in lower case, as ssh -G prints them.
 type sshSettings map[string][]string
 
-// askTimeout bounds how long ssh -G may take: it may run commands of the user's
+// askTimeout bounds ssh -G, which may run commands from the user's configuration
 // (Match exec).
 const askTimeout = 10 * time.Second
 
-// askSSH asks by the given configuration file, or by the user's and the system's
-// if file is empty.
+// askSSH returns the settings for alias from the given configuration file, or from
+// the user's and the system's if file is empty.
 func askSSH(alias, file string, o Options) (sshSettings, error) {
 	if o.SSH == "" {
 		return readSSHConfig(alias, file, o)
@@ -81,8 +82,8 @@ func askSSH(alias, file string, o Options) (sshSettings, error) {
 	return s, nil
 }
 
-// readSSHConfig is askSSH for a machine without ssh. It refuses what only ssh
-// understands: most of Match.
+// readSSHConfig is askSSH for a machine without ssh. It fails on what only ssh
+// understands, such as most of Match.
 func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 	s := sshSettings{"user": {o.User}, "hostname": {alias}, "port": {"22"}}
 	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
@@ -100,7 +101,7 @@ func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 		config, err = ssh_config.DecodeBytes(data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w (there is no ssh here, which would understand it)", path, err)
+		return nil, fmt.Errorf("%s: %w (ssh, which might accept it, is not installed)", path, err)
 	}
 	for _, key := range []string{"HostName", "User", "Port", "IdentityFile", "CertificateFile", "IdentitiesOnly", "IdentityAgent", "HostKeyAlias", "UserKnownHostsFile", "ProxyCommand", "ProxyJump"} {
 		values, err := config.GetAll(alias, key)
@@ -117,8 +118,8 @@ func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 	return s, nil
 }
 
-// unquote takes the double quotes from a value that is one argument
-// (ssh_config, at the top).
+// unquote removes the double quotes around a value that is a single argument (start
+// of ssh_config(5)).
 func unquote(value string) string {
 	if inner := strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`); len(inner) == len(value)-2 && !strings.Contains(inner, `"`) {
 		return inner
@@ -139,7 +140,8 @@ func readFileLimited(path string) ([]byte, error) {
 	return data, err
 }
 
-// value returns an option's only value that counts, "" if it is not set.
+// value returns an option's first value, which takes precedence, or "" if it is not
+// set.
 func (s sshSettings) value(key string) string {
 	if len(s[key]) == 0 || s[key][0] == "none" {
 		return ""
@@ -159,10 +161,10 @@ func (s sshSettings) newNode(alias string, o Options) (*Node, error) {
 		HostKeys:     KnownHosts,
 		HostKeyAlias: s.value("hostkeyalias"),
 		AgentSocket:  s.agentSocket(o),
-		Remedy:       "see whether ssh " + alias + " true works",
+		Remedy:       "check whether this works: ssh " + alias + " true",
 	}
 	if !isUserName(n.User) {
-		return nil, fmt.Errorf("%q is no user name", n.User)
+		return nil, fmt.Errorf("%q is not a valid user name", n.User)
 	}
 	s.setKeys(n, o)
 	for _, files := range append(s["userknownhostsfile"], s["globalknownhostsfile"]...) {
@@ -185,7 +187,7 @@ func (s sshSettings) newNode(alias string, o Options) (*Node, error) {
 	return n, nil
 }
 
-// addr returns where ssh would connect to, and the host alone.
+// addr returns the address that ssh would connect to, and its host part.
 func (s sshSettings) addr() (addr, host string, err error) {
 	host = s.value("hostname")
 	if a, err := netip.ParseAddr(host); err == nil {
@@ -217,8 +219,8 @@ func (s sshSettings) setKeys(n *Node, o Options) {
 	}
 }
 
-// agentSocket returns the socket of the user's agent (ssh_config, IdentityAgent),
-// "none" if it must not be asked, "" for the environment's.
+// agentSocket returns the socket of the user's agent (ssh_config, IdentityAgent):
+// "none" if no agent may be used, "" for the one in the environment.
 func (s sshSettings) agentSocket(o Options) string {
 	switch values := s["identityagent"]; {
 	case len(values) == 0 || values[0] == "SSH_AUTH_SOCK":
@@ -228,9 +230,9 @@ func (s sshSettings) agentSocket(o Options) string {
 	}
 }
 
-// proxyCommand returns the command whose standard input and output reach the host, nil
-// if it is dialled (ssh_config, ProxyCommand and ProxyJump; the first of the two
-// counts, and ssh -G prints only that).
+// proxyCommand returns the command whose standard input and output reach the host, or
+// nil if the host is dialled (ssh_config, ProxyCommand and ProxyJump; the first of
+// the two wins, and ssh -G prints only that one).
 func (s sshSettings) proxyCommand(alias, host, user string, o Options) ([]string, error) {
 	port := s.value("port")
 	if jumps := s.value("proxyjump"); jumps != "" {
@@ -245,7 +247,7 @@ func (s sshSettings) proxyCommand(alias, host, user string, o Options) ([]string
 	}
 	for _, value := range []string{host, user} {
 		if !regexp.MustCompile(`^[A-Za-z0-9._:%@\\-]*$`).MatchString(value) {
-			return nil, fmt.Errorf("%q is not put into the shell command of ProxyCommand", value)
+			return nil, fmt.Errorf("%q is not safe in the shell command of ProxyCommand", value)
 		}
 	}
 	expanded, err := expandTokens(command, map[byte]string{'%': "%", 'h': host, 'n': alias, 'p': port, 'r': user})
@@ -255,11 +257,11 @@ func (s sshSettings) proxyCommand(alias, host, user string, o Options) ([]string
 	return []string{cmp.Or(o.Shell, "/bin/sh"), "-c", "exec " + expanded}, nil
 }
 
-// jumpCommand has ssh connect through other hosts, as ssh itself does (ssh.c, main,
-// where it makes a ProxyCommand of a ProxyJump).
+// jumpCommand returns a command that connects through other hosts, as ssh itself does
+// (main in ssh.c, where it turns a ProxyJump into a ProxyCommand).
 func jumpCommand(jumps, addr string, o Options) ([]string, error) {
 	if o.SSH == "" {
-		return nil, errors.New("ProxyJump needs ssh, which is not installed here")
+		return nil, errors.New("ProxyJump needs ssh, which is not installed")
 	}
 	argv := []string{o.SSH, "-W", addr}
 	last := jumps
@@ -286,7 +288,7 @@ func expandTokens(text string, tokens map[byte]string) (string, error) {
 		}
 		value, ok := tokens[text[i]]
 		if !ok {
-			return "", fmt.Errorf("%%%c is not known", text[i])
+			return "", fmt.Errorf("unknown token %%%c", text[i])
 		}
 		b.WriteString(value)
 	}

@@ -3,7 +3,6 @@ package node_test
 import (
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -11,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/node"
 )
 
-// fakeSSH returns a program in ssh's place that prints settings.
+// fakeSSH returns a program that prints settings as ssh -G does.
 func fakeSSH(t *testing.T, settings ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ssh")
@@ -70,34 +69,33 @@ func TestSSHSettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := node.Options{Spec: "ssh:h", SSH: fakeSSH(t, append(base, tt.settings...)...), Shell: "/bin/zsh", Home: "/home/me", GOOS: "linux"}
-			got, err := node.Resolve(o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := resolve(t, o)
 			if len(got.Proxy) > 0 && got.Proxy[0] == o.SSH {
 				got.Proxy[0] = "SSH"
 			}
 			tt.want.Why, tt.want.Remedy = got.Why, got.Remedy
-			if !reflect.DeepEqual(got, tt.want) || got.Why == "" || got.Remedy == "" {
-				t.Errorf("\n got %+v\nwant %+v", got, tt.want)
-			}
+			checkNode(t, got, tt.want)
+			checkTexts(t, got)
 		})
 	}
-	local := node.Options{Spec: "ssh:h", SSH: fakeSSH(t, "user u", "hostname ::1", "port 22"), Home: "/home/me", Identity: "~/key"}
-	n, err := node.Resolve(local)
-	if err != nil || !n.Local || n.Addrs[0] != "[::1]:22" || n.UserKeys || !reflect.DeepEqual(n.Identities, []string{"/home/me/key"}) {
-		t.Errorf("%+v, %v", n, err)
-	}
+}
+
+func TestSSHSettingsOfLocalHost(t *testing.T) {
+	n := resolve(t, node.Options{Spec: "ssh:h", SSH: fakeSSH(t, "user u", "hostname ::1", "port 22"), Home: "/home/me", Identity: "~/key"})
+	checkNode(t, n, &node.Node{
+		Name: "ssh:h", Addrs: []string{"[::1]:22"}, User: "u", Identities: []string{"/home/me/key"},
+		Local: true, Why: "::1 is a loopback address", Remedy: n.Remedy,
+	})
 }
 
 func TestSSHSettingsRefused(t *testing.T) {
 	for want, settings := range map[string][]string{
-		"is no port":               {"user u", "hostname h", "port x"},
-		"is no user name":          {"user -x", "hostname h", "port 22"},
+		"not a port number":        {"user u", "hostname h", "port x"},
+		"not a valid user name":    {"user -x", "hostname h", "port 22"},
 		"neither a host name":      {"user u", "hostname $(x)", "port 22"},
 		"ends with %":              {"user u", "hostname h", "port 22", "proxycommand nc %"},
-		"%z is not known":          {"user u", "hostname h", "port 22", "proxycommand nc %z"},
-		"put into the shell":       {"user $(x)", "hostname h", "port 22", "proxycommand nc %h %r"},
+		"unknown token %z":         {"user u", "hostname h", "port 22", "proxycommand nc %z"},
+		"not safe in the shell":    {"user $(x)", "hostname h", "port 22", "proxycommand nc %h %r"},
 		"neither a host name nor ": {},
 	} {
 		checkFails(t, node.Options{Spec: "ssh:h", SSH: fakeSSH(t, settings...), GOOS: "linux"}, diag.NodeUnknown, want)
@@ -106,28 +104,35 @@ func TestSSHSettingsRefused(t *testing.T) {
 	checkFails(t, node.Options{Spec: "ssh:h", SSH: fakeSSH(t, "user u", "hostname h", "port 22", "proxycommand x"), GOOS: "windows"}, diag.NodeUnknown, "not supported on Windows")
 }
 
-// Without ssh the plain parts of the configuration are read.
+// Without ssh the simple parts of the configuration are read.
 func TestSSHConfigFile(t *testing.T) {
 	home := t.TempDir()
 	file := filepath.Join(home, ".ssh", "config")
 	o := node.Options{Spec: "ssh:dev", Home: home, User: "me", GOOS: "linux"}
-	n, err := node.Resolve(o)
-	if err != nil || n.Addrs[0] != "dev:22" || n.User != "me" || n.Identities[0] != filepath.Join(home, ".ssh", "id_ed25519") {
-		t.Errorf("without a file: %+v, %v", n, err)
+	key := func(name string) string { return filepath.Join(home, ".ssh", name) }
+	check := func(want node.Node) {
+		t.Helper()
+		n := resolve(t, o)
+		want.Name, want.UserKeys, want.Why, want.Remedy = "ssh:dev", true, n.Why, n.Remedy
+		checkNode(t, n, &want)
 	}
+	check(node.Node{
+		Addrs: []string{"dev:22"}, User: "me",
+		Identities: []string{key("id_ed25519"), key("id_ecdsa"), key("id_rsa")},
+	})
 	write(t, file, "Host dev\n  HostName 127.0.0.1\n  Port 2222\n  User ops\n  IdentityFile ~/key\nHost jump\n  ProxyJump other\n")
-	n, err = node.Resolve(o)
-	if err != nil || n.Addrs[0] != "127.0.0.1:2222" || n.User != "ops" || !n.Local || !reflect.DeepEqual(n.Identities, []string{filepath.Join(home, "key")}) {
-		t.Errorf("%+v, %v", n, err)
-	}
+	check(node.Node{
+		Addrs: []string{"127.0.0.1:2222"}, User: "ops", Local: true,
+		Identities: []string{filepath.Join(home, "key")},
+	})
 	o.Spec = "ssh:jump"
 	checkFails(t, o, diag.NodeUnknown, "ProxyJump needs ssh")
 	write(t, file, "Match exec true\n  User x\n")
-	checkFails(t, o, diag.NodeUnknown, file, "there is no ssh here")
+	checkFails(t, o, diag.NodeUnknown, file, "is not installed")
 }
 
-// Whatever ssh says, an address can be dialled as it is, and nothing of it is an
-// option or more shell than the user wrote.
+// For any output of ssh the address can be dialled as it is, nothing is taken for an
+// option, and a shell gets no more than the user wrote.
 func FuzzSSHSettings(f *testing.F) {
 	f.Add("ops", "10.1.2.3", "22", "nc %h %p %r", "")
 	f.Add("u", "::1", "1", "", "a,b")
@@ -138,11 +143,15 @@ func FuzzSSHSettings(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if strings.ContainsAny(n.Addrs[0], "\x00\n\r /@$`") || n.Addrs[0][0] == '-' || n.User[0] == '-' {
-			t.Fatalf("%+v", n)
+		checkUser(t, n.User)
+		checkAddr(t, n.Addrs[0])
+		if strings.ContainsAny(n.Addrs[0], "\x00/@$`") {
+			t.Fatalf("address %q", n.Addrs[0])
 		}
-		if len(n.Proxy) > 0 && n.Proxy[0] == "/bin/sh" && !strings.Contains(command, "%%") &&
-			strings.Count(n.Proxy[2], "$") != strings.Count(command, "$") {
+		if len(n.Proxy) == 0 || n.Proxy[0] != "/bin/sh" || strings.Contains(command, "%%") {
+			return
+		}
+		if strings.Count(n.Proxy[2], "$") != strings.Count(command, "$") {
 			t.Fatalf("%q has become %q", command, n.Proxy)
 		}
 	})
