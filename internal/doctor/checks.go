@@ -8,7 +8,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// stages are all checks. In a stage without codes nothing ends the examination.
+// stages lists all checks in their order. No error ends a stage without codes.
 func stages() []stage {
 	return []stage{
 		{[]diag.Code{diag.NodeUnknown, diag.NodeNotLocal}, []check{{"node", checkNode}}},
@@ -18,9 +18,11 @@ func stages() []stage {
 		{[]diag.Code{diag.NoSudo}, []check{{"sudo", checkSudo}}},
 		{[]diag.Code{diag.NodePlatform}, []check{{"platform", checkPlatform}}},
 		{[]diag.Code{diag.AgentMissing, diag.AgentUpload, diag.AgentProtocol, diag.LinkLost}, []check{{"agent", checkAgent}}},
-		{nil, []check{{"tracing", checkTracing}, {"cgroup", checkCgroup}, {"disk", checkDisk}, {"runtime", checkRuntime}, {"target", checkTarget},
+		{nil, []check{
+			{"tracing", checkTracing}, {"cgroup", checkCgroup}, {"disk", checkDisk}, {"runtime", checkRuntime}, {"target", checkTarget},
 			{"tracer", checkTracer}, {"symbols", checkSymbols}, {"optimised", checkOptimised}, {"go version", checkGoVersion}, {"trimpath", checkTrimpath},
-			{"source", checkSource}, {"source version", checkSourceVersion}, {"node's source", checkNodeSource}, {"rsync", checkRsync}}},
+			{"source", checkSource}, {"source version", checkSourceVersion}, {"node's source", checkNodeSource}, {"rsync", checkRsync},
+		}},
 	}
 }
 
@@ -29,25 +31,27 @@ func checkNode(f Facts) Check {
 		return failedCheck(f.Err, "")
 	}
 	found := fmt.Sprintf("%s (%s)", f.Node.Name, f.Node.Why)
-	const why = "while the daemon is halted, nothing on that node can start or stop a container, for whoever uses it"
+	const (
+		why    = "while the target is halted, nobody can start or stop a container on this node"
+		remedy = "debug on a cluster of your own, for example with minikube"
+	)
 	switch {
 	case !f.Node.Local:
-		return Check{Status: Warning, Found: found, Why: why, Remedy: "debug on a cluster of your own, such as minikube's"}
+		return Check{Status: Warning, Found: found, Why: why, Remedy: remedy}
 	case f.Agent != nil && f.Agent.Kubelet != nil && f.Agent.Kubelet.Cloud != "":
-		return Check{Status: Warning, Found: found + "; its kubelet says that it runs in the cloud " + f.Agent.Kubelet.Cloud, Why: why,
-			Remedy: "debug on a cluster of your own, such as minikube's"}
+		return Check{Status: Warning, Found: found + ", but its kubelet runs in the cloud " + f.Agent.Kubelet.Cloud, Why: why, Remedy: remedy}
 	}
 	return Check{Status: OK, Found: found}
 }
 
 func checkSSH(f Facts) Check {
-	return checkError(f.Err, "connected, to the host key that is known", diag.NodeUnreachable, diag.HostKeyUnknown, diag.HostKeyChanged, diag.KeyRefused, diag.IdentityUnusable)
+	return checkError(f.Err, "connected; the host key is known", diag.NodeUnreachable, diag.HostKeyUnknown, diag.HostKeyChanged, diag.KeyRefused, diag.IdentityUnusable)
 }
 
 func checkSudo(f Facts) Check {
-	found := "the SSH user is root"
+	found := "not needed: logged in as root"
 	if f.Agent != nil && f.Agent.Root != "" {
-		found = f.Agent.Root + " asks for no password"
+		found = f.Agent.Root + " works without a password"
 	}
 	return checkError(f.Err, found, diag.NoSudo)
 }
@@ -57,7 +61,7 @@ func checkPlatform(f Facts) Check {
 	if a := f.Agent; a != nil && c.Status == OK {
 		c.Found = fmt.Sprintf("%s, Linux %s, %s", orUnknown(a.System), orUnknown(a.Kernel), a.Platform)
 		if strings.HasSuffix(a.Platform, "/arm64") {
-			return Check{Status: Warning, Found: c.Found, Why: "on arm64 nobody has tested the debugger in dapbridge", Remedy: "report what you see"}
+			return Check{Status: Warning, Found: c.Found, Why: "the debugger is untested on arm64", Remedy: "report what works and what does not"}
 		}
 	}
 	return c
@@ -66,7 +70,7 @@ func checkPlatform(f Facts) Check {
 func checkAgent(f Facts) Check {
 	c := checkError(f.Err, "", diag.AgentMissing, diag.AgentUpload, diag.AgentProtocol, diag.LinkLost)
 	if f.Agent != nil && c.Status == OK {
-		c.Found = "runs as root, from " + f.Agent.Dir
+		c.Found = "running as root from " + f.Agent.Dir
 	}
 	return c
 }
@@ -76,15 +80,17 @@ func checkTracing(f Facts) Check {
 	if a == nil {
 		return skippedCheck()
 	}
-	hints := ""
+	obstacles := ""
 	if len(a.Obstacles) > 0 {
-		hints = "; " + strings.Join(a.Obstacles, "; ")
+		obstacles = "; " + strings.Join(a.Obstacles, "; ")
 	}
 	if a.TracingFailure != "" {
-		return Check{Status: Failed, Found: "the kernel lets the agent trace nothing: " + a.TracingFailure + hints,
-			Why: "a debugger works by ptrace", Remedy: diag.Errorf(diag.PtraceRefused, "").Hint}
+		return Check{
+			Status: Failed, Found: "the kernel does not let the agent trace processes: " + a.TracingFailure + obstacles,
+			Why: "a debugger needs ptrace", Remedy: diag.Errorf(diag.PtraceRefused, "").Hint,
+		}
 	}
-	return Check{Status: OK, Found: "the agent may trace" + hints}
+	return Check{Status: OK, Found: "the agent can trace processes" + obstacles}
 }
 
 func checkCgroup(f Facts) Check {
@@ -93,26 +99,30 @@ func checkCgroup(f Facts) Check {
 	case a == nil:
 		return skippedCheck()
 	case a.Frozen:
-		return Check{Status: Failed, Found: "the target's cgroup is frozen", Why: "no thread of it answers a debugger until it is thawed",
-			Remedy: "thaw it on the node: systemctl thaw UNIT; if it was not frozen so, write THAWED to its freezer.state, or 0 to its cgroup.freeze"}
+		return Check{
+			Status: Failed, Found: "the target's cgroup is frozen", Why: "its threads do not respond to a debugger until it is thawed",
+			Remedy: "on the node, run systemctl thaw UNIT; if systemd did not freeze it, write THAWED to its freezer.state (version 1) or 0 to its cgroup.freeze (version 2)",
+		}
 	case a.CgroupV2:
-		return Check{Status: OK, Found: "version 2; the target's is not frozen"}
+		return Check{Status: OK, Found: "version 2, not frozen"}
 	}
-	return Check{Status: OK, Found: "version 1; the target's is not frozen"}
+	return Check{Status: OK, Found: "version 1, not frozen"}
 }
 
 // enoughSpace is what the agent and the symbols of one target need, in bytes:
-// containerd's are 45 MB, kubelet's 80 MB.
+// containerd's take 45 MB, kubelet's 80 MB.
 const enoughSpace = 200 << 20
 
 func checkDisk(f Facts) Check {
 	if f.Agent == nil {
 		return skippedCheck()
 	}
-	found := fmt.Sprintf("%d MB are free in %s", f.Agent.Free>>20, f.Agent.Dir)
+	found := fmt.Sprintf("%d MB free in %s", f.Agent.Free>>20, f.Agent.Dir)
 	if f.Agent.Free < enoughSpace {
-		return Check{Status: Warning, Found: found, Why: "a target's symbols and a debug build need up to 200 MB",
-			Remedy: "remove what is not needed on the node, such as old symbols: dapbridge symbols --remove"}
+		return Check{
+			Status: Warning, Found: found, Why: "a target's symbols and a debug build need up to 200 MB",
+			Remedy: "free space on the node; dapbridge symbols --remove removes old symbols",
+		}
 	}
 	return Check{Status: OK, Found: found}
 }
@@ -123,27 +133,32 @@ func checkRuntime(f Facts) Check {
 	}
 	k := f.Agent.Kubelet
 	if k == nil {
-		return Check{Status: OK, Found: "no kubelet runs on the node"}
+		return Check{Status: OK, Found: "no kubelet is running on the node"}
 	}
-	at := fmt.Sprintf("kubelet (pid %d) uses %s", k.PID, k.Endpoint)
+	endpoint := fmt.Sprintf("kubelet (pid %d) uses %s", k.PID, k.Endpoint)
 	switch t := f.Target; {
 	case k.Runtime == 0:
-		return Check{Status: Warning, Found: at + ", where nobody answers", Why: "kubelet can't start containers",
-			Remedy: "start the runtime on the node, or correct kubelet's containerRuntimeEndpoint"}
-	case t == nil || path.Base(t.Exe) == "kubelet" || t.PID == k.Runtime:
-		return Check{Status: OK, Found: fmt.Sprintf("%s: %s, pid %d", at, k.RuntimeExe, k.Runtime)}
-	default:
-		name := path.Base(k.RuntimeExe)
-		if k.Runtime == 1 {
-			name = "systemd, which starts the runtime on demand,"
+		return Check{
+			Status: Warning, Found: endpoint + ", which nothing serves", Why: "kubelet cannot start containers",
+			Remedy: "start the runtime on the node, or correct kubelet's containerRuntimeEndpoint",
 		}
-		return Check{Status: Warning, Found: fmt.Sprintf("%s, where %s (pid %d) answers, and not %s (pid %d)", at, name, k.Runtime, t.Exe, t.PID),
-			Why:    "a breakpoint in this target is not hit by what kubelet asks its runtime",
-			Remedy: fmt.Sprintf("debug the runtime that kubelet uses (--pid %d), or make the node with containerd: minikube start --container-runtime=containerd", k.Runtime)}
+	case t == nil || path.Base(t.Exe) == "kubelet" || t.PID == k.Runtime:
+		return Check{Status: OK, Found: fmt.Sprintf("%s: %s, pid %d", endpoint, k.RuntimeExe, k.Runtime)}
+	default:
+		server := path.Base(k.RuntimeExe)
+		if k.Runtime == 1 {
+			server = "systemd's socket activation"
+		}
+		return Check{
+			Status: Warning, Found: fmt.Sprintf("%s, served by %s (pid %d), not by %s (pid %d)", endpoint, server, k.Runtime, t.Exe, t.PID),
+			Why:    "kubelet's requests do not go to this target, so they hit none of its breakpoints",
+			Remedy: fmt.Sprintf("debug the runtime that kubelet uses (--pid %d), or create the node with containerd: minikube start --container-runtime=containerd", k.Runtime),
+		}
 	}
 }
 
-// orOK fails by an error of one of the codes.
+// checkError returns a failed check if err has one of the codes, and an OK one
+// with found otherwise.
 func checkError(err error, found string, codes ...diag.Code) Check {
 	for _, code := range codes {
 		if err != nil && diag.CodeOf(err) == code {
@@ -153,8 +168,9 @@ func checkError(err error, found string, codes ...diag.Code) Check {
 	return Check{Status: OK, Found: found}
 }
 
-// unknown is a check whose facts are missing for another check's reason.
-func skippedCheck() Check { return Check{Status: Skipped, Found: "not looked at"} }
+// skippedCheck is the result of a check whose facts are missing because another
+// check failed.
+func skippedCheck() Check { return Check{Status: Skipped, Found: "skipped: an earlier check failed"} }
 
 func orUnknown(s string) string {
 	if s == "" {

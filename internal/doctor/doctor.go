@@ -1,6 +1,6 @@
-// Package doctor says what of a node, its target and the host suits a debugger,
-// and what to type where it does not. It judges facts that it is handed, and
-// looks at nothing itself.
+// Package doctor judges whether a node, its target and the host are fit for a
+// debug session, and names a remedy for each problem. It works on facts that it is
+// given and inspects nothing itself.
 package doctor
 
 import (
@@ -10,60 +10,60 @@ import (
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// Status is how a check came out.
+// Status is the result of a check.
 type Status string
 
 // The statuses.
 const (
 	OK      Status = "ok"
-	Warning Status = "warning" // it works, and something is to be expected of it
-	Failed  Status = "error"   // a session, or what was asked for, will not work
-	Skipped Status = "skipped" // what comes before has to be put right first
+	Warning Status = "warning" // a session works, with the limits that the check names
+	Failed  Status = "error"   // a session will not work
+	Skipped Status = "skipped" // an earlier check must pass first
 )
 
-// Check is one thing that was looked at.
+// Check is one check and its result.
 type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
-	Found  string `json:"found"`            // what there is
+	Found  string `json:"found"`
 	Why    string `json:"why,omitempty"`    // why it matters; empty if the check is OK
-	Remedy string `json:"remedy,omitempty"` // what to type or do; likewise
+	Remedy string `json:"remedy,omitempty"` // what to type or do; empty if the check is OK
 }
 
-// Report is all checks, in the order in which they depend on one another.
+// Report lists all checks; each comes after those that it depends on.
 type Report struct {
 	Checks []Check `json:"checks"`
 }
 
-// Worst returns the exit status: 0 if nothing was found, 1 for a warning, 2 for an
-// error.
+// ExitStatus returns 0 if there is no problem, 1 if there are only warnings and 2
+// if there is an error.
 func (r Report) ExitStatus() int {
-	worst := 0
+	status := 0
 	for _, c := range r.Checks {
 		switch c.Status {
 		case Warning:
-			worst = max(worst, 1)
+			status = max(status, 1)
 		case Failed:
-			worst = 2
+			status = 2
 		}
 	}
-	return worst
+	return status
 }
 
-// Facts are what was found. A stage that failed leaves what comes behind it empty,
-// and its error in Err.
+// Facts are what was found out. If a stage fails, Err holds its error and the
+// facts of all later stages are zero.
 type Facts struct {
 	Node  Node
-	Err   error // why the facts end here; nil if they are whole
+	Err   error // why the facts end here; nil if they are complete
 	Agent *Agent
 
-	// Of the target; all empty if TargetErr says why there is none.
+	// About the target; all zero if TargetErr says why there is none.
 	Target       *target.Process
 	Build        *target.Build
 	TargetErr    error
-	TracerErr    error // who traces it
+	TracerErr    error // names the target's other tracer
 	Optimisation *target.Optimisation
-	GoWarning    string // what to expect of its Go version, "" for nothing
+	GoWarning    string // what does not work with the target's Go version, "" if all does
 
 	Source Source
 	Host   Host
@@ -72,40 +72,40 @@ type Facts struct {
 // Node is the node as the host names and reaches it.
 type Node struct {
 	Name  string
-	Local bool   // it counts as a toy
-	Why   string // or why not
+	Local bool   // nobody else depends on it
+	Why   string // why Local is true or false
 }
 
 // Agent is what the agent found on the node.
 type Agent struct {
 	Platform       string // linux/amd64
-	Root           string // how the agent became root: "sudo", or "" if it logs in so
+	Root           string // how the agent became root: "sudo", or "" if the SSH user is root
 	System         string
 	Kernel         string
 	CgroupV2       bool
-	Obstacles      []string // what in the kernel's files may forbid tracing
-	TracingFailure string   // why a child could not be traced, "" if it could
-	Frozen         bool     // the target's cgroup is
-	Dir            string   // the agent's
-	Free           int64    // bytes there
-	Rsync          string   // its path, "" for none
+	Obstacles      []string // kernel settings that may forbid tracing
+	TracingFailure string   // why tracing a child failed, "" if it worked
+	Frozen         bool     // whether the target's cgroup is frozen
+	Dir            string   // the agent's directory
+	Free           int64    // bytes free in Dir
+	Rsync          string   // path of rsync, "" if there is none
 	Kubelet        *target.Kubelet
 }
 
-// Source is the target's source on both sides.
+// Source describes the target's source on host and node.
 type Source struct {
-	Root    string // where it was looked for
-	Problem string // why the main module is not found there, "" if it is
-	Files   int    // that the target was compiled from
-	OnHost  int    // that this machine has
-	Stale   string // why a file of it is not what the target was built from
+	Root    string // where the host's was looked for
+	Problem string // why Root lacks the main module, "" if it has it
+	Files   int    // number of files that the target was compiled from
+	OnHost  int    // how many of them the host has
+	Stale   string // why a file of the host differs from what the target was built from
 	OnNode  bool   // the node has the main package's file at the path that the target names
 	Symbols bool   // a stripped target's symbols have been built
 }
 
-// Host is this machine.
+// Host is the developer's machine.
 type Host struct {
-	Rsync    string // the path of the one that is used, "" for none
+	Rsync    string // path of rsync, "" if there is none
 	RsyncErr error  // why there is none
 }
 
@@ -116,17 +116,17 @@ func Examine(f Facts) Report {
 	for _, s := range stages() {
 		for _, check := range s.checks {
 			c := check.judge(f)
-			c.Name = check.name
 			if blocked {
-				c = Check{Name: check.name, Status: Skipped, Found: "not looked at"}
+				c = skippedCheck()
 			}
+			c.Name = check.name
 			r.Checks = append(r.Checks, c)
 		}
 		if f.Err != nil && slices.Contains(s.codes, diag.CodeOf(f.Err)) {
 			blocked = true
 		}
 	}
-	if f.Err != nil && !blocked { // of no stage
+	if f.Err != nil && !blocked { // belongs to no stage
 		c := failedCheck(f.Err, "")
 		c.Name = "dapbridge"
 		r.Checks = slices.Insert(r.Checks, 0, c)
@@ -134,8 +134,8 @@ func Examine(f Facts) Report {
 	return r
 }
 
-// stage is what fails by the errors of some codes, and then keeps later stages
-// from being looked at.
+// stage is a group of checks. An error with one of the codes fails them, and all
+// later stages are skipped.
 type stage struct {
 	codes  []diag.Code
 	checks []check
@@ -146,7 +146,7 @@ type check struct {
 	judge func(Facts) Check
 }
 
-// failed is a check that an error has ended.
+// failedCheck is a check that failed with err.
 func failedCheck(err error, why string) Check {
 	return Check{Status: Failed, Found: err.Error(), Why: why, Remedy: diag.Hint(err)}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// The checks of the target's program and its source.
+// This file holds the checks of the target's process, its build and its source.
 
 func checkTarget(f Facts) Check {
 	switch t := f.Target; {
@@ -17,14 +17,16 @@ func checkTarget(f Facts) Check {
 	case t == nil:
 		return skippedCheck()
 	case t.ExeDeleted:
-		return Check{Status: Warning, Found: describeTarget(f) + "; another file has taken its place since it started",
-			Why:    "what runs is not what lies on the disk",
-			Remedy: fmt.Sprintf("restart it to run what is on the disk: systemctl restart %s", orUnknown(t.Unit))}
+		return Check{
+			Status: Warning, Found: describeTarget(f) + "; its executable has been replaced since it started",
+			Why:    "the running program is not the one on disk",
+			Remedy: fmt.Sprintf("restart it to run the one on disk: systemctl restart %s", orUnknown(t.Unit)),
+		}
 	}
 	return Check{Status: OK, Found: describeTarget(f)}
 }
 
-// describe says which process and program the target is.
+// describeTarget returns the target's process and build in one line.
 func describeTarget(f Facts) string {
 	t, b := f.Target, f.Build
 	s := fmt.Sprintf("pid %d, %s", t.PID, t.Exe)
@@ -46,11 +48,11 @@ func describeTarget(f Facts) string {
 func checkTracer(f Facts) Check {
 	switch {
 	case f.TracerErr != nil:
-		return failedCheck(f.TracerErr, "one process can have one tracer")
+		return failedCheck(f.TracerErr, "a process can have only one tracer")
 	case f.Target == nil:
 		return skippedCheck()
 	}
-	return Check{Status: OK, Found: "nobody traces it"}
+	return Check{Status: OK, Found: "none"}
 }
 
 func checkSymbols(f Facts) Check {
@@ -58,28 +60,30 @@ func checkSymbols(f Facts) Check {
 	case b == nil:
 		return skippedCheck()
 	case !b.Stripped:
-		return Check{Status: OK, Found: "it carries its debug information"}
+		return Check{Status: OK, Found: "the executable contains debug information"}
 	case f.Source.Symbols:
-		return Check{Status: OK, Found: "it is stripped, and its symbols have been built"}
+		return Check{Status: OK, Found: "stripped; its symbols have been built"}
 	}
-	return Check{Status: Warning, Found: "it is stripped", Why: "a debugger needs debug information",
-		Remedy: "build its symbols and leave it as it runs: dapbridge symbols; or run a debug build of it: dapbridge deploy"}
+	return Check{
+		Status: Warning, Found: "stripped; its symbols have not been built", Why: "a debugger needs debug information",
+		Remedy: "build its symbols, which leaves it running: dapbridge symbols; or run a debug build: dapbridge deploy",
+	}
 }
 
 func checkOptimised(f Facts) Check {
-	const why = "in optimised code variables are missing and lines are passed over"
-	const remedy = "run a debug build of it: dapbridge deploy"
+	const why = "in optimised code, variables are missing and stepping skips lines"
+	const remedy = "run a debug build: dapbridge deploy"
 	switch b, o := f.Build, f.Optimisation; {
 	case b == nil:
 		return skippedCheck()
 	case b.Stripped:
-		return Check{Status: Warning, Found: "it is stripped, and so very likely optimised", Why: why, Remedy: remedy}
+		return Check{Status: Warning, Found: "unknown because it is stripped, but very likely optimised", Why: why, Remedy: remedy}
 	case o == nil:
-		return Check{Status: Skipped, Found: "its debug information does not say"}
+		return Check{Status: Skipped, Found: "the debug information does not say"}
 	case o.Optimised == 0:
 		return Check{Status: OK, Found: fmt.Sprintf("none of its %d packages", o.Packages)}
 	case o.Optimised == 1 && o.Main:
-		return Check{Status: OK, Found: fmt.Sprintf("its main package alone, of %d", o.Packages)}
+		return Check{Status: OK, Found: fmt.Sprintf("only its main package, of %d", o.Packages)}
 	default:
 		return Check{Status: Warning, Found: fmt.Sprintf("%d of its %d packages", o.Optimised, o.Packages), Why: why, Remedy: remedy}
 	}
@@ -90,7 +94,7 @@ func checkGoVersion(f Facts) Check {
 	case f.Build == nil:
 		return skippedCheck()
 	case f.GoWarning != "":
-		return Check{Status: Warning, Found: f.GoWarning, Why: "values may be wrong, and steps odd", Remedy: "build the target by a Go that this Delve knows: dapbridge deploy"}
+		return Check{Status: Warning, Found: f.GoWarning, Why: "values may be wrong and stepping may misbehave", Remedy: "build the target with a Go version that Delve supports: dapbridge deploy"}
 	}
 	return Check{Status: OK, Found: f.Build.GoVersion}
 }
@@ -100,7 +104,7 @@ func checkTrimpath(f Facts) Check {
 	case b == nil:
 		return skippedCheck()
 	case b.Trimpath:
-		return Check{Status: OK, Found: "built with -trimpath; its paths are mapped all the same"}
+		return Check{Status: OK, Found: "built with -trimpath; its paths are mapped anyway"}
 	}
 	return Check{Status: OK, Found: "built without -trimpath"}
 }
@@ -111,12 +115,14 @@ func checkSource(f Facts) Check {
 	case f.Build == nil:
 		return skippedCheck()
 	case s.Problem != "":
-		return Check{Status: Warning, Found: s.Problem, Why: "breakpoints in your files can't be mapped to the target's",
-			Remedy: "name the directory of its source: --root DIR"}
+		return Check{
+			Status: Warning, Found: s.Problem, Why: "breakpoints in your files cannot be mapped to the target",
+			Remedy: "name the directory of its source: --root DIR",
+		}
 	case s.OnHost < s.Files:
-		return Check{Status: OK, Found: fmt.Sprintf("in %s; %d of the %d files that it was compiled from are here, the others come from the node", s.Root, s.OnHost, s.Files)}
+		return Check{Status: OK, Found: fmt.Sprintf("in %s; %d of the %d files that the target was compiled from are on this machine, the node provides the others", s.Root, s.OnHost, s.Files)}
 	}
-	return Check{Status: OK, Found: fmt.Sprintf("in %s; all %d files that it was compiled from are here", s.Root, s.Files)}
+	return Check{Status: OK, Found: fmt.Sprintf("in %s; all %d files that the target was compiled from are on this machine", s.Root, s.Files)}
 }
 
 func checkSourceVersion(f Facts) Check {
@@ -124,10 +130,12 @@ func checkSourceVersion(f Facts) Check {
 	case f.Build == nil || f.Source.Problem != "":
 		return skippedCheck()
 	case f.Source.Stale != "":
-		return Check{Status: Warning, Found: f.Source.Stale, Why: "breakpoints in files that have changed are set in other lines than you see",
-			Remedy: "check out what it was built from, or run what you have: dapbridge deploy"}
+		return Check{
+			Status: Warning, Found: f.Source.Stale, Why: "in changed files, breakpoints stop at other lines than you see",
+			Remedy: "check out the commit that the target was built from, or run a build of your source: dapbridge deploy",
+		}
 	}
-	return Check{Status: OK, Found: "nothing says that it has changed since the target was built"}
+	return Check{Status: OK, Found: "no change found since the target was built"}
 }
 
 func checkNodeSource(f Facts) Check {
@@ -135,21 +143,21 @@ func checkNodeSource(f Facts) Check {
 	case b == nil:
 		return skippedCheck()
 	case f.Source.OnNode:
-		return Check{Status: OK, Found: "the node has it at " + path.Dir(b.MainFile)}
+		return Check{Status: OK, Found: "on the node at " + path.Dir(b.MainFile)}
 	}
-	return Check{Status: OK, Found: "the node has none, which a session does not need"}
+	return Check{Status: OK, Found: "not on the node; a session does not need it there"}
 }
 
 func checkRsync(f Facts) Check {
 	if f.Agent == nil {
 		return skippedCheck()
 	}
-	const why = "without it dapbridge sync sends large files that have changed as a whole"
+	const why = "without rsync, dapbridge sync sends large files whole when they change"
 	switch {
 	case f.Host.RsyncErr != nil:
 		return Check{Status: Warning, Found: f.Host.RsyncErr.Error(), Why: why, Remedy: diag.Hint(f.Host.RsyncErr)}
 	case f.Agent.Rsync == "":
-		return Check{Status: Warning, Found: "the node has none", Why: why, Remedy: "install it on the node (apt-get install rsync) if its image lets you"}
+		return Check{Status: Warning, Found: "not installed on the node", Why: why, Remedy: "install it on the node if its image lets you: apt-get install rsync"}
 	}
-	return Check{Status: OK, Found: f.Host.Rsync + " here, " + f.Agent.Rsync + " there"}
+	return Check{Status: OK, Found: f.Host.Rsync + " on this machine, " + f.Agent.Rsync + " on the node"}
 }
