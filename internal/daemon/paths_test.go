@@ -105,7 +105,7 @@ func TestFetches(t *testing.T) {
 	for range 2 {
 		select {
 		case line := <-lines:
-			if !strings.Contains(line, "could not be fetched and comes from the node: there is no go command") {
+			if !strings.Contains(line, "could not be fetched and comes from the node: no go command on the PATH") {
 				t.Error(line)
 			}
 		case <-time.After(10 * time.Second):

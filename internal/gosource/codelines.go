@@ -7,9 +7,9 @@ import (
 )
 
 // CodeLines returns the lines of a Go file that hold more than white space and
-// comments: all those that the compiler can make code of. It reports false for
-// what can't be told of: a file whose code another file or a directive numbers,
-// and one that is no Go.
+// comments, a superset of the lines that the compiler generates code for. It
+// reports false if it cannot know them: if a directive or cgo renumbers the lines,
+// or if the text is not valid Go.
 func CodeLines(text []byte) (lines map[int]bool, ok bool) {
 	for _, renumbers := range []string{"//line ", "/*line ", `import "C"`} {
 		if bytes.Contains(text, []byte(renumbers)) {
@@ -27,10 +27,10 @@ func CodeLines(text []byte) (lines map[int]bool, ok bool) {
 			break
 		}
 		if tok == token.SEMICOLON && literal == "\n" {
-			continue // there is none in the file
+			continue // inserted by the scanner
 		}
 		first := file.Line(pos)
-		last := first + bytes.Count([]byte(literal), []byte("\n")) // of a raw string
+		last := first + bytes.Count([]byte(literal), []byte("\n")) // a raw string has several lines
 		for line := first; line <= last; line++ {
 			lines[line] = true
 		}

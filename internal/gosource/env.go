@@ -14,7 +14,7 @@ import (
 // envTimeout bounds a run of go env.
 const envTimeout = 10 * time.Second
 
-// Env is a part of what go env says; the fields are named as there.
+// Env holds variables that go env prints; the fields have their names.
 type Env struct {
 	GOROOT, GOVERSION, GOHOSTOS, GOHOSTARCH string
 	GOMODCACHE, GOWORK                      string
@@ -23,8 +23,8 @@ type Env struct {
 	GOSUMDB, GONOSUMDB                      string
 }
 
-// readEnv runs go env in dir, with the Go that is installed: a workspace can ask
-// for another one, which would be downloaded and run.
+// readEnv runs go env in dir, with the installed Go: a workspace can ask for
+// another toolchain, which the go command would download and run.
 func readEnv(ctx context.Context, dir string) (Env, error) {
 	ctx, cancel := context.WithTimeout(ctx, envTimeout)
 	defer cancel()
@@ -46,7 +46,7 @@ func readEnv(ctx context.Context, dir string) (Env, error) {
 	return e, nil
 }
 
-// said adds what a command wrote as it failed.
+// withStderr adds to the error of a failed command what it wrote to stderr.
 func withStderr(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
@@ -55,5 +55,5 @@ func withStderr(err error) error {
 	return err
 }
 
-// Platform is the host's, as toolchain modules are named for it.
+// Platform returns the host's platform as the versions of toolchain modules name it.
 func (e Env) Platform() string { return e.GOHOSTOS + "-" + e.GOHOSTARCH }

@@ -22,16 +22,17 @@ const (
 	maxFetches      = 4
 )
 
-// Fetcher downloads modules into the host's module cache, by the go command:
-// those whose content a go.sum of the workspace pins, and toolchains, which the
-// checksum database does. It asks the user's proxies and never a repository,
-// which could be anything that a module path names.
+// Fetcher downloads modules into the host's module cache with the go command:
+// those whose content is pinned by a go.sum of the workspace, and toolchains, whose
+// content is pinned by the checksum database. It asks only the user's proxies,
+// never a repository, since a module path can name any server.
 type Fetcher struct {
 	env  Env
 	sums map[module.Version][]string // lines of go.sum
 }
 
-// Fetched tells of one module: that it is here, or why not.
+// FetchResult is the result of fetching one module. If Err is nil, the module is in
+// the module cache.
 type FetchResult struct {
 	Module module.Version
 	Took   time.Duration
@@ -50,7 +51,7 @@ func NewFetcher(s Source) *Fetcher {
 	return f
 }
 
-// readSums reads a go.sum (go.dev/ref/mod, go.sum files), if there is one:
+// readSums reads a go.sum, if it exists (go.dev/ref/mod, "go.sum files"):
 //
 //	PATH VERSION[/go.mod] HASH
 func (f *Fetcher) readSums(name string) {
@@ -68,15 +69,16 @@ func (f *Fetcher) readSums(name string) {
 	}
 }
 
-// Check returns nil if m may be fetched without asking anybody, or why not.
+// Check returns nil if m may be fetched without the user's consent, or else the
+// reason why not.
 func (f *Fetcher) Check(m module.Version) error {
 	switch {
 	case f.env.GOMODCACHE == "":
-		return errors.New("there is no go command")
+		return errors.New("no go command on the PATH")
 	case f.proxyList() == "":
 		return errors.New("GOPROXY names no proxy")
 	case m.Path == toolchainModule && (f.env.GOSUMDB == "off" || f.env.GOSUMDB == "" || module.MatchPrefixPatterns(f.env.GONOSUMDB, m.Path)):
-		return errors.New("the checksum database, by which toolchains are checked, is off (GOSUMDB, GONOSUMDB)")
+		return errors.New("the checksum database, which verifies toolchains, is disabled (GOSUMDB, GONOSUMDB)")
 	case m.Path != toolchainModule && len(f.sums[m]) == 0:
 		return errors.New("it is not in the workspace's go.sum")
 	case module.MatchPrefixPatterns(f.env.GONOPROXY, m.Path):
@@ -85,7 +87,7 @@ func (f *Fetcher) Check(m module.Version) error {
 	return module.CheckPath(m.Path)
 }
 
-// proxies returns GOPROXY without direct, up to off.
+// proxyList returns GOPROXY without "direct" and cut off at "off".
 func (f *Fetcher) proxyList() string {
 	var kept strings.Builder
 	for rest := f.env.GOPROXY; rest != ""; {
@@ -105,10 +107,11 @@ func (f *Fetcher) proxyList() string {
 	return strings.TrimRight(kept.String(), ",|")
 }
 
-// Fetch downloads modules, several at once, and tells of each from one goroutine
-// at a time. It returns when all are done, at once if ctx ends.
-func (f *Fetcher) Fetch(ctx context.Context, modules []module.Version, tell func(FetchResult)) {
-	var telling sync.Mutex
+// Fetch downloads modules, several at once, and calls report for each, from one
+// goroutine at a time. It blocks until all are done; if ctx ends, the remaining
+// downloads fail at once.
+func (f *Fetcher) Fetch(ctx context.Context, modules []module.Version, report func(FetchResult)) {
+	var mu sync.Mutex // serialises report
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, maxFetches)
 	for _, m := range slices.Compact(slices.Clone(modules)) {
@@ -120,16 +123,16 @@ func (f *Fetcher) Fetch(ctx context.Context, modules []module.Version, tell func
 			if err == nil {
 				err = f.download(ctx, m)
 			}
-			telling.Lock()
-			defer telling.Unlock()
-			tell(FetchResult{Module: m, Took: time.Since(start), Err: err})
+			mu.Lock()
+			defer mu.Unlock()
+			report(FetchResult{Module: m, Took: time.Since(start), Err: err})
 		})
 	}
 	wg.Wait()
 }
 
-// download runs go mod download in a directory of its own, so that it neither
-// reads nor changes the workspace; a go.sum there has the workspace's lines.
+// download runs go mod download in a temporary directory, so that it neither reads
+// nor changes the workspace. A go.sum there holds the workspace's lines for m.
 func (f *Fetcher) download(ctx context.Context, m module.Version) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -154,8 +157,8 @@ func (f *Fetcher) download(ctx context.Context, m module.Version) (err error) {
 	return nil
 }
 
-// environment overrides what would let the go command ask a repository, skip a
-// check or run another toolchain.
+// downloadEnv overrides all settings that would let the go command ask a
+// repository, skip a checksum or run another toolchain.
 func (f *Fetcher) downloadEnv() []string {
 	flags := ""
 	if slices.Contains(strings.Fields(f.env.GOFLAGS), "-modcacherw") {

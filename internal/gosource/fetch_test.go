@@ -15,8 +15,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/gosource"
 )
 
-// TestFetch downloads by the real go command from a proxy in a directory: what
-// go.sum pins, and nothing else.
+// TestFetch downloads with the real go command from a proxy in a directory: only
+// what go.sum pins is fetched.
 func TestFetch(t *testing.T) {
 	proxy, cache, ws := t.TempDir(), t.TempDir(), t.TempDir()
 	for name, value := range map[string]string{
@@ -35,7 +35,7 @@ func TestFetch(t *testing.T) {
 	if err != nil || s.Problem != nil {
 		t.Fatal(err, s.Problem)
 	}
-	want := map[module.Version]string{ // a part of the error
+	want := map[module.Version]string{ // substring of the error; "" for success
 		{Path: "example.com/Good", Version: "v1.0.0"}:                          "",
 		{Path: "example.com/forged", Version: "v1.0.0"}:                        "checksum mismatch",
 		{Path: "example.com/private/x", Version: "v1.0.0"}:                     "private",
@@ -50,9 +50,13 @@ func TestFetch(t *testing.T) {
 	got := map[module.Version]error{}
 	gosource.NewFetcher(s).Fetch(t.Context(), modules, func(f gosource.FetchResult) { got[f.Module] = f.Err })
 	for m, text := range want {
-		err, told := got[m]
-		if !told || (err == nil) != (text == "") || err != nil && !strings.Contains(err.Error(), text) {
-			t.Errorf("%s: %v, want %q", m, err, text)
+		switch err, reported := got[m]; {
+		case !reported:
+			t.Errorf("%s: no result was reported", m)
+		case text == "" && err != nil:
+			t.Errorf("%s: %v", m, err)
+		case text != "" && (err == nil || !strings.Contains(err.Error(), text)):
+			t.Errorf("%s: error %v, want %q", m, err, text)
 		}
 	}
 	if !gosource.Exists(filepath.Join(cache, "example.com/!good@v1.0.0/x.go")) {
@@ -63,12 +67,16 @@ func TestFetch(t *testing.T) {
 			t.Errorf("%s is in the cache", not)
 		}
 	}
-	if data, err := os.ReadFile(filepath.Join(ws, "go.sum")); err != nil || string(data) != sums {
-		t.Error("the workspace's go.sum was changed")
+	data, err := os.ReadFile(filepath.Join(ws, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(data) != sums {
+		t.Errorf("the workspace's go.sum was changed to\n%s", data)
 	}
 }
 
-// TestCheckProxies refuses to fetch when all that GOPROXY leaves is direct.
+// TestCheckProxies refuses to fetch unless GOPROXY names a proxy before "off".
 func TestCheckProxies(t *testing.T) {
 	m := module.Version{Path: "example.com/a", Version: "v1.0.0"}
 	ws := t.TempDir()
@@ -88,8 +96,8 @@ func TestCheckProxies(t *testing.T) {
 	}
 }
 
-// publish puts a module into a proxy's directory (go.dev/ref/mod, GOPROXY
-// protocol) and returns its lines of go.sum.
+// publish adds a module to a proxy's directory (go.dev/ref/mod, "GOPROXY protocol")
+// and returns its go.sum lines.
 func publish(t *testing.T, proxy, path, version string) string {
 	t.Helper()
 	escaped, err := module.EscapePath(path)

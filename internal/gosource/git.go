@@ -19,14 +19,14 @@ import (
 	"time"
 )
 
-// ErrNotInGit says that git can't tell what a file was: there is no git, no
-// repository, no such commit, or the commit does not have the file.
-var ErrNotInGit = errors.New("git does not know")
+// ErrNotInGit means that git cannot say what a file's content was: there is no git,
+// no repository or no such commit, or the commit does not contain the file.
+var ErrNotInGit = errors.New("unknown to git")
 
-// SameAsCommit reports whether a file is now as it was in a commit of the
-// repository that it stands in; a difference in nothing but carriage returns is
-// none. Its error is ErrNotInGit. The file itself is not shown to git, which would
-// run the filters of a repository that nobody has looked at.
+// MatchesCommit reports whether a file has the content that it has in a commit of
+// its repository, apart from carriage returns. Its error is ErrNotInGit. git does
+// not read the file itself, because it would run the filters that an untrusted
+// repository configures.
 func MatchesCommit(ctx context.Context, file, commit string) (bool, error) {
 	id, err := blobID(ctx, file, commit)
 	if err != nil {
@@ -39,17 +39,17 @@ func MatchesCommit(ctx context.Context, file, commit string) (bool, error) {
 	return isBlob(text, id) || isBlob(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), id), nil
 }
 
-// blobID returns the name of a file's content in a commit: its number, a release's
-// tag, or HEAD.
+// blobID returns the object name of a file's content in a commit, which is given by
+// its hash, a release tag or HEAD.
 func blobID(ctx context.Context, file, commit string) (string, error) {
 	if !regexp.MustCompile(`^([0-9a-f]{7,64}|v\d+\.\d+\.\d+|HEAD)$`).MatchString(commit) {
-		return "", fmt.Errorf("%w: %q is no commit", ErrNotInGit, commit)
+		return "", fmt.Errorf("%w: %q does not name a commit", ErrNotInGit, commit)
 	}
 	out, err := git(ctx, file, "ls-tree", "-z", commit+"^{commit}", "--", filepath.Base(file))
 	if err != nil {
 		return "", err
 	}
-	// "100644 blob ID\tNAME"; a symbolic link's mode is another.
+	// "100644 blob ID\tNAME"; the mode of a symbolic link is 120000.
 	entry, _, _ := strings.Cut(out, "\t")
 	if f := strings.Fields(entry); len(f) == 3 && strings.HasPrefix(f[0], "100") && f[1] == "blob" {
 		return f[2], nil
@@ -57,7 +57,8 @@ func blobID(ctx context.Context, file, commit string) (string, error) {
 	return "", fmt.Errorf("%w: %s is not in %s", ErrNotInGit, file, commit)
 }
 
-// isBlob reports whether text has the name id (gitformat-loose, "blob SIZE\0").
+// isBlob reports whether id is the object name of text (gitformat-loose,
+// "blob SIZE\0").
 func isBlob(text []byte, id string) bool {
 	var h hash.Hash = sha1.New()
 	if len(id) == 2*sha256.Size {
@@ -68,8 +69,8 @@ func isBlob(text []byte, id string) bool {
 	return hex.EncodeToString(h.Sum(nil)) == id
 }
 
-// LastCommit returns when the last commit up to HEAD that changed a file was
-// made. Its error is ErrNotInGit.
+// LastCommitTime returns the commit time of the last commit up to HEAD that changed
+// a file. Its error is ErrNotInGit.
 func LastCommitTime(ctx context.Context, file string) (time.Time, error) {
 	out, err := git(ctx, file, "log", "-1", "--no-show-signature", "--format=%ct", "HEAD", "--", filepath.Base(file))
 	if err != nil {
@@ -82,11 +83,11 @@ func LastCommitTime(ctx context.Context, file string) (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
-// gitTimeout bounds one command of git.
+// gitTimeout bounds one git command.
 const gitTimeout = 5 * time.Second
 
-// git runs git in a file's directory, which may belong to a repository that wants
-// to run something: no hook, no watcher, no transport, no lock, no pager.
+// git runs git in a file's directory. The repository there is untrusted, so git
+// runs without hooks, file system monitor, transports, locks and pager.
 func git(ctx context.Context, file string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
@@ -95,7 +96,7 @@ func git(ctx context.Context, file string, args ...string) (string, error) {
 		"-c", "protocol.allow=never", "--no-pager", "--literal-pathspecs",
 	}, args...)...)
 	cmd.Dir = filepath.Dir(file)
-	// What a git that we run under has set is of another repository.
+	// If a git hook or alias started us, its variables name another repository.
 	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(v string) bool { return strings.HasPrefix(v, "GIT_") })
 	cmd.Env = append(cmd.Env, "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 	cmd.WaitDelay = time.Second

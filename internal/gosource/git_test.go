@@ -2,19 +2,22 @@ package gosource
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// repository makes one with a commit of a.go and returns its directory.
+// newRepository makes a git repository with a commit of sub/a.go and returns its
+// directory.
 func newRepository(t *testing.T, initArgs ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("no git here")
+		t.Skip("skipped: no git on the PATH")
 	}
 	dir := t.TempDir()
 	runGit(t, dir, append([]string{"init", "-q"}, initArgs...)...)
@@ -46,7 +49,7 @@ func writeFile(t *testing.T, file, text string) {
 	}
 }
 
-func TestSameAsCommit(t *testing.T) {
+func TestMatchesCommit(t *testing.T) {
 	for _, format := range []string{"sha1", "sha256"} {
 		dir := newRepository(t, "--object-format="+format)
 		file := filepath.Join(dir, "sub", "a.go")
@@ -58,8 +61,12 @@ func TestSameAsCommit(t *testing.T) {
 		}{{"package a\n", true}, {"package a\r\n", true}, {"package b\n", false}, {"", false}} {
 			writeFile(t, file, c.text)
 			for _, of := range []string{commit, commit[:12], "v1.2.3", "HEAD"} {
-				if same, err := MatchesCommit(t.Context(), file, of); err != nil || same != c.same {
-					t.Errorf("%q, %s: %v, %v", c.text, of, same, err)
+				same, err := MatchesCommit(t.Context(), file, of)
+				if err != nil {
+					t.Errorf("%q, %s: %v", c.text, of, err)
+				}
+				if same != c.same {
+					t.Errorf("%q matches %s: %v, want %v", c.text, of, same, c.same)
 				}
 			}
 		}
@@ -83,26 +90,30 @@ func TestSameAsCommit(t *testing.T) {
 			"the empty commit":    {file, ""},
 			"a wildcard in names": {filepath.Join(dir, "sub", "*.go"), "HEAD"},
 		} {
-			if same, err := MatchesCommit(t.Context(), ask[0], ask[1]); !errors.Is(err, ErrNotInGit) {
-				t.Errorf("%s: %v, %v", name, same, err)
+			if _, err := MatchesCommit(t.Context(), ask[0], ask[1]); !errors.Is(err, ErrNotInGit) {
+				t.Errorf("%s: error %v, want ErrNotInGit", name, err)
 			}
 		}
 	}
 }
 
-func TestLastCommit(t *testing.T) {
+func TestLastCommitTime(t *testing.T) {
 	dir := newRepository(t)
-	at, err := LastCommitTime(t.Context(), filepath.Join(dir, "sub", "a.go"))
-	if want := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC); err != nil || !at.Equal(want) {
-		t.Errorf("got %v, %v, want %v", at, err, want)
+	got, err := LastCommitTime(t.Context(), filepath.Join(dir, "sub", "a.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 	writeFile(t, filepath.Join(dir, "sub", "new.go"), "")
 	if _, err := LastCommitTime(t.Context(), filepath.Join(dir, "sub", "new.go")); !errors.Is(err, ErrNotInGit) {
-		t.Errorf("of an untracked file: %v", err)
+		t.Errorf("untracked file: error %v, want ErrNotInGit", err)
 	}
 }
 
-// A repository that wants to run something when it is looked at does not get to.
+// TestGitRunsNothing inspects a repository whose configuration names a program
+// wherever git would run one.
 func TestGitRunsNothing(t *testing.T) {
 	dir := newRepository(t)
 	ran := filepath.Join(t.TempDir(), "ran")
@@ -121,14 +132,19 @@ func TestGitRunsNothing(t *testing.T) {
 	}
 	file := filepath.Join(dir, "sub", "a.go")
 	writeFile(t, file, "package b\n")
-	if same, err := MatchesCommit(t.Context(), file, "HEAD"); err != nil || same {
-		t.Errorf("%v, %v", same, err)
+	same, err := MatchesCommit(t.Context(), file, "HEAD")
+	if err != nil {
+		t.Error(err)
+	}
+	if same {
+		t.Error("a changed file matches HEAD")
 	}
 	if _, err := LastCommitTime(t.Context(), file); err != nil {
 		t.Error(err)
 	}
+	// git must not fetch the objects that a partial clone lacks either.
 	if _, err := MatchesCommit(t.Context(), file, strings.Repeat("1", 40)); !errors.Is(err, ErrNotInGit) {
-		t.Error(err) // nor is what a partial clone lacks fetched
+		t.Errorf("missing commit: error %v, want ErrNotInGit", err)
 	}
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("the repository's program ran")
@@ -138,18 +154,16 @@ func TestGitRunsNothing(t *testing.T) {
 func TestCodeLines(t *testing.T) {
 	const text = "// Package a.\npackage a\n\n/* b\n\n*/ var c = `\n\n`\n\nfunc d() {\n\te() // f\n\n}\n"
 	lines, ok := CodeLines([]byte(text))
-	for line := range 14 {
-		want := line == 2 || line >= 6 && line <= 8 || line == 10 || line == 11 || line == 13
-		if lines[line] != want {
-			t.Errorf("line %d: %v", line, lines[line])
-		}
-	}
 	if !ok {
-		t.Error("it can't be told of")
+		t.Error("the lines of a plain file are not known")
+	}
+	got := slices.Sorted(maps.Keys(lines))
+	if want := []int{2, 6, 7, 8, 10, 11, 13}; !slices.Equal(got, want) {
+		t.Errorf("lines %v, want %v", got, want)
 	}
 	for _, text := range []string{"package a\n//line x.y:1\n", "package a\n/*line x.y:1*/ var b int", "package a\nimport \"C\"\n", "package a\nvar b = \"\n", "\x00"} {
 		if _, ok := CodeLines([]byte(text)); ok {
-			t.Errorf("%q can be told of", text)
+			t.Errorf("the lines of %q are known", text)
 		}
 	}
 }

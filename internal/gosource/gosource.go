@@ -1,6 +1,6 @@
-// Package gosource knows the Go source on the host: the modules that a directory
-// belongs to, go env, the module cache, what is vendored. It changes nothing but
-// the module cache, into which a [Fetcher] downloads.
+// Package gosource finds the Go source on the host: the modules around a
+// directory, their vendored dependencies, go env and the module cache. It changes
+// nothing but the module cache, into which a [Fetcher] downloads.
 package gosource
 
 import (
@@ -14,46 +14,45 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// fileLimit bounds a go.mod, go.sum or modules.txt, in bytes: a workspace may
-// come from anybody.
+// fileLimit bounds the size of a go.mod, go.sum or modules.txt, in bytes, since a
+// workspace is untrusted.
 const fileLimit = 16 << 20
 
-// ErrNoModule says that no go.mod stands in a directory or above it.
-var ErrNoModule = errors.New("no go.mod here or above")
+// ErrNoModule means that neither a directory nor any of its parents holds a go.mod.
+var ErrNoModule = errors.New("no go.mod in this directory or its parents")
 
 // Module is a directory that holds a go.mod.
 type Module struct {
-	Root      string // absolute, as named: symbolic links stand
-	Path      string // the module's path
+	Root      string // absolute, symbolic links not resolved
+	Path      string // module path
 	Require   []module.Version
-	Replace   []Replacement    // also those of go.work
+	Replace   []Replacement    // including those of go.work
 	VendorDir string           // where its dependencies are vendored, "" if they are not
-	Vendor    []VendoredModule // as modules.txt there lists them
+	Vendor    []VendoredModule // as listed in modules.txt
 }
 
-// Replacement is a replace directive. A local directory is absolute and has no
-// version.
+// Replacement is a replace directive. If New is a directory, its path is absolute
+// and it has no version.
 type Replacement struct {
 	Old, New module.Version
 }
 
-// Vendored is a module in a vendor directory.
+// VendoredModule is a module in a vendor directory.
 type VendoredModule struct {
 	module.Version
-	Replace *module.Version // as modules.txt has it; nil if it was not replaced
+	Replace *module.Version // as in modules.txt; nil if it was not replaced
 }
 
-// Source is what there is of Go source around a directory.
+// Source is the Go source around a directory.
 type Source struct {
-	Modules []Module // that of the directory first, then go.work's, then nested ones
-	Env     Env      // zero without a go command
-	// Problem says what could not be found out, and why; the rest holds all the
-	// same.
-	Problem error
+	Modules []Module // the directory's own first, then go.work's, then nested ones
+	Env     Env      // zero if there is no go command
+	Problem error    // why something could not be read; the other fields are valid nevertheless
 }
 
-// Read looks around dir. It runs the go command, which reads the workspace and
-// executes nothing of it, not even another toolchain that go.mod asks for.
+// Read finds the source around dir. It runs the go command, which reads the
+// workspace but executes nothing in it, not even another toolchain that go.mod asks
+// for. Its error means that dir itself is unusable.
 func Read(ctx context.Context, dir string) (Source, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -83,20 +82,20 @@ func Read(ctx context.Context, dir string) (Source, error) {
 	return s, nil
 }
 
-// add adds a module that is not there yet.
+// add adds a module unless there is one with the same root.
 func (s *Source) add(m Module) {
 	if !slices.ContainsFunc(s.Modules, func(have Module) bool { return have.Root == m.Root }) {
 		s.Modules = append(s.Modules, m)
 	}
 }
 
-// Has reports whether the host has such a file or directory.
+// Exists reports whether path exists on the host.
 func Exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
-// Real returns path without symbolic links, or path itself if that can't be told.
+// RealPath returns path with symbolic links resolved, or path itself if that fails.
 func RealPath(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
@@ -104,7 +103,7 @@ func RealPath(path string) string {
 	return path
 }
 
-// readFile reads a file of the workspace.
+// readFile reads a file of the workspace, which is bounded by fileLimit.
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

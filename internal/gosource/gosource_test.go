@@ -23,8 +23,12 @@ func TestFind(t *testing.T) {
 		"api":   {Root: filepath.Join(root, "api"), Path: "example.com/api"},
 	} {
 		got, err := gosource.Find(filepath.Join(root, dir))
-		if err != nil || got.Root != want.Root || got.Path != want.Path {
-			t.Errorf("Find(%s) = %v, %v, want %v", dir, got, err, want)
+		if err != nil {
+			t.Errorf("Find(%s): %v", dir, err)
+			continue
+		}
+		if got.Root != want.Root || got.Path != want.Path {
+			t.Errorf("Find(%s) = %s in %s, want %s in %s", dir, got.Path, got.Root, want.Path, want.Root)
 		}
 	}
 }
@@ -36,12 +40,12 @@ func TestFindNone(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "go.mod"), "go 1.26\n")
 	if _, err := gosource.Find(dir); err == nil {
-		t.Error("a go.mod without a module is accepted")
+		t.Error("a go.mod without a module directive is accepted")
 	}
 }
 
-// TestRead finds all modules of a workspace, what replaces others in them and
-// what is vendored, and asks the go command for the rest.
+// TestRead finds all modules of a workspace with their replacements and vendored
+// modules, and reads go env.
 func TestRead(t *testing.T) {
 	root := t.TempDir()
 	writeFile(t, filepath.Join(root, "app", "go.mod"), "module example.com/app\n\nrequire example.com/a v1.0.0\n\nreplace example.com/lib => ../lib\nreplace example.com/a v1.0.0 => example.com/b v1.2.3\n")
@@ -74,35 +78,59 @@ func TestRead(t *testing.T) {
 	if !slices.Equal(app.Replace, want) {
 		t.Errorf("replace %v, want %v", app.Replace, want)
 	}
-	if app.VendorDir != filepath.Join(root, "app", "vendor") || len(app.Vendor) != 3 || *app.Vendor[0].Replace != want[1].New || app.Vendor[2].Replace != nil {
-		t.Errorf("vendored %v in %s", app.Vendor, app.VendorDir)
+	if got, want := app.VendorDir, filepath.Join(root, "app", "vendor"); got != want {
+		t.Errorf("vendor directory %s, want %s", got, want)
 	}
-	if s.Env.GOVERSION == "" || !gosource.Exists(filepath.Join(s.Env.GOROOT, "src", "runtime", "proc.go")) || s.Env.GOMODCACHE == "" {
-		t.Errorf("go env: %+v", s.Env)
+	if len(app.Vendor) != 3 {
+		t.Fatalf("%d vendored modules, want 3: %v", len(app.Vendor), app.Vendor)
+	}
+	if got := app.Vendor[0].Replace; got == nil || *got != want[1].New {
+		t.Errorf("%s is replaced by %v, want %v", app.Vendor[0].Path, got, want[1].New)
+	}
+	if got := app.Vendor[2].Replace; got != nil {
+		t.Errorf("%s is replaced by %v, want no replacement", app.Vendor[2].Path, got)
+	}
+	if s.Env.GOVERSION == "" || s.Env.GOMODCACHE == "" {
+		t.Errorf("go env lacks GOVERSION or GOMODCACHE: %+v", s.Env)
+	}
+	if !gosource.Exists(filepath.Join(s.Env.GOROOT, "src", "runtime", "proc.go")) {
+		t.Errorf("GOROOT %q does not hold the standard library", s.Env.GOROOT)
 	}
 }
 
-// TestReadRunsNoOtherToolchain reads a workspace that asks for a Go which there
-// is not.
+// TestReadRunsNoOtherToolchain reads a workspace that asks for a toolchain that does
+// not exist.
 func TestReadRunsNoOtherToolchain(t *testing.T) {
 	root := t.TempDir()
 	writeFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n\ngo 1.99\n\ntoolchain go1.99.9\n")
 	t.Setenv("GOTOOLCHAIN", "auto")
 	t.Setenv("GOPROXY", "off")
 	s, err := gosource.Read(t.Context(), root)
-	if err != nil || s.Problem != nil || s.Env.GOVERSION == "go1.99.9" || s.Env.GOROOT == "" {
-		t.Errorf("%+v, %v", s, err)
+	if err != nil || s.Problem != nil {
+		t.Fatal(err, s.Problem)
+	}
+	if v := s.Env.GOVERSION; v == "go1.99.9" {
+		t.Errorf("the workspace's toolchain %s ran", v)
+	}
+	if s.Env.GOROOT == "" {
+		t.Error("go env has no GOROOT")
 	}
 }
 
-// TestReadWithoutGo still finds the module.
+// TestReadWithoutGo finds the module without a go command, and reports the problem.
 func TestReadWithoutGo(t *testing.T) {
 	root := t.TempDir()
 	writeFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n")
 	t.Setenv("PATH", root)
 	s, err := gosource.Read(t.Context(), root)
-	if err != nil || s.Problem == nil || len(s.Modules) != 1 {
-		t.Errorf("%+v, %v", s, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Problem == nil {
+		t.Error("the missing go command is not reported as a problem")
+	}
+	if len(s.Modules) != 1 {
+		t.Errorf("modules %v, want one", s.Modules)
 	}
 }
 
@@ -115,8 +143,15 @@ func TestReal(t *testing.T) {
 	if got := gosource.RealPath(filepath.Join(link, "link")); got != dir {
 		t.Errorf("got %s, want %s", got, dir)
 	}
-	if gone := filepath.Join(dir, "gone"); gosource.RealPath(gone) != gone || gosource.Exists(gone) || !gosource.Exists(link) {
-		t.Error("what is not there")
+	gone := filepath.Join(dir, "gone")
+	if got := gosource.RealPath(gone); got != gone {
+		t.Errorf("RealPath of a missing file is %s, want %s", got, gone)
+	}
+	if gosource.Exists(gone) {
+		t.Errorf("Exists reports true for the missing %s", gone)
+	}
+	if !gosource.Exists(link) {
+		t.Errorf("Exists reports false for the link %s", link)
 	}
 }
 

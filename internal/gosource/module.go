@@ -14,8 +14,8 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// Find returns the module that dir belongs to: that of the nearest go.mod, in
-// dir or above it (cmd/go, modload.findModuleRoot).
+// Find returns the module that dir belongs to, the one with the nearest go.mod in
+// dir or its parents (cmd/go, modload.findModuleRoot).
 func Find(dir string) (Module, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -32,8 +32,8 @@ func Find(dir string) (Module, error) {
 	}
 }
 
-// readModule reads the go.mod in root, and what is vendored beside it. A go.mod
-// that Go would refuse counts as far as it can be read.
+// readModule reads the go.mod and vendor directory in root. Of a go.mod that the go
+// command would reject, it takes what can be parsed.
 func readModule(root string) (Module, error) {
 	name := filepath.Join(root, "go.mod")
 	data, err := readFile(name)
@@ -58,19 +58,19 @@ func readModule(root string) (Module, error) {
 	return m, nil
 }
 
-// replace adds the directives of a go.mod or go.work in dir.
+// addReplaces adds the replace directives of a go.mod or go.work in dir.
 func (m *Module) addReplaces(dir string, directives []*modfile.Replace) {
 	for _, r := range directives {
-		by := r.New
-		if by.Version == "" && !filepath.IsAbs(by.Path) {
-			by.Path = filepath.Join(dir, filepath.FromSlash(by.Path))
+		n := r.New
+		if n.Version == "" && !filepath.IsAbs(n.Path) {
+			n.Path = filepath.Join(dir, filepath.FromSlash(n.Path))
 		}
-		m.Replace = append(m.Replace, Replacement{r.Old, by})
+		m.Replace = append(m.Replace, Replacement{r.Old, n})
 	}
 }
 
-// addWork adds the modules that a go.work uses. Its replace directives, and what
-// is vendored beside it, count for all of them.
+// addWork adds the modules that a go.work uses. Its replace directives and the
+// vendor directory beside it apply to all of them.
 func (s *Source) addWork(name string) error {
 	data, err := readFile(name)
 	if err != nil {
@@ -113,10 +113,10 @@ func (m *Module) readVendor(dir string) {
 		if !ok {
 			continue
 		}
-		old, by, replaced := strings.Cut(strings.TrimSpace(text), " => ")
+		old, replacement, ok := strings.Cut(strings.TrimSpace(text), " => ")
 		v := VendoredModule{Version: parseVersion(old)}
-		if replaced {
-			r := parseVersion(by)
+		if ok {
+			r := parseVersion(replacement)
 			v.Replace = &r
 		}
 		m.Vendor = append(m.Vendor, v)
@@ -128,15 +128,15 @@ func parseVersion(s string) module.Version {
 	return module.Version{Path: path, Version: version}
 }
 
-// Bounds of the search for nested modules, which may begin in a home directory.
+// Bounds of the search for nested modules, which may start in a home directory.
 const (
 	maxNestedDirs    = 10_000
 	maxNestedModules = 256
 )
 
-// nestedRoots returns the directories below root, the nearest first, that hold a
-// go.mod. It leaves out what the go command does: vendor, testdata, names that
-// begin with . or _.
+// nestedRoots returns the directories below root that hold a go.mod, the nearest
+// first. Like the go command, it ignores vendor, testdata and names that begin with
+// . or _; it also ignores node_modules.
 func nestedRoots(ctx context.Context, root string) (roots []string) {
 	queue := []string{root}
 	for i := 0; i < len(queue) && i < maxNestedDirs && ctx.Err() == nil; i++ {
