@@ -11,16 +11,16 @@ import (
 	"github.com/google/go-dap"
 )
 
-// AttachOptions says what an IDE would have in its launch.json and its gutter.
+// AttachOptions is what an IDE takes from its launch.json and its breakpoints.
 type AttachOptions struct {
-	Args        map[string]any   // attach's arguments on top of an IDE's own
+	Args        map[string]any   // added to an IDE's own attach arguments
 	Breakpoints map[string][]int // host file to lines
 	Functions   []string
 }
 
 // Initialize sends initialize as VS Code does.
 func (c *Client) Initialize(ctx context.Context) (dap.Capabilities, error) {
-	return ask[dap.Capabilities](ctx, c, "initialize", map[string]any{
+	return call[dap.Capabilities](ctx, c, "initialize", map[string]any{
 		"clientID": "vscode", "clientName": "Visual Studio Code", "adapterID": "go",
 		"pathFormat": "path", "linesStartAt1": true, "columnsStartAt1": true,
 		"supportsVariableType": true, "supportsVariablePaging": true,
@@ -32,8 +32,8 @@ func (c *Client) Initialize(ctx context.Context) (dap.Capabilities, error) {
 }
 
 // Attach starts a session in VS Code's order: initialize, attach, breakpoints
-// once initialized has come, configurationDone, threads. It returns what the
-// server made of the breakpoints, by file, and of Functions under the functions' names.
+// after the event initialized, configurationDone, threads. It returns the server's
+// breakpoints by file, and those on Functions by function name.
 func (c *Client) Attach(ctx context.Context, o AttachOptions) (map[string][]dap.Breakpoint, error) {
 	caps, err := c.Initialize(ctx)
 	if err != nil {
@@ -62,12 +62,12 @@ func (c *Client) Attach(ctx context.Context, o AttachOptions) (map[string][]dap.
 	return verified, err
 }
 
-// waitInitialized waits for initialized, or for attach to be refused.
+// waitInitialized waits for the event initialized, or for attach to be refused.
 func (c *Client) waitInitialized(ctx context.Context, attach int) error {
 	var refused *Error
 	err := c.await(ctx, "the event initialized", func() bool {
-		if r := c.answers[attach]; r != nil && !r.Success {
-			refused = refusal(r)
+		if r := c.responses[attach]; r != nil && !r.Success {
+			refused = newError(r)
 			return true
 		}
 		return c.take("initialized", nil) != nil
@@ -78,8 +78,8 @@ func (c *Client) waitInitialized(ctx context.Context, attach int) error {
 	return err
 }
 
-// configure sets breakpoints: the files one after the other, then the other
-// kinds at once, each only when the server says that it knows it.
+// configure sets the breakpoints: one file after another, then the other kinds all
+// at once, each only if the server supports it.
 func (c *Client) configure(ctx context.Context, caps dap.Capabilities, o AttachOptions) (map[string][]dap.Breakpoint, error) {
 	verified := map[string][]dap.Breakpoint{}
 	for _, file := range slices.Sorted(maps.Keys(o.Breakpoints)) {
@@ -90,7 +90,7 @@ func (c *Client) configure(ctx context.Context, caps dap.Capabilities, o AttachO
 		verified[file] = got
 	}
 	if len(o.Functions) > 0 && !caps.SupportsFunctionBreakpoints {
-		return nil, errors.New("the server knows no function breakpoints")
+		return nil, errors.New("the server does not support function breakpoints")
 	}
 	sent, err := c.sendOtherBreakpoints(caps, o.Functions)
 	if err != nil {
@@ -126,16 +126,16 @@ func (c *Client) sendOtherBreakpoints(caps dap.Capabilities, names []string) ([]
 	none := map[string]any{"breakpoints": []any{}}
 	var sent []int
 	for _, k := range []struct {
-		known   bool
-		command string
-		args    any
+		supported bool
+		command   string
+		args      any
 	}{
 		{caps.SupportsFunctionBreakpoints, "setFunctionBreakpoints", map[string]any{"breakpoints": functions}},
 		{caps.SupportsInstructionBreakpoints, "setInstructionBreakpoints", none},
 		{true, "setExceptionBreakpoints", map[string]any{"filters": []string{"unrecovered-panic", "runtime-fatal-throw"}}},
 		{caps.SupportsDataBreakpoints, "setDataBreakpoints", none},
 	} {
-		if !k.known {
+		if !k.supported {
 			continue
 		}
 		seq, err := c.Send(k.command, k.args)

@@ -33,7 +33,7 @@ func TestAttachInVSCodesOrder(t *testing.T) {
 		p.respond(attach, `{}`)
 		p.respond(p.expect("threads"), `{"threads":[]}`)
 	}()
-	got, err := c.Attach(short(t), AttachOptions{
+	got, err := c.Attach(shortContext(t), AttachOptions{
 		Args:        map[string]any{"processId": 7, "name": "mine"},
 		Breakpoints: map[string][]int{"/b.go": nil, "/a.go": {60}},
 		Functions:   []string{"main.main"},
@@ -41,14 +41,21 @@ func TestAttachInVSCodesOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !got["/a.go"][0].Verified || got["/b.go"][0].Message != "no" || !got["main.main"][0].Verified || len(got) != 3 {
-		t.Errorf("breakpoints %+v", got)
+	want := map[string][]dap.Breakpoint{
+		"/a.go":     {{Id: 1, Verified: true, Line: 60}},
+		"/b.go":     {{Message: "no"}},
+		"main.main": {{Id: 2, Verified: true}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got the breakpoints %+v, want %+v", got, want)
 	}
 	if !strings.Contains(attachArgs, `"mode":"remote","name":"mine","processId":7`) {
-		t.Errorf("attach %s", attachArgs)
+		t.Errorf("attach has the arguments %s", attachArgs)
 	}
-	if !strings.Contains(points, `"source":{"name":"a.go","path":"/a.go"}`) || !strings.Contains(points, `"breakpoints":[{"line":60}],"lines":[60]`) {
-		t.Errorf("setBreakpoints %s", points)
+	for _, want := range []string{`"source":{"name":"a.go","path":"/a.go"}`, `"breakpoints":[{"line":60}],"lines":[60]`} {
+		if !strings.Contains(points, want) {
+			t.Errorf("setBreakpoints has the arguments %s, want %s in them", points, want)
+		}
 	}
 }
 
@@ -59,14 +66,14 @@ func TestAttachRefused(t *testing.T) {
 		r := p.expect("attach")
 		p.send(`"type":"response","request_seq":%d,"success":false,"command":"attach","message":"session busy"`, r.Seq)
 	}()
-	_, err := c.Attach(short(t), AttachOptions{})
+	_, err := c.Attach(shortContext(t), AttachOptions{})
 	var refused *Error
 	if !errors.As(err, &refused) || refused.Text != "session busy" {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestAttachAsksOnlyForWhatIsKnown(t *testing.T) {
+func TestAttachUsesOnlySupportedRequests(t *testing.T) {
 	c, p := newPair(t)
 	go func() {
 		p.respond(p.expect("initialize"), `{}`)
@@ -77,7 +84,7 @@ func TestAttachAsksOnlyForWhatIsKnown(t *testing.T) {
 		p.respond(p.expect("configurationDone"), `{}`)
 		p.respond(p.expect("threads"), `{"threads":[]}`)
 	}()
-	got, err := c.Attach(short(t), AttachOptions{})
+	got, err := c.Attach(shortContext(t), AttachOptions{})
 	if err != nil || !reflect.DeepEqual(got, map[string][]dap.Breakpoint{}) {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -104,7 +111,7 @@ func TestSessionCommands(t *testing.T) {
 		}
 		p.respond(r, "{}")
 	}()
-	ctx := short(t)
+	ctx := shortContext(t)
 	for _, f := range []func() error{
 		func() error { return c.Next(ctx, 3) },
 		func() error { return c.StepIn(ctx, 3) },

@@ -1,6 +1,6 @@
 // Package dapclient is a scripted DAP client for the demo and the end-to-end
-// tests. It speaks to a bridge or to Delve alike, checks what the server may
-// and may not send, and says what it had seen when something does not come.
+// tests. It works with a bridge and with Delve alike, checks that the server keeps
+// to the protocol, and reports what it did receive when a message does not come.
 package dapclient
 
 import (
@@ -21,7 +21,7 @@ type Client struct {
 	conn      io.ReadWriteCloser
 	unordered bool
 	loops     sync.WaitGroup
-	wake      chan struct{} // there is something to write
+	wake      chan struct{} // signals that writes is not empty
 	stop      chan struct{} // closed by Close
 
 	mu         sync.Mutex
@@ -29,14 +29,14 @@ type Client struct {
 	writes     []write
 	writeErr   error
 	next       int            // seq of our next request
-	asked      map[int]string // seq to command, of every request
-	answers    map[int]*Response
+	commands   map[int]string // of every request, by seq
+	responses  map[int]*Response
 	seqs       map[int]bool // of the server
 	last       int          // the server's last seq
 	events     []Event      // all
 	queue      []Event      // those that no WaitEvent has taken
 	unexpected [][]byte
-	tail       []string // what came last, for failures
+	recent     []string // labels of the latest messages, for errors
 	err        error    // why reading ended
 	violation  error
 	closed     bool
@@ -51,7 +51,7 @@ type write struct {
 type Option func(*Client)
 
 // Unordered allows the server's seq to come out of order, though never twice.
-// Delve takes a number before it sends, so that its events overtake responses.
+// Delve takes a number before it sends, so that its events can overtake responses.
 func Unordered() Option { return func(c *Client) { c.unordered = true } }
 
 // Dial connects to a DAP server.
@@ -67,14 +67,14 @@ func Dial(ctx context.Context, network, addr string, opts ...Option) (*Client, e
 // New starts a client on conn, which it owns from now on: [Client.Close] closes it.
 func New(conn io.ReadWriteCloser, opts ...Option) *Client {
 	c := &Client{
-		conn:    conn,
-		wake:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		changed: make(chan struct{}),
-		next:    1,
-		asked:   map[int]string{},
-		answers: map[int]*Response{},
-		seqs:    map[int]bool{},
+		conn:      conn,
+		wake:      make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		changed:   make(chan struct{}),
+		next:      1,
+		commands:  map[int]string{},
+		responses: map[int]*Response{},
+		seqs:      map[int]bool{},
 	}
 	for _, o := range opts {
 		o(c)
@@ -85,7 +85,7 @@ func New(conn io.ReadWriteCloser, opts ...Option) *Client {
 }
 
 // Close closes the connection, joins the client's goroutines and returns the
-// server's breach of the protocol, if there was one.
+// server's [Violation], if there was one.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	first := !c.closed
@@ -93,7 +93,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	if first {
 		close(c.stop)
-		_ = c.conn.Close() // the reader sees it closed, whatever this says
+		_ = c.conn.Close() // readLoop reports the end
 	}
 	c.loops.Wait()
 	c.mu.Lock()
@@ -101,8 +101,8 @@ func (c *Client) Close() error {
 	return c.violation
 }
 
-// Request sends a request and waits for its response. A refusal is an [*Error],
-// together with the response.
+// Request sends a request and waits for its response. If the server refuses it,
+// Request returns an [*Error] together with the response.
 func (c *Client) Request(ctx context.Context, command string, args any) (*Response, error) {
 	seq, err := c.Send(command, args)
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *Client) Request(ctx context.Context, command string, args any) (*Respon
 }
 
 // Send queues a request without waiting, and returns its seq for [Client.Wait].
-// With args nil it has no arguments.
+// If args is nil, the request has no arguments.
 func (c *Client) Send(command string, args any) (int, error) {
 	var raw json.RawMessage
 	if args != nil {
@@ -123,7 +123,7 @@ func (c *Client) Send(command string, args any) (int, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.ended(); err != nil {
+	if err := c.closedErr(); err != nil {
 		return 0, fmt.Errorf("send %s: %w", command, err)
 	}
 	seq := c.reserve(command)
@@ -141,15 +141,15 @@ func (c *Client) Send(command string, args any) (int, error) {
 }
 
 // Reserve returns the seq for a request that the caller writes itself, with
-// [Frame] and [Client.SendRaw]; its response can be waited for.
+// [Frame] and [Client.SendRaw]. [Client.Wait] returns its response.
 func (c *Client) Reserve(command string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.reserve(command)
 }
 
-// SendRaw writes data as it is, after all that was sent before. It returns when
-// the data is written or the connection has ended.
+// SendRaw writes data as it is, after everything sent before. It returns once the
+// data is written or the connection has ended.
 func (c *Client) SendRaw(data []byte) {
 	w := write{data: data, done: make(chan struct{})}
 	c.mu.Lock()
@@ -165,26 +165,26 @@ func (c *Client) SendRaw(data []byte) {
 func (c *Client) Wait(ctx context.Context, seq int) (*Response, error) {
 	var r *Response
 	c.mu.Lock()
-	command, ok := c.asked[seq]
+	command, ok := c.commands[seq]
 	c.mu.Unlock()
 	if !ok {
 		return nil, fmt.Errorf("no request has seq %d", seq)
 	}
 	err := c.await(ctx, "the response to "+command, func() bool {
-		r = c.answers[seq]
+		r = c.responses[seq]
 		return r != nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	if !r.Success {
-		return r, refusal(r)
+		return r, newError(r)
 	}
 	return r, nil
 }
 
 // WaitEvent takes the first event of that name from the queue whose body
-// matches; a nil match takes any. Other events stay for later calls.
+// matches; a nil match accepts any. Other events stay for later calls.
 func (c *Client) WaitEvent(ctx context.Context, name string, match func(json.RawMessage) bool) (*Event, error) {
 	var found *Event
 	err := c.await(ctx, "the event "+name, func() bool {
@@ -194,7 +194,7 @@ func (c *Client) WaitEvent(ctx context.Context, name string, match func(json.Raw
 	return found, err
 }
 
-// Events returns all events so far, taken or not.
+// Events returns all events so far, including those that WaitEvent has taken.
 func (c *Client) Events() []Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,8 +215,8 @@ func (c *Client) Output() string {
 	return b.String()
 }
 
-// Unexpected returns the reverse requests, and the responses to requests that
-// were never sent, as they came. None is answered.
+// Unexpected returns the reverse requests, and the responses to requests that were
+// never sent, unchanged. The client answers none of them.
 func (c *Client) Unexpected() []json.RawMessage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,12 +227,12 @@ func (c *Client) Unexpected() []json.RawMessage {
 	return all
 }
 
-// reserve, enqueue, take and ended are called with mu held.
+// reserve, enqueue, take and closedErr must be called with mu held.
 
 func (c *Client) reserve(command string) int {
 	seq := c.next
 	c.next++
-	c.asked[seq] = command
+	c.commands[seq] = command
 	return seq
 }
 
@@ -240,7 +240,7 @@ func (c *Client) enqueue(w write) {
 	c.writes = append(c.writes, w)
 	select {
 	case c.wake <- struct{}{}:
-	default: // it is awake
+	default: // writeLoop is awake already
 	}
 }
 
@@ -254,7 +254,8 @@ func (c *Client) take(name string, match func(json.RawMessage) bool) *Event {
 	return nil
 }
 
-func (c *Client) ended() error {
+// closedErr returns why nothing more can be sent, or nil.
+func (c *Client) closedErr() error {
 	switch {
 	case c.violation != nil:
 		return c.violation
@@ -266,7 +267,8 @@ func (c *Client) ended() error {
 	return c.writeErr
 }
 
-// await blocks until ready, which runs with mu held, says true.
+// await blocks until ready, which is called with mu held, returns true. what names
+// the awaited message in errors.
 func (c *Client) await(ctx context.Context, what string, ready func() bool) error {
 	for {
 		c.mu.Lock()
@@ -294,18 +296,19 @@ func (c *Client) await(ctx context.Context, what string, ready func() bool) erro
 	}
 }
 
-// explain says what was waited for and what came instead. It is called with mu held.
+// explain adds to err what was awaited and what came instead. It must be called
+// with mu held.
 func (c *Client) explain(what string, err error) error {
 	var open []string
-	for seq, command := range c.asked {
-		if c.answers[seq] == nil {
+	for seq, command := range c.commands {
+		if c.responses[seq] == nil {
 			open = append(open, fmt.Sprintf("%s (%d)", command, seq))
 		}
 	}
 	slices.Sort(open)
-	text := "nothing came"
-	if len(c.tail) > 0 {
-		text = "last came " + strings.Join(c.tail, ", ")
+	text := "nothing was received"
+	if len(c.recent) > 0 {
+		text = "last received: " + strings.Join(c.recent, ", ")
 	}
 	if len(open) > 0 {
 		text += "; unanswered: " + strings.Join(open, ", ")

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// peer is the server's end, driven by the test.
+// peer is the server's end of the connection, driven by the test.
 type peer struct {
 	t    *testing.T
 	conn net.Conn
@@ -51,19 +51,19 @@ func (p *peer) expect(command string) request {
 	}
 	var r request
 	if err := json.Unmarshal(raw, &r); err != nil || r.Command != command || r.Type != "request" {
-		p.t.Errorf("expect %s: %s, %v", command, raw, err)
+		p.t.Errorf("expect %s: got %s, %v", command, raw, err)
 	}
 	return r
 }
 
-// send sends a message with the next seq; format holds the rest of its fields.
+// send sends a message with the next seq; format gives its other fields.
 func (p *peer) send(format string, args ...any) {
 	p.seq++
 	p.raw(fmt.Sprintf(`{"seq":%d,`, p.seq) + fmt.Sprintf(format, args...) + "}")
 }
 
 func (p *peer) raw(message string) {
-	_, _ = p.conn.Write(Frame([]byte(message))) // a client that found a violation may have gone
+	_, _ = p.conn.Write(Frame([]byte(message))) // a client that has seen a violation may have closed the connection
 }
 
 func (p *peer) respond(r request, body string) {
@@ -72,7 +72,7 @@ func (p *peer) respond(r request, body string) {
 
 func (p *peer) event(name, body string) { p.send(`"type":"event","event":%q,"body":%s`, name, body) }
 
-func short(t *testing.T) context.Context {
+func shortContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	t.Cleanup(cancel)
 	return ctx
@@ -90,17 +90,17 @@ func TestRequest(t *testing.T) {
 		r = p.expect("pause")
 		p.send(`"type":"response","request_seq":%d,"success":false,"command":"pause","message":"busy"`, r.Seq)
 	}()
-	value, ref, err := c.Evaluate(short(t), 1000, "x", "watch")
-	if value != "1" || ref != 7 || err != nil {
-		t.Errorf("%q, %d, %v", value, ref, err)
+	value, ref, err := c.Evaluate(shortContext(t), 1000, "x", "watch")
+	if err != nil || value != "1" || ref != 7 {
+		t.Errorf("Evaluate = %q, %d, %v, want 1, 7", value, ref, err)
 	}
-	_, _, err = c.Evaluate(short(t), 1000, "y", "watch")
+	_, _, err = c.Evaluate(shortContext(t), 1000, "y", "watch")
 	var refused *Error
 	if !errors.As(err, &refused) || *refused != (Error{"evaluate", 2009, "no symbol here"}) {
-		t.Errorf("refusal %v", err)
+		t.Errorf("got the error %v", err)
 	}
-	if err := c.Pause(short(t), 1); err == nil || err.Error() != "pause refused: busy" {
-		t.Errorf("refusal %v", err)
+	if err := c.Pause(shortContext(t), 1); err == nil || err.Error() != "pause refused: busy" {
+		t.Errorf("got the error %v", err)
 	}
 	if c.Output() != "hi\n" {
 		t.Errorf("output %q", c.Output())
@@ -123,13 +123,19 @@ func TestPipelinedResponsesComeInAnyOrder(t *testing.T) {
 		seqs = append(seqs, seq)
 	}
 	for i, want := range []string{`"a"`, `"b"`} {
-		r, err := c.Wait(short(t), seqs[i])
-		if err != nil || string(r.Body) != want || r.RequestSeq != seqs[i] || !json.Valid(r.Raw) {
-			t.Errorf("%+v, %v", r, err)
+		r, err := c.Wait(shortContext(t), seqs[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(r.Body) != want || r.RequestSeq != seqs[i] {
+			t.Errorf("got %s for request %d, want %s for %d", r.Body, r.RequestSeq, want, seqs[i])
+		}
+		if !json.Valid(r.Raw) {
+			t.Errorf("the raw response is not JSON: %s", r.Raw)
 		}
 	}
-	if _, err := c.Wait(short(t), 99); err == nil {
-		t.Error("waited for a request that was never sent")
+	if _, err := c.Wait(shortContext(t), 99); err == nil {
+		t.Error("Wait for a request that was never sent succeeds")
 	}
 }
 
@@ -146,7 +152,7 @@ func TestEventsStayUntilTaken(t *testing.T) {
 		match func(json.RawMessage) bool
 		seq   int
 	}{{"thread", second, 3}, {"output", nil, 2}, {"thread", nil, 1}} {
-		e, err := c.WaitEvent(short(t), step.name, step.match)
+		e, err := c.WaitEvent(shortContext(t), step.name, step.match)
 		if err != nil || e.Seq != step.seq {
 			t.Errorf("%s: %+v, %v", step.name, e, err)
 		}
@@ -171,11 +177,11 @@ func TestViolations(t *testing.T) {
 		"seq again":       {[]string{`{"seq":1,"type":"event","event":"x"}`, `{"seq":1,"type":"event","event":"y"}`}, "seq 1 after 1"},
 		"seq back":        {[]string{`{"seq":1,"type":"event","event":"x"}`, `{"seq":4,"type":"event","event":"x"}`, `{"seq":3,"type":"event","event":"y"}`}, "seq 3 after 4"},
 		"other command":   {[]string{`{"seq":1,"type":"response","request_seq":1,"success":true,"command":"next"}`}, `request 1 was threads, its response says "next"`},
-		"second response": {[]string{`{"seq":1,` + asked + `}`, `{"seq":2,` + asked + `}`}, "a second response to threads (1)"},
-		"no success":      {[]string{`{"seq":1,"type":"response","request_seq":1,"command":"threads"}`}, "without success"},
-		"no event name":   {[]string{`{"seq":1,"type":"event"}`}, "an event without a name"},
+		"second response": {[]string{`{"seq":1,` + asked + `}`, `{"seq":2,` + asked + `}`}, "second response to threads (1)"},
+		"no success":      {[]string{`{"seq":1,"type":"response","request_seq":1,"command":"threads"}`}, "response without success"},
+		"no event name":   {[]string{`{"seq":1,"type":"event"}`}, "event without a name"},
 		"no type":         {[]string{`{"seq":1}`}, `type ""`},
-		"no JSON":         {[]string{`{"seq":1,`}, "not JSON"},
+		"not JSON":        {[]string{`{"seq":1,`}, "malformed message"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, p := newPair(t)
@@ -188,7 +194,7 @@ func TestViolations(t *testing.T) {
 			if _, err := c.Send("threads", nil); err != nil {
 				t.Fatal(err)
 			}
-			_, err := c.WaitEvent(short(t), "never", nil)
+			_, err := c.WaitEvent(shortContext(t), "never", nil)
 			var v *Violation
 			if !errors.As(err, &v) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v", err)
@@ -210,9 +216,12 @@ func TestUnordered(t *testing.T) {
 			p.raw(fmt.Sprintf(`{"seq":%d,"type":"event","event":"x"}`, seq))
 		}
 	}()
-	_, err := c.WaitEvent(short(t), "never", nil)
-	if err == nil || !strings.Contains(err.Error(), "seq 4 after 4") || len(c.Events()) != 3 {
-		t.Errorf("%d events, %v", len(c.Events()), err)
+	_, err := c.WaitEvent(shortContext(t), "never", nil)
+	if err == nil || !strings.Contains(err.Error(), "seq 4 after 4") {
+		t.Errorf("got the error %v", err)
+	}
+	if n := len(c.Events()); n != 3 {
+		t.Errorf("got %d events, want 3", n)
 	}
 }
 
@@ -223,16 +232,21 @@ func TestUnexpected(t *testing.T) {
 		p.send(`"type":"response","request_seq":5,"success":true,"command":"threads"`)
 		p.event("mark", "{}")
 	}()
-	if _, err := c.WaitEvent(short(t), "mark", nil); err != nil {
+	if _, err := c.WaitEvent(shortContext(t), "mark", nil); err != nil {
 		t.Fatal(err)
 	}
 	un := c.Unexpected()
-	if len(un) != 2 || !strings.Contains(string(un[0]), "runInTerminal") || !strings.Contains(string(un[1]), `"request_seq":5`) {
-		t.Errorf("unexpected %s", un)
+	if len(un) != 2 {
+		t.Fatalf("got %d unexpected messages, want 2: %s", len(un), un)
+	}
+	for i, want := range []string{"runInTerminal", `"request_seq":5`} {
+		if !strings.Contains(string(un[i]), want) {
+			t.Errorf("unexpected message %d is %s, want one with %s", i, un[i], want)
+		}
 	}
 }
 
-func TestFailureSaysWhatCameInstead(t *testing.T) {
+func TestErrorSaysWhatWasReceived(t *testing.T) {
 	c, p := newPair(t)
 	go func() {
 		p.expect("threads")
@@ -242,13 +256,13 @@ func TestFailureSaysWhatCameInstead(t *testing.T) {
 	if _, err := c.Send("threads", nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.WaitEvent(short(t), "terminated", nil); err != nil {
+	if _, err := c.WaitEvent(shortContext(t), "terminated", nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	_, err := c.WaitStopped(ctx)
-	const want = "wait for the event stopped: context deadline exceeded; last came event output, event terminated; unanswered: threads (1)"
+	const want = "wait for the event stopped: context deadline exceeded; last received: event output, event terminated; unanswered: threads (1)"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v", err)
 	}
@@ -261,11 +275,11 @@ func TestServerCloses(t *testing.T) {
 		p.event("output", "{}")
 		_ = p.conn.Close()
 	}()
-	if _, err := c.Threads(short(t)); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "the server closed the connection") {
+	if _, err := c.Threads(shortContext(t)); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "the server closed the connection") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := c.WaitEvent(short(t), "output", nil); err != nil {
-		t.Errorf("what came before is lost: %v", err)
+	if _, err := c.WaitEvent(shortContext(t), "output", nil); err != nil {
+		t.Errorf("an event from before is lost: %v", err)
 	}
 	if err := c.Close(); err != nil {
 		t.Errorf("close: %v", err)
@@ -276,7 +290,7 @@ func TestServerCloses(t *testing.T) {
 }
 
 func TestCloseEndsWaits(t *testing.T) {
-	c, _ := newPair(t) // a peer that never reads
+	c, _ := newPair(t) // the peer never reads
 	done := make(chan error)
 	go func() { _, err := c.Threads(t.Context()); done <- err }()
 	go func() { c.SendRaw([]byte("x")); done <- nil }()
@@ -296,13 +310,13 @@ func TestRawRequest(t *testing.T) {
 	go func() { p.respond(p.expect("x-unknown"), `{}`) }()
 	seq := c.Reserve("x-unknown")
 	c.SendRaw(Frame(fmt.Appendf(nil, `{ "type":"request", "seq":%d, "command":"x-unknown", "extra":1 }`, seq)))
-	if _, err := c.Wait(short(t), seq); err != nil {
+	if _, err := c.Wait(shortContext(t), seq); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestDialFails(t *testing.T) {
-	if _, err := Dial(short(t), "unix", t.TempDir()+"/none"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Dial(shortContext(t), "unix", t.TempDir()+"/none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"io"
 )
 
-// readLoop files messages until the connection ends or the server breaks the protocol.
+// readLoop stores messages until the connection ends or the server violates the
+// protocol.
 func (c *Client) readLoop() {
 	r := bufio.NewReader(c.conn)
 	for {
@@ -34,23 +35,22 @@ func (c *Client) readLoop() {
 	}
 }
 
-// accept checks and files one message. It is called with mu held.
+// accept checks and stores one message. It must be called with mu held.
 func (c *Client) accept(raw []byte) error {
 	var m message
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return violationf("a message that is not JSON of the right shape: %v: %.200q", err, raw)
+		return violationf("malformed message: %v: %.200q", err, raw)
 	}
-	if m.Seq < 1 || c.seqs[m.Seq] || !c.unordered && (m.Seq <= c.last || c.last == 0 && m.Seq != 1) {
+	if !c.validSeq(m.Seq) {
 		return violationf("seq %d after %d: %.200q", m.Seq, c.last, raw)
 	}
 	c.seqs[m.Seq], c.last = true, m.Seq
-	label := m.Type + " " + m.Event + m.Command
-	c.tail = append(c.tail, label)
-	c.tail = c.tail[max(0, len(c.tail)-8):]
+	c.recent = append(c.recent, m.Type+" "+m.Event+m.Command)
+	c.recent = c.recent[max(0, len(c.recent)-8):]
 	switch m.Type {
 	case "event":
 		if m.Event == "" {
-			return violationf("an event without a name: %.200q", raw)
+			return violationf("event without a name: %.200q", raw)
 		}
 		e := Event{Seq: m.Seq, Name: m.Event, Body: m.Body, Raw: raw}
 		c.events, c.queue = append(c.events, e), append(c.queue, e)
@@ -59,33 +59,42 @@ func (c *Client) accept(raw []byte) error {
 	case "response":
 		return c.acceptResponse(m, raw)
 	default:
-		return violationf("a message of type %q: %.200q", m.Type, raw)
+		return violationf("message of type %q: %.200q", m.Type, raw)
 	}
 	return nil
 }
 
+// validSeq reports whether the server's seq is a new one, and in order unless that
+// need not be.
+func (c *Client) validSeq(seq int) bool {
+	if seq < 1 || c.seqs[seq] {
+		return false
+	}
+	return c.unordered || seq > c.last && (c.last > 0 || seq == 1)
+}
+
 func (c *Client) acceptResponse(m message, raw []byte) error {
-	command, ok := c.asked[m.RequestSeq]
+	command, ok := c.commands[m.RequestSeq]
 	switch {
 	case !ok:
 		c.unexpected = append(c.unexpected, raw)
 		return nil
 	case command != m.Command:
 		return violationf("request %d was %s, its response says %q", m.RequestSeq, command, m.Command)
-	case c.answers[m.RequestSeq] != nil:
-		return violationf("a second response to %s (%d)", command, m.RequestSeq)
+	case c.responses[m.RequestSeq] != nil:
+		return violationf("second response to %s (%d)", command, m.RequestSeq)
 	case m.Success == nil:
-		return violationf("a response without success: %.200q", raw)
+		return violationf("response without success: %.200q", raw)
 	}
-	c.answers[m.RequestSeq] = &Response{
+	c.responses[m.RequestSeq] = &Response{
 		Seq: m.Seq, RequestSeq: m.RequestSeq, Success: *m.Success,
 		Command: m.Command, Message: m.Message, Body: m.Body, Raw: raw,
 	}
 	return nil
 }
 
-// writeLoop writes what is queued. After a failure it only drains: what the
-// server still had to say is worth reading.
+// writeLoop writes the queue. After a failure it discards the queue instead of
+// closing the connection, since there may still be messages of the server's to read.
 func (c *Client) writeLoop() {
 	for {
 		select {

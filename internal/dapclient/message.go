@@ -15,27 +15,27 @@ type Response struct {
 	Command    string
 	Message    string
 	Body       json.RawMessage
-	Raw        []byte // the message as it came
+	Raw        []byte // the unchanged message
 }
 
-// Event is one event of the server.
+// Event is an event sent by the server.
 type Event struct {
 	Seq  int
 	Name string
 	Body json.RawMessage
-	Raw  []byte // the message as it came
+	Raw  []byte // the unchanged message
 }
 
-// Error is a response with success false.
+// Error is the server's refusal of a request: a response with success false.
 type Error struct {
 	Command string
 	ID      int    // body.error.id, such as Delve's 4000
-	Text    string // body.error.format with its variables filled in, or the message
+	Text    string // body.error.format with its variables substituted, or the message
 }
 
 func (e *Error) Error() string { return e.Command + " refused: " + e.Text }
 
-// Violation is a breach of the protocol by the server. It ends the connection:
+// Violation is a violation of the protocol by the server. It ends the connection:
 // every later call returns it, and so does [Client.Close].
 type Violation struct{ Text string }
 
@@ -45,7 +45,7 @@ func violationf(format string, args ...any) error {
 	return &Violation{Text: fmt.Sprintf(format, args...)}
 }
 
-// message is the union of what a server sends.
+// message is the union of all messages that a server sends.
 type message struct {
 	Seq        int             `json:"seq"`
 	Type       string          `json:"type"`
@@ -57,7 +57,8 @@ type message struct {
 	Body       json.RawMessage `json:"body"`
 }
 
-func refusal(r *Response) *Error {
+// newError returns the error in a response with success false.
+func newError(r *Response) *Error {
 	var body struct {
 		Error struct {
 			ID        int               `json:"id"`
@@ -65,7 +66,7 @@ func refusal(r *Response) *Error {
 			Variables map[string]string `json:"variables"`
 		} `json:"error"`
 	}
-	// A body of another shape still leaves the message.
+	// A body of another shape is ignored: the message remains.
 	_ = json.Unmarshal(r.Body, &body)
 	text := body.Error.Format
 	for k, v := range body.Error.Variables {
