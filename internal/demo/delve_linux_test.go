@@ -20,7 +20,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// delvePID tells the test binary, started again, to be a Delve for that process.
+// delvePID has the test binary, started again, run Delve on that process.
 const delvePID = "DAPBRIDGE_TEST_DELVE_PID"
 
 func TestMain(m *testing.M) {
@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// serveDelve serves one client, prints its address, and ends with the client
-// or with standard input.
+// serveDelve prints its address, serves one client, and ends with the client or
+// with standard input.
 func serveDelve(pid string) error {
 	number, err := strconv.Atoi(pid)
 	if err != nil {
@@ -69,7 +69,7 @@ func serveDelve(pid string) error {
 	return server.Stop()
 }
 
-// delveBridge is plain Delve in the place of a bridge.
+// delveBridge is plain Delve instead of a bridge.
 type delveBridge struct {
 	addr  string
 	cmd   *exec.Cmd
@@ -104,7 +104,7 @@ func serveWithDelve(t *testing.T) ServeFunc {
 func (b *delveBridge) Addr() string { return b.addr }
 
 func (b *delveBridge) Close(ctx context.Context) error {
-	_ = b.stdin.Close() // again, perhaps
+	_ = b.stdin.Close() // possibly a second time
 	stop := context.AfterFunc(ctx, func() { _ = b.cmd.Process.Kill() })
 	defer stop()
 	return b.cmd.Wait()

@@ -15,7 +15,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// cleanupTime bounds what is still done after the demo's context has ended.
+// cleanupTime bounds the cleanup after the demo's context has ended.
 const cleanupTime = 15 * time.Second
 
 func run(ctx context.Context, o Options) (err error) {
@@ -33,31 +33,31 @@ func run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("resolve the demo's directory: %w", err)
 	}
 	r := &report{out: o.Out, start: time.Now()}
-	r.linef("No cluster and no root needed: all this happens on this machine, below\n%s\n", dir)
+	r.printf("This needs neither a cluster nor root: everything runs on this machine, in\n%s\n", dir)
 	if err := withSample(ctx, o, r, dir); err != nil {
 		return err
 	}
-	r.linef("\nEvery step held; %s in all.", seconds(time.Since(r.start)))
+	r.printf("\nAll steps passed in %s.", seconds(time.Since(r.start)))
 	return nil
 }
 
-// withSample builds and starts the target and the node's SSH server, and ends
-// both when the rest is done.
+// withSample builds and starts the target and the node's SSH server, runs the rest
+// of the demo, and ends both.
 func withSample(ctx context.Context, o Options, r *report, dir string) error {
 	var target *sample
 	err := r.step(ctx, "build the sample", 5*time.Minute, func(ctx context.Context) (_ string, err error) {
 		target, err = newSample(ctx, dir)
-		return "source at build/greeter, and the copy to edit at workspace/greeter", err
+		return "built from build/greeter; the copy to edit is workspace/greeter", err
 	})
 	if err != nil {
 		return err
 	}
 	defer target.stop()
-	err = r.step(ctx, "start it", 10*time.Second, func(ctx context.Context) (string, error) {
+	err = r.step(ctx, "start the sample", 10*time.Second, func(ctx context.Context) (string, error) {
 		if err := target.start(ctx); err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("pid %d, %d requests handled", target.pid(), target.beat()), nil
+		return fmt.Sprintf("pid %d, %d requests handled", target.pid(), target.heartbeats()), nil
 	})
 	if err != nil {
 		return err
@@ -81,8 +81,8 @@ func withSample(ctx context.Context, o Options, r *report, dir string) error {
 	return errors.Join(err, server.Close())
 }
 
-// withBridge starts the bridge, debugs through it, ends it, and then checks
-// that the target has survived, whatever happened in between.
+// withBridge starts the bridge, runs a session through it and ends it. Whatever
+// happened, it then checks that the target has survived.
 func withBridge(ctx context.Context, o Options, r *report, target *sample, c ServeConfig) error {
 	var bridge Bridge
 	err := r.step(ctx, "start the bridge", 2*time.Minute, func(ctx context.Context) (_ string, err error) {
@@ -94,7 +94,7 @@ func withBridge(ctx context.Context, o Options, r *report, target *sample, c Ser
 	if err == nil {
 		err = debug(ctx, o, r, target, bridge)
 		if err == nil && o.Keep {
-			err = keep(ctx, r, target, bridge)
+			err = keepServing(ctx, r, target, bridge)
 		}
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 		defer cancel()
@@ -102,16 +102,16 @@ func withBridge(ctx context.Context, o Options, r *report, target *sample, c Ser
 			err = errors.Join(err, fmt.Errorf("end the bridge: %w", e))
 		}
 	}
-	alive := r.step(context.WithoutCancel(ctx), "the sample lives on", cleanupTime, func(ctx context.Context) (string, error) {
-		if err := target.alive(ctx); err != nil {
+	alive := r.step(context.WithoutCancel(ctx), "sample still running", cleanupTime, func(ctx context.Context) (string, error) {
+		if err := target.checkAlive(ctx); err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("pid %d, %d requests handled", target.pid(), target.beat()), nil
+		return fmt.Sprintf("pid %d, %d requests handled", target.pid(), target.heartbeats()), nil
 	})
 	return errors.Join(err, alive)
 }
 
-// debug runs a session and lets go of the target even if a step failed.
+// debug runs a session and releases the target even if a step failed.
 func debug(ctx context.Context, o Options, r *report, target *sample, bridge Bridge) error {
 	client, err := dapclient.Dial(ctx, "tcp", bridge.Addr(), o.dial...)
 	if err != nil {
@@ -121,23 +121,23 @@ func debug(ctx context.Context, o Options, r *report, target *sample, bridge Bri
 	if o.attachArgs != nil {
 		s.args = o.attachArgs(target.build, target.workspace)
 	}
-	err = s.play(ctx)
+	err = s.run(ctx)
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	return errors.Join(err, s.end(ending))
 }
 
-// keep leaves everything up for the user's own IDE until ctx ends.
-func keep(ctx context.Context, r *report, target *sample, bridge Bridge) error {
+// keepServing keeps everything running for the user's own IDE until ctx ends.
+func keepServing(ctx context.Context, r *report, target *sample, bridge Bridge) error {
 	host, port, err := net.SplitHostPort(bridge.Addr())
 	if err != nil {
-		return fmt.Errorf("the bridge's address: %w", err)
+		return fmt.Errorf("parse the bridge's address: %w", err)
 	}
 	number, err := strconv.Atoi(port)
 	if err != nil {
-		return fmt.Errorf("the bridge's address: %w", err)
+		return fmt.Errorf("parse the bridge's address: %w", err)
 	}
-	config, err := json.MarshalIndent(launch(host, number), "", "\t")
+	config, err := json.MarshalIndent(launchConfig(host, number), "", "\t")
 	if err != nil {
 		return fmt.Errorf("encode launch.json: %w", err)
 	}
@@ -146,12 +146,12 @@ func keep(ctx context.Context, r *report, target *sample, bridge Bridge) error {
 	if err != nil {
 		return diag.Errorf(diag.WriteFailed, "write launch.json: %w", err)
 	}
-	r.linef("\nOpen this directory in VS Code, set a breakpoint in handle (main.go) and press F5:\n  %s\nIts .vscode/launch.json:\n%s\nCtrl-C ends the demo and removes the directory.\n", target.workspace, config)
+	r.printf("\nOpen this directory in VS Code, set a breakpoint in handle (main.go) and press F5:\n  %s\nIts .vscode/launch.json:\n%s\nPress Ctrl-C to end the demo and remove the directory.\n", target.workspace, config)
 	<-ctx.Done()
 	return nil
 }
 
-func launch(host string, port int) any {
+func launchConfig(host string, port int) any {
 	type configuration struct {
 		Name         string `json:"name"`
 		Type         string `json:"type"`

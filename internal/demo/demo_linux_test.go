@@ -15,7 +15,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// delveOptions run the demo on plain Delve, which needs to be told the mapping.
+// delveOptions run the demo with plain Delve, which needs an explicit path map.
 func delveOptions(t *testing.T, out *bytes.Buffer) Options {
 	return Options{
 		Out: out, Serve: serveWithDelve(t), WorkDir: t.TempDir(),
@@ -35,16 +35,16 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(out.String(), "\nok "); n != 12 {
-		t.Errorf("%d steps ok", n)
+		t.Errorf("%d steps passed, want 12", n)
 	}
 	checkClean(t, o.WorkDir, out.String())
 }
 
-// checkClean checks that the demo's directory and its sample are gone.
+// checkClean checks that the demo has removed its directory and ended its sample.
 func checkClean(t *testing.T, dir, out string) {
 	t.Helper()
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("the demo left %v, %v", left, err)
 	}
 	if m := regexp.MustCompile(`pid (\d+)`).FindStringSubmatch(out); m != nil {
 		if exe, err := os.Readlink(filepath.Join("/proc", m[1], "exe")); err == nil && strings.Contains(exe, "greeter") {
@@ -59,9 +59,9 @@ func TestRunWithoutMappingFailsAndReleases(t *testing.T) {
 	o.attachArgs = nil
 	err := Run(t.Context(), o)
 	if err == nil || !strings.Contains(err.Error(), "not verified") {
-		t.Errorf("error %v", err)
+		t.Errorf("got the error %v", err)
 	}
-	if !regexp.MustCompile(`ok +the sample lives on`).MatchString(out.String()) {
+	if !regexp.MustCompile(`ok +sample still running`).MatchString(out.String()) {
 		t.Errorf("the sample was not checked:\n%s", out.String())
 	}
 	checkClean(t, o.WorkDir, out.String())
@@ -73,13 +73,13 @@ func TestRunReportsBridgeFailure(t *testing.T) {
 	o := delveOptions(t, &out)
 	o.Serve = func(context.Context, ServeConfig) (Bridge, error) { return nil, want }
 	if err := Run(t.Context(), o); !errors.Is(err, want) {
-		t.Errorf("error %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	checkClean(t, o.WorkDir, out.String())
 }
 
 func TestRunInterrupted(t *testing.T) {
-	for _, at := range []string{"start it", "start the bridge", "hit it", "step over a line"} {
+	for _, at := range []string{"start the sample", "start the bridge", "hit the breakpoint", "step over a line"} {
 		t.Run(at, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -87,9 +87,9 @@ func TestRunInterrupted(t *testing.T) {
 			o := delveOptions(t, &out)
 			o.Out = cancelAt{&out, at, cancel}
 			if err := Run(ctx, o); !errors.Is(err, context.Canceled) {
-				t.Errorf("error %v", err)
+				t.Errorf("got the error %v", err)
 			}
-			if !strings.Contains(out.String(), "lives on") && at != "start it" {
+			if !strings.Contains(out.String(), "still running") && at != "start the sample" {
 				t.Errorf("the sample was not checked:\n%s", out.String())
 			}
 			checkClean(t, o.WorkDir, out.String())
@@ -97,7 +97,7 @@ func TestRunInterrupted(t *testing.T) {
 	}
 }
 
-// cancelAt cancels as soon as a text is written.
+// cancelAt cancels once a text is written.
 type cancelAt struct {
 	out    *bytes.Buffer
 	text   string
@@ -116,7 +116,7 @@ func TestRunKeep(t *testing.T) {
 	defer cancel()
 	var out bytes.Buffer
 	o := delveOptions(t, &out)
-	o.Keep, o.Out = true, cancelAt{&out, "Ctrl-C ends", cancel}
+	o.Keep, o.Out = true, cancelAt{&out, "Press Ctrl-C", cancel}
 	if err := Run(ctx, o); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
 	}
@@ -132,11 +132,11 @@ func TestRunWithoutGo(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	err := Run(t.Context(), Options{WorkDir: t.TempDir()})
 	if !errors.Is(err, &diag.Error{Code: diag.Unsupported}) || !strings.Contains(err.Error(), "no Go toolchain") {
-		t.Errorf("error %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 
-func TestEndDisconnectsUnlessAStepHas(t *testing.T) {
+func TestEndDisconnectsUnlessDetached(t *testing.T) {
 	for _, detached := range []bool{false, true} {
 		ours, theirs := net.Pipe()
 		sent := make(chan []byte, 1)

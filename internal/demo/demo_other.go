@@ -10,6 +10,6 @@ import (
 )
 
 func run(context.Context, Options) error {
-	return diag.Errorf(diag.Unsupported, "the demo traces a process of this machine, which needs Linux, not %s", runtime.GOOS).
+	return diag.Errorf(diag.Unsupported, "the demo traces a process on this machine, which works on Linux, not on %s", runtime.GOOS).
 		WithHint("run dapbridge serve against a node instead")
 }

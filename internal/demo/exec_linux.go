@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sudoShim stands for sudo on the demo's node: the demo needs no root.
+// sudoShim takes the place of sudo on the demo's node, since the demo needs no root.
 const sudoShim = `#!/bin/sh
 while [ $# -gt 0 ]; do
 	case "$1" in
@@ -28,20 +28,20 @@ done
 exec "$@"
 `
 
-// commands runs what SSH sessions ask for, and knows what still runs.
+// commands runs the commands of SSH sessions and keeps track of their processes.
 type commands struct {
 	home string // the working directory and $HOME
 	env  []string
 	log  *slog.Logger
 
-	mu     sync.Mutex
-	groups map[int]struct{} // process groups that we made
-	runs   map[*running]struct{}
-	ended  bool
+	mu      sync.Mutex
+	groups  map[int]struct{} // process groups of commands
+	running map[*process]struct{}
+	closed  bool
 }
 
 func newCommands(dir string, log *slog.Logger) (*commands, error) {
-	c := &commands{home: filepath.Join(dir, "home"), log: log, groups: map[int]struct{}{}, runs: map[*running]struct{}{}}
+	c := &commands{home: filepath.Join(dir, "home"), log: log, groups: map[int]struct{}{}, running: map[*process]struct{}{}}
 	bin := filepath.Join(dir, "bin")
 	err := errors.Join(os.MkdirAll(c.home, 0o700), os.MkdirAll(bin, 0o700),
 		os.WriteFile(filepath.Join(bin, "sudo"), []byte(sudoShim), 0o700))
@@ -57,10 +57,10 @@ func newCommands(dir string, log *slog.Logger) (*commands, error) {
 	return c, err
 }
 
-// session serves one channel: one exec, and signals to it. It returns when the
-// command has ended and the channel is closed.
+// session serves one channel: one exec request, and signals to its command. It
+// returns once the command has ended and the channel is closed.
 func (c *commands) session(ch ssh.Channel, requests <-chan *ssh.Request) {
-	var run *running
+	var run *process
 	var wg sync.WaitGroup
 	for r := range requests {
 		ok, p := false, struct{ Text string }{}
@@ -87,32 +87,33 @@ func (c *commands) session(ch ssh.Channel, requests <-chan *ssh.Request) {
 	wg.Wait()
 }
 
-// running is a command with our ends of its streams.
-type running struct {
+// process is a running command with our ends of its streams.
+type process struct {
 	cmd         *exec.Cmd
 	stdin       io.WriteCloser
 	stdout, err *os.File
 }
 
 // start runs command in a session and process group of its own, or returns nil.
-func (c *commands) start(command string) *running {
+func (c *commands) start(command string) *process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	if c.closed {
 		return nil
 	}
-	run, err := newRunning(command, c.env, c.home)
+	run, err := startProcess(command, c.env, c.home)
 	if err != nil {
 		c.log.Debug("demo ssh: exec", "err", err)
 		return nil
 	}
 	c.log.Debug("demo ssh: exec", "pid", run.cmd.Process.Pid, "command", command)
 	c.groups[run.cmd.Process.Pid] = struct{}{}
-	c.runs[run] = struct{}{}
+	c.running[run] = struct{}{}
 	return run
 }
 
-func newRunning(command string, env []string, dir string) (*running, error) {
+// startProcess runs command in a session of its own.
+func startProcess(command string, env []string, dir string) (*process, error) {
 	outR, outW, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -134,37 +135,38 @@ func newRunning(command string, env []string, dir string) (*running, error) {
 	if err != nil {
 		return nil, errors.Join(err, outR.Close(), errR.Close())
 	}
-	return &running{cmd, stdin, outR, errR}, nil
+	return &process{cmd, stdin, outR, errR}, nil
 }
 
-// finish passes the streams and says how the command ended. Like sshd it closes
-// the channel when nobody holds the output any more, which may be later.
-func (c *commands) finish(ch ssh.Channel, run *running) {
+// finish relays the streams and reports the exit status. Like sshd, it closes the
+// channel only once no process holds the output any more, which may be later.
+func (c *commands) finish(ch ssh.Channel, run *process) {
 	var in, out sync.WaitGroup
 	in.Go(func() {
-		_, _ = io.Copy(run.stdin, ch) // either side may have gone
+		_, _ = io.Copy(run.stdin, ch) // either end may be closed
 		_ = run.stdin.Close()
 	})
 	for from, to := range map[*os.File]io.Writer{run.stdout: ch, run.err: ch.Stderr()} {
 		out.Go(func() {
 			_, _ = io.Copy(to, from)
-			_ = from.Close() // a command that writes on gets EPIPE
+			_ = from.Close() // a process that still writes gets EPIPE
 		})
 	}
-	_ = run.cmd.Wait() // its state says how it ended
+	_ = run.cmd.Wait() // ProcessState has the result
 	sendExit(ch, run.cmd.ProcessState.Sys().(syscall.WaitStatus))
 	out.Wait()
 	_ = ch.Close()
 	in.Wait()
 	c.mu.Lock()
-	delete(c.runs, run)
-	if !groupLives(run.cmd.Process.Pid) {
+	delete(c.running, run)
+	if !groupExists(run.cmd.Process.Pid) {
 		delete(c.groups, run.cmd.Process.Pid)
 	}
 	c.mu.Unlock()
 }
 
-// sendExit sends what RFC 4254, section 6.10, names. A lost connection swallows it.
+// sendExit sends the exit status or signal as in RFC 4254, section 6.10. It ignores
+// a lost connection.
 func sendExit(ch ssh.Channel, status syscall.WaitStatus) {
 	if !status.Signaled() {
 		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(status.ExitStatus())}))
@@ -177,59 +179,59 @@ func sendExit(ch ssh.Channel, status syscall.WaitStatus) {
 	}{strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG"), status.CoreDump(), "", ""}))
 }
 
-// signal sends the signal of that name to the command's group.
-func (r *running) signal(name string) bool {
+// signal sends the named signal to the command's process group.
+func (p *process) signal(name string) bool {
 	sig := unix.SignalNum("SIG" + name)
-	return sig != 0 && syscall.Kill(-r.cmd.Process.Pid, sig) == nil
+	return sig != 0 && syscall.Kill(-p.cmd.Process.Pid, sig) == nil
 }
 
-// end refuses further commands, gives those that run the grace to end by
-// themselves, and kills the rest.
-func (c *commands) end(grace time.Duration) {
+// shutdown refuses further commands, gives those that are running the grace period
+// to end by themselves, and kills the rest.
+func (c *commands) shutdown(grace time.Duration) {
 	c.mu.Lock()
-	c.ended = true
+	c.closed = true
 	c.mu.Unlock()
-	defer c.cut()
+	defer c.closeOutputs()
 	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for c.living(0) {
+	for c.signalAll(0) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			c.living(syscall.SIGKILL)
+			c.signalAll(syscall.SIGKILL)
 			return
 		}
 	}
 }
 
-// living sends sig, or nothing if it is 0, to every group of ours that still
-// has a process, and says whether there was one.
-func (c *commands) living(sig syscall.Signal) bool {
+// signalAll sends sig, unless it is 0, to every process group that still has a
+// process, and reports whether there is one.
+func (c *commands) signalAll(sig syscall.Signal) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	any := false
 	for pgid := range c.groups {
-		if !groupLives(pgid) {
+		if !groupExists(pgid) {
 			delete(c.groups, pgid)
 			continue
 		}
 		any = true
 		if sig != 0 {
-			_ = syscall.Kill(-pgid, sig) // it may have ended just now
+			_ = syscall.Kill(-pgid, sig) // it may have ended meanwhile
 		}
 	}
 	return any
 }
 
-// cut closes the output that a process outside our groups may still hold.
-func (c *commands) cut() {
+// closeOutputs closes the outputs, which a process outside our groups may still hold.
+func (c *commands) closeOutputs() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for run := range c.runs {
-		_ = errors.Join(run.stdout.Close(), run.err.Close()) // its copier ends
+	for run := range c.running {
+		_ = errors.Join(run.stdout.Close(), run.err.Close()) // ends the copying goroutines
 	}
 }
 
-func groupLives(pgid int) bool { return syscall.Kill(-pgid, 0) == nil }
+func groupExists(pgid int) bool { return syscall.Kill(-pgid, 0) == nil }

@@ -23,31 +23,31 @@ import (
 //go:embed sample/*.txt
 var sampleSource embed.FS
 
-const beatEvery = 200 * time.Millisecond // as in the sample's source
+const heartbeatInterval = 200 * time.Millisecond // as in the sample's source
 
-// sample is the daemon to debug. Its source stands twice: where it was built,
-// and where the user edits it.
+// sample is the target. There are two copies of its source: where it was built, and
+// where the user edits it.
 type sample struct {
-	dir              string // above all that follows
+	dir              string // contains the following ones
 	build, workspace string // directories
 	breakpoint       int    // the line in main.go to stop at
 
-	cmd      *exec.Cmd
-	stdin    io.Closer
-	stderr   bytes.Buffer // to be read after done
-	done     chan struct{}
-	beatFile string
-	born     string // the start time in /proc/PID/stat: a pid alone may be another's by now
+	cmd           *exec.Cmd
+	stdin         io.Closer
+	stderr        bytes.Buffer // may be read once done is closed
+	done          chan struct{}
+	heartbeatFile string
+	startTime     string // from /proc/PID/stat, since a pid can be reused
 }
 
 // newSample writes the source below dir and builds it.
 func newSample(ctx context.Context, dir string) (*sample, error) {
 	s := &sample{
 		dir: dir, build: filepath.Join(dir, "build", "greeter"), workspace: filepath.Join(dir, "workspace", "greeter"),
-		beatFile: filepath.Join(dir, "heartbeat"), done: make(chan struct{}),
+		heartbeatFile: filepath.Join(dir, "heartbeat"), done: make(chan struct{}),
 	}
 	for _, to := range []string{s.build, s.workspace} {
-		if err := writeSample(to); err != nil {
+		if err := writeSampleSource(to); err != nil {
 			return nil, diag.Errorf(diag.WriteFailed, "write the sample: %w", err)
 		}
 	}
@@ -57,21 +57,21 @@ func newSample(ctx context.Context, dir string) (*sample, error) {
 	}
 	before, _, ok := bytes.Cut(source, []byte("// breakpoint\n"))
 	if !ok {
-		return nil, errors.New("the sample has no line marked for a breakpoint")
+		return nil, errors.New("the sample has no line marked as breakpoint")
 	}
 	s.breakpoint = 1 + bytes.Count(before, []byte("\n"))
 	return s, s.compile(ctx)
 }
 
-// source is the file that the user would have open.
+// source returns the file that the user would have open.
 func (s *sample) source() string { return filepath.Join(s.workspace, "main.go") }
 
-// relative shortens a path below the demo's directory for a reader.
+// relative returns a path relative to the demo's directory, for display.
 func (s *sample) relative(path string) string {
 	return strings.TrimPrefix(path, s.dir+string(filepath.Separator))
 }
 
-func writeSample(dir string) error {
+func writeSampleSource(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -92,11 +92,12 @@ func writeSample(dir string) error {
 	return nil
 }
 
-// compile builds the sample with the user's Go, whatever its settings are.
+// compile builds the sample with the user's Go toolchain, independently of its
+// settings.
 func (s *sample) compile(ctx context.Context) error {
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		return diag.Errorf(diag.Unsupported, "the demo builds a small daemon, but there is no Go toolchain on PATH: %w", err).
+		return diag.Errorf(diag.Unsupported, "the demo builds a sample program, but there is no Go toolchain in PATH: %w", err).
 			WithHint("install Go from https://go.dev/dl, or run dapbridge serve against a node")
 	}
 	cmd := exec.CommandContext(ctx, goTool, "build", "-buildvcs=false", "-gcflags", "all=-N -l", "-o", "greeter", ".")
@@ -117,9 +118,9 @@ func (s *sample) compile(ctx context.Context) error {
 
 // start runs the sample and waits for its first heartbeats.
 func (s *sample) start(ctx context.Context) error {
-	s.cmd = exec.Command(filepath.Join(s.build, "greeter"), s.beatFile)
+	s.cmd = exec.Command(filepath.Join(s.build, "greeter"), s.heartbeatFile)
 	s.cmd.Dir, s.cmd.Stderr = "/", &s.stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // no Ctrl-C from the terminal
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // shields it from Ctrl-C
 	stdin, err := s.cmd.StdinPipe()
 	if err != nil {
 		return fmt.Errorf("start the sample: %w", err)
@@ -131,12 +132,12 @@ func (s *sample) start(ctx context.Context) error {
 	}
 	go func() { // joined by stop
 		defer close(s.done)
-		_ = s.cmd.Wait() // only stop ends it rightly
+		_ = s.cmd.Wait() // stop kills it
 	}()
-	if s.born, err = startTime(s.pid()); err != nil {
+	if s.startTime, err = readStartTime(s.pid()); err != nil {
 		return err
 	}
-	return s.beats(ctx)
+	return s.waitForHeartbeats(ctx)
 }
 
 func (s *sample) pid() int { return s.cmd.Process.Pid }
@@ -146,25 +147,25 @@ func (s *sample) stop() {
 	if s.cmd == nil {
 		return
 	}
-	_ = syscall.Kill(-s.pid(), syscall.SIGKILL) // it may have ended
+	_ = syscall.Kill(-s.pid(), syscall.SIGKILL) // it may have ended already
 	<-s.done
-	_ = s.stdin.Close() // Wait has closed it
+	_ = s.stdin.Close() // Wait has closed it already
 }
 
-// beats waits until the heartbeat has gone on twice.
-func (s *sample) beats(ctx context.Context) error {
-	first := s.beat()
+// waitForHeartbeats waits for two more heartbeats.
+func (s *sample) waitForHeartbeats(ctx context.Context) error {
+	first := s.heartbeats()
 	return s.poll(ctx, func() error {
-		if now := s.beat(); now < first+2 {
-			return fmt.Errorf("the heartbeat stands at %d", now)
+		if now := s.heartbeats(); now < first+2 {
+			return fmt.Errorf("no heartbeat since %d", now)
 		}
 		return nil
 	})
 }
 
-// beat returns the number of requests that the sample has handled.
-func (s *sample) beat() int {
-	b, err := os.ReadFile(s.beatFile)
+// heartbeats returns how many requests the sample has handled.
+func (s *sample) heartbeats() int {
+	b, err := os.ReadFile(s.heartbeatFile)
 	if err != nil || len(b) < 12 {
 		return 0 // not written yet
 	}
@@ -175,12 +176,12 @@ func (s *sample) beat() int {
 	return n
 }
 
-// poll asks until holds returns nil. It fails when the sample has ended.
-func (s *sample) poll(ctx context.Context, holds func() error) error {
-	tick := time.NewTicker(beatEvery / 10)
+// poll calls check until it returns nil. It fails if the sample ends.
+func (s *sample) poll(ctx context.Context, check func() error) error {
+	tick := time.NewTicker(heartbeatInterval / 10)
 	defer tick.Stop()
 	for {
-		err := holds()
+		err := check()
 		if err == nil {
 			return nil
 		}

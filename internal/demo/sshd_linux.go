@@ -18,10 +18,10 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-const sshUser = "demo" // the only name that the server accepts; commands run as whoever runs it
+const sshUser = "demo" // the only accepted name; commands run as the current user
 
-// sshServer is an SSH server on the loopback that runs commands as the current
-// user, for the one key that it wrote itself.
+// sshServer is an SSH server on the loopback interface that runs commands as the
+// current user. It accepts one key only, which it generates.
 type sshServer struct {
 	addr       string // host:port
 	keyFile    string // the client's private key
@@ -38,8 +38,8 @@ type sshServer struct {
 	closed bool
 }
 
-// startSSH starts a server whose keys, home directory and sudo stand-in are
-// made below dir, which must be private to the user.
+// startSSH starts a server. It creates its keys, home directory and sudo shim in
+// dir, which must be private to the user.
 func startSSH(dir string, log *slog.Logger) (*sshServer, error) {
 	signer, _, err := newKey()
 	if err != nil {
@@ -100,17 +100,17 @@ func serverConfig(host ssh.Signer, client ssh.PublicKey) *ssh.ServerConfig {
 	return c
 }
 
-// Close ends all connections and what their commands left behind. Commands get
-// a second to see that their streams ended before they are killed.
+// Close ends all connections and their commands. Commands have one second to end
+// after their streams are closed before they are killed.
 func (s *sshServer) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	for c := range s.conns {
-		_ = c.Close() // its handler sees the end
+		_ = c.Close() // ends serve
 	}
 	s.mu.Unlock()
 	err := s.listener.Close()
-	s.commands.end(time.Second)
+	s.commands.shutdown(time.Second)
 	s.loops.Wait()
 	return err
 }
@@ -119,11 +119,11 @@ func (s *sshServer) accept() {
 	for {
 		c, err := s.listener.Accept()
 		if err != nil {
-			return // closed
+			return // the listener is closed
 		}
 		s.mu.Lock()
 		if s.closed {
-			_ = c.Close() // it came too late
+			_ = c.Close() // accepted after Close
 		} else {
 			s.conns[c] = struct{}{}
 			s.loops.Go(func() { s.serve(c) })
@@ -132,11 +132,10 @@ func (s *sshServer) accept() {
 	}
 }
 
-// serve runs one connection until it ends, and returns after all that
-// belongs to it.
+// serve handles one connection until it and everything started for it have ended.
 func (s *sshServer) serve(c net.Conn) {
 	defer func() {
-		_ = c.Close() // again, perhaps
+		_ = c.Close() // possibly a second time
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()

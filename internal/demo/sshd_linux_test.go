@@ -23,7 +23,7 @@ func newTestServer(t *testing.T) *sshServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() }) // again, perhaps
+	t.Cleanup(func() { _ = s.Close() }) // possibly a second time
 	return s
 }
 
@@ -85,7 +85,7 @@ func TestExec(t *testing.T) {
 	}
 }
 
-func TestExecPassesMuchBothWays(t *testing.T) {
+func TestExecRelaysLargeStreams(t *testing.T) {
 	s := newTestSession(t, dialTest(t, newTestServer(t)))
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<19)
 	s.Stdin = bytes.NewReader(data)
@@ -141,14 +141,14 @@ func TestSignal(t *testing.T) {
 	}
 }
 
-func TestCloseKillsWhatIsLeft(t *testing.T) {
+func TestCloseKillsLeftoverProcesses(t *testing.T) {
 	server := newTestServer(t)
 	s := newTestSession(t, dialTest(t, server))
 	out, err := s.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A background process that ignores the polite ways, and one in a session
+	// A background process that ignores all signals but SIGKILL, and one in a session
 	// of its own that holds our output.
 	if err := s.Start(`(trap "" HUP TERM PIPE; echo $(exec sh -c 'echo $PPID'); while :; do sleep 1; done) & setsid sleep 3 & wait`); err != nil {
 		t.Fatal(err)
@@ -166,11 +166,11 @@ func TestCloseKillsWhatIsLeft(t *testing.T) {
 	}
 	waitFor(t, func() bool { // gone, or waiting for init to reap it
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		return err != nil || strings.HasPrefix(field(string(status), "State:"), "Z")
+		return err != nil || strings.HasPrefix(statusField(string(status), "State:"), "Z")
 	})
 }
 
-func TestStrangersAreRefused(t *testing.T) {
+func TestOtherKeysAndUsersAreRefused(t *testing.T) {
 	server := newTestServer(t)
 	other, _, err := newKey()
 	if err != nil {
@@ -243,7 +243,7 @@ func waitFor(t *testing.T, holds func() bool) {
 	deadline := time.Now().Add(10 * time.Second)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatal("it does not become true")
+			t.Fatal("the condition does not become true")
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
