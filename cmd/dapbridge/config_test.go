@@ -119,7 +119,7 @@ func TestTrust(t *testing.T) {
 	u.says(2, "is not trusted", "trust", "--remove")
 
 	u.write("src/dapbridge.yaml", "root: /\n")
-	u.says(2, "a workspace can't set root", "trust")
+	u.says(2, "a workspace cannot set root", "trust")
 	u.write("src/dapbridge.yaml", "target: kubelet\n")
 	u.says(0, "nothing that needs it", "trust", u.home+"/src")
 	u.says(2, "is no workspace's file", "trust", "go.mod")

@@ -62,7 +62,7 @@ func TestMistakes(t *testing.T) {
 		{"serve containerd", 2, "takes no argument"},
 		{"restore --replaced maybe", 2, "it is keep or undo"},
 		{"serve -o yaml --node ssh://root@127.0.0.1:1", 2, "choose text or json"},
-		{"serve --lease 1ms --node ssh://root@127.0.0.1:1", 2, "--lease 1ms: it must be at least 1s"},
+		{"serve --lease 1ms --node ssh://root@127.0.0.1:1", 2, "--lease 1ms: must be at least 1s"},
 		{"serve --stdio --listen 127.0.0.1:1 --node ssh://root@127.0.0.1:1", 2, "--stdio serves the one IDE"},
 		{"serve --map nonsense --node ssh://root@127.0.0.1:1", 2, "--map nonsense"},
 		{"serve --log-level loud", 2, "choose debug, info, warn or error"},

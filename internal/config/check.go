@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// check returns one value of the key as it counts, or says what is wrong with
-// it. A path that is not absolute is relative to dir.
-func (k Key) check(text, dir, home string) (string, error) {
+// normalize returns one value of the key in its canonical form, or an error that says
+// what is wrong with it. Relative paths are relative to dir.
+func (k Key) normalize(text, dir, home string) (string, error) {
 	switch k.Kind {
 	case Choice:
 		if !slices.Contains(k.Choices, text) {
@@ -30,7 +30,7 @@ func (k Key) check(text, dir, home string) (string, error) {
 	case Duration:
 		return text, k.checkDuration(text)
 	case Path:
-		if text == "" { // as a script writes it that has none
+		if text == "" { // from a script that has no value
 			text = k.Default
 		}
 		return resolvePath(text, dir, home)
@@ -40,7 +40,7 @@ func (k Key) check(text, dir, home string) (string, error) {
 			return "unix:" + path, err
 		}
 	case Maps:
-		return checkMap(text, dir, home)
+		return normalizeMap(text, dir, home)
 	case Hosts:
 		return text, checkHost(text)
 	}
@@ -53,28 +53,28 @@ func (k Key) checkDuration(text string) error {
 		return errors.New("write a number with a unit, such as 30s or 5m")
 	}
 	if d < k.Least {
-		return fmt.Errorf("it must be at least %s", k.Least)
+		return fmt.Errorf("must be at least %s", k.Least)
 	}
 	return nil
 }
 
-// resolvePath returns an absolute path; ~/ is the home directory, as in a shell.
+// resolvePath returns an absolute path; ~/ stands for the home directory.
 func resolvePath(path, dir, home string) (string, error) {
-	rest, ofHome := strings.CutPrefix(path, "~/")
+	rest, inHome := strings.CutPrefix(path, "~/")
 	switch {
 	case path == "" || filepath.IsAbs(path):
 		return path, nil
-	case ofHome || path == "~":
+	case inHome || path == "~":
 		if home == "" {
-			return "", errors.New("there is no home directory: write the path out")
+			return "", errors.New("there is no home directory: write the full path")
 		}
 		return filepath.Join(home, strings.TrimPrefix(rest, "~")), nil
 	}
 	return filepath.Join(dir, path), nil
 }
 
-// checkMap resolves the HOST of HOST=NODE.
-func checkMap(text, dir, home string) (string, error) {
+// normalizeMap resolves the HOST of HOST=NODE.
+func normalizeMap(text, dir, home string) (string, error) {
 	if host, node, ok := strings.Cut(text, "="); ok && host != "" && !filepath.IsAbs(host) {
 		host, err := resolvePath(host, dir, home)
 		if err != nil {
@@ -86,14 +86,14 @@ func checkMap(text, dir, home string) (string, error) {
 	return text, err
 }
 
-// checkHost takes what --node would take for a host; no port or user, for which
-// the same machine would be a toy and not one.
+// checkHost accepts host names and addresses as in --node, but no user or port: they
+// would not make it another machine.
 func checkHost(text string) error {
 	if _, err := netip.ParseAddr(text); err == nil {
 		return nil
 	}
 	if text == "" || strings.ContainsAny(text, "@:/*?[] \t") {
-		return errors.New("write a host's name or address alone")
+		return errors.New("write only a host name or address")
 	}
 	return nil
 }

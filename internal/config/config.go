@@ -1,9 +1,9 @@
-// Package config finds out what the user wants: from flags, the environment, the
-// workspace's file and the user's own, each layer above the next. It reads these
-// files and the list of those that are trusted, and contacts nothing.
+// Package config merges the settings from flags, the environment, the workspace's
+// file and the user's own file; the first of these that sets a key wins. It reads
+// these files and the list of trusted ones, and contacts nothing.
 //
-// A workspace's file comes with a repository that somebody else may have
-// written: what it may set without having been trusted says [Key.Workspace].
+// A workspace's file comes with a repository that somebody else may have written:
+// [Key.Workspace] says what it may set without being trusted.
 package config
 
 import (
@@ -16,35 +16,35 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Sources are where values come from. All of the process's surroundings are
-// handed in.
+// Sources are where values come from. They include everything that Load needs to
+// know of the process's environment.
 type Sources struct {
-	Flags     map[string][]string      // those given, by the key's name; a list has an element for each
-	Getenv    func(name string) string // an empty variable counts as not set
+	Flags     map[string][]string      // given on the command line, by key; a list has one element per value
+	Getenv    func(name string) string // an empty variable counts as unset
 	Dir       string                   // the working directory, absolute
 	Home      string                   // the user's home directory
-	UserFile  string                   // the user's own file, which need not be there
-	TrustFile string                   // the list of trusted files, likewise
+	UserFile  string                   // the user's own file, which need not exist
+	TrustFile string                   // the list of trusted files, which need not exist
 }
 
-// Settings are the values in force.
+// Settings are the effective values.
 type Settings struct {
 	values    map[string]Value
 	Workspace string // the workspace's file, "" if there is none
-	Trusted   bool   // it has been trusted as it is
+	Trusted   bool   // the user has trusted its present content
 }
 
-// Value is a key's value, with where it is from.
+// Value is a key's value and its origin.
 type Value struct {
 	Key    Key
-	Text   []string // one element, as the flag is written; a list has any number
+	Text   []string // one element, as given to a flag; a list has any number
 	Origin Origin
 }
 
-// String returns the value of a key that is no list.
+// String returns the value; commas separate those of a list.
 func (v Value) String() string { return strings.Join(v.Text, ",") }
 
-// Get returns the value of the key called name, which must be in [Keys].
+// Get returns the value of the named key, which must be in [Keys].
 func (s *Settings) Get(name string) Value { return s.values[name] }
 
 // All returns the values in the order of [Keys].
@@ -56,61 +56,62 @@ func (s *Settings) All() []Value {
 	return all
 }
 
-// Load reads all layers. Its errors are diag.Usage for a flag or variable,
-// diag.ConfigInvalid for a file that can't be understood, and
-// diag.ConfigUntrusted for one that says what it may not.
+// Load reads all sources. Its errors are diag.Usage for a flag or variable,
+// diag.ConfigInvalid for a file that cannot be parsed, and diag.ConfigUntrusted for
+// one that sets what it must not.
 func Load(src Sources) (*Settings, error) {
 	s := &Settings{values: map[string]Value{}}
 	defaults, err := src.defaults()
 	if err != nil {
 		return nil, err
 	}
-	given, err := src.given()
+	explicit, err := src.explicit()
 	if err != nil {
 		return nil, err
 	}
-	s.over(defaults)
-	if err := s.user(src); err != nil {
+	s.apply(defaults)
+	if err := s.applyUserFile(src); err != nil {
 		return nil, err
 	}
-	// The workspace's file is found by the root, which it therefore can't set.
-	s.over(given)
-	if err := s.workspace(src); err != nil {
+	// The root decides which workspace file applies, so it must be known before.
+	s.apply(explicit)
+	if err := s.applyWorkspaceFile(src); err != nil {
 		return nil, err
 	}
-	s.over(given)
+	s.apply(explicit)
 	return s, nil
 }
 
-// over lays values above those that are there.
-func (s *Settings) over(values []Value) {
+// apply replaces the present values of the keys in values.
+func (s *Settings) apply(values []Value) {
 	for _, v := range values {
 		s.values[v.Key.Name] = v
 	}
 }
 
-// user adds the user's own file.
-func (s *Settings) user(src Sources) error {
-	f, err := read(src.UserFile, maxFile)
+// applyUserFile applies the user's own file, if there is one.
+func (s *Settings) applyUserFile(src Sources) error {
+	f, err := readFile(src.UserFile, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return unreadable(src.UserFile, err)
+		return unreadableError(src.UserFile, err)
 	}
-	if why := othersWrite(f.info); why != "" {
-		return closeToOthers(errorf(diag.ConfigUntrusted, "%s is not read: %s", src.UserFile, why))
+	if why := othersCanWrite(f.info); why != "" {
+		return withPermissionHint(errorf(diag.ConfigUntrusted, "refusing to read %s: %s", src.UserFile, why))
 	}
 	values, err := parse(src.UserFile, User, f.text)
 	if err == nil {
-		values, err = check(values, filepath.Dir(src.UserFile), src.Home)
+		values, err = normalize(values, filepath.Dir(src.UserFile), src.Home)
 	}
-	s.over(values)
+	s.apply(values)
 	return err
 }
 
-// workspace adds the workspace's file, if it says no more than it may.
-func (s *Settings) workspace(src Sources) error {
+// applyWorkspaceFile applies the workspace's file, if there is one. It fails if the
+// file sets more than it may.
+func (s *Settings) applyWorkspaceFile(src Sources) error {
 	path := FindWorkspace(s.values["root"].String())
 	if path == "" {
 		return nil
@@ -119,19 +120,19 @@ func (s *Settings) workspace(src Sources) error {
 	if err != nil {
 		return err
 	}
-	state, err := Trust{File: src.TrustFile}.state(w)
+	state, err := Trust{File: src.TrustFile}.lookup(w)
 	if err != nil {
 		return err
 	}
-	if err := w.permitted(state, cmp.Or(src.UserFile, "your own configuration")); err != nil {
+	if err := w.checkPermissions(state, cmp.Or(src.UserFile, "your own configuration")); err != nil {
 		return err
 	}
-	values, err := check(w.values, filepath.Dir(w.Path), src.Home)
+	values, err := normalize(w.values, filepath.Dir(w.Path), src.Home)
 	if err != nil {
 		return err
 	}
-	s.Workspace, s.Trusted = w.Path, state == pinned
-	s.over(values)
+	s.Workspace, s.Trusted = w.Path, state == trusted
+	s.apply(values)
 	return nil
 }
 
@@ -140,12 +141,11 @@ func (src Sources) defaults() ([]Value, error) {
 	for _, k := range Keys() {
 		values = append(values, Value{k, k.defaults(), Origin{Layer: Default}})
 	}
-	return check(values, src.Dir, src.Home)
+	return normalize(values, src.Dir, src.Home)
 }
 
-// given returns the values of the environment, and above them those of the
-// flags.
-func (src Sources) given() ([]Value, error) {
+// explicit returns the values from the environment, followed by those from flags.
+func (src Sources) explicit() ([]Value, error) {
 	var values []Value
 	for _, k := range Keys() {
 		if text := src.Getenv(k.Variable()); text != "" {
@@ -157,18 +157,18 @@ func (src Sources) given() ([]Value, error) {
 			values = append(values, Value{k, text, Origin{Layer: Flag}})
 		}
 	}
-	return check(values, src.Dir, src.Home)
+	return normalize(values, src.Dir, src.Home)
 }
 
-// check returns the values as they count: paths are absolute, those that are not
-// being relative to dir. It refuses what makes no sense.
-func check(values []Value, dir, home string) ([]Value, error) {
+// normalize returns the values with absolute paths: relative ones are relative to
+// dir. It fails if a value is invalid.
+func normalize(values []Value, dir, home string) ([]Value, error) {
 	for i, v := range values {
 		text := make([]string, len(v.Text))
 		for j := range v.Text {
 			var err error
-			if text[j], err = v.Key.check(v.Text[j], dir, home); err != nil {
-				return nil, v.invalid(v.Text[j], err)
+			if text[j], err = v.Key.normalize(v.Text[j], dir, home); err != nil {
+				return nil, v.invalidError(v.Text[j], err)
 			}
 		}
 		values[i].Text = text
@@ -176,8 +176,8 @@ func check(values []Value, dir, home string) ([]Value, error) {
 	return values, nil
 }
 
-// invalid is the error for a value that makes no sense.
-func (v Value) invalid(text string, err error) error {
+// invalidError returns the error for an invalid value.
+func (v Value) invalidError(text string, err error) error {
 	switch v.Origin.Layer {
 	case Flag:
 		return errorf(diag.Usage, "--%s %s: %w", v.Key.Name, text, err)

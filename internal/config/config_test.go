@@ -13,7 +13,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// place is a user's home, and a workspace in which the user stands.
+// place is a home directory, and a workspace as the current directory.
 type place struct {
 	t         *testing.T
 	home      string
@@ -68,8 +68,9 @@ func (p *place) mustLoad() *config.Settings {
 	return s
 }
 
-// refused loads, which must fail with the code and say all parts.
-func (p *place) refused(code diag.Code, parts ...string) {
+// wantRefusal checks that loading fails with the code, and with a message and hint
+// that contain all parts.
+func (p *place) wantRefusal(code diag.Code, parts ...string) {
 	p.t.Helper()
 	_, err := p.load()
 	wantError(p.t, err, code, parts...)
@@ -89,7 +90,7 @@ func wantError(t *testing.T, err error, code diag.Code, parts ...string) {
 	}
 }
 
-func (p *place) trusts(path string) {
+func (p *place) trustFile(path string) {
 	p.t.Helper()
 	w, err := config.ReadWorkspace(path)
 	if err != nil {
@@ -100,7 +101,19 @@ func (p *place) trusts(path string) {
 	}
 }
 
-// samples has two values of each kind, as a flag is written.
+// wantValue checks a key's value, and where it is set.
+func wantValue(t *testing.T, s *config.Settings, key, want, from string) {
+	t.Helper()
+	got := s.Get(key)
+	if got.String() != want {
+		t.Errorf("%s is %q, want %q", key, got, want)
+	}
+	if got.From() != from {
+		t.Errorf("%s is from %s, want %s", key, got.From(), from)
+	}
+}
+
+// samples returns two values for the key, as given to a flag.
 func samples(k config.Key) [2]string {
 	switch k.Kind {
 	case config.Choice:
@@ -126,9 +139,9 @@ func yamlOf(k config.Key, value string) string {
 	return fmt.Sprintf("%s: %s\n", k.Name, value)
 }
 
-// TestPrecedence sets each key in each pair of layers and looks which wins.
+// TestPrecedence sets each key in each pair of layers and checks which one wins.
 func TestPrecedence(t *testing.T) {
-	// In the order of their precedence, the highest first.
+	// By precedence, the highest first.
 	layers := []struct {
 		name string
 		set  func(p *place, k config.Key, value string)
@@ -141,7 +154,7 @@ func TestPrecedence(t *testing.T) {
 		{"workspace", func(p *place, k config.Key, v string) {
 			p.write(p.file(), yamlOf(k, v))
 			if k.Workspace == config.AfterTrust {
-				p.trusts(p.file())
+				p.trustFile(p.file())
 			}
 		}, func(p *place, _ config.Key) string { return p.file() + ":1" }},
 		{"user", func(p *place, k config.Key, v string) { p.write(p.user, "# mine\n"+yamlOf(k, v)) },
@@ -160,15 +173,9 @@ func TestPrecedence(t *testing.T) {
 					p := newPlace(t)
 					two := samples(k)
 					low.set(p, k, two[0])
-					got := p.mustLoad().Get(k.Name)
-					if got.String() != two[0] || got.From() != low.from(p, k) {
-						t.Errorf("with %s alone: %q from %s", low.name, got, got.From())
-					}
+					wantValue(t, p.mustLoad(), k.Name, two[0], low.from(p, k))
 					high.set(p, k, two[1])
-					got = p.mustLoad().Get(k.Name)
-					if got.String() != two[1] || got.From() != high.from(p, k) {
-						t.Errorf("got %q from %s, want %q from %s", got, got.From(), two[1], high.from(p, k))
-					}
+					wantValue(t, p.mustLoad(), k.Name, two[1], high.from(p, k))
 				})
 			}
 		}
@@ -178,21 +185,22 @@ func TestPrecedence(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	p := newPlace(t)
 	s := p.mustLoad()
-	if len(s.All()) != len(config.Keys()) || s.Workspace != "" || s.Trusted {
-		t.Errorf("got %+v", s)
+	if s.Workspace != "" || s.Trusted {
+		t.Errorf("got the workspace %q, trusted %v", s.Workspace, s.Trusted)
+	}
+	if got, want := len(s.All()), len(config.Keys()); got != want {
+		t.Errorf("got %d values, want %d", got, want)
 	}
 	for _, v := range s.All() {
 		want := v.Key.Default
 		if v.Key.Name == "root" {
 			want = p.workspace
 		}
-		if v.String() != want || v.From() != "default" {
-			t.Errorf("%s: %q from %s, want %q", v.Key.Name, v, v.From(), want)
-		}
+		wantValue(t, s, v.Key.Name, want, "default")
 	}
 }
 
-// TestPaths shows that a path is relative to what it was written in.
+// TestPaths checks that a path is relative to the file that it is written in.
 func TestPaths(t *testing.T) {
 	p := newPlace(t)
 	p.write(p.user, "root: src\nidentity: ~/.ssh/key\nagent: /a\nlisten: unix:sock\nmap:\n  - ~/a=/n/a\n  - b=/n/b\n")
@@ -211,7 +219,7 @@ func TestPaths(t *testing.T) {
 	}
 	p.env["DAPBRIDGE_ROOT"] = "sub"
 	p.env["DAPBRIDGE_MAP"] = "x=/n/x,~/y=/n/y"
-	p.flags["identity"] = []string{""} // as a script writes it that has none
+	p.flags["identity"] = []string{""} // from a script that has no value
 	s = p.mustLoad()
 	if got := s.Get("root").String(); got != filepath.Join(p.workspace, "sub") {
 		t.Errorf("root: %s", got)
@@ -219,10 +227,8 @@ func TestPaths(t *testing.T) {
 	if got, want := s.Get("map").Text, []string{filepath.Join(p.workspace, "x") + "=/n/x", filepath.Join(p.home, "y") + "=/n/y"}; !slices.Equal(got, want) {
 		t.Errorf("map: %q", got)
 	}
-	if got := s.Get("identity"); got.String() != "" || got.From() != "--identity" {
-		t.Errorf("identity: %q from %s", got, got.From())
-	}
-	// A mapping is a list of its lines.
+	wantValue(t, s, "identity", "", "--identity")
+	// A mapping is a list of its entries.
 	p = newPlace(t)
 	p.write(p.file(), "map:\n  .: /build\n  /abs: /other\n")
 	if got, want := p.mustLoad().Get("map").Text, []string{p.workspace + "=/build", "/abs=/other"}; !slices.Equal(got, want) {
@@ -230,18 +236,18 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestMistakesOutsideOfFiles(t *testing.T) {
+func TestInvalidFlagsAndVariables(t *testing.T) {
 	for _, tt := range []struct {
 		env, flag, value string
 		says             string
 	}{
-		{flag: "lease", value: "1ms", says: "--lease 1ms: it must be at least 1s"},
-		{flag: "linger", value: "-1s", says: "--linger -1s: it must be at least 0s"},
+		{flag: "lease", value: "1ms", says: "--lease 1ms: must be at least 1s"},
+		{flag: "linger", value: "-1s", says: "--linger -1s: must be at least 0s"},
 		{flag: "log-level", value: "loud", says: "--log-level loud: choose debug, info, warn or error"},
 		{flag: "map", value: "nonsense", says: "--map nonsense"},
 		{env: "DAPBRIDGE_LEASE", value: "30", says: "DAPBRIDGE_LEASE=30: write a number with a unit"},
 		{env: "DAPBRIDGE_TAKEOVER", value: "maybe", says: "DAPBRIDGE_TAKEOVER=maybe: write true or false"},
-		{env: "DAPBRIDGE_LOCAL_NODES", value: "a,*", says: "write a host's name or address alone"},
+		{env: "DAPBRIDGE_LOCAL_NODES", value: "a,*", says: "write only a host name or address"},
 	} {
 		p := newPlace(t)
 		if tt.env != "" {
@@ -249,28 +255,26 @@ func TestMistakesOutsideOfFiles(t *testing.T) {
 		} else {
 			p.flags[tt.flag] = []string{tt.value}
 		}
-		p.refused(diag.Usage, tt.says)
+		p.wantRefusal(diag.Usage, tt.says)
 	}
 }
 
-// TestUserFile shows what of the user's own file is not read.
+// TestUserFile checks which files are accepted as the user's own.
 func TestUserFile(t *testing.T) {
 	p := newPlace(t)
 	if err := os.MkdirAll(p.user, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p.refused(diag.ConfigInvalid, p.user, "no regular file")
+	p.wantRefusal(diag.ConfigInvalid, p.user, "not a regular file")
 
-	p = newPlace(t) // a link is what many users keep their files by
+	p = newPlace(t) // many users have a link to a file in a repository of dotfiles
 	real := filepath.Join(p.home, "dotfiles", "config.yaml")
 	p.write(real, "target: kubelet\n")
 	if err := os.MkdirAll(filepath.Dir(p.user), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(real, p.user); err != nil {
-		t.Skip("no symbolic links here: ", err)
+		t.Skip("symbolic links are not supported: ", err)
 	}
-	if got := p.mustLoad().Get("target"); got.String() != "kubelet" || got.From() != p.user+":1" {
-		t.Errorf("got %q from %s", got, got.From())
-	}
+	wantValue(t, p.mustLoad(), "target", "kubelet", p.user+":1")
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// FuzzParse reads arbitrary workspaces' files: none may panic, or set what needs
-// trust.
+// FuzzParse parses arbitrary workspace files: none may cause a panic, or set a key
+// that needs trust.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"target: kubelet\nmap:\n  - a=/b\n", "map: {.: /b}\n", "node: ssh:x\n", "a: &a [*a]\n", "? |\n  x\n: y\n",
@@ -26,10 +26,10 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		w := Workspace{values: values}
-		if w.never("") != nil || len(w.NeedTrust()) > 0 {
+		if w.checkForbidden("") != nil || len(w.NeedTrust()) > 0 {
 			return
 		}
-		values, err = check(values, "/workspace", "/home/me")
+		values, err = normalize(values, "/workspace", "/home/me")
 		if err != nil {
 			return
 		}

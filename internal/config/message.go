@@ -6,26 +6,26 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// errorf makes an error whose summary is one line, whatever a file or the name of
-// a directory holds.
+// errorf returns an error whose summary is a single line, whatever a file or the name
+// of a directory contains.
 func errorf(code diag.Code, format string, args ...any) *diag.Error {
 	e := diag.Errorf(code, format, args...)
 	e.Summary = strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(diag.Escape(e.Summary))
 	return e
 }
 
-// unreadable is for a file that is there and can't be used.
-func unreadable(path string, err error) error {
-	return errorf(diag.ConfigInvalid, "%s can't be read: %w", path, err).
-		WithHint("make it a readable file of dapbridge's keys, or move it away")
+// unreadableError is for a file that exists but cannot be read.
+func unreadableError(path string, err error) error {
+	return errorf(diag.ConfigInvalid, "cannot read %s: %w", path, err).
+		WithHint("make it a readable configuration file, or move it away")
 }
 
-// closeToOthers says what to do with a file that others can write to.
-func closeToOthers(e *diag.Error) error {
-	return e.WithHint("look what is in it, then let nobody else write to it (chmod go-w)")
+// withPermissionHint adds what to do about a file that others can write to.
+func withPermissionHint(e *diag.Error) error {
+	return e.WithHint("review the file, then make sure that only you can write to it (chmod go-w)")
 }
 
-// shorten keeps messages readable however much a file says.
+// shorten bounds the length of text quoted from a file.
 func shorten(text string) string {
 	const most = 80
 	if len(text) <= most {

@@ -1,6 +1,6 @@
 package config
 
-// nearest returns the name that word is probably meant to be, or "".
+// nearest returns the name that is most likely meant by word, or "".
 func nearest(word string, names []string) string {
 	best, found := "", 1+max(2, min(len(word), 64)/3)
 	for _, name := range names {
@@ -11,8 +11,8 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// distance is Levenshtein's: how many letters are to be changed, added or taken
-// away to make b of a.
+// distance returns the Levenshtein distance: the number of bytes to change, add or
+// remove to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -2,14 +2,14 @@ package config
 
 import "fmt"
 
-// Layer is one of those that values come from.
+// Layer is one kind of source that values come from.
 type Layer string
 
 // The layers, the lowest first.
 const (
 	Default     Layer = "default"
 	User        Layer = "user"      // the user's own file
-	InWorkspace Layer = "workspace" // the workspace's
+	InWorkspace Layer = "workspace" // the workspace's file
 	Environment Layer = "environment"
 	Flag        Layer = "flag"
 )
@@ -17,11 +17,11 @@ const (
 // Origin is where a value comes from.
 type Origin struct {
 	Layer Layer
-	File  string // for a value from a file, with the line
+	File  string // together with Line, for a value from a file
 	Line  int
 }
 
-// String returns FILE:LINE for a file's value, and the layer for others.
+// String returns FILE:LINE for a value from a file, and the layer for others.
 func (o Origin) String() string {
 	if o.File != "" {
 		return fmt.Sprintf("%s:%d", o.File, o.Line)
@@ -29,7 +29,8 @@ func (o Origin) String() string {
 	return string(o.Layer)
 }
 
-// From says where the value was written, as its user would find it.
+// From returns where the value is set, in the user's terms: the flag, the variable,
+// or the file and line.
 func (v Value) From() string {
 	switch v.Origin.Layer {
 	case Flag:

@@ -10,60 +10,60 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-const somebody = 65534
+const otherUser = 65534
 
-// TestOthersWrite shows that a file which another user can change is neither
-// trusted nor, for the user's own, read.
-func TestOthersWrite(t *testing.T) {
+// TestOthersCanWrite checks that a file which another user can change is not trusted,
+// and as the user's own file is not read.
+func TestOthersCanWrite(t *testing.T) {
 	spoil := map[string]func(path string) error{
 		"group": func(path string) error { return os.Chmod(path, 0o660) },
 		"world": func(path string) error { return os.Chmod(path, 0o602) },
-		"owner": func(path string) error { return os.Chown(path, somebody, -1) },
+		"owner": func(path string) error { return os.Chown(path, otherUser, -1) },
 	}
 	for name, spoil := range spoil {
 		t.Run(name, func(t *testing.T) {
 			if name == "owner" && os.Geteuid() != 0 {
-				t.Skip("needs root, to give a file away")
+				t.Skip("needs root, to change the owner of a file")
 			}
-			spoiled := func(path string) {
+			spoilFile := func(path string) {
 				t.Helper()
 				if err := spoil(path); err != nil {
 					t.Fatal(err)
 				}
 			}
 			p := newPlace(t)
-			p.write(p.file(), asks)
-			p.trusts(p.file())
+			p.write(p.file(), needsTrust)
+			p.trustFile(p.file())
 			p.mustLoad()
-			spoiled(p.file())
-			p.refused(diag.ConfigUntrusted, p.file()+":2: node", "no longer trusted", "user")
+			spoilFile(p.file())
+			p.wantRefusal(diag.ConfigUntrusted, p.file()+":2: node", "no longer trusted", "user")
 			w, err := config.ReadWorkspace(p.file())
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantError(t, p.trust.Add(w), diag.ConfigUntrusted, "can't be trusted", "user")
+			wantError(t, p.trust.Add(w), diag.ConfigUntrusted, "cannot trust", "user")
 			if err := os.Remove(p.file()); err != nil {
 				t.Fatal(err)
 			}
 
-			p.write(p.file(), "target: crio\n") // needs no trust, whoever wrote it
-			spoiled(p.file())
+			p.write(p.file(), "target: crio\n") // needs no trust
+			spoilFile(p.file())
 			p.mustLoad()
 
 			p.write(p.user, "target: x\n")
-			spoiled(p.user)
-			p.refused(diag.ConfigUntrusted, p.user+" is not read", "user")
+			spoilFile(p.user)
+			p.wantRefusal(diag.ConfigUntrusted, "refusing to read "+p.user, "user")
 			if err := os.Remove(p.user); err != nil {
 				t.Fatal(err)
 			}
 
-			spoiled(p.trust.File)
-			p.refused(diag.ConfigUntrusted, p.trust.File, "does not count")
+			spoilFile(p.trust.File)
+			p.wantRefusal(diag.ConfigUntrusted, "refusing to use the list of trusted files", p.trust.File)
 		})
 	}
 }
 
-// TestPipe shows that a pipe in a file's place does not hold anybody up.
+// TestPipe checks that a pipe instead of a file does not block.
 func TestPipe(t *testing.T) {
 	p := newPlace(t)
 	for _, path := range []string{p.user, p.file()} {
@@ -73,7 +73,7 @@ func TestPipe(t *testing.T) {
 		if err := syscall.Mkfifo(path, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p.refused(diag.ConfigInvalid, path, "no regular file")
+		p.wantRefusal(diag.ConfigInvalid, path, "not a regular file")
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}

@@ -2,5 +2,5 @@ package config
 
 import "io/fs"
 
-// othersWrite does not know the access lists of Windows.
-func othersWrite(fs.FileInfo) string { return "" }
+// othersCanWrite does not know the access lists of Windows.
+func othersCanWrite(fs.FileInfo) string { return "" }

@@ -14,32 +14,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// parse returns what the YAML in text sets, in its order, each value with its
-// line and none checked yet. It takes one mapping of keys and nothing that YAML
-// has beyond text, numbers, lists and mappings. file and layer are where it is
-// from.
+// parse returns the values set in a YAML file, in file order and not validated yet. It
+// accepts a single mapping of keys, and of YAML only text, numbers, lists and
+// mappings. file and layer become the origin of the values.
 func parse(file string, layer Layer, text []byte) ([]Value, error) {
 	p := parser{file: file}
-	doc, err := p.document(text)
+	doc, err := p.parseDocument(text)
 	if doc == nil || err != nil {
 		return nil, err
 	}
 	if doc.Kind != yaml.MappingNode {
-		return nil, p.errorf(doc, "want lines of KEY: VALUE")
+		return nil, p.errorf(doc, "expected lines of KEY: VALUE")
 	}
 	seen := map[string]int{}
 	var values []Value
 	for i := 0; i < len(doc.Content); i += 2 {
 		name, node := doc.Content[i], doc.Content[i+1]
-		key, err := p.key(name)
+		key, err := p.parseKey(name)
 		if err != nil {
 			return nil, err
 		}
 		if line := seen[key.Name]; line > 0 {
-			return nil, p.errorf(name, "%s stands in line %d already", key.Name, line)
+			return nil, p.errorf(name, "%s is already set in line %d", key.Name, line)
 		}
 		seen[key.Name] = name.Line
-		texts, err := p.value(key, node)
+		texts, err := p.parseValue(key, node)
 		if err != nil {
 			return nil, err
 		}
@@ -54,8 +53,8 @@ func (p parser) errorf(at *yaml.Node, format string, args ...any) *diag.Error {
 	return errorf(diag.ConfigInvalid, "%s:%d: %s", p.file, at.Line, fmt.Sprintf(format, args...))
 }
 
-// document returns the only document's content, nil if there is none.
-func (p parser) document(text []byte) (*yaml.Node, error) {
+// parseDocument returns the content of the only document, nil if it is empty.
+func (p parser) parseDocument(text []byte) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	err := dec.Decode(&doc)
@@ -63,22 +62,22 @@ func (p parser) document(text []byte) (*yaml.Node, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, p.syntax(err)
+		return nil, p.syntaxError(err)
 	}
 	if err := dec.Decode(&more); err == nil {
-		return nil, p.errorf(&more, "a second document, of which there may be one")
+		return nil, p.errorf(&more, "the file has a second document")
 	} else if !errors.Is(err, io.EOF) {
-		return nil, p.syntax(err)
+		return nil, p.syntaxError(err)
 	}
 	node := doc.Content[0]
 	if node.Kind == yaml.ScalarNode && node.Tag == "!!null" {
-		return nil, nil // nothing but comments, or ---
+		return nil, nil // only comments, or ---
 	}
-	return node, p.plain(node)
+	return node, p.refuseAliases(node)
 }
 
-// syntax turns an error of the YAML reader into one of ours, with its line.
-func (p parser) syntax(err error) error {
+// syntaxError converts an error of the YAML parser, keeping its line.
+func (p parser) syntaxError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := regexp.MustCompile(`^line (\d+): (.*)`).FindStringSubmatch(text); m != nil {
 		return errorf(diag.ConfigInvalid, "%s:%s: not YAML: %s", p.file, m[1], m[2])
@@ -86,22 +85,23 @@ func (p parser) syntax(err error) error {
 	return errorf(diag.ConfigInvalid, "%s: not YAML: %s", p.file, text)
 }
 
-// plain refuses aliases, which can make a small file large.
-func (p parser) plain(n *yaml.Node) error {
+// refuseAliases refuses anchors and aliases, which can make a small file expand to a
+// large one.
+func (p parser) refuseAliases(n *yaml.Node) error {
 	if n.Anchor != "" || n.Kind == yaml.AliasNode {
-		return p.errorf(n, "anchors and aliases are not understood here: write the value out")
+		return p.errorf(n, "anchors and aliases are not supported: write the value out")
 	}
 	for _, c := range n.Content {
-		if err := p.plain(c); err != nil {
+		if err := p.refuseAliases(c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p parser) key(n *yaml.Node) (Key, error) {
+func (p parser) parseKey(n *yaml.Node) (Key, error) {
 	if n.Kind != yaml.ScalarNode {
-		return Key{}, p.errorf(n, "want KEY: VALUE")
+		return Key{}, p.errorf(n, "expected KEY: VALUE")
 	}
 	key, ok := Find(n.Value)
 	if ok {
@@ -118,24 +118,24 @@ func (p parser) key(n *yaml.Node) (Key, error) {
 	return Key{}, err.WithHint("the keys are: %s", strings.Join(names, ", "))
 }
 
-// value returns the node's text if it is of the key's kind.
-func (p parser) value(key Key, n *yaml.Node) ([]string, error) {
+// parseValue returns the node's text if it has the key's kind.
+func (p parser) parseValue(key Key, n *yaml.Node) ([]string, error) {
 	if key.List() {
-		return p.list(key, n)
+		return p.parseList(key, n)
 	}
 	if n.Kind != yaml.ScalarNode {
-		return nil, p.errorf(n, "%s has one value, not a list or a mapping", key.Name)
+		return nil, p.errorf(n, "%s has a single value, not a list or a mapping", key.Name)
 	}
-	text, err := p.scalar(key, n)
+	text, err := p.parseScalar(key, n)
 	return []string{text}, err
 }
 
-func (p parser) scalar(key Key, n *yaml.Node) (string, error) {
+func (p parser) parseScalar(key Key, n *yaml.Node) (string, error) {
 	switch tag := n.ShortTag(); {
 	case tag == "!!null" || tag == "!!str" && n.Value == "":
-		return "", p.errorf(n, "%s has no value", key.Name).WithHint("write one, or remove the line")
+		return "", p.errorf(n, "%s has no value", key.Name).WithHint("add a value, or remove the line")
 	case tag == "!!str" && key.Kind == Switch:
-		return "", p.errorf(n, "%s is a switch: write true or false without quotes", key.Name)
+		return "", p.errorf(n, "%s is a switch: write true or false, without quotes", key.Name)
 	case tag == "!!str", tag == "!!bool" && key.Kind == Switch:
 		return n.Value, nil
 	case tag == "!!int" && key.Kind == Duration:
@@ -145,30 +145,30 @@ func (p parser) scalar(key Key, n *yaml.Node) (string, error) {
 		WithHint("put text that looks like a number, a date or a switch in quotes")
 }
 
-func (p parser) list(key Key, n *yaml.Node) ([]string, error) {
+func (p parser) parseList(key Key, n *yaml.Node) ([]string, error) {
 	mapping := n.Kind == yaml.MappingNode && key.Kind == Maps
 	if n.Kind != yaml.SequenceNode && !mapping {
-		return nil, p.errorf(n, "%s is a list: write each value behind a - on a line of its own", key.Name)
+		return nil, p.errorf(n, "%s is a list: write each value on its own line after a -", key.Name)
 	}
 	var texts []string
 	for _, c := range n.Content {
 		if c.Kind != yaml.ScalarNode {
 			return nil, p.errorf(c, "%s is a list of text", key.Name)
 		}
-		text, err := p.scalar(key, c)
+		text, err := p.parseScalar(key, c)
 		if err != nil {
 			return nil, err
 		}
 		texts = append(texts, text)
 	}
 	if mapping {
-		return p.pairs(n, texts)
+		return p.joinPairs(n, texts)
 	}
 	return texts, nil
 }
 
-// pairs makes HOST=NODE of a mapping's keys and values.
-func (p parser) pairs(n *yaml.Node, texts []string) ([]string, error) {
+// joinPairs joins the keys and values of a mapping to HOST=NODE.
+func (p parser) joinPairs(n *yaml.Node, texts []string) ([]string, error) {
 	var rules []string
 	seen := map[string]bool{}
 	for i := 0; i < len(texts); i += 2 {

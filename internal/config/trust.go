@@ -15,15 +15,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// maxList bounds the list of trusted files; a line has a few hundred bytes.
+// maxList bounds the size of the list of trusted files; a line has a few hundred
+// bytes.
 const maxList = 4 << 20
 
-// Trust is the list of workspace's files that the user has trusted, a line each:
+// Trust is the list of workspace files that the user has trusted, one per line:
 //
 //	SHA256 "PATH"
 //
-// A file is trusted at that path and with that content only. The list is the
-// user's own, of mode 0600, and replaced as a whole.
+// A file is trusted only at that path and with that content. The list is the user's
+// own, has mode 0600, and is replaced atomically.
 type Trust struct{ File string }
 
 // Pin is a trusted file.
@@ -32,27 +33,27 @@ type Pin struct {
 	Sum  string `json:"sha256"`
 }
 
-// state is how a file stands to the list.
-type state int
+// trustState says whether a file is in the list.
+type trustState int
 
 const (
-	unknown state = iota
-	changed       // pinned with another content
-	pinned
+	unknown trustState = iota
+	changed            // trusted with another content
+	trusted
 )
 
-// List returns the pins in the order of their paths.
+// List returns the trusted files, sorted by path.
 func (t Trust) List() ([]Pin, error) {
-	f, err := read(t.File, maxList)
+	f, err := readFile(t.File, maxList)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unreadable(t.File, err)
+		return nil, unreadableError(t.File, err)
 	}
-	if why := othersWrite(f.info); why != "" {
-		return nil, errorf(diag.ConfigUntrusted, "the list of trusted files, %s, does not count: %s", t.File, why).
-			WithHint("remove it, and trust the files again")
+	if why := othersCanWrite(f.info); why != "" {
+		return nil, errorf(diag.ConfigUntrusted, "refusing to use the list of trusted files %s: %s", t.File, why).
+			WithHint("remove the list, and trust the files again")
 	}
 	var pins []Pin
 	for line := range strings.Lines(string(f.text)) {
@@ -65,14 +66,14 @@ func (t Trust) List() ([]Pin, error) {
 	return pins, nil
 }
 
-func (t Trust) state(w *Workspace) (state, error) {
+func (t Trust) lookup(w *Workspace) (trustState, error) {
 	pins, err := t.List()
 	if err != nil {
 		return unknown, err
 	}
 	for _, p := range pins {
 		if p.Path == w.Path && p.Sum == w.Sum {
-			return pinned, nil
+			return trusted, nil
 		}
 		if p.Path == w.Path {
 			return changed, nil
@@ -81,29 +82,30 @@ func (t Trust) state(w *Workspace) (state, error) {
 	return unknown, nil
 }
 
-// Add pins the file as it was read, in place of what was pinned at its path.
+// Add trusts the file with the content that was read. It replaces any entry for the
+// same path.
 func (t Trust) Add(w *Workspace) error {
-	if err := w.never("your own configuration"); err != nil {
+	if err := w.checkForbidden("your own configuration"); err != nil {
 		return err
 	}
-	if why := othersWrite(w.info); why != "" {
-		return closeToOthers(errorf(diag.ConfigUntrusted, "%s can't be trusted: %s", w.Path, why))
+	if why := othersCanWrite(w.info); why != "" {
+		return withPermissionHint(errorf(diag.ConfigUntrusted, "cannot trust %s: %s", w.Path, why))
 	}
 	_, err := t.replace(w.Path, &Pin{Path: w.Path, Sum: w.Sum})
 	return err
 }
 
-// Remove takes the file at path from the list, and reports whether it was there.
+// Remove removes the file at path from the list, and reports whether it was there.
 func (t Trust) Remove(path string) (bool, error) { return t.replace(path, nil) }
 
-// replace takes path's pins away, and adds one if it is not nil.
+// replace removes the entries for path, and adds one if it is not nil.
 func (t Trust) replace(path string, add *Pin) (found bool, err error) {
 	if err := os.MkdirAll(filepath.Dir(t.File), 0o700); err != nil {
-		return false, t.unwritable(err)
+		return false, t.writeError(err)
 	}
 	unlock, err := lockedfile.MutexAt(t.File + ".lock").Lock()
 	if err != nil {
-		return false, t.unwritable(err)
+		return false, t.writeError(err)
 	}
 	defer unlock()
 	pins, err := t.List()
@@ -116,14 +118,14 @@ func (t Trust) replace(path string, add *Pin) (found bool, err error) {
 		kept = append(kept, *add)
 	}
 	if err := t.write(kept); err != nil {
-		return found, t.unwritable(err)
+		return found, t.writeError(err)
 	}
 	return found, nil
 }
 
-// write replaces the list by one rename.
+// write replaces the list with one rename.
 func (t Trust) write(pins []Pin) error {
-	f, err := os.CreateTemp(filepath.Dir(t.File), "trusted-") // of mode 0600
+	f, err := os.CreateTemp(filepath.Dir(t.File), "trusted-") // with mode 0600
 	if err != nil {
 		return err
 	}
@@ -139,6 +141,6 @@ func (t Trust) write(pins []Pin) error {
 	return os.Rename(f.Name(), t.File)
 }
 
-func (t Trust) unwritable(err error) error {
-	return errorf(diag.WriteFailed, "the list of trusted files can't be written: %w", err)
+func (t Trust) writeError(err error) error {
+	return errorf(diag.WriteFailed, "cannot write the list of trusted files: %w", err)
 }

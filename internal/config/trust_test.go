@@ -11,35 +11,34 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-const asks = "target: kubelet\nnode: ssh:devnode\n"
+const needsTrust = "target: kubelet\nnode: ssh:devnode\n"
 
-// TestTrust goes through a file's life: refused, trusted, changed, trusted
-// again, taken back.
+// TestTrust follows a file that is refused, trusted, changed, trusted again, and
+// removed from the list.
 func TestTrust(t *testing.T) {
 	p := newPlace(t)
-	p.write(p.file(), asks)
-	p.refused(diag.ConfigUntrusted, p.file()+":2: node", "before you trust")
-	p.trusts(p.file())
+	p.write(p.file(), needsTrust)
+	p.wantRefusal(diag.ConfigUntrusted, p.file()+":2: node", "only after you have trusted")
+	p.trustFile(p.file())
 	s := p.mustLoad()
-	if !s.Trusted || s.Workspace != p.file() || s.Get("node").String() != "ssh:devnode" {
-		t.Errorf("got %+v", s)
-	}
+	wantWorkspace(t, s, p.file(), true)
+	wantValue(t, s, "node", "ssh:devnode", p.file()+":2")
 	if info, err := os.Stat(p.trust.File); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("the list: %v, %v", info, err)
 	}
 
-	p.write(p.file(), asks+"listen: 127.0.0.1:1\n")
-	p.refused(diag.ConfigUntrusted, p.file()+":2: node", "has changed since you trusted it", "dapbridge trust")
+	p.write(p.file(), needsTrust+"listen: 127.0.0.1:1\n")
+	p.wantRefusal(diag.ConfigUntrusted, p.file()+":2: node", "has changed since you trusted it", "dapbridge trust")
 	p.write(p.file(), "target: crio\n") // which needs no trust
-	if s := p.mustLoad(); s.Trusted || s.Get("target").String() != "crio" {
-		t.Errorf("got %+v", s)
-	}
+	s = p.mustLoad()
+	wantWorkspace(t, s, p.file(), false)
+	wantValue(t, s, "target", "crio", p.file()+":1")
 
-	p.write(p.file(), asks+"listen: 127.0.0.1:1\n")
-	p.trusts(p.file())
+	p.write(p.file(), needsTrust+"listen: 127.0.0.1:1\n")
+	p.trustFile(p.file())
 	p.mustLoad()
-	p.write(p.file(), asks) // what was trusted before is not any more
-	p.refused(diag.ConfigUntrusted, "has changed")
+	p.write(p.file(), needsTrust) // the content that was trusted before
+	p.wantRefusal(diag.ConfigUntrusted, "has changed")
 	if pins, err := p.trust.List(); err != nil || len(pins) != 1 || pins[0].Path != p.file() {
 		t.Errorf("the list: %v, %v", pins, err)
 	}
@@ -49,60 +48,68 @@ func TestTrust(t *testing.T) {
 			t.Errorf("remove: %v, %v", found, err)
 		}
 	}
-	p.refused(diag.ConfigUntrusted, "before you trust")
+	p.wantRefusal(diag.ConfigUntrusted, "only after you have trusted")
 }
 
-// TestTrustIsOfOnePlace shows that what was trusted counts nowhere else.
-func TestTrustIsOfOnePlace(t *testing.T) {
+func wantWorkspace(t *testing.T, s *config.Settings, path string, trusted bool) {
+	t.Helper()
+	if s.Workspace != path {
+		t.Errorf("the workspace's file is %q, want %q", s.Workspace, path)
+	}
+	if s.Trusted != trusted {
+		t.Errorf("trusted is %v, want %v", s.Trusted, trusted)
+	}
+}
+
+// TestTrustIsBoundToAPath checks that a trusted file is not trusted elsewhere.
+func TestTrustIsBoundToAPath(t *testing.T) {
 	p := newPlace(t)
 	good := filepath.Join(p.home, "good", config.WorkspaceName)
-	p.write(good, asks)
-	p.trusts(good)
+	p.write(good, needsTrust)
+	p.trustFile(good)
 
-	p.write(p.file(), asks) // the same content elsewhere
-	p.refused(diag.ConfigUntrusted, "before you trust")
+	p.write(p.file(), needsTrust) // the same content elsewhere
+	p.wantRefusal(diag.ConfigUntrusted, "only after you have trusted")
 
 	if err := os.Remove(p.file()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(good, p.file()); err != nil {
-		t.Skip("no symbolic links here: ", err)
+		t.Skip("symbolic links are not supported: ", err)
 	}
-	p.refused(diag.ConfigInvalid, "it is a symbolic link")
+	p.wantRefusal(diag.ConfigInvalid, "it is a symbolic link")
 	if _, err := config.ReadWorkspace(p.file()); diag.CodeOf(err) != diag.ConfigInvalid {
 		t.Errorf("read for trust: %v", err)
 	}
 
-	// A link on the way to the directory is resolved: it is the same place.
+	// A link to the directory is resolved: it is the same place.
 	link := filepath.Join(p.home, "link")
 	if err := os.Symlink(filepath.Dir(good), link); err != nil {
 		t.Fatal(err)
 	}
 	p.flags["root"] = []string{link}
-	if s := p.mustLoad(); !s.Trusted || s.Workspace != good {
-		t.Errorf("got %+v", s)
-	}
-	// And one that leads elsewhere later is another.
+	wantWorkspace(t, p.mustLoad(), good, true)
+	// Once it leads elsewhere, it is another place.
 	evil := filepath.Join(p.home, "evil")
-	p.write(filepath.Join(evil, config.WorkspaceName), asks)
+	p.write(filepath.Join(evil, config.WorkspaceName), needsTrust)
 	if err := os.Remove(link); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(evil, link); err != nil {
 		t.Fatal(err)
 	}
-	p.refused(diag.ConfigUntrusted, filepath.Join(evil, config.WorkspaceName), "before you trust")
+	p.wantRefusal(diag.ConfigUntrusted, filepath.Join(evil, config.WorkspaceName), "only after you have trusted")
 }
 
-// TestTrustList holds the list against names and lines that are not plain.
+// TestTrustList checks the list with unusual file names and malformed lines.
 func TestTrustList(t *testing.T) {
 	p := newPlace(t)
 	odd := filepath.Join(p.home, "a \"b\"\n0000 \"/etc", config.WorkspaceName)
 	if err := os.MkdirAll(filepath.Dir(odd), 0o700); err != nil {
-		t.Skip("no such names here: ", err)
+		t.Skip("such names are not supported: ", err)
 	}
-	p.write(odd, asks)
-	p.trusts(odd)
+	p.write(odd, needsTrust)
+	p.trustFile(odd)
 	if pins, err := p.trust.List(); err != nil || len(pins) != 1 || pins[0].Path != odd {
 		t.Errorf("%q, %v", pins, err)
 	}
@@ -115,12 +122,12 @@ func TestTrustList(t *testing.T) {
 		t.Errorf("%q, %v", pins, err)
 	}
 
-	// Several that are trusted at once all stay.
+	// Files trusted concurrently are all kept.
 	var wg sync.WaitGroup
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		path := filepath.Join(p.home, name, config.WorkspaceName)
-		p.write(path, asks)
-		wg.Go(func() { p.trusts(path) })
+		p.write(path, needsTrust)
+		wg.Go(func() { p.trustFile(path) })
 	}
 	wg.Wait()
 	if pins, err := p.trust.List(); err != nil || len(pins) != 6 {

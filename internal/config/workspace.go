@@ -11,16 +11,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// WorkspaceName is what a workspace's file is called.
+// WorkspaceName is the name of a workspace's file.
 const WorkspaceName = "dapbridge.yaml"
 
-// FindWorkspace returns the path of the file that belongs to the source in root,
-// an absolute path: the nearest one in root or above it, but not above the git
-// repository that root is in, or without one the nearest go.mod or go.work. It
-// returns "" if there is none. So a file in /tmp or in a home directory does not
-// count for what somebody has unpacked below.
+// FindWorkspace returns the path of the file that applies to the source in root, an
+// absolute path, or "" if there is none. It is the nearest one in root or above it, up
+// to the top of root's git repository, or, outside of one, of the nearest go.mod or
+// go.work. So a file in /tmp or in a home directory does not apply to source that was
+// unpacked below it.
 func FindWorkspace(root string) string {
-	top := boundary(root)
+	top := topDir(root)
 	for dir := filepath.Clean(root); ; dir = filepath.Dir(dir) {
 		path := filepath.Join(dir, WorkspaceName)
 		switch {
@@ -32,8 +32,8 @@ func FindWorkspace(root string) string {
 	}
 }
 
-// boundary returns the highest directory that may hold root's file.
-func boundary(root string) string {
+// topDir returns the highest directory in which root's file may be.
+func topDir(root string) string {
 	module := ""
 	for dir := filepath.Clean(root); ; dir = filepath.Dir(dir) {
 		if exists(filepath.Join(dir, ".git")) {
@@ -57,7 +57,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Workspace is a workspace's file as it was read.
+// Workspace is a workspace's file with the content that was read.
 type Workspace struct {
 	Path   string // absolute, without symbolic links
 	Sum    string // SHA-256 of its content, in hex
@@ -65,23 +65,23 @@ type Workspace struct {
 	values []Value
 }
 
-// ReadWorkspace reads a workspace's file. A symbolic link is refused: what the
-// user trusts in one place must not count in another.
+// ReadWorkspace reads a workspace's file. It refuses a symbolic link: what the user
+// trusts in one place must not apply in another.
 func ReadWorkspace(path string) (*Workspace, error) {
 	named, err := os.Lstat(path)
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadableError(path, err)
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadableError(path, err)
 	}
-	f, err := read(path, maxFile)
+	f, err := readFile(path, maxFile)
 	if err == nil && !os.SameFile(named, f.info) {
 		err = errors.New("it is a symbolic link")
 	}
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadableError(path, err)
 	}
 	sum := sha256.Sum256(f.text)
 	w := &Workspace{Path: filepath.Join(dir, filepath.Base(path)), Sum: hex.EncodeToString(sum[:]), info: f.info}
@@ -89,7 +89,7 @@ func ReadWorkspace(path string) (*Workspace, error) {
 	return w, err
 }
 
-// NeedTrust returns what the file sets that it may only after it was trusted.
+// NeedTrust returns the values that the file may set only after it was trusted.
 func (w *Workspace) NeedTrust() []Value {
 	var need []Value
 	for _, v := range w.values {
@@ -100,20 +100,20 @@ func (w *Workspace) NeedTrust() []Value {
 	return need
 }
 
-// never returns an error for the first key that no workspace's file may set.
-func (w *Workspace) never(userFile string) error {
+// checkForbidden returns an error for the first key that no workspace's file may set.
+func (w *Workspace) checkForbidden(userFile string) error {
 	for _, v := range w.values {
 		if v.Key.Workspace == Never {
-			return errorf(diag.ConfigUntrusted, "%s: a workspace can't set %s, which %s", v.Origin, v.Key.Name, v.Key.Risk).
-				WithHint("remove the line, and give --%s, or set it in %s", v.Key.Name, userFile)
+			return errorf(diag.ConfigUntrusted, "%s: a workspace cannot set %s, which %s", v.Origin, v.Key.Name, v.Key.Risk).
+				WithHint("remove the line; use --%s, or set it in %s", v.Key.Name, userFile)
 		}
 	}
 	return nil
 }
 
-// permitted returns an error if the file says more than it may.
-func (w *Workspace) permitted(s state, userFile string) error {
-	if err := w.never(userFile); err != nil {
+// checkPermissions returns an error if the file sets more than it may.
+func (w *Workspace) checkPermissions(s trustState, userFile string) error {
+	if err := w.checkForbidden(userFile); err != nil {
 		return err
 	}
 	need := w.NeedTrust()
@@ -122,15 +122,15 @@ func (w *Workspace) permitted(s state, userFile string) error {
 	}
 	v := need[0]
 	says := v.Origin.String() + ": " + v.Key.Name + " " + v.Key.Risk
-	switch why := othersWrite(w.info); {
-	case s == pinned && why == "":
+	switch why := othersCanWrite(w.info); {
+	case s == trusted && why == "":
 		return nil
-	case s == pinned:
-		return closeToOthers(errorf(diag.ConfigUntrusted, "%s, and the file is no longer trusted: %s", says, why))
+	case s == trusted:
+		return withPermissionHint(errorf(diag.ConfigUntrusted, "%s, and the file is no longer trusted: %s", says, why))
 	case s == changed:
 		return errorf(diag.ConfigUntrusted, "%s, and the file has changed since you trusted it", says).
 			WithHint("read it, then run dapbridge trust on it, or move the line to %s", userFile)
 	}
-	return errorf(diag.ConfigUntrusted, "%s, which a workspace may not before you trust its file", says).
+	return errorf(diag.ConfigUntrusted, "%s, which a workspace may do only after you have trusted its file", says).
 		WithHint("read it, then run dapbridge trust on it, or move the line to %s", userFile)
 }

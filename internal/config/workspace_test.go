@@ -22,7 +22,7 @@ func TestForbiddenKeys(t *testing.T) {
 				}
 				return
 			case config.Never:
-				p.refused(diag.ConfigUntrusted, where, "can't set "+k.Name, k.Risk, "--"+k.Name, p.user)
+				p.wantRefusal(diag.ConfigUntrusted, where, "cannot set "+k.Name, k.Risk, "--"+k.Name, p.user)
 				w, err := config.ReadWorkspace(p.file())
 				if err != nil {
 					t.Fatal(err)
@@ -30,10 +30,10 @@ func TestForbiddenKeys(t *testing.T) {
 				wantError(t, p.trust.Add(w), diag.ConfigUntrusted, where)
 				return
 			}
-			p.refused(diag.ConfigUntrusted, where, k.Name+" "+k.Risk, "dapbridge trust", p.user)
-			// A value of a higher layer does not make the file a better one.
+			p.wantRefusal(diag.ConfigUntrusted, where, k.Name+" "+k.Risk, "dapbridge trust", p.user)
+			// A value that wins over the file's does not make the file acceptable.
 			p.env[k.Variable()] = samples(k)[0]
-			p.refused(diag.ConfigUntrusted, where)
+			p.wantRefusal(diag.ConfigUntrusted, where)
 		})
 	}
 }
@@ -41,8 +41,15 @@ func TestForbiddenKeys(t *testing.T) {
 // TestEveryRiskIsNamed keeps a new key from being free by oversight.
 func TestEveryRiskIsNamed(t *testing.T) {
 	for _, k := range config.Keys() {
-		if free := k.Name == "target" || k.Name == "map"; free != (k.Workspace == config.Free) || free != (k.Risk == "") || k.Help == "" {
-			t.Errorf("%+v", k)
+		free := k.Name == "target" || k.Name == "map"
+		if isFree := k.Workspace == config.Free; isFree != free {
+			t.Errorf("%s is free: %v, want %v", k.Name, isFree, free)
+		}
+		if hasRisk := k.Risk != ""; hasRisk == free {
+			t.Errorf("%s has the risk %q", k.Name, k.Risk)
+		}
+		if k.Help == "" {
+			t.Errorf("%s has no help", k.Name)
 		}
 	}
 }
@@ -55,7 +62,7 @@ func TestFindWorkspace(t *testing.T) {
 		want  string
 	}{
 		{"in the root", []string{"a/dapbridge.yaml"}, "a", "a/dapbridge.yaml"},
-		{"not above a directory of nothing", []string{"dapbridge.yaml"}, "a/b", ""},
+		{"not above a directory without module", []string{"dapbridge.yaml"}, "a/b", ""},
 		{"up to the module", []string{"dapbridge.yaml", "a/go.mod", "a/dapbridge.yaml"}, "a/b/c", "a/dapbridge.yaml"},
 		{"not above the module", []string{"dapbridge.yaml", "a/go.mod"}, "a/b", ""},
 		{"up to the workspace of modules", []string{"dapbridge.yaml", "go.work"}, "a/b", "dapbridge.yaml"},
@@ -80,8 +87,8 @@ func TestFindWorkspace(t *testing.T) {
 	}
 }
 
-// TestRootFindsTheWorkspace shows that the file is looked for where the source
-// is, whichever layer says so.
+// TestRootFindsTheWorkspace checks that the file is searched for in root, wherever
+// root is set.
 func TestRootFindsTheWorkspace(t *testing.T) {
 	for name, set := range map[string]func(p *place, other string){
 		"user": func(p *place, _ string) { p.write(p.user, "root: ~/other\n") },
@@ -93,8 +100,11 @@ func TestRootFindsTheWorkspace(t *testing.T) {
 		p.write(filepath.Join(other, config.WorkspaceName), "target: kubelet\n")
 		p.write(p.file(), "target: here\n")
 		set(p, other)
-		if s := p.mustLoad(); s.Get("target").String() != "kubelet" || s.Workspace != filepath.Join(other, config.WorkspaceName) {
-			t.Errorf("%s: %+v", name, s)
-		}
+		t.Run(name, func(t *testing.T) {
+			s := p.mustLoad()
+			path := filepath.Join(other, config.WorkspaceName)
+			wantWorkspace(t, s, path, false)
+			wantValue(t, s, "target", "kubelet", path+":1")
+		})
 	}
 }
