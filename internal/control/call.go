@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Call has a daemon answer a method: params is what goes there as JSON, answer
-// where the answer is unmarshalled to. An error of the daemon's own is a
-// [diag.Error] as it was there; another is a diag.DaemonSilent.
+// Call calls a method of the daemon. It sends params as JSON and unmarshals the result
+// into answer. A [diag.Error] of the method is returned as it is; any other failure is
+// a diag.DaemonSilent.
 func (d Daemon) Call(ctx context.Context, method string, params, answer any) error {
 	err := d.call(ctx, method, params, answer)
 	var known *diag.Error
@@ -54,11 +54,11 @@ func (d Daemon) call(ctx context.Context, method string, params, answer any) err
 	}
 	switch {
 	case len(text) > maxAnswer:
-		return fmt.Errorf("an answer of more than %d bytes", maxAnswer)
+		return fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	case resp.StatusCode == http.StatusOK:
 		return json.Unmarshal(text, answer)
 	case resp.StatusCode == http.StatusNotFound:
-		return errors.New("it is of another release, and does not know what it was asked")
+		return errors.New("it belongs to another release that does not support this request")
 	}
 	e := &diag.Error{}
 	if json.Unmarshal(text, e) != nil || e.Summary == "" {

@@ -1,7 +1,7 @@
-// Package control lets commands of this user's talk to daemons of this user's: each
-// daemon has a unix socket of its own in a directory that only this user can enter,
-// and answers requests there, JSON over HTTP (POST /v1/METHOD). It knows neither
-// daemons nor what they are asked.
+// Package control connects a user's commands with the user's daemons. Each daemon
+// listens on a unix socket of its own, in a directory that only this user can enter,
+// and answers requests: JSON over HTTP (POST /v1/METHOD). The package knows nothing
+// of the methods.
 package control
 
 import (
@@ -20,20 +20,20 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// prefix begins the path of each method, with the version of the protocol.
+// prefix starts the path of each method and contains the protocol version.
 const prefix = "/v1/"
 
 const (
 	maxRequest = 64 << 10 // bytes of a request's JSON
-	maxAnswer  = 4 << 20  // and of an answer's
-	maxHeader  = 8 << 10
+	maxAnswer  = 4 << 20  // bytes of an answer's JSON
+	maxHeader  = 8 << 10  // bytes of an HTTP header
 )
 
-// suffix ends the name of a socket that is listened on, or was.
+// suffix ends the names of sockets that a daemon listens on, or did.
 const suffix = ".sock"
 
-// Listen opens a socket in dir, which must be this user's alone. Closing the
-// listener removes it. Others find it by [Find] once it can be connected to.
+// Listen opens a socket in dir, which only this user must have access to. Closing the
+// listener removes the socket. [Find] finds it only once connections succeed.
 func Listen(dir string) (net.Listener, error) {
 	name := filepath.Join(dir, fmt.Sprintf("%d-%s", os.Getpid(), rand.Text()[:8]))
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
@@ -59,23 +59,23 @@ type listener struct {
 
 func (l *listener) Close() error {
 	err := l.UnixListener.Close()
-	if gone := os.Remove(l.name); err == nil && !errors.Is(gone, fs.ErrNotExist) {
-		err = gone
+	if removeErr := os.Remove(l.name); err == nil && !errors.Is(removeErr, fs.ErrNotExist) {
+		err = removeErr
 	}
 	return err
 }
 
-// Daemon is one that listens.
+// Daemon is a running daemon.
 type Daemon struct {
 	Socket string
-	PID    int // as it sees itself; 0 if the socket's name does not say
+	PID    int // in the daemon's pid namespace; 0 if the socket's name has none
 }
 
-// Find returns the daemons whose sockets are in a directory, which need not be
-// there. Those that killed daemons have left it removes.
+// Find returns the daemons whose sockets are in dir, which need not exist. It removes
+// the sockets of daemons that were killed.
 func Find(ctx context.Context, dir string) ([]Daemon, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
-	if err != nil { // dir holds what Glob takes for a pattern
+	if err != nil { // dir contains a malformed pattern
 		return nil, err
 	}
 	var all []Daemon
@@ -84,12 +84,12 @@ func Find(ctx context.Context, dir string) ([]Daemon, error) {
 		switch {
 		case err == nil:
 			conn.Close()
-		case errors.Is(err, syscall.ECONNREFUSED): // it was renamed after the listen
+		case errors.Is(err, syscall.ECONNREFUSED): // not a new one: Listen renames it once it listens
 			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, diag.Errorf(diag.WriteFailed, "remove the socket of a daemon that is gone: %w", err)
+				return nil, diag.Errorf(diag.WriteFailed, "remove a dead daemon's socket: %w", err)
 			}
 			continue
-		case errors.Is(err, fs.ErrNotExist): // the daemon has ended just now
+		case errors.Is(err, fs.ErrNotExist): // the daemon has just ended
 			continue
 		}
 		digits, _, _ := strings.Cut(filepath.Base(name), "-")

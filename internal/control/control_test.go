@@ -23,9 +23,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve has a daemon answer in a directory until the test's end, and returns how it
-// is found.
-func serve(t *testing.T, dir string, methods map[string]Method) (d Daemon, stop func()) {
+// startDaemon serves methods in dir until the end of the test.
+func startDaemon(t *testing.T, dir string, methods map[string]Method) (d Daemon, stop func()) {
 	t.Helper()
 	ln, err := Listen(dir)
 	if err != nil {
@@ -43,11 +42,11 @@ func serve(t *testing.T, dir string, methods map[string]Method) (d Daemon, stop 
 	return all[0], stop
 }
 
-// short is a directory whose sockets' names are short enough.
-func short(t *testing.T) string {
+// shortDir returns a directory whose path is short enough for unix sockets.
+func shortDir(t *testing.T) string {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("the user at the other end of a unix socket is not known on Windows")
+		t.Skip("Windows does not tell the user at the other end of a unix socket")
 	}
 	dir, err := os.MkdirTemp("", "control")
 	if err != nil {
@@ -58,8 +57,8 @@ func short(t *testing.T) string {
 }
 
 func TestCall(t *testing.T) {
-	dir := short(t)
-	d, stop := serve(t, dir, map[string]Method{
+	dir := shortDir(t)
+	d, stop := startDaemon(t, dir, map[string]Method{
 		"double": func(_ context.Context, params json.RawMessage) (any, error) {
 			var n int
 			err := json.Unmarshal(params, &n)
@@ -74,10 +73,12 @@ func TestCall(t *testing.T) {
 		"large":   func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", maxAnswer), nil },
 	})
 	if d.PID != os.Getpid() {
-		t.Errorf("pid %d", d.PID)
+		t.Errorf("the daemon's pid is %d, want %d", d.PID, os.Getpid())
 	}
-	if info, err := os.Stat(d.Socket); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
+	if info, err := os.Stat(d.Socket); err != nil {
+		t.Error(err)
+	} else if mode := info.Mode().Perm(); mode != 0o600 {
+		t.Errorf("the socket has mode %o", mode)
 	}
 	var n int
 	if err := d.Call(t.Context(), "double", 21, &n); err != nil || n != 42 {
@@ -91,8 +92,11 @@ func TestCall(t *testing.T) {
 		"useless": {diag.DaemonSilent, "unsupported type"}, "large": {diag.DaemonSilent, "more than"}, "unknown": {diag.DaemonSilent, "another release"},
 	} {
 		err := d.Call(t.Context(), method, nil, &n)
-		if diag.CodeOf(err) != want.code || !strings.Contains(err.Error(), want.summary) {
-			t.Errorf("%s: %v", method, err)
+		if code := diag.CodeOf(err); code != want.code {
+			t.Errorf("%s: got the code %s, want %s", method, code, want.code)
+		}
+		if !strings.Contains(err.Error(), want.summary) {
+			t.Errorf("%s: got %v, want %q in it", method, err, want.summary)
 		}
 	}
 	if err := d.Call(t.Context(), "fail", nil, &n); diag.Hint(err) != "wait" {
@@ -106,18 +110,18 @@ func TestCall(t *testing.T) {
 		t.Errorf("left: %q, %v", all, err)
 	}
 	if err := d.Call(t.Context(), "double", 1, &n); diag.CodeOf(err) != diag.DaemonSilent {
-		t.Errorf("of a daemon that has ended: %v", err)
+		t.Errorf("a call after the daemon's end: %v", err)
 	}
 }
 
-// TestCallEnds has a method run for longer than a request may take, until its
-// client, or the daemon, goes.
+// TestCallEnds runs a method for longer than the timeout of a request, until its
+// client or the daemon ends.
 func TestCallEnds(t *testing.T) {
 	var entered, left = make(chan struct{}, 2), make(chan error, 2)
-	d, stop := serve(t, short(t), map[string]Method{"wait": func(ctx context.Context, _ json.RawMessage) (any, error) {
+	d, stop := startDaemon(t, shortDir(t), map[string]Method{"wait": func(ctx context.Context, _ json.RawMessage) (any, error) {
 		entered <- struct{}{}
 		<-ctx.Done()
-		time.Sleep(50 * time.Millisecond) // it has something to put right
+		time.Sleep(50 * time.Millisecond) // it has something to clean up
 		left <- ctx.Err()
 		return nil, ctx.Err()
 	}})
@@ -127,7 +131,7 @@ func TestCallEnds(t *testing.T) {
 	<-entered
 	select {
 	case err := <-left:
-		t.Errorf("it was ended by itself: %v", err)
+		t.Errorf("the method was cancelled: %v", err)
 	case <-time.After(readTimeout + time.Second/2):
 	}
 	cancel()
@@ -139,16 +143,16 @@ func TestCallEnds(t *testing.T) {
 	<-entered
 	stop()
 	if len(left) == 0 {
-		t.Error("a method runs on after the daemon's end")
+		t.Error("Serve returns while a method is running")
 	}
 	if err := <-answers; err == nil {
-		t.Error("an answer of a daemon that has ended")
+		t.Error("a call succeeds after the daemon's end")
 	}
 }
 
-// TestFind removes what a killed daemon has left, and nothing else.
+// TestFind checks that Find removes the socket of a killed daemon, and nothing else.
 func TestFind(t *testing.T) {
-	dir := short(t)
+	dir := shortDir(t)
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "1-gone.sock"), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -160,22 +164,22 @@ func TestFind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d, _ := serve(t, dir, nil)
+	d, _ := startDaemon(t, dir, nil)
 	if all, err := Find(t.Context(), dir); err != nil || len(all) != 1 || all[0] != d {
 		t.Errorf("%v, %v", all, err)
 	}
 	if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) != 3 {
-		t.Errorf("there are %q", names)
+		t.Errorf("the directory has %q, want 3 files", names)
 	}
 	if all, err := Find(t.Context(), filepath.Join(dir, "none")); err != nil || len(all) > 0 {
 		t.Errorf("%v, %v", all, err)
 	}
 }
 
-// TestSilentClients has more connections than are served at once, none of which
-// asks anything: the others wait no longer than a request may take.
+// TestSilentClients opens more connections than are served at a time, and sends
+// nothing: another client waits no longer than the timeout of a request.
 func TestSilentClients(t *testing.T) {
-	d, _ := serve(t, short(t), map[string]Method{"ping": func(context.Context, json.RawMessage) (any, error) { return true, nil }})
+	d, _ := startDaemon(t, shortDir(t), map[string]Method{"ping": func(context.Context, json.RawMessage) (any, error) { return true, nil }})
 	for range maxConns + 4 {
 		conn, err := net.Dial("unix", d.Socket)
 		if err != nil {
@@ -191,16 +195,16 @@ func TestSilentClients(t *testing.T) {
 	}
 }
 
-// FuzzCall shows that whatever answers in a daemon's place is an error or an answer.
+// FuzzCall checks that any bytes in place of an answer are an answer or an error.
 func FuzzCall(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n42"))
 	f.Add([]byte("HTTP/1.1 500 x\r\n\r\n{\"code\":\"link-lost\",\"summary\":\"s\"}"))
 	f.Add([]byte("HTTP/1.1 500 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\x1b[31m\r\n0\r\n\r\n"))
 	if runtime.GOOS == "windows" {
-		f.Skip("as above")
+		f.Skip("needs unix sockets with known users")
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		name := filepath.Join(short(t), "1-fuzz.sock")
+		name := filepath.Join(shortDir(t), "1-fuzz.sock")
 		ln, err := net.Listen("unix", name)
 		if err != nil {
 			t.Fatal(err)

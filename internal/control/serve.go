@@ -16,21 +16,21 @@ import (
 	"github.com/dapbridge/dapbridge/internal/peer"
 )
 
-// Method answers a request whose parameters are JSON. ctx ends when nobody waits
-// for the answer any more.
+// Method answers a request with the given JSON parameters. ctx ends when the client
+// no longer waits for the answer.
 type Method func(ctx context.Context, params json.RawMessage) (answer any, err error)
 
 const (
 	readTimeout  = 5 * time.Second // for a request
-	writeTimeout = 5 * time.Second // for an answer to be taken
-	maxConns     = 16              // at once; more wait
+	writeTimeout = 5 * time.Second // for an answer
+	maxConns     = 16              // at a time; further ones wait
 )
 
-// Serve answers requests to methods on ln until ctx ends. It then closes ln and
-// returns when no method runs any more. Connections of other users are closed.
+// Serve answers requests on ln until ctx ends. It then closes ln and returns once no
+// method is running any more. It closes connections of other users at once.
 func Serve(ctx context.Context, ln net.Listener, methods map[string]Method, l *slog.Logger) {
 	ctx, cancel := context.WithCancel(ctx)
-	var running sync.RWMutex // held to read by each method
+	var running sync.RWMutex // read-locked while a method runs
 	defer func() {
 		cancel()
 		running.Lock()
@@ -42,7 +42,7 @@ func Serve(ctx context.Context, ln net.Listener, methods map[string]Method, l *s
 			running.RLock()
 			defer running.RUnlock()
 			if ctx.Err() == nil {
-				answer(w, r, method)
+				serveMethod(w, r, method)
 			}
 		})
 	}
@@ -53,15 +53,15 @@ func Serve(ctx context.Context, ln net.Listener, methods map[string]Method, l *s
 	}
 	s.SetKeepAlivesEnabled(false)
 	defer context.AfterFunc(ctx, func() { s.Close() })()
-	if err := s.Serve(&ours{Listener: ln, seats: make(chan struct{}, maxConns), log: l}); !errors.Is(err, http.ErrServerClosed) {
-		l.Warn("the control socket", "error", err)
+	if err := s.Serve(&limitedListener{Listener: ln, slots: make(chan struct{}, maxConns), log: l}); !errors.Is(err, http.ErrServerClosed) {
+		l.Warn("serving the control socket failed", "error", err)
 	}
 }
 
-func answer(w http.ResponseWriter, r *http.Request, method Method) {
+func serveMethod(w http.ResponseWriter, r *http.Request, method Method) {
 	params, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err == nil && len(params) > 0 && !json.Valid(params) {
-		err = errors.New("the parameters are no JSON")
+		err = errors.New("the parameters are not JSON")
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -85,40 +85,41 @@ func answer(w http.ResponseWriter, r *http.Request, method Method) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // to who may be gone
+	_, _ = w.Write(text) // the client may be gone
 }
 
-// ours is a listener that takes connections of this user's, so many at once.
-type ours struct {
+// limitedListener accepts only connections of this user, and at most cap(slots) at a
+// time.
+type limitedListener struct {
 	net.Listener
-	seats chan struct{}
+	slots chan struct{}
 	log   *slog.Logger
 }
 
-func (l *ours) Accept() (net.Conn, error) {
+func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
-		l.seats <- struct{}{}
+		l.slots <- struct{}{}
 		conn, err := l.Listener.Accept()
 		if err != nil {
-			<-l.seats
+			<-l.slots
 			return nil, err
 		}
-		seated := &seatedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.seats })}
+		limited := &limitedConn{Conn: conn, freeSlot: sync.OnceFunc(func() { <-l.slots })}
 		if err := peer.Check(conn); err != nil {
-			l.log.Warn("a connection to the control socket was refused", "error", err)
-			seated.Close()
+			l.log.Warn("refused a connection to the control socket", "error", err)
+			limited.Close()
 			continue
 		}
-		return seated, nil
+		return limited, nil
 	}
 }
 
-type seatedConn struct {
+type limitedConn struct {
 	net.Conn
-	leave func()
+	freeSlot func()
 }
 
-func (c *seatedConn) Close() error {
-	defer c.leave()
+func (c *limitedConn) Close() error {
+	defer c.freeSlot()
 	return c.Conn.Close()
 }
