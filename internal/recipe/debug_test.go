@@ -16,8 +16,8 @@ func newOrigin(settings map[string]string) *target.Origin {
 	}}
 }
 
-// TestDebug takes over what a debug build needs of how the target was built, and
-// nothing else that the target says.
+// TestDebug keeps of the recorded settings what a debug build needs, and nothing
+// else.
 func TestDebug(t *testing.T) {
 	for _, tt := range []struct {
 		settings map[string]string
@@ -34,31 +34,45 @@ func TestDebug(t *testing.T) {
 		{map[string]string{"-ldflags": `-X main.v='x`, "-toolexec": "/tmp/evil"}, "", []string{"-gcflags=all=-N -l", `-ldflags=-compressdwarf=false -X "main.v='x"`}},
 	} {
 		d, err := recipe.NewDebug(newOrigin(tt.settings), tt.ldflags)
-		if err != nil || !slices.Equal(d.Flags, tt.want) || !slices.Contains(d.Env, "CGO_ENABLED=0") || !slices.Contains(d.Env, "GOARCH=amd64") {
-			t.Errorf("%v: %+v, %v\nwant %q", tt.settings, d, err, tt.want)
+		if err != nil {
+			t.Errorf("%v: %v", tt.settings, err)
+			continue
+		}
+		if !slices.Equal(d.Flags, tt.want) {
+			t.Errorf("%v: flags %q, want %q", tt.settings, d.Flags, tt.want)
+		}
+		if want := []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0"}; !slices.Equal(d.Env, want) {
+			t.Errorf("%v: environment %q, want %q", tt.settings, d.Env, want)
 		}
 	}
 }
 
 func TestDebugRefused(t *testing.T) {
-	for says, change := range map[string]func(*target.Origin){
-		"list of files":         func(o *target.Origin) { o.MainPackage = "command-line-arguments" },
-		"GOPATH":                func(o *target.Origin) { o.ModulePath = "" },
-		"no valid main package": func(o *target.Origin) { o.MainPackage = "-toolexec=evil" },
-		"program for riscv64":   func(o *target.Origin) { o.Arch = "riscv64" },
-		`-tags="a -x"`:          func(o *target.Origin) { o.Settings = map[string]string{"-tags": "a -x"} },
+	for want, change := range map[string]func(*target.Origin){
+		"list of files":        func(o *target.Origin) { o.MainPackage = "command-line-arguments" },
+		"GOPATH":               func(o *target.Origin) { o.ModulePath = "" },
+		"invalid main package": func(o *target.Origin) { o.MainPackage = "-toolexec=evil" },
+		"built for riscv64":    func(o *target.Origin) { o.Arch = "riscv64" },
+		`-tags="a -x"`:         func(o *target.Origin) { o.Settings = map[string]string{"-tags": "a -x"} },
 	} {
 		o := newOrigin(nil)
 		change(o)
 		d, err := recipe.NewDebug(o, "")
-		if diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), says) || !strings.Contains(diag.Hint(err), "--build") {
-			t.Errorf("%s: %+v, %v", says, d, err)
+		if diag.CodeOf(err) != diag.DeployRefused {
+			t.Errorf("want %q: %+v, %v, want a %s error", want, d, err, diag.DeployRefused)
+			continue
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q, want %q", err, want)
+		}
+		if hint := diag.Hint(err); !strings.Contains(hint, "--build") {
+			t.Errorf("hint %q, want --build", hint)
 		}
 	}
 }
 
-// FuzzDebugVariables holds what of a linker's flags is taken over against the
-// list of the harmless ones.
+// FuzzDebugVariables checks that the linker flags of a debug build are on the list
+// of harmless ones.
 func FuzzDebugVariables(f *testing.F) {
 	f.Add(`-X a.b=c -s "-X" d.e='f'`)
 	f.Add(`-X -extld=x a.b=c`)

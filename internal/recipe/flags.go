@@ -8,24 +8,25 @@ import (
 	"strings"
 )
 
-// errUnknown refuses a value that is not known to be harmless.
-var errNotAllowed = errors.New("that is not known here")
+// errNotAllowed refuses a value that is not known to be harmless.
+var errNotAllowed = errors.New("unsupported value")
 
 // flag is a flag of one of Go's tools, which take -name and --name, -name=value
 // and -name value (package flag).
 type flag struct {
 	name  string
-	value string // expression that the whole value matches; "" for a flag without one
+	value string // regular expression for the whole value; "" if the flag takes none
 }
 
-// option is an option of a C compiler, which is one word.
+// option is an option of a C compiler, which is a single word.
 type option struct {
 	name  string
-	value string // expression that all behind the name matches
+	value string // regular expression for everything after the name
 }
 
-// linkFlags are those of cmd/link that neither name a program nor a file, nor
-// pass on what does (-extld, -extldflags, -extar, -r, -L, -o, -importcfg, …).
+// linkFlags returns the flags of cmd/link that name neither a program nor a file,
+// directly or in what they pass on (as -extld, -extldflags, -extar, -r, -L, -o and
+// -importcfg do).
 func linkFlags() []flag {
 	const text = `[^\x00-\x1f\x7f]*`
 	return []flag{
@@ -40,8 +41,8 @@ func linkFlags() []flag {
 	}
 }
 
-// compileFlags are those of cmd/compile that change code, not what is read or
-// written. -trimpath takes prefixes from the names of source files.
+// compileFlags returns the flags of cmd/compile that change the code but not which
+// files are read or written. -trimpath removes prefixes from source file names.
 func compileFlags() []flag {
 	return []flag{
 		{"N", ""}, {"l", ""}, {"B", ""}, {"wb", `true|false`}, {"dwarf", `true|false`}, {"shared", ""},
@@ -49,16 +50,18 @@ func compileFlags() []flag {
 	}
 }
 
+// assembleFlags returns the flags of cmd/asm of the same kind.
 func assembleFlags() []flag {
 	return []flag{{"trimpath", pathList}, {"spectre", `all|index|ret`}, {"D", `[A-Za-z_][A-Za-z0-9_]*(=[A-Za-z0-9_]+)?`}}
 }
 
-// pathList is what -trimpath takes, without what separates the words of a flag.
+// pathList matches a value of -trimpath without blanks and quotes, which would end
+// the word.
 const pathList = `[A-Za-z0-9_./@+=>;~,!-]*`
 
-// cCompilerOptions are gcc's and clang's that change code and can't name a
-// file, a program, a plugin or arguments for one (-B, -fplugin, -specs,
-// -wrapper, -Xlinker, -Wl, -Wa, -Wp, -I, -include, @file, …).
+// cCompilerOptions returns the options of gcc and clang that change the code and
+// cannot name a file, a program, a plugin or arguments for one (as -B, -fplugin,
+// -specs, -wrapper, -Xlinker, -Wl, -Wa, -Wp, -I, -include and @file do).
 func cCompilerOptions() []option {
 	return []option{
 		{"O", `[0-3sgz]?|fast`}, {"g", `[0-3]?`}, {"m", `64|32|tune=[a-z0-9-]+|arch=[a-z0-9.+-]+|no-omit-leaf-frame-pointer|branch-protection=[a-z0-9+-]+`},
@@ -71,11 +74,12 @@ func cCompilerOptions() []option {
 	}
 }
 
+// cLinkerOptions returns the harmless options that CGO_LDFLAGS may also have.
 func cLinkerOptions() []option {
 	return []option{{"Wl,-z,", `relro|now|noexecstack|relro,-z,now`}, {"Wl,", `--as-needed|-Bsymbolic-functions|-O[0-3]`}, {"l", `[A-Za-z0-9_+.-]+`}}
 }
 
-// allow returns nil if every word is one of the known flags or its value.
+// checkFlags returns nil if every word is a known flag or the value of one.
 func checkFlags(words []string, known []flag) error {
 	for len(words) > 0 {
 		used := 0
@@ -83,47 +87,48 @@ func checkFlags(words []string, known []flag) error {
 			used = max(used, f.consume(words))
 		}
 		if used == 0 {
-			return fmt.Errorf("%q is not known here to be harmless", words[0])
+			return fmt.Errorf("%q is not known to be harmless", words[0])
 		}
 		words = words[used:]
 	}
 	return nil
 }
 
-// takes returns how many words f takes from the begin of words, 0 if that is
-// another flag or has a value that does not fit.
+// consume returns how many of the first words are f and its value, 0 if they are
+// another flag or the value does not match.
 func (f flag) consume(words []string) int {
-	name, value, inOne := strings.Cut(words[0], "=")
+	name, value, hasValue := strings.Cut(words[0], "=")
 	switch {
 	case name != "-"+f.name && name != "--"+f.name:
 		return 0
-	case f.value == "" && !inOne, f.value != "" && inOne && matchesFully(f.value, value):
+	case f.value == "" && !hasValue, f.value != "" && hasValue && matchesFully(f.value, value):
 		return 1
-	case f.value != "" && !inOne && len(words) > 1 && matchesFully(f.value, words[1]):
+	case f.value != "" && !hasValue && len(words) > 1 && matchesFully(f.value, words[1]):
 		return 2
 	}
 	return 0
 }
 
-// allowOptions returns nil if every word is one of the known options.
+// checkOptions returns nil if every word is a known option.
 func checkOptions(words []string, known []option) error {
 	for _, w := range words {
 		if !slices.ContainsFunc(known, func(o option) bool {
 			value, ok := strings.CutPrefix(w, "-"+o.name)
 			return ok && matchesFully(o.value, value)
 		}) {
-			return fmt.Errorf("%q is not known here to be harmless", w)
+			return fmt.Errorf("%q is not known to be harmless", w)
 		}
 	}
 	return nil
 }
 
+// matchesFully reports whether the regular expression matches the whole value.
 func matchesFully(expr, value string) bool {
 	return regexp.MustCompile(`^(` + expr + `)$`).MatchString(value)
 }
 
-// split cuts a line into words as the go command does (cmd/internal/quoted,
-// Split): a word that begins with a quote goes to the next one.
+// splitQuoted splits a line into words as the go command does (cmd/internal/quoted,
+// Split): a word that begins with a quote extends to the next one.
 func splitQuoted(s string) ([]string, error) {
 	const space = " \t\n\r"
 	var words []string
@@ -135,7 +140,7 @@ func splitQuoted(s string) ([]string, error) {
 		if quote := s[0]; quote == '"' || quote == '\'' {
 			end := strings.IndexByte(s[1:], quote)
 			if end < 0 {
-				return nil, errors.New("a quote has no end")
+				return nil, errors.New("unterminated quote")
 			}
 			words, s = append(words, s[1:1+end]), s[end+2:]
 			continue

@@ -10,9 +10,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// GoMod is the go.mod of a module that asks for the modules of a published
-// version, exactly, and for nothing else. Its language version is the
-// toolchain's, so that no GODEBUG follows from it but those that were recorded.
+// GoMod returns the go.mod of a module that requires exactly the modules that a
+// published version was built with. Its language version is the toolchain's, so that
+// it implies no GODEBUG settings besides the recorded ones.
 func (r *Recipe) GoMod() ([]byte, error) {
 	f := &modfile.File{}
 	if err := f.AddModuleStmt("dapbridge.invalid/twin"); err != nil {
@@ -24,7 +24,7 @@ func (r *Recipe) GoMod() ([]byte, error) {
 	for _, g := range r.GODEBUG {
 		key, value, _ := strings.Cut(g, "=")
 		if semver.Compare("v"+strings.TrimPrefix(r.Toolchain, "go"), "v1.23") < 0 {
-			break // go.mod says nothing of GODEBUG yet
+			break // go.mod has no godebug directive before Go 1.23
 		}
 		if err := f.AddGodebug(key, value); err != nil {
 			return nil, err
@@ -44,9 +44,9 @@ func (r *Recipe) GoMod() ([]byte, error) {
 	return f.Format()
 }
 
-// StampTag is the one tag, and the commit it stands at, from which Go makes the
-// version that it stamped into the executable: the user's repository may have
-// got others since. It is empty for a version that no tag went into.
+// StampTag returns the tag, and the commit that it points to, from which Go derives
+// the version that it stamped into the executable: the user's repository may have
+// got other tags since. It returns "" if the version does not depend on a tag.
 func (r *Recipe) StampTag() (tag, at string) {
 	stamp := strings.TrimSuffix(r.Source.Stamp, "+incompatible")
 	if stamp == "" {

@@ -15,13 +15,12 @@ func TestPresets(t *testing.T) {
 	if table := PresetTable(); !strings.Contains(text, table) {
 		t.Errorf("docs/deploy.md does not have this table:\n%s", table)
 	}
-	if p := PresetOf("kubelet"); p == nil || !strings.Contains(p.String(), "kubelet, tested with 1.37.2; ") {
-		t.Errorf("kubelet's: %v", p)
-	}
-	if p := PresetOf("crio"); p == nil || !strings.Contains(p.String(), "crio, untested; ") {
-		t.Errorf("crio's: %v", p)
+	for program, want := range map[string]string{"kubelet": "kubelet, tested with 1.37.2; ", "crio": "crio, untested; "} {
+		if p := PresetOf(program); p == nil || !strings.Contains(p.String(), want) {
+			t.Errorf("the preset of %s is %v, want %q", program, p, want)
+		}
 	}
 	if p := PresetOf("mine"); p != nil {
-		t.Errorf("one of no known program: %v", p)
+		t.Errorf("an unknown program has the preset %v", p)
 	}
 }

@@ -1,11 +1,9 @@
-// Package recipe works out how an executable was built, from what it says of
-// itself, so that it can be built again on the host. It is pure: facts in, a
-// recipe or a refusal in words out.
+// Package recipe derives from what an executable records how it was built, so that
+// it can be rebuilt on the host. It is pure: facts in, a recipe or a refusal out.
 //
-// The facts may be made up by somebody who wants a program of theirs to run on
-// the host, or a file of the host's to be read. So nothing of them becomes an
-// argument, an environment variable or a path that is not of a known, harmless
-// form (settings.go, flags.go); everything else is refused with its name.
+// An attacker may forge the facts to make the host run a program or read a file. So
+// a fact becomes an argument, an environment variable or a path only if it has a
+// known, harmless form (settings.go, flags.go); everything else is refused by name.
 package recipe
 
 import (
@@ -20,42 +18,42 @@ import (
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// Host is the machine that builds, in Go's words.
+// Host is the GOOS and GOARCH of the machine that builds.
 type Host struct{ OS, Arch string }
 
-// Recipe is how to build an executable again.
+// Recipe describes how to rebuild an executable.
 type Recipe struct {
 	Toolchain string   `json:"toolchain"` // value of GOTOOLCHAIN, such as go1.26.8
 	Package   string   `json:"package"`   // import path of the main package
 	Source    Source   `json:"source"`
 	Flags     []string `json:"flags"` // of go build
 	Env       []string `json:"env"`   // NAME=VALUE
-	// Roots are the directories of the machine that built it. They stand in
-	// the executable, in places of those of the machine that builds it again.
+	// Roots are directories of the machine that built the executable, which
+	// records them. They must replace those of the machine that rebuilds it.
 	Roots target.Roots `json:"roots"`
-	// LinkFlags reports whether the flags of the linker were recorded.
+	// LinkFlags reports whether the executable records the linker flags.
 	LinkFlags bool `json:"linkFlags"`
 	// Workspace reports whether other modules came from directories beside the
 	// main one (go.work).
 	Workspace bool `json:"workspace,omitempty"`
-	// GODEBUG are the settings, KEY=VALUE, that a go.mod of a published
-	// module's must make: those that were in force when it was built.
+	// GODEBUG holds the default settings, KEY=VALUE, that the go.mod for a
+	// published version must set: those in force in the original build.
 	GODEBUG []string `json:"godebug,omitempty"`
 }
 
-// Source is where the source comes from. One of Version, Revision and Tree is
-// set.
+// Source is where the source comes from. Exactly one of Version, Revision and Tree
+// is set.
 type Source struct {
 	Module   string          `json:"module"`             // path of the main package's module
 	Version  string          `json:"version,omitempty"`  // a published version
 	Revision string          `json:"revision,omitempty"` // a commit in the user's git repository
-	Tree     bool            `json:"tree,omitempty"`     // a copy of the user's directory: the executable names nothing better
-	Stamp    string          `json:"stamp,omitempty"`    // the version that Go made of the revision and its tags
-	Deps     []target.Module `json:"deps,omitempty"`     // with a Version: what go.mod must ask for
+	Tree     bool            `json:"tree,omitempty"`     // a copy of the user's directory, if the executable records neither
+	Stamp    string          `json:"stamp,omitempty"`    // the version that Go derived from the revision and its tags
+	Deps     []target.Module `json:"deps,omitempty"`     // what go.mod must require; only with a Version
 }
 
-// New returns the recipe for an executable of that origin, as a host of that
-// kind can follow it. Its error's code is diag.TwinRefused.
+// New returns the recipe by which the host can rebuild an executable. The error's
+// code is diag.TwinRefused.
 func New(o *target.Origin, h Host) (*Recipe, error) {
 	r := &Recipe{Package: o.MainPackage, Roots: o.Roots}
 	for _, step := range []func(*target.Origin, Host) error{r.setToolchain, r.setPackage, r.setSource, r.checkRoots, r.applySettings, r.checkPlatform} {
@@ -70,30 +68,31 @@ func refuse(format string, args ...any) error {
 	return diag.Errorf(diag.TwinRefused, format, args...)
 }
 
-// toolchain takes releases only: another name would be looked for on the
-// host's PATH (https://go.dev/doc/toolchain, "GOTOOLCHAIN").
+// setToolchain accepts only releases: the go command looks for any other name on
+// the host's PATH (https://go.dev/doc/toolchain, "GOTOOLCHAIN").
 func (r *Recipe) setToolchain(o *target.Origin, _ Host) error {
 	m := regexp.MustCompile(`^go1\.([1-9][0-9]?)(\.[0-9]{1,3}|rc[0-9]{1,2}|beta[0-9]{1,2})?$`).FindStringSubmatch(o.GoVersion)
 	switch {
 	case m == nil:
-		return refuse("the target was built by %q, which is no release of Go", o.GoVersion)
+		return refuse("the target was built by %q, which is not a Go release", o.GoVersion)
 	case len(m[1]) == 1 || m[1] < "21":
-		return refuse("the target was built by %s: toolchains before go1.21 can't be had as modules", o.GoVersion)
+		return refuse("the target was built by %s: toolchains before go1.21 cannot be downloaded as modules", o.GoVersion)
 	}
 	r.Toolchain = o.GoVersion
 	return nil
 }
 
+// setPackage checks the main package and its module.
 func (r *Recipe) setPackage(o *target.Origin, _ Host) error {
 	switch {
 	case o.MainPackage == "command-line-arguments":
 		return refuse("the target was built from a list of files, which records no package")
 	case o.ModulePath == "":
-		return refuse("the target was built without modules (GOPATH), so that the versions of its packages are not known")
+		return refuse("the target was built without modules (GOPATH), so the versions of its packages are unknown")
 	case module.CheckImportPath(o.MainPackage) != nil:
-		return refuse("the target names no valid main package: %q", o.MainPackage)
+		return refuse("the target records an invalid main package: %q", o.MainPackage)
 	case module.CheckImportPath(o.ModulePath) != nil:
-		return refuse("the target names no valid module: %q", o.ModulePath)
+		return refuse("the target records an invalid module: %q", o.ModulePath)
 	}
 	if below, ok := strings.CutPrefix(o.MainPackage, o.ModulePath); !ok || below != "" && below[0] != '/' {
 		return refuse("the target's main package %s is not in its main module %s", o.MainPackage, o.ModulePath)
@@ -102,15 +101,15 @@ func (r *Recipe) setPackage(o *target.Origin, _ Host) error {
 	return nil
 }
 
-// source chooses where the source comes from: a sum is recorded of a module
-// that was downloaded, a revision of a repository that it was built in.
+// setSource chooses where the source comes from. Go records a checksum for a module
+// that was downloaded, and a revision for a build in a repository.
 func (r *Recipe) setSource(o *target.Origin, _ Host) error {
 	s := o.Settings
 	switch {
 	case s["vcs.modified"] == "true" || strings.HasSuffix(o.ModuleVersion, "+dirty") || strings.HasSuffix(o.ModuleVersion, ".dirty"):
 		return refuse("the target was built from a tree with uncommitted changes (vcs.modified=true): no commit holds its source")
 	case s["vcs"] != "" && s["vcs"] != "git":
-		return refuse("the target was built from a repository of %q: only git is known here", s["vcs"])
+		return refuse("the target was built from a repository of %q: only git is supported", s["vcs"])
 	case o.MainSum != "":
 		return r.setPublished(o)
 	}
@@ -118,7 +117,7 @@ func (r *Recipe) setSource(o *target.Origin, _ Host) error {
 	switch {
 	case s["vcs.revision"] != "":
 		if !regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`).MatchString(s["vcs.revision"]) {
-			return refuse("the target names no valid revision: %q", s["vcs.revision"])
+			return refuse("the target records an invalid revision: %q", s["vcs.revision"])
 		}
 		r.Source.Revision = s["vcs.revision"]
 		if semver.IsValid(o.ModuleVersion) {
@@ -130,23 +129,22 @@ func (r *Recipe) setSource(o *target.Origin, _ Host) error {
 	return nil
 }
 
-// published checks what go.mod must ask for, so that the very same modules are
-// chosen as when the target was built, also if it was built from within another
-// module.
+// setPublished records what go.mod must require so that the go command selects the
+// same modules as in the original build, even if that ran in another module.
 func (r *Recipe) setPublished(o *target.Origin) error {
 	if module.Check(o.ModulePath, o.ModuleVersion) != nil {
-		return refuse("the target names no valid module version: %s@%s", o.ModulePath, o.ModuleVersion)
+		return refuse("the target records an invalid module version: %s@%s", o.ModulePath, o.ModuleVersion)
 	}
 	r.Source.Version = o.ModuleVersion
 	for _, d := range o.Deps {
 		if d.Version == "(devel)" {
-			return refuse("the target was built with the module %s from a directory", d.Path)
+			return refuse("the target was built with module %s from a local directory", d.Path)
 		}
 		if module.Check(d.Path, d.Version) != nil {
-			return refuse("the target names no valid module version: %s@%s", d.Path, d.Version)
+			return refuse("the target records an invalid module version: %s@%s", d.Path, d.Version)
 		}
 		if n := d.Replace; n != nil && module.Check(n.Path, n.Version) != nil {
-			return refuse("the target was built with %s in place of the module %s: that is no published version", n.Path, d.Path)
+			return refuse("the target was built with %s in place of module %s, which is not a published version", n.Path, d.Path)
 		}
 	}
 	r.Source.Deps = slices.Clone(o.Deps)
@@ -156,29 +154,29 @@ func (r *Recipe) setPublished(o *target.Origin) error {
 	return nil
 }
 
-// roots refuses what can't stand in a -trimpath argument.
+// checkRoots refuses directories that a -trimpath argument cannot express.
 func (r *Recipe) checkRoots(o *target.Origin, _ Host) error {
 	for _, dir := range []string{o.Roots.Module, o.Roots.ModCache, o.Roots.GOROOT} {
 		if dir != "" && !isPlainPath(dir) {
-			return refuse("the target was built in %q, which can't be rebuilt under that name", dir)
+			return refuse("the target was built in %q, and -trimpath cannot express that name", dir)
 		}
 	}
 	return nil
 }
 
-// platform refuses what this host can't build.
+// checkPlatform refuses what this host cannot build.
 func (r *Recipe) checkPlatform(o *target.Origin, h Host) error {
 	if s := o.Settings; s["GOOS"] != "linux" || s["GOARCH"] != o.Arch {
-		return refuse("the target says that it was built for %s/%s, but is a Linux program for %s", s["GOOS"], s["GOARCH"], o.Arch)
+		return refuse("the target records that it was built for %s/%s, but is a Linux executable for %s", s["GOOS"], s["GOARCH"], o.Arch)
 	}
 	if o.Settings["CGO_ENABLED"] == "1" && (h.OS != "linux" || h.Arch != o.Arch) {
-		return refuse("the target was built with cgo for linux/%s, which takes a C compiler on such a machine; this one is %s/%s", o.Arch, h.OS, h.Arch)
+		return refuse("the target was built with cgo for linux/%s, which needs a C compiler on such a machine; this one is %s/%s", o.Arch, h.OS, h.Arch)
 	}
 	return nil
 }
 
-// vendored reports whether the dependencies came from a vendor directory. Of
-// those no sums are recorded; paths show it too, unless -trimpath took them.
+// isVendored reports whether the dependencies came from a vendor directory. Go
+// records no checksums for those; paths show it too, unless -trimpath removed them.
 func isVendored(o *target.Origin) bool {
 	if o.Roots.Vendor {
 		return true
@@ -188,7 +186,7 @@ func isVendored(o *target.Origin) bool {
 	})
 }
 
-// plainPath reports whether p can be part of "-trimpath A=>B;C=>D".
+// isPlainPath reports whether p can be part of "-trimpath A=>B;C=>D".
 func isPlainPath(p string) bool {
 	return len(p) < 4096 && strings.HasPrefix(p, "/") && !strings.ContainsFunc(p, func(c rune) bool {
 		return c < ' ' || c == 0x7f || c == ';' || c == '\'' || c == '"'

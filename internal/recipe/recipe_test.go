@@ -1,8 +1,8 @@
 package recipe
 
 import (
-	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +11,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// containerd is what a containerd from its Makefile says of itself.
+// containerd returns what a containerd built by its Makefile records.
 func containerd() *target.Origin {
 	return &target.Origin{
 		Build: target.Build{
@@ -31,7 +31,8 @@ func containerd() *target.Origin {
 	}
 }
 
-// kubelet is what a published module's program says, built with -trimpath.
+// kubelet returns what the program of a published module records if it was built
+// with -trimpath.
 func kubelet() *target.Origin {
 	return &target.Origin{
 		Build: target.Build{
@@ -54,8 +55,18 @@ func TestNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Toolchain != "go1.26.8" || r.Source.Revision == "" || r.Source.Version != "" || r.Source.Tree || r.Source.Stamp != "v2.0.0-20260101000000-14303e4a1b1f" || !r.LinkFlags {
-		t.Errorf("%+v", r)
+	if want := "go1.26.8"; r.Toolchain != want {
+		t.Errorf("toolchain %s, want %s", r.Toolchain, want)
+	}
+	if !r.LinkFlags {
+		t.Error("LinkFlags is false, although they are recorded")
+	}
+	wantSource := Source{
+		Module:   "github.com/containerd/containerd/v2",
+		Revision: "14303e4a1b1f44eb85332d68c0493aebf33b0159", Stamp: "v2.0.0-20260101000000-14303e4a1b1f",
+	}
+	if !reflect.DeepEqual(r.Source, wantSource) {
+		t.Errorf("source %+v, want %+v", r.Source, wantSource)
 	}
 	want := []string{
 		"-buildvcs=true", "-mod=vendor", "-buildmode=pie", "-gcflags=-trimpath=/root/go/src",
@@ -69,35 +80,52 @@ func TestNew(t *testing.T) {
 		t.Errorf("environment %q, want %q", r.Env, env)
 	}
 
-	r, err = New(kubelet(), Host{"darwin", "arm64"})
+}
+
+func TestNewPublishedModule(t *testing.T) {
+	r, err := New(kubelet(), Host{"darwin", "arm64"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Source.Version != "v1.37.2" || r.Source.Revision != "" || len(r.Source.Deps) != 2 || r.LinkFlags {
-		t.Errorf("%+v", r)
+	wantSource := Source{Module: "k8s.io/kubernetes", Version: "v1.37.2", Deps: kubelet().Deps}
+	if !reflect.DeepEqual(r.Source, wantSource) {
+		t.Errorf("source %+v, want %+v", r.Source, wantSource)
+	}
+	if r.LinkFlags {
+		t.Error("LinkFlags is true, although -trimpath leaves them out")
 	}
 	if want := []string{"-buildvcs=false", "-mod=mod", "-buildmode=exe", "-trimpath=true"}; !slices.Equal(r.Flags, want) {
 		t.Errorf("flags %q, want %q", r.Flags, want)
 	}
 }
 
-// TestNewFromATree is a build that names neither a version nor a revision.
-func TestNewFromATree(t *testing.T) {
+// TestNewFromTree covers builds that record neither a version nor a revision.
+func TestNewFromTree(t *testing.T) {
 	o := containerd()
 	o.ModuleVersion = "(devel)"
 	maps.DeleteFunc(o.Settings, func(key, _ string) bool { return strings.HasPrefix(key, "vcs") })
-	r, err := New(o, linux())
-	if err != nil || !r.Source.Tree || r.Flags[0] != "-buildvcs=false" {
-		t.Errorf("%+v, %v", r, err)
-	}
+	checkTreeFlags(t, o, "-buildvcs=false", "-mod=vendor")
 	o = kubelet()
 	o.MainSum, o.ModuleVersion, o.Deps = "", "(devel)", []target.Module{{Path: "a.b/c", Version: "v1.0.0"}}
-	if r, err = New(o, linux()); err != nil || r.Flags[1] != "-mod=vendor" {
-		t.Errorf("%+v, %v", r, err)
-	}
+	checkTreeFlags(t, o, "-buildvcs=false", "-mod=vendor")
 	o.Deps[0].Sum = "h1:z="
-	if r, err = New(o, linux()); err != nil || r.Flags[1] != "-mod=readonly" {
-		t.Errorf("%+v, %v", r, err)
+	checkTreeFlags(t, o, "-buildvcs=false", "-mod=readonly")
+}
+
+// checkTreeFlags checks that the source is the user's directory, and the first of
+// the flags.
+func checkTreeFlags(t *testing.T, o *target.Origin, want ...string) {
+	t.Helper()
+	r, err := New(o, linux())
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if !r.Source.Tree {
+		t.Errorf("source %+v, want a tree", r.Source)
+	}
+	if got := r.Flags[:len(want)]; !slices.Equal(got, want) {
+		t.Errorf("flags begin with %q, want %q", got, want)
 	}
 }
 
@@ -112,36 +140,36 @@ func TestRefused(t *testing.T) {
 		{set("vcs.modified", "true"), "uncommitted changes"},
 		{func(o *target.Origin) { o.ModuleVersion += "+dirty" }, "uncommitted changes"},
 		{set("vcs", "hg"), "only git"},
-		{set("vcs.revision", "--upload-pack=evil"), "no valid revision"},
+		{set("vcs.revision", "--upload-pack=evil"), "invalid revision"},
 		{func(o *target.Origin) { o.GoVersion = "go1.20.14" }, "before go1.21"},
 		{func(o *target.Origin) { o.GoVersion = "go1.9" }, "before go1.21"},
-		{func(o *target.Origin) { o.GoVersion = "devel go1.28-abcdef" }, "no release"},
-		{func(o *target.Origin) { o.GoVersion = "go1.26.8+auto" }, "no release"},
-		{func(o *target.Origin) { o.GoVersion = "go1.26.8-evil" }, "no release"},
-		{func(o *target.Origin) { o.GoVersion = "go1.26.8 X:boringcrypto" }, "no release"},
+		{func(o *target.Origin) { o.GoVersion = "devel go1.28-abcdef" }, "not a Go release"},
+		{func(o *target.Origin) { o.GoVersion = "go1.26.8+auto" }, "not a Go release"},
+		{func(o *target.Origin) { o.GoVersion = "go1.26.8-evil" }, "not a Go release"},
+		{func(o *target.Origin) { o.GoVersion = "go1.26.8 X:boringcrypto" }, "not a Go release"},
 		{func(o *target.Origin) { o.MainPackage = "command-line-arguments" }, "list of files"},
 		{func(o *target.Origin) { o.ModulePath = "" }, "without modules"},
-		{func(o *target.Origin) { o.MainPackage = "-toolexec=evil" }, "no valid main package"},
-		{func(o *target.Origin) { o.ModulePath = "../evil" }, "no valid module"},
+		{func(o *target.Origin) { o.MainPackage = "-toolexec=evil" }, "invalid main package"},
+		{func(o *target.Origin) { o.ModulePath = "../evil" }, "invalid module"},
 		{func(o *target.Origin) { o.MainPackage = "example.com/other" }, "not in its main module"},
-		{func(o *target.Origin) { o.MainSum = "h1:x="; o.ModuleVersion = "v1;evil" }, "no valid module version"},
-		{func(o *target.Origin) { o.MainSum = "h1:x="; o.ModuleVersion = "v2.4.2"; o.Deps[0].Version = "(devel)" }, "from a directory"},
+		{func(o *target.Origin) { o.MainSum = "h1:x="; o.ModuleVersion = "v1;evil" }, "invalid module version"},
+		{func(o *target.Origin) { o.MainSum = "h1:x="; o.ModuleVersion = "v2.4.2"; o.Deps[0].Version = "(devel)" }, "from a local directory"},
 		{func(o *target.Origin) {
 			o.MainSum, o.ModuleVersion = "h1:x=", "v2.4.2"
 			o.Deps[0].Replace = &target.Module{Path: "../sys"}
-		}, "no published version"},
-		{func(o *target.Origin) { o.Roots.Module = "/a;/etc=>/b" }, "under that name"},
-		{func(o *target.Origin) { o.Roots.GOROOT = "/a' -toolexec=b '" }, "under that name"},
+		}, "not a published version"},
+		{func(o *target.Origin) { o.Roots.Module = "/a;/etc=>/b" }, "cannot express that name"},
+		{func(o *target.Origin) { o.Roots.GOROOT = "/a' -toolexec=b '" }, "cannot express that name"},
 		{set("GOOS", "windows"), "GOOS"},
-		{set("GOARCH", "arm64"), "but is a Linux program for amd64"},
+		{set("GOARCH", "arm64"), "but is a Linux executable for amd64"},
 		{set("-buildmode", "plugin"), "-buildmode"},
 		{set("-toolexec", "evil"), "-toolexec"},
 		{set("-overlay", "/evil.json"), "-overlay"},
 		{set("-modfile", "/evil.mod"), "-modfile"},
-		{set("-C", "/"), "not known here"},
-		{set("CC", "/evil"), "not known here"},
-		{set("GOFLAGS", "-toolexec=evil"), "not known here"},
-		{set("GOROOT", "/evil"), "not known here"},
+		{set("-C", "/"), "not supported"},
+		{set("CC", "/evil"), "not supported"},
+		{set("GOFLAGS", "-toolexec=evil"), "not supported"},
+		{set("GOROOT", "/evil"), "not supported"},
 		{set("-pgo", "/home/you/.ssh/id_rsa"), "-pgo"},
 		{set("-tags", "a -toolexec=evil"), "-tags"},
 		{set("GOAMD64", "v1 GOFLAGS=x"), "GOAMD64"},
@@ -151,8 +179,11 @@ func TestRefused(t *testing.T) {
 		o := containerd()
 		test.change(o)
 		r, err := New(o, linux())
-		if !errors.Is(err, &diag.Error{Code: diag.TwinRefused}) || !strings.Contains(err.Error(), test.reason) {
-			t.Errorf("want %q: %v (%+v)", test.reason, err, r)
+		switch {
+		case diag.CodeOf(err) != diag.TwinRefused:
+			t.Errorf("want a refusal for %q: %v (%+v)", test.reason, err, r)
+		case !strings.Contains(err.Error(), test.reason):
+			t.Errorf("error %q, want %q", err, test.reason)
 		}
 	}
 	for _, h := range []Host{{"darwin", "amd64"}, {"windows", "amd64"}, {"linux", "arm64"}} {
@@ -162,8 +193,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestFlagValues holds what may and what must not be said to the tools: the
-// latter runs a program on the host, reads a file of it, or writes one.
+// TestFlagValues lists values that are allowed and values that must not be: those
+// run a program on the host, or read or write a file.
 func TestFlagValues(t *testing.T) {
 	good := map[string][]string{
 		"-ldflags": {
@@ -208,8 +239,8 @@ func TestFlagValues(t *testing.T) {
 	}
 }
 
-// FuzzSettings sees that what is allowed holds none of the known bad words,
-// however it is written, and nothing that a tool would read as one.
+// FuzzSettings checks that no allowed value contains a known dangerous flag, however
+// it is written.
 func FuzzSettings(f *testing.F) {
 	for _, value := range []string{"-s -w", "-X 'main.a=b c'", "-extldflags \"-static\"", "all=-N -l", "-extld=/evil", "-fplugin=/evil.so", "@/evil", "-g -O2"} {
 		f.Add(value)
@@ -222,8 +253,8 @@ func FuzzSettings(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			if strings.ContainsAny(value, "\x00") {
-				t.Errorf("%s=%q", key, value)
+			if strings.Contains(value, "\x00") {
+				t.Errorf("%s=%q allows a NUL", key, value)
 			}
 			_, rest, perPackage := strings.Cut(strings.TrimLeft(value, " "), "=")
 			if !perPackage || strings.HasPrefix(strings.TrimLeft(value, " "), "-") {
@@ -234,7 +265,7 @@ func FuzzSettings(f *testing.F) {
 				t.Errorf("%s=%q: %v", key, value, err)
 			}
 			for _, w := range words {
-				if bad := dangerous(w); bad != "" {
+				if bad := findDanger(w); bad != "" {
 					t.Errorf("%s=%q allows %s (%q)", key, value, bad, r.Flags)
 				}
 			}
@@ -242,8 +273,8 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
-// dangerous returns what is bad about a word by itself.
-func dangerous(word string) string {
+// findDanger returns what is dangerous about a single word, "" if nothing is.
+func findDanger(word string) string {
 	if strings.HasPrefix(word, "@") {
 		return "a response file"
 	}

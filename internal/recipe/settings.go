@@ -3,22 +3,23 @@ package recipe
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// settings turns the recorded settings into flags and environment. One that is
-// not known here is refused: it may change the program, or the host.
+// applySettings turns the recorded settings into flags and environment variables.
+// It refuses an unknown setting, which may change the program or harm the host.
 func (r *Recipe) applySettings(o *target.Origin, _ Host) error {
 	r.LinkFlags = !o.Trimpath
-	r.Flags = []string{"-buildvcs=" + boolean(r.Source.Revision != ""), "-mod=" + r.modMode(o)}
+	r.Flags = []string{"-buildvcs=" + strconv.FormatBool(r.Source.Revision != ""), "-mod=" + r.modMode(o)}
 	env := map[string]string{"CGO_ENABLED": "0"}
 	for _, key := range slices.Sorted(maps.Keys(o.Settings)) {
 		value := o.Settings[key]
 		known, ok := knownSettings()[key]
 		if !ok {
-			return refuse("the target was built with %s=%q, which is not known here", key, value)
+			return refuse("the target was built with %s=%q, which is not supported", key, value)
 		}
 		if err := known.check(value); err != nil {
 			return refuse("the target was built with %s=%q: %w", key, value, err)
@@ -36,26 +37,20 @@ func (r *Recipe) applySettings(o *target.Origin, _ Host) error {
 	return nil
 }
 
+// modMode returns the value of -mod.
 func (r *Recipe) modMode(o *target.Origin) string {
 	switch {
 	case r.Source.Version != "":
-		return "mod" // go.mod is made, and go.sum from the checksum database
+		return "mod" // GoMod has no go.sum: the checksum database verifies the modules
 	case isVendored(o):
 		return "vendor"
 	}
 	return "readonly"
 }
 
-func boolean(b bool) string {
-	if b {
-		return "true"
-	}
-	return "false"
-}
-
-// What a setting becomes.
+// What becomes of a setting.
 const (
-	implied = iota // it follows from the source
+	implied = iota // nothing: it follows from the source
 	buildFlag
 	envVariable
 )
@@ -65,8 +60,8 @@ type setting struct {
 	check func(value string) error
 }
 
-// knownSettings lists what Go records (cmd/go/internal/load, setBuildInfo) and
-// what may stand in it.
+// knownSettings returns the settings that Go records (cmd/go/internal/load,
+// setBuildInfo) with their allowed values.
 func knownSettings() map[string]setting {
 	return map[string]setting{
 		"-buildmode":     {buildFlag, matchesPattern(`exe|pie`)},
@@ -77,7 +72,7 @@ func knownSettings() map[string]setting {
 		"-ldflags":       {buildFlag, flagList(linkFlags())},
 		"-gcflags":       {buildFlag, flagList(compileFlags())},
 		"-asmflags":      {buildFlag, flagList(assembleFlags())},
-		"-pgo":           {implied, matchesPattern(`default\.pgo`)}, // what -trimpath leaves; found by itself
+		"-pgo":           {implied, matchesPattern(`default\.pgo`)}, // recorded without its directory because of -trimpath; go build finds it itself
 		"CGO_ENABLED":    {envVariable, matchesPattern(`[01]`)},
 		"CGO_CFLAGS":     {envVariable, optionList(cCompilerOptions())},
 		"CGO_CPPFLAGS":   {envVariable, optionList(cCompilerOptions())},
@@ -97,7 +92,7 @@ func knownSettings() map[string]setting {
 	}
 }
 
-// matches takes values that match the whole expression.
+// matchesPattern returns a check for values that match the whole expression.
 func matchesPattern(expr string) func(string) error {
 	return func(value string) error {
 		if !matchesFully(expr, value) {
@@ -107,8 +102,8 @@ func matchesPattern(expr string) func(string) error {
 	}
 }
 
-// perPackage takes [PATTERN=]FLAGS, as -gcflags and its like do (cmd/go,
-// "go help build").
+// flagList returns a check for [PATTERN=]FLAGS, the form of -gcflags and similar
+// flags ("go help build").
 func flagList(known []flag) func(string) error {
 	return func(value string) error {
 		value = strings.TrimLeft(value, " ")
@@ -126,11 +121,10 @@ func flagList(known []flag) func(string) error {
 	}
 }
 
-// CheckLinkFlags returns nil if flags for the linker are of a known, harmless
-// form.
+// CheckLinkFlags returns nil if all linker flags have a known, harmless form.
 func CheckLinkFlags(value string) error { return flagList(linkFlags())(value) }
 
-// cOptions takes the options of a C compiler.
+// optionList returns a check for options of a C compiler.
 func optionList(known []option) func(string) error {
 	return func(value string) error {
 		words, err := splitQuoted(value)

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Shell is the recipe as a script for a POSIX shell that anyone can run, with
-// dapbridge on the PATH: it leaves the twin as ./twin. dir is where the user's
-// source is, and quote makes one line of words.
+// ShellScript returns the recipe as a POSIX shell script that builds the twin as
+// ./twin; it needs dapbridge on the PATH. dir is the directory of the user's source;
+// quote turns words into a shell command line.
 func (r *Recipe) ShellScript(dir, ldflags string, quote func(words []string) string) (string, error) {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -21,9 +21,9 @@ func (r *Recipe) ShellScript(dir, ldflags string, quote func(words []string) str
 		line(`cd "$(dirname "$(grep -rl --include=go.mod --exclude-dir=vendor --exclude-dir=testdata -e %s "$src" | head -n 1)")"`,
 			quote([]string{"^module " + r.Source.Module + "$"}))
 	}
-	if r.Workspace && r.Roots.Module != "" { // the repository's root there
-		line("sub=$(git rev-parse --show-prefix) there=%s", quote([]string{r.Roots.Module}))
-		line(`there=${there%%"/${sub%%/}"}`)
+	if r.Workspace && r.Roots.Module != "" { // the repository's root on the build machine
+		line("sub=$(git rev-parse --show-prefix) root=%s", quote([]string{r.Roots.Module}))
+		line(`root=${root%%"/${sub%%/}"}`)
 	}
 	workspace := "off"
 	if r.Workspace {
@@ -40,7 +40,7 @@ func (r *Recipe) ShellScript(dir, ldflags string, quote func(words []string) str
 	return b.String(), nil
 }
 
-// fetch gets the source.
+// writeFetch writes the lines that get the source.
 func (r *Recipe) writeFetch(line func(string, ...any), dir string, quote func([]string) string) error {
 	s := r.Source
 	switch {
@@ -63,24 +63,24 @@ func (r *Recipe) writeFetch(line func(string, ...any), dir string, quote func([]
 	return nil
 }
 
-// shellRules are the flags of dapbridge toolexec, in double quotes: what stands
-// for a directory of this machine. roots has seen to it that the other side
-// holds no quote.
+// mapFlags returns the flags of dapbridge toolexec, for use between double quotes:
+// which directory of the build machine replaces which one of this machine. The former
+// hold no quotes (checkRoots).
 func (r *Recipe) mapFlags() string {
 	var b strings.Builder
-	add := func(here, there string) {
-		if there != "" {
-			fmt.Fprintf(&b, " '--map=%s=>%s'", here, escapeDouble(there))
+	add := func(hostDir, buildDir string) {
+		if buildDir != "" {
+			fmt.Fprintf(&b, " '--map=%s=>%s'", hostDir, escapeDouble(buildDir))
 		}
 	}
 	add("$(go env GOROOT)", r.Roots.GOROOT)
-	here := "$PWD"
+	moduleDir := "$PWD"
 	if r.Source.Version != "" {
-		here = "$(go list -m -mod=mod -f {{.Dir}} " + r.Source.Module + ")"
+		moduleDir = "$(go list -m -mod=mod -f {{.Dir}} " + r.Source.Module + ")"
 	}
-	add(here, r.Roots.Module)
+	add(moduleDir, r.Roots.Module)
 	if r.Workspace && r.Roots.Module != "" {
-		b.WriteString(" '--map=$src=>$there'")
+		b.WriteString(" '--map=$src=>$root'")
 	}
 	add("$(go env GOMODCACHE)", r.Roots.ModCache)
 	if r.Roots.GOROOT != "" {
@@ -89,13 +89,13 @@ func (r *Recipe) mapFlags() string {
 	return b.String()
 }
 
-// escapeDouble takes the meaning from what a shell looks for between double
-// quotes.
+// escapeDouble escapes what is special to a shell between double quotes.
 func escapeDouble(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `$`, `\$`, "`", "\\`").Replace(s)
 }
 
-// assignments quotes values alone: a quoted name is none.
+// quoteAssignments quotes the values only, since NAME must not be quoted in an
+// assignment.
 func quoteAssignments(env []string, quote func([]string) string) string {
 	var words []string
 	for _, v := range env {
