@@ -294,7 +294,7 @@ func TestEndFails(t *testing.T) {
 	s.waitEnded()
 	srv.logged("level=ERROR", "the target was not let go")
 
-	srv.log.take()
+	srv.log.Take()
 	i = srv.ide()
 	s = i.attach(n)
 	i.conn.Close()

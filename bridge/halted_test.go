@@ -7,27 +7,22 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // watched returns a haltWatch and what it tells, a line each with the time
 // since now.
-func watched(target string) (h *haltWatch, told *logBuffer) {
-	told = &logBuffer{}
+func watched(target string) (h *haltWatch, told *testenv.Buffer) {
+	told = &testenv.Buffer{}
 	begin := time.Now()
 	return &haltWatch{target: target, tell: func(line string) { fmt.Fprintln(told, time.Since(begin), line) }}, told
 }
 
-func (b *logBuffer) take() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	defer b.buf.Reset()
-	return b.buf.String()
-}
-
-func expectLines(t *testing.T, told *logBuffer, want ...string) {
+func expectLines(t *testing.T, told *testenv.Buffer, want ...string) {
 	t.Helper()
 	synctest.Wait()
-	if got := told.take(); got != strings.Join(append(want, ""), "\n") {
+	if got := told.Take(); got != strings.Join(append(want, ""), "\n") {
 		t.Errorf("it told\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 }
@@ -62,7 +57,7 @@ func TestHaltWatch(t *testing.T) {
 		expectLines(t, told)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got := told.take(); !strings.HasPrefix(got, "1h5m59s containerd has been halted for 1m0s.") || strings.Count(got, "\n") != 1 {
+		if got := told.Take(); !strings.HasPrefix(got, "1h5m59s containerd has been halted for 1m0s.") || strings.Count(got, "\n") != 1 {
 			t.Errorf("it told %q", got)
 		}
 

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"go.uber.org/goleak"
 
 	"github.com/dapbridge/dapbridge/internal/dapclient"
@@ -30,7 +31,7 @@ type testServer struct {
 	srv    *Server
 	t      testing.TB
 	ln     net.Listener
-	log    *logBuffer
+	log    *testenv.Buffer
 	dial   func() (net.Conn, error)
 	cancel context.CancelFunc
 	served chan error // Serve's result
@@ -66,7 +67,7 @@ func servePiped(t testing.TB, c Config) *testServer {
 
 func serveOn(t testing.TB, c Config, ln net.Listener, dial func() (net.Conn, error)) *testServer {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &testServer{t: t, ln: ln, log: &logBuffer{}, dial: dial, cancel: cancel, served: make(chan error, 1)}
+	s := &testServer{t: t, ln: ln, log: &testenv.Buffer{}, dial: dial, cancel: cancel, served: make(chan error, 1)}
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.srv = NewServer(c)
 	go func() { s.served <- s.srv.Serve(ctx, ln) }()
@@ -120,24 +121,6 @@ func containsAll(line string, texts []string) bool {
 		}
 	}
 	return true
-}
-
-// logBuffer is a bytes.Buffer for several goroutines.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // checkLeaks fails the test if it leaves a goroutine or a descriptor behind.
@@ -291,7 +274,7 @@ func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", path)
 	if err != nil {
-		t.Skip("no unix sockets here: ", err)
+		testenv.Skipf(t, "no unix sockets here: %v", err)
 	}
 	n := newNode(t)
 	srv := serveOn(t, Config{Dialer: n}, ln, func() (net.Conn, error) { return net.Dial("unix", path) })

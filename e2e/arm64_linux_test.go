@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/agent"
 )
 
@@ -17,13 +19,7 @@ import (
 // tracing runs there, a whole session among it.
 func TestARM64Host(t *testing.T) {
 	f := setup(t)
-	emulator, err := exec.LookPath("qemu-aarch64")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs qemu-aarch64: apt-get install qemu-user")
-		}
-		t.Skip("skipped: needs qemu-aarch64 (apt-get install qemu-user)")
-	}
+	emulator := testenv.NeedsTool(t, "qemu-aarch64") // Debian's package qemu-user
 	dir := filepath.Join(f.dir, "arm64")
 	program := filepath.Join(dir, "dapbridge")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "../cmd/dapbridge")

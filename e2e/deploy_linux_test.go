@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
@@ -331,7 +333,7 @@ func TestDeployInterrupted(t *testing.T) {
 			proxy, args := f.proxy(t)
 			args = append([]string{"deploy", "--ready", "8s", f.program(t, hangs, 40<<20)}, args...)
 			cmd := f.command(t.Context(), userUID, args...)
-			said := &lockedBuffer{}
+			said := &testenv.Buffer{}
 			cmd.Stdout, cmd.Stderr = said, said
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

@@ -16,6 +16,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -227,7 +229,7 @@ func TestDeployKilledAnywhere(t *testing.T) {
 	for i := range 4 {
 		after := time.Duration(mathrand.Int64N(int64(took)))
 		cmd := f.deploying(t, f.another(t))
-		said := &lockedBuffer{}
+		said := &testenv.Buffer{}
 		cmd.Stdout, cmd.Stderr = said, said
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
@@ -69,12 +70,7 @@ func TestMain(m *testing.M) {
 // skipped for a person, and fails in CI.
 func setup(t testing.TB) *fixture {
 	t.Helper()
-	if os.Getuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("the tests on a real node need root, and CI must run them")
-		}
-		t.Skip("skipped: a real node needs root (sudo make test)")
-	}
+	testenv.NeedsRoot(t, "it boots a node (sudo make test)")
 	shared.once.Do(func() { shared.err = shared.make() })
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -219,7 +215,7 @@ type server struct {
 	target int    // its pid on the node
 
 	warnings []string // about the target
-	log      *lockedBuffer
+	log      *testenv.Buffer
 	ended    chan struct{}
 	err      error // once ended
 }
@@ -252,7 +248,7 @@ func (f *fixture) serveNode(t testing.TB, args ...string) *server {
 func (f *fixture) serveEnv(t testing.TB, env []string, args ...string) *server {
 	t.Helper()
 	args = append([]string{"serve", "-o", "json", "--listen", "127.0.0.1:0", "--log-level", "debug"}, args...)
-	s := &server{cmd: f.command(context.Background(), userUID, args...), log: &lockedBuffer{}, ended: make(chan struct{})}
+	s := &server{cmd: f.command(context.Background(), userUID, args...), log: &testenv.Buffer{}, ended: make(chan struct{})}
 	s.cmd.Env = append(s.cmd.Env, env...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -350,22 +346,4 @@ func short(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// lockedBuffer collects a process's output while it is read.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 	"github.com/dapbridge/dapbridge/internal/target"
@@ -324,16 +326,16 @@ func TestNodeMessages(t *testing.T) {
 	t.Run("changed pin", func(t *testing.T) {
 		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 		pins := filepath.Join(f.home, ".local", "state", "dapbridge", "pinned_hosts")
-		before := read(t, pins)
-		other := strings.Fields(read(t, f.otherKey(t)+".pub"))
+		before := testenv.ReadFile(t, pins)
+		other := strings.Fields(testenv.ReadFile(t, f.otherKey(t)+".pub"))
 		lines := strings.Split(before, "\n")
 		for i, line := range lines {
 			if fields := strings.Fields(line); len(fields) == 5 {
 				lines[i] = strings.Join(append(fields[:3], other[:2]...), " ")
 			}
 		}
-		write(t, pins, strings.Join(lines, "\n"))
-		t.Cleanup(func() { write(t, pins, before) })
+		testenv.WriteFile(t, pins, strings.Join(lines, "\n"))
+		t.Cleanup(func() { testenv.WriteFile(t, pins, before) })
 		// The node is on an address of this machine's own: the key is taken, once.
 		for _, warns := range []bool{true, false} {
 			out, err := f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...).CombinedOutput()
@@ -381,23 +383,6 @@ func (f *fixture) userShell(t *testing.T, line string) {
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-ec", line}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", line, err, out)
-	}
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
-// write replaces the content of a file that is there, and of nothing else.
-func write(t *testing.T, path, content string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0); err != nil {
-		t.Fatal(err)
 	}
 }
 

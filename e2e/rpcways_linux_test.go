@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
 
@@ -310,7 +312,7 @@ func TestDlvConnect(t *testing.T) {
 type terminal struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
-	out  *lockedBuffer
+	out  *testenv.Buffer
 	seen int // of out
 }
 
@@ -323,7 +325,7 @@ func (f *fixture) connectDlv(t *testing.T, addr string) *terminal {
 	user := f.command(ctx, userUID)
 	cmd.Dir, cmd.SysProcAttr = f.home, user.SysProcAttr // it abbreviates what is below its directory
 	cmd.Env = append(user.Env, "TERM=dumb")
-	d := &terminal{cmd: cmd, out: &lockedBuffer{}}
+	d := &terminal{cmd: cmd, out: &testenv.Buffer{}}
 	cmd.Stdout, cmd.Stderr = d.out, d.out
 	var err error
 	if d.in, err = cmd.StdinPipe(); err != nil {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/filesync"
 	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
 	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
@@ -204,7 +206,7 @@ func TestRsyncKilled(t *testing.T) {
 		t.Run(tt.what, func(t *testing.T) {
 			theirs(t, large, noise(48<<20)) // nothing is the same, so that it takes a while
 			cmd := f.syncCommand(short(t), dir, "--to", to)
-			out := &lockedBuffer{}
+			out := &testenv.Buffer{}
 			cmd.Stdout, cmd.Stderr = out, out
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // follows is a tool that copies each change of a tree to the node.
@@ -28,9 +30,7 @@ type follows struct {
 func BenchmarkSync(b *testing.B) {
 	f := setup(b)
 	for _, program := range []string{"inotifywait", "lsyncd"} {
-		if _, err := exec.LookPath(program); err != nil {
-			b.Skipf("skipped: %v (apt-get install inotify-tools lsyncd)", err)
-		}
+		testenv.NeedsTool(b, program) // Debian's packages inotify-tools and lsyncd
 	}
 	shell := f.controlMaster(b)
 	tools := []*follows{{name: "dapbridge"}, {name: "inotifywait and rsync"}, {name: "lsyncd"}}
@@ -138,7 +138,7 @@ func (f *fixture) asUser(b *testing.B, argv ...string) *exec.Cmd {
 func (f *fixture) background(b *testing.B, cmd *exec.Cmd) {
 	b.Helper()
 	cmd.SysProcAttr.Setpgid = true
-	said := &lockedBuffer{}
+	said := &testenv.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // as runs a shell line as another user of the host.
@@ -84,7 +86,7 @@ func TestSecondUser(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if pins := read(t, filepath.Join(home, ".local/state/dapbridge/pinned_hosts")); !strings.Contains(pins, "ssh-") {
+	if pins := testenv.ReadFile(t, filepath.Join(home, ".local/state/dapbridge/pinned_hosts")); !strings.Contains(pins, "ssh-") {
 		t.Errorf("nothing is pinned: %s", pins)
 	}
 }

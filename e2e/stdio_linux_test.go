@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
@@ -22,13 +24,13 @@ type pipes struct {
 type stdio struct {
 	*dapclient.Client
 	cmd *exec.Cmd
-	log *lockedBuffer
+	log *testenv.Buffer
 }
 
 func (f *fixture) stdio(t *testing.T, args ...string) *stdio {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	s := &stdio{cmd: f.command(ctx, userUID, append([]string{"serve", "--stdio"}, args...)...), log: &lockedBuffer{}}
+	s := &stdio{cmd: f.command(ctx, userUID, append([]string{"serve", "--stdio"}, args...)...), log: &testenv.Buffer{}}
 	in, err := s.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/google/go-dap"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
@@ -168,7 +170,7 @@ func (f *fixture) kubernetes(t *testing.T, file string) (dir string) {
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(to, []byte(read(t, filepath.Join(from, name))), 0o644); err != nil {
+		if err := os.WriteFile(to, []byte(testenv.ReadFile(t, filepath.Join(from, name))), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +213,7 @@ func (f *fixture) stripKubelet(t *testing.T) (pid int) {
 // lineAfter returns the first line with the code after one with the mark.
 func (f *fixture) lineAfter(t *testing.T, file, mark, code string) int {
 	t.Helper()
-	text := read(t, file)
+	text := testenv.ReadFile(t, file)
 	at := strings.Index(text, mark)
 	if at >= 0 {
 		if more := strings.Index(text[at:], code); more >= 0 {
@@ -472,13 +474,13 @@ type interrupted struct {
 }
 
 // symbols prepares dapbridge symbols, and returns what it will have said.
-func (i interrupted) symbols(t *testing.T, args ...string) (*exec.Cmd, *lockedBuffer) {
+func (i interrupted) symbols(t *testing.T, args ...string) (*exec.Cmd, *testenv.Buffer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	cmd := i.command(ctx, userUID, append([]string{"symbols", "--target", "interruptedd"}, args...)...)
 	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+i.cache)
-	said := &lockedBuffer{}
+	said := &testenv.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, said
 	return cmd, said
 }

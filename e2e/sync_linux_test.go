@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
@@ -277,7 +279,7 @@ func TestSyncRefuses(t *testing.T) {
 // watcher is a `dapbridge sync --watch` that runs.
 type watcher struct {
 	cmd  *exec.Cmd
-	said *lockedBuffer
+	said *testenv.Buffer
 }
 
 // watch starts one and waits until the first comparison is done.
@@ -289,7 +291,7 @@ func (f *fixture) watch(t testing.TB, dir, to string) *watcher {
 // watchNode is watch with a --node of the caller's.
 func (f *fixture) watchNode(t testing.TB, node []string, dir, to string) *watcher {
 	t.Helper()
-	w := &watcher{cmd: f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to, "--watch"}, node)...), said: &lockedBuffer{}}
+	w := &watcher{cmd: f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to, "--watch"}, node)...), said: &testenv.Buffer{}}
 	w.cmd.Stdout, w.cmd.Stderr = w.said, w.said
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // agentDirs are where the node keeps the agent.
@@ -73,7 +75,7 @@ func TestAgentOfAnotherVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := read(t, source)
+	before := testenv.ReadFile(t, source)
 	other := strings.Replace(before, "const Protocol = 1\n", "const Protocol = 2\n", 1)
 	if other == before {
 		t.Fatal("where is the protocol's number?")

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -75,9 +76,7 @@ func TestWrite(t *testing.T) {
 
 // TestWriteStaysInTheProject has links lead out of it.
 func TestWriteStaysInTheProject(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("links need a privilege on Windows")
-	}
+	testenv.SkipOn(t, "windows", "links need a privilege")
 	r := Remote{Name: "x", Host: "127.0.0.1", Port: 2345}
 	elsewhere := t.TempDir()
 	victim := filepath.Join(elsewhere, "dapbridge.run.xml")

@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/vscode"
@@ -40,9 +41,7 @@ func TestWrite(t *testing.T) {
 }
 
 func TestWriteKeepsMode(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("skipped: Windows has no such modes")
-	}
+	testenv.SkipOn(t, "windows", "it has no such modes")
 	dir := t.TempDir()
 	path := putLaunch(t, dir, "{}")
 	if err := os.Chmod(path, 0o606); err != nil {
@@ -144,7 +143,7 @@ func TestWriteRefusesLinksOutside(t *testing.T) {
 func TestWriteFails(t *testing.T) {
 	for name, lay := range map[string]func(t *testing.T, dir string){
 		"no directory":     func(t *testing.T, dir string) { removeFile(t, dir) },
-		".vscode a file":   func(t *testing.T, dir string) { write(t, filepath.Join(dir, ".vscode"), "") },
+		".vscode a file":   func(t *testing.T, dir string) { testenv.WriteFile(t, filepath.Join(dir, ".vscode"), "") },
 		"file a directory": func(t *testing.T, dir string) { mkdir(t, filepath.Join(dir, ".vscode", "launch.json")) },
 		"read-only file": func(t *testing.T, dir string) {
 			if err := os.Chmod(putLaunch(t, dir, "{}"), 0o444); err != nil {
@@ -181,15 +180,8 @@ func putLaunch(t *testing.T, dir, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, ".vscode", "launch.json")
 	mkdir(t, filepath.Dir(path))
-	write(t, path, text)
+	testenv.WriteFile(t, path, text)
 	return path
-}
-
-func write(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func mkdir(t *testing.T, name string) {
@@ -209,9 +201,7 @@ func removeFile(t *testing.T, name string) {
 func symlink(t *testing.T, target, name string) {
 	t.Helper()
 	if err := os.Symlink(target, name); err != nil {
-		if runtime.GOOS == "windows" {
-			t.Skipf("skipped: links need a privilege on Windows: %v", err)
-		}
+		testenv.SkipOn(t, "windows", "links need a privilege")
 		t.Fatal(err)
 	}
 }

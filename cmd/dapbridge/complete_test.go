@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // A shell is driven as it drives $script when a user presses Tab behind $line,
@@ -66,9 +68,7 @@ func TestCompletion(t *testing.T) {
 			"fish": {"--no-config", "-c", inFish},
 		} {
 			t.Run(shell+"/"+line, func(t *testing.T) {
-				if _, err := exec.LookPath(shell); err != nil && os.Getenv("CI") != "true" {
-					t.Skip("not installed here: ", shell)
-				}
+				testenv.NeedsTool(t, shell)
 				cmd := exec.Command(shell, argv...)
 				cmd.Env = []string{"HOME=" + home, "PATH=" + path, "line=" + line, "script=" + filepath.Join(scripts, shell)}
 				var stderr strings.Builder

@@ -3,16 +3,15 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // TestControlDirs has daemons' sockets in directories of this user's alone.
 func TestControlDirs(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is none on Windows")
-	}
+	testenv.SkipOn(t, "windows", "there is none")
 	home, runtimeDir, state := t.TempDir(), t.TempDir(), t.TempDir()
 	env := func(runtimeDir string) environment {
 		t.Setenv("HOME", home)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // inspected is what a node says of a target that may be swapped.
@@ -39,9 +41,7 @@ func takeAll(ask string) func(io.ReadWriter) int {
 // TestHostileDeploy has a node go silent at each stage of a deploy, or ask for
 // what it should not get.
 func TestHostileDeploy(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("skipped: builds by a command for sh")
-	}
+	testenv.NeedsLinux(t, "it builds by a command for sh")
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	if err != nil {
 		t.Fatal(err)

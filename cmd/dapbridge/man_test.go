@@ -7,15 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
 // TestManual has groff show each page, and looks for all that the help says.
 func TestManual(t *testing.T) {
-	if _, err := exec.LookPath("groff"); err != nil && os.Getenv("CI") != "true" {
-		t.Skip("groff is not installed here")
-	}
+	testenv.NeedsTool(t, "groff")
 	dir := filepath.Join(t.TempDir(), "man1")
 	if status, out, err := invoke(t, "man", dir); status != 0 {
 		t.Fatalf("exit status %d\n%s%s", status, out, err)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
@@ -44,7 +46,7 @@ func TestPrivateDir(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if strings.Contains(tt.name, "another") {
-				needRoot(t)
+				testenv.NeedsRoot(t, "only root can be another user")
 			}
 			parent := filepath.Join(base, strings.ReplaceAll(tt.name, " ", "-"))
 			path := filepath.Join(parent, "dapbridge")
@@ -82,21 +84,10 @@ func first(errs ...error) error {
 	return nil
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root to be another user, and CI may not skip")
-	}
-	t.Skip("skipped: only root can be another user")
-}
-
 // TestCacheOfAnother has another user prepare the cache directory that a shared
 // place would hold: no command uses it.
 func TestCacheOfAnother(t *testing.T) {
-	needRoot(t)
+	testenv.NeedsRoot(t, "only root can be another user")
 	shared := t.TempDir()
 	if err := first(os.Chmod(shared, 0o777|os.ModeSticky), os.Chmod(filepath.Dir(shared), 0o755)); err != nil {
 		t.Fatal(err)

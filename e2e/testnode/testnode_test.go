@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
@@ -29,12 +31,7 @@ const stranger = 65534
 // TestNode is the whole life of nodes, as their users have it. It needs root,
 // and time where the cache is cold.
 func TestNode(t *testing.T) {
-	if os.Getuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("not root: in CI the test node must be tested")
-		}
-		t.Skip("a test node needs root: run this test with sudo")
-	}
+	testenv.NeedsRoot(t, "it boots a node")
 	b := newBench(t)
 
 	up := b.up(t, "up", "--owner", fmt.Sprint(stranger), "--no-source")

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
@@ -138,7 +140,7 @@ func (b *busy) alive() bool {
 func (b *busy) beating(within time.Duration) {
 	b.t.Helper()
 	from := b.beats.Load()
-	if !b.eventually(within, func() bool { return !b.alive() || b.beats.Load() >= from+3 }) {
+	if !testenv.Eventually(within, func() bool { return !b.alive() || b.beats.Load() >= from+3 }) {
 		b.t.Fatalf("the target's heartbeat stands at %d", from)
 	}
 	if !b.alive() {
@@ -151,7 +153,7 @@ func (b *busy) beating(within time.Duration) {
 // passed whatever was left in its way.
 func (b *busy) wakes(from, times int64) {
 	b.t.Helper()
-	if !b.eventually(10*time.Second, func() bool { return !b.alive() || b.naps.Load() >= from+times }) {
+	if !testenv.Eventually(10*time.Second, func() bool { return !b.alive() || b.naps.Load() >= from+times }) {
 		b.t.Fatalf("slow has returned %d times, want %d", b.naps.Load()-from, times)
 	}
 	b.free()
@@ -177,7 +179,7 @@ func (b *busy) free() {
 // freed is free for what comes about by itself within the time.
 func (b *busy) freed(within time.Duration) {
 	b.t.Helper()
-	b.eventually(within, func() bool { return !b.alive() || b.bound() == "" })
+	testenv.Eventually(within, func() bool { return !b.alive() || b.bound() == "" })
 	b.free()
 }
 
@@ -202,20 +204,4 @@ func (b *busy) bound() string {
 		return fmt.Sprintf("its text differs from its file: %+v, %v", diff, err)
 	}
 	return ""
-}
-
-// eventually reports whether the condition holds within the time.
-func (b *busy) eventually(within time.Duration, holds func() bool) bool {
-	return eventually(within, holds)
-}
-
-func eventually(within time.Duration, holds func() bool) bool {
-	deadline := time.Now().Add(within)
-	for !holds() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	return true
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
 
@@ -29,7 +31,7 @@ type foreignDlv struct {
 	t     testing.TB
 	addr  string // as agent.Dlv has it
 	cmd   *exec.Cmd
-	log   lockedBuffer
+	log   testenv.Buffer
 	ended chan struct{}
 }
 

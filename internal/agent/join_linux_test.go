@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 	"github.com/dapbridge/dapbridge/internal/target"
@@ -150,9 +152,7 @@ func TestJoinMeetsALeavingWorker(t *testing.T) {
 }
 
 func TestJoinByAnotherUser(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("skipped: only root can be another user")
-	}
+	testenv.NeedsRoot(t, "only root can be another user")
 	ctx := short(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
@@ -199,9 +199,7 @@ func TestJoinByAnotherUser(t *testing.T) {
 
 // A session's descriptors are not handed to a listener of another user either.
 func TestJoinRefusesAnotherUsersSocket(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("skipped: only root can be another user")
-	}
+	testenv.NeedsRoot(t, "only root can be another user")
 	addr := &net.UnixAddr{Net: "unixpacket", Name: "@dapbridge-" + agent.NewToken()}
 	var ln *net.UnixListener
 	asUser(t, 65534, func() (err error) {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/google/go-dap"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
@@ -34,7 +36,7 @@ type supervisor struct {
 	client  *agent.Client
 	closing sync.Once
 	stdin   *os.File // the daemon's end, for who wants to break it
-	log     lockedBuffer
+	log     testenv.Buffer
 	ended   chan agent.Ended // what the agent says of sessions that ended
 	exited  chan struct{}
 	dlv     string // config's
@@ -161,7 +163,7 @@ func (s *supervisor) finish() {
 			<-s.exited
 		}
 	}
-	if !eventually(10*time.Second, func() bool { return len(s.processes()) == 0 }) {
+	if !testenv.Eventually(10*time.Second, func() bool { return len(s.processes()) == 0 }) {
 		s.t.Errorf("processes are left: %v", s.processes())
 		for _, pid := range s.processes() {
 			syscall.Kill(pid, syscall.SIGKILL)
@@ -355,22 +357,4 @@ func short(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// lockedBuffer collects a process's output while it is read.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

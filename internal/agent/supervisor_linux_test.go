@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/google/go-dap"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
@@ -281,7 +283,7 @@ func TestLingerExpires(t *testing.T) {
 	}
 	s.workerPID()
 	b.freed(5 * time.Second)
-	b.eventually(5*time.Second, func() bool { return len(s.ended) > 0 })
+	testenv.Eventually(5*time.Second, func() bool { return len(s.ended) > 0 })
 	s.start(ctx, 0).end(ctx)
 }
 
@@ -478,7 +480,7 @@ func TestAttachGivenUp(t *testing.T) {
 		_, err := s.client.Attach(giveUp, agent.AttachParams{Token: agent.NewToken()}) // which nobody joins with
 		failed <- err
 	}()
-	if !eventually(10*time.Second, func() bool { pid, _, _ := target.Tracer(b.pid()); return pid != 0 }) {
+	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := target.Tracer(b.pid()); return pid != 0 }) {
 		t.Fatal("no attach")
 	}
 	cancel()
@@ -499,7 +501,7 @@ func TestLinkEndsDuringTheAttach(t *testing.T) {
 		_, err := s.client.Attach(ctx, agent.AttachParams{Token: agent.NewToken()})
 		failed <- err
 	}()
-	if !eventually(10*time.Second, func() bool { pid, _, _ := target.Tracer(b.pid()); return pid != 0 }) {
+	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := target.Tracer(b.pid()); return pid != 0 }) {
 		t.Fatal("no attach")
 	}
 	s.stdin.Close()
@@ -545,7 +547,7 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 		sess.over(ctx)
 	}
 	b.free()
-	if !eventually(5*time.Second, func() bool { return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines }) {
+	if !testenv.Eventually(5*time.Second, func() bool { return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines }) {
 		stacks := make([]byte, 1<<20)
 		t.Errorf("%d files and %d goroutines before 20 sessions, %d and %d after\n%s",
 			files, goroutines, openFiles(t), runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
@@ -556,7 +558,7 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 // session.
 func (s *supervisor) waitForNextWorker(ctx context.Context) {
 	s.t.Helper()
-	if !eventually(10*time.Second, func() bool { return len(s.processes()) > 0 }) {
+	if !testenv.Eventually(10*time.Second, func() bool { return len(s.processes()) > 0 }) {
 		s.t.Fatal("no worker is started for the next session")
 	}
 	// Whoever starts a worker has the turn, for which this call waits.

@@ -41,6 +41,7 @@ func layers() []layer {
 		{"internal/twin", []string{"internal/procgroup", "internal/recipe", "internal/debugfile", "internal/target", diag}, "it builds on the host and knows no node"},
 		{"internal/filesync", []string{"internal/remote", "internal/procgroup", diag}, "it copies files and knows no debugger"},
 		{"internal/deploy", []string{"internal/procgroup", "internal/recipe", "internal/target", diag}, "it builds on the host and knows no node"},
+		{"internal/testenv", nil, "tests of every package import it"},
 		{"internal/doctor", []string{"internal/node", "internal/remote", "internal/target", "internal/gosource", diag}, "it looks and changes nothing"},
 	}
 }
@@ -59,6 +60,7 @@ func restrictions() []restricted {
 		{"github.com/klauspost/compress", []string{"internal/delta"}, "what the node unpacks is bounded in one place"},
 		{"go.yaml.in/yaml", []string{"internal/config"}, "what a file may say, and how large it may grow, is checked in one place"},
 		{"github.com/fsnotify/fsnotify", []string{"internal/filesync"}, "watching has one owner"},
+		{"./internal/testenv", []string{"e2e"}, "it is for tests"},
 		{"./cmd", nil, "commands are the top: what two of them share is a package below"},
 	}
 }

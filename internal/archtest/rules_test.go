@@ -21,6 +21,7 @@ func rules() map[string]check {
 		"small":            (*repository).checkSmall,
 		"process":          (*repository).checkProcess,
 		"dot imports":      (*repository).checkDotImports,
+		"skips":            (*repository).checkSkips,
 		"names":            (*repository).checkNames,
 		"vars":             (*repository).checkVars,
 		"package comments": (*repository).checkPackageComments,
@@ -129,6 +130,12 @@ func TestRules(t *testing.T) {
 			"internal/demo/a.go:1: os.Args",
 		}},
 		{"dot imports", map[string]string{"a.go": `package m; import . "os"`}, []string{"a.go:1: dot import"}},
+		{"skips", map[string]string{
+			"a_test.go":                   `package m; func f(t, x T) { t.Skip("no root"); x.Skip(); t.Fatal() }`,
+			"b/b_test.go":                 `package b; func f(tb T) { tb.Skipf("no root") }`,
+			"b/fuzz_test.go":              `package b; func f(t T) { t.Skip() }`,
+			"internal/testenv/testenv.go": `package testenv; func f(t T) { t.Skipf("no root") }`,
+		}, []string{"a_test.go:1: t.Skip", "b/b_test.go:1: tb.Skipf"}},
 		{"names", map[string]string{
 			"internal/util/a.go":      `package convert`,
 			"internal/x/a.go":         `package types`,

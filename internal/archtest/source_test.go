@@ -16,7 +16,7 @@ func (r *repository) checkProcess() []violation {
 	var all []violation
 	for _, f := range r.source {
 		program := f.ast.Name.Name == "main" && within(f.dir, "internal/demo")
-		if f.test || program || within(f.dir, "cmd", "e2e", "docs") {
+		if f.test || program || within(f.dir, "cmd", "e2e", "docs", "internal/testenv") {
 			continue
 		}
 		for p, names := range forbidden {
@@ -55,6 +55,29 @@ func uses(f *source, importPath string, names []string) []*ast.SelectorExpr {
 		}
 		return true
 	})
+	return all
+}
+
+// checkSkips has tests skip through internal/testenv. A fuzz target may skip an input.
+func (r *repository) checkSkips() []violation {
+	var all []violation
+	for _, f := range r.source {
+		if !f.test || path.Base(f.name) == "fuzz_test.go" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok || !strings.HasPrefix(sel.Sel.Name, "Skip") {
+				return true
+			}
+			switch x, _ := sel.X.(*ast.Ident); {
+			case x == nil:
+			case x.Name == "t", x.Name == "tb", x.Name == "b", x.Name == "f":
+				all = append(all, violation{r.at(sel.Pos(), "%s.%s", x.Name, sel.Sel.Name), "a test that cannot run skips through internal/testenv, by which it fails in CI, where nothing is left out unseen"})
+			}
+			return true
+		})
+	}
 	return all
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/config"
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -274,7 +276,7 @@ func TestUserFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(real, p.user); err != nil {
-		t.Skip("symbolic links are not supported: ", err)
+		testenv.Skipf(t, "symbolic links are not supported: %v", err)
 	}
 	wantValue(t, p.mustLoad(), "target", "kubelet", p.user+":1")
 }

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/config"
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -22,8 +24,8 @@ func TestOthersCanWrite(t *testing.T) {
 	}
 	for name, spoil := range spoil {
 		t.Run(name, func(t *testing.T) {
-			if name == "owner" && os.Geteuid() != 0 {
-				t.Skip("needs root, to change the owner of a file")
+			if name == "owner" {
+				testenv.NeedsRoot(t, "it changes the owner of a file")
 			}
 			spoilFile := func(path string) {
 				t.Helper()

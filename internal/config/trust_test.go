@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/config"
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -75,7 +77,7 @@ func TestTrustIsBoundToAPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(good, p.file()); err != nil {
-		t.Skip("symbolic links are not supported: ", err)
+		testenv.Skipf(t, "symbolic links are not supported: %v", err)
 	}
 	p.wantRefusal(diag.ConfigInvalid, "it is a symbolic link")
 	if _, err := config.ReadWorkspace(p.file()); diag.CodeOf(err) != diag.ConfigInvalid {
@@ -106,7 +108,7 @@ func TestTrustList(t *testing.T) {
 	p := newPlace(t)
 	odd := filepath.Join(p.home, "a \"b\"\n0000 \"/etc", config.WorkspaceName)
 	if err := os.MkdirAll(filepath.Dir(odd), 0o700); err != nil {
-		t.Skip("such names are not supported: ", err)
+		testenv.Skipf(t, "such names are not supported: %v", err)
 	}
 	p.write(odd, needsTrust)
 	p.trustFile(odd)

@@ -10,11 +10,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"go.uber.org/goleak"
 
@@ -45,9 +46,7 @@ func startDaemon(t *testing.T, dir string, methods map[string]Method) (d Daemon,
 // shortDir returns a directory whose path is short enough for unix sockets.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows does not tell the user at the other end of a unix socket")
-	}
+	testenv.SkipOn(t, "windows", "it does not tell the user at the other end of a unix socket")
 	dir, err := os.MkdirTemp("", "control")
 	if err != nil {
 		t.Fatal(err)
@@ -200,9 +199,7 @@ func FuzzCall(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n42"))
 	f.Add([]byte("HTTP/1.1 500 x\r\n\r\n{\"code\":\"link-lost\",\"summary\":\"s\"}"))
 	f.Add([]byte("HTTP/1.1 500 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\x1b[31m\r\n0\r\n\r\n"))
-	if runtime.GOOS == "windows" {
-		f.Skip("needs unix sockets with known users")
-	}
+	testenv.SkipOn(f, "windows", "it does not tell the user at the other end of a unix socket")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		name := filepath.Join(shortDir(t), "1-fuzz.sock")
 		ln, err := net.Listen("unix", name)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/debugger"
 
@@ -16,9 +18,7 @@ import (
 // standard library: each is hit, and the stack there is of files that the host
 // has.
 func TestBreakpointsInRealBinaries(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs go build")
-	}
+	testenv.SkipShort(t, "it runs go build")
 	for name, b := range map[string]machine{
 		"plain":             {},
 		"trimpath":          {flags: []string{"-trimpath"}},

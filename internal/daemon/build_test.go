@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/gosource"
@@ -20,9 +22,7 @@ const otherGo = "go1.27.0"
 // directories the host does not have, and maps the source of what comes out:
 // each file of the binary exists on the host, and leads back.
 func TestMapsRealBinaries(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs go build")
-	}
+	testenv.SkipShort(t, "it runs go build")
 	for name, b := range map[string]machine{
 		"plain":             {},
 		"optimised":         {flags: []string{"-gcflags="}},
@@ -87,9 +87,7 @@ func lineOf(t *testing.T, file, code string) int {
 
 // TestExplainExecutable explains a program that nobody runs.
 func TestExplainExecutable(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs go build")
-	}
+	testenv.SkipShort(t, "it runs go build")
 	bin, root := machine{flags: []string{"-trimpath"}}.build(t)
 	p, f, err := ExplainExecutable(t.Context(), Config{Root: root}, bin, "cmd/app/main.go:14", root)
 	if err != nil || p.Problem != "" || p.Here != p.Files || p.Target.Exe != bin {
@@ -147,7 +145,7 @@ func (b machine) build(t *testing.T) (bin, root string) {
 	env := []string{"GOFLAGS=-mod=mod -modcacherw", "GOWORK=off", "CGO_ENABLED=0", "GOMODCACHE=" + t.TempDir(), "GOPROXY=file://" + downloads(t), "GOSUMDB=off"}
 	if b.work {
 		for _, dir := range []string{there, here} {
-			write(t, filepath.Join(dir, "go.work"), "go 1.26.0\n\nuse ./app\n\nuse ./lib\n")
+			testenv.WriteFile(t, filepath.Join(dir, "go.work"), "go 1.26.0\n\nuse ./app\n\nuse ./lib\n")
 		}
 		env = append(env, "GOWORK=", "GOFLAGS=-modcacherw")
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/gosource"
 	"github.com/dapbridge/dapbridge/internal/target"
@@ -17,12 +19,12 @@ import (
 func explained(t *testing.T) (m *sourceMap, root, cache string) {
 	t.Helper()
 	root, cache = gosource.RealPath(t.TempDir()), gosource.RealPath(t.TempDir())
-	write(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
-	write(t, filepath.Join(root, "main.go"), "package main\n")
-	write(t, filepath.Join(root, "vendor", "modules.txt"), "# example.com/a v1.0.0\n# example.com/b v1.0.0\n")
-	write(t, filepath.Join(root, "vendor", "example.com", "a", "a.go"), "package a\n")
-	write(t, filepath.Join(cache, "example.com", "a@v1.0.0", "a.go"), "package a\n")
-	write(t, filepath.Join(root, "vendor", "example.com", "b", "b.go"), "package b\n")
+	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
+	testenv.WriteFile(t, filepath.Join(root, "main.go"), "package main\n")
+	testenv.WriteFile(t, filepath.Join(root, "vendor", "modules.txt"), "# example.com/a v1.0.0\n# example.com/b v1.0.0\n")
+	testenv.WriteFile(t, filepath.Join(root, "vendor", "example.com", "a", "a.go"), "package a\n")
+	testenv.WriteFile(t, filepath.Join(cache, "example.com", "a@v1.0.0", "a.go"), "package a\n")
+	testenv.WriteFile(t, filepath.Join(root, "vendor", "example.com", "b", "b.go"), "package b\n")
 	found, err := gosource.Read(t.Context(), root)
 	if err != nil || found.Problem != nil {
 		t.Fatal(err, found.Problem)

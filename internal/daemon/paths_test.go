@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
@@ -23,8 +25,8 @@ import (
 func TestMapSource(t *testing.T) {
 	root := gosource.RealPath(t.TempDir())
 	below := filepath.Join(root, "cmd", "d")
-	write(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
-	write(t, filepath.Join(below, "main.go"), "package main\n")
+	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
+	testenv.WriteFile(t, filepath.Join(below, "main.go"), "package main\n")
 	d := agent.Target{Build: target.Build{ModulePath: "example.com/d", MainPackage: "example.com/d/cmd/d"}}
 	sources := target.Sources{Dirs: []target.SourceDir{{Dir: "/build/d/cmd/d", Package: "main", Files: []string{"main.go", "gone.go"}}}}
 	for name, tt := range map[string]struct {
@@ -63,7 +65,7 @@ func TestMapSource(t *testing.T) {
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(root, link); err != nil {
-		t.Skip(err)
+		testenv.Skipf(t, "no symbolic links here: %v", err)
 	}
 	d.Build.ModulePath = "example.com/d"
 	found, err := Config{Root: root}.lookAround(t.Context())()
@@ -80,16 +82,6 @@ func TestMapSource(t *testing.T) {
 	bad := Config{Root: root, Maps: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
 	if _, err := bad.mapSource(d, sources, gosource.Source{}); err == nil {
 		t.Error("rules that contradict each other are accepted")
-	}
-}
-
-func write(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 

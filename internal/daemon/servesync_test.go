@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/filesync"
@@ -18,9 +19,7 @@ import (
 // TestSyncDestination goes on with what the user has copied, and with nothing else
 // unless it is asked to.
 func TestSyncDestination(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("nothing is copied from Windows")
-	}
+	testenv.SkipOn(t, "windows", "nothing is copied from it")
 	const root = "/home/you/src/containerd"
 	here := func(to string) filesync.Copy { return filesync.Copy{Dir: root, Node: "minikube", To: to} }
 	for _, tt := range []struct {

@@ -3,10 +3,11 @@ package daemon
 import (
 	"os"
 	"path"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/agent"
 	"github.com/dapbridge/dapbridge/internal/target"
@@ -53,9 +54,7 @@ func TestJudge(t *testing.T) {
 // from by an optimising compiler: at each thirtieth file, for each takes reading
 // the whole table of functions.
 func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs /proc")
-	}
+	testenv.NeedsLinux(t, "it needs /proc")
 	sources, err := target.ReadSources(os.Getpid())
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // build returns a program that Go has built with these flags.
@@ -128,13 +130,7 @@ func TestLikeObjcopy(t *testing.T) {
 
 func checkLikeObjcopy(t *testing.T, path string) {
 	t.Helper()
-	objcopy, err := exec.LookPath("objcopy")
-	switch {
-	case err != nil && os.Getenv("CI") != "":
-		t.Fatal(err)
-	case err != nil:
-		t.Skip("skipped: no objcopy here (binutils)")
-	}
+	objcopy := testenv.NeedsTool(t, "objcopy") // of binutils
 	out := filepath.Join(t.TempDir(), "debug")
 	if text, err := exec.Command(objcopy, "--only-keep-debug", path, out).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)

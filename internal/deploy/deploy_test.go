@@ -6,10 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/deploy"
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -131,9 +132,7 @@ func TestBuildOfDependency(t *testing.T) {
 
 // TestCommand builds by a command of the user's.
 func TestCommand(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("skipped: needs sh")
-	}
+	testenv.SkipOn(t, "windows", "needs sh")
 	for _, tt := range []struct {
 		name, command string
 		want          diag.Code // "" if it goes well
@@ -163,9 +162,7 @@ func TestCommand(t *testing.T) {
 
 // TestCancelled ends a build with all that it started.
 func TestCancelled(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("skipped: needs sh")
-	}
+	testenv.SkipOn(t, "windows", "needs sh")
 	var said bytes.Buffer
 	b := newBuilder(t, &said)
 	b.Command = "sleep 100; sleep 100"

@@ -6,16 +6,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // TestKept finds former builds by their SHA-256, the last few of them, and none
 // that was changed since.
 func TestKept(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("skipped: needs sh")
-	}
+	testenv.SkipOn(t, "windows", "needs sh")
 	var said bytes.Buffer
 	b, dir := newBuilder(t, &said), newWorkspace(t, "example.com/d", "")
 	var sums []string

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/filesync"
 	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
 	"github.com/dapbridge/dapbridge/internal/remote/remotetest"
@@ -28,7 +30,7 @@ func bothWays(t *testing.T, f func(t *testing.T, m *filesync.Mirror, dir, top st
 	})
 	t.Run("rsync", func(t *testing.T) {
 		if _, err := rsync.Find(t.Context()); err != nil {
-			unavailable(t, "%v", err)
+			testenv.Skipf(t, "%v", err)
 		}
 		self, err := os.Executable()
 		if err != nil {
@@ -130,9 +132,9 @@ func (f *follower) settle(t *testing.T, after string) {
 func TestConformance(t *testing.T) {
 	bothWays(t, func(t *testing.T, m *filesync.Mirror, dir, top string) {
 		for i := range 50 {
-			write(t, filepath.Join(dir, fmt.Sprintf("d%d/f%d", i%5, i)), fmt.Sprint("file ", i))
+			testenv.WriteFile(t, filepath.Join(dir, fmt.Sprintf("d%d/f%d", i%5, i)), fmt.Sprint("file ", i))
 		}
-		write(t, filepath.Join(dir, "sub/f"), "first")
+		testenv.WriteFile(t, filepath.Join(dir, "sub/f"), "first")
 		w, err := filesync.Watch(filesync.WatchConfig{Dir: dir})
 		if err != nil {
 			t.Fatal(err)
@@ -162,7 +164,7 @@ type change struct {
 // changes are what people, editors and builds do to a tree under dir.
 func changes(t *testing.T, dir string) []change {
 	at := func(name string) string { return filepath.Join(dir, name) }
-	put := func(name, text string) { t.Helper(); write(t, at(name), text) }
+	put := func(name, text string) { t.Helper(); testenv.WriteFile(t, at(name), text) }
 	ok := func(err error) {
 		if err != nil {
 			t.Error(err)
@@ -267,7 +269,7 @@ func odd(t *testing.T, dir string) []change {
 	all := func(text string) func() {
 		return func() {
 			for _, name := range names {
-				write(t, filepath.Join(dir, "odd", name), text+name)
+				testenv.WriteFile(t, filepath.Join(dir, "odd", name), text+name)
 			}
 		}
 	}
@@ -288,7 +290,7 @@ func TestChangesWhileSent(t *testing.T) {
 		}
 		for round := range 2 {
 			for i := range 16 {
-				write(t, name(i), fmt.Sprint(round, string(text)))
+				testenv.WriteFile(t, name(i), fmt.Sprint(round, string(text)))
 			}
 			stop, ended := make(chan struct{}), make(chan struct{})
 			go func() {
@@ -346,12 +348,12 @@ func TestEditedOnTheNode(t *testing.T) {
 		aged(t, filepath.Join(dir, "large"), large+"the host's")
 		aged(t, filepath.Join(top, "large"), large+"the node's")
 		r, err := m.Whole(t.Context(), true)
-		if err != nil || len(r.Kept) != 1 || read(t, r.Kept[0].At) != large+"the node's" || read(t, filepath.Join(top, "large")) != large+"the host's" {
+		if err != nil || len(r.Kept) != 1 || content(t, r.Kept[0].At) != large+"the node's" || content(t, filepath.Join(top, "large")) != large+"the host's" {
 			t.Errorf("%+v, %v", r, err)
 		}
 		// The same was written on both sides.
 		aged(t, filepath.Join(dir, "large"), large+"the same")
-		write(t, filepath.Join(top, "large"), large+"the same")
+		testenv.WriteFile(t, filepath.Join(top, "large"), large+"the same")
 		if r, err := m.Whole(t.Context(), true); err != nil || len(r.Kept) != 0 || len(differ(dir, top)) > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -364,7 +366,7 @@ func TestEditedOnTheNode(t *testing.T) {
 		}
 		aged(t, filepath.Join(dir, "large"), large+"the last")
 		r, err = m.Whole(t.Context(), true)
-		if err != nil || len(r.Kept) != 1 || read(t, outside) != large || len(differ(dir, top)) > 0 {
+		if err != nil || len(r.Kept) != 1 || content(t, outside) != large || len(differ(dir, top)) > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/filesync"
 )
 
@@ -183,11 +185,11 @@ func TestFollowNewRules(t *testing.T) {
 		}
 		for end := time.Now().Add(time.Duration(rand.IntN(120)) * time.Microsecond); time.Now().Before(end); { // shorter than a sleep
 		}
-		write(t, filepath.Join(d, ".gitignore"), "ignored\n")
+		testenv.WriteFile(t, filepath.Join(d, ".gitignore"), "ignored\n")
 	}
 	c.copy(t, 100*time.Millisecond)
 	for i := range many {
-		write(t, filepath.Join(c.dir, fmt.Sprint("d", i), "ignored"), "")
+		testenv.WriteFile(t, filepath.Join(c.dir, fmt.Sprint("d", i), "ignored"), "")
 	}
 	if c.copy(t, 100*time.Millisecond) {
 		t.Error("some of the rules are not known")
@@ -199,11 +201,11 @@ func TestFollowNewRules(t *testing.T) {
 func TestFollowUnreadableRules(t *testing.T) {
 	for _, where := range []string{".gitignore", "d/.gitignore"} {
 		c := follow(t, 100*time.Millisecond, "", "d/f")
-		write(t, filepath.Join(c.dir, where), strings.Repeat("x\n", 1<<20))
+		testenv.WriteFile(t, filepath.Join(c.dir, where), strings.Repeat("x\n", 1<<20))
 		time.Sleep(300 * time.Millisecond)
-		write(t, filepath.Join(c.dir, where), "x\n")
+		testenv.WriteFile(t, filepath.Join(c.dir, where), "x\n")
 		c.becomes(t, "the rules of "+where)
-		write(t, filepath.Join(c.dir, "d/f"), "after that")
+		testenv.WriteFile(t, filepath.Join(c.dir, "d/f"), "after that")
 		c.becomes(t, "a save under "+where)
 		c.w.Close()
 		if where == ".gitignore" && !strings.Contains(c.log.String(), "nothing is copied until") {
@@ -291,7 +293,7 @@ func TestLongPath(t *testing.T) {
 	if err != nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Why, "its path has more than") {
 		t.Errorf("%d failed, %v", len(r.Failed), err)
 	}
-	if read(t, filepath.Join(top, "z")) != "1" {
+	if content(t, filepath.Join(top, "z")) != "1" {
 		t.Error("the rest was not copied")
 	}
 	if r, err = m.Batch(t.Context(), filesync.Batch{Paths: []string{strings.Repeat("d/", 2100) + "f"}}); err != nil || len(r.Failed) != 1 {

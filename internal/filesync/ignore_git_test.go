@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/filesync"
 )
 
@@ -20,7 +22,7 @@ import (
 func TestIgnoreAsGit(t *testing.T) {
 	git, err := exec.LookPath("git")
 	if err != nil {
-		unavailable(t, "needs git")
+		testenv.Skipf(t, "needs git")
 	}
 	const trees = 1000
 	paths, left, decided := 0, 0, 0
@@ -91,7 +93,7 @@ type wilderness struct {
 }
 
 func (w *wilderness) grow(t testing.TB) {
-	write(t, filepath.Join(w.dir, ".git", "HEAD"), "ref: refs/heads/main\n")
+	testenv.WriteFile(t, filepath.Join(w.dir, ".git", "HEAD"), "ref: refs/heads/main\n")
 	for _, dir := range []string{"objects", "refs"} {
 		if err := os.MkdirAll(filepath.Join(w.dir, ".git", dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -110,7 +112,7 @@ func (w *wilderness) grow(t testing.TB) {
 			dirs = append(dirs, p)
 			w.paths = append(w.paths, p+"/")
 		} else {
-			write(t, filepath.Join(w.dir, p), "")
+			testenv.WriteFile(t, filepath.Join(w.dir, p), "")
 			w.paths = append(w.paths, p)
 		}
 	}
@@ -123,7 +125,7 @@ func (w *wilderness) grow(t testing.TB) {
 	for _, place := range places {
 		text := w.file()
 		w.rules = append(w.rules, place+": "+text)
-		write(t, filepath.Join(w.dir, place), text)
+		testenv.WriteFile(t, filepath.Join(w.dir, place), text)
 	}
 }
 

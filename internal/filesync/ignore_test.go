@@ -1,12 +1,12 @@
 package filesync_test
 
 import (
-	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/filesync"
 )
@@ -58,7 +58,7 @@ func TestIgnore(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			for name, text := range tt.files {
-				write(t, filepath.Join(dir, name), text)
+				testenv.WriteFile(t, filepath.Join(dir, name), text)
 			}
 			ig, err := filesync.LoadIgnore(filepath.Join(dir, tt.start))
 			if err != nil {
@@ -79,7 +79,7 @@ func TestIgnore(t *testing.T) {
 // something secret could be copied.
 func TestIgnoreUnreadable(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, ".gitignore"), strings.Repeat("a\n", 1<<20))
+	testenv.WriteFile(t, filepath.Join(dir, ".gitignore"), strings.Repeat("a\n", 1<<20))
 	if _, err := filesync.LoadIgnore(dir); err == nil || !strings.Contains(err.Error(), "1048576 bytes") {
 		t.Error(err)
 	}
@@ -89,7 +89,7 @@ func TestIgnoreUnreadable(t *testing.T) {
 // its life on.
 func TestIgnoreHostile(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, ".gitignore"), "/"+strings.Repeat("**/a*", 40)+"/b\n"+strings.Repeat("*a", 100)+"b\n")
+	testenv.WriteFile(t, filepath.Join(dir, ".gitignore"), "/"+strings.Repeat("**/a*", 40)+"/b\n"+strings.Repeat("*a", 100)+"b\n")
 	ig, err := filesync.LoadIgnore(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -121,15 +121,5 @@ func ignored(t testing.TB, ig *filesync.Ignore, p string) bool {
 			t.Fatal(err)
 		}
 		p = below
-	}
-}
-
-func write(t testing.TB, name, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.FromSlash(path.Dir(filepath.ToSlash(name))), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }

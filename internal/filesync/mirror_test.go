@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/filesync"
 	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
@@ -67,7 +69,7 @@ func open(t *testing.T, m *filesync.Mirror, top, record string) {
 // aged writes a file as of an hour ago.
 func aged(t *testing.T, name, text string) {
 	t.Helper()
-	write(t, name, text)
+	testenv.WriteFile(t, name, text)
 	at := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(name, at, at); err != nil {
 		t.Fatal(err)
@@ -79,7 +81,7 @@ func TestWhole(t *testing.T) {
 	aged(t, filepath.Join(dir, "a"), "1")
 	aged(t, filepath.Join(dir, "d/b"), "2")
 	aged(t, filepath.Join(dir, "d/bad\xff"), "3")
-	write(t, filepath.Join(dir, "fresh"), "4")
+	testenv.WriteFile(t, filepath.Join(dir, "fresh"), "4")
 	run := func(files, removed int, kept ...string) filesync.Report {
 		t.Helper()
 		r, err := m.Whole(t.Context(), false)
@@ -103,8 +105,8 @@ func TestWhole(t *testing.T) {
 
 	// A host that has forgotten nothing goes on where it was.
 	record := filepath.Join(t.TempDir(), "copy")
-	text := read(t, top+".record")
-	write(t, record, text+`{"path":"torn`)
+	text := content(t, top+".record")
+	testenv.WriteFile(t, record, text+`{"path":"torn`)
 	m.Record.Close()
 	open(t, m, top, record)
 	run(0, 0)
@@ -113,10 +115,10 @@ func TestWhole(t *testing.T) {
 	// and time.
 	aged(t, filepath.Join(top, "a"), "edited")
 	os.Remove(filepath.Join(top, "fresh"))
-	write(t, filepath.Join(top, "d/theirs"), "theirs")
+	testenv.WriteFile(t, filepath.Join(top, "d/theirs"), "theirs")
 	os.Remove(filepath.Join(dir, "d/b"))
 	os.Remove(filepath.Join(dir, "d/bad\xff"))
-	if r := run(2, 2, "a"); r.Others != 1 || read(t, r.Kept[0].At) != "edited" {
+	if r := run(2, 2, "a"); r.Others != 1 || content(t, r.Kept[0].At) != "edited" {
 		t.Errorf("%+v", r)
 	}
 	// A directory goes with what was put there, and stays with what was not.
@@ -124,20 +126,21 @@ func TestWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(0, 1)
-	if read(t, filepath.Join(top, "d/theirs")) != "theirs" {
+	if content(t, filepath.Join(top, "d/theirs")) != "theirs" {
 		t.Error("a file of the node's is gone")
 	}
 	// What can't be read here is not gone.
 	aged(t, filepath.Join(dir, "rules/f"), "x")
 	run(1, 0)
-	write(t, filepath.Join(dir, "rules/.gitignore"), strings.Repeat("x\n", 1<<20))
+	testenv.WriteFile(t, filepath.Join(dir, "rules/.gitignore"), strings.Repeat("x\n", 1<<20))
 	r, err := m.Whole(t.Context(), false)
-	if err != nil || len(r.Failed) != 1 || r.Removed != 0 || read(t, filepath.Join(top, "rules/f")) != "x" {
+	if err != nil || len(r.Failed) != 1 || r.Removed != 0 || content(t, filepath.Join(top, "rules/f")) != "x" {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
 
-func read(t *testing.T, name string) string {
+// content returns what is in a file, or "not there".
+func content(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -154,10 +157,10 @@ func TestForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	aged(t, filepath.Join(top, "d/f"), "theirs")
-	if _, err := m.Whole(t.Context(), false); err == nil || !strings.Contains(err.Error(), "d/f") || read(t, filepath.Join(top, "d/f")) != "theirs" {
+	if _, err := m.Whole(t.Context(), false); err == nil || !strings.Contains(err.Error(), "d/f") || content(t, filepath.Join(top, "d/f")) != "theirs" {
 		t.Errorf("%v", err)
 	}
-	if r, err := m.Whole(t.Context(), true); err != nil || len(r.Kept) != 1 || read(t, r.Kept[0].At) != "theirs" {
+	if r, err := m.Whole(t.Context(), true); err != nil || len(r.Kept) != 1 || content(t, r.Kept[0].At) != "theirs" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// The node was made anew, and somebody has put other files there.
@@ -193,7 +196,7 @@ func TestUnheard(t *testing.T) {
 			t.Fatal(err)
 		}
 		if arrived {
-			write(t, filepath.Join(top, "f"), "second")
+			testenv.WriteFile(t, filepath.Join(top, "f"), "second")
 			os.Chtimes(filepath.Join(top, "f"), time.Unix(0, e.MTime), time.Unix(0, e.MTime))
 		}
 		m.Record.Close()
@@ -202,7 +205,7 @@ func TestUnheard(t *testing.T) {
 			t.Errorf("arrived %v: %+v, %v", arrived, changes, err)
 		}
 		aged(t, name, "the third")
-		if r, err := m.Whole(t.Context(), false); err != nil || r.Files != 1 || len(r.Kept) != 0 || read(t, filepath.Join(top, "f")) != "the third" {
+		if r, err := m.Whole(t.Context(), false); err != nil || r.Files != 1 || len(r.Kept) != 0 || content(t, filepath.Join(top, "f")) != "the third" {
 			t.Errorf("arrived %v: %+v, %v", arrived, r, err)
 		}
 	}
@@ -251,7 +254,7 @@ func TestBatch(t *testing.T) {
 	aged(t, filepath.Join(dir, "g"), "1")
 	batch(1, 0, "g")
 	info, _ := os.Stat(filepath.Join(top, "g"))
-	write(t, filepath.Join(top, "g"), "2")
+	testenv.WriteFile(t, filepath.Join(top, "g"), "2")
 	os.Chtimes(filepath.Join(top, "g"), info.ModTime(), info.ModTime())
 	os.Mkdir(filepath.Join(dir, "only here"), 0o755)
 	os.Chmod(filepath.Join(top, "e"), 0o700)

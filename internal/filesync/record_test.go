@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/filesync"
 )
 
@@ -29,7 +31,7 @@ func TestCopies(t *testing.T) {
 		"d.jsonl": "", "e.jsonl": "no JSON\n", "f.jsonl": strings.Repeat(" ", 1<<20) + "{\"copy\":{\"dir\":\"/x\",\"to\":\"/y\"}}\n",
 		"g.jsonl.new": "{\"copy\":{\"dir\":\"/x\",\"to\":\"/y\"}}\n", "h.jsonl": "{\"copy\":{\"dir\":\"/x\",\"to\":\"/y\"}}",
 	} {
-		write(t, filepath.Join(dir, name), text)
+		testenv.WriteFile(t, filepath.Join(dir, name), text)
 	}
 	if err := os.Chtimes(filepath.Join(dir, "a.jsonl"), time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/filesync"
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
@@ -17,7 +19,7 @@ func TestScan(t *testing.T) {
 	dir := t.TempDir()
 	at := time.Date(2020, 1, 2, 3, 4, 5, 678901234, time.UTC)
 	for name, text := range map[string]string{".gitignore": "*.o\n", "a/f": "12345", "a.b": "", "a/x.o": "", "a/b/.gitignore": "!y.o\n", "a/b/y.o": "", ".git/HEAD": "", "bad/f": "", "bad/.gitignore": strings.Repeat("a\n", 1<<20)} {
-		write(t, filepath.Join(dir, name), text)
+		testenv.WriteFile(t, filepath.Join(dir, name), text)
 	}
 	if err := os.Chmod(filepath.Join(dir, "a/f"), 0o751|os.ModeSetuid); err != nil {
 		t.Fatal(err)

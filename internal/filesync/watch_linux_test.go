@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"go.uber.org/goleak"
 
 	"github.com/dapbridge/dapbridge/internal/filesync"
@@ -68,7 +70,7 @@ func watchElsewhere(t *testing.T, dir string, attr *syscall.SysProcAttr, script 
 	}
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		unavailable(t, "can't start a process of this kind: %v", err)
+		testenv.Skipf(t, "can't start a process of this kind: %v", err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
@@ -107,7 +109,7 @@ func TestWatchOverflow(t *testing.T) {
 	}
 	line("overflow")
 	for i := range 20 { // and all is watched again, whatever the order of things was
-		write(t, filepath.Join(dir, "d", fmt.Sprint(i)), "x")
+		testenv.WriteFile(t, filepath.Join(dir, "d", fmt.Sprint(i)), "x")
 		time.Sleep(10 * time.Millisecond)
 	}
 	line(`batch of 1, ""`)
@@ -118,7 +120,7 @@ func TestWatchOverflow(t *testing.T) {
 func TestWatchTooMany(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 30 {
-		write(t, filepath.Join(dir, fmt.Sprint("d", i), "f"), "x")
+		testenv.WriteFile(t, filepath.Join(dir, fmt.Sprint("d", i), "f"), "x")
 	}
 	_, line := watchElsewhere(t, dir, &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/filesync"
 )
 
@@ -182,7 +184,7 @@ func TestWatch(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "tree")
 			for name, text := range map[string]string{".gitignore": "*.log\n/build/\n", "a/b/f": "f\n", "a/b/four": "1234", "a/b/c/d/e": "e\n", "c/k": "k\n"} {
-				write(t, filepath.Join(dir, name), text)
+				testenv.WriteFile(t, filepath.Join(dir, name), text)
 			}
 			if err := os.Symlink("a/b/f", filepath.Join(dir, "link")); err != nil {
 				t.Fatal(err)
@@ -203,7 +205,7 @@ func TestWatch(t *testing.T) {
 			// Whatever has happened, all that is there now is watched.
 			for p := range standing(t, dir) {
 				if isDir(filepath.Join(dir, p)) {
-					write(t, filepath.Join(dir, p, "last"), "x")
+					testenv.WriteFile(t, filepath.Join(dir, p, "last"), "x")
 				}
 			}
 			if !r.follows(t) {
@@ -226,9 +228,9 @@ func shell(t testing.TB, dir, script string) {
 // TestWatchIgnored wants no batch for what is not copied.
 func TestWatchIgnored(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, ".gitignore"), "*.log\n/build/\n")
-	write(t, filepath.Join(dir, "build/x"), "")
-	write(t, filepath.Join(dir, ".git/HEAD"), "")
+	testenv.WriteFile(t, filepath.Join(dir, ".gitignore"), "*.log\n/build/\n")
+	testenv.WriteFile(t, filepath.Join(dir, "build/x"), "")
+	testenv.WriteFile(t, filepath.Join(dir, ".git/HEAD"), "")
 	r := startReplica(t, filesync.WatchConfig{Dir: dir})
 	shell(t, dir, "echo x >build/x && echo y >a.log && mkdir build/y && echo z >.git/HEAD && touch .a.swp a~ && rm a~")
 	if r.next(t, 100*time.Millisecond) {
@@ -244,7 +246,7 @@ func TestWatchGathers(t *testing.T) {
 	r := startReplica(t, filesync.WatchConfig{Dir: dir, Quiet: quiet, MaxWait: 300 * time.Millisecond})
 	var pause time.Duration // the longest: on a busy machine the burst may have one
 	for i, last := 0, time.Now(); i < 20; i++ {
-		write(t, filepath.Join(dir, fmt.Sprint(i)), "x")
+		testenv.WriteFile(t, filepath.Join(dir, fmt.Sprint(i)), "x")
 		time.Sleep(time.Millisecond)
 		pause, last = max(pause, time.Since(last)), time.Now()
 	}
@@ -274,7 +276,7 @@ func TestWatchGathers(t *testing.T) {
 // there, and one that comes is compared as a whole.
 func TestWatchVanished(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "above", "tree")
-	write(t, filepath.Join(dir, "a/f"), "1")
+	testenv.WriteFile(t, filepath.Join(dir, "a/f"), "1")
 	r := startReplica(t, filesync.WatchConfig{Dir: dir, Every: 20 * time.Millisecond})
 	for _, tt := range []struct{ name, do, undo string }{
 		{"renamed", "mv tree gone", "mv gone tree"},
@@ -296,7 +298,7 @@ func TestWatchVanished(t *testing.T) {
 				above = filepath.Join(filepath.Dir(above), "gone")
 			}
 			shell(t, above, tt.undo)
-			write(t, filepath.Join(dir, "later"), tt.name)
+			testenv.WriteFile(t, filepath.Join(dir, "later"), tt.name)
 			for deadline := time.Now().Add(5 * time.Second); len(r.why) == 0 && time.Now().Before(deadline); {
 				r.next(t, 100*time.Millisecond)
 			}
@@ -314,7 +316,7 @@ func TestWatchVanished(t *testing.T) {
 // TestWatchRandomly does random things for a while.
 func TestWatchRandomly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tree")
-	write(t, filepath.Join(dir, "a/f"), "1")
+	testenv.WriteFile(t, filepath.Join(dir, "a/f"), "1")
 	r := startReplica(t, filesync.WatchConfig{Dir: dir})
 	rnd := rand.New(rand.NewPCG(1, 2))
 	some := func() string { // a path that may be there

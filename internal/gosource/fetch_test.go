@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 
@@ -29,8 +31,8 @@ func TestFetch(t *testing.T) {
 		strings.Replace(publish(t, proxy, "example.com/forged", "v1.0.0"), "h1:", "h1:AAAA", 1) +
 		"example.com/gone v1.0.0 h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
 	publish(t, proxy, "example.com/unpinned", "v1.0.0")
-	writeFile(t, filepath.Join(ws, "go.mod"), "module example.com/app\n\ngo 1.25\n")
-	writeFile(t, filepath.Join(ws, "go.sum"), sums)
+	testenv.WriteFile(t, filepath.Join(ws, "go.mod"), "module example.com/app\n\ngo 1.25\n")
+	testenv.WriteFile(t, filepath.Join(ws, "go.sum"), sums)
 	s, err := gosource.Read(t.Context(), ws)
 	if err != nil || s.Problem != nil {
 		t.Fatal(err, s.Problem)
@@ -80,8 +82,8 @@ func TestFetch(t *testing.T) {
 func TestCheckProxies(t *testing.T) {
 	m := module.Version{Path: "example.com/a", Version: "v1.0.0"}
 	ws := t.TempDir()
-	writeFile(t, filepath.Join(ws, "go.mod"), "module example.com/app\n")
-	writeFile(t, filepath.Join(ws, "go.sum"), "example.com/a v1.0.0 h1:x\nmalformed\n")
+	testenv.WriteFile(t, filepath.Join(ws, "go.mod"), "module example.com/app\n")
+	testenv.WriteFile(t, filepath.Join(ws, "go.sum"), "example.com/a v1.0.0 h1:x\nmalformed\n")
 	for proxy, ok := range map[string]bool{
 		"direct": false, "off": false, "off,file:///x": false, "direct,file:///x": true, "file:///x|direct": true, "file:///x": true,
 	} {
@@ -118,9 +120,9 @@ func publish(t *testing.T, proxy, path, version string) string {
 		t.Fatal(err)
 	}
 	at := filepath.Join(proxy, filepath.FromSlash(escaped), "@v", version)
-	writeFile(t, at+".info", `{"Version":"`+version+`"}`)
-	writeFile(t, at+".mod", mod)
-	writeFile(t, at+".zip", archive.String())
+	testenv.WriteFile(t, at+".info", `{"Version":"`+version+`"}`)
+	testenv.WriteFile(t, at+".mod", mod)
+	testenv.WriteFile(t, at+".zip", archive.String())
 	hash, err := dirhash.HashZip(at+".zip", dirhash.Hash1)
 	if err != nil {
 		t.Fatal(err)

@@ -10,18 +10,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // newRepository makes a git repository with a commit of sub/a.go and returns its
 // directory.
 func newRepository(t *testing.T, initArgs ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("skipped: no git on the PATH")
-	}
+	testenv.NeedsTool(t, "git")
 	dir := t.TempDir()
 	runGit(t, dir, append([]string{"init", "-q"}, initArgs...)...)
-	writeFile(t, filepath.Join(dir, "sub", "a.go"), "package a\n")
+	testenv.WriteFile(t, filepath.Join(dir, "sub", "a.go"), "package a\n")
 	runGit(t, dir, "add", ".")
 	runGit(t, dir, "commit", "-qm", "one")
 	return dir
@@ -39,16 +39,6 @@ func runGit(t *testing.T, dir string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-func writeFile(t *testing.T, file, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestMatchesCommit(t *testing.T) {
 	for _, format := range []string{"sha1", "sha256"} {
 		dir := newRepository(t, "--object-format="+format)
@@ -59,7 +49,7 @@ func TestMatchesCommit(t *testing.T) {
 			text string
 			same bool
 		}{{"package a\n", true}, {"package a\r\n", true}, {"package b\n", false}, {"", false}} {
-			writeFile(t, file, c.text)
+			testenv.WriteFile(t, file, c.text)
 			for _, of := range []string{commit, commit[:12], "v1.2.3", "HEAD"} {
 				same, err := MatchesCommit(t.Context(), file, of)
 				if err != nil {
@@ -70,13 +60,13 @@ func TestMatchesCommit(t *testing.T) {
 				}
 			}
 		}
-		writeFile(t, filepath.Join(dir, "sub", "new.go"), "")
+		testenv.WriteFile(t, filepath.Join(dir, "sub", "new.go"), "")
 		if err := os.Symlink("a.go", filepath.Join(dir, "link.go")); err == nil {
 			runGit(t, dir, "add", "link.go")
 			runGit(t, dir, "commit", "-qm", "link")
 		}
 		outside := filepath.Join(t.TempDir(), "a.go")
-		writeFile(t, outside, "")
+		testenv.WriteFile(t, outside, "")
 		for name, ask := range map[string][2]string{
 			"untracked":           {filepath.Join(dir, "sub", "new.go"), "HEAD"},
 			"a link":              {filepath.Join(dir, "link.go"), "HEAD"},
@@ -106,7 +96,7 @@ func TestLastCommitTime(t *testing.T) {
 	if want := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC); !got.Equal(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	writeFile(t, filepath.Join(dir, "sub", "new.go"), "")
+	testenv.WriteFile(t, filepath.Join(dir, "sub", "new.go"), "")
 	if _, err := LastCommitTime(t.Context(), filepath.Join(dir, "sub", "new.go")); !errors.Is(err, ErrNotInGit) {
 		t.Errorf("untracked file: error %v, want ErrNotInGit", err)
 	}
@@ -118,11 +108,11 @@ func TestGitRunsNothing(t *testing.T) {
 	dir := newRepository(t)
 	ran := filepath.Join(t.TempDir(), "ran")
 	script := filepath.Join(t.TempDir(), "evil")
-	writeFile(t, script, "#!/bin/sh\ntouch "+ran+"\ncat\n")
+	testenv.WriteFile(t, script, "#!/bin/sh\ntouch "+ran+"\ncat\n")
 	if err := os.Chmod(script, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(dir, ".gitattributes"), "*.go filter=evil diff=evil\n")
+	testenv.WriteFile(t, filepath.Join(dir, ".gitattributes"), "*.go filter=evil diff=evil\n")
 	for _, c := range [][2]string{
 		{"core.fsmonitor", script}, {"filter.evil.clean", script}, {"filter.evil.smudge", script}, {"diff.evil.textconv", script},
 		{"diff.external", script}, {"core.pager", script}, {"pager.log", script}, {"log.showSignature", "true"}, {"gpg.program", script},
@@ -131,7 +121,7 @@ func TestGitRunsNothing(t *testing.T) {
 		runGit(t, dir, "config", c[0], c[1])
 	}
 	file := filepath.Join(dir, "sub", "a.go")
-	writeFile(t, file, "package b\n")
+	testenv.WriteFile(t, file, "package b\n")
 	same, err := MatchesCommit(t.Context(), file, "HEAD")
 	if err != nil {
 		t.Error(err)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/gosource"
@@ -14,9 +16,9 @@ import (
 
 func TestFind(t *testing.T) {
 	root := t.TempDir()
-	writeFile(t, filepath.Join(root, "go.mod"), "// a comment\nmodule example.com/outer/v2\n")
-	writeFile(t, filepath.Join(root, "api", "go.mod"), "module \"example.com/api\"\n")
-	writeFile(t, filepath.Join(root, "cmd", "x", "main.go"), "package main\n")
+	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "// a comment\nmodule example.com/outer/v2\n")
+	testenv.WriteFile(t, filepath.Join(root, "api", "go.mod"), "module \"example.com/api\"\n")
+	testenv.WriteFile(t, filepath.Join(root, "cmd", "x", "main.go"), "package main\n")
 	for dir, want := range map[string]gosource.Module{
 		".":     {Root: root, Path: "example.com/outer/v2"},
 		"cmd/x": {Root: root, Path: "example.com/outer/v2"},
@@ -38,7 +40,7 @@ func TestFindNone(t *testing.T) {
 		t.Errorf("at the root: %v", err)
 	}
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "go.mod"), "go 1.26\n")
+	testenv.WriteFile(t, filepath.Join(dir, "go.mod"), "go 1.26\n")
 	if _, err := gosource.Find(dir); err == nil {
 		t.Error("a go.mod without a module directive is accepted")
 	}
@@ -48,15 +50,15 @@ func TestFindNone(t *testing.T) {
 // modules, and reads go env.
 func TestRead(t *testing.T) {
 	root := t.TempDir()
-	writeFile(t, filepath.Join(root, "app", "go.mod"), "module example.com/app\n\nrequire example.com/a v1.0.0\n\nreplace example.com/lib => ../lib\nreplace example.com/a v1.0.0 => example.com/b v1.2.3\n")
-	writeFile(t, filepath.Join(root, "app", "api", "go.mod"), "module example.com/app/api\n")
-	writeFile(t, filepath.Join(root, "app", "broken", "go.mod"), "module example.com/broken\n\nnonsense\n")
+	testenv.WriteFile(t, filepath.Join(root, "app", "go.mod"), "module example.com/app\n\nrequire example.com/a v1.0.0\n\nreplace example.com/lib => ../lib\nreplace example.com/a v1.0.0 => example.com/b v1.2.3\n")
+	testenv.WriteFile(t, filepath.Join(root, "app", "api", "go.mod"), "module example.com/app/api\n")
+	testenv.WriteFile(t, filepath.Join(root, "app", "broken", "go.mod"), "module example.com/broken\n\nnonsense\n")
 	for _, ignored := range []string{"vendor/example.com/a", "testdata", "_old", ".cache/x", "node_modules/y"} {
-		writeFile(t, filepath.Join(root, "app", ignored, "go.mod"), "module example.com/ignored\n")
+		testenv.WriteFile(t, filepath.Join(root, "app", ignored, "go.mod"), "module example.com/ignored\n")
 	}
-	writeFile(t, filepath.Join(root, "app", "vendor", "modules.txt"), "# example.com/a v1.0.0 => example.com/b v1.2.3\n## explicit; go 1.25\nexample.com/a/x\n# example.com/lib v0.0.0 => ../lib\n# example.com/c v1.5.0\n")
-	writeFile(t, filepath.Join(root, "lib", "go.mod"), "module example.com/lib\n")
-	writeFile(t, filepath.Join(root, "go.work"), "go 1.25\n\nuse ./app\nuse ./lib\nuse ./gone\n\nreplace example.com/w => /elsewhere\n")
+	testenv.WriteFile(t, filepath.Join(root, "app", "vendor", "modules.txt"), "# example.com/a v1.0.0 => example.com/b v1.2.3\n## explicit; go 1.25\nexample.com/a/x\n# example.com/lib v0.0.0 => ../lib\n# example.com/c v1.5.0\n")
+	testenv.WriteFile(t, filepath.Join(root, "lib", "go.mod"), "module example.com/lib\n")
+	testenv.WriteFile(t, filepath.Join(root, "go.work"), "go 1.25\n\nuse ./app\nuse ./lib\nuse ./gone\n\nreplace example.com/w => /elsewhere\n")
 	t.Setenv("GOWORK", "")
 	s, err := gosource.Read(t.Context(), filepath.Join(root, "app"))
 	if err != nil || s.Problem != nil {
@@ -102,7 +104,7 @@ func TestRead(t *testing.T) {
 // not exist.
 func TestReadRunsNoOtherToolchain(t *testing.T) {
 	root := t.TempDir()
-	writeFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n\ngo 1.99\n\ntoolchain go1.99.9\n")
+	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n\ngo 1.99\n\ntoolchain go1.99.9\n")
 	t.Setenv("GOTOOLCHAIN", "auto")
 	t.Setenv("GOPROXY", "off")
 	s, err := gosource.Read(t.Context(), root)
@@ -120,7 +122,7 @@ func TestReadRunsNoOtherToolchain(t *testing.T) {
 // TestReadWithoutGo finds the module without a go command, and reports the problem.
 func TestReadWithoutGo(t *testing.T) {
 	root := t.TempDir()
-	writeFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n")
+	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/app\n")
 	t.Setenv("PATH", root)
 	s, err := gosource.Read(t.Context(), root)
 	if err != nil {
@@ -138,7 +140,7 @@ func TestReal(t *testing.T) {
 	dir := gosource.RealPath(t.TempDir())
 	link := filepath.Join(dir, "link")
 	if err := os.Symlink(dir, link); err != nil {
-		t.Skip(err)
+		testenv.Skipf(t, "symbolic links are not supported: %v", err)
 	}
 	if got := gosource.RealPath(filepath.Join(link, "link")); got != dir {
 		t.Errorf("got %s, want %s", got, dir)
@@ -152,15 +154,5 @@ func TestReal(t *testing.T) {
 	}
 	if !gosource.Exists(link) {
 		t.Errorf("Exists reports false for the link %s", link)
-	}
-}
-
-func writeFile(t *testing.T, name, content string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
 )
@@ -21,9 +23,9 @@ func limaInstance(t *testing.T, home, name, vector string) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(home, name)
-	write(t, filepath.Join(dir, "lima.yaml"), "")
-	write(t, filepath.Join(dir, "ha.pid"), "4711\n")
-	write(t, filepath.Join(dir, "ssh.config"), strings.ReplaceAll(string(config), "HOME", home))
+	testenv.WriteFile(t, filepath.Join(dir, "lima.yaml"), "")
+	testenv.WriteFile(t, filepath.Join(dir, "ha.pid"), "4711\n")
+	testenv.WriteFile(t, filepath.Join(dir, "ssh.config"), strings.ReplaceAll(string(config), "HOME", home))
 }
 
 // sshs returns the ways to read a configuration: by the parser, and by ssh if it is
@@ -80,7 +82,7 @@ func TestLimaNotLocal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, file, strings.Replace(string(config), "Hostname 127.0.0.1", "Hostname "+host, 1))
+		testenv.WriteFile(t, file, strings.Replace(string(config), "Hostname 127.0.0.1", "Hostname "+host, 1))
 		n := resolve(t, node.Options{Spec: "lima:default", LimaHome: home})
 		if n.Local != local {
 			t.Errorf("%s: local is %v, want %v", host, n.Local, local)
@@ -101,7 +103,7 @@ func TestLimaRefused(t *testing.T) {
 	checkFails(t, o, diag.NodeUnknown, "lima has no instance \"default\"", "there are no instances", "LIMA_HOME")
 	limaInstance(t, home, "default", "1.0")
 	limaInstance(t, home, "k8s", "1.0")
-	write(t, filepath.Join(home, "_config", "lima.yaml"), "")
+	testenv.WriteFile(t, filepath.Join(home, "_config", "lima.yaml"), "")
 	for _, name := range []string{"nosuch", "../default", "-x", "a b", "_config", "k8s\n"} {
 		o.Spec = "lima:" + name
 		checkFails(t, o, diag.NodeUnknown, "lima has no instance", "use one of: default, k8s")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/node"
 )
 
@@ -45,7 +47,7 @@ func TestMinikubeVectors(t *testing.T) {
 			v := readVector(t, file)
 			home := filepath.Join(t.TempDir(), ".minikube")
 			for name, content := range v.Files {
-				write(t, filepath.Join(home, filepath.FromSlash(name)), string(content))
+				testenv.WriteFile(t, filepath.Join(home, filepath.FromSlash(name)), string(content))
 			}
 			for i, c := range v.Cases {
 				o := minikube(home, c.Spec)

@@ -3,26 +3,17 @@ package node_test
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
 )
-
-func write(t *testing.T, path, content string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // resolve resolves o, which must succeed.
 func resolve(t *testing.T, o node.Options) *node.Node {
@@ -154,8 +145,8 @@ func TestIdentities(t *testing.T) {
 	}
 	check("", true)
 	ed, rsa := filepath.Join(home, ".ssh", "id_ed25519"), filepath.Join(home, ".ssh", "id_rsa")
-	write(t, rsa, "")
-	write(t, ed, "")
+	testenv.WriteFile(t, rsa, "")
+	testenv.WriteFile(t, ed, "")
 	check("", true, ed, rsa)
 	check("~/k", false, filepath.Join(home, "k"))
 }
@@ -165,7 +156,7 @@ const dockerProfile = `{"Name":"%","Driver":"docker","Nodes":[{"Name":"","IP":"1
 // profile writes a profile's config.json, in which % stands for its name.
 func profile(t *testing.T, home, name, config string) {
 	t.Helper()
-	write(t, filepath.Join(home, "profiles", name, "config.json"), strings.ReplaceAll(config, "%", name))
+	testenv.WriteFile(t, filepath.Join(home, "profiles", name, "config.json"), strings.ReplaceAll(config, "%", name))
 }
 
 func minikube(home, spec string) node.Options {
@@ -235,9 +226,9 @@ func TestDefaultProfile(t *testing.T) {
 	checkFails(t, minikube(home, ""), diag.NodeUnknown, "a, b", "--node minikube:a")
 	profile(t, home, "minikube", dockerProfile)
 	check("the profile named minikube", "minikube")
-	write(t, filepath.Join(home, "config", "config.json"), `{"profile":"a","cpus":"4"}`)
+	testenv.WriteFile(t, filepath.Join(home, "config", "config.json"), `{"profile":"a","cpus":"4"}`)
 	check("the active profile", "a")
-	write(t, filepath.Join(home, "config", "config.json"), `{"profile":"gone"}`)
+	testenv.WriteFile(t, filepath.Join(home, "config", "config.json"), `{"profile":"gone"}`)
 	check("the active profile does not exist", "minikube")
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
 )
@@ -120,14 +122,14 @@ func TestSSHConfigFile(t *testing.T) {
 		Addrs: []string{"dev:22"}, User: "me",
 		Identities: []string{key("id_ed25519"), key("id_ecdsa"), key("id_rsa")},
 	})
-	write(t, file, "Host dev\n  HostName 127.0.0.1\n  Port 2222\n  User ops\n  IdentityFile ~/key\nHost jump\n  ProxyJump other\n")
+	testenv.WriteFile(t, file, "Host dev\n  HostName 127.0.0.1\n  Port 2222\n  User ops\n  IdentityFile ~/key\nHost jump\n  ProxyJump other\n")
 	check(node.Node{
 		Addrs: []string{"127.0.0.1:2222"}, User: "ops", Local: true,
 		Identities: []string{filepath.Join(home, "key")},
 	})
 	o.Spec = "ssh:jump"
 	checkFails(t, o, diag.NodeUnknown, "ProxyJump needs ssh")
-	write(t, file, "Match exec true\n  User x\n")
+	testenv.WriteFile(t, file, "Match exec true\n  User x\n")
 	checkFails(t, o, diag.NodeUnknown, file, "is not installed")
 }
 

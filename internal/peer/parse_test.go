@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -30,7 +32,7 @@ const procNet6 = `  sl  local_address                         remote_address    
 
 func TestParseProcNet(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Skip("skipped: the vectors are of a little-endian machine")
+		testenv.Skipf(t, "the vectors are of a little-endian machine")
 	}
 	for _, tt := range []struct {
 		name, text string
@@ -76,7 +78,7 @@ func (endless) Read(p []byte) (int, error) {
 // TestSocketHolds says which sockets of the vectors keep others from listening.
 func TestSocketHolds(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Skip("skipped: the vectors are of a little-endian machine")
+		testenv.Skipf(t, "the vectors are of a little-endian machine")
 	}
 	for addr, want := range map[string]uint64{
 		"127.0.0.1:4040":  1680, // by a listener on all addresses

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -109,7 +111,7 @@ func TestCheck(t *testing.T) {
 				}
 			})
 			t.Run("another user", func(t *testing.T) {
-				needRoot(t)
+				testenv.NeedsRoot(t, "only root can be another user")
 				conn := accept(t, tt.network, tt.address, tt.how+" "+tt.dial, nobody)
 				if err := Check(conn); err == nil || !strings.Contains(err.Error(), "is of user 65534, not of ours, 0") {
 					t.Error(err)
@@ -168,7 +170,7 @@ func TestCheckRefusesOtherAddresses(t *testing.T) {
 		}
 	}
 	if own == nil {
-		t.Skip("skipped: this machine has only loopback addresses")
+		testenv.Skipf(t, "this machine has only loopback addresses")
 	}
 	l := listen(t, "tcp4", net.JoinHostPort(own.String(), "0"))
 	client, err := net.Dial("tcp4", l.Addr().String())
@@ -246,15 +248,4 @@ func listen(t *testing.T, network, address string) net.Listener {
 		}
 	}
 	return l
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root to be another user, and CI may not skip")
-	}
-	t.Skip("skipped: only root can be another user")
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/remote"
 )
@@ -124,9 +126,7 @@ func TestNoGoFromHere(t *testing.T) {
 // The agent is built once for each build of this program, whatever the user's
 // Go is set to.
 func TestBuildAgent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the whole program")
-	}
+	testenv.SkipShort(t, "it builds the whole program")
 	dir := t.TempDir()
 	self := filepath.Join(dir, "self")
 	if err := os.WriteFile(self, []byte("not a Linux program"), 0o700); err != nil {

@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func TestQuote(t *testing.T) {
@@ -35,9 +37,7 @@ func split(t *testing.T, line string) []string {
 }
 
 func FuzzQuote(f *testing.F) {
-	if _, err := exec.LookPath("sh"); err != nil {
-		f.Skip("needs a POSIX shell")
-	}
+	testenv.NeedsTool(f, "sh")
 	for _, seed := range []string{"", "a", "'", "\"", "\\", "$(x)", "a\nb", "-e", "%s", "~root", "\xff", "a=b", "#"} {
 		f.Add(seed, "x")
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // shells runs f with each shell that a node may have. For busybox all tools are
@@ -20,13 +22,7 @@ import (
 func shells(t *testing.T, f func(t *testing.T, run func(stdin io.Reader, script string, args ...string) (stdout, stderr string, exit int))) {
 	for _, shell := range []string{"dash", "bash", "busybox"} {
 		t.Run(shell, func(t *testing.T) {
-			path, err := exec.LookPath(shell)
-			if err != nil {
-				if os.Getenv("CI") == "true" && shell != "bash" {
-					t.Fatalf("needs %s: apt-get install %s", shell, shell)
-				}
-				t.Skipf("needs %s", shell)
-			}
+			path := testenv.NeedsTool(t, shell)
 			argv, env := []string{path}, os.Environ()
 			if shell == "busybox" {
 				bin := t.TempDir()

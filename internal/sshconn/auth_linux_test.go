@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
@@ -25,7 +27,7 @@ func startAgentProcess(t *testing.T, keys ...any) (socket string) {
 	t.Helper()
 	path, err := exec.LookPath("ssh-agent")
 	if err != nil {
-		unavailable(t, "needs ssh-agent: apt-get install openssh-client")
+		testenv.Skipf(t, "needs ssh-agent: apt-get install openssh-client")
 	}
 	socket = filepath.Join(t.TempDir(), "s")
 	cmd := exec.Command(path, "-D", "-a", socket)
@@ -114,7 +116,9 @@ func TestLockedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, file, string(pem.EncodeToMemory(block)))
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cfg := s.config()
 	cfg.Node.Identities = []string{file}
 	e := refuses(t, cfg, diag.IdentityUnusable)
@@ -146,7 +150,7 @@ func TestLockedOldKey(t *testing.T) {
 func TestIdentityUnusable(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	junk := filepath.Join(s.dir, "junk")
-	writeFile(t, junk, "junk")
+	testenv.WriteFile(t, junk, "junk")
 	for _, file := range []string{filepath.Join(s.dir, "missing"), s.dir, junk, s.identity + ".pub"} {
 		cfg := s.config()
 		cfg.Node.Identities = []string{file}

@@ -27,7 +27,7 @@ func distances(b *testing.B, f func(b *testing.B, cfg sshconn.Config)) {
 }
 
 func BenchmarkDial(b *testing.B) {
-	needRoot(b)
+	needsNamespaces(b)
 	distances(b, func(b *testing.B, cfg sshconn.Config) {
 		for b.Loop() {
 			c, err := sshconn.Dial(b.Context(), cfg)
@@ -43,7 +43,7 @@ func BenchmarkDial(b *testing.B) {
 
 // The fast path: from the call to the agent's first line.
 func BenchmarkStartAgent(b *testing.B) {
-	needRoot(b)
+	needsNamespaces(b)
 	agent := standIn(b, "")
 	distances(b, func(b *testing.B, cfg sshconn.Config) {
 		c := dial(b, cfg)
@@ -62,7 +62,7 @@ func BenchmarkStartAgent(b *testing.B) {
 
 // A small message to the agent and back, through sudo.
 func BenchmarkRoundTrip(b *testing.B) {
-	needRoot(b)
+	needsNamespaces(b)
 	agent := standIn(b, "")
 	distances(b, func(b *testing.B, cfg sshconn.Config) {
 		cmd, err := remote.StartAgent(b.Context(), dial(b, cfg), agent, remote.Delivery{}, nil)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/crypto/ssh"
 
 	"github.com/dapbridge/dapbridge/internal/node"
@@ -23,7 +25,7 @@ func TestReservedSessionIsClosed(t *testing.T) {
 	writeKey(t, filepath.Join(dir, "id"), newKey(t, "ed25519"))
 	closed := make(chan struct{})
 	addr := serveClosing(t, hostKey, closed)
-	writeFile(t, filepath.Join(dir, "known_hosts"), bracketed(addr)+" "+readFile(t, filepath.Join(dir, "host.pub")))
+	testenv.WriteFile(t, filepath.Join(dir, "known_hosts"), bracketed(addr)+" "+testenv.ReadFile(t, filepath.Join(dir, "host.pub")))
 	c := dial(t, sshconn.Config{
 		Node:       &node.Node{Name: "closing", Addrs: []string{addr}, User: "u", Identities: []string{filepath.Join(dir, "id")}},
 		KnownHosts: []string{filepath.Join(dir, "known_hosts")},

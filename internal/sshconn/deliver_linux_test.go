@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
@@ -83,9 +85,9 @@ func startAgent(t testing.TB, c *sshconn.Conn, b remote.Binary, d remote.Deliver
 }
 
 func dockerNode(t testing.TB, shell, setup string) *sshd {
-	needRoot(t)
+	needsNamespaces(t)
 	if _, err := exec.LookPath("sudo"); err != nil {
-		unavailable(t, "needs sudo: apt-get install sudo")
+		testenv.Skipf(t, "needs sudo: apt-get install sudo")
 	}
 	return startSSHD(t, sshdOptions{user: "docker", sudoers: sudoAll, shell: shell, setup: setup})
 }
@@ -151,7 +153,7 @@ func TestOldAgentsGo(t *testing.T) {
 }
 
 func TestAgentAsRoot(t *testing.T) {
-	needRoot(t)
+	needsNamespaces(t)
 	c := dial(t, startSSHD(t, sshdOptions{}).config())
 	startAgent(t, c, standIn(t, ""), remote.Delivery{})
 }
@@ -206,7 +208,7 @@ func TestDiskFull(t *testing.T) {
 }
 
 func TestNoSudo(t *testing.T) {
-	needRoot(t)
+	needsNamespaces(t)
 	b := standIn(t, "")
 	const password, terminal = "docker ALL=(ALL) NOPASSWD:ALL", "Defaults:docker !requiretty" // what is to be added
 	for name, o := range map[string]sshdOptions{
@@ -250,8 +252,8 @@ func TestAgentFails(t *testing.T) {
 		t.Errorf("another hash: %v", err)
 	}
 	text := filepath.Join(t.TempDir(), "text")
-	writeFile(t, text, "echo wrong >&2; exit 5")
-	b.Path, b.Hash = text, fmt.Sprintf("%x", sha256.Sum256([]byte(readFile(t, text))))
+	testenv.WriteFile(t, text, "echo wrong >&2; exit 5")
+	b.Path, b.Hash = text, fmt.Sprintf("%x", sha256.Sum256([]byte(testenv.ReadFile(t, text))))
 	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.NodePlatform || !strings.HasSuffix(err.Error(), "wrong") {
 		t.Errorf("one that does not run: %v", err)
 	}

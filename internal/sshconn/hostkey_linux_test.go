@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
@@ -73,7 +75,7 @@ func TestHostKeyChanged(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	other := filepath.Join(s.dir, "other")
 	writeKey(t, other, newKey(t, "ed25519"))
-	writeFile(t, s.knownHosts, "# a comment\n"+bracketed(s.addr)+" "+readFile(t, other+".pub"))
+	testenv.WriteFile(t, s.knownHosts, "# a comment\n"+bracketed(s.addr)+" "+testenv.ReadFile(t, other+".pub"))
 	e := refuses(t, s.config(), diag.HostKeyChanged)
 	contains(t, e.Summary, s.knownHosts+":2", fingerprint(t, other+".pub"), fingerprint(t, s.hostKey("ed25519")+".pub"))
 	command := regexp.MustCompile("ssh-keygen -f [^;]*").FindString(e.Hint)
@@ -98,7 +100,7 @@ func TestHashedHost(t *testing.T) {
 	if out, err := exec.Command("ssh-keygen", "-H", "-f", s.knownHosts).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if strings.Contains(readFile(t, s.knownHosts), "127.0.0.1") {
+	if strings.Contains(testenv.ReadFile(t, s.knownHosts), "127.0.0.1") {
 		t.Fatal("ssh-keygen did not hash")
 	}
 	dial(t, s.config())
@@ -115,8 +117,8 @@ func TestKnownTypeIsGone(t *testing.T) {
 
 func TestHostKeyRevoked(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
-	line := readFile(t, s.knownHosts)
-	writeFile(t, s.knownHosts, line+"@revoked * "+readFile(t, s.hostKey("ed25519")+".pub"))
+	line := testenv.ReadFile(t, s.knownHosts)
+	testenv.WriteFile(t, s.knownHosts, line+"@revoked * "+testenv.ReadFile(t, s.hostKey("ed25519")+".pub"))
 	contains(t, refuses(t, s.config(), diag.HostKeyChanged).Summary, "revoked", s.knownHosts+":2")
 }
 
@@ -126,16 +128,16 @@ func TestCertAuthority(t *testing.T) {
 	writeKey(t, ca, newKey(t, "ecdsa"))
 	cert := filepath.Join(dir, "host")
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519", "rsa"}, config: "HostCertificate " + cert + "-cert.pub\n", before: func(s *sshd) {
-		writeFile(t, cert+".pub", readFile(t, s.hostKey("ed25519")+".pub"))
+		testenv.WriteFile(t, cert+".pub", testenv.ReadFile(t, s.hostKey("ed25519")+".pub"))
 		if out, err := exec.Command("ssh-keygen", "-s", ca, "-h", "-I", "x", "-n", "127.0.0.1", cert+".pub").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}})
-	writeFile(t, s.knownHosts, "@cert-authority "+bracketed(s.addr)+" "+readFile(t, ca+".pub"))
+	testenv.WriteFile(t, s.knownHosts, "@cert-authority "+bracketed(s.addr)+" "+testenv.ReadFile(t, ca+".pub"))
 	dial(t, s.config())
 	other := filepath.Join(dir, "other")
 	writeKey(t, other, newKey(t, "ecdsa"))
-	writeFile(t, s.knownHosts, "@cert-authority "+bracketed(s.addr)+" "+readFile(t, other+".pub"))
+	testenv.WriteFile(t, s.knownHosts, "@cert-authority "+bracketed(s.addr)+" "+testenv.ReadFile(t, other+".pub"))
 	refuses(t, s.config(), diag.HostKeyUnknown)
 }
 
@@ -149,28 +151,28 @@ func TestPin(t *testing.T) {
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519", "rsa"}})
 	file := filepath.Join(t.TempDir(), "new", "pins")
 	dial(t, pinned(s, file))
-	first := readFile(t, file)
+	first := testenv.ReadFile(t, file)
 	for path, want := range map[string]os.FileMode{file: 0o600, filepath.Dir(file): 0o700} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
 	dial(t, pinned(s, file))
-	if readFile(t, file) != first {
+	if testenv.ReadFile(t, file) != first {
 		t.Error("the second connection pinned again")
 	}
 	// Another key of the same machine: it was replaced.
 	other := filepath.Join(s.dir, "other")
 	writeKey(t, other, newKey(t, "ed25519"))
 	fields := strings.Fields(first)
-	changed := strings.Join(fields[:3], " ") + " " + readFile(t, other+".pub")
-	writeFile(t, file, "a line that was cut\n"+changed)
+	changed := strings.Join(fields[:3], " ") + " " + testenv.ReadFile(t, other+".pub")
+	testenv.WriteFile(t, file, "a line that was cut\n"+changed)
 	e := refuses(t, pinned(s, file), diag.HostKeyChanged)
 	contains(t, e.Summary, file+":2", fingerprint(t, other+".pub"), fingerprint(t, s.hostKey("ed25519")+".pub"))
 	contains(t, e.Hint, "remove line 2 of "+file)
 	// The type is gone.
 	s.addHostKey(t, "ecdsa")
-	writeFile(t, file, strings.Join(fields[:3], " ")+" "+readFile(t, s.hostKey("ecdsa")+".pub"))
+	testenv.WriteFile(t, file, strings.Join(fields[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("ecdsa")+".pub"))
 	contains(t, refuses(t, pinned(s, file), diag.HostKeyChanged).Summary, "only ")
 }
 
@@ -186,10 +188,10 @@ func TestRepin(t *testing.T) {
 		return cfg
 	}
 	dial(t, repinned())
-	first := strings.Fields(readFile(t, file))
+	first := strings.Fields(testenv.ReadFile(t, file))
 	other := filepath.Join(s.dir, "other")
 	writeKey(t, other, newKey(t, "ed25519"))
-	writeFile(t, file, strings.Join(first[:3], " ")+" "+readFile(t, other+".pub"))
+	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, other+".pub"))
 	if said.Len() > 0 {
 		t.Errorf("at first sight: %s", said.String())
 	}
@@ -197,21 +199,21 @@ func TestRepin(t *testing.T) {
 	shown := fingerprint(t, s.hostKey("ed25519")+".pub")
 	contains(t, said.String(), "another host key than before", fingerprint(t, other+".pub"), shown)
 	said.Reset()
-	after := readFile(t, file)
+	after := testenv.ReadFile(t, file)
 	dial(t, repinned())
-	if readFile(t, file) != after || said.Len() > 0 {
+	if testenv.ReadFile(t, file) != after || said.Len() > 0 {
 		t.Errorf("the new key was not found again: %s", said.String())
 	}
 	// The known type is asked for first, though the server has a key of a better
 	// one.
-	writeFile(t, file, strings.Join(first[:3], " ")+" "+readFile(t, s.hostKey("rsa")+".pub"))
+	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("rsa")+".pub"))
 	dial(t, repinned())
 	if said.Len() > 0 {
 		t.Errorf("the key of the known type: %s", said.String())
 	}
 	// The known type is gone.
 	s.addHostKey(t, "ecdsa")
-	writeFile(t, file, strings.Join(first[:3], " ")+" "+readFile(t, s.hostKey("ecdsa")+".pub"))
+	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("ecdsa")+".pub"))
 	dial(t, repinned())
 	contains(t, said.String(), "another host key than before", fingerprint(t, s.hostKey("ecdsa")+".pub"))
 }
@@ -226,11 +228,11 @@ func TestPinNewMachine(t *testing.T) {
 	writeKey(t, other, newKey(t, "ed25519"))
 	mine := fingerprint(t, s.identity+".pub")
 	old := fingerprint(t, other+".pub")
-	key := strings.TrimSpace(readFile(t, other+".pub"))
-	writeFile(t, file, fmt.Sprintf("minikube %s %s %s\nprofile2 %s %s %s\n", s.addr, old, key, s.addr, mine, key))
+	key := strings.TrimSpace(testenv.ReadFile(t, other+".pub"))
+	testenv.WriteFile(t, file, fmt.Sprintf("minikube %s %s %s\nprofile2 %s %s %s\n", s.addr, old, key, s.addr, mine, key))
 	dial(t, pinned(s, file))
-	if n := strings.Count(readFile(t, file), "minikube "+s.addr+" "+mine); n != 1 {
-		t.Errorf("pinned %d times:\n%s", n, readFile(t, file))
+	if n := strings.Count(testenv.ReadFile(t, file), "minikube "+s.addr+" "+mine); n != 1 {
+		t.Errorf("pinned %d times:\n%s", n, testenv.ReadFile(t, file))
 	}
 }
 
@@ -265,7 +267,7 @@ func TestPinTogether(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for _, line := range strings.Split(readFile(t, file), "\n") {
+	for _, line := range strings.Split(testenv.ReadFile(t, file), "\n") {
 		if f := strings.Fields(line); len(f) != 0 && len(f) != 5 {
 			t.Errorf("a broken line: %q", line)
 		}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/sshconn"
 )
 
@@ -130,6 +132,6 @@ func (p *proxy) cutAfter(n int64) {
 func (p *proxy) knownHosts(t testing.TB, s *sshd) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "known_hosts")
-	writeFile(t, path, fmt.Sprintf("%s %s", bracketed(p.addr), readFile(t, s.hostKey("ed25519")+".pub")))
+	testenv.WriteFile(t, path, fmt.Sprintf("%s %s", bracketed(p.addr), testenv.ReadFile(t, s.hostKey("ed25519")+".pub")))
 	return path
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/node"
 	"github.com/dapbridge/dapbridge/internal/sshconn"
@@ -20,12 +22,12 @@ func sshCommand(t *testing.T, config string) string {
 	t.Helper()
 	ssh, err := exec.LookPath("ssh")
 	if err != nil {
-		unavailable(t, "needs OpenSSH's client: apt-get install openssh-client")
+		testenv.Skipf(t, "needs OpenSSH's client: apt-get install openssh-client")
 	}
 	dir := t.TempDir()
 	file, command := filepath.Join(dir, "config"), filepath.Join(dir, "ssh")
-	writeFile(t, file, config)
-	writeFile(t, command, "#!/bin/sh\nexec "+ssh+" -F "+file+" \"$@\"\n")
+	testenv.WriteFile(t, file, config)
+	testenv.WriteFile(t, command, "#!/bin/sh\nexec "+ssh+" -F "+file+" \"$@\"\n")
 	if err := os.Chmod(command, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +51,7 @@ func TestSSHConfig(t *testing.T) {
 	host, port, _ := net.SplitHostPort(s.addr)
 	jumpHost, jumpPort, _ := net.SplitHostPort(jump.addr)
 	included := filepath.Join(s.dir, "included")
-	writeFile(t, included, "Host node*\n  HostName "+host+"\n  Port "+port+"\n")
+	testenv.WriteFile(t, included, "Host node*\n  HostName "+host+"\n  Port "+port+"\n")
 	command := sshCommand(t, strings.Join([]string{
 		"Include " + included,
 		"Match originalhost node,node-alias,node-command,node-jump,jump exec true",
@@ -74,7 +76,7 @@ func TestSSHConfig(t *testing.T) {
 		"  GlobalKnownHostsFile /dev/null",
 		"",
 	}, "\n"))
-	writeFile(t, filepath.Join(s.dir, "aliased"), "other "+readFile(t, s.hostKey("ed25519")+".pub"))
+	testenv.WriteFile(t, filepath.Join(s.dir, "aliased"), "other "+testenv.ReadFile(t, s.hostKey("ed25519")+".pub"))
 	for _, alias := range []string{"node", "node-alias", "node-command", "node-jump"} {
 		t.Run(alias, func(t *testing.T) {
 			cfg := resolved(t, alias, command)

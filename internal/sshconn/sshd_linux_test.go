@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
@@ -31,21 +33,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// unavailable skips a test for a person whose machine lacks something, and
-// fails it in CI, where nothing may be left out unseen.
-func unavailable(t testing.TB, format string, args ...any) {
+// needsNamespaces skips a test whose server needs namespaces of its own.
+func needsNamespaces(t testing.TB) {
 	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		unavailable(t, "needs root: it mounts file systems and logs in as another user, in a namespace of its own")
-	}
+	testenv.NeedsRoot(t, "it mounts file systems and logs in as another user, in a namespace of its own")
 }
 
 // sshd is OpenSSH's server on a loopback port. If the test runs as root, the
@@ -75,7 +66,7 @@ func startSSHD(t testing.TB, o sshdOptions) *sshd {
 	t.Helper()
 	path := "/usr/sbin/sshd"
 	if _, err := os.Stat(path); err != nil {
-		unavailable(t, "needs OpenSSH's server: apt-get install openssh-server")
+		testenv.Skipf(t, "needs OpenSSH's server: apt-get install openssh-server")
 	}
 	s := &sshd{dir: t.TempDir(), user: o.user}
 	if s.user == "" {
@@ -99,7 +90,7 @@ func startSSHD(t testing.TB, o sshdOptions) *sshd {
 	s.listen(t)
 	host, port, _ := net.SplitHostPort(s.addr)
 	config += "ListenAddress " + host + "\nPort " + port + "\n" + o.config
-	writeFile(t, filepath.Join(s.dir, "sshd_config"), config)
+	testenv.WriteFile(t, filepath.Join(s.dir, "sshd_config"), config)
 	s.writeKnownHosts(t, o.hostKeys...)
 	s.run(t, path, o)
 	return s
@@ -157,7 +148,7 @@ func (s *sshd) run(t testing.TB, path string, o sshdOptions) {
 	}
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
-		unavailable(t, "the server can't be started: %v", err)
+		testenv.Skipf(t, "the server can't be started: %v", err)
 	}
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
@@ -198,7 +189,7 @@ func (s *sshd) namespace(t testing.TB, o sshdOptions) string {
 	}
 	for file, content := range map[string]string{"passwd": passwd, "shadow": shadow, "sudoers": o.sudoers} {
 		src := filepath.Join(s.dir, file)
-		writeFile(t, src, content)
+		testenv.WriteFile(t, src, content)
 		if file == "sudoers" {
 			script += "chmod 440 " + src + "\n"
 		} else {
@@ -219,9 +210,9 @@ func (s *sshd) writeKnownHosts(t testing.TB, kinds ...string) {
 	s.knownHosts = filepath.Join(s.dir, "known_hosts")
 	var lines strings.Builder
 	for _, kind := range kinds {
-		fmt.Fprintf(&lines, "%s %s", bracketed(s.addr), readFile(t, s.hostKey(kind)+".pub"))
+		fmt.Fprintf(&lines, "%s %s", bracketed(s.addr), testenv.ReadFile(t, s.hostKey(kind)+".pub"))
 	}
-	writeFile(t, s.knownHosts, lines.String())
+	testenv.WriteFile(t, s.knownHosts, lines.String())
 }
 
 // authorize must come before the server starts, if it runs in a namespace.
@@ -232,7 +223,7 @@ func (s *sshd) authorize(t testing.TB, identity string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteString(readFile(t, identity+".pub")); err != nil {
+	if _, err := f.WriteString(testenv.ReadFile(t, identity+".pub")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -302,7 +293,9 @@ func writeKey(t testing.TB, path string, key any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, path, string(pem.EncodeToMemory(block)))
+	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	writePublic(t, path, key)
 }
 
@@ -312,21 +305,5 @@ func writePublic(t testing.TB, path string, key any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, path+".pub", string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
-}
-
-func writeFile(t testing.TB, path, content string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func readFile(t testing.TB, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
+	testenv.WriteFile(t, path+".pub", string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 }

@@ -13,6 +13,8 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -49,12 +51,10 @@ func TestCreateWhole(t *testing.T) {
 
 // TestCreateFull fills a disk.
 func TestCreateFull(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("skipped: mounting a small disk needs root")
-	}
+	testenv.NeedsRoot(t, "it mounts a small disk")
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skip("skipped: no disk can be mounted here: ", err)
+		testenv.Skipf(t, "no disk can be mounted here: %v", err)
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
 	big := bytes.Repeat([]byte("x"), 1<<20)
@@ -86,7 +86,7 @@ func TestDress(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := unix.Setxattr(from, "user.test", []byte{0, 1, 2}, 0); err != nil {
-		t.Skip("skipped: no extended attributes here: ", err)
+		testenv.Skipf(t, "no extended attributes here: %v", err)
 	}
 	if err := os.Chtimes(from, when, when); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
@@ -25,19 +27,10 @@ type manager struct {
 	dir string // UNIT.start is the command that a restart runs, UNIT.pid its process
 }
 
-// unable skips a test for a person, for whom it can't be run here, and fails in CI.
-func unable(t *testing.T, why string, err error) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why, err)
-	}
-	t.Skip("skipped: ", why, err)
-}
-
 func newManager(t *testing.T) *manager {
 	t.Helper()
 	if os.Getuid() != 0 {
-		unable(t, "units' control groups need root", nil)
+		testenv.Skipf(t, "units' control groups need root")
 	}
 	m := &manager{t, t.TempDir()}
 	m.write("systemctl", `#!/bin/sh

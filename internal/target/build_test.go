@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
@@ -62,9 +64,8 @@ func TestReadBuildFileOfArchitectures(t *testing.T) {
 }
 
 func TestReadBuildFileWithC(t *testing.T) {
-	if _, err := exec.LookPath("gcc"); err != nil || runtime.GOOS != "linux" {
-		t.Skip("needs a C compiler for Linux")
-	}
+	testenv.NeedsLinux(t, "it compiles C for Linux")
+	testenv.NeedsTool(t, "gcc")
 	for _, mode := range []string{"-buildmode=exe", "-buildmode=pie"} {
 		for _, flags := range []string{"", "-s -w"} {
 			b, err := ReadBuildFile(build(t, "cgo", "CGO_ENABLED=1", mode, "-ldflags="+flags))

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
@@ -110,9 +112,7 @@ func TestFindNameOfService(t *testing.T) {
 }
 
 func TestFindNameInContainer(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a pid namespace needs root")
-	}
+	testenv.NeedsRoot(t, "it makes a pid namespace")
 	name := fmt.Sprintf("inside-%d", os.Getpid())
 	path := buildAs(t, name)
 	t.Setenv("PATH", "")
@@ -137,7 +137,7 @@ func TestFindNameInContainer(t *testing.T) {
 func TestKernelThread(t *testing.T) {
 	st, err := readStat(2)
 	if err != nil || st.flags&flagKernelThread == 0 {
-		t.Skip("no kernel threads in this pid namespace")
+		testenv.Skipf(t, "no kernel threads in this pid namespace")
 	}
 	if _, err := Find(t.Context(), Selector{PID: 2}); diag.CodeOf(err) != diag.TargetNotGo {
 		t.Error(err)

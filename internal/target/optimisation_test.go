@@ -3,8 +3,9 @@ package target
 import (
 	"os"
 	"os/exec"
-	"runtime"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -51,9 +52,8 @@ func TestOptimisation(t *testing.T) {
 
 // The units of C are none of ours.
 func TestOptimisationWithC(t *testing.T) {
-	if _, err := exec.LookPath("gcc"); err != nil || runtime.GOOS != "linux" {
-		t.Skip("needs a C compiler for Linux")
-	}
+	testenv.NeedsLinux(t, "it compiles C for Linux")
+	testenv.NeedsTool(t, "gcc")
 	o, err := optimisationOf(t, build(t, "cgo", "CGO_ENABLED=1", "-gcflags=all=-N -l", "-buildmode=pie"))
 	if err != nil || o.Packages < 20 || o.Optimised != 0 {
 		t.Errorf("%+v, %v", o, err)

@@ -5,9 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // build builds a program of testdata for Linux and returns its path. Arguments
@@ -35,9 +36,7 @@ func build(t testing.TB, program string, args ...string) string {
 // killed, since its input does.
 func start(t testing.TB, cmd *exec.Cmd) int {
 	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Skip("needs /proc")
-	}
+	testenv.NeedsLinux(t, "it needs /proc")
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // functionAt returns the address in a process of a function of its executable.
@@ -45,7 +47,7 @@ func poke(t *testing.T, pid int, addr uint64, data ...byte) {
 	}
 	defer mem.Close()
 	if _, err := mem.WriteAt(data, int64(addr)); err != nil {
-		t.Skip("this kernel lets nobody write text: ", err)
+		testenv.Skipf(t, "this kernel lets nobody write text: %v", err)
 	}
 }
 
@@ -67,7 +69,7 @@ func testRestore(t *testing.T, pid int, addr uint64) {
 	t.Helper()
 	trap := trapOf(hostMachine())
 	if trap == nil {
-		t.Skip("no debugger for this architecture")
+		testenv.Skipf(t, "no debugger for this architecture")
 	}
 	for _, off := range []uint64{0, 4, 64} {
 		poke(t, pid, addr+off, trap...)

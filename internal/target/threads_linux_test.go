@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
@@ -77,7 +79,7 @@ func TestTracer(t *testing.T) {
 		thread = max(thread, tid)
 	}
 	if err := syscall.PtraceAttach(thread); err != nil {
-		t.Skip("no ptrace here: ", err)
+		testenv.Skipf(t, "no ptrace here: %v", err)
 	}
 	if _, err := syscall.Wait4(thread, nil, syscall.WALL, nil); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
 )
 
@@ -49,7 +51,7 @@ func TestOptionsRefuseWhatCannotBe(t *testing.T) {
 // own structures.
 func TestWriteProfile(t *testing.T) {
 	if _, err := exec.LookPath("ssh-keygen"); err != nil {
-		t.Skip("ssh-keygen is needed for the key")
+		testenv.Skipf(t, "ssh-keygen is needed for the key")
 	}
 	home := filepath.Join(t.TempDir(), ".minikube")
 	uid := os.Getuid()

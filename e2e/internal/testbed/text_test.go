@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // victim waits on its standard input; the patched address is written by the
@@ -114,10 +116,10 @@ func poke(t *testing.T, proc string, address uint64) {
 	t.Helper()
 	memory, err := os.OpenFile(filepath.Join(proc, "mem"), os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("cannot write to a child's memory here: %v", err)
+		testenv.Skipf(t, "cannot write to a child's memory here: %v", err)
 	}
 	defer memory.Close()
 	if _, err := memory.WriteAt([]byte{0xcc}, int64(address)); err != nil {
-		t.Skipf("cannot write to a child's memory here: %v", err)
+		testenv.Skipf(t, "cannot write to a child's memory here: %v", err)
 	}
 }

@@ -101,7 +101,7 @@ func TestFlight(t *testing.T) {
 				for i := range tt.files {
 					_, _ = rand.Read(noise)
 					name := fmt.Sprint("f", i)
-					write(t, filepath.Join(host, name), string(noise), 0o644)
+					writeMode(t, filepath.Join(host, name), string(noise), 0o644)
 					changes = append(changes, p.put(t, name))
 				}
 				began := time.Now()

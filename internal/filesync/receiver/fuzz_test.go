@@ -61,7 +61,7 @@ func FuzzServe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_, top := dirs(t)
 		outside := filepath.Join(filepath.Dir(filepath.Dir(top)), "host")
-		write(t, filepath.Join(outside, "s"), "outside", 0o644)
+		writeMode(t, filepath.Join(outside, "s"), "outside", 0o644)
 		if err := os.Symlink(outside, filepath.Join(top, "o")); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func FuzzServe(f *testing.F) {
 			t.Errorf("it ended with %v", err)
 		}
 		entries, err := os.ReadDir(outside)
-		if err != nil || len(entries) != 1 || read(t, filepath.Join(outside, "s")) != "outside" {
+		if err != nil || len(entries) != 1 || content(t, filepath.Join(outside, "s")) != "outside" {
 			t.Errorf("outside of the tree: %v, %v", entries, err)
 		}
 		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
@@ -77,12 +79,7 @@ func TestLoggedIn(t *testing.T) {
 
 // TestReceive makes the directory as root, and writes as somebody else.
 func TestReceive(t *testing.T) {
-	if os.Getuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("this needs root")
-		}
-		t.Skip("this needs root")
-	}
+	testenv.NeedsRoot(t, "it becomes another user")
 	somebody := User{UID: 65534, GID: 65534, Groups: []int{65534, 65533}}
 	dir, err := os.MkdirTemp("", "receive-") // t.TempDir's parent is root's alone
 	if err != nil {
@@ -107,7 +104,7 @@ func TestReceive(t *testing.T) {
 		return int(info.Sys().(*syscall.Stat_t).Uid)
 	}
 	host := mkdir("host")
-	write(t, filepath.Join(host, "f"), "host's", 0o644)
+	writeMode(t, filepath.Join(host, "f"), "host's", 0o644)
 	root, err := os.OpenRoot(host)
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +135,7 @@ func TestReceive(t *testing.T) {
 		}
 		// What root alone may read is not read, and what it may write not written.
 		secret := filepath.Join(top, "secret")
-		write(t, secret, "root's", 0o600)
+		writeMode(t, secret, "root's", 0o600)
 		if err := c.Sums([]string{"secret"}, func(_ string, _ []byte, err error) {
 			if err == nil {
 				t.Error("somebody else's file was read")
@@ -147,8 +144,8 @@ func TestReceive(t *testing.T) {
 			t.Error(err)
 		}
 		// What was changed there can be kept, though the directory is root's.
-		write(t, filepath.Join(top, "f"), "edited", 0o644)
-		if r := put(t, c); r.Err != nil || read(t, r.Kept) != "edited" {
+		writeMode(t, filepath.Join(top, "f"), "edited", 0o644)
+		if r := put(t, c); r.Err != nil || content(t, r.Kept) != "edited" {
 			t.Errorf("%+v", r)
 		}
 		if _, err := receive(t, started{Top: top, User: somebody}); diag.CodeOf(err) != diag.SyncBusy {
@@ -170,7 +167,7 @@ func TestReceive(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		mkdir("others/sub")
-		write(t, at("file"), "x", 0o644)
+		writeMode(t, at("file"), "x", 0o644)
 		if err := os.Symlink("others", at("link")); err != nil {
 			t.Fatal(err)
 		}

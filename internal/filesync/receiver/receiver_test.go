@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/filesync/tree"
 )
@@ -80,20 +82,16 @@ func dirs(t testing.TB) (host, top string) {
 	return host, top
 }
 
-func write(t testing.TB, name, text string, perm os.FileMode) {
+func writeMode(t testing.TB, name, text string, perm os.FileMode) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.WriteFile(t, name, text)
 	if err := os.Chmod(name, perm); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func read(t testing.TB, name string) string {
+// content returns what is in a file, or "not there".
+func content(t testing.TB, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -140,9 +138,9 @@ func TestPut(t *testing.T) {
 	host, top := dirs(t)
 	large := strings.Repeat("0123456789abcdef", 200_000)
 	for name, perm := range map[string]os.FileMode{"d/small": 0o640, "d/program": 0o755, "empty": 0o444} {
-		write(t, filepath.Join(host, name), strings.TrimPrefix(name, "empty"), perm)
+		writeMode(t, filepath.Join(host, name), strings.TrimPrefix(name, "empty"), perm)
 	}
-	write(t, filepath.Join(host, "d/large"), large, 0o600)
+	writeMode(t, filepath.Join(host, "d/large"), large, 0o600)
 	if err := os.Symlink("../elsewhere", filepath.Join(host, "d/l")); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +169,7 @@ func TestPut(t *testing.T) {
 		if got, err := tree.Look(there, path); got != want {
 			t.Errorf("%+v, want %+v: %v", got, want, err)
 		}
-		if want.Kind == tree.File && read(t, filepath.Join(top, path)) != read(t, filepath.Join(host, path)) {
+		if want.Kind == tree.File && content(t, filepath.Join(top, path)) != content(t, filepath.Join(host, path)) {
 			t.Errorf("%s holds something else", path)
 		}
 	}
@@ -195,9 +193,9 @@ func TestPut(t *testing.T) {
 			t.Errorf("a directory for a file: %+v", r)
 		}
 		os.Remove(filepath.Join(host, path))
-		write(t, filepath.Join(host, path), "again", 0o644)
+		writeMode(t, filepath.Join(host, path), "again", 0o644)
 		c = p.put(t, path)
-		if r := p.apply(t, c)[path]; r.Err != nil || r.Kept != "" || read(t, filepath.Join(top, path)) != "again" {
+		if r := p.apply(t, c)[path]; r.Err != nil || r.Kept != "" || content(t, filepath.Join(top, path)) != "again" {
 			t.Errorf("a file for a directory: %+v", r)
 		}
 	}
@@ -216,22 +214,22 @@ func TestPut(t *testing.T) {
 func TestKeep(t *testing.T) {
 	host, top := dirs(t)
 	for _, name := range []string{"edited", "same", "new", "gone", "dir"} {
-		write(t, filepath.Join(host, name), "host's", 0o644)
+		writeMode(t, filepath.Join(host, name), "host's", 0o644)
 	}
 	p := link(t, host, top, false)
 	before := map[string]tree.Entry{}
 	for _, name := range []string{"edited", "gone"} {
 		before[name] = p.apply(t, p.put(t, name))[name].Now
-		write(t, filepath.Join(top, name), "edited there", 0o644)
+		writeMode(t, filepath.Join(top, name), "edited there", 0o644)
 	}
-	write(t, filepath.Join(top, "same"), "host's", 0o600)
-	write(t, filepath.Join(top, "dir/of/theirs"), "theirs", 0o644)
+	writeMode(t, filepath.Join(top, "same"), "host's", 0o600)
+	writeMode(t, filepath.Join(top, "dir/of/theirs"), "theirs", 0o644)
 	change := func(name string) Change { c := p.put(t, name); c.Expected = before[name]; return c }
 	results := p.apply(t, change("edited"), change("same"), change("new"), change("dir"),
 		Change{Want: tree.Entry{Path: "gone"}, Expected: before["gone"]}, Change{Want: tree.Entry{Path: "never"}})
 	kept := filepath.Join(filepath.Dir(top), BackupDir, "20260102T030405Z", "top")
 	for name, want := range map[string]string{"edited": "edited there", "gone": "edited there", "dir/of/theirs": "theirs"} {
-		if got := read(t, filepath.Join(kept, name)); got != want {
+		if got := content(t, filepath.Join(kept, name)); got != want {
 			t.Errorf("%s: kept %q, want %q", name, got, want)
 		}
 	}
@@ -246,7 +244,7 @@ func TestKeep(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"edited", "same", "new", "dir"} {
-		if got := read(t, filepath.Join(top, name)); got != "host's" {
+		if got := content(t, filepath.Join(top, name)); got != "host's" {
 			t.Errorf("%s holds %q", name, got)
 		}
 	}
@@ -254,19 +252,19 @@ func TestKeep(t *testing.T) {
 		t.Error("what the host has removed is there")
 	}
 	// Once more in the same second: the first is not overwritten.
-	write(t, filepath.Join(top, "edited"), "edited again", 0o644)
-	if r := p.apply(t, change("edited"))["edited"]; read(t, r.Kept) != "edited again" || read(t, filepath.Join(kept, "edited")) != "edited there" {
+	writeMode(t, filepath.Join(top, "edited"), "edited again", 0o644)
+	if r := p.apply(t, change("edited"))["edited"]; content(t, r.Kept) != "edited again" || content(t, filepath.Join(kept, "edited")) != "edited there" {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestRemove(t *testing.T) {
 	host, top := dirs(t)
-	write(t, filepath.Join(host, "d/f"), "x", 0o644)
-	write(t, filepath.Join(host, "e/f"), "x", 0o644)
+	writeMode(t, filepath.Join(host, "d/f"), "x", 0o644)
+	writeMode(t, filepath.Join(host, "e/f"), "x", 0o644)
 	p := link(t, host, top, false)
 	there := p.apply(t, p.put(t, "d"), p.put(t, "d/f"), p.put(t, "e"), p.put(t, "e/f"))
-	write(t, filepath.Join(top, "e/theirs"), "theirs", 0o644)
+	writeMode(t, filepath.Join(top, "e/theirs"), "theirs", 0o644)
 	var changes []Change
 	for _, path := range []string{"e/f", "e", "d/f", "d"} {
 		changes = append(changes, Change{Want: tree.Entry{Path: path}, Expected: there[path].Now})
@@ -279,7 +277,7 @@ func TestRemove(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(top, "d")); err == nil {
 		t.Error("the directory is there")
 	}
-	if read(t, filepath.Join(top, "e/theirs")) != "theirs" || read(t, filepath.Join(top, "e/f")) != "not there" {
+	if content(t, filepath.Join(top, "e/theirs")) != "theirs" || content(t, filepath.Join(top, "e/f")) != "not there" {
 		t.Error("of a directory that holds something of the node's, that is not what is left")
 	}
 }
@@ -288,11 +286,11 @@ func TestRemove(t *testing.T) {
 func TestLinksOnTheNode(t *testing.T) {
 	host, top := dirs(t)
 	outside := filepath.Join(filepath.Dir(filepath.Dir(top)), "outside")
-	write(t, filepath.Join(outside, "f"), "outside", 0o644)
-	write(t, filepath.Join(top, "real/f"), "inside", 0o644)
-	write(t, filepath.Join(host, "out/f"), "host's", 0o644)
-	write(t, filepath.Join(host, "in/f"), "host's", 0o644)
-	write(t, filepath.Join(host, "f"), "host's", 0o644)
+	writeMode(t, filepath.Join(outside, "f"), "outside", 0o644)
+	writeMode(t, filepath.Join(top, "real/f"), "inside", 0o644)
+	writeMode(t, filepath.Join(host, "out/f"), "host's", 0o644)
+	writeMode(t, filepath.Join(host, "in/f"), "host's", 0o644)
+	writeMode(t, filepath.Join(host, "f"), "host's", 0o644)
 	for name, target := range map[string]string{"out": outside, "in": "real", "f": filepath.Join(outside, "f")} {
 		if err := os.Symlink(target, filepath.Join(top, name)); err != nil {
 			t.Fatal(err)
@@ -311,10 +309,10 @@ func TestLinksOnTheNode(t *testing.T) {
 			t.Errorf("%s: %+v", path, r)
 		}
 	}
-	if read(t, filepath.Join(outside, "f")) != "outside" || read(t, filepath.Join(top, "real/f")) != "inside" {
+	if content(t, filepath.Join(outside, "f")) != "outside" || content(t, filepath.Join(top, "real/f")) != "inside" {
 		t.Error("something else was written")
 	}
-	if got := read(t, filepath.Join(top, "f")); got != "host's" {
+	if got := content(t, filepath.Join(top, "f")); got != "host's" {
 		t.Errorf("the link is still there: %q", got)
 	}
 	if target, _ := os.Readlink(results["f"].Kept); target != filepath.Join(outside, "f") {
@@ -336,8 +334,8 @@ func TestLinksOnTheNode(t *testing.T) {
 func TestChangedMeanwhile(t *testing.T) {
 	host, top := dirs(t)
 	name := filepath.Join(host, "f")
-	write(t, name, strings.Repeat("x", 1<<20), 0o644)
-	write(t, filepath.Join(top, "f"), "before", 0o644)
+	writeMode(t, name, strings.Repeat("x", 1<<20), 0o644)
+	writeMode(t, filepath.Join(top, "f"), "before", 0o644)
 	p := link(t, host, top, false)
 	through := p.client.out.w
 	touched := false
@@ -347,12 +345,12 @@ func TestChangedMeanwhile(t *testing.T) {
 		}
 		if !touched {
 			touched = true
-			write(t, name, strings.Repeat("y", 1<<20), 0o644)
+			writeMode(t, name, strings.Repeat("y", 1<<20), 0o644)
 		}
 		return len(b), through.Flush()
 	}))
 	r := p.apply(t, p.put(t, "f"))["f"]
-	if !errors.Is(r.Err, ErrChanged) || read(t, filepath.Join(top, "f")) != "before" {
+	if !errors.Is(r.Err, ErrChanged) || content(t, filepath.Join(top, "f")) != "before" {
 		t.Errorf("%v", r.Err)
 	}
 	c := p.put(t, "f")
@@ -396,7 +394,7 @@ func TestCut(t *testing.T) {
 		t.Errorf("left: %v", entries)
 	}
 
-	write(t, filepath.Join(top, "d", TemporaryPrefix+"17-1"), "left", 0o600)
+	writeMode(t, filepath.Join(top, "d", TemporaryPrefix+"17-1"), "left", 0o600)
 	for _, look := range []bool{true, false} {
 		p := link(t, t.TempDir(), top, look)
 		m, problems, err := p.client.Scan()
@@ -412,13 +410,13 @@ func TestCut(t *testing.T) {
 // TestLookOnly ends a receiver that is asked for more than it was started for.
 func TestLookOnly(t *testing.T) {
 	_, top := dirs(t)
-	write(t, filepath.Join(top, "f"), "x", 0o644)
+	writeMode(t, filepath.Join(top, "f"), "x", 0o644)
 	var in bytes.Buffer
 	w := newFrameWriter(&in)
 	w.entry(tree.Entry{Path: "f", Kind: tree.File, Size: 1})
 	w.send(frameRemove)
 	w.w.Flush()
-	if err := Serve(Config{Top: top, Look: true, In: &in, Out: io.Discard}); !errors.Is(err, errWire) || read(t, filepath.Join(top, "f")) != "x" {
+	if err := Serve(Config{Top: top, Look: true, In: &in, Out: io.Discard}); !errors.Is(err, errWire) || content(t, filepath.Join(top, "f")) != "x" {
 		t.Errorf("%v", err)
 	}
 }
@@ -457,18 +455,18 @@ func TestHello(t *testing.T) {
 // nothing to what stands in its place.
 func TestTopMoved(t *testing.T) {
 	host, top := dirs(t)
-	write(t, filepath.Join(host, "f"), "first", 0o644)
+	writeMode(t, filepath.Join(host, "f"), "first", 0o644)
 	p := link(t, host, top, false)
 	p.apply(t, p.put(t, "f"))
 	if err := os.Rename(top, top+".old"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(top, "f"), "theirs", 0o644)
-	write(t, filepath.Join(host, "f"), "second", 0o644)
+	writeMode(t, filepath.Join(top, "f"), "theirs", 0o644)
+	writeMode(t, filepath.Join(host, "f"), "second", 0o644)
 	if err := p.client.Apply(t.Context(), p.root, []Change{p.put(t, "f")}, func(Change, Result) {}); err == nil {
 		t.Fatal("nothing is said")
 	}
-	if a, b := read(t, filepath.Join(top, "f")), read(t, filepath.Join(top+".old", "f")); a != "theirs" || b != "first" {
+	if a, b := content(t, filepath.Join(top, "f")), content(t, filepath.Join(top+".old", "f")); a != "theirs" || b != "first" {
 		t.Errorf("it holds %q, the moved one %q", a, b)
 	}
 	if err := <-p.ended; err == nil || !strings.Contains(err.Error(), "another one stands there") {

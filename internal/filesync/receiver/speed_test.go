@@ -88,7 +88,7 @@ func TestSlowLine(t *testing.T) {
 	_, _ = rand.Read(noise)
 	changes, size := []Change{}, int64(0)
 	add := func(name, text string) {
-		write(t, filepath.Join(host, name), text, 0o644)
+		writeMode(t, filepath.Join(host, name), text, 0o644)
 		changes = append(changes, p.put(t, name))
 		size += int64(len(text))
 	}
@@ -103,7 +103,7 @@ func TestSlowLine(t *testing.T) {
 	for path, r := range p.apply(t, changes...) {
 		if (r.Err == nil) != (path != "none/f") {
 			t.Errorf("%s: %v", path, r.Err)
-		} else if r.Err == nil && read(t, filepath.Join(top, path)) != read(t, filepath.Join(host, path)) {
+		} else if r.Err == nil && content(t, filepath.Join(top, path)) != content(t, filepath.Join(host, path)) {
 			t.Errorf("%s holds something else", path)
 		}
 	}

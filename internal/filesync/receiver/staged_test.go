@@ -13,11 +13,11 @@ import (
 func TestStaged(t *testing.T) {
 	host, top := dirs(t)
 	for _, name := range []string{"d/right", "d/older", "d/torn", "d/missing", "d/edited"} {
-		write(t, filepath.Join(host, name), "the host's "+name, 0o640)
+		writeMode(t, filepath.Join(host, name), "the host's "+name, 0o640)
 	}
 	p := link(t, host, top, false)
 	p.apply(t, p.put(t, "d"))
-	write(t, filepath.Join(top, "d/edited"), "by the node", 0o600)
+	writeMode(t, filepath.Join(top, "d/edited"), "by the node", 0o600)
 	dir, failed, lost := p.client.Stage()
 	if failed != nil || lost != nil {
 		t.Fatal(failed, lost)
@@ -29,7 +29,7 @@ func TestStaged(t *testing.T) {
 	for i, text := range []string{"the host's d/right", "an old d/older", "the host's", "", "the host's d/edited"} {
 		path := dir + "/" + changes[i].Want.Path
 		if text != "" {
-			write(t, filepath.Join(top, path), text, 0o200)
+			writeMode(t, filepath.Join(top, path), text, 0o200)
 		}
 		sum := sha256.Sum256([]byte(text))
 		changes[i].Staged = Staged{Path: path, Sum: sum[:]}
@@ -38,14 +38,14 @@ func TestStaged(t *testing.T) {
 	for path, r := range all {
 		want, _ := os.Stat(filepath.Join(host, path))
 		got, err := os.Stat(filepath.Join(top, path))
-		if r.Err != nil || err != nil || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) || read(t, filepath.Join(top, path)) != "the host's "+path {
+		if r.Err != nil || err != nil || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) || content(t, filepath.Join(top, path)) != "the host's "+path {
 			t.Errorf("%s: %+v, %v", path, r, err)
 		}
 		if staged := path == "d/right" || path == "d/edited"; r.Staged != staged {
 			t.Errorf("%s: its content was staged: %v", path, r.Staged)
 		}
 	}
-	if kept := all["d/edited"].Kept; read(t, kept) != "by the node" {
+	if kept := all["d/edited"].Kept; content(t, kept) != "by the node" {
 		t.Errorf("kept is %q", kept)
 	}
 	if failed, lost := p.client.Unstage(); failed != nil || lost != nil {
@@ -58,10 +58,10 @@ func TestStaged(t *testing.T) {
 // where it is.
 func TestStagedElsewhere(t *testing.T) {
 	host, top := dirs(t)
-	write(t, filepath.Join(host, "f"), "host's", 0o644)
-	write(t, filepath.Join(top, "theirs"), "host's", 0o644)
+	writeMode(t, filepath.Join(host, "f"), "host's", 0o644)
+	writeMode(t, filepath.Join(top, "theirs"), "host's", 0o644)
 	outside := filepath.Join(filepath.Dir(top), "outside")
-	write(t, filepath.Join(outside, "f"), "host's", 0o644)
+	writeMode(t, filepath.Join(outside, "f"), "host's", 0o644)
 	p := link(t, host, top, false)
 	sum := sha256.Sum256([]byte("host's"))
 	place := func(from string) Result {
@@ -77,13 +77,13 @@ func TestStagedElsewhere(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(top, dir, "out")); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(top, dir, "shorter"), "host", 0o644)
+	writeMode(t, filepath.Join(top, dir, "shorter"), "host", 0o644)
 	for _, from := range []string{"theirs", dir + "/out/f", dir + "/none", dir, dir + "x/f", dir + "/shorter"} {
 		if r := place(from); r.Err == nil || r.Now.Kind != 0 {
 			t.Errorf("%s was placed: %+v", from, r)
 		}
 	}
-	if read(t, filepath.Join(top, "theirs")) != "host's" || read(t, filepath.Join(outside, "f")) != "host's" || read(t, filepath.Join(top, "f")) != "not there" {
+	if content(t, filepath.Join(top, "theirs")) != "host's" || content(t, filepath.Join(outside, "f")) != "host's" || content(t, filepath.Join(top, "f")) != "not there" {
 		t.Error("what was not staged was touched")
 	}
 }
@@ -95,11 +95,11 @@ func TestStagedIsGone(t *testing.T) {
 	t.Run("the channel ends", func(t *testing.T) {
 		p := link(t, host, top, false)
 		dir, _, _ := p.client.Stage()
-		write(t, filepath.Join(top, dir, "d/f"), "x", 0o600)
+		writeMode(t, filepath.Join(top, dir, "d/f"), "x", 0o600)
 	})
 	nothingLeft(t, top)
 	left := filepath.Join(top, TemporaryPrefix+"17-1")
-	write(t, filepath.Join(left, "d/f"), "x", 0o600)
+	writeMode(t, filepath.Join(left, "d/f"), "x", 0o600)
 	for _, look := range []bool{true, false} {
 		m, problems, err := link(t, host, top, look).client.Scan()
 		if err != nil || len(problems) != 0 || len(m) != 0 {

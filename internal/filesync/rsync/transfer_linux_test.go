@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
+
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/remote"
 	"github.com/dapbridge/dapbridge/internal/remote/remotetest"
@@ -35,10 +37,7 @@ func TestMain(m *testing.M) {
 func transfer(t *testing.T) (transfer *Transfer, dir, stage string) {
 	t.Helper()
 	if _, err := Find(t.Context()); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		testenv.Skipf(t, "%v", err)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -58,16 +57,6 @@ func transfer(t *testing.T) (transfer *Transfer, dir, stage string) {
 	return &Transfer{Self: link, Node: remotetest.Local{}, Top: top}, dir, ".stage"
 }
 
-func write(t *testing.T, name string, text []byte) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func random(n int) []byte {
 	text := make([]byte, n)
 	_, _ = rand.Read(text)
@@ -79,9 +68,9 @@ func random(n int) []byte {
 func TestSend(t *testing.T) {
 	tr, dir, stage := transfer(t)
 	large := random(8 << 20)
-	write(t, filepath.Join(tr.Top, "d/large"), large)
+	testenv.WriteFile(t, filepath.Join(tr.Top, "d/large"), large)
 	copy(large[4<<20:], "one line is another")
-	write(t, filepath.Join(dir, "d/large"), large)
+	testenv.WriteFile(t, filepath.Join(dir, "d/large"), large)
 	at := time.Now().Add(-time.Hour)
 	for _, d := range []string{dir, tr.Top} {
 		if err := os.Chtimes(filepath.Join(d, "d/large"), at, at); err != nil {
@@ -93,7 +82,7 @@ func TestSend(t *testing.T) {
 		"deep/" + strings.Repeat("d/", 50) + "f", "node:f", "'", `"`, "$(touch x)", ".f", "..f",
 	}
 	for _, name := range names[1:] {
-		write(t, filepath.Join(dir, name), []byte("content of "+name))
+		testenv.WriteFile(t, filepath.Join(dir, name), []byte("content of "+name))
 	}
 	for _, compress := range []bool{false, true} {
 		n, err := tr.Send(t.Context(), dir, stage, append(names, "gone"), compress)
@@ -182,7 +171,7 @@ func (e endless) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
 // TestUnfit tells what can't work from what may work again.
 func TestUnfit(t *testing.T) {
 	tr, dir, stage := transfer(t)
-	write(t, filepath.Join(dir, "f"), []byte("x"))
+	testenv.WriteFile(t, filepath.Join(dir, "f"), []byte("x"))
 	fails := func(what string, code diag.Code, words string) {
 		t.Helper()
 		_, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false)
@@ -232,7 +221,7 @@ func TestKilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr, dir, stage := transfer(t)
-			write(t, filepath.Join(dir, "f"), random(64<<20))
+			testenv.WriteFile(t, filepath.Join(dir, "f"), random(64<<20))
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			started := make(chan *os.Process, 1)
@@ -297,7 +286,7 @@ func child(t *testing.T, pid, other int) int {
 func TestNodeStays(t *testing.T) {
 	t.Parallel()
 	tr, dir, stage := transfer(t)
-	write(t, filepath.Join(dir, "f"), []byte("x"))
+	testenv.WriteFile(t, filepath.Join(dir, "f"), []byte("x"))
 	tr.Node = stays{remotetest.Local{}, t}
 	ended := make(chan error, 1)
 	go func() { _, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false); ended <- err }()

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func TestAddIsOnDiskBeforeItReturns(t *testing.T) {
@@ -146,7 +148,7 @@ func TestNothingRunsWhenItCannotBeRecorded(t *testing.T) {
 
 func TestRemoveTreeSparesWhatIsMounted(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
+		testenv.Skipf(t, "mounting needs root")
 	}
 	dir := t.TempDir()
 	kept, point := filepath.Join(dir, "kept"), filepath.Join(dir, "tree", "a b")
@@ -156,7 +158,7 @@ func TestRemoveTreeSparesWhatIsMounted(t *testing.T) {
 		}
 	}
 	if out, err := exec.Command("mount", "--bind", kept, point).CombinedOutput(); err != nil {
-		t.Skipf("cannot mount here: %s", out)
+		testenv.Skipf(t, "cannot mount here: %s", out)
 	}
 	tree := filepath.Dir(point)
 	if err := RemoveTree(tree); err == nil {

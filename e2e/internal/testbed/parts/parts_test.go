@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func TestPartIsBuiltOnceAndCompleteOrAbsent(t *testing.T) {
@@ -123,9 +125,7 @@ func TestOCIArchiveHoldsWhatItsIndexNames(t *testing.T) {
 }
 
 func TestRunLeavesNothingOfACancelledCommand(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("namespaces need root")
-	}
+	testenv.NeedsRoot(t, "it makes namespaces")
 	mark := filepath.Join(t.TempDir(), "started")
 	nap := fmt.Sprintf("300.%d", os.Getpid()) // tells this test's sleep from others
 	ctx, cancel := context.WithCancel(t.Context())
