@@ -52,7 +52,7 @@ func (d Dlv) find() (l target.Listener, targetPID int, err error) {
 	case err != nil:
 		return l, 0, d.unusable("%w", err).WithHint("write the address as 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
 	}
-	b, err := target.ReadBuild(l.PID)
+	b, err := target.InspectExe(l.PID, (*target.File).Build)
 	switch {
 	case err != nil || b.ModulePath != dlvModule:
 		return l, 0, d.unusable("what listens on %s is not dlv but pid %d (%s)", d, l.PID, strings.Join(l.Args, " "))

@@ -42,12 +42,12 @@ func (c *Client) Fingerprint(ctx context.Context) (p target.Fingerprint, err err
 }
 
 // Blocks returns hashes of a part of the target's executable, see
-// [target.Exe.Blocks].
+// [target.File.Blocks].
 func (c *Client) Blocks(ctx context.Context, r target.Range) (hashes []byte, err error) {
 	return hashes, c.call(ctx, methodBlocks, r, &hashes)
 }
 
-// Shapes returns hashes of the target's functions, see [target.Exe.Shapes].
+// Shapes returns hashes of the target's functions, see [target.File.Shapes].
 func (c *Client) Shapes(ctx context.Context) (hashes []byte, err error) {
 	return hashes, c.call(ctx, methodShapes, nil, &hashes)
 }
@@ -58,13 +58,13 @@ func (c *Client) Function(ctx context.Context, index uint64) (f target.Function,
 }
 
 // Words returns four bytes of the target's code at each offset, see
-// [target.Exe.Words].
+// [target.File.Words].
 func (c *Client) Words(ctx context.Context, offsets []uint64) (words []uint32, err error) {
 	return words, c.call(ctx, methodWords, offsets, &words)
 }
 
 // Strings returns the target's strings at these addresses, see
-// [target.Exe.Strings].
+// [target.File.Strings].
 func (c *Client) Strings(ctx context.Context, addrs []uint64) (texts []target.Text, err error) {
 	return texts, c.call(ctx, methodStrings, addrs, &texts)
 }

@@ -7,26 +7,21 @@ import (
 )
 
 // inspect calls fn with the executable that the target runs.
-func inspect[T any](ctx context.Context, s *supervisor, fn func(*target.Exe) (T, error)) (T, error) {
+func inspect[T any](ctx context.Context, s *supervisor, fn func(*target.File) (T, error)) (T, error) {
 	var none T
 	p, err := target.Find(ctx, s.cfg.Selector)
 	if err != nil {
 		return none, err
 	}
-	x, err := target.OpenExe(p.PID)
-	if err != nil {
-		return none, err
-	}
-	defer x.Close()
-	return fn(x)
+	return target.InspectExe(p.PID, fn)
 }
 
 func (s *supervisor) origin(ctx context.Context) (*target.Origin, error) {
-	return inspect(ctx, s, (*target.Exe).Origin)
+	return inspect(ctx, s, (*target.File).Origin)
 }
 
 func (s *supervisor) fingerprint(ctx context.Context) (*target.Fingerprint, error) {
-	return inspect(ctx, s, (*target.Exe).Fingerprint)
+	return inspect(ctx, s, (*target.File).Fingerprint)
 }
 
 func (s *supervisor) optimisation(ctx context.Context) (target.Optimisation, error) {
@@ -34,29 +29,29 @@ func (s *supervisor) optimisation(ctx context.Context) (target.Optimisation, err
 	if err != nil {
 		return target.Optimisation{}, err
 	}
-	return target.ReadOptimisation(t.PID)
+	return target.InspectExe(t.PID, (*target.File).Optimisation)
 }
 
 func (s *supervisor) shapes(ctx context.Context) ([]byte, error) {
-	return inspect(ctx, s, (*target.Exe).Shapes)
+	return inspect(ctx, s, (*target.File).Shapes)
 }
 
 func (s *supervisor) blocks(ctx context.Context, r target.Range) ([]byte, error) {
-	hashes, err := inspect(ctx, s, func(x *target.Exe) ([]byte, error) { return x.Blocks(r) })
+	hashes, err := inspect(ctx, s, func(x *target.File) ([]byte, error) { return x.Blocks(r) })
 	return hashes, RPCError(err)
 }
 
 func (s *supervisor) function(ctx context.Context, p FunctionParams) (target.Function, error) {
-	f, err := inspect(ctx, s, func(x *target.Exe) (target.Function, error) { return x.Function(p.Index) })
+	f, err := inspect(ctx, s, func(x *target.File) (target.Function, error) { return x.Function(p.Index) })
 	return f, RPCError(err)
 }
 
 func (s *supervisor) words(ctx context.Context, offsets []uint64) ([]uint32, error) {
-	words, err := inspect(ctx, s, func(x *target.Exe) ([]uint32, error) { return x.Words(offsets) })
+	words, err := inspect(ctx, s, func(x *target.File) ([]uint32, error) { return x.Words(offsets) })
 	return words, RPCError(err)
 }
 
 func (s *supervisor) strings(ctx context.Context, addrs []uint64) ([]target.Text, error) {
-	texts, err := inspect(ctx, s, func(x *target.Exe) ([]target.Text, error) { return x.Strings(addrs) })
+	texts, err := inspect(ctx, s, func(x *target.File) ([]target.Text, error) { return x.Strings(addrs) })
 	return texts, RPCError(err)
 }

@@ -30,12 +30,18 @@ func (s *sourceNames) readLines(_ context.Context, p SourceParams) (LinesResult,
 	if err := s.check(p); err != nil {
 		return LinesResult{}, RPCError(err)
 	}
-	lines, err := target.ReadLines(p.PID, p.File)
-	if err != nil {
-		return LinesResult{}, RPCError(err)
-	}
-	built, err := target.BinaryTime(p.PID)
-	return LinesResult{Lines: lines, Built: built, Age: time.Since(built)}, RPCError(err)
+	r, err := target.InspectExe(p.PID, func(x *target.File) (LinesResult, error) {
+		lines, err := x.Lines(p.File)
+		if err != nil {
+			return LinesResult{}, err
+		}
+		info, err := x.Stat()
+		if err != nil {
+			return LinesResult{}, err
+		}
+		return LinesResult{Lines: lines, Built: info.ModTime(), Age: time.Since(info.ModTime())}, nil
+	})
+	return r, RPCError(err)
 }
 
 // check refuses a file that the process was not compiled from, and a process that
@@ -45,7 +51,7 @@ func (s *sourceNames) check(p SourceParams) error {
 	defer s.mu.Unlock()
 	of := process{PID: p.PID, StartTicks: p.StartTicks}
 	if s.names == nil || s.of != of {
-		sources, err := target.ReadSources(p.PID)
+		sources, err := target.InspectExe(p.PID, (*target.File).Sources)
 		if err != nil {
 			return err
 		}

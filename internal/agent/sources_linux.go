@@ -12,7 +12,7 @@ import (
 
 // readSources reads which source files a process was compiled from.
 func readSources(_ context.Context, p SourcesParams) (SourcesResult, error) {
-	s, err := target.ReadSources(p.PID)
+	s, err := target.InspectExe(p.PID, (*target.File).Sources)
 	if err != nil {
 		return SourcesResult{}, RPCError(err)
 	}

@@ -206,7 +206,7 @@ func (s *supervisor) find(ctx context.Context, idle bool) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	b, err := target.ReadBuild(p.PID)
+	b, err := target.InspectExe(p.PID, (*target.File).Build)
 	if err != nil {
 		return Target{}, err
 	}

@@ -51,11 +51,16 @@ func TestMapsRealBinaries(t *testing.T) {
 // mapFile maps the source of a binary to a workspace.
 func mapFile(t *testing.T, bin, root string) *sourceMap {
 	t.Helper()
-	build, err := target.ReadBuildFile(bin)
+	x, err := target.Open(bin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sources, err := target.ReadSourcesFile(bin)
+	defer x.Close()
+	build, err := x.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := x.Sources()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,13 +110,18 @@ func (d *dialer) explain(ctx context.Context, file, dir string) (Paths, *FilePat
 
 // ExplainExecutable is [ExplainPaths] for an executable on this machine, of which
 // no process need run.
-func ExplainExecutable(ctx context.Context, c Config, exe, file, dir string) (Paths, *FilePath, error) {
+func ExplainExecutable(ctx context.Context, c Config, executable, path, dir string) (Paths, *FilePath, error) {
 	wait := c.lookAround(ctx)
-	build, err := target.ReadBuildFile(exe)
+	file, err := target.Open(executable)
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	sources, err := target.ReadSourcesFile(exe)
+	defer file.Close()
+	build, err := file.Build()
+	if err != nil {
+		return Paths{}, nil, err
+	}
+	sources, err := file.Sources()
 	if err != nil {
 		return Paths{}, nil, err
 	}
@@ -124,12 +129,12 @@ func ExplainExecutable(ctx context.Context, c Config, exe, file, dir string) (Pa
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	t := agent.Target{Process: target.Process{Exe: exe}, Build: *build}
+	t := agent.Target{Process: target.Process{Exe: executable}, Build: *build}
 	m, err := c.mapSource(t, *sources, found)
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	p, f := m.answer(t, file, dir)
+	p, f := m.answer(t, path, dir)
 	return p, f, nil
 }
 

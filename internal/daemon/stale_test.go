@@ -55,7 +55,7 @@ func TestJudge(t *testing.T) {
 // the whole table of functions.
 func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 	testenv.NeedsLinux(t, "it needs /proc")
-	sources, err := target.ReadSources(os.Getpid())
+	sources, err := target.InspectExe(os.Getpid(), (*target.File).Sources)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 			if found++; found%30 != 0 {
 				continue
 			}
-			lines, err := target.ReadLines(os.Getpid(), file)
+			lines, err := target.InspectExe(os.Getpid(), func(x *target.File) ([]int, error) { return x.Lines(file) })
 			if err != nil {
 				t.Fatal(err)
 			}

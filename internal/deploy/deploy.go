@@ -80,7 +80,12 @@ func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Arti
 
 // inspect refuses what would not run there, or could not be debugged.
 func inspect(path, arch string) (*Artifact, error) {
-	info, err := target.ReadBuildFile(path)
+	x, err := target.Open(path)
+	if err != nil {
+		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
+	}
+	defer x.Close()
+	info, err := x.Build()
 	switch {
 	case err != nil:
 		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
@@ -91,17 +96,16 @@ func inspect(path, arch string) (*Artifact, error) {
 		return nil, diag.Errorf(diag.DeployBuild, "what was built carries no debug information").
 			WithHint("leave out -s and -w of the linker's flags")
 	}
-	f, err := os.Open(path)
+	stat, err := x.Stat()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(h, f)
+	n, err := io.Copy(h, io.NewSectionReader(x, 0, stat.Size()))
 	if err != nil {
 		return nil, err
 	}
-	needs, err := target.ReadNeeds(path)
+	needs, err := x.Needs()
 	if err != nil {
 		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
 	}

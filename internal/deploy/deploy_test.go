@@ -87,7 +87,12 @@ func TestBuild(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &said)
 	}
-	info, err := target.ReadBuildFile(built.Path)
+	x, err := target.Open(built.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	info, err := x.Build()
 	if err != nil || info.Arch != "arm64" || info.Stripped || info.Settings["-gcflags"] != "all=-N -l" || !strings.Contains(info.Settings["-ldflags"], "main.version=1.2.3") || (built.Needs.Interpreter != "") {
 		t.Errorf("%+v, %v", info, err)
 	}

@@ -73,7 +73,7 @@ func (r *Runner) Inspect(ctx context.Context, q Request) (State, error) {
 	if v.Kept {
 		path = s.original(v.Unit) // a build of the user's may record less
 	}
-	x, err := target.OpenExeFile(path)
+	x, err := target.Open(path)
 	if err != nil {
 		return v.State, err
 	}

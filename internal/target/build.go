@@ -5,7 +5,6 @@ import (
 	"debug/buildinfo"
 	"debug/elf"
 	"encoding/binary"
-	"io"
 	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -29,30 +28,10 @@ type Build struct {
 	Trimpath      bool              `json:"trimpath"`
 }
 
-// ReadBuild reads the build information of the executable that a process runs,
-// whatever lies on disk by now. The error is diag.TargetNotGo if it is no Go
-// program.
-func ReadBuild(pid int) (*Build, error) {
-	f, err := openExe(pid)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBuild(f)
-}
-
-// ReadBuildFile is ReadBuild for a file.
-func ReadBuildFile(path string) (*Build, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBuild(f)
-}
-
-func readBuild(r io.ReaderAt) (b *Build, err error) {
-	err = withELF(r, func(e executable) error {
+// Build reads the build information. The error is diag.TargetNotGo if the
+// executable is not a Go program.
+func (x *File) Build() (b *Build, err error) {
+	err = withELF(x.r, func(e executable) error {
 		b, err = e.build()
 		return err
 	})

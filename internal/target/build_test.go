@@ -2,7 +2,6 @@ package target
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -15,7 +14,7 @@ import (
 
 const sleeperPackage = "github.com/dapbridge/dapbridge/internal/target/testdata/sleeper"
 
-func TestReadBuildFile(t *testing.T) {
+func TestBuild(t *testing.T) {
 	here, err := filepath.Abs("testdata/sleeper/main.go")
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +36,7 @@ func TestReadBuildFile(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			b, err := ReadBuildFile(build(t, "sleeper", append(test.args, "GOARCH=amd64")...))
+			b, err := readBuild(build(t, "sleeper", append(test.args, "GOARCH=amd64")...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,21 +53,21 @@ func TestReadBuildFile(t *testing.T) {
 	}
 }
 
-func TestReadBuildFileOfArchitectures(t *testing.T) {
+func TestBuildOfArchitectures(t *testing.T) {
 	for _, arch := range []string{"arm64", "s390x"} {
-		b, err := ReadBuildFile(build(t, "sleeper", "GOARCH="+arch))
+		b, err := readBuild(build(t, "sleeper", "GOARCH="+arch))
 		if err != nil || b.Arch != arch || !strings.HasSuffix(b.MainFile, "/sleeper/main.go") {
 			t.Errorf("%s: %+v, %v", arch, b, err)
 		}
 	}
 }
 
-func TestReadBuildFileWithC(t *testing.T) {
+func TestBuildWithC(t *testing.T) {
 	testenv.NeedsLinux(t, "it compiles C for Linux")
 	testenv.NeedsTool(t, "gcc")
 	for _, mode := range []string{"-buildmode=exe", "-buildmode=pie"} {
 		for _, flags := range []string{"", "-s -w"} {
-			b, err := ReadBuildFile(build(t, "cgo", "CGO_ENABLED=1", mode, "-ldflags="+flags))
+			b, err := readBuild(build(t, "cgo", "CGO_ENABLED=1", mode, "-ldflags="+flags))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +79,7 @@ func TestReadBuildFileWithC(t *testing.T) {
 }
 
 // Tools like sstrip leave no section headers at all.
-func TestReadBuildFileWithoutSections(t *testing.T) {
+func TestBuildWithoutSections(t *testing.T) {
 	path := build(t, "sleeper", "-ldflags=-s -w", "GOARCH=amd64")
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -91,46 +90,20 @@ func TestReadBuildFileWithoutSections(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b, err := ReadBuildFile(path)
+	b, err := readBuild(path)
 	if err != nil || !strings.HasSuffix(b.MainFile, "/sleeper/main.go") || !b.Stripped {
 		t.Errorf("%+v, %v", b, err)
 	}
 }
 
-func TestReadBuildFileRefuses(t *testing.T) {
+func TestBuildRefuses(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{text, os.DevNull, t.TempDir()} {
-		if b, err := ReadBuildFile(path); diag.CodeOf(err) != diag.TargetNotGo {
+		if b, err := readBuild(path); diag.CodeOf(err) != diag.TargetNotGo {
 			t.Errorf("%s: %+v, %v", path, b, err)
 		}
-	}
-}
-
-func TestReadBuildOfReplacedFile(t *testing.T) {
-	path := build(t, "sleeper")
-	pid := start(t, exec.Command(path))
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte("another"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	b, err := ReadBuild(pid)
-	if err != nil || b.MainPackage != sleeperPackage {
-		t.Errorf("%+v, %v", b, err)
-	}
-	p, err := Find(t.Context(), Selector{PID: pid})
-	if err != nil || p.Exe != path || !p.ExeDeleted {
-		t.Errorf("%+v, %v", p, err)
-	}
-}
-
-func TestReadBuildOfAnotherLanguage(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "echo ready; read line")
-	if b, err := ReadBuild(start(t, cmd)); diag.CodeOf(err) != diag.TargetNotGo {
-		t.Errorf("%+v, %v", b, err)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"debug/elf"
 	"errors"
 	"io"
-	"os"
-	"syscall"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -20,36 +18,6 @@ const (
 	// sectionLimit bounds a section that is held in memory or decompressed.
 	sectionLimit = 1 << 30
 )
-
-// openExe opens the file that a process runs. It is the very file, also if
-// another one has taken its name.
-func openExe(pid int) (*os.File, error) {
-	f, err := openProc(pid, "exe")
-	if diag.CodeOf(err) != diag.TargetGone {
-		return f, err
-	}
-	if st, statErr := readStat(pid); statErr == nil && st.flags&flagKernelThread != 0 {
-		return nil, diag.Errorf(diag.TargetNotGo, "process %d is a kernel thread", pid)
-	}
-	return nil, err
-}
-
-// openRegular opens a file and can't be made to wait by a pipe in its place.
-func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = diag.Errorf(diag.TargetNotGo, "%s is no regular file", path)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
 
 // executable is an ELF file that is being read.
 type executable struct {

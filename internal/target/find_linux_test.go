@@ -142,7 +142,7 @@ func TestKernelThread(t *testing.T) {
 	if _, err := Find(t.Context(), Selector{PID: 2}); diag.CodeOf(err) != diag.TargetNotGo {
 		t.Error(err)
 	}
-	if _, err := ReadBuild(2); diag.CodeOf(err) != diag.TargetNotGo {
+	if _, err := OpenExe(2); diag.CodeOf(err) != diag.TargetNotGo {
 		t.Error(err)
 	}
 }

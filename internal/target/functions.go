@@ -24,7 +24,7 @@ type Function struct {
 // Shapes returns a hash of each Go function's name and size, BlockHash bytes
 // each, in the order of their addresses: where two builds of a program first
 // differ in them is where they went different ways.
-func (x *Exe) Shapes() (hashes []byte, err error) {
+func (x *File) Shapes() (hashes []byte, err error) {
 	err = withFunctions(x.r, func(t *pclntab) {
 		for i := range min(t.funcs, shapesLimit) {
 			fn := t.function(i)
@@ -36,7 +36,7 @@ func (x *Exe) Shapes() (hashes []byte, err error) {
 }
 
 // Function returns the i-th Go function, the zero value if there are fewer.
-func (x *Exe) Function(i uint64) (fn Function, err error) {
+func (x *File) Function(i uint64) (fn Function, err error) {
 	err = withFunctions(x.r, func(t *pclntab) {
 		if i < t.funcs {
 			fn = t.function(i)
@@ -82,7 +82,7 @@ func (t *pclntab) files() []byte {
 
 // SymbolAt returns the name of the function at an address, from the symbol
 // table; "" if that was stripped or has none there.
-func (x *Exe) SymbolAt(addr uint64) (name string) {
+func (x *File) SymbolAt(addr uint64) (name string) {
 	_ = withELF(x.r, func(e executable) error {
 		symbols, err := e.Symbols()
 		for _, s := range symbols {

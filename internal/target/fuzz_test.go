@@ -10,8 +10,9 @@ import (
 // readAll reads everything that this package reads from an executable.
 func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	r := bytes.NewReader(data)
-	_, _ = readBuild(r)
-	_, _ = readSources(r)
+	x := &File{r: r}
+	_, _ = x.Build()
+	_, _ = x.Sources()
 	err = withELF(r, func(e executable) error {
 		mainFile = e.mainFile()
 		_, _ = e.lines(mainFile)
@@ -27,14 +28,13 @@ func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	if err != nil {
 		return "", o, err
 	}
-	x := &Exe{r: r}
 	_, _ = x.Shapes()
 	_, _ = x.Function(1)
 	_, _ = x.Blocks(Range{".gopclntab", 0, 64, 16})
 	_, _ = x.Words([]uint64{0, 1 << 63})
 	_, _ = x.Strings([]uint64{0, 64, 1 << 63})
 	_, _ = x.Variables()
-	o, err = readOptimisation(r)
+	o, err = x.Optimisation()
 	return mainFile, o, err
 }
 

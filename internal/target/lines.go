@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
@@ -16,35 +15,15 @@ const (
 	stepsLimit = 64 << 20 // steps of the tables of values that are read for one file
 )
 
-// ReadLines returns the lines of a source file, ascending, that the executable
-// which a process runs has code of, nil if it has none of the file's. The file
-// is named as the compiler was told of it.
-func ReadLines(pid int, file string) ([]int, error) {
-	f, err := openExe(pid)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var lines []int
-	err = withELF(f, func(e executable) error {
+// Lines returns the lines of a source file, ascending, that the executable has
+// code of, nil if it has none of the file's. The file is named as the compiler was
+// told of it.
+func (x *File) Lines(file string) (lines []int, err error) {
+	err = withELF(x.r, func(e executable) error {
 		lines, err = e.lines(file)
 		return err
 	})
 	return lines, err
-}
-
-// BinaryTime returns when the executable that a process runs was last written.
-func BinaryTime(pid int) (time.Time, error) {
-	f, err := openExe(pid)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return time.Time{}, err
-	}
-	return info.ModTime(), nil
 }
 
 func (e executable) lines(file string) (lines []int, err error) {

@@ -4,15 +4,13 @@ import (
 	"debug/elf"
 	"debug/gosym"
 	"maps"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 )
 
-// TestReadLines compares with debug/gosym, which is asked for every address.
-func TestReadLines(t *testing.T) {
+// TestLines compares with debug/gosym, which is asked for every address.
+func TestLines(t *testing.T) {
 	here, err := filepath.Abs("testdata/sleeper/main.go")
 	if err != nil {
 		t.Fatal(err)
@@ -39,16 +37,12 @@ func TestReadLines(t *testing.T) {
 
 func linesOf(t *testing.T, executableFile, file string) (lines []int) {
 	t.Helper()
-	f, err := os.Open(executableFile)
+	x, err := Open(executableFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	err = withELF(f, func(e executable) error {
-		lines, err = e.lines(file)
-		return err
-	})
-	if err != nil {
+	defer x.Close()
+	if lines, err = x.Lines(file); err != nil {
 		t.Fatal(err)
 	}
 	return lines
@@ -86,16 +80,4 @@ func gosymLines(t *testing.T, executableFile, file string) []int {
 		}
 	}
 	return slices.Sorted(maps.Keys(lines))
-}
-
-func TestBinaryTime(t *testing.T) {
-	file := build(t, "sleeper")
-	pid := start(t, exec.Command(file))
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if built, err := BinaryTime(pid); err != nil || !built.Equal(info.ModTime()) {
-		t.Errorf("got %v, %v, want %v", built, err, info.ModTime())
-	}
 }

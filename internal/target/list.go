@@ -109,12 +109,12 @@ type inspection struct {
 }
 
 func (s *inspected) candidate(pid int) (Candidate, error) {
-	f, err := openExe(pid)
+	x, err := OpenExe(pid)
 	if err != nil {
 		return Candidate{}, err
 	}
-	defer f.Close()
-	exe := s.inspect(f)
+	defer x.Close()
+	exe := s.inspect(x)
 	if exe.err != nil {
 		return Candidate{}, exe.err
 	}
@@ -125,8 +125,8 @@ func (s *inspected) candidate(pid int) (Candidate, error) {
 	return Candidate{Process: p, Build: exe.build, Optimisation: exe.optimisation}, nil
 }
 
-func (s *inspected) inspect(f *os.File) inspection {
-	info, err := f.Stat()
+func (s *inspected) inspect(x *File) inspection {
+	info, err := x.Stat()
 	if err != nil {
 		return inspection{err: err}
 	}
@@ -136,9 +136,9 @@ func (s *inspected) inspect(f *os.File) inspection {
 		}
 	}
 	found := inspection{file: info}
-	found.build, found.err = readBuild(f)
+	found.build, found.err = x.Build()
 	if found.err == nil {
-		if o, err := readOptimisation(f); err == nil {
+		if o, err := x.Optimisation(); err == nil {
 			found.optimisation = &o
 		}
 	}

@@ -27,14 +27,9 @@ type Library struct {
 	Versions []string `json:"versions,omitempty"` // GLIBC_2.34
 }
 
-// ReadNeeds reads what the executable at a path needs.
-func ReadNeeds(path string) (n Needs, err error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return n, err
-	}
-	defer f.Close()
-	err = withELF(f, func(e executable) error {
+// Needs reads what the executable needs of the machine that it runs on.
+func (x *File) Needs() (n Needs, err error) {
+	err = withELF(x.r, func(e executable) error {
 		n, err = e.needs()
 		return err
 	})
@@ -168,12 +163,12 @@ func find(root string, dirs []string, name string, machine elf.Machine) string {
 }
 
 func machineOf(path string) (m elf.Machine, err error) {
-	f, err := openRegular(path)
+	x, err := Open(path)
 	if err != nil {
 		return m, err
 	}
-	defer f.Close()
-	return m, withELF(f, func(e executable) error {
+	defer x.Close()
+	return m, withELF(x.r, func(e executable) error {
 		m = e.Machine
 		return nil
 	})
@@ -182,12 +177,12 @@ func machineOf(path string) (m elf.Machine, err error) {
 // definedVersions returns the versions of a library's symbols, but for the first,
 // which is its own name (VER_FLG_BASE).
 func definedVersions(path string) (names []string, err error) {
-	f, err := openRegular(path)
+	x, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	err = withELF(f, func(e executable) error {
+	defer x.Close()
+	err = withELF(x.r, func(e executable) error {
 		all, err := e.DynamicVersions()
 		for _, v := range all {
 			if v.Flags&elf.VER_FLG_BASE == 0 {

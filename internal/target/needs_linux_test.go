@@ -25,7 +25,7 @@ func TestNeeds(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		testenv.Skipf(t, "it needs a C compiler: %v\n%s", err, out)
 	}
-	n, err := ReadNeeds(program)
+	n, err := open(t, program).Needs()
 	if err != nil || n.Interpreter == "" || len(n.Libraries) == 0 {
 		t.Fatalf("%+v, %v", n, err)
 	}
@@ -40,7 +40,7 @@ func TestNeeds(t *testing.T) {
 	if err := os.WriteFile(later, bytes.ReplaceAll(text, []byte("GLIBC_2.34"), []byte("GLIBC_2.99")), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	n, err = ReadNeeds(later)
+	n, err = open(t, later).Needs()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestNeeds(t *testing.T) {
 	if out, err := beside.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if n, err := ReadNeeds(program); err != nil || n.Interpreter == "" || n.Missing(empty) != "" {
+	if n, err := open(t, program).Needs(); err != nil || n.Interpreter == "" || n.Missing(empty) != "" {
 		t.Errorf("of what may stand beside the program it lacks %q: %+v, %v", n.Missing(empty), n, err)
 	}
 	static := exec.Command("go", "build", "-o", program, source)
@@ -79,7 +79,7 @@ func TestNeeds(t *testing.T) {
 	if out, err := static.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if n, err := ReadNeeds(program); err != nil || n.Interpreter != "" || n.Missing(empty) != "" {
+	if n, err := open(t, program).Needs(); err != nil || n.Interpreter != "" || n.Missing(empty) != "" {
 		t.Errorf("a static program needs %+v (%v)", n, err)
 	}
 }

@@ -23,20 +23,11 @@ type Optimisation struct {
 	Main      bool `json:"main"`      // the main package is one of the optimised
 }
 
-// ReadOptimisation reads how the packages of a process's executable were
-// compiled. The build information doesn't tell: of several -gcflags patterns
-// it keeps one. The error is diag.TargetStripped if there is no DWARF.
-func ReadOptimisation(pid int) (Optimisation, error) {
-	f, err := openExe(pid)
-	if err != nil {
-		return Optimisation{}, err
-	}
-	defer f.Close()
-	return readOptimisation(f)
-}
-
-func readOptimisation(r io.ReaderAt) (o Optimisation, err error) {
-	err = withELF(r, func(e executable) error {
+// Optimisation reads how the packages were compiled. The build information
+// doesn't tell: of several -gcflags patterns it keeps one. The error is
+// diag.TargetStripped if there is no DWARF.
+func (x *File) Optimisation() (o Optimisation, err error) {
+	err = withELF(x.r, func(e executable) error {
 		o, err = e.optimisation()
 		return err
 	})

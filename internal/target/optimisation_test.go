@@ -1,7 +1,6 @@
 package target
 
 import (
-	"os"
 	"os/exec"
 	"testing"
 
@@ -12,12 +11,12 @@ import (
 
 func optimisationOf(t *testing.T, path string) (Optimisation, error) {
 	t.Helper()
-	f, err := os.Open(path)
+	x, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	return readOptimisation(f)
+	defer x.Close()
+	return x.Optimisation()
 }
 
 func TestOptimisation(t *testing.T) {
@@ -64,13 +63,5 @@ func TestOptimisationOfStripped(t *testing.T) {
 	_, err := optimisationOf(t, build(t, "sleeper", "-ldflags=-s -w"))
 	if diag.CodeOf(err) != diag.TargetStripped {
 		t.Error(err)
-	}
-}
-
-func TestReadOptimisation(t *testing.T) {
-	pid := start(t, exec.Command(build(t, "sleeper", "-gcflags=all=-N -l")))
-	o, err := ReadOptimisation(pid)
-	if err != nil || o.Packages < 20 || o.Optimised != 0 {
-		t.Errorf("%+v, %v", o, err)
 	}
 }

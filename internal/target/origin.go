@@ -37,7 +37,7 @@ type Roots struct {
 
 // Origin returns the executable's origin. The error is diag.TargetNotGo if it is
 // no Go program.
-func (x *Exe) Origin() (o *Origin, err error) {
+func (x *File) Origin() (o *Origin, err error) {
 	err = withELF(x.r, func(e executable) error {
 		o, err = e.origin()
 		return err

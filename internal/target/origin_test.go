@@ -9,17 +9,6 @@ import (
 	"testing"
 )
 
-// exeOf opens an executable until the test's end.
-func exeOf(t *testing.T, path string) *Exe {
-	t.Helper()
-	x, err := OpenExeFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { x.Close() })
-	return x
-}
-
 func TestOrigin(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -36,7 +25,7 @@ func TestOrigin(t *testing.T) {
 		{nil, Roots{Module: root, GOROOT: strings.TrimSpace(string(goroot))}},
 		{[]string{"-trimpath", "-ldflags=-s -w"}, Roots{}},
 	} {
-		o, err := exeOf(t, build(t, "sleeper", append(test.args, "GOARCH=amd64")...)).Origin()
+		o, err := open(t, build(t, "sleeper", append(test.args, "GOARCH=amd64")...)).Origin()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,11 +80,11 @@ func TestModuleRoot(t *testing.T) {
 // the architecture's level does.
 func TestFingerprint(t *testing.T) {
 	// With -trimpath the flags are not recorded, and so no difference.
-	plain := exeOf(t, build(t, "sleeper", "-trimpath", "GOARCH=amd64"))
-	stripped := exeOf(t, build(t, "sleeper", "-trimpath", "-ldflags=-s -w", "GOARCH=amd64"))
-	other := exeOf(t, build(t, "sleeper", "-trimpath", "GOARCH=amd64", "GOAMD64=v3"))
-	text := map[*Exe]string{}
-	for _, x := range []*Exe{plain, stripped, other} {
+	plain := open(t, build(t, "sleeper", "-trimpath", "GOARCH=amd64"))
+	stripped := open(t, build(t, "sleeper", "-trimpath", "-ldflags=-s -w", "GOARCH=amd64"))
+	other := open(t, build(t, "sleeper", "-trimpath", "GOARCH=amd64", "GOAMD64=v3"))
+	text := map[*File]string{}
+	for _, x := range []*File{plain, stripped, other} {
 		p, err := x.Fingerprint()
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +113,7 @@ func TestFingerprint(t *testing.T) {
 }
 
 // firstDifference returns the first function whose shape differs.
-func firstDifference(t *testing.T, a, b *Exe) int {
+func firstDifference(t *testing.T, a, b *File) int {
 	t.Helper()
 	as, err := a.Shapes()
 	if err != nil {
@@ -144,7 +133,7 @@ func firstDifference(t *testing.T, a, b *Exe) int {
 }
 
 func TestBlocks(t *testing.T) {
-	x := exeOf(t, build(t, "sleeper", "GOARCH=amd64"))
+	x := open(t, build(t, "sleeper", "GOARCH=amd64"))
 	whole, err := x.Blocks(Range{".text", 0, 4096, 1024})
 	if err != nil || len(whole) != 4*BlockHash {
 		t.Fatalf("%d bytes, %v", len(whole), err)

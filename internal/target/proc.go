@@ -37,6 +37,33 @@ func openProc(pid int, name string) (*os.File, error) {
 	return f, nil
 }
 
+// OpenExe opens the executable that a process runs: the very file, also if
+// another one has taken its name.
+func OpenExe(pid int) (*File, error) {
+	f, err := openProc(pid, "exe")
+	if err == nil {
+		return NewFile(f), nil
+	}
+	if diag.CodeOf(err) != diag.TargetGone {
+		return nil, err
+	}
+	if st, statErr := readStat(pid); statErr == nil && st.flags&flagKernelThread != 0 {
+		return nil, diag.Errorf(diag.TargetNotGo, "process %d is a kernel thread", pid)
+	}
+	return nil, err
+}
+
+// InspectExe returns what read reads of the executable that a process runs.
+func InspectExe[T any](pid int, read func(*File) (T, error)) (T, error) {
+	x, err := OpenExe(pid)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	defer x.Close()
+	return read(x)
+}
+
 // readProc returns the first limit bytes of a process's file.
 func readProc(pid int, name string, limit int64) ([]byte, error) {
 	f, err := openProc(pid, name)

@@ -38,7 +38,7 @@ type Section struct {
 }
 
 // Fingerprint returns the executable's fingerprint.
-func (x *Exe) Fingerprint() (p *Fingerprint, err error) {
+func (x *File) Fingerprint() (p *Fingerprint, err error) {
 	err = withELF(x.r, func(e executable) error {
 		p, err = e.fingerprint()
 		return err
@@ -92,7 +92,7 @@ const BlockHash = 8
 
 // Blocks returns hashes of the blocks of a part of the executable, BlockHash
 // bytes each.
-func (x *Exe) Blocks(r Range) (hashes []byte, err error) {
+func (x *File) Blocks(r Range) (hashes []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s := e.section(r.Section)
 		if s == nil || r.Block == 0 || r.Offset > s.FileSize || r.Size > s.FileSize-r.Offset || r.Size/r.Block > blocksLimit {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"debug/buildinfo"
 	"errors"
-	"io"
 	"net/url"
 	"path"
 	"runtime/debug"
@@ -42,30 +41,11 @@ type SourceDir struct {
 	Files   []string `json:"files"`             // base names
 }
 
-// ReadSources reads the sources of the executable that a process runs, whatever
-// lies on disk by now. They stand in the function table, which stripping leaves
-// in place. The error is diag.TargetNotGo if there is none.
-func ReadSources(pid int) (*Sources, error) {
-	f, err := openExe(pid)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readSources(f)
-}
-
-// ReadSourcesFile is ReadSources for a file.
-func ReadSourcesFile(path string) (*Sources, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readSources(f)
-}
-
-func readSources(r io.ReaderAt) (s *Sources, err error) {
-	err = withELF(r, func(e executable) error {
+// Sources reads which source files the executable was compiled from. They stand
+// in the function table, which stripping leaves in place. The error is
+// diag.TargetNotGo if there is none.
+func (x *File) Sources() (s *Sources, err error) {
+	err = withELF(x.r, func(e executable) error {
 		s, err = e.sources()
 		return err
 	})

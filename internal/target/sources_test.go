@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// TestReadSources compares with debug/gosym what is read of real executables:
+// TestSources compares with debug/gosym what is read of real executables:
 // not one file is missing, and each directory's package is right.
-func TestReadSources(t *testing.T) {
+func TestSources(t *testing.T) {
 	here, err := filepath.Abs("testdata/sleeper")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestReadSources(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := build(t, "sleeper", append(test.args, "GOARCH=amd64")...)
-			s, err := ReadSourcesFile(file)
+			s, err := open(t, file).Sources()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,11 +117,11 @@ func TestPackageOf(t *testing.T) {
 
 // TestSourcesOfNothing reads the smallest table, and none.
 func TestSourcesOfNothing(t *testing.T) {
-	s, err := readSources(bytes.NewReader(elfFile(smallSections())))
+	s, err := (&File{r: bytes.NewReader(elfFile(smallSections()))}).Sources()
 	if err != nil || len(s.Dirs) != 1 || s.Dirs[0].Dir != "/src" || !slices.Equal(s.Dirs[0].Files, []string{"main.go"}) {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := readSources(bytes.NewReader(elfFile(nil))); err == nil {
+	if _, err := (&File{r: bytes.NewReader(elfFile(nil))}).Sources(); err == nil {
 		t.Error("sources of an empty file")
 	}
 }

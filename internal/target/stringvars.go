@@ -18,7 +18,7 @@ const (
 
 // Words returns four bytes of the code at each offset into .text. The compiler
 // puts the address of a variable that it loads into four bytes.
-func (x *Exe) Words(offsets []uint64) (words []uint32, err error) {
+func (x *File) Words(offsets []uint64) (words []uint32, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s := e.section(".text")
 		if s == nil || len(offsets) > wordsLimit {
@@ -47,7 +47,7 @@ type Text struct {
 
 // Strings returns the values of string variables at these addresses, as the
 // file has them.
-func (x *Exe) Strings(addrs []uint64) (texts []Text, err error) {
+func (x *File) Strings(addrs []uint64) (texts []Text, err error) {
 	err = withELF(x.r, func(e executable) error {
 		if len(addrs) > stringsLimit {
 			return errors.New("too many strings")
@@ -145,7 +145,7 @@ type Variable struct {
 }
 
 // Variables returns the variables that may be strings, from the symbol table.
-func (x *Exe) Variables() (list []Variable, err error) {
+func (x *File) Variables() (list []Variable, err error) {
 	err = withELF(x.r, func(e executable) error {
 		symbols, err := e.Symbols()
 		for _, s := range symbols {
@@ -159,7 +159,7 @@ func (x *Exe) Variables() (list []Variable, err error) {
 }
 
 // Code returns the address and content of .text.
-func (x *Exe) Code() (addr uint64, code []byte, err error) {
+func (x *File) Code() (addr uint64, code []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s := e.section(".text")
 		if s == nil || s.FileSize > sectionLimit {

@@ -2,9 +2,6 @@ package target
 
 import (
 	"bytes"
-	"debug/elf"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,7 +12,6 @@ import (
 const (
 	chunkSize = 1 << 20
 	diffLimit = 64 << 10
-	textLimit = 2 << 30 // bytes of text of one program
 )
 
 // TextDiff is one byte of a process's text that is not as in its executable.
@@ -49,14 +45,10 @@ func CompareText(pid int) ([]TextDiff, error) {
 
 // text is the executable text of a process, in its file and in its memory.
 type text struct {
-	file, mem *os.File
-	segments  []textSegment
-	trap      []byte // the breakpoint instruction
-}
-
-type textSegment struct {
-	addr      uint64 // in the process
-	off, size int64  // in the file
+	file     *File
+	mem      *os.File
+	segments []TextSegment
+	trap     []byte // the breakpoint instruction
 }
 
 // textChunk is one piece of text, the same bytes from both sides.
@@ -72,7 +64,7 @@ func openText(pid int, flag int) (*text, error) {
 		return nil, err
 	}
 	t := &text{}
-	if t.file, err = openExe(pid); err != nil {
+	if t.file, err = OpenExe(pid); err != nil {
 		return nil, err
 	}
 	if t.mem, err = os.OpenFile(procPath(pid, "mem"), flag, 0); err != nil {
@@ -101,73 +93,18 @@ func (t *text) findSegments(pid int) error {
 	if err != nil {
 		return err
 	}
-	return withELF(t.file, func(e executable) error {
-		if t.trap = trapOf(e.Machine); t.trap == nil {
-			return diag.Errorf(diag.Unsupported, "text of %s programs can't be compared", e.arch())
-		}
-		t.segments, err = e.textSegments(auxv)
-		return err
-	})
-}
-
-// trapOf returns the instruction that Delve writes for a breakpoint; see its
-// pkg/proc/amd64_arch.go and arm64_arch.go.
-func trapOf(machine elf.Machine) []byte {
-	switch machine {
-	case elf.EM_X86_64:
-		return []byte{0xCC}
-	case elf.EM_AARCH64:
-		return []byte{0x00, 0x00, 0x20, 0xD4}
-	}
-	return nil
-}
-
-// textSegments returns the executable segments at their addresses in a process
-// with that auxiliary vector. Its AT_ENTRY tells how far a PIE was moved; see
-// getauxval(3) and EntryPointFromAuxv in Delve's pkg/proc/linutil.
-func (e executable) textSegments(auxv []byte) ([]textSegment, error) {
-	bias := uint64(0)
-	if e.Type == elf.ET_DYN {
-		entry, ok := auxvEntry(auxv, e.ByteOrder)
-		if !ok {
-			return nil, errors.New("no entry point in the auxiliary vector")
-		}
-		bias = entry - e.Entry
-	}
-	var list []textSegment
-	total := uint64(0)
-	for _, p := range e.Progs {
-		if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X == 0 || p.Filesz == 0 {
-			continue
-		}
-		addr := bias + p.Vaddr
-		total += min(p.Filesz, textLimit)
-		if total >= textLimit || addr>>63 != 0 || p.Off>>62 != 0 {
-			return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its text does not fit")
-		}
-		list = append(list, textSegment{addr, int64(p.Off), int64(p.Filesz)})
-	}
-	return list, nil
-}
-
-func auxvEntry(auxv []byte, order binary.ByteOrder) (entry uint64, ok bool) {
-	const atEntry = 9
-	for ; len(auxv) >= 16; auxv = auxv[16:] {
-		if order.Uint64(auxv) == atEntry {
-			return order.Uint64(auxv[8:]), true
-		}
-	}
-	return 0, false
+	t.segments, t.trap, err = t.file.TextSegments(auxv)
+	return err
 }
 
 // eachDiff calls fn for every byte that differs, until it returns an error.
 func (t *text) eachDiff(fn func(chunk textChunk, i int) error) error {
 	file, mem := make([]byte, chunkSize), make([]byte, chunkSize)
 	for _, s := range t.segments {
-		for done := int64(0); done < s.size; done += chunkSize {
-			n := min(chunkSize, s.size-done)
-			c := textChunk{s.addr + uint64(done), file[:n], mem[:n]}
-			if err := t.read(c, s.off+done); err != nil {
+		for done := int64(0); done < s.Size; done += chunkSize {
+			n := min(chunkSize, s.Size-done)
+			c := textChunk{s.Addr + uint64(done), file[:n], mem[:n]}
+			if err := t.read(c, s.Off+done); err != nil {
 				return err
 			}
 			if err := c.eachDiff(fn); err != nil {

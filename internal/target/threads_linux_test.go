@@ -109,10 +109,9 @@ func TestNoProcess(t *testing.T) {
 	_, err3 := PendingSignals(none)
 	_, err4 := CompareText(none)
 	_, err5 := RestoreText(none)
-	_, err6 := ReadBuild(none)
-	_, err7 := ReadOptimisation(none)
-	_, err8 := Untraced(none)
-	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8} {
+	_, err6 := OpenExe(none)
+	_, err7 := Untraced(none)
+	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
 		if diag.CodeOf(err) != diag.TargetGone {
 			t.Error(i+1, err)
 		}

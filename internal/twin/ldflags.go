@@ -20,7 +20,7 @@ import (
 
 // found returns the -X flags that the target was linked with, "" if none show.
 func recoverLinkFlags(ctx context.Context, twin string, s Original) (string, error) {
-	x, err := target.OpenExeFile(twin)
+	x, err := target.Open(twin)
 	if err != nil {
 		return "", err
 	}
@@ -57,7 +57,7 @@ const (
 // usesOf finds where the code loads the variables that may have been set: not
 // those of the standard library. On amd64 an address is the distance from the
 // next instruction, in four bytes that most instructions end with.
-func findUses(x *target.Exe) ([]use, error) {
+func findUses(x *target.File) ([]use, error) {
 	variables, err := x.Variables()
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func locateVariables(ctx context.Context, uses []use, s Original) (map[target.Va
 }
 
 // differingStrings makes flags of the variables whose strings differ.
-func diffStrings(ctx context.Context, x *target.Exe, s Original, there map[target.Variable]uint64) (string, error) {
+func diffStrings(ctx context.Context, x *target.File, s Original, there map[target.Variable]uint64) (string, error) {
 	var variables []target.Variable
 	for v := range there {
 		variables = append(variables, v)

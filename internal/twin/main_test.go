@@ -67,11 +67,11 @@ type testLog struct{ t *testing.T }
 func (l testLog) Write(p []byte) (int, error) { l.t.Log(string(p)); return len(p), nil }
 
 // suspect is an executable on this machine.
-type localOriginal struct{ x *target.Exe }
+type localOriginal struct{ x *target.File }
 
 func openOriginal(t *testing.T, path string) localOriginal {
 	t.Helper()
-	x, err := target.OpenExeFile(path)
+	x, err := target.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // with the same content. Otherwise its error says where they first differ, and
 // what most likely differs in their making.
 func prove(ctx context.Context, want target.Fingerprint, path string, s Original, r *recipe.Recipe) error {
-	x, err := target.OpenExeFile(path)
+	x, err := target.Open(path)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ type difference struct {
 
 // locate finds the first function that differs: by name and size, since a
 // function that is longer moves all that follow, and else by its code.
-func (d *difference) locate(ctx context.Context, x *target.Exe, s Original, got target.Fingerprint) error {
+func (d *difference) locate(ctx context.Context, x *target.File, s Original, got target.Fingerprint) error {
 	theirs, err := s.Shapes(ctx)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (d *difference) locate(ctx context.Context, x *target.Exe, s Original, got 
 
 // locateCode finds the first byte of .text that differs, and whose it is. All
 // functions of Go's have the same names and sizes.
-func (d *difference) locateCode(ctx context.Context, x *target.Exe, s Original, got target.Fingerprint) error {
+func (d *difference) locateCode(ctx context.Context, x *target.File, s Original, got target.Fingerprint) error {
 	var text target.Section
 	for _, sec := range got.Sections {
 		if sec.Name == ".text" {
