@@ -101,7 +101,7 @@ func theOne(name string, found []Process) (Process, error) {
 	}
 	var list []string
 	for _, p := range found[:min(len(found), severalLimit)] {
-		list = append(list, p.describe())
+		list = append(list, describe(p))
 	}
 	if len(found) > severalLimit {
 		list = append(list, "…")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,13 +142,24 @@ func libraryDirs(root string) []string {
 	}
 	confs, _ := filepath.Glob(filepath.Join(root, "etc/ld.so.conf.d/*.conf"))
 	for _, conf := range append(confs, filepath.Join(root, "etc/ld.so.conf")) {
-		for line := range strings.Lines(string(readSmall(os.DirFS("/"), strings.TrimPrefix(conf, "/")))) {
+		for line := range strings.Lines(string(readStart(conf))) {
 			if dir := strings.TrimSpace(line); filepath.IsAbs(dir) {
 				dirs = append(dirs, dir)
 			}
 		}
 	}
 	return dirs
+}
+
+// readStart returns the first 16 KiB of a file, nothing if it cannot be read.
+func readStart(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	data, _ := io.ReadAll(io.LimitReader(f, 16<<10))
+	return data
 }
 
 // find returns the path below root of the first library of that name for that

@@ -117,7 +117,7 @@ func startTime(ticks uint64) (time.Time, error) {
 }
 
 // describe names p on one line for a person who has to choose.
-func (p Process) describe() string {
+func describe(p Process) string {
 	where := p.Unit
 	switch {
 	case p.inContainer():

@@ -26,9 +26,21 @@ func functionAt(t *testing.T, pid int, path, name string) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	x, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	segments, _, err := x.TextSegments(auxv)
+	if err != nil {
+		t.Fatal(err)
+	}
 	bias := uint64(0)
-	if entry, _ := auxvEntry(auxv, f.ByteOrder); f.Type == elf.ET_DYN {
-		bias = entry - f.Entry
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
+			bias = segments[0].Addr - p.Vaddr
+			break
+		}
 	}
 	for _, s := range symbols {
 		if s.Name == name {
@@ -67,10 +79,7 @@ func TestRestoreText(t *testing.T) {
 
 func testRestore(t *testing.T, pid int, addr uint64) {
 	t.Helper()
-	trap := trapOf(hostMachine())
-	if trap == nil {
-		testenv.Skipf(t, "no debugger for this architecture")
-	}
+	trap := trapHere(t)
 	for _, off := range []uint64{0, 4, 64} {
 		poke(t, pid, addr+off, trap...)
 	}
@@ -113,11 +122,21 @@ func TestCompareTextIsBounded(t *testing.T) {
 	}
 }
 
-func hostMachine() elf.Machine {
-	f, err := elf.Open("/proc/self/exe")
+// trapHere returns this machine's breakpoint instruction.
+func trapHere(t *testing.T) []byte {
+	t.Helper()
+	auxv, err := readProc(os.Getpid(), "auxv", statusLimit)
 	if err != nil {
-		return elf.EM_NONE
+		t.Fatal(err)
 	}
-	defer f.Close()
-	return f.Machine
+	x, err := OpenExe(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	_, trap, err := x.TextSegments(auxv)
+	if err != nil {
+		testenv.Skipf(t, "no debugger for this architecture: %v", err)
+	}
+	return trap
 }

@@ -98,11 +98,11 @@ func (c *Client) sendAll(ctx context.Context, root *os.Root, changes []Change, f
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.room(c.out.w.Flush); err != nil {
+		if err := f.room(c.out.flush); err != nil {
 			return err
 		}
 		if len(f.changes) == cap(f.changes) { // the receiver may wait for what is buffered
-			if err := c.out.w.Flush(); err != nil {
+			if err := c.out.flush(); err != nil {
 				return err
 			}
 		}
@@ -111,7 +111,7 @@ func (c *Client) sendAll(ctx context.Context, root *os.Root, changes []Change, f
 			return err
 		}
 	}
-	return c.out.w.Flush()
+	return c.out.flush()
 }
 
 // send sends a change. A file is sent as it is now. The error is the channel's.
@@ -189,7 +189,7 @@ func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (faile
 	for {
 		n, err := f.Read(chunk)
 		if n > 0 && sent > 0 {
-			if err := to.room(c.out.w.Flush); err != nil {
+			if err := to.room(c.out.flush); err != nil {
 				return nil, err
 			}
 		}
@@ -263,7 +263,7 @@ func (c *Client) stage(wanted uint64) (dir string, failed, lost error) {
 	c.out.number(wanted)
 	err := c.out.send(frameStage)
 	if err == nil {
-		err = c.out.w.Flush()
+		err = c.out.flush()
 	}
 	if err != nil {
 		return "", nil, err

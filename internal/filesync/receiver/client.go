@@ -39,7 +39,7 @@ func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
 		return nil, err
 	}
 	version := f.number(1 << 32)
-	if version != Version && !f.bad {
+	if version != Version && !f.isBad() {
 		return nil, diag.Errorf(diag.AgentProtocol, "the receiver of files speaks version %d of its protocol, not %d", version, Version)
 	}
 	c.there = f.number(1) == 1
@@ -71,7 +71,7 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	var problems []tree.Problem
 	err := c.out.send(frameScan)
 	if err == nil {
-		err = c.out.w.Flush()
+		err = c.out.flush()
 	}
 	if err != nil {
 		return nil, nil, err
@@ -81,7 +81,7 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 		if err != nil {
 			return nil, nil, c.wrong(err)
 		}
-		held += len(f.rest)
+		held += len(f.left())
 		switch kind {
 		case frameEntry:
 			m = append(m, f.entry())
@@ -89,7 +89,7 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 			problems = append(problems, tree.Problem{Path: f.text(maxPath), Err: f.message()})
 		case frameEnd:
 		default:
-			f.bad = true
+			f.fail()
 		}
 		if len(m)+len(problems) > maxEntries || held > maxHeld {
 			return nil, nil, c.wrong(fmt.Errorf("%w: more than %d files, or %d bytes of their names", errWire, maxEntries, maxHeld))
@@ -123,7 +123,7 @@ func (c *Client) Sums(paths []string, told func(path string, sum []byte, err err
 				return
 			}
 		}
-		failed = c.out.w.Flush()
+		failed = c.out.flush()
 	}()
 	for _, p := range paths {
 		f, err := c.expect(frameSum)

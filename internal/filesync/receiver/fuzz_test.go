@@ -27,7 +27,7 @@ func conversation() []byte {
 	w.entry(file)
 	w.entry(tree.Entry{Path: file.Path})
 	w.send(framePut)
-	w.body = append(w.body, "xy"...)
+	w.raw([]byte("xy"))
 	w.send(frameData)
 	w.text("no digest")
 	w.send(frameEnd)
@@ -48,7 +48,7 @@ func conversation() []byte {
 	w.send(framePlace)
 	w.entry(file)
 	w.send(frameRemove)
-	w.w.Flush()
+	w.flush()
 	return b.Bytes()
 }
 
@@ -118,7 +118,7 @@ func FuzzClient(f *testing.F) {
 	w.text("12345678901234567890123456789012")
 	w.message(nil)
 	w.send(frameSum)
-	w.w.Flush()
+	w.flush()
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		c, err := Connect(bytes.NewReader(in), io.Discard, func() {})

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 }
 
 // receive starts a receiver. Its error is what the host is told.
-func receive(t *testing.T, s started) (*Client, error) {
+func startReceiver(t *testing.T, s started) (*Client, error) {
 	t.Helper()
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestReceive(t *testing.T) {
 
 	t.Run("made", func(t *testing.T) {
 		top := at("go/src/made")
-		c, err := receive(t, started{Top: top, User: somebody})
+		c, err := startReceiver(t, started{Top: top, User: somebody})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,16 +148,16 @@ func TestReceive(t *testing.T) {
 		if r := put(t, c); r.Err != nil || content(t, r.Kept) != "edited" {
 			t.Errorf("%+v", r)
 		}
-		if _, err := receive(t, started{Top: top, User: somebody}); diag.CodeOf(err) != diag.SyncBusy {
+		if _, err := startReceiver(t, started{Top: top, User: somebody}); diag.CodeOf(err) != diag.SyncBusy {
 			t.Errorf("a second receiver: %v", err)
 		}
-		look, err := receive(t, started{Top: top, Look: true, User: somebody})
+		look, err := startReceiver(t, started{Top: top, Look: true, User: somebody})
 		if err != nil || !look.There() {
 			t.Errorf("one that only looks: %v", err)
 		}
 	})
 	t.Run("looking makes nothing", func(t *testing.T) {
-		c, err := receive(t, started{Top: at("go2/none"), Look: true, User: somebody})
+		c, err := startReceiver(t, started{Top: at("go2/none"), Look: true, User: somebody})
 		if err != nil || c.There() {
 			t.Errorf("%v", err)
 		}
@@ -179,7 +179,7 @@ func TestReceive(t *testing.T) {
 				if look && top == at("others") {
 					continue // looking hurts nobody
 				}
-				if _, err := receive(t, started{Top: top, Look: look, User: somebody}); diag.CodeOf(err) != diag.SyncRefused || !strings.Contains(err.Error(), why) {
+				if _, err := startReceiver(t, started{Top: top, Look: look, User: somebody}); diag.CodeOf(err) != diag.SyncRefused || !strings.Contains(err.Error(), why) {
 					t.Errorf("%s: %v", top, err)
 				}
 			}
@@ -192,13 +192,13 @@ func TestReceive(t *testing.T) {
 		if err := os.Chmod(mkdir("closed"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := receive(t, started{Top: at("closed/top"), User: somebody}); diag.CodeOf(err) != diag.SyncRefused || !strings.Contains(err.Error(), "may not enter") {
+		if _, err := startReceiver(t, started{Top: at("closed/top"), User: somebody}); diag.CodeOf(err) != diag.SyncRefused || !strings.Contains(err.Error(), "may not enter") {
 			t.Errorf("%v", err)
 		}
 	})
 	t.Run("forced", func(t *testing.T) {
 		top := mkdir("forced/sub")
-		c, err := receive(t, started{Top: filepath.Dir(top), User: somebody, Force: true})
+		c, err := startReceiver(t, started{Top: filepath.Dir(top), User: somebody, Force: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -378,9 +378,9 @@ func TestCut(t *testing.T) {
 	w.entry(e)
 	w.entry(tree.Entry{Path: "f"})
 	w.send(framePut)
-	w.body = append(w.body, "12345"...)
+	w.raw([]byte("12345"))
 	w.send(frameData)
-	w.w.Flush()
+	w.flush()
 	for cut := range in.Len() {
 		err := Serve(Config{Top: top, In: bytes.NewReader(in.Bytes()[:cut]), Out: io.Discard})
 		if err != nil && !errors.Is(err, errWire) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -415,7 +415,7 @@ func TestLookOnly(t *testing.T) {
 	w := newFrameWriter(&in)
 	w.entry(tree.Entry{Path: "f", Kind: tree.File, Size: 1})
 	w.send(frameRemove)
-	w.w.Flush()
+	w.flush()
 	if err := Serve(Config{Top: top, Look: true, In: &in, Out: io.Discard}); !errors.Is(err, errWire) || content(t, filepath.Join(top, "f")) != "x" {
 		t.Errorf("%v", err)
 	}
@@ -435,7 +435,7 @@ func TestHello(t *testing.T) {
 		var b bytes.Buffer
 		w := newFrameWriter(&b)
 		w.hello(false, c.err)
-		w.w.Flush()
+		w.flush()
 		if _, err := Connect(&b, io.Discard, func() {}); diag.CodeOf(err) != c.want || !strings.Contains(err.Error(), c.err.Error()) {
 			t.Errorf("%v: %v", c.err, err)
 		}

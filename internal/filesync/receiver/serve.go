@@ -246,6 +246,7 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 	come := 0
 	for size, ended := int64(0), false; !ended; {
 		kind, body, err := readFrame(s.in, &s.buf)
+		var piece []byte
 		if err == nil && kind == frameEnd {
 			ended = true
 			sum := body.text(sha256.Size)
@@ -258,12 +259,14 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 				failed = errors.New("it was damaged on its way")
 			}
 		} else if err == nil && kind == framePacked { // also if it is of no use: the next one builds on it
-			body.rest, err = s.unpack.next(body)
-		} else if err == nil && kind != frameData {
+			piece, err = s.unpack.next(body)
+		} else if err == nil && kind == frameData {
+			piece = body.left()
+		} else if err == nil {
 			err = fmt.Errorf("%w: no data, but %q", errWire, kind)
 		}
 		if err == nil && !ended {
-			come, err = s.tell(come + len(body.rest))
+			come, err = s.tell(come + len(piece))
 		}
 		if err != nil {
 			if temp != "" {
@@ -274,12 +277,12 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 		if ended || failed != nil {
 			continue
 		}
-		if size += int64(len(body.rest)); size > e.Size {
+		if size += int64(len(piece)); size > e.Size {
 			failed = errors.New("it is longer than was said")
 			continue
 		}
-		hash.Write(body.rest)
-		_, failed = f.Write(body.rest)
+		hash.Write(piece)
+		_, failed = f.Write(piece)
 	}
 	if failed == nil {
 		failed = f.Chmod(os.FileMode(e.Perm))

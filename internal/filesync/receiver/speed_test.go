@@ -133,13 +133,13 @@ func TestPacked(t *testing.T) {
 		w.entry(e)
 		w.entry(tree.Entry{Path: "f"})
 		_ = w.send(framePut)
-		var frame bytes.Buffer
-		packer := newFrameWriter(&frame)
+		var packed bytes.Buffer
+		packer := newFrameWriter(&packed)
 		_ = packer.data(bytes.Repeat([]byte("x"), 100), true)
-		_ = packer.w.Flush()
-		w.body = append(w.body, damage(frame.Bytes()[5:])...)
+		_ = packer.flush()
+		w.raw(damage(packed.Bytes()[5:]))
 		_ = w.send(framePacked)
-		_ = w.w.Flush()
+		_ = w.flush()
 		_, top := dirs(t)
 		err := Serve(Config{Top: top, In: &in, Out: io.Discard})
 		if errors.Is(err, errWire) != (what != "nothing") {

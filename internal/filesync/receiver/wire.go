@@ -125,6 +125,9 @@ func (u *unpacker) next(body *fields) ([]byte, error) {
 	return piece, nil
 }
 
+// flush sends the frames that are buffered.
+func (f *frameWriter) flush() error { return f.w.Flush() }
+
 // hello begins the conversation: whether the tree's top directory is there, or
 // why nothing can be done. An error of writing shows itself later.
 func (f *frameWriter) hello(there bool, err error) {
@@ -138,6 +141,9 @@ func (f *frameWriter) hello(there bool, err error) {
 	f.message(err)
 	_ = f.send(frameHello)
 }
+
+// raw appends bytes to the frame's body as they are.
+func (f *frameWriter) raw(b []byte) { f.body = append(f.body, b...) }
 
 func (f *frameWriter) number(n uint64)   { f.body = binary.AppendUvarint(f.body, n) }
 func (f *frameWriter) text(s string)     { f.number(uint64(len(s))); f.body = append(f.body, s...) }
@@ -196,6 +202,15 @@ func (f *fields) done() error {
 	}
 	return nil
 }
+
+// fail has done return an error.
+func (f *fields) fail() { f.bad = true }
+
+// isBad reports whether a field was missing.
+func (f *fields) isBad() bool { return f.bad }
+
+// left returns the part of the body that has not been read.
+func (f *fields) left() []byte { return f.rest }
 
 func (f *fields) number(most uint64) uint64 {
 	n, length := binary.Uvarint(f.rest)
