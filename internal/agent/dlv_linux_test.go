@@ -221,7 +221,7 @@ func TestDlv(t *testing.T) {
 }
 
 // endForeign ends the session as the daemon does.
-func (s *supervisor) endForeign(ctx context.Context, sess *session) {
+func (s *agentProcess) endForeign(ctx context.Context, sess *session) {
 	s.t.Helper()
 	if _, err := s.client.End(ctx); err != nil {
 		s.t.Errorf("end: %v", err)
@@ -230,7 +230,7 @@ func (s *supervisor) endForeign(ctx context.Context, sess *session) {
 }
 
 // rpcOnDlv is a session of Delve's JSON-RPC, halted at its end.
-func (s *supervisor) rpcOnDlv(ctx context.Context, t *testing.T) {
+func (s *agentProcess) rpcOnDlv(ctx context.Context, t *testing.T) {
 	t.Helper()
 	ours, theirs, err := socketPair()
 	if err != nil {

@@ -15,16 +15,16 @@ import (
 // TestLetGo asks a worker for its target, whatever the worker is doing.
 func TestLetGo(t *testing.T) {
 	const reason = "busy is replaced"
-	for name, begin := range map[string]func(ctx context.Context, t *testing.T, s *supervisor){
-		"untouched": func(ctx context.Context, t *testing.T, s *supervisor) { s.start(ctx, 0) },
-		"halted":    func(ctx context.Context, t *testing.T, s *supervisor) { s.start(ctx, 0).stopAt(ctx, "slow: before") },
-		"hot": func(ctx context.Context, t *testing.T, s *supervisor) {
+	for name, begin := range map[string]func(ctx context.Context, t *testing.T, s *agentProcess){
+		"untouched": func(ctx context.Context, t *testing.T, s *agentProcess) { s.start(ctx, 0) },
+		"halted":    func(ctx context.Context, t *testing.T, s *agentProcess) { s.start(ctx, 0).stopAt(ctx, "slow: before") },
+		"hot": func(ctx context.Context, t *testing.T, s *agentProcess) {
 			s.start(ctx, 0).breakpoints(ctx, s.target.never())
 		},
-		"halted, to linger": func(ctx context.Context, t *testing.T, s *supervisor) {
+		"halted, to linger": func(ctx context.Context, t *testing.T, s *agentProcess) {
 			s.start(ctx, time.Hour).stopAt(ctx, "slow: before")
 		},
-		"lingering": func(ctx context.Context, t *testing.T, s *supervisor) {
+		"lingering": func(ctx context.Context, t *testing.T, s *agentProcess) {
 			s.start(ctx, time.Hour)
 			if _, err := s.client.End(ctx); err != nil {
 				t.Fatal(err)

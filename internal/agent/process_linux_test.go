@@ -27,9 +27,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/target"
 )
 
-// supervisor is an agent for one target: a supervisor process, and the daemon's
+// agentProcess is an agent for one target: a supervisor process, and the daemon's
 // end of its link.
-type supervisor struct {
+type agentProcess struct {
 	t       testing.TB
 	target  *busy
 	cmd     *exec.Cmd
@@ -56,7 +56,7 @@ const daemonName = "pid 4711 of alice on devbox"
 // startSupervisor starts an agent for the target. With the test it is released,
 // if it has not left, and must leave nothing behind: no process, and a target
 // that is as before, if it lives.
-func startSupervisor(t testing.TB, b *busy, c config) *supervisor {
+func startSupervisor(t testing.TB, b *busy, c config) *agentProcess {
 	t.Helper()
 	if c.lease == 0 {
 		c.lease = 30 * time.Second
@@ -64,7 +64,7 @@ func startSupervisor(t testing.TB, b *busy, c config) *supervisor {
 	if c.pings == 0 {
 		c.pings = c.lease
 	}
-	s := &supervisor{
+	s := &agentProcess{
 		t: t, target: b, dlv: c.dlv, ended: make(chan agent.Ended, 16), exited: make(chan struct{}),
 		mark: "DAPBRIDGE_TEST=" + agent.NewToken(),
 	}
@@ -88,9 +88,9 @@ func startSupervisor(t testing.TB, b *busy, c config) *supervisor {
 }
 
 // superviseHere is startSupervisor with the supervisor in this process.
-func superviseHere(t testing.TB, b *busy) *supervisor {
+func superviseHere(t testing.TB, b *busy) *agentProcess {
 	t.Helper()
-	s := &supervisor{t: t, target: b, ended: make(chan agent.Ended, 64), exited: make(chan struct{})}
+	s := &agentProcess{t: t, target: b, ended: make(chan agent.Ended, 64), exited: make(chan struct{})}
 	token := agent.NewToken()
 	t.Setenv("DAPBRIDGE_TEST", token) // of the workers: this process's own is read from before
 	s.mark = "DAPBRIDGE_TEST=" + token
@@ -131,7 +131,7 @@ func pipes(t testing.TB) (in, stdin, stdout, out *os.File) {
 }
 
 // connect makes the daemon's end of the link.
-func (s *supervisor) connect(stdout *os.File, pings time.Duration) {
+func (s *agentProcess) connect(stdout *os.File, pings time.Duration) {
 	s.t.Helper()
 	s.t.Cleanup(func() { stdout.Close() })
 	var err error
@@ -149,7 +149,7 @@ func (s *supervisor) connect(stdout *os.File, pings time.Duration) {
 }
 
 // finish ends the agent as a daemon does, and sees that nothing is left.
-func (s *supervisor) finish() {
+func (s *agentProcess) finish() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	released := s.client.Release(ctx)
@@ -184,7 +184,7 @@ func (s *supervisor) finish() {
 }
 
 // processes returns the supervisor, while it lives, and all that it started.
-func (s *supervisor) processes() (pids []int) {
+func (s *agentProcess) processes() (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		env, err := os.ReadFile(filepath.Join(dir, "environ"))
@@ -198,7 +198,7 @@ func (s *supervisor) processes() (pids []int) {
 }
 
 // workerPID returns the process that traces the target.
-func (s *supervisor) workerPID() int {
+func (s *agentProcess) workerPID() int {
 	s.t.Helper()
 	pid, _, err := target.Tracer(s.target.pid())
 	if err != nil || pid == 0 {
@@ -208,7 +208,7 @@ func (s *supervisor) workerPID() int {
 }
 
 // waitEnded returns what the agent says of a session that ended by itself.
-func (s *supervisor) waitEnded(ctx context.Context) agent.Ended {
+func (s *agentProcess) waitEnded(ctx context.Context) agent.Ended {
 	s.t.Helper()
 	select {
 	case e := <-s.ended:
@@ -222,13 +222,13 @@ func (s *supervisor) waitEnded(ctx context.Context) agent.Ended {
 // session is a debug session as an IDE and the daemon see it.
 type session struct {
 	*dapclient.Client
-	s      *supervisor
+	s      *agentProcess
 	joined chan error // how the joining process ended
 }
 
 // open attaches, lets the target run and returns the session; an error is the
 // agent's.
-func (s *supervisor) open(ctx context.Context, linger time.Duration) (*session, error) {
+func (s *agentProcess) open(ctx context.Context, linger time.Duration) (*session, error) {
 	token := agent.NewToken()
 	sess, err := s.join(ctx, token)
 	if err != nil {
@@ -242,7 +242,7 @@ func (s *supervisor) open(ctx context.Context, linger time.Duration) (*session, 
 }
 
 // join hands one end of a pair of sockets to the worker and returns the other.
-func (s *supervisor) join(ctx context.Context, token string) (*session, error) {
+func (s *agentProcess) join(ctx context.Context, token string) (*session, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -272,7 +272,7 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 
 // start opens a session in which the target runs, as an IDE's does once it is
 // configured.
-func (s *supervisor) start(ctx context.Context, linger time.Duration) *session {
+func (s *agentProcess) start(ctx context.Context, linger time.Duration) *session {
 	s.t.Helper()
 	sess, err := s.open(ctx, linger)
 	if err != nil {

@@ -138,7 +138,7 @@ func TestTargetBusy(t *testing.T) {
 }
 
 // leaves waits for the supervisor's end.
-func (s *supervisor) leaves(t *testing.T, within time.Duration) {
+func (s *agentProcess) leaves(t *testing.T, within time.Duration) {
 	t.Helper()
 	select {
 	case <-s.exited:
@@ -359,7 +359,7 @@ func TestLeaseRunsOut(t *testing.T) {
 }
 
 // renew says a word to the agent every now and then, until it is stopped.
-func (s *supervisor) renew(ctx context.Context, every time.Duration) (stop func() (last time.Time)) {
+func (s *agentProcess) renew(ctx context.Context, every time.Duration) (stop func() (last time.Time)) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan time.Time, 1)
 	go func() {
@@ -390,12 +390,12 @@ func TestLeaseIsKept(t *testing.T) {
 }
 
 func TestLinkEnds(t *testing.T) {
-	for name, end := range map[string]func(*supervisor){
-		"EOF":            func(s *supervisor) { s.stdin.Close() },
-		"too long":       func(s *supervisor) { s.stdin.Write(bytes.Repeat([]byte("x"), 9<<20)) },
-		"SIGTERM":        func(s *supervisor) { s.cmd.Process.Signal(syscall.SIGTERM) },
-		"SIGKILL":        func(s *supervisor) { s.cmd.Process.Kill() },
-		"SIGHUP for all": func(s *supervisor) { s.signalAll(syscall.SIGHUP) },
+	for name, end := range map[string]func(*agentProcess){
+		"EOF":            func(s *agentProcess) { s.stdin.Close() },
+		"too long":       func(s *agentProcess) { s.stdin.Write(bytes.Repeat([]byte("x"), 9<<20)) },
+		"SIGTERM":        func(s *agentProcess) { s.cmd.Process.Signal(syscall.SIGTERM) },
+		"SIGKILL":        func(s *agentProcess) { s.cmd.Process.Kill() },
+		"SIGHUP for all": func(s *agentProcess) { s.signalAll(syscall.SIGHUP) },
 	} {
 		for _, how := range []string{"halted", "running"} {
 			t.Run(name+", "+how, func(t *testing.T) {
@@ -418,7 +418,7 @@ func TestLinkEnds(t *testing.T) {
 
 // signalAll sends a signal to the supervisor and all that it started, as a
 // terminal or a session's end does.
-func (s *supervisor) signalAll(sig syscall.Signal) {
+func (s *agentProcess) signalAll(sig syscall.Signal) {
 	for _, pid := range s.processes() {
 		syscall.Kill(pid, sig)
 	}
@@ -556,7 +556,7 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 
 // waitForNextWorker blocks until the supervisor has started the worker of a next
 // session.
-func (s *supervisor) waitForNextWorker(ctx context.Context) {
+func (s *agentProcess) waitForNextWorker(ctx context.Context) {
 	s.t.Helper()
 	if !testenv.Eventually(10*time.Second, func() bool { return len(s.processes()) > 0 }) {
 		s.t.Fatal("no worker is started for the next session")
