@@ -46,26 +46,26 @@ lint: ## vet, staticcheck, formatting and the rules of internal/archtest
 
 # A worker with a race-detecting Delve in it takes ten times as long, and Delve's
 # own halts race: of the agent's tests, those of its own concurrency run under the
-# detector, and then all without it. internal/twin's test program is started as
+# detector, and then all without it. internal/host/symbols/twin's test program is started as
 # -toolexec for each package that is built, which the detector makes slow.
 RACING := TestConnect|TestLinkIsLost|TestErrors|TestEvents|TestJoin|TestSessions|TestRelease|TestClientGoes|TestStream|TestRegistry|TestRPCSession
 
 test-unit: # needs no node
-	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent$$' -e '/internal/agent/' -e '/internal/twin$$')
+	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent/' -e '/symbols/twin$$')
 	go test -race -run '$(RACING)' ./internal/agent/...
-	go test ./internal/agent/... ./internal/twin
+	go test ./internal/agent/... ./internal/host/symbols/twin
 
 # Of arm64 everything but tracing: what reads and computes, and (TestARM64Host in
 # e2e) the whole program. Tests that start their own binary again, or look at
 # other processes, would see the emulator.
-ARM64      := ./bridge ./pathmap ./vscode ./goland $(addprefix ./internal/,diag node recipe dapclient debugfile gosource)
+ARM64      := ./bridge ./pathmap ./vscode ./goland $(addprefix ./internal/,diag exe dapclient host/node host/recipe host/symbols/debugfile host/gosource)
 ARM64_SOME := 'Parse|StatRef|Status|TestUnit|Segments|Traps|Sections|Obstacles|Fuzz|TestConnect|TestLinkIsLost|TestErrors|TestEvents|Hostile|Debugger|StoreSymbols|LastWord'
 
 test-arm64: # under an emulator
 	@if command -v qemu-aarch64 >/dev/null; then \
 		export CGO_ENABLED=0 GOARCH=arm64; set -x; \
 		go test -exec qemu-aarch64 $(ARM64); \
-		go test -exec qemu-aarch64 -run $(ARM64_SOME) ./internal/target ./internal/agent ./internal/peer; \
+		go test -exec qemu-aarch64 -run $(ARM64_SOME) ./internal/agent/procfs ./internal/agent/supervisor ./internal/host/link ./internal/host/peer; \
 	elif [ "$${CI:-}" = true ]; then \
 		echo 'arm64 tests: need qemu-user, and CI may not skip them' >&2; exit 1; \
 	else \

@@ -3,7 +3,7 @@ package bridge
 import (
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/peer"
+	"github.com/dapbridge/dapbridge/internal/host/peer"
 )
 
 // SessionState is how far a session has come.

@@ -9,9 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/testenv"
-
-	"github.com/dapbridge/dapbridge/internal/agent"
 )
 
 // TestARM64Host is a host of another architecture: the program for arm64, under
@@ -53,7 +52,7 @@ func TestARM64Host(t *testing.T) {
 	// The agent's side: what it is and finds, here on this machine.
 	supervise := exec.Command(emulator, program, "agent", "supervise", "--protocol", "1", "--target", "nosuchd")
 	line, err := supervise.Output() // its link is at its end at once
-	var hello agent.Hello
+	var hello api.Hello
 	first, _, _ := bytes.Cut(line, []byte("\n"))
 	if jerr := json.Unmarshal(first, &hello); err != nil || jerr != nil || hello.Arch != "arm64" || hello.TargetError == nil || len(hello.Capabilities) < 100 {
 		t.Errorf("the agent: %v, %v: %s", err, jerr, line)

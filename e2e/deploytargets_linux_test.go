@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
-	"github.com/dapbridge/dapbridge/internal/doctor"
+	"github.com/dapbridge/dapbridge/internal/host/doctor"
 )
 
 // TestDeployLibraries deploys a build that needs a later C library than the node's.

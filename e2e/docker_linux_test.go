@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/execconn/enginetest"
+	"github.com/dapbridge/dapbridge/internal/host/execconn/enginetest"
 )
 
 // dockerNode makes the shared node a container of an engine, which is a stand-in:

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
-	"github.com/dapbridge/dapbridge/internal/doctor"
+	"github.com/dapbridge/dapbridge/internal/host/doctor"
 )
 
 // examine runs dapbridge doctor, sees that it ends with the status, and returns

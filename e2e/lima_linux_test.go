@@ -8,7 +8,7 @@ import (
 )
 
 // TestLima reaches the node as lima's users do: by the files that lima writes
-// when an instance starts (internal/node/testdata/lima says by which code).
+// when an instance starts (internal/host/node/testdata/lima says by which code).
 func TestLima(t *testing.T) {
 	f := setup(t)
 	dir := filepath.Join(f.home, ".lima", "node")

@@ -17,11 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/testenv"
-
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // mistake is how dapbridge ends when it can't do what it was asked to.
@@ -157,7 +156,7 @@ func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(bin); err != nil {
-		build := exec.Command("go", slices.Concat([]string{"build", "-o", bin}, flags, []string{"../internal/target/testdata/sleeper"})...)
+		build := exec.Command("go", slices.Concat([]string{"build", "-o", bin}, flags, []string{"../internal/exe/exetest/testdata/sleeper"})...)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -565,11 +564,11 @@ func TestPs(t *testing.T) {
 		}
 		return string(out)
 	}
-	var list []target.Candidate
+	var list []api.Candidate
 	if err := json.Unmarshal([]byte(ps("-o", "json")), &list); err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(list, func(c target.Candidate) bool { return c.Process.PID == pid })
+	i := slices.IndexFunc(list, func(c api.Candidate) bool { return c.Process.PID == pid })
 	if i < 0 {
 		t.Fatalf("containerd, pid %d, is not listed", pid)
 	}

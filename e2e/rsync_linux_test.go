@@ -16,12 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/api/frame"
+	"github.com/dapbridge/dapbridge/internal/host/filesync"
+	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
+	"github.com/dapbridge/dapbridge/internal/host/filesync/rsync"
+	"github.com/dapbridge/dapbridge/internal/host/remote/remotetest"
 	"github.com/dapbridge/dapbridge/internal/testenv"
-
-	"github.com/dapbridge/dapbridge/internal/filesync"
-	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
-	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
-	"github.com/dapbridge/dapbridge/internal/remote/remotetest"
 )
 
 // rsynced is [synced], and what of it went by rsync.
@@ -67,7 +68,7 @@ func noise(n int) string {
 // nothingTemporary sees that nothing of a run is left in a copy on the node.
 func (f *fixture) nothingTemporary(t *testing.T, to string) {
 	t.Helper()
-	all, err := holds(f.onNode(to), func(path string) bool { return strings.Contains(path, receiver.TemporaryPrefix) })
+	all, err := holds(f.onNode(to), func(path string) bool { return strings.Contains(path, frame.TemporaryPrefix) })
 	if err != nil || len(all) > 0 {
 		t.Errorf("left in %s: %d, %v", to, len(all), err)
 	}
@@ -212,7 +213,7 @@ func TestRsyncKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, 30*time.Second, unless("rsync brings nothing", func() bool {
-				staged, _ := filepath.Glob(f.onNode(to) + "/" + receiver.TemporaryPrefix + "*/.large.*")
+				staged, _ := filepath.Glob(f.onNode(to) + "/" + frame.TemporaryPrefix + "*/.large.*")
 				return len(staged) > 0
 			}))
 			tt.kill(cmd.Process)
@@ -329,7 +330,7 @@ func TestRsyncTree(t *testing.T) {
 // receive gives m a receiver for a directory of this machine.
 func (f *fixture) receive(t *testing.T, m *filesync.Mirror, top string) {
 	t.Helper()
-	cmd := exec.Command(f.bin, receiver.Args(top, false, false)...)
+	cmd := exec.Command(f.bin, api.ReceiveArgs(top, false, false)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

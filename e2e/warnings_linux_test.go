@@ -58,7 +58,7 @@ func TestWarnings(t *testing.T) {
 func (f *fixture) buildByOldGo(t *testing.T, name string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("../internal/target/testdata/sleeper")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS("../internal/exe/exetest/testdata/sleeper")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/oldd\n\ngo 1.24\n"), 0o644); err != nil {

@@ -12,12 +12,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/receive"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/agent/swap"
 	"github.com/dapbridge/dapbridge/internal/agent/worker"
-	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/swap"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
 // newAgent is what runs on the node. People don't call it.
@@ -28,8 +28,8 @@ func newAgent(env environment) *cobra.Command {
 }
 
 func newSupervise(env environment) *cobra.Command {
-	c := agent.SupervisorConfig{Version: version(), In: env.in, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(env.err, nil))}
-	var sel target.Selector
+	c := supervisor.SupervisorConfig{Version: version(), In: env.in, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(env.err, nil))}
+	var sel api.Selector
 	var daemon string // only for other agents, who see it in our command line
 	cmd := &cobra.Command{
 		Use:  "supervise",
@@ -54,10 +54,10 @@ func newSupervise(env environment) *cobra.Command {
 			if c.Capabilities, err = worker.Capabilities(); err != nil {
 				return err
 			}
-			return agent.Supervise(cmd.Context(), c)
+			return supervisor.Supervise(cmd.Context(), c)
 		},
 	}
-	cmd.Flags().BoolVar(&c.Errand, strings.TrimPrefix(agent.ErrandFlag, "--"), false, "")
+	cmd.Flags().BoolVar(&c.Errand, strings.TrimPrefix(api.ErrandFlag, "--"), false, "")
 	cmd.Flags().IntVar(&c.Protocol, "protocol", 0, "")
 	cmd.Flags().StringVar(&daemon, "daemon", "", "")
 	cmd.Flags().DurationVar(&c.Lease, "lease", 30*time.Second, "")
@@ -73,7 +73,7 @@ func newJoin(env environment) *cobra.Command {
 		Use:  "join",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return agent.Join(cmd.Context(), socket, token, env.in, os.Stdout)
+			return supervisor.Join(cmd.Context(), socket, token, env.in, os.Stdout)
 		},
 	}
 	cmd.Flags().StringVar(&socket, "socket", "", "")
@@ -86,7 +86,7 @@ func newStoreSymbols(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:  "symbols",
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error { return agent.StoreSymbols(env.in, hash) },
+		RunE: func(*cobra.Command, []string) error { return supervisor.StoreSymbols(env.in, hash) },
 	}
 	cmd.Flags().StringVar(&hash, "hash", "", "")
 	return cmd
@@ -103,7 +103,7 @@ func newSwap(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			sessions := swap.Sessions{Of: agent.Session, End: agent.LetGo}
+			sessions := swap.Sessions{Of: supervisor.Session, End: supervisor.LetGo}
 			return swap.RunCommand(cmd.Context(), dir, swap.Store(dir, remote.AgentDirs()), args[0], request, sessions, env.in, os.Stdout)
 		},
 	}
@@ -114,18 +114,18 @@ func newSwap(env environment) *cobra.Command {
 // newReceive writes a tree of files as the user who has logged in, whatever that
 // user could not do without root done before.
 func newReceive(env environment) *cobra.Command {
-	c := receiver.Config{Now: time.Now(), In: env.in, Out: os.Stdout}
+	c := receive.Config{Now: time.Now(), In: env.in, Out: os.Stdout}
 	var force bool
 	cmd := &cobra.Command{
 		Use:  "receive",
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			signal.Ignore(syscall.SIGPIPE) // the end of the input tells
-			owner, err := receiver.LoggedIn(env.getenv("SUDO_UID"))
+			owner, err := receive.LoggedIn(env.getenv("SUDO_UID"))
 			if err != nil {
 				return err
 			}
-			return receiver.Receive(c, owner, force)
+			return receive.Receive(c, owner, force)
 		},
 	}
 	cmd.Flags().StringVar(&c.Top, "top", "", "")
@@ -149,11 +149,11 @@ func newWorker(env environment) *cobra.Command {
 			}
 			return worker.Run(worker.Config{
 				Requests: env.in,
-				Answers:  os.NewFile(agent.WorkerAnswers, "answers"),
+				Answers:  os.NewFile(supervisor.WorkerAnswers, "answers"),
 				Joins:    joins,
 				Log:      slog.New(slog.NewTextHandler(env.err, &slog.HandlerOptions{Level: slog.LevelDebug})),
 				DelveLog: delveLog,
-				Dlv:      agent.Dlv(dlv),
+				Dlv:      supervisor.Dlv(dlv),
 			})
 		},
 	}
@@ -163,7 +163,7 @@ func newWorker(env environment) *cobra.Command {
 }
 
 func joinListener() (*net.UnixListener, error) {
-	f := os.NewFile(agent.WorkerJoins, "joins")
+	f := os.NewFile(supervisor.WorkerJoins, "joins")
 	defer f.Close()
 	ln, err := net.FileListener(f)
 	if err != nil {

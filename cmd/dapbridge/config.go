@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/config"
+	"github.com/dapbridge/dapbridge/internal/host/config"
 )
 
 func newConfig(env environment) *cobra.Command {

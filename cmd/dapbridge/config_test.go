@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/dapbridge/dapbridge/internal/config"
 	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/host/config"
 )
 
 // person is somebody with a home directory, who stands in a workspace.

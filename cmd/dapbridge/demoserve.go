@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/demo"
-	"github.com/dapbridge/dapbridge/internal/node"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
 // demoBridge is a daemon against the demo's node.
@@ -64,7 +64,7 @@ func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (daemon.C
 		SSH:      sshconn.Config{Node: n, KnownHosts: []string{c.KnownHosts}, Log: log},
 		Agent:    agent,
 		Delivery: remote.Delivery{Dirs: c.AgentDirs, Progress: env.transfer("putting the agent on the node"), Log: log},
-		Target:   target.Selector{PID: c.PID},
+		Target:   api.Selector{PID: c.PID},
 		Listen:   "127.0.0.1:0",
 		Lease:    defaultLease,
 		Root:     c.Root,

@@ -11,12 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/daemon"
-	"github.com/dapbridge/dapbridge/internal/deploy"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/recipe"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/swap"
+	"github.com/dapbridge/dapbridge/internal/host/deploy"
+	"github.com/dapbridge/dapbridge/internal/host/recipe"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
 type deployOptions struct {
@@ -80,7 +80,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 			Dir: filepath.Join(c.CacheDir, "deploy"), Env: os.Environ(), Command: o.build, Out: env.err,
 		},
 		LDFlags: o.ldflags, DryRun: o.dryRun,
-		Request:  swap.Request{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
+		Request:  api.SwapRequest{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
 		Built:    func(b *deploy.Artifact) { printBuilt(env.err, b) },
 		Step:     env.swapStep,
 		Progress: env.shipping(),
@@ -128,14 +128,14 @@ func (env environment) shipping() func(sent, done, total int64) {
 
 // swapStep says what the node is at.
 func (env environment) swapStep(step string) {
-	if step == swap.Swapping && env.terminal() {
+	if step == api.StepSwapping && env.terminal() {
 		fmt.Fprint(env.err, "\r\x1b[K") // of shipping
 	}
 	text := map[string]string{
-		swap.Keeping:    "keeping the original",
-		swap.Ending:     "ending the session that debugs it",
-		swap.Restarting: "restarting",
-		swap.Returning:  "the new build does not serve: putting the former one back",
+		api.StepKeeping:    "keeping the original",
+		api.StepEnding:     "ending the session that debugs it",
+		api.StepRestarting: "restarting",
+		api.StepReturning:  "the new build does not serve: putting the former one back",
 	}[step]
 	if text != "" {
 		fmt.Fprintf(env.err, "%s ...\n", text)
@@ -144,7 +144,7 @@ func (env environment) swapStep(step string) {
 
 // printLast writes what a build that did not serve said last.
 func printLast(w io.Writer, err error) {
-	var f *swap.Failure
+	var f *api.DeployFailure
 	if !errors.As(err, &f) {
 		return
 	}
@@ -186,7 +186,7 @@ func assignments(env []string) (text string) {
 	return text
 }
 
-func printReboot(w io.Writer, s swap.State) {
+func printReboot(w io.Writer, s api.SwapState) {
 	if s.Volatile != "" {
 		fmt.Fprintf(w, "a reboot may undo it: %s\n", diag.Escape(s.Volatile))
 	}

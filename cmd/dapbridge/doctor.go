@@ -10,7 +10,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/doctor"
+	"github.com/dapbridge/dapbridge/internal/host/doctor"
 )
 
 func newDoctor(env environment) *cobra.Command {

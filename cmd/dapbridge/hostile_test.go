@@ -19,8 +19,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/dapbridge/dapbridge/internal/daemon"
-	"github.com/dapbridge/dapbridge/internal/node"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
 // evil is what a hostile node puts wherever text goes: a terminal's escape

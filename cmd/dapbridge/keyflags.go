@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/config"
+	"github.com/dapbridge/dapbridge/internal/host/config"
 )
 
 // These define the flag of the configuration's key called name, with its value

@@ -14,11 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/daemon"
-	"github.com/dapbridge/dapbridge/internal/node"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
 // nodeFlags are the flags of every command that reaches a node.
@@ -88,7 +88,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 			PinFile: filepath.Join(state, "pinned_hosts"),
 		},
 		Delivery:    remote.Delivery{Progress: env.transfer("putting the agent on the node"), Log: log},
-		Target:      target.Selector{Name: f.target, PID: f.pid},
+		Target:      api.Selector{Name: f.target, PID: f.pid},
 		Lease:       defaultLease,
 		IdleTimeout: env.idleTimeout,
 		Root:        root,

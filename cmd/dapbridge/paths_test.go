@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/daemon"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
 // TestPrintPaths holds what a person reads of the map against golden files.
@@ -19,7 +19,7 @@ func TestPrintPaths(t *testing.T) {
 	}
 	main := daemon.PathRule{Host: "/home/me/containerd", Node: "/build", Way: "both", Reason: "main module github.com/containerd/containerd/v2"}
 	whole := daemon.Paths{
-		Target: agent.Target{Process: target.Process{PID: 812, Exe: "/usr/local/bin/containerd"}, Build: target.Build{GoVersion: "go1.25.1"}},
+		Target: api.Target{Process: api.Process{PID: 812, Exe: "/usr/local/bin/containerd"}, Build: exe.Build{GoVersion: "go1.25.1"}},
 		Files:  60, Here: 42,
 		Own: []daemon.PathRule{{Host: "/home/me/fork", Node: "/build/core", Way: "both", Reason: "--map"}},
 		Trees: []daemon.SourceTree{

@@ -8,9 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
 func newPs(env environment) *cobra.Command {
@@ -48,7 +49,7 @@ and lines are missing.`,
 	return cmd
 }
 
-func printCandidates(env environment, list []target.Candidate) error {
+func printCandidates(env environment, list []api.Candidate) error {
 	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PID\tNAME\tUNIT\tGO\tMODULE\tSYMBOLS\tOPTIMISED\tSTARTED")
 	for _, c := range list {
@@ -58,14 +59,14 @@ func printCandidates(env environment, list []target.Candidate) error {
 	return w.Flush()
 }
 
-func module(b target.Build) string {
+func module(b exe.Build) string {
 	if b.ModuleVersion == "" || b.ModulePath == "" {
 		return b.ModulePath
 	}
 	return b.ModulePath + "@" + b.ModuleVersion
 }
 
-func symbols(b target.Build) string {
+func symbols(b exe.Build) string {
 	if b.Stripped {
 		return "stripped"
 	}
@@ -73,7 +74,7 @@ func symbols(b target.Build) string {
 }
 
 // optimised says how many packages are, by what the compiler recorded of each.
-func optimised(o *target.Optimisation) string {
+func optimised(o *exe.Optimisation) string {
 	switch {
 	case o == nil || o.Packages == 0:
 		return "-"

@@ -7,15 +7,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/swap"
 )
 
 func newRestore(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
-	var q swap.Request
+	var q api.SwapRequest
 	cmd := configured(&cobra.Command{
 		Use:   "restore",
 		Short: "Undo everything deploy has changed on the node",
@@ -35,8 +35,8 @@ says what to do.`,
 			if err := output.check(); err != nil {
 				return err
 			}
-			if q.Replaced != "" && q.Replaced != swap.Keep && q.Replaced != swap.Undo {
-				return diag.Errorf(diag.Usage, "--replaced %s: it is %s or %s", q.Replaced, swap.Keep, swap.Undo)
+			if q.Replaced != "" && q.Replaced != api.KeepReplaced && q.Replaced != api.UndoReplaced {
+				return diag.Errorf(diag.Usage, "--replaced %s: it is %s or %s", q.Replaced, api.KeepReplaced, api.UndoReplaced)
 			}
 			c, err := flags.config(env)
 			if err != nil {
@@ -58,13 +58,13 @@ says what to do.`,
 		cmd.Flags().Lookup(name).Hidden = true // all are put back
 	}
 	cmd.Flags().StringVar(&q.Replaced, "replaced", "", "keep or undo an executable that somebody else replaced after the deploy; `ACTION` is keep or undo")
-	_ = cmd.RegisterFlagCompletionFunc("replaced", cobra.FixedCompletions([]string{swap.Keep, swap.Undo}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("replaced", cobra.FixedCompletions([]string{api.KeepReplaced, api.UndoReplaced}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&q.DryRun, "dry-run", false, "show what restore would do, without changing anything")
 	output.add(cmd)
 	return cmd
 }
 
-func printRestored(w io.Writer, m swap.Message, dryRun bool) {
+func printRestored(w io.Writer, m api.SwapMessage, dryRun bool) {
 	would := map[bool]string{true: "would be "}[dryRun]
 	if len(m.Restored) == 0 {
 		fmt.Fprintln(w, "nothing was deployed on this node")

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
+	"github.com/dapbridge/dapbridge/internal/host/filesync/rsync"
 )
 
 // newRsh is what rsync runs as its remote shell while files are copied. People

@@ -9,7 +9,7 @@ import (
 	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/filesync"
+	"github.com/dapbridge/dapbridge/internal/host/filesync"
 )
 
 // TestPrintStatus holds what people read against its golden file, with a node that

@@ -15,9 +15,9 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/recipe"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/twin"
+	"github.com/dapbridge/dapbridge/internal/host/recipe"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/twin"
 )
 
 type symbolsOptions struct {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/twin"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/twin"
 )
 
 // newToolexec is what the go command runs its tools through while it builds a

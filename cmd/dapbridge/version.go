@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 )
 
 // release is set by the linker in a release (see the Makefile).
@@ -43,7 +43,7 @@ func newVersion(env environment) *cobra.Command {
 				Go       string `json:"go"`
 				Platform string `json:"platform"`
 				Protocol int    `json:"protocol"`
-			}{version(), delveVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, agent.Protocol}
+			}{version(), delveVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, api.Protocol}
 			if output == "json" {
 				return printJSON(env.out, v)
 			}

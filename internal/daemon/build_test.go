@@ -7,12 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dapbridge/dapbridge/internal/testenv"
-
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // otherGo is a version of Go that is not the one that tests run with.
@@ -51,7 +50,7 @@ func TestMapsRealBinaries(t *testing.T) {
 // mapFile maps the source of a binary to a workspace.
 func mapFile(t *testing.T, bin, root string) *sourceMap {
 	t.Helper()
-	x, err := target.Open(bin)
+	x, err := exe.Open(bin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +68,7 @@ func mapFile(t *testing.T, bin, root string) *sourceMap {
 	if err != nil || found.Problem != nil {
 		t.Fatal(err, found.Problem)
 	}
-	m, err := c.mapSource(agent.Target{Build: *build}, *sources, found)
+	m, err := c.mapSource(api.Target{Build: *build}, *sources, found)
 	if err != nil || m.problem() != "" {
 		t.Fatal(err, m.problem())
 	}

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/control"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/control"
 )
 
 // Methods of a daemon's control socket.

@@ -11,12 +11,11 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/bridge"
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/peer"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/host/peer"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -25,7 +24,7 @@ type Config struct {
 	SSH         sshconn.Config      // the node, and how SSH reaches it unless it has an engine for that
 	Agent       remote.AgentOptions // where the agent's binary comes from
 	Delivery    remote.Delivery     // and where it goes
-	Target      target.Selector
+	Target      api.Selector
 	Dlv         string        // address on the node of a headless dlv to use, in place of a debugger of ours; "" for none
 	Listen      string        // host:port of a loopback address, or unix:PATH
 	Conn        net.Conn      // of the one client that is served, in place of Listen
@@ -47,11 +46,11 @@ type Config struct {
 
 // Ready is what a daemon says when IDEs may come.
 type Ready struct {
-	Listen string       `json:"listen"` // as an IDE writes it: host:port or unix:PATH; or stdio
-	Target agent.Target `json:"target"`
-	Paths  []string     `json:"paths"` // HOST=NODE, the user's own first, then the main module's
-	Files  int          `json:"files"` // source files that the target was compiled from
-	Here   int          `json:"here"`  // those that this machine has
+	Listen string     `json:"listen"` // as an IDE writes it: host:port or unix:PATH; or stdio
+	Target api.Target `json:"target"`
+	Paths  []string   `json:"paths"` // HOST=NODE, the user's own first, then the main module's
+	Files  int        `json:"files"` // source files that the target was compiled from
+	Here   int        `json:"here"`  // those that this machine has
 	// NoPaths says why the main module's paths are not mapped, if so.
 	NoPaths string `json:"noPaths,omitempty"`
 	// Warnings is what to expect of the target, a line each.
@@ -139,7 +138,7 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, mon *m
 }
 
 // List returns the Go programs that run on the node.
-func List(ctx context.Context, c Config) ([]target.Candidate, error) {
+func List(ctx context.Context, c Config) ([]api.Candidate, error) {
 	l, err := dial(ctx, c)
 	if err != nil {
 		return nil, err

@@ -5,18 +5,18 @@ import (
 	"path"
 	"regexp"
 
-	"github.com/dapbridge/dapbridge/internal/deploy"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/recipe"
-	"github.com/dapbridge/dapbridge/internal/swap"
+	"github.com/dapbridge/dapbridge/internal/host/deploy"
+	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
 // Deployment is what a deploy needs besides the Config.
 type Deployment struct {
 	Builder  *deploy.Builder
-	LDFlags  string       // the linker's, besides those that the target records
-	Request  swap.Request // Args, Relax, Ready and Force
-	DryRun   bool         // build and change nothing
+	LDFlags  string          // the linker's, besides those that the target records
+	Request  api.SwapRequest // Args, Relax, Ready and Force
+	DryRun   bool            // build and change nothing
 	Built    func(*deploy.Artifact)
 	Step     func(string)                  // told what the node is at, one of swap's
 	Progress func(sent, done, total int64) // bytes that have gone, and of the build, which they stand for
@@ -24,10 +24,10 @@ type Deployment struct {
 
 // DeployResult is what was done, or with DryRun what there is to do.
 type DeployResult struct {
-	State    swap.State       `json:"state"` // before
+	State    api.SwapState    `json:"state"` // before
 	Recipe   *recipe.Debug    `json:"recipe,omitempty"`
 	Built    *deploy.Artifact `json:"built,omitempty"`
-	Deployed *swap.Deployed   `json:"deployed,omitempty"`
+	Deployed *api.Deployed    `json:"deployed,omitempty"`
 	Shipped
 }
 
@@ -46,7 +46,7 @@ func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) 
 	defer l.close()
 	q := d.Request
 	q.Target, q.By = c.Target, c.Self
-	m, err := l.swap(ctx, swap.InspectCommand, q, nil, nil)
+	m, err := l.swap(ctx, api.SwapInspect, q, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +65,8 @@ func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) 
 	d.Built(r.Built)
 	q.SHA256, q.Size, q.Needs = r.Built.SHA256, r.Built.Size, r.Built.Needs
 	ship := &shipment{builder: d.Builder, built: r.Built, progress: d.Progress}
-	m, err = l.swap(ctx, swap.DeployCommand, q, ship.send, func(step string) {
-		if step == swap.Swapping {
+	m, err = l.swap(ctx, api.SwapDeploy, q, ship.send, func(step string) {
+		if step == api.StepSwapping {
 			ship.arrived()
 		}
 		d.Step(step)
@@ -78,7 +78,7 @@ func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) 
 
 // recipe works out how the target is built; a command of the user's needs to
 // know no more than the platform.
-func (d *Deployment) recipe(s swap.State) (*recipe.Debug, error) {
+func (d *Deployment) recipe(s api.SwapState) (*recipe.Debug, error) {
 	switch {
 	case s.Origin == nil:
 		return nil, diag.Errorf(diag.TargetNotGo, "%s is not a Go program", s.Path)
@@ -99,12 +99,12 @@ func buildName(targetPath string) string {
 
 // Restore puts everything back that deploys have changed on the node, and
 // removes the agent and what it keeps there. Of q, DryRun and Replaced count.
-func Restore(ctx context.Context, c Config, q swap.Request, step func(string)) (swap.Message, error) {
+func Restore(ctx context.Context, c Config, q api.SwapRequest, step func(string)) (api.SwapMessage, error) {
 	c.errand = true
 	l, err := dial(ctx, c)
 	if err != nil {
-		return swap.Message{}, err
+		return api.SwapMessage{}, err
 	}
 	defer l.close()
-	return l.swap(ctx, swap.RestoreCommand, swap.Request{DryRun: q.DryRun, Replaced: q.Replaced, By: c.Self}, nil, step)
+	return l.swap(ctx, api.SwapRestore, api.SwapRequest{DryRun: q.DryRun, Replaced: q.Replaced, By: c.Self}, nil, step)
 }

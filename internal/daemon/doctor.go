@@ -5,10 +5,10 @@ import (
 	"errors"
 	"path"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/doctor"
-	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
+	"github.com/dapbridge/dapbridge/internal/host/doctor"
+	"github.com/dapbridge/dapbridge/internal/host/filesync/rsync"
 )
 
 // Examine looks at the node, the target and this machine. With fix, it does first
@@ -36,7 +36,7 @@ func (d *dialer) examine(ctx context.Context, f *doctor.Facts, fix bool) error {
 		return err
 	}
 	f.Agent = &doctor.Agent{
-		Platform: hello.OS + "/" + hello.Arch, System: m.System, Kernel: m.Kernel, CgroupV2: m.CgroupV2, Obstacles: m.Obstacles,
+		Platform: hello.OS + "/" + hello.Arch, System: m.Distribution, Kernel: m.Kernel, CgroupV2: m.CgroupV2, Obstacles: m.Obstacles,
 		TracingFailure: m.NoTracing, Frozen: m.Frozen, Dir: m.Dir, Free: m.Free, Rsync: m.Rsync, Kubelet: m.Kubelet,
 	}
 	if d.link.conn.AsRoot(nil) != nil {
@@ -71,7 +71,7 @@ func (d *dialer) examine(ctx context.Context, f *doctor.Facts, fix bool) error {
 }
 
 // examineSource looks at the target's source on both sides.
-func (d *dialer) examineSource(ctx context.Context, t agent.Target, s *doctor.Source) error {
+func (d *dialer) examineSource(ctx context.Context, t api.Target, s *doctor.Source) error {
 	m, err := d.sourceMap(ctx, d.link, t, d.cfg.lookAround(ctx))
 	if err != nil {
 		return err

@@ -10,15 +10,15 @@ import (
 
 	"golang.org/x/mod/module"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
-	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 // Paths is the whole map between the host's source and the target's.
 type Paths struct {
-	Target agent.Target `json:"target"`
+	Target api.Target   `json:"target"`
 	Files  int          `json:"files"` // source files that the target was compiled from
 	Here   int          `json:"here"`  // those that this machine has
 	Own    []PathRule   `json:"own"`   // the user's rules, which come first
@@ -112,7 +112,7 @@ func (d *dialer) explain(ctx context.Context, file, dir string) (Paths, *FilePat
 // no process need run.
 func ExplainExecutable(ctx context.Context, c Config, executable, path, dir string) (Paths, *FilePath, error) {
 	wait := c.lookAround(ctx)
-	file, err := target.Open(executable)
+	file, err := exe.Open(executable)
 	if err != nil {
 		return Paths{}, nil, err
 	}
@@ -129,7 +129,7 @@ func ExplainExecutable(ctx context.Context, c Config, executable, path, dir stri
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	t := agent.Target{Process: target.Process{Exe: executable}, Build: *build}
+	t := api.Target{Process: api.Process{Exe: executable}, Build: *build}
 	m, err := c.mapSource(t, *sources, found)
 	if err != nil {
 		return Paths{}, nil, err
@@ -139,7 +139,7 @@ func ExplainExecutable(ctx context.Context, c Config, executable, path, dir stri
 }
 
 // answer returns the whole map, and explains a file unless that is empty.
-func (m *sourceMap) answer(t agent.Target, file, dir string) (Paths, *FilePath) {
+func (m *sourceMap) answer(t api.Target, file, dir string) (Paths, *FilePath) {
 	p := m.describe()
 	p.Target = t
 	if file == "" {

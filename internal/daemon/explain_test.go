@@ -6,11 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
 	"github.com/dapbridge/dapbridge/internal/testenv"
-
-	"github.com/dapbridge/dapbridge/internal/agent"
-	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/target"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -31,9 +30,9 @@ func explained(t *testing.T) (m *sourceMap, root, cache string) {
 	}
 	found.Env.GOMODCACHE = cache
 	c := Config{Maps: []pathmap.Rule{{Host: "/own", Node: "/build/own", Reason: "--map"}}}
-	m, err = c.mapSource(agent.Target{Build: target.Build{ModulePath: "example.com/d", MainPackage: "example.com/d"}}, target.Sources{
-		Modules: []target.Module{{Path: "example.com/a", Version: "v1.0.0"}, {Path: "example.com/b", Version: "v1.2.0"}},
-		Dirs: []target.SourceDir{
+	m, err = c.mapSource(api.Target{Build: exe.Build{ModulePath: "example.com/d", MainPackage: "example.com/d"}}, exe.Sources{
+		Modules: []exe.Module{{Path: "example.com/a", Version: "v1.0.0"}, {Path: "example.com/b", Version: "v1.2.0"}},
+		Dirs: []exe.SourceDir{
 			{Dir: "", Files: []string{"_cgo_gotypes.go"}},
 			{Dir: "/build", Package: "main", Files: []string{"main.go"}},
 			{Dir: "/build/vendor/example.com/a", Package: "example.com/a", Files: []string{"a.go"}},

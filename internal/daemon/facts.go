@@ -3,16 +3,16 @@ package daemon
 import (
 	"golang.org/x/mod/module"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
-	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// This file hands what internal/target and internal/gosource know to pathmap,
+// This file hands what internal/exe and internal/host/gosource know to pathmap,
 // which knows neither.
 
-func targetFacts(t agent.Target, s target.Sources) pathmap.Target {
+func targetFacts(t api.Target, s exe.Sources) pathmap.Target {
 	facts := pathmap.Target{
 		GoVersion:     t.Build.GoVersion,
 		ModulePath:    t.Build.ModulePath,

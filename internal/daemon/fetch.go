@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/mod/module"
 
-	"github.com/dapbridge/dapbridge/internal/gosource"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
 )
 
 // fetches are the downloads of what the host lacks of the target's source. They

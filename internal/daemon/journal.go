@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
 // Journal says which lines of the target's journal are wanted.
@@ -59,11 +59,11 @@ func (j Journal) Write(ctx context.Context, c Config, w io.Writer) (JournalResul
 }
 
 // unit returns the systemd service that the target runs in, or would.
-func (l *link) unit(ctx context.Context, sel target.Selector) (string, error) {
+func (l *Link) unit(ctx context.Context, sel api.Selector) (string, error) {
 	t, err := l.client.Target(ctx)
 	switch {
 	case diag.CodeOf(err) == diag.TargetNone && sel.PID == 0:
-		return target.ServiceOf(sel.Executable()), nil
+		return api.ServiceOf(sel.Executable()), nil
 	case err != nil:
 		return "", err
 	case !strings.HasSuffix(t.Unit, ".service"):
@@ -97,7 +97,7 @@ func (j Journal) argv(unit string) []string {
 
 // journal runs journalctl and copies what it writes. When ctx ends, journalctl
 // sees that nobody reads it any more.
-func (l *link) journal(ctx context.Context, argv []string, w io.Writer) (lines int, err error) {
+func (l *Link) journal(ctx context.Context, argv []string, w io.Writer) (lines int, err error) {
 	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(argv))
 	if err != nil {
 		return 0, err

@@ -12,11 +12,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/execconn"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/host/execconn"
+	"github.com/dapbridge/dapbridge/internal/host/link"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
 // releaseTimeout bounds how long the agent may take to let the target go when
@@ -36,11 +37,11 @@ type nodeConn interface {
 	Close() error          // ends it and all that runs over it
 }
 
-// link is the connection to an agent on the node.
-type link struct {
+// Link is the connection to an agent on the node.
+type Link struct {
 	conn        nodeConn
 	cmd         *remote.Cmd
-	client      *agent.Client
+	client      *link.Client
 	idleTimeout time.Duration // for the agent's leave, if it need not detach
 	debugged    atomic.Bool   // a session has been asked for
 	since       time.Time
@@ -50,7 +51,7 @@ type link struct {
 }
 
 // dial reaches the node, puts the agent there if need be, and starts it.
-func dial(ctx context.Context, c Config) (*link, error) {
+func dial(ctx context.Context, c Config) (*Link, error) {
 	c = c.withIdleTimeout()
 	conn, err := dialNode(ctx, c.SSH)
 	if err != nil {
@@ -81,20 +82,20 @@ func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
 	return sshconn.Dial(ctx, c)
 }
 
-func start(ctx context.Context, conn nodeConn, c Config) (*link, error) {
-	args := agent.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
+func start(ctx context.Context, conn nodeConn, c Config) (*Link, error) {
+	args := api.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
 	if c.errand {
-		args = append(args, agent.ErrandFlag)
+		args = append(args, api.ErrandFlag)
 	}
 	cmd, err := startAgent(ctx, conn, c, args)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: conn, cmd: cmd, idleTimeout: c.IdleTimeout, since: time.Now(), log: c.Log}
+	l := &Link{conn: conn, cmd: cmd, idleTimeout: c.IdleTimeout, since: time.Now(), log: c.Log}
 	l.wg.Go(func() { copyLog(l.log, "agent", cmd.Stderr) })
 	late := time.AfterFunc(c.IdleTimeout, func() { l.conn.Close() })
-	l.client, err = agent.Connect(cmd.Stdout, cmd.Stdin, agent.Timing{Lease: c.Lease, Timeout: c.IdleTimeout}, agent.Events{
-		Log: func(line agent.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
+	l.client, err = link.Connect(cmd.Stdout, cmd.Stdin, link.Timing{Lease: c.Lease, Timeout: c.IdleTimeout}, link.Events{
+		Log: func(line api.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
 	})
 	if !late.Stop() {
 		err = diag.Errorf(diag.NodeSilent, "the agent's first line did not come within %s", c.IdleTimeout)
@@ -149,9 +150,9 @@ func copyLog(log *slog.Logger, what string, r io.Reader) (last string) {
 // join opens the channel of a session and hands it to the worker. It runs the
 // agent's own program file, wherever that stands. When that has ended, ended is
 // told how.
-func (l *link) join(ctx context.Context, token string, ended func(error)) (*remote.Cmd, error) {
+func (l *Link) join(ctx context.Context, token string, ended func(error)) (*remote.Cmd, error) {
 	hello := l.client.Hello()
-	argv := append([]string{"/proc/" + strconv.Itoa(hello.PID) + "/exe"}, agent.JoinArgs(hello.Socket, token)...)
+	argv := append([]string{"/proc/" + strconv.Itoa(hello.PID) + "/exe"}, api.JoinArgs(hello.Socket, token)...)
 	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(argv))
 	if err != nil {
 		return nil, err
@@ -176,7 +177,7 @@ func channelEnded(err error, said string) error {
 }
 
 // alive reports whether the link can be used.
-func (l *link) alive() bool {
+func (l *Link) alive() bool {
 	select {
 	case <-l.client.Lost():
 		return false
@@ -188,7 +189,7 @@ func (l *link) alive() bool {
 }
 
 // close releases the target and the agent, and ends the link.
-func (l *link) close() error {
+func (l *Link) close() error {
 	var err error
 	if l.alive() {
 		limit := releaseTimeout

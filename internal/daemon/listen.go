@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/peer"
+	"github.com/dapbridge/dapbridge/internal/host/peer"
 )
 
 // listen opens the address for IDEs: a TCP port on loopback, and on nothing

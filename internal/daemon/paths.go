@@ -8,10 +8,10 @@ import (
 
 	"golang.org/x/mod/module"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -36,7 +36,7 @@ func (m *sourceMap) place(dir string) string {
 
 // mapSource works out where the source of a target is on the host. An error is
 // one of the user's own rules.
-func (c Config) mapSource(t agent.Target, s target.Sources, host gosource.Source) (*sourceMap, error) {
+func (c Config) mapSource(t api.Target, s exe.Sources, host gosource.Source) (*sourceMap, error) {
 	m := &sourceMap{target: targetFacts(t, s), fetcher: gosource.NewFetcher(host)}
 	m.inference = pathmap.Infer(m.target, hostFacts(host))
 	if len(c.Maps) > 0 {
@@ -114,7 +114,7 @@ func (c Config) lookAround(ctx context.Context) (wait func() (gosource.Source, e
 // sourceMap maps the source of a target to what was found on the host. What can't
 // be found out is logged: the user's own rules, and what else is known, hold all
 // the same.
-func (d *dialer) sourceMap(ctx context.Context, l *link, t agent.Target, found func() (gosource.Source, error)) (*sourceMap, error) {
+func (d *dialer) sourceMap(ctx context.Context, l *Link, t api.Target, found func() (gosource.Source, error)) (*sourceMap, error) {
 	sources, err := d.sourcesOf(ctx, l, t)
 	if err != nil {
 		d.cfg.Log.Warn("it is not known which files the target was compiled from", "reason", err)
@@ -127,7 +127,7 @@ func (d *dialer) sourceMap(ctx context.Context, l *link, t agent.Target, found f
 }
 
 // sourcesOf returns the sources of a process, which don't change while it runs.
-func (d *dialer) sourcesOf(ctx context.Context, l *link, t agent.Target) (target.Sources, error) {
+func (d *dialer) sourcesOf(ctx context.Context, l *Link, t api.Target) (exe.Sources, error) {
 	d.mu.Lock()
 	if d.sources.pid == t.PID && d.sources.start == t.StartTicks && t.PID != 0 {
 		defer d.mu.Unlock()
@@ -146,7 +146,7 @@ func (d *dialer) sourcesOf(ctx context.Context, l *link, t agent.Target) (target
 
 // processSources are the sources of one process.
 type processSources struct {
-	target.Sources
+	exe.Sources
 	pid   int
 	start uint64
 }

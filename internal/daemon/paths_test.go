@@ -10,13 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/testenv"
-
 	"golang.org/x/mod/module"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
-	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -27,8 +26,8 @@ func TestMapSource(t *testing.T) {
 	below := filepath.Join(root, "cmd", "d")
 	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
 	testenv.WriteFile(t, filepath.Join(below, "main.go"), "package main\n")
-	d := agent.Target{Build: target.Build{ModulePath: "example.com/d", MainPackage: "example.com/d/cmd/d"}}
-	sources := target.Sources{Dirs: []target.SourceDir{{Dir: "/build/d/cmd/d", Package: "main", Files: []string{"main.go", "gone.go"}}}}
+	d := api.Target{Build: exe.Build{ModulePath: "example.com/d", MainPackage: "example.com/d/cmd/d"}}
+	sources := exe.Sources{Dirs: []exe.SourceDir{{Dir: "/build/d/cmd/d", Package: "main", Files: []string{"main.go", "gone.go"}}}}
 	for name, tt := range map[string]struct {
 		config  Config
 		module  string

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/filesync"
-	"github.com/dapbridge/dapbridge/internal/remote"
+	"github.com/dapbridge/dapbridge/internal/host/filesync"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
 // ServeSync says whether a daemon that serves copies the source to the node.

@@ -10,9 +10,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/filesync"
-	"github.com/dapbridge/dapbridge/internal/node"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/host/filesync"
+	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/bridge"
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/gosource"
-	"github.com/dapbridge/dapbridge/internal/remote"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -24,11 +24,11 @@ type dialer struct {
 	cfg     Config
 	caps    json.RawMessage
 	fetches *fetches
-	symbols atomic.Pointer[agent.Symbols] // of a stripped target; nil before they are needed
-	last    atomic.Pointer[link]          // the link, or the one that was lost, for who must not wait
+	symbols atomic.Pointer[api.Symbols] // of a stripped target; nil before they are needed
+	last    atomic.Pointer[Link]        // the link, or the one that was lost, for who must not wait
 
 	mu      sync.Mutex
-	link    *link
+	link    *Link
 	sources processSources // of the target that was looked at last
 }
 
@@ -47,7 +47,7 @@ func newDialer(ctx context.Context, c Config) (*dialer, error) {
 func (d *dialer) Capabilities() json.RawMessage { return d.caps }
 
 // connected returns a link that works, dialing one if need be.
-func (d *dialer) connected(ctx context.Context) (*link, error) {
+func (d *dialer) connected(ctx context.Context) (*Link, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.link != nil && d.link.alive() {
@@ -84,9 +84,9 @@ func (d *dialer) close() error {
 // used: one that ends then is dialed again, once. So does whether the target is
 // stripped.
 func (d *dialer) Dial(ctx context.Context, w bridge.Wish) (bridge.Session, error) {
-	protocol := agent.DAP
+	protocol := api.DAP
 	if w.Protocol == bridge.RPC {
-		protocol = agent.JSONRPC
+		protocol = api.JSONRPC
 	}
 	s, err := d.attach(ctx, protocol)
 	if errors.Is(err, &diag.Error{Code: diag.LinkLost}) && ctx.Err() == nil {
@@ -105,13 +105,13 @@ func (d *dialer) Dial(ctx context.Context, w bridge.Wish) (bridge.Session, error
 
 // attach starts a session. Its channel is opened while the worker attaches,
 // which is given up when the channel fails.
-func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session, error) {
+func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, error) {
 	l, err := d.connected(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l.debugged.Store(true)
-	s := &session{link: l, token: agent.NewToken(), lease: d.cfg.Lease}
+	s := &session{link: l, token: api.NewToken(), lease: d.cfg.Lease}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	found := d.cfg.lookAround(ctx)
 	defer found() // once it has been given up
@@ -124,7 +124,7 @@ func (d *dialer) attach(ctx context.Context, p agent.SessionProtocol) (*session,
 			giveUp(err)
 		}
 	}()
-	r, err := l.client.Attach(ctx, agent.AttachParams{Token: s.token, Protocol: p, Linger: d.cfg.Linger, Symbols: d.symbols.Load()})
+	r, err := l.client.Attach(ctx, api.AttachParams{Token: s.token, Protocol: p, Linger: d.cfg.Linger, Symbols: d.symbols.Load()})
 	<-joined
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -171,11 +171,11 @@ func (d *dialer) mapPaths(ctx context.Context, s *session, found func() (gosourc
 
 // session is a debug session on the node, as the bridge sees it.
 type session struct {
-	link   *link
+	link   *Link
 	token  string
 	lease  time.Duration
 	cmd    *remote.Cmd // its channel
-	target agent.Target
+	target api.Target
 	paths  *pathmap.Map
 
 	sources *sources

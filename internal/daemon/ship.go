@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/delta"
-	"github.com/dapbridge/dapbridge/internal/deploy"
+	"github.com/dapbridge/dapbridge/internal/host/deploy"
 )
 
 // Shipped says how a build got to the node. All is zero if it was there.

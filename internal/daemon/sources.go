@@ -19,14 +19,14 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/bridge"
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 )
 
 // sources implements [bridge.Sources]: the host's own files, and the node's over
 // the link.
 type sources struct {
-	link    *link
-	target  agent.Target
+	link    *Link
+	target  api.Target
 	fetches *fetches
 	dir     string // for files that are kept, "" for none
 
@@ -45,7 +45,7 @@ const (
 	keptFor   = 30 * 24 * time.Hour
 )
 
-func (c Config) sources(l *link, f *fetches, t agent.Target) *sources {
+func (c Config) sources(l *Link, f *fetches, t api.Target) *sources {
 	s := &sources{link: l, fetches: f, target: t}
 	if c.CacheDir != "" {
 		// One directory for each executable: others have other text by the same names.

@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/testenv"
-
-	"github.com/dapbridge/dapbridge/internal/agent"
 )
 
 func TestKeep(t *testing.T) {
@@ -18,7 +17,7 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := Config{CacheDir: filepath.Join(t.TempDir(), "dapbridge")}
-	s := c.sources(nil, newFetches(), agent.Target{})
+	s := c.sources(nil, newFetches(), api.Target{})
 	check := func(node, want string) {
 		t.Helper()
 		path, err := s.Keep(t.Context(), host, node)
@@ -63,7 +62,7 @@ func TestKeepIsBounded(t *testing.T) {
 	if err := os.Chtimes(old, before, before); err != nil {
 		t.Fatal(err)
 	}
-	s := c.sources(nil, newFetches(), agent.Target{})
+	s := c.sources(nil, newFetches(), api.Target{})
 	s.kept.Store(keptLimit - 4)
 	if _, err := s.Keep(t.Context(), host, "/a.go"); err != nil {
 		t.Error(err)
@@ -87,7 +86,7 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	s := Config{CacheDir: t.TempDir()}.sources(nil, newFetches(), agent.Target{})
+	s := Config{CacheDir: t.TempDir()}.sources(nil, newFetches(), api.Target{})
 	if err := os.MkdirAll(filepath.Join(s.Kept(), "root"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,9 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/gosource"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
 )
 
 // clockSlack is by how much two clocks, or the times of two file systems, may
@@ -22,13 +22,13 @@ const clockSlack = 2 * time.Second
 type evidence struct {
 	name   string // of the file, for people
 	text   []byte
-	file   time.Time         // when the file was last written
-	built  agent.LinesResult // zero if unknown
-	commit string            // that the target was built from, "" if unknown
-	dirty  bool              // with changes that no commit has
-	same   gitAnswer         // whether the file is as in commit
-	head   gitAnswer         // whether it is as in HEAD
-	last   time.Time         // of the last commit that changed it; zero if unknown
+	file   time.Time       // when the file was last written
+	built  api.LinesResult // zero if unknown
+	commit string          // that the target was built from, "" if unknown
+	dirty  bool            // with changes that no commit has
+	same   gitAnswer       // whether the file is as in commit
+	head   gitAnswer       // whether it is as in HEAD
+	last   time.Time       // of the last commit that changed it; zero if unknown
 	target string
 }
 

@@ -7,17 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/exe"
 	"github.com/dapbridge/dapbridge/internal/testenv"
-
-	"github.com/dapbridge/dapbridge/internal/agent"
-	"github.com/dapbridge/dapbridge/internal/target"
 )
 
 func TestJudge(t *testing.T) {
 	const commit = "0123456789abcdef0123456789abcdef01234567"
 	now := time.Now()
-	built := func(ago time.Duration, lines ...int) agent.LinesResult {
-		return agent.LinesResult{Built: now.Add(-ago), Age: ago, Lines: lines}
+	built := func(ago time.Duration, lines ...int) api.LinesResult {
+		return api.LinesResult{Built: now.Add(-ago), Age: ago, Lines: lines}
 	}
 	yes, no := gitAnswer{true, true}, gitAnswer{true, false}
 	for _, c := range []struct {
@@ -38,8 +38,8 @@ func TestJudge(t *testing.T) {
 		{"no git, newer", evidence{file: now, built: built(time.Hour)}, "a.go has changed since x was built: "},
 		{"no git, a moment newer", evidence{file: now, built: built(time.Second)}, ""},
 		{"nothing known", evidence{file: now}, ""},
-		{"the node's clock is behind", evidence{file: now.Add(-30 * time.Minute), built: agent.LinesResult{Built: now.Add(-time.Hour), Age: time.Minute}}, ""},
-		{"the executable's time came from here, and the node's clock is ahead", evidence{file: now.Add(-2 * time.Hour), built: agent.LinesResult{Built: now.Add(-time.Hour), Age: 3 * time.Hour}}, ""},
+		{"the node's clock is behind", evidence{file: now.Add(-30 * time.Minute), built: api.LinesResult{Built: now.Add(-time.Hour), Age: time.Minute}}, ""},
+		{"the executable's time came from here, and the node's clock is ahead", evidence{file: now.Add(-2 * time.Hour), built: api.LinesResult{Built: now.Add(-time.Hour), Age: 3 * time.Hour}}, ""},
 		{"code where the file has a comment", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 2)}, "which has code at line 2 where the file has none"},
 		{"code behind the file's end", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 3, 4)}, "which has code at line 4 where"},
 	} {
@@ -55,7 +55,7 @@ func TestJudge(t *testing.T) {
 // the whole table of functions.
 func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 	testenv.NeedsLinux(t, "it needs /proc")
-	sources, err := target.InspectExe(os.Getpid(), (*target.File).Sources)
+	sources, err := procfs.InspectExe(os.Getpid(), (*exe.File).Sources)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,11 +70,11 @@ func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 			if found++; found%30 != 0 {
 				continue
 			}
-			lines, err := target.InspectExe(os.Getpid(), func(x *target.File) ([]int, error) { return x.Lines(file) })
+			lines, err := procfs.InspectExe(os.Getpid(), func(x *exe.File) ([]int, error) { return x.Lines(file) })
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := evidence{name: file, text: text, built: agent.LinesResult{Lines: lines}}
+			e := evidence{name: file, text: text, built: api.LinesResult{Lines: lines}}
 			if line := e.strayLine(); line > 0 {
 				t.Errorf("%s has no code at line %d", file, line)
 			}

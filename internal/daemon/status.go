@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/bridge"
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
 // Status is what a daemon says of itself.
@@ -165,7 +165,7 @@ func sessionStatus(b *bridge.Server) *SessionStatus {
 }
 
 // look asks the agent for the target, and tells what is wrong with either.
-func (l *link) look(ctx context.Context) (s LinkStatus, t *TargetStatus, trouble string) {
+func (l *Link) look(ctx context.Context) (s LinkStatus, t *TargetStatus, trouble string) {
 	if !l.alive() {
 		s = LinkStatus{State: LinkLost, Since: l.since}
 		if at := l.lost.Load(); at != 0 {
@@ -189,7 +189,7 @@ func (l *link) look(ctx context.Context) (s LinkStatus, t *TargetStatus, trouble
 	return s, targetStatus(found), ""
 }
 
-func targetStatus(t agent.Target) *TargetStatus {
+func targetStatus(t api.Target) *TargetStatus {
 	return &TargetStatus{
 		Name: path.Base(t.Exe), PID: t.PID,
 		Module: t.Build.ModulePath, Version: buildVersion(t.Build), GoVersion: t.Build.GoVersion,
@@ -197,7 +197,7 @@ func targetStatus(t agent.Target) *TargetStatus {
 }
 
 // buildVersion is the main module's version, or the commit if it has none.
-func buildVersion(b target.Build) string {
+func buildVersion(b exe.Build) string {
 	if b.ModuleVersion != "" && b.ModuleVersion != "(devel)" {
 		return b.ModuleVersion
 	}

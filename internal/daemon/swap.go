@@ -8,9 +8,9 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/swap"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
 // messageLimit bounds one line of what a swap says: an origin is the most.
@@ -22,21 +22,21 @@ const messageLimit = 8 << 20
 // SHA-256; nil is for a command that needs none. A node that stays silent for
 // the link's idle timeout is given up. What has begun to be swapped when ctx
 // or the link ends is ended by the node alone.
-func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(w io.Writer, former string) error, step func(string)) (swap.Message, error) {
+func (l *Link) swap(ctx context.Context, what string, q api.SwapRequest, send func(w io.Writer, former string) error, step func(string)) (api.SwapMessage, error) {
 	q.IdleTimeout = l.conn.IdleTimeout()
 	request, err := json.Marshal(q)
 	if err != nil {
-		return swap.Message{}, err
+		return api.SwapMessage{}, err
 	}
-	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, swap.Command(what, string(request))...)
+	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, api.SwapArgs(what, string(request))...)
 	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(argv))
 	if err != nil {
-		return swap.Message{}, err
+		return api.SwapMessage{}, err
 	}
 	defer cmd.Close()
 	ctx, timer := remote.WithIdleTimeout(ctx, l.conn, "message from the "+what)
 	defer timer.Stop()
-	r := &swapRun{cmd: cmd, said: make(chan string, 1), lines: make(chan swap.Message), stop: make(chan struct{}), sent: make(chan error, 1)}
+	r := &swapRun{cmd: cmd, said: make(chan string, 1), lines: make(chan api.SwapMessage), stop: make(chan struct{}), sent: make(chan error, 1)}
 	defer close(r.stop)
 	l.wg.Go(func() { r.said <- copyLog(l.log, "swap", cmd.Stderr) })
 	l.wg.Go(r.read)
@@ -44,21 +44,21 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(
 		_ = cmd.Stdin.Close()
 	}
 	last := "" // step
-	if what == swap.RestoreCommand && !q.DryRun {
-		last = swap.Swapping // it tells of no step before it changes something
+	if what == api.SwapRestore && !q.DryRun {
+		last = api.StepSwapping // it tells of no step before it changes something
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return swap.Message{}, l.gaveUp(context.Cause(ctx), last)
+			return api.SwapMessage{}, l.gaveUp(context.Cause(ctx), last)
 		case err := <-r.sent:
-			return swap.Message{}, err
+			return api.SwapMessage{}, err
 		case m, ok := <-r.lines:
 			if !ok {
-				return swap.Message{}, r.cutOff(last)
+				return api.SwapMessage{}, r.cutOff(last)
 			}
 			timer.Reset()
-			if m.Step == swap.Receiving && send != nil {
+			if m.Step == api.StepReceiving && send != nil {
 				to := send
 				send = nil // it is asked for once
 				l.wg.Go(func() { r.feed(to, m.Former) })
@@ -77,19 +77,19 @@ func (l *link) swap(ctx context.Context, what string, q swap.Request, send func(
 }
 
 // failure is the error that a run has ended with, nil if it has none.
-func failure(m swap.Message) error {
+func failure(m api.SwapMessage) error {
 	switch {
 	case m.Error == nil:
 		return nil
 	case len(m.Journal) > 0:
-		return &swap.Failure{Err: m.Error, Journal: m.Journal}
+		return &api.DeployFailure{Err: m.Error, Journal: m.Journal}
 	}
 	return m.Error
 }
 
 // gaveUp ends the link to a node that is silent: nothing that is asked of it now
 // would be answered.
-func (l *link) gaveUp(why error, step string) error {
+func (l *Link) gaveUp(why error, step string) error {
 	if diag.CodeOf(why) != diag.NodeSilent {
 		return why
 	}
@@ -100,11 +100,11 @@ func (l *link) gaveUp(why error, step string) error {
 // swapRun is a command that runs.
 type swapRun struct {
 	cmd   *remote.Cmd
-	said  chan string       // the last of its error output, when there is no more
-	lines chan swap.Message // closed after the last one
-	stop  chan struct{}     // closed when nobody takes them any more
-	sent  chan error        // why the build could not be sent, if that is not the node's doing
-	err   error             // of reading, once lines is closed
+	said  chan string          // the last of its error output, when there is no more
+	lines chan api.SwapMessage // closed after the last one
+	stop  chan struct{}        // closed when nobody takes them any more
+	sent  chan error           // why the build could not be sent, if that is not the node's doing
+	err   error                // of reading, once lines is closed
 }
 
 // feed ends with an end of file only when all was sent.
@@ -122,7 +122,7 @@ func (r *swapRun) read() {
 	lines := bufio.NewScanner(r.cmd.Stdout)
 	lines.Buffer(nil, messageLimit)
 	for lines.Scan() {
-		var m swap.Message
+		var m api.SwapMessage
 		if r.err = json.Unmarshal(lines.Bytes(), &m); r.err != nil {
 			r.cmd.Close()
 			return
@@ -155,7 +155,7 @@ func (r *swapRun) cutOff(step string) error {
 // begun says what to do when a node is lost that may have changed something.
 func begun(step string, err error) error {
 	var d *diag.Error
-	if step == "" || step == swap.Keeping || step == swap.Receiving || !errors.As(err, &d) {
+	if step == "" || step == api.StepKeeping || step == api.StepReceiving || !errors.As(err, &d) {
 		return err
 	}
 	return d.WithHint("the node may have ended what it began: run the command again, or dapbridge restore")

@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/bridge"
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/recipe"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/twin"
+	"github.com/dapbridge/dapbridge/internal/host/recipe"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/twin"
 )
 
 // What a session may do for a stripped target.
@@ -37,7 +37,7 @@ type Symbols struct {
 
 // SymbolsResult is what BuildSymbols has done.
 type SymbolsResult struct {
-	Target   agent.Target    `json:"target"`
+	Target   api.Target      `json:"target"`
 	Needless bool            `json:"needless,omitempty"` // the target has debug information of its own
 	Recipe   *recipe.Recipe  `json:"recipe,omitempty"`
 	Kept     *twin.DebugFile `json:"kept,omitempty"`
@@ -78,17 +78,17 @@ func BuildSymbols(ctx context.Context, c Config, only bool) (*SymbolsResult, err
 
 // RemoveSymbols removes all symbols on the node, and on this machine those and
 // what was kept to build them faster.
-func RemoveSymbols(ctx context.Context, c Config) (agent.RemovedSymbols, error) {
+func RemoveSymbols(ctx context.Context, c Config) (api.RemovedSymbols, error) {
 	l, err := dial(ctx, c)
 	if err != nil {
-		return agent.RemovedSymbols{}, err
+		return api.RemovedSymbols{}, err
 	}
 	defer l.close()
 	r, err := l.client.RemoveSymbols(ctx)
 	return r, errors.Join(err, c.Symbols.Twins.Remove())
 }
 
-func (l *link) recipe(ctx context.Context, h recipe.Host) (*recipe.Recipe, error) {
+func (l *Link) recipe(ctx context.Context, h recipe.Host) (*recipe.Recipe, error) {
 	o, err := l.client.Origin(ctx)
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func (l *link) recipe(ctx context.Context, h recipe.Host) (*recipe.Recipe, error
 
 // symbols fills in r: the symbols of r's target are kept here and on the node
 // when it returns nil.
-func (l *link) symbols(ctx context.Context, c Config, r *SymbolsResult, mode string) error {
+func (l *Link) symbols(ctx context.Context, c Config, r *SymbolsResult, mode string) error {
 	p, err := l.client.Fingerprint(ctx)
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (l *link) symbols(ctx context.Context, c Config, r *SymbolsResult, mode str
 }
 
 // send puts a debug file on the node, if it is not there.
-func (l *link) send(ctx context.Context, k *twin.DebugFile) (sent bool, err error) {
+func (l *Link) send(ctx context.Context, k *twin.DebugFile) (sent bool, err error) {
 	has, err := l.client.HasSymbols(ctx, k.Hash)
 	if err != nil || has {
 		return false, err
@@ -142,7 +142,7 @@ func (l *link) send(ctx context.Context, k *twin.DebugFile) (sent bool, err erro
 		defer close(packing)
 		pack.CloseWithError(compress(pack, f))
 	}()
-	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, agent.SymbolsArgs(k.Hash)...)
+	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, api.SymbolsArgs(k.Hash)...)
 	_, said, exit, err := remote.Run(ctx, l.conn, l.conn.AsRoot(argv), packed)
 	packed.Close()
 	<-packing
@@ -200,11 +200,11 @@ func (d *dialer) prepare(ctx context.Context, w bridge.Wish) error {
 	if err := l.symbols(ctx, c, r, mode); err != nil {
 		return err
 	}
-	d.symbols.Store(&agent.Symbols{Hash: r.Kept.Hash, PID: t.PID, StartTicks: t.StartTicks, BuildID: t.Build.BuildID})
+	d.symbols.Store(&api.Symbols{Hash: r.Kept.Hash, PID: t.PID, StartTicks: t.StartTicks, BuildID: t.Build.BuildID})
 	return nil
 }
 
-func refuseStripped(t agent.Target) error {
+func refuseStripped(t api.Target) error {
 	return diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information, and symbols are not to be used (never)", t.Exe, t.PID).
 		WithHint("leave out --symbols never, or run a build with debug information on the node")
 }
@@ -221,7 +221,7 @@ func progressOf(s twin.Step, name string) bridge.Progress {
 
 // symbolsNow says whether a stripped target's symbols are there: "kept",
 // "missing", or "" if it needs none.
-func (d *dialer) symbolsNow(ctx context.Context, t agent.Target) (string, error) {
+func (d *dialer) symbolsNow(ctx context.Context, t api.Target) (string, error) {
 	switch {
 	case !t.Build.Stripped || d.cfg.Dlv != "": // which has found them by itself
 		return "", nil

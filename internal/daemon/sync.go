@@ -14,11 +14,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/filesync"
-	"github.com/dapbridge/dapbridge/internal/filesync/receiver"
-	"github.com/dapbridge/dapbridge/internal/filesync/rsync"
-	"github.com/dapbridge/dapbridge/internal/remote"
+	"github.com/dapbridge/dapbridge/internal/host/filesync"
+	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
+	"github.com/dapbridge/dapbridge/internal/host/filesync/rsync"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
 // SyncConfig says what is copied where. The tree is the one at Config.Root.
@@ -180,7 +181,7 @@ func connected(ctx context.Context, c Config, s SyncConfig, to string, look bool
 func received(ctx context.Context, conn nodeConn, giveUp func(*remote.Cmd), c Config, s SyncConfig, to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	cmd, err := startAgent(ctx, conn, c, receiver.Args(to, look, s.Force))
+	cmd, err := startAgent(ctx, conn, c, api.ReceiveArgs(to, look, s.Force))
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/filesync"
+	"github.com/dapbridge/dapbridge/internal/host/filesync"
 )
 
 // How long to wait before what has failed is tried again.

@@ -3,8 +3,8 @@ package daemon
 import (
 	"context"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
 // optimisedNote is what a user should know of a program without -N -l.
@@ -13,7 +13,7 @@ const optimisedNote = "this program was built for speed: variables may be missin
 
 // warnings begins to look at what to expect of the target in a session, and
 // returns the function that waits for it. What can't be told is left out.
-func (l *link) warnings(ctx context.Context, t agent.Target) func() []string {
+func (l *Link) warnings(ctx context.Context, t api.Target) func() []string {
 	found := make(chan []string, 1)
 	l.wg.Go(func() {
 		var lines []string
@@ -32,4 +32,4 @@ func (l *link) warnings(ctx context.Context, t agent.Target) func() []string {
 
 // mostlyOptimised is true for what go build makes. containerd's own debug build
 // leaves its main package optimised, where nobody steps.
-func mostlyOptimised(o target.Optimisation) bool { return 2*o.Optimised > o.Packages }
+func mostlyOptimised(o exe.Optimisation) bool { return 2*o.Optimised > o.Packages }

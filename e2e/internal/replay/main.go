@@ -22,9 +22,9 @@ import (
 	"github.com/google/go-dap"
 
 	"github.com/dapbridge/dapbridge/bridge"
-	"github.com/dapbridge/dapbridge/internal/node"
-	"github.com/dapbridge/dapbridge/internal/remote"
-	"github.com/dapbridge/dapbridge/internal/sshconn"
+	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 

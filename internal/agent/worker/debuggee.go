@@ -17,9 +17,9 @@ import (
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/debugger"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/target"
 )
 
 // debuggee is a process that Delve is attached to.
@@ -70,7 +70,7 @@ const noDebugInfo = "could not open debug info"
 // and may start another (pkg/proc/native/proc_linux.go, updateThreadList); that
 // one would die at the first breakpoint, and the target with it.
 func (d *debuggee) complete() error {
-	missed, err := target.Untraced(d.pid)
+	missed, err := procfs.Untraced(d.pid)
 	if err == nil && len(missed) > 0 {
 		err = fmt.Errorf("thread %d began during the attach", missed[0])
 	}
@@ -81,12 +81,12 @@ func (d *debuggee) complete() error {
 }
 
 func explainAttach(pid int, err error) error {
-	if tracer, comm, terr := target.Tracer(pid); terr == nil && tracer != 0 && tracer != os.Getpid() {
-		return agent.TracedBy(pid, tracer, comm)
+	if tracer, comm, terr := procfs.Tracer(pid); terr == nil && tracer != 0 && tracer != os.Getpid() {
+		return supervisor.TracedBy(pid, tracer, comm)
 	}
 	switch {
 	case strings.Contains(err.Error(), "operation not permitted"):
-		return target.ExplainRefusal(diag.Errorf(diag.PtraceRefused, "the node forbids tracing pid %d: %w", pid, err))
+		return procfs.ExplainRefusal(diag.Errorf(diag.PtraceRefused, "the node forbids tracing pid %d: %w", pid, err))
 	case ended(pid):
 		return diag.Errorf(diag.TargetGone, "pid %d has ended", pid)
 	case strings.Contains(err.Error(), noDebugInfo):
@@ -226,7 +226,7 @@ func (d *debuggee) drain() error {
 
 // pending reports whether a SIGTRAP or SIGSTOP waits for any thread.
 func (d *debuggee) pending() bool {
-	mask, err := target.PendingSignals(d.pid)
+	mask, err := procfs.PendingSignals(d.pid)
 	return err == nil && mask&(1<<(syscall.SIGTRAP-1)|1<<(syscall.SIGSTOP-1)) != 0
 }
 
@@ -305,7 +305,7 @@ func isDebugCall(fn *proc.Function) bool {
 func (d *debuggee) ended() bool { return ended(d.pid) }
 
 func ended(pid int) bool {
-	states, err := target.ThreadStates(pid)
+	states, err := procfs.ThreadStates(pid)
 	if err != nil {
 		return true
 	}

@@ -14,10 +14,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-delve/delve/service/api"
+	dlvapi "github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
@@ -28,14 +29,14 @@ const foreignTimeout = 30 * time.Second
 // serves a session in place of a Delve of our own. Its debugger goes on when the
 // session ends; what the session has changed is undone by requests.
 type foreign struct {
-	dlv    agent.Dlv
+	dlv    supervisor.Dlv
 	log    *slog.Logger
 	before map[int]bool // its breakpoints when we came
 	conn   net.Conn     // the session's
 }
 
 // borrow halts the dlv's target, as an attach does, and connects for a session.
-func borrow(ctx context.Context, dlv agent.Dlv, log *slog.Logger) (*foreign, error) {
+func borrow(ctx context.Context, dlv supervisor.Dlv, log *slog.Logger) (*foreign, error) {
 	f := &foreign{dlv: dlv, log: log, before: map[int]bool{}}
 	err := f.ask(func(c *rpc.Client) error {
 		if err := halt(c); err != nil {
@@ -71,7 +72,7 @@ func (f *foreign) ask(do func(*rpc.Client) error) error {
 }
 
 // session passes the stream on as it is.
-func (f *foreign) session(j agent.Joined, _ agent.SessionProtocol) (io.Closer, func()) {
+func (f *foreign) session(j supervisor.Joined, _ api.SessionProtocol) (io.Closer, func()) {
 	s := &spliced{j: j, conn: f.conn}
 	return s, s.copy
 }
@@ -145,7 +146,7 @@ func halt(c *rpc.Client) error {
 		case !state.Running:
 			return nil
 		}
-		call := c.Go("RPCServer.Command", api.DebuggerCommand{Name: api.Halt}, &rpc2.CommandOut{}, make(chan *rpc.Call, 1))
+		call := c.Go("RPCServer.Command", dlvapi.DebuggerCommand{Name: dlvapi.Halt}, &rpc2.CommandOut{}, make(chan *rpc.Call, 1))
 		select {
 		case <-call.Done:
 		case <-time.After(foreignHaltPause):
@@ -158,7 +159,7 @@ func halt(c *rpc.Client) error {
 func resume(c *rpc.Client) error {
 	for range foreignResumeTries {
 		var out rpc2.CommandOut
-		call := c.Go("RPCServer.Command", api.DebuggerCommand{Name: api.Continue}, &out, make(chan *rpc.Call, 1))
+		call := c.Go("RPCServer.Command", dlvapi.DebuggerCommand{Name: dlvapi.Continue}, &out, make(chan *rpc.Call, 1))
 		select {
 		case <-call.Done:
 		case <-time.After(foreignRunning):
@@ -173,7 +174,7 @@ func resume(c *rpc.Client) error {
 }
 
 // stateOf asks for the state without waiting for a target that runs.
-func stateOf(c *rpc.Client) (*api.DebuggerState, error) {
+func stateOf(c *rpc.Client) (*dlvapi.DebuggerState, error) {
 	var out rpc2.StateOut
 	err := c.Call("RPCServer.State", rpc2.StateIn{NonBlocking: true}, &out)
 	if err == nil && out.State == nil {
@@ -182,7 +183,7 @@ func stateOf(c *rpc.Client) (*api.DebuggerState, error) {
 	return out.State, err
 }
 
-func breakpoints(c *rpc.Client) ([]*api.Breakpoint, error) {
+func breakpoints(c *rpc.Client) ([]*dlvapi.Breakpoint, error) {
 	var out rpc2.ListBreakpointsOut
 	err := c.Call("RPCServer.ListBreakpoints", rpc2.ListBreakpointsIn{}, &out)
 	return out.Breakpoints, err
@@ -190,7 +191,7 @@ func breakpoints(c *rpc.Client) ([]*api.Breakpoint, error) {
 
 // spliced is a session's stream and a dlv's connection, made one.
 type spliced struct {
-	j       agent.Joined
+	j       supervisor.Joined
 	conn    net.Conn
 	closing sync.Once
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
 
-	"github.com/dapbridge/dapbridge/internal/target"
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
 )
 
 // rpcSession serves one stream of Delve's JSON-RPC (service/rpccommon,
@@ -302,7 +302,7 @@ func (s *rpcSession) haltsTaken() bool {
 // own end, without an instruction executed, and stop there again. So it is taken by a
 // step that nobody waits for.
 func (s *rpcSession) dropTrap() {
-	mask, err := target.PendingSignals(s.d.pid)
+	mask, err := procfs.PendingSignals(s.d.pid)
 	if err != nil || mask&(1<<(syscall.SIGTRAP-1)) == 0 || !s.d.onThread() {
 		return
 	}

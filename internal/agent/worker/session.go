@@ -14,19 +14,20 @@ import (
 	"github.com/go-delve/delve/pkg/goversion"
 	"github.com/go-delve/delve/pkg/version"
 	"github.com/go-delve/delve/service"
-	"github.com/go-delve/delve/service/api"
+	dlvapi "github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/dap"
 	"github.com/go-delve/delve/service/debugger"
 	godap "github.com/google/go-dap"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/api"
 )
 
 // backend is what serves a session: a debuggee of ours, or a foreign dlv.
 type backend interface {
 	// session returns how a stream is served: conn ends it, and serve returns when
 	// nobody reads it any more.
-	session(j agent.Joined, p agent.SessionProtocol) (conn io.Closer, serve func())
+	session(j supervisor.Joined, p api.SessionProtocol) (conn io.Closer, serve func())
 	// interrupt ends what keeps serve from returning when conn has been closed. It
 	// may wait.
 	interrupt()
@@ -43,7 +44,7 @@ type session struct {
 
 // startSession serves the stream. Neither protocol's session detaches when the
 // stream ends: that is finish's.
-func startSession(b backend, j agent.Joined, p agent.WorkerAttachParams) *session {
+func startSession(b backend, j supervisor.Joined, p supervisor.WorkerAttachParams) *session {
 	s := &session{linger: p.Linger, done: make(chan struct{})}
 	var serve func()
 	s.conn, serve = b.session(j, p.Protocol)
@@ -56,9 +57,9 @@ func startSession(b backend, j agent.Joined, p agent.WorkerAttachParams) *sessio
 }
 
 // session implements [backend].
-func (d *debuggee) session(j agent.Joined, p agent.SessionProtocol) (io.Closer, func()) {
+func (d *debuggee) session(j supervisor.Joined, p api.SessionProtocol) (io.Closer, func()) {
 	conn := newStream(j, p)
-	if p == agent.JSONRPC {
+	if p == api.JSONRPC {
 		return conn, func() { serveRPC(conn, d) }
 	}
 	return conn, dap.NewSession(conn, dapConfig(d.config), d.Debugger).ServeDAPCodec
@@ -69,7 +70,7 @@ func (d *debuggee) session(j agent.Joined, p agent.SessionProtocol) (io.Closer, 
 // waits with it for the next stop, so that it is asked for again.
 func (d *debuggee) interrupt() {
 	if d.IsRunning() {
-		d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
+		d.Command(&dlvapi.DebuggerCommand{Name: dlvapi.Halt}, nil, nil, nil)
 	}
 }
 
@@ -127,9 +128,9 @@ func Capabilities() (json.RawMessage, error) {
 }
 
 // Debugger describes the Delve in this program.
-func Debugger() agent.Debugger {
+func Debugger() api.Debugger {
 	v := version.DelveVersion
-	return agent.Debugger{
+	return api.Debugger{
 		Version:  fmt.Sprintf("v%s.%s.%s", v.Major, v.Minor, v.Patch),
 		OldestGo: fmt.Sprintf("go%d.%d", goversion.MinSupportedVersionOfGoMajor, goversion.MinSupportedVersionOfGoMinor),
 		NewestGo: fmt.Sprintf("go%d.%d", goversion.MaxSupportedVersionOfGoMajor, goversion.MaxSupportedVersionOfGoMinor),

@@ -11,7 +11,8 @@ import (
 
 	godap "github.com/google/go-dap"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/api"
 )
 
 // stream is a session's pair of descriptors as one connection. Reading and
@@ -28,7 +29,7 @@ import (
 // WriteBaseMessage); the stream sends them as one, which spares the wire a
 // packet.
 type stream struct {
-	joined  agent.Joined
+	joined  supervisor.Joined
 	closing sync.Once
 
 	in      *bufio.Reader // nil: bytes pass as they come
@@ -41,9 +42,9 @@ type stream struct {
 
 // newStream returns the stream of a session. Only a DAP session's is read by
 // messages: a JSON-RPC session's commands are the worker's own to end.
-func newStream(j agent.Joined, p agent.SessionProtocol) *stream {
+func newStream(j supervisor.Joined, p api.SessionProtocol) *stream {
 	s := &stream{joined: j}
-	if p != agent.JSONRPC {
+	if p != api.JSONRPC {
 		s.in = bufio.NewReader(j.In)
 	}
 	return s

@@ -27,7 +27,8 @@ import (
 	"github.com/creachadair/jrpc2/handler"
 	"github.com/go-delve/delve/pkg/logflags"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
@@ -37,8 +38,8 @@ type Config struct {
 	Answers  io.WriteCloser // to the supervisor
 	Joins    *net.UnixListener
 	Log      *slog.Logger
-	DelveLog string    // Delve's own log: comma-separated layers, "" for none
-	Dlv      agent.Dlv // serves the sessions, in place of a Delve of ours; "" for none
+	DelveLog string         // Delve's own log: comma-separated layers, "" for none
+	Dlv      supervisor.Dlv // serves the sessions, in place of a Delve of ours; "" for none
 }
 
 // Run serves the supervisor until it says so or is gone, and returns with the
@@ -54,10 +55,10 @@ func Run(c Config) error {
 	w := &worker{cfg: c, joins: newRegistry(), turn: make(chan struct{}, 1), leave: make(chan struct{})}
 	w.wanted, w.giveUp = context.WithCancel(context.Background())
 	w.rpc = jrpc2.NewServer(handler.Map{
-		agent.WorkerAttach:  handler.New(w.attach),
-		agent.WorkerEnd:     handler.New(w.end),
-		agent.WorkerRelease: handler.New(w.release),
-		agent.WorkerCancel:  handler.New(agent.CancelCall),
+		supervisor.WorkerAttach:  handler.New(w.attach),
+		supervisor.WorkerEnd:     handler.New(w.end),
+		supervisor.WorkerRelease: handler.New(w.release),
+		supervisor.WorkerCancel:  handler.New(supervisor.CancelCall),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	w.rpc.Start(channel.Line(c.Requests, c.Answers))
 	go w.accept()
@@ -107,7 +108,7 @@ func (w *worker) give() { <-w.turn }
 // accept collects sessions' descriptors until the process ends.
 func (w *worker) accept() {
 	for {
-		j, err := agent.AcceptJoin(w.cfg.Joins)
+		j, err := supervisor.AcceptJoin(w.cfg.Joins)
 		if err != nil {
 			return
 		}
@@ -120,7 +121,7 @@ func (w *worker) accept() {
 }
 
 // yield lets the target go for somebody else on the node, and leaves.
-func (w *worker) yield(j agent.Joined) {
+func (w *worker) yield(j supervisor.Joined) {
 	defer j.Close()
 	if !w.yielding.CompareAndSwap(nil, &j.LetGo) {
 		j.Refuse()
@@ -131,7 +132,7 @@ func (w *worker) yield(j agent.Joined) {
 	if err := w.letGo(); err != nil {
 		reason += "; " + err.Error()
 	}
-	w.rpc.Notify(context.Background(), agent.WorkerEnded, agent.Ended{Reason: reason, Yielded: true})
+	w.rpc.Notify(context.Background(), supervisor.WorkerEnded, api.Ended{Reason: reason, Yielded: true})
 	w.quit()
 }
 
@@ -143,16 +144,16 @@ func (w *worker) yielded() string {
 	return ""
 }
 
-func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
+func (w *worker) attach(ctx context.Context, p supervisor.WorkerAttachParams) error {
 	if err := w.take(ctx); err != nil {
 		return err
 	}
 	defer w.give()
 	if w.session != nil {
-		return agent.RPCError(diag.Errorf(diag.Internal, "the worker has a session already"))
+		return api.RPCError(diag.Errorf(diag.Internal, "the worker has a session already"))
 	}
 	if err := w.prepare(p); err != nil {
-		return agent.RPCError(err)
+		return api.RPCError(err)
 	}
 	j, err := w.joined(ctx, p.Token)
 	if err != nil {
@@ -160,7 +161,7 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 		if why := w.yielded(); why != "" {
 			err = diag.Errorf(diag.TargetGone, "%s", why)
 		}
-		return agent.RPCError(err)
+		return api.RPCError(err)
 	}
 	w.session = startSession(w.backend(), j, p)
 	go w.watch(w.session)
@@ -168,7 +169,7 @@ func (w *worker) attach(ctx context.Context, p agent.WorkerAttachParams) error {
 }
 
 // joined waits for the session's descriptors.
-func (w *worker) joined(ctx context.Context, token string) (agent.Joined, error) {
+func (w *worker) joined(ctx context.Context, token string) (supervisor.Joined, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.wanted, cancel)()
@@ -176,7 +177,7 @@ func (w *worker) joined(ctx context.Context, token string) (agent.Joined, error)
 }
 
 // prepare attaches, or takes over a target that lingers.
-func (w *worker) prepare(p agent.WorkerAttachParams) (err error) {
+func (w *worker) prepare(p supervisor.WorkerAttachParams) (err error) {
 	if w.linger != nil {
 		w.linger.Stop()
 		w.linger = nil
@@ -215,23 +216,23 @@ func (w *worker) watch(s *session) {
 	if err != nil {
 		reason = err.Error()
 	}
-	w.rpc.Notify(context.Background(), agent.WorkerEnded, agent.Ended{Reason: reason, Lingers: w.debuggee != nil})
+	w.rpc.Notify(context.Background(), supervisor.WorkerEnded, api.Ended{Reason: reason, Lingers: w.debuggee != nil})
 	if w.debuggee == nil {
 		w.quit()
 	}
 }
 
-func (w *worker) end(ctx context.Context) (agent.WorkerEndResult, error) {
+func (w *worker) end(ctx context.Context) (supervisor.WorkerEndResult, error) {
 	if err := w.take(ctx); err != nil {
-		return agent.WorkerEndResult{}, err
+		return supervisor.WorkerEndResult{}, err
 	}
 	defer w.give()
 	if w.session == nil {
-		return agent.WorkerEndResult{Lingers: w.debuggee != nil, Reason: w.yielded()}, nil
+		return supervisor.WorkerEndResult{Lingers: w.debuggee != nil, Reason: w.yielded()}, nil
 	}
 	w.session.end(w.backend())
 	err := w.finish(w.session)
-	return agent.WorkerEndResult{Lingers: w.debuggee != nil}, agent.RPCError(err)
+	return supervisor.WorkerEndResult{Lingers: w.debuggee != nil}, api.RPCError(err)
 }
 
 // finish lets the target go, or lets it run on under us for the session's
@@ -289,7 +290,7 @@ func (w *worker) detach() error {
 func (w *worker) release(ctx context.Context) error {
 	err := w.letGo()
 	w.quit()
-	return agent.RPCError(err)
+	return api.RPCError(err)
 }
 
 // letGo ends the session, if any, and detaches.
@@ -314,21 +315,21 @@ func (w *worker) quit() { w.leaving.Do(func() { close(w.leave) }) }
 // the other way round.
 type registry struct {
 	mu    sync.Mutex
-	chans map[string]chan agent.Joined
+	chans map[string]chan supervisor.Joined
 }
 
-func newRegistry() *registry { return &registry{chans: map[string]chan agent.Joined{}} }
+func newRegistry() *registry { return &registry{chans: map[string]chan supervisor.Joined{}} }
 
-func (r *registry) channel(token string) chan agent.Joined {
+func (r *registry) channel(token string) chan supervisor.Joined {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.chans[token] == nil {
-		r.chans[token] = make(chan agent.Joined, 1)
+		r.chans[token] = make(chan supervisor.Joined, 1)
 	}
 	return r.chans[token]
 }
 
-func (r *registry) put(j agent.Joined) {
+func (r *registry) put(j supervisor.Joined) {
 	ch := r.channel(j.Token)
 	select {
 	case ch <- j:
@@ -336,7 +337,7 @@ func (r *registry) put(j agent.Joined) {
 		j.Refuse()
 		return
 	}
-	time.AfterFunc(agent.JoinTimeout, func() {
+	time.AfterFunc(supervisor.JoinTimeout, func() {
 		select {
 		case late := <-ch:
 			late.Refuse()
@@ -346,21 +347,21 @@ func (r *registry) put(j agent.Joined) {
 	})
 }
 
-func (r *registry) get(ctx context.Context, token string) (agent.Joined, error) {
+func (r *registry) get(ctx context.Context, token string) (supervisor.Joined, error) {
 	defer r.forget(token)
-	timer := time.NewTimer(agent.JoinTimeout)
+	timer := time.NewTimer(supervisor.JoinTimeout)
 	defer timer.Stop()
 	select {
 	case j := <-r.channel(token):
 		if err := j.Take(); err != nil {
 			j.Close()
-			return agent.Joined{}, fmt.Errorf("the session's own channel ended before it began: %w", err)
+			return supervisor.Joined{}, fmt.Errorf("the session's own channel ended before it began: %w", err)
 		}
 		return j, nil
 	case <-ctx.Done():
-		return agent.Joined{}, ctx.Err()
+		return supervisor.Joined{}, ctx.Err()
 	case <-timer.C:
-		return agent.Joined{}, fmt.Errorf("the session's own channel did not come within %s", agent.JoinTimeout)
+		return supervisor.Joined{}, fmt.Errorf("the session's own channel did not come within %s", supervisor.JoinTimeout)
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-dap"
 	"go.uber.org/goleak"
 
-	"github.com/dapbridge/dapbridge/internal/agent"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/api"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,9 +37,9 @@ func TestCapabilities(t *testing.T) {
 
 // joined is a session's descriptors as a worker gets them, what the joining
 // process writes and reads, and how it ends.
-func joined(t *testing.T, token string) (j agent.Joined, toWorker, fromWorker *os.File, ended chan error) {
+func joined(t *testing.T, token string) (j supervisor.Joined, toWorker, fromWorker *os.File, ended chan error) {
 	t.Helper()
-	name := "@dapbridge-" + agent.NewToken()
+	name := "@dapbridge-" + api.NewToken()
 	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: name})
 	if err != nil {
 		t.Fatal(err)
@@ -54,11 +55,11 @@ func joined(t *testing.T, token string) (j agent.Joined, toWorker, fromWorker *o
 	}
 	ended = make(chan error, 1)
 	go func() {
-		ended <- agent.Join(context.WithoutCancel(t.Context()), name, token, in, out)
+		ended <- supervisor.Join(context.WithoutCancel(t.Context()), name, token, in, out)
 		in.Close()
 		out.Close()
 	}()
-	if j, err = agent.AcceptJoin(ln); err != nil {
+	if j, err = supervisor.AcceptJoin(ln); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -86,7 +87,7 @@ func TestStreamReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j, in, _, ended := joined(t, "token")
 			j.Take()
-			s := newStream(j, agent.DAP)
+			s := newStream(j, api.DAP)
 			go func() {
 				io.WriteString(in, tt.sent)
 				in.Close()
@@ -110,7 +111,7 @@ func TestStreamReads(t *testing.T) {
 func TestStreamCloses(t *testing.T) {
 	j, _, _, ended := joined(t, "token")
 	j.Take()
-	s := newStream(j, agent.DAP)
+	s := newStream(j, api.DAP)
 	time.AfterFunc(20*time.Millisecond, func() { s.Close() })
 	if got, err := io.ReadAll(s); string(got) != frame(lastRequest) || !errors.Is(err, os.ErrClosed) {
 		t.Errorf("%q, %v", got, err)
@@ -127,7 +128,7 @@ func TestStreamCloses(t *testing.T) {
 func TestStreamWrites(t *testing.T) {
 	j, _, out, ended := joined(t, "token")
 	j.Take()
-	s := newStream(j, agent.DAP)
+	s := newStream(j, api.DAP)
 	buf := make([]byte, 4<<20)
 	for _, body := range []string{"{}", strings.Repeat("x", 60000)} {
 		if err := dap.WriteBaseMessage(s, []byte(body)); err != nil {
@@ -181,7 +182,7 @@ func TestRegistryGivesUp(t *testing.T) {
 		r.put(j)
 		start := time.Now()
 		_, err := r.get(t.Context(), "wanted")
-		if took := time.Since(start); err == nil || took != agent.JoinTimeout {
+		if took := time.Since(start); err == nil || took != supervisor.JoinTimeout {
 			t.Errorf("%v after %s", err, took)
 		}
 		synctest.Wait()

@@ -1,0 +1,112 @@
+package procfs
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// severalLimit bounds how many processes an error names.
+const severalLimit = 8
+
+// Find returns the one process that sel means: by PID that process; by name
+// the main process of the name's systemd service, or else the only process
+// with an executable of exactly that name. One outside of containers wins over
+// those inside. The error's code is diag.TargetNone or
+// diag.TargetSeveral when there is not exactly one, and diag.PtraceRefused when
+// the service's process may not even be read.
+func Find(ctx context.Context, sel api.Selector) (api.Process, error) {
+	if err := supported(); err != nil {
+		return api.Process{}, err
+	}
+	if sel.PID != 0 {
+		return findPID(sel.PID)
+	}
+	name := sel.Executable()
+	for pid := range mainPIDs(ctx, api.ServiceOf(name)) {
+		p, err := readProcess(pid)
+		switch {
+		case err == nil && path.Base(p.Exe) == name:
+			return p, nil
+		case diag.CodeOf(err) == diag.PtraceRefused:
+			return api.Process{}, err // it is there, but root may not look at it
+		}
+	}
+	return findName(ctx, name)
+}
+
+func findPID(pid int) (api.Process, error) {
+	if pid < 0 {
+		return api.Process{}, diag.Errorf(diag.TargetNone, "%d is no process id", pid)
+	}
+	p, err := readProcess(pid)
+	if diag.CodeOf(err) == diag.TargetGone {
+		return p, diag.Errorf(diag.TargetNone, "no process to debug: %w", err)
+	}
+	return p, err
+}
+
+func findName(ctx context.Context, name string) (api.Process, error) {
+	pids, err := named(ctx, name)
+	if err != nil {
+		return api.Process{}, err
+	}
+	if len(pids) > 1 {
+		// A child between fork and exec still has its parent's executable.
+		again, err := named(ctx, name)
+		if err != nil {
+			return api.Process{}, err
+		}
+		pids = slices.DeleteFunc(pids, func(pid int) bool { return !slices.Contains(again, pid) })
+	}
+	var found []api.Process
+	for _, pid := range pids {
+		if p, err := readProcess(pid); err == nil {
+			found = append(found, p)
+		}
+	}
+	if outside := slices.DeleteFunc(slices.Clone(found), api.Process.InContainer); len(outside) == 1 {
+		return outside[0], nil
+	}
+	return theOne(name, found)
+}
+
+// named returns every process with an executable of that base name.
+func named(ctx context.Context, name string) ([]int, error) {
+	pids, err := numbers(procRoot)
+	if err != nil {
+		return nil, err
+	}
+	var list []int
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if exe, _, err := readExe(pid); err == nil && path.Base(exe) == name {
+			list = append(list, pid)
+		}
+	}
+	return list, nil
+}
+
+func theOne(name string, found []api.Process) (api.Process, error) {
+	switch len(found) {
+	case 0:
+		return api.Process{}, diag.Errorf(diag.TargetNone, "no process with an executable named %s", oneLine(name))
+	case 1:
+		return found[0], nil
+	}
+	var list []string
+	for _, p := range found[:min(len(found), severalLimit)] {
+		list = append(list, describe(p))
+	}
+	if len(found) > severalLimit {
+		list = append(list, "…")
+	}
+	return api.Process{}, diag.Errorf(diag.TargetSeveral, "%d processes are named %s: %s",
+		len(found), oneLine(name), strings.Join(list, ", "))
+}

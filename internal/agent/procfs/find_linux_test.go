@@ -1,0 +1,208 @@
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/exe/exetest"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+func TestFindPID(t *testing.T) {
+	path := exetest.Build(t, "sleeper")
+	pid := start(t, exec.Command(path, "2"))
+	p, err := Find(t.Context(), api.Selector{Name: "nothing", PID: pid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.PID != pid || p.Exe != path || p.ExeDeleted || p.Parent != os.Getpid() || int(p.UID) != os.Geteuid() {
+		t.Errorf("%+v", p)
+	}
+	if len(p.Args) != 2 || p.Args[0] != path || p.Args[1] != "2" || len(p.NSPids) != 1 || p.StartTicks == 0 {
+		t.Errorf("%+v", p)
+	}
+	if age := time.Since(p.StartTime); age < -2*time.Second || age > time.Minute {
+		t.Errorf("started %v ago", age)
+	}
+}
+
+func TestFindPIDOfNoProcess(t *testing.T) {
+	ended := exec.Command("true")
+	if err := ended.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := ended.Process.Pid
+	waitFor(t, func() bool { st, err := readStat(pid); return err == nil && st.state == 'Z' })
+	thread := 0
+	sleeper := start(t, exec.Command(exetest.Build(t, "sleeper", "-trimpath"), "4"))
+	for tid := range statesOf(t, sleeper) {
+		if tid != sleeper {
+			thread = tid
+		}
+	}
+	for what, pid := range map[string]int{"zombie": pid, "thread": thread, "negative": -1, "none": 1 << 30} {
+		if p, err := Find(t.Context(), api.Selector{PID: pid}); diag.CodeOf(err) != diag.TargetNone {
+			t.Errorf("%s: %+v, %v", what, p, err)
+		}
+	}
+	if err := ended.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFindName(t *testing.T) {
+	name := fmt.Sprintf("sleeper-%d", os.Getpid())
+	path := buildAs(t, name)
+	t.Setenv("PATH", "") // no systemctl
+	find := func() (api.Process, error) { return Find(t.Context(), api.Selector{Name: name}) }
+	if p, err := find(); diag.CodeOf(err) != diag.TargetNone {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	start(t, exec.Command(copyOf(t, path, name+"-shim")))
+	start(t, exec.Command(copyOf(t, path, "other"), name))
+	first := start(t, exec.Command(path))
+	if p, err := find(); err != nil || p.PID != first {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	second := start(t, exec.Command(copyOf(t, path, name)))
+	_, err := find()
+	if diag.CodeOf(err) != diag.TargetSeveral {
+		t.Fatal(err)
+	}
+	text := err.Error()
+	if !strings.Contains(text, fmt.Sprint(first, " (")) || !strings.Contains(text, fmt.Sprint(second, " (")) || strings.Contains(text, "\n") {
+		t.Error(text)
+	}
+}
+
+func TestFindNameAmongMany(t *testing.T) {
+	name := fmt.Sprintf("many-%d", os.Getpid())
+	path := buildAs(t, name)
+	t.Setenv("PATH", "")
+	for range 10 {
+		start(t, exec.Command(path))
+	}
+	_, err := Find(t.Context(), api.Selector{Name: name})
+	if text := fmt.Sprint(err); strings.Count(text, "since") != severalLimit || !strings.HasPrefix(text, "10 processes") {
+		t.Error(text)
+	}
+}
+
+// The service's main process wins if it runs what was asked for.
+func TestFindNameOfService(t *testing.T) {
+	name := fmt.Sprintf("service-%d", os.Getpid())
+	path := buildAs(t, name)
+	first, second := start(t, exec.Command(path)), start(t, exec.Command(path))
+	fakeSystemctl(t, fmt.Sprintf(`test "$5" = %s.service && echo MainPID=%d`, name, second))
+	if p, err := Find(t.Context(), api.Selector{Name: name}); err != nil || p.PID != second {
+		t.Errorf("%+v, %v; others %d", p, err, first)
+	}
+	other := start(t, exec.Command(copyOf(t, path, "other")))
+	fakeSystemctl(t, fmt.Sprint("echo MainPID=", other))
+	if p, err := Find(t.Context(), api.Selector{Name: name}); diag.CodeOf(err) != diag.TargetSeveral {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestFindNameInContainer(t *testing.T) {
+	testenv.NeedsRoot(t, "it makes a pid namespace")
+	name := fmt.Sprintf("inside-%d", os.Getpid())
+	path := buildAs(t, name)
+	t.Setenv("PATH", "")
+	inside := exec.Command(path)
+	inside.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	pid := start(t, inside)
+	p, err := Find(t.Context(), api.Selector{Name: name})
+	if err != nil || p.PID != pid || len(p.NSPids) != 2 || p.NSPids[1] != 1 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	outside := start(t, exec.Command(path))
+	if p, err := Find(t.Context(), api.Selector{Name: name}); err != nil || p.PID != outside {
+		t.Errorf("%+v, %v", p, err)
+	}
+	start(t, exec.Command(path))
+	_, err = Find(t.Context(), api.Selector{Name: name})
+	if want := fmt.Sprintf("%d (in a container, since ", pid); diag.CodeOf(err) != diag.TargetSeveral || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want …%s…", err, want)
+	}
+}
+
+func TestKernelThread(t *testing.T) {
+	st, err := readStat(2)
+	if err != nil || st.flags&flagKernelThread == 0 {
+		testenv.Skipf(t, "no kernel threads in this pid namespace")
+	}
+	if _, err := Find(t.Context(), api.Selector{PID: 2}); diag.CodeOf(err) != diag.TargetNotGo {
+		t.Error(err)
+	}
+	if _, err := OpenExe(2); diag.CodeOf(err) != diag.TargetNotGo {
+		t.Error(err)
+	}
+}
+
+func TestList(t *testing.T) {
+	path := exetest.Build(t, "sleeper", "-gcflags=all=-N -l")
+	first := start(t, exec.Command(path))
+	second := start(t, exec.Command(path))
+	stripped := start(t, exec.Command(exetest.Build(t, "sleeper", "-ldflags=-s -w")))
+	list, err := List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[int]api.Candidate{}
+	for _, c := range list {
+		found[c.Process.PID] = c
+	}
+	for _, pid := range []int{first, second} {
+		if c := found[pid]; c.Build == nil || c.Optimisation == nil || c.Optimisation.Optimised != 0 || c.Process.Exe != path {
+			t.Errorf("%d: %+v", pid, c)
+		}
+	}
+	if c := found[stripped]; c.Build == nil || !c.Build.Stripped || c.Optimisation != nil {
+		t.Errorf("%+v", c)
+	}
+	if _, ok := found[os.Getpid()]; ok {
+		t.Error("we are in our own list")
+	}
+}
+
+func TestListOrder(t *testing.T) {
+	list := []api.Candidate{{Process: api.Process{PID: 1}}, {Process: api.Process{PID: 3}, Main: true}, {Process: api.Process{PID: 2}, Main: true}, {Process: api.Process{PID: 4}}}
+	sortCandidates(list)
+	var got []int
+	for _, c := range list {
+		got = append(got, c.Process.PID)
+	}
+	if fmt.Sprint(got) != "[2 3 1 4]" {
+		t.Error(got)
+	}
+}
+
+// buildAs builds the sleeper under a name that no other process has.
+func buildAs(t *testing.T, name string) string {
+	t.Helper()
+	path := exetest.Build(t, "sleeper")
+	other := filepath.Join(filepath.Dir(path), name)
+	if err := os.Rename(path, other); err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+// waitFor polls until ok or fails after some seconds.
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen")
+		}
+	}
+}

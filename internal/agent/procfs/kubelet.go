@@ -1,0 +1,104 @@
+package procfs
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+)
+
+// defaultEndpoint is kubelet's own (KubeletConfiguration,
+// containerRuntimeEndpoint).
+const defaultEndpoint = "unix:///run/containerd/containerd.sock"
+
+// findKubelet returns the kubelet that root runs outside of containers, nil if there
+// is none.
+func findKubelet(ctx context.Context) (*api.Kubelet, error) {
+	pids, err := named(ctx, "kubelet")
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range pids {
+		p, err := readProcess(pid)
+		if err != nil || p.UID != 0 || p.InContainer() {
+			continue
+		}
+		k := readKubelet(p.Args, func(name string) []byte {
+			return readSmall(os.DirFS(procPath(pid, "root")), strings.TrimPrefix(path.Clean(name), "/"))
+		})
+		k.PID = pid
+		if socket, ok := socketPath(k.Endpoint); ok {
+			k.Runtime = listener(procPath(pid, "root"), socket)
+			k.RuntimeExe, _, _ = readExe(k.Runtime)
+		}
+		return &k, nil
+	}
+	return nil, nil
+}
+
+// readKubelet reads kubelet's command line, and the files that it names by read: a
+// flag wins over the file (kubelet's command line reference).
+func readKubelet(args []string, read func(name string) []byte) api.Kubelet {
+	k := api.Kubelet{Endpoint: defaultEndpoint}
+	if config := flag(args, "config"); path.IsAbs(config) {
+		text := read(config)
+		if endpoint := topLevel(text, "containerRuntimeEndpoint"); endpoint != "" {
+			k.Endpoint = endpoint
+		}
+		k.Cloud = cloud(topLevel(text, "providerID"))
+	}
+	if endpoint := flag(args, "container-runtime-endpoint"); endpoint != "" {
+		k.Endpoint = endpoint
+	}
+	if id := cloud(flag(args, "provider-id")); id != "" {
+		k.Cloud = id
+	}
+	return k
+}
+
+// cloud returns the cloud of a provider's ID, such as "aws:///zone/instance". The
+// clusters that people run on their own machines have such IDs too.
+func cloud(id string) string {
+	name, _, ok := strings.Cut(id, "://")
+	if !ok || name == "kind" || name == "k3s" || name == "minikube" {
+		return ""
+	}
+	return name
+}
+
+// flag returns the last value of a flag, with one or two dashes, "" if there is
+// none.
+func flag(args []string, name string) (value string) {
+	for i, arg := range args {
+		rest, ok := strings.CutPrefix(strings.TrimPrefix(arg, "-"), "-"+name)
+		switch {
+		case !ok:
+		case rest == "" && i+1 < len(args):
+			value = args[i+1]
+		case strings.HasPrefix(rest, "="):
+			value = rest[1:]
+		}
+	}
+	return value
+}
+
+// topLevel returns a scalar of a YAML file's outermost mapping, as kubeadm and
+// minikube write it: on the key's own line. "" if there is none.
+func topLevel(text []byte, key string) string {
+	for line := range bytes.Lines(text) {
+		if value, ok := bytes.CutPrefix(line, []byte(key+":")); ok {
+			value, _, _ = bytes.Cut(value, []byte(" #"))
+			return strings.Trim(strings.TrimSpace(string(value)), `"'`)
+		}
+	}
+	return ""
+}
+
+// socketPath returns the path of a unix socket's endpoint.
+func socketPath(endpoint string) (string, bool) {
+	p := strings.TrimPrefix(endpoint, "unix://")
+	return path.Clean(p), path.IsAbs(p)
+}

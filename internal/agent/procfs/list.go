@@ -1,0 +1,142 @@
+package procfs
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"slices"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/exe"
+)
+
+// List returns every running Go program but those of our own executable: main
+// processes of systemd services first, then by process id. What can't be read
+// is left out.
+func List(ctx context.Context) ([]api.Candidate, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	pids, err := numbers(procRoot)
+	if err != nil {
+		return nil, err
+	}
+	var list []api.Candidate
+	own, _ := os.Stat(procPath(os.Getpid(), "exe"))
+	var seen inspected
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if pid == os.Getpid() || sameExe(pid, own) {
+			continue
+		}
+		if c, err := seen.candidate(pid); err == nil {
+			list = append(list, c)
+		}
+	}
+	markMain(ctx, list)
+	sortCandidates(list)
+	return list, nil
+}
+
+// Processes returns every process, Go program or not, by process id. Kernel
+// threads and what can't be read are left out.
+func Processes(ctx context.Context) ([]api.Process, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	pids, err := numbers(procRoot)
+	if err != nil {
+		return nil, err
+	}
+	var list []api.Process
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if p, err := readProcess(pid); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// sameExe reports whether a process runs the very file that own describes.
+func sameExe(pid int, own os.FileInfo) bool {
+	exe, err := os.Stat(procPath(pid, "exe"))
+	return err == nil && own != nil && os.SameFile(exe, own)
+}
+
+func sortCandidates(list []api.Candidate) {
+	slices.SortFunc(list, func(a, b api.Candidate) int {
+		switch {
+		case a.Main && !b.Main:
+			return -1
+		case b.Main && !a.Main:
+			return 1
+		}
+		return cmp.Compare(a.Process.PID, b.Process.PID)
+	})
+}
+
+func markMain(ctx context.Context, list []api.Candidate) {
+	var units []string
+	for _, c := range list {
+		if c.Process.Unit != "" && !slices.Contains(units, c.Process.Unit) {
+			units = append(units, c.Process.Unit)
+		}
+	}
+	main := mainPIDs(ctx, units...)
+	for i := range list {
+		list[i].Main = main[list[i].Process.PID]
+	}
+}
+
+// inspected remembers executables, as a node runs a shim for each of its pods.
+type inspected []inspection
+
+type inspection struct {
+	file         os.FileInfo
+	build        *exe.Build
+	optimisation *exe.Optimisation
+	err          error
+}
+
+func (s *inspected) candidate(pid int) (api.Candidate, error) {
+	x, err := OpenExe(pid)
+	if err != nil {
+		return api.Candidate{}, err
+	}
+	defer x.Close()
+	exe := s.inspect(x)
+	if exe.err != nil {
+		return api.Candidate{}, exe.err
+	}
+	p, err := readProcess(pid)
+	if err != nil {
+		return api.Candidate{}, err
+	}
+	return api.Candidate{Process: p, Build: exe.build, Optimisation: exe.optimisation}, nil
+}
+
+func (s *inspected) inspect(x *exe.File) inspection {
+	info, err := x.Stat()
+	if err != nil {
+		return inspection{err: err}
+	}
+	for _, known := range *s {
+		if os.SameFile(known.file, info) {
+			return known
+		}
+	}
+	found := inspection{file: info}
+	found.build, found.err = x.Build()
+	if found.err == nil {
+		if o, err := x.Optimisation(); err == nil {
+			found.optimisation = &o
+		}
+	}
+	*s = append(*s, found)
+	return found
+}

@@ -1,0 +1,79 @@
+package procfs
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// listener returns the process that answers on a unix socket below the directory
+// root, 0 if there is none or it can't be told: who called listen (unix(7),
+// SO_PEERCRED), or if that is systemd the service that it has handed the socket
+// to, once that runs.
+func listener(root, socket string) int {
+	conn, err := net.DialTimeout("unix", root+socket, time.Second)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	if pid == 1 {
+		return service(root, socket)
+	}
+	return pid
+}
+
+// service returns the process that has a socket of systemd's open besides it, 1 if
+// there is none. The socket may be reached by a link, such as /var/run.
+func service(root, socket string) int {
+	table, err := readTable(os.Getpid(), "net/unix")
+	if err != nil {
+		return 1
+	}
+	names := []string{socket}
+	if real, err := filepath.EvalSymlinks(root + socket); err == nil {
+		names = append(names, real)
+	}
+	for _, name := range names {
+		for _, s := range unixSockets(table, name) {
+			if s.listens {
+				return holder(s.inode, 1)
+			}
+		}
+	}
+	return 1
+}
+
+// holder returns a process other than systemd that has the socket open, systemd if
+// there is none.
+func holder(inode string, systemd int) int {
+	pids, err := numbers(procRoot)
+	if err != nil || inode == "" {
+		return systemd
+	}
+	for _, pid := range pids {
+		fds, err := numbers(procPath(pid, "fd"))
+		if err != nil || pid == systemd {
+			continue
+		}
+		for _, fd := range append(fds, 0) {
+			if link, err := os.Readlink(procPath(pid, "fd/"+strconv.Itoa(fd))); err == nil && link == "socket:["+inode+"]" {
+				return pid
+			}
+		}
+	}
+	return systemd
+}

@@ -1,0 +1,51 @@
+package procfs
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestListener(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	if pid := listener("", socket); pid != 0 {
+		t.Errorf("nobody is pid %d", pid)
+	}
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if pid := listener("", socket); pid != os.Getpid() {
+		t.Errorf("we are pid %d, not %d", os.Getpid(), pid)
+	}
+}
+
+// TestFrozen is of a process in a cgroup that is not; e2e has one that is.
+func TestFrozen(t *testing.T) {
+	if Frozen(os.Getpid()) {
+		t.Error("we are frozen, it says")
+	}
+}
+
+// TestService finds us by a socket that we hold, also by a link to it.
+func TestService(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if err := os.Symlink(".", filepath.Join(dir, "var")); err != nil {
+		t.Fatal(err)
+	}
+	for socket, want := range map[string]int{filepath.Join(dir, "s"): os.Getpid(), filepath.Join(dir, "var", "s"): os.Getpid(), filepath.Join(dir, "other"): 1} {
+		if got := service("/proc/self/root", socket); got != want {
+			t.Errorf("%s is held by %d, want %d", socket, got, want)
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package procfs
+
+func listener(root, socket string) int { return 0 }

@@ -1,0 +1,88 @@
+package procfs
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+)
+
+// ReadMachine reads what this machine says of itself. What can't be read is left
+// out.
+func ReadMachine(ctx context.Context) (api.System, error) {
+	if err := supported(); err != nil {
+		return api.System{}, err
+	}
+	m := readMachine(os.DirFS("/"))
+	var err error
+	m.Kubelet, err = findKubelet(ctx)
+	return m, err
+}
+
+// readMachine reads files below the root of a file system.
+func readMachine(root fs.FS) api.System {
+	m := api.System{
+		Distribution: osRelease(readSmall(root, "etc/os-release")),
+		Kernel:       strings.TrimSpace(string(readSmall(root, "proc/sys/kernel/osrelease"))),
+	}
+	_, err := fs.Stat(root, "sys/fs/cgroup/cgroup.controllers") // cgroups(7), version 2
+	m.CgroupV2 = err == nil
+	for _, o := range obstacles(root) {
+		m.Obstacles = append(m.Obstacles, o.what)
+	}
+	return m
+}
+
+// osRelease returns PRETTY_NAME of os-release(5).
+func osRelease(text []byte) string {
+	for line := range bytes.Lines(text) {
+		if value, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("PRETTY_NAME=")); ok {
+			if name, err := strconv.Unquote(string(value)); err == nil {
+				return name
+			}
+			return string(bytes.Trim(value, `'`))
+		}
+	}
+	return ""
+}
+
+// Frozen reports whether a process's cgroup is frozen, by itself or by one above, in
+// which it can't be stopped by a debugger, nor end (cgroups v2, cgroup.events; v1,
+// freezer.state).
+func Frozen(pid int) bool {
+	groups, err := readProc(pid, "cgroup", statusLimit)
+	return err == nil && frozen(groups, os.DirFS("/sys/fs/cgroup"))
+}
+
+// frozen judges by a process's groups, as /proc/PID/cgroup has them (cgroups(7)),
+// and where the hierarchies are mounted: version 2 there or, beside those of
+// version 1, in unified.
+func frozen(groups []byte, mounted fs.FS) bool {
+	for line := range bytes.Lines(groups) {
+		of := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
+		if len(of) != 3 {
+			continue
+		}
+		group := strings.Trim(of[2], "/")
+		switch {
+		case of[0] == "0" && of[1] == "":
+			for _, root := range []string{".", "unified"} {
+				if bytes.Contains(readSmall(mounted, path.Join(root, group, "cgroup.events")), []byte("frozen 1")) {
+					return true
+				}
+			}
+		case slices.Contains(strings.Split(of[1], ","), "freezer"):
+			state := readSmall(mounted, path.Join(of[1], group, "freezer.state"))
+			if s := string(bytes.TrimSpace(state)); s == "FROZEN" || s == "FREEZING" {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,135 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// argsLimit bounds how much of a command line is kept.
+const argsLimit = 64 << 10
+
+// readProcess reads a process. Its error is diag.TargetGone if there is none
+// or it changed to another one meanwhile, diag.TargetNotGo for a kernel thread.
+func readProcess(pid int) (api.Process, error) {
+	st, err := readStat(pid)
+	if err != nil {
+		return api.Process{}, err
+	}
+	status, err := readProc(pid, "status", statusLimit)
+	if err != nil {
+		return api.Process{}, err
+	}
+	if err := checkKind(pid, st, status); err != nil {
+		return api.Process{}, err
+	}
+	p := api.Process{PID: pid, StartTicks: st.start, Parent: st.parent, NSPids: nsPids(status), UID: effectiveUID(status)}
+	if p.Exe, p.ExeDeleted, err = readExe(pid); err != nil {
+		return api.Process{}, err
+	}
+	if p.StartTime, err = startTime(st.start); err != nil {
+		return api.Process{}, err
+	}
+	p.Args = readArgs(pid)
+	p.Unit = readUnit(pid)
+	if again, err := readStat(pid); err != nil || again.start != st.start {
+		return api.Process{}, diag.Errorf(diag.TargetGone, "process %d has ended", pid)
+	}
+	return p, nil
+}
+
+// checkKind refuses what has a directory in /proc and is no process to debug.
+func checkKind(pid int, st stat, status []byte) error {
+	switch group := statusInt(status, "Tgid"); {
+	case group != pid:
+		return diag.Errorf(diag.TargetGone, "%d is no process but a thread of process %d", pid, group)
+	case st.flags&flagKernelThread != 0:
+		return diag.Errorf(diag.TargetNotGo, "process %d is a kernel thread", pid)
+	case st.state == 'Z' || st.state == 'X':
+		return diag.Errorf(diag.TargetGone, "process %d has ended, its parent %d has not noticed yet", pid, st.parent)
+	}
+	return nil
+}
+
+func readExe(pid int) (exe string, deleted bool, err error) {
+	exe, err = os.Readlink(procPath(pid, "exe"))
+	if err != nil {
+		return "", false, procError(pid, err)
+	}
+	exe, deleted = strings.CutSuffix(exe, " (deleted)")
+	return exe, deleted, nil
+}
+
+func readArgs(pid int) []string {
+	data, err := readProc(pid, "cmdline", argsLimit)
+	if err != nil || len(data) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
+}
+
+func nsPids(status []byte) []int {
+	var pids []int
+	for _, field := range bytes.Fields(statusField(status, "NSpid")) {
+		if pid, err := strconv.Atoi(string(field)); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func effectiveUID(status []byte) uint32 {
+	fields := bytes.Fields(statusField(status, "Uid"))
+	if len(fields) < 2 {
+		return 0
+	}
+	uid, _ := strconv.ParseUint(string(fields[1]), 10, 32)
+	return uint32(uid)
+}
+
+// startTime converts ticks since boot. A tick is 1/100 s in all of /proc on
+// every platform that we run on (USER_HZ), whatever the kernel's own HZ.
+func startTime(ticks uint64) (time.Time, error) {
+	f, err := os.Open(filepath.Join(procRoot, "stat"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 4<<20)) // a counter for each interrupt stands in it
+	if err != nil {
+		return time.Time{}, err
+	}
+	for line := range bytes.Lines(data) {
+		if value, ok := bytes.CutPrefix(line, []byte("btime ")); ok {
+			boot, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
+			return time.Unix(boot, 0).Add(time.Duration(ticks) * 10 * time.Millisecond), err
+		}
+	}
+	return time.Time{}, errors.New("no boot time in " + filepath.Join(procRoot, "stat"))
+}
+
+// describe names p on one line for a person who has to choose.
+func describe(p api.Process) string {
+	where := p.Unit
+	switch {
+	case p.InContainer():
+		where = "in a container"
+	case where == "":
+		where = "no unit"
+	}
+	return fmt.Sprintf("%d (%s, since %s)", p.PID, oneLine(where), p.StartTime.UTC().Format(time.DateTime))
+}
+
+// oneLine replaces line breaks and tabs, which diag.Escape lets through.
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s)
+}

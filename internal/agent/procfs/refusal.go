@@ -1,0 +1,101 @@
+package procfs
+
+import (
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// obstacle is a reason why the kernel does not let us trace, and what to do.
+type obstacle struct{ what, remedy string }
+
+// ptraceRefused is a diag.PtraceRefused that names what in the kernel's own
+// files forbids tracing, if anything does.
+func ptraceRefused(format string, args ...any) *diag.Error {
+	return ExplainRefusal(diag.Errorf(diag.PtraceRefused, format, args...))
+}
+
+// ExplainRefusal adds to an error what in the kernel's own files forbids this
+// process to trace others, and the remedy.
+func ExplainRefusal(err *diag.Error) *diag.Error {
+	found := obstacles(os.DirFS("/"))
+	if len(found) == 0 {
+		return err
+	}
+	for _, o := range found {
+		err.Summary += "; " + o.what
+	}
+	return err.WithHint("%s", found[0].remedy)
+}
+
+// capSysPtrace is CAP_SYS_PTRACE's number (capabilities(7)).
+const capSysPtrace = 19
+
+// obstacles reads, below the root of a file system, what may keep this process
+// from tracing: its capabilities and seccomp filter (proc_pid_status(5)), Yama
+// (ptrace(2), ptrace_scope) and the kernel's lockdown (kernel_lockdown(7)). What
+// can't be read is none.
+func obstacles(root fs.FS) (found []obstacle) {
+	status := readSmall(root, "proc/self/status")
+	caps, err := strconv.ParseUint(string(statusField(status, "CapEff")), 16, 64)
+	capable := err != nil || caps&(1<<capSysPtrace) != 0
+	if !capable {
+		found = append(found, obstacle{
+			"the agent lacks the capability CAP_SYS_PTRACE",
+			"give the node that capability: run its container with --privileged or --cap-add SYS_PTRACE",
+		})
+	}
+	scope, err := strconv.Atoi(strings.TrimSpace(string(readSmall(root, "proc/sys/kernel/yama/ptrace_scope"))))
+	switch {
+	case err != nil:
+	case scope >= 3: // not even with the capability, and not to be undone
+		found = append(found, obstacle{
+			"/proc/sys/kernel/yama/ptrace_scope is 3, which forbids all tracing until the next boot",
+			"set kernel.yama.ptrace_scope to 1 where it is set (on the node or its host: grep -r ptrace_scope /etc/sysctl.*), and boot again",
+		})
+	case scope > 0 && !capable:
+		found = append(found, obstacle{
+			"/proc/sys/kernel/yama/ptrace_scope is " + strconv.Itoa(scope),
+			"run as root on the node or its host: sysctl kernel.yama.ptrace_scope=0",
+		})
+	}
+	if string(statusField(status, "Seccomp")) == "2" {
+		found = append(found, obstacle{
+			"a seccomp filter is in force, which may refuse ptrace",
+			"allow ptrace where the filter is set: run the node's container with --security-opt seccomp=unconfined, or see SystemCallFilter= of the SSH server's unit",
+		})
+	}
+	if mode := lockdown(string(readSmall(root, "sys/kernel/security/lockdown"))); mode != "" {
+		found = append(found, obstacle{
+			"the kernel is locked down (" + mode + ")",
+			"boot the node's kernel without lockdown=" + mode + " if nothing else forbids tracing there",
+		})
+	}
+	return found
+}
+
+// lockdown returns the mode in force, "" for none: of all modes that one stands
+// in brackets.
+func lockdown(modes string) string {
+	_, rest, _ := strings.Cut(modes, "[")
+	mode, _, ok := strings.Cut(rest, "]")
+	if !ok || mode == "none" {
+		return ""
+	}
+	return mode
+}
+
+// readSmall returns the beginning of a file, nothing if it can't be read.
+func readSmall(root fs.FS, name string) []byte {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	buf := make([]byte, statusLimit)
+	n, _ := f.Read(buf)
+	return buf[:n]
+}

@@ -1,0 +1,127 @@
+package procfs
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// commandLimit bounds how much of another debugger's command line is told.
+const commandLimit = 256
+
+// Tracer returns the process that traces any thread of pid and its command
+// line, or 0. All threads are looked at, since a debugger that failed while
+// detaching may have let go of some. A tracer outside our pid namespace can't
+// be seen.
+func Tracer(pid int) (tracerPID int, comm string, err error) {
+	err = eachThread(pid, "status", func(_ int, status []byte) error {
+		if tracer := statusInt(status, "TracerPid"); tracer != 0 {
+			tracerPID = tracer
+		}
+		return nil
+	})
+	if err != nil || tracerPID == 0 {
+		return 0, "", err
+	}
+	if status, err := readProc(tracerPID, "status", statusLimit); err == nil {
+		tracerPID = statusInt(status, "Tgid") // what traces is a thread
+	}
+	comm = strings.Join(readArgs(tracerPID), " ")
+	if len(comm) > commandLimit {
+		comm = strings.ToValidUTF8(comm[:commandLimit], "") + "…"
+	}
+	return tracerPID, oneLine(comm), nil
+}
+
+// Untraced returns the threads of pid that nobody traces.
+func Untraced(pid int) (tids []int, err error) {
+	err = eachThread(pid, "status", func(tid int, status []byte) error {
+		if statusInt(status, "TracerPid") == 0 {
+			tids = append(tids, tid)
+		}
+		return nil
+	})
+	return tids, err
+}
+
+// ThreadStates returns the state letter of each thread of pid, by thread id;
+// see proc_pid_stat(5).
+func ThreadStates(pid int) (map[int]byte, error) {
+	states := map[int]byte{}
+	err := eachThread(pid, "stat", func(tid int, data []byte) error {
+		st, err := parseStat(data)
+		states[tid] = st.state
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return states, nil
+}
+
+// PendingSignals returns the signals that wait for pid or one of its threads:
+// signal n is bit n-1. It takes about 10 µs a thread. A thread that starts
+// meanwhile may be missed.
+func PendingSignals(pid int) (mask uint64, err error) {
+	err = eachThread(pid, "status", func(_ int, status []byte) error {
+		own, err := strconv.ParseUint(string(statusField(status, "SigPnd")), 16, 64)
+		if err != nil {
+			return err
+		}
+		shared, err := strconv.ParseUint(string(statusField(status, "ShdPnd")), 16, 64)
+		mask |= own | shared
+		return err
+	})
+	return mask, err
+}
+
+// eachThread calls fn with one file of each thread of pid. The data is valid
+// during the call. Threads that end meanwhile are left out; the error is
+// diag.TargetGone if there was none.
+func eachThread(pid int, name string, fn func(tid int, data []byte) error) error {
+	if err := supported(); err != nil {
+		return err
+	}
+	dir := procPath(pid, "task")
+	tids, err := numbers(dir)
+	if err != nil {
+		return procError(pid, err)
+	}
+	seen := false
+	buf := make([]byte, statusLimit)
+	for _, tid := range tids {
+		n, err := readInto(buf, filepath.Join(dir, strconv.Itoa(tid), name))
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return procError(pid, err)
+		}
+		seen = true
+		if err := fn(tid, buf[:n]); err != nil {
+			return err
+		}
+	}
+	if !seen {
+		return diag.Errorf(diag.TargetGone, "process %d has ended", pid)
+	}
+	return nil
+}
+
+// readInto fills buf from a file, whose rest is left out.
+func readInto(buf []byte, path string) (int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	n, err := io.ReadFull(f, buf)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
+	}
+	return n, err
+}

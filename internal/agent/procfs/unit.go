@@ -1,0 +1,99 @@
+package procfs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+)
+
+// systemctlTimeout ends a systemctl that waits for a manager that hangs.
+const systemctlTimeout = 2 * time.Second
+
+// readUnit returns the systemd unit that a process runs in, "" if none.
+func readUnit(pid int) string {
+	own, err := readProc(pid, "cgroup", statusLimit)
+	if err != nil {
+		return ""
+	}
+	manager, _ := readProc(1, "cgroup", statusLimit)
+	return unitOf(own, manager)
+}
+
+// unitOf finds a unit's name in the cgroup file of a process. The manager's
+// (process 1) says what stands above the node's own tree when the node is
+// itself a container without a cgroup namespace. With v1 and v2 mounted side
+// by side systemd may keep only one of them.
+func unitOf(own, manager []byte) string {
+	for _, hierarchy := range []string{"0::", "name=systemd:"} {
+		top := strings.TrimSuffix(cgroupPath(manager, hierarchy), "/init.scope")
+		rest := cgroupPath(own, hierarchy)
+		if below, ok := strings.CutPrefix(rest, top+"/"); ok {
+			rest = below
+		}
+		if unit := firstUnit(rest); unit != "" {
+			return unit
+		}
+	}
+	return ""
+}
+
+// cgroupPath returns the path on the line of one hierarchy; see cgroups(7),
+// /proc/PID/cgroup: ID:CONTROLLERS:PATH.
+func cgroupPath(file []byte, hierarchy string) string {
+	for line := range bytes.Lines(file) {
+		text := strings.TrimSuffix(string(line), "\n")
+		if hierarchy != "0::" {
+			_, text, _ = strings.Cut(text, ":")
+		}
+		if p, ok := strings.CutPrefix(text, hierarchy); ok {
+			return strings.TrimSuffix(p, " (deleted)")
+		}
+	}
+	return ""
+}
+
+// firstUnit returns the first part of a cgroup path that is a unit with
+// processes; groups below it are the unit's own affair.
+func firstUnit(cgroup string) string {
+	for part := range strings.SplitSeq(cgroup, "/") {
+		if api.IsUnit(part) {
+			return part
+		}
+	}
+	return ""
+}
+
+// mainPIDs asks systemd for the main processes of units. It returns none where
+// there is no systemd or it does not answer.
+func mainPIDs(ctx context.Context, units ...string) map[int]bool {
+	pids := map[int]bool{}
+	units = slices.DeleteFunc(units, func(unit string) bool { return !api.IsUnit(unit) })
+	systemctl, err := exec.LookPath("systemctl")
+	if err != nil || len(units) == 0 {
+		return pids
+	}
+	ctx, cancel := context.WithTimeout(ctx, systemctlTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, systemctl, append([]string{"show", "-p", "MainPID", "--"}, units...)...)
+	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.WaitDelay = 100 * time.Millisecond
+	out, err := cmd.Output()
+	if err != nil {
+		return pids
+	}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for lines.Scan() {
+		value, ok := strings.CutPrefix(lines.Text(), "MainPID=")
+		if pid, err := strconv.Atoi(value); ok && err == nil && pid > 0 {
+			pids[pid] = true
+		}
+	}
+	return pids
+}

@@ -1,0 +1,246 @@
+package receive
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dapbridge/dapbridge/internal/api/frame"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// User is the one who owns the copy.
+type User struct {
+	UID, GID int
+	Groups   []int
+}
+
+// LoggedIn returns the user who became root by sudo, whose number sudo puts into
+// SUDO_UID (sudo(8)), or this process's own if that is empty.
+func LoggedIn(sudoUID string) (User, error) {
+	if sudoUID == "" {
+		sudoUID = strconv.Itoa(os.Getuid())
+	}
+	u, err := user.LookupId(sudoUID)
+	if err != nil {
+		return User{}, err
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return User{}, err
+	}
+	numbers := make([]int, len(groups)+2)
+	for i, text := range append(groups, u.Uid, u.Gid) {
+		if numbers[i], err = strconv.Atoi(text); err != nil {
+			return User{}, fmt.Errorf("user %s: %w", sudoUID, err)
+		}
+	}
+	n := len(groups)
+	return User{UID: numbers[n], GID: numbers[n+1], Groups: numbers[:n]}, nil
+}
+
+// Receive makes the directory that c.Top names, if it is not there, gives it to u
+// and becomes u for good before it reads anything. Then it serves. It may run as
+// root. A failure is the host's to tell: it is sent there.
+func Receive(c Config, u User, force bool) error {
+	out := frame.NewWriter(c.Out)
+	top, err := prepare(c, u, force)
+	if err == nil {
+		err = become(u)
+	}
+	if err == nil && top != nil && !c.Look {
+		err = lock(top, lockTimeout)
+	}
+	if err == nil && top != nil {
+		err = sameDir(top, c.Top)
+	}
+	if err != nil || top == nil {
+		out.Hello(false, err)
+		if err := out.W.Flush(); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, c.In) // the host says when it is done
+		return err
+	}
+	defer top.Close() // it holds the lock
+	return Serve(c)
+}
+
+// prepare opens the top directory, nil if there is none and it is not to be made.
+func prepare(c Config, u User, force bool) (*os.File, error) {
+	beside, top, made, err := open(c.Top, !c.Look)
+	if err != nil {
+		return nil, err
+	}
+	defer beside.Close()
+	if top == nil || c.Look {
+		return top, nil
+	}
+	owner, err := ownerOf(top)
+	if err == nil && owner != u.UID && !made && !force {
+		err = diag.Errorf(diag.SyncRefused, "%s belongs to another user (uid %d)", c.Top, owner)
+	}
+	if err == nil && owner != u.UID {
+		err = top.Chown(u.UID, u.GID)
+	}
+	if err == nil {
+		err = makeBackup(beside, u)
+	}
+	if err != nil {
+		top.Close()
+		return nil, err
+	}
+	return top, nil
+}
+
+// open opens an absolute path's last directory and the one that it stands in,
+// without following a symbolic link. With create it makes what is missing; without,
+// top is nil then.
+func open(path string, create bool) (beside, top *os.File, made bool, err error) {
+	const how = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+		return nil, nil, false, diag.Errorf(diag.SyncRefused, "%q is no directory for a copy", path)
+	}
+	if top, err = os.OpenFile("/", how, 0); err != nil {
+		return nil, nil, false, err
+	}
+	for name := range strings.SplitSeq(path[1:], "/") {
+		if beside != nil {
+			beside.Close()
+		}
+		beside, top, made = top, nil, false
+		at := filepath.Join(beside.Name(), name)
+		fd, err := unix.Openat(int(beside.Fd()), name, how, 0)
+		if errors.Is(err, unix.ENOENT) && !create {
+			return beside, nil, false, nil
+		}
+		if errors.Is(err, unix.ENOENT) {
+			made = true
+			if err = unix.Mkdirat(int(beside.Fd()), name, 0o755); err == nil || errors.Is(err, unix.EEXIST) {
+				fd, err = unix.Openat(int(beside.Fd()), name, how, 0)
+			}
+		}
+		if err != nil {
+			defer beside.Close()
+			return nil, nil, false, cantOpen(beside, name, at, err)
+		}
+		top = os.NewFile(uintptr(fd), at)
+	}
+	return beside, top, made, nil
+}
+
+func cantOpen(dir *os.File, name, at string, err error) error {
+	var target [4096]byte
+	n, linkErr := unix.Readlinkat(int(dir.Fd()), name, target[:])
+	switch {
+	case linkErr == nil:
+		return diag.Errorf(diag.SyncRefused, "%s is a symbolic link to %s", at, target[:n])
+	case errors.Is(err, unix.ENOTDIR):
+		return diag.Errorf(diag.SyncRefused, "%s is no directory", at)
+	}
+	return &os.PathError{Op: "open", Path: at, Err: err}
+}
+
+// makeBackup makes the directory beside the tree in which things are kept, if u
+// could not.
+func makeBackup(beside *os.File, u User) error {
+	owner, err := ownerOf(beside)
+	if err != nil || owner == u.UID {
+		return err
+	}
+	err = unix.Mkdirat(int(beside.Fd()), BackupDir, 0o700)
+	if errors.Is(err, unix.EEXIST) {
+		return nil // if it is not u's, that shows when it is needed
+	}
+	if err == nil {
+		err = unix.Fchownat(int(beside.Fd()), BackupDir, u.UID, u.GID, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return &os.PathError{Op: "make", Path: filepath.Join(beside.Name(), BackupDir), Err: err}
+	}
+	return nil
+}
+
+func ownerOf(f *os.File) (int, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return int(stat.Uid), nil
+}
+
+// become gives up root for good, in all threads, and sees that it is gone.
+func become(u User) error {
+	if u.UID == os.Getuid() {
+		return nil
+	}
+	err := syscall.Setgroups(u.Groups)
+	if err == nil {
+		err = syscall.Setresgid(u.GID, u.GID, u.GID)
+	}
+	if err == nil {
+		err = syscall.Setresuid(u.UID, u.UID, u.UID)
+	}
+	if err != nil {
+		return fmt.Errorf("become user %d: %w", u.UID, err)
+	}
+	r, e, s := unix.Getresuid()
+	rg, eg, sg := unix.Getresgid()
+	groups, err := syscall.Getgroups()
+	slices.Sort(groups)
+	want := slices.Sorted(slices.Values(u.Groups))
+	if err != nil || r != u.UID || e != u.UID || s != u.UID || rg != u.GID || eg != u.GID || sg != u.GID || !slices.Equal(groups, want) {
+		return fmt.Errorf("become user %d: rights of another are left", u.UID)
+	}
+	if syscall.Setuid(0) == nil {
+		return fmt.Errorf("become user %d: root can be had again", u.UID)
+	}
+	return nil
+}
+
+// lockTimeout is how long a receiver waits for another to end, which may be on
+// its way out.
+const lockTimeout = 5 * time.Second
+
+// lock sees that nobody else writes to the tree, until top is closed.
+func lock(top *os.File, timeout time.Duration) error {
+	for end := time.Now().Add(timeout); ; {
+		err := unix.Flock(int(top.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return &os.PathError{Op: "lock", Path: top.Name(), Err: err}
+		case time.Now().After(end):
+			return diag.Errorf(diag.SyncBusy, "another dapbridge sync writes to %s on the node", top.Name())
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// sameDir sees that path still leads to top, now that this is another user.
+func sameDir(top *os.File, path string) error {
+	there, err := os.Stat(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return diag.Errorf(diag.SyncRefused, "uid %d, who logs in, may not enter a directory above %s", os.Getuid(), path)
+	}
+	if err != nil {
+		return err
+	}
+	opened, err := top.Stat()
+	if err == nil && !os.SameFile(there, opened) {
+		err = diag.Errorf(diag.SyncRefused, "%s was replaced meanwhile", path)
+	}
+	return err
+}

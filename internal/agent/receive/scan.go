@@ -1,0 +1,66 @@
+package receive
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/api/frame"
+	"github.com/dapbridge/dapbridge/internal/api/tree"
+)
+
+// scan tells what the tree holds, in no order, and removes what another receiver
+// was writing when it was killed.
+func (s *server) scan() error {
+	if err := s.scanDir(""); err != nil {
+		return err
+	}
+	return s.out.Send(frame.End)
+}
+
+// scanDir tells what is below a directory. Its error is one of writing: what
+// can't be read is told.
+func (s *server) scanDir(dir string) error {
+	infos, err := tree.ReadDir(s.root, dir)
+	if err != nil {
+		return s.problem(dir, err)
+	}
+	for _, info := range infos {
+		p := tree.Join(dir, info.Name())
+		if strings.HasPrefix(info.Name(), frame.TemporaryPrefix) {
+			if s.look {
+				continue
+			}
+			if err := s.writable(p, func() error { return s.root.RemoveAll(p) }); err != nil {
+				if err := s.problem(p, err); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		e, err := tree.Describe(s.root, p, info)
+		switch {
+		case err != nil || len(p) > frame.MaxPath:
+			err = s.problem(p, err)
+		case e.Kind != tree.Nothing:
+			s.out.Entry(e)
+			err = s.out.Send(frame.Entry)
+		}
+		if err == nil && e.Kind == tree.Dir {
+			err = s.scanDir(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) problem(p string, err error) error {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !frame.Inside(p) && p != "" || len(p) > frame.MaxPath {
+		return nil // it has vanished meanwhile, or has a name that nobody can have sent
+	}
+	s.out.Text(p)
+	s.out.Message(err)
+	return s.out.Send(frame.Problem)
+}

@@ -1,0 +1,355 @@
+package swap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/delta"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
+)
+
+// Deploy puts the build that comes in, as package delta packs it, in the place of
+// the target's executable, and restarts the target; one that stands there already
+// is not read. It returns when the new process serves, or else when the former one
+// does again, with a *Failure. From the swap on it does not mind the end of ctx.
+func (r *Runner) Deploy(ctx context.Context, q api.SwapRequest, in io.Reader) (api.Deployed, error) {
+	if err := checkDeploy(q); err != nil {
+		return api.Deployed{}, err
+	}
+	s, unlock, err := openStore(r.Dir)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	defer unlock()
+	v, err := r.view(ctx, s, q)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	if v.rec != nil && v.rec.Stage == stageSwapping {
+		if err := undoSwap(v.Path); err != nil {
+			return api.Deployed{}, err
+		}
+		if v, err = r.view(ctx, s, q); err != nil {
+			return api.Deployed{}, err
+		}
+	}
+	if err := tidy(v.Path); err != nil {
+		return api.Deployed{}, err
+	}
+	if missing := q.Needs.Missing("/"); missing != "" {
+		return api.Deployed{}, diag.Errorf(diag.DeployBuild, "the build does not run on the node, which lacks %s", missing).
+			WithHint("build it static (CGO_ENABLED=0 go build …), or where the libraries are the node's: in its image")
+	}
+	if v.current(q) {
+		return api.Deployed{SwapState: v.SwapState, PID: v.PID}, nil
+	}
+	d := &deploy{Runner: r, store: s, q: q, view: v}
+	return d.run(ctx, in)
+}
+
+// checkDeploy refuses what no host of ours asks for.
+func checkDeploy(q api.SwapRequest) error {
+	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 || q.IdleTimeout <= 0 {
+		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v, idle timeout %v", q.Size, q.SHA256, q.Ready, q.IdleTimeout)
+	}
+	return nil
+}
+
+// current reports whether all is as it is asked for.
+func (v *view) current(q api.SwapRequest) bool {
+	asWas := v.rec == nil || v.rec.Stage == stageDeployed
+	return v.SHA256 == q.SHA256 && v.Current && asWas && slices.Equal(v.Args, q.Args) && v.Relaxed == q.Relax
+}
+
+// deploy is one run.
+type deploy struct {
+	*Runner
+	store store
+	q     api.SwapRequest
+	view
+
+	former  record    // as it was when this run began
+	change  change    // of the units
+	begun   bool      // something was changed
+	swapped bool      // the file was renamed
+	since   time.Time // when the target was restarted
+}
+
+func (d *deploy) run(ctx context.Context, in io.Reader) (api.Deployed, error) {
+	var err error
+	if d.change, err = d.units(ctx); err != nil {
+		return api.Deployed{}, err
+	}
+	if err := d.keep(); err != nil {
+		return api.Deployed{}, err
+	}
+	d.former = *d.rec
+	err = d.receive(in)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return api.Deployed{}, d.leave(err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	release, err := d.store.holdOff(ctx)
+	if err != nil {
+		return api.Deployed{}, d.leave(err)
+	}
+	defer release()
+	if err := d.endSessions(ctx); err != nil {
+		return api.Deployed{}, d.leave(err)
+	}
+	pid, err := d.swap(ctx)
+	switch {
+	case err != nil && !d.begun:
+		return api.Deployed{}, d.leave(err)
+	case err != nil:
+		return api.Deployed{}, d.takeBack(ctx, err)
+	}
+	out := api.Deployed{SwapState: d.SwapState, Swapped: d.swapped, PID: pid, Served: time.Since(d.since)}
+	d.rec.Stage, d.rec.DropIns, d.rec.Before, d.rec.Builds = stageDeployed, d.change.want, settings{}, []string{d.q.SHA256}
+	if err := d.store.save(d.rec); err != nil {
+		return out, err
+	}
+	now, _, err := tasks(ctx, d.Unit)
+	if err != nil {
+		return out, err
+	}
+	out.Lost = lost(d.Tasks, now)
+	return out, removeIfThere(beside(d.Path, "prev"))
+}
+
+// leave ends a run that has changed nothing yet, because of why.
+func (d *deploy) leave(why error) error {
+	if d.former.Stage == stageKept {
+		return errors.Join(why, tidy(d.Path), d.store.forget(d.Unit))
+	}
+	return errors.Join(why, tidy(d.Path), d.store.save(&d.former))
+}
+
+func (d *deploy) askAgain(ctx context.Context) error {
+	p, err := d.mainProcess(ctx, d.Unit)
+	if err != nil {
+		return err
+	}
+	d.Sockets, err = servedSoon(ctx, p, len(d.Sockets))
+	if d.former.Stage == stageKept {
+		d.rec.Sockets = d.Sockets
+	}
+	return err
+}
+
+// endSessions ends the debug sessions with all that is about to be restarted. The
+// target may have been restarted while the build was on its way. It then learns where
+// a target really answers that no debugger has any more.
+func (d *deploy) endSessions(ctx context.Context) error {
+	if p, err := d.mainProcess(ctx, d.Unit); err == nil {
+		d.PID, d.ticks = p.PID, p.StartTicks
+	}
+	if err := d.endSession(ctx, d.PID, d.Path, api.SwapDeploy, d.q); err != nil {
+		return err
+	}
+	if d.Session != "" {
+		if err := d.askAgain(ctx); err != nil {
+			return err
+		}
+	}
+	for _, in := range d.change.both(d.former.DropIns) {
+		if in.Unit == d.Unit {
+			continue
+		}
+		p, err := d.mainProcess(ctx, in.Unit)
+		if err != nil {
+			return err
+		}
+		if err := d.endSession(ctx, p.PID, p.Exe, api.SwapDeploy, d.q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep copies the original, unless an earlier run did.
+func (d *deploy) keep() error {
+	if d.rec != nil {
+		return nil
+	}
+	d.Tell(api.SwapMessage{Step: api.StepKeeping})
+	d.rec = &record{Unit: d.Unit, Path: d.Path, Original: d.file, Argv: d.argv, Sockets: d.Sockets}
+	return d.store.keep(d.rec)
+}
+
+// beside names a file of ours in the directory of the target's executable:
+// what is renamed must be on its file system.
+func beside(path, what string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".dapbridge-"+what)
+}
+
+// tidy removes what a run has left that did not come to its end.
+func tidy(path string) error {
+	return errors.Join(removeIfThere(beside(path, "next")), removeIfThere(beside(path, "prev")))
+}
+
+// undoSwap puts the former file back if an interrupted run has left it.
+func undoSwap(path string) error {
+	if _, err := os.Lstat(beside(path, "prev")); err != nil {
+		return nil
+	}
+	return replace(beside(path, "prev"), path)
+}
+
+// receive takes the new build, unless it stands there, and gives the former one the
+// name by which it can be had again.
+func (d *deploy) receive(in io.Reader) error {
+	if d.SHA256 == d.q.SHA256 {
+		return nil
+	}
+	if err := room(filepath.Dir(d.Path), d.q.Size); err != nil {
+		return err
+	}
+	former, err := openFile(d.Path)
+	if err != nil {
+		return err
+	}
+	defer former.Close()
+	d.Tell(api.SwapMessage{Step: api.StepReceiving, Former: d.SHA256})
+	alive := idle.NewReader(in, d.q.IdleTimeout)
+	defer alive.Close()
+	build := delta.NewReader(alive, io.NewSectionReader(former, 0, d.Size))
+	err = create(beside(d.Path, "next"), build, d.q.Size, d.q.SHA256, d.file.dress)
+	if e := (*diag.Error)(nil); err != nil && !errors.As(err, &e) {
+		err = diag.Errorf(diag.DeployShip, "the build did not arrive: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	return d.irreplaceable(os.Link(d.Path, beside(d.Path, "prev")))
+}
+
+// irreplaceable explains why nothing can be renamed into the target's place: a file
+// that is mounted there, one that is immutable, a file system without links.
+func (d *deploy) irreplaceable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return diag.Errorf(diag.DeployRefused, "%s can't be replaced: %w", d.Path, err).
+		WithHint("see on the node what it is: findmnt -T %[1]s; lsattr %[1]s", d.Path)
+}
+
+// swap does it: what is about to be is written down first.
+func (d *deploy) swap(ctx context.Context) (int, error) {
+	d.rec.Stage, d.rec.Before = stageSwapping, d.former.settled()
+	d.rec.settings = settings{Args: d.q.Args, Relaxed: d.q.Relax, DropIns: d.change.both(d.former.DropIns)}
+	d.rec.Builds = append(slices.Clone(d.former.Builds), d.q.SHA256)
+	if err := d.store.save(d.rec); err != nil {
+		return 0, err
+	}
+	d.Tell(api.SwapMessage{Step: api.StepSwapping})
+	d.since = time.Now()
+	if d.SHA256 != d.q.SHA256 {
+		if err := os.Rename(beside(d.Path, "next"), d.Path); err != nil {
+			return 0, d.irreplaceable(err)
+		}
+		d.begun, d.swapped = true, true
+		if err := syncDir(filepath.Dir(d.Path)); err != nil {
+			return 0, err
+		}
+	}
+	d.begun = true
+	changed, err := d.systemd.apply(ctx, d.former.DropIns, d.change.want, d.former.Stage == stageSwapping)
+	if err != nil {
+		return 0, err
+	}
+	d.Tell(api.SwapMessage{Step: api.StepRestarting})
+	d.since = time.Now()
+	pid, err := d.restart(ctx, wanted{
+		unit: d.Unit, path: d.Path, argv: d.change.argv, sockets: d.rec.Sockets, not: d.PID, since: d.ticks,
+	}, d.q.Ready)
+	if err != nil {
+		return 0, err
+	}
+	return pid, d.others(ctx, changed)
+}
+
+// others restarts the other units that were changed.
+func (d *deploy) others(ctx context.Context, changed []string) error {
+	for _, unit := range changed {
+		if unit == d.Unit {
+			continue
+		}
+		if err := d.again(ctx, unit, d.q.Ready); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again restarts a unit whose executable stays. One that is gone since needs nothing.
+func (r *Runner) again(ctx context.Context, unit string, ready time.Duration) error {
+	if u, err := r.systemd.show(ctx, unit); err != nil || u.load == notFound {
+		return err
+	}
+	p, err := r.mainProcess(ctx, unit)
+	if err != nil {
+		return err
+	}
+	_, err = r.restart(ctx, wanted{unit: unit, path: p.Exe, not: p.PID, since: p.StartTicks}, ready)
+	if err != nil {
+		return fmt.Errorf("restart %s: %w", unit, err)
+	}
+	return nil
+}
+
+// takeBack makes all as it was, because of why, and has the former build serve again:
+// it is started whatever else could not be undone, and before the others, which may
+// need it.
+func (d *deploy) takeBack(ctx context.Context, why error) error {
+	d.Tell(api.SwapMessage{Step: api.StepReturning})
+	f := &api.DeployFailure{Journal: d.systemd.journal(ctx, d.Unit)}
+	if d.swapped {
+		if err := replace(beside(d.Path, "prev"), d.Path); err != nil {
+			f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one can't be put back: %w", why, err)
+			return f
+		}
+	}
+	was := d.former.settled()
+	changed, left := d.systemd.apply(ctx, d.change.both(d.former.DropIns), was.DropIns, d.former.Stage == stageSwapping)
+	d.end(ctx, d.Unit, func(sum string) bool { return sum == d.q.SHA256 })
+	_, err := d.restart(ctx, wanted{unit: d.Unit, path: d.Path, sockets: d.Sockets, proven: true}, max(d.q.Ready, formerReady))
+	left = errors.Join(left, d.others(ctx, changed), tidy(d.Path))
+	if err != nil {
+		f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one neither: %w", why, errors.Join(err, left))
+		return f
+	}
+	if left == nil {
+		left = d.settle(was)
+	}
+	f.Err = diag.Errorf(diag.DeployFailed, "the new build does not serve: %w", why)
+	if left != nil {
+		f.Err = diag.Errorf(diag.DeployStuck, "%v; the former one serves, but: %w", f.Err, left)
+	}
+	return f
+}
+
+// formerReady is the least time that the former build gets to serve again.
+const formerReady = 30 * time.Second
+
+// settle writes down that all is as it was.
+func (d *deploy) settle(was settings) error {
+	if d.former.Stage == stageKept {
+		return d.store.forget(d.Unit)
+	}
+	r := d.former
+	r.Stage, r.settings, r.Before = stageDeployed, was, settings{}
+	return d.store.save(&r)
+}

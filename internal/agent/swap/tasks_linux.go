@@ -1,0 +1,57 @@
+package swap
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// isShim reports whether a program of that name holds a container while the
+// runtime restarts: containerd's shims, CRI-O's and podman's conmon.
+func isShim(name string) bool {
+	return strings.HasPrefix(name, "containerd-shim") || name == "conmon"
+}
+
+// tasks returns the shims and their children, which are the containers' first
+// processes, and of them those that belong to the unit's control group.
+func tasks(ctx context.Context, unit string) (all, inUnit []api.Task, err error) {
+	list, err := procfs.Processes(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	shims := map[int]bool{}
+	for _, p := range list {
+		shims[p.PID] = isShim(path.Base(p.Exe))
+	}
+	for _, p := range list {
+		if !shims[p.PID] && !shims[p.Parent] {
+			continue
+		}
+		t := api.Task{PID: p.PID, StartTicks: p.StartTicks, Name: path.Base(p.Exe)}
+		all = append(all, t)
+		if p.Unit == unit {
+			inUnit = append(inUnit, t)
+		}
+	}
+	return all, inUnit, nil
+}
+
+// lost returns those of before that are not there any more.
+func lost(before, now []api.Task) []api.Task {
+	return slices.DeleteFunc(slices.Clone(before), func(t api.Task) bool { return slices.Contains(now, t) })
+}
+
+// survives refuses a restart that would end containers (systemd.kill(5),
+// KillMode=).
+func survives(u unitState, unit string, inUnit []api.Task) error {
+	if u.killMode == "process" || u.killMode == "none" || len(inUnit) == 0 {
+		return nil
+	}
+	return diag.Errorf(diag.DeployRefused, "%s has KillMode=%s: a restart ends %d processes of containers in its control group", unit, u.killMode, len(inUnit)).
+		WithHint("set KillMode=process in a drop-in of the unit, or add --force if the containers may end")
+}

@@ -1,0 +1,38 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+)
+
+// TestDebuggerWarns compares a target's Go with those that the agent's Delve
+// knows.
+func TestDebuggerWarns(t *testing.T) {
+	d := api.Debugger{Version: "v1.27.2", OldestGo: "go1.25", NewestGo: "go1.27"}
+	for built, want := range map[string]string{
+		"go1.25":                "",
+		"go1.25.3":              "",
+		"go1.27.9 X:nodwarf5":   "",
+		"go1.27rc1":             "",
+		"go1.24.13":             "build it by go1.25 or later",
+		"go1.4":                 "build it by go1.25 or later",
+		"go1.28rc1":             "a later Delve",
+		"go2.0":                 "a later Delve",
+		"devel go1.29-a1b2c3d4": "",
+		"":                      "",
+		"\x1b[31mgo1":           "",
+	} {
+		got := d.Warning(built)
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, want …%s…", built, got, want)
+		}
+		if got != "" && (!strings.Contains(got, "Delve v1.27.2 knows go1.25 to go1.27") || !strings.Contains(got, built)) {
+			t.Errorf("%q does not name both versions", got)
+		}
+	}
+	if w := (api.Debugger{OldestGo: "go9", NewestGo: "x"}).Warning("go1.24"); w != "" {
+		t.Errorf("an agent that says nonsense: %q", w)
+	}
+}

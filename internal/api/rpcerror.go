@@ -1,0 +1,53 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/creachadair/jrpc2"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// RPCError turns err into a JSON-RPC error that keeps a [diag.Error] whole.
+func RPCError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var d *diag.Error
+	if !errors.As(err, &d) {
+		d = diag.Errorf(diag.Internal, "%w", err)
+	}
+	return jrpc2.Errorf(jrpc2.InternalError, "%s", d.Summary).WithData(d)
+}
+
+// FromRPC undoes RPCError. Text and remedy are the node's: not to be trusted.
+func FromRPC(err error) error {
+	var r *jrpc2.Error
+	if !errors.As(err, &r) {
+		return err
+	}
+	d := &diag.Error{}
+	if len(r.Data) == 0 || json.Unmarshal(r.Data, d) != nil || d.Summary == "" {
+		return diag.Errorf(diag.Internal, "the agent says: %s", OneLine(r.Message))
+	}
+	return FlattenError(d)
+}
+
+// FlattenError makes an error of the node's have one line each for what is wrong and
+// what to do: a line of its own could look like ours.
+func FlattenError(d *diag.Error) *diag.Error {
+	d.Summary, d.Hint = OneLine(d.Summary), OneLine(d.Hint)
+	return d
+}
+
+// noteLimit bounds a line of the node's for people, in bytes.
+const noteLimit = 4 << 10
+
+func OneLine(text string) string {
+	if len(text) > noteLimit {
+		text = strings.ToValidUTF8(text[:noteLimit], "") + "…"
+	}
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(text)
+}

@@ -1,0 +1,89 @@
+package exe
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// cursor reads DWARF's encodings one after the other. Once something is
+// missing it is bad and yields zeros.
+type cursor struct {
+	b     []byte
+	order binary.ByteOrder
+	bad   bool
+}
+
+func (c *cursor) take(n uint64) []byte {
+	if n > uint64(len(c.b)) {
+		c.b, c.bad = nil, true
+		return nil
+	}
+	taken := c.b[:n]
+	c.b = c.b[n:]
+	return taken
+}
+
+func (c *cursor) skip(n uint64) { c.take(n) }
+
+func (c *cursor) uint(size uint64) uint64 {
+	b := c.take(size)
+	switch len(b) {
+	case 1:
+		return uint64(b[0])
+	case 2:
+		return uint64(c.order.Uint16(b))
+	case 4:
+		return uint64(c.order.Uint32(b))
+	case 8:
+		return c.order.Uint64(b)
+	}
+	return 0
+}
+
+// uleb reads a LEB128 number; a signed one is skipped as well by it.
+func (c *cursor) uleb() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.b, c.bad = nil, true
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cursor) text() string {
+	text, rest, ok := bytes.Cut(c.b, []byte{0})
+	c.b, c.bad = rest, c.bad || !ok
+	return string(text)
+}
+
+// abbrev moves behind the head of the abbreviation with that code and returns
+// its tag, 0 if there is none; section 7.5.3.
+func (c *cursor) abbrev(code uint64) (tag uint64) {
+	for !c.bad {
+		found := c.uleb()
+		if found == 0 {
+			return 0
+		}
+		tag := c.uleb()
+		c.skip(1) // whether it has children
+		if found == code {
+			return tag
+		}
+		for !c.bad {
+			if attr, form := c.spec(); attr == 0 && form == 0 {
+				break
+			}
+		}
+	}
+	return 0
+}
+
+// spec reads one attribute of an abbreviation.
+func (c *cursor) spec() (attr, form uint64) {
+	attr, form = c.uleb(), c.uleb()
+	if form == formImplicitConst {
+		c.uleb()
+	}
+	return attr, form
+}

@@ -1,0 +1,128 @@
+package exe
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+// This file reads the first entry of DWARF 2 to 5 units. debug/dwarf would do,
+// but wants whole sections in memory and parses an abbreviation table for each
+// unit, which a crafted file makes arbitrarily expensive. Section and table
+// numbers are those of the DWARF 5 standard.
+
+const (
+	tagCompileUnit = 0x11
+	attrName       = 0x03
+	attrLanguage   = 0x13
+	attrProducer   = 0x25
+	languageGo     = 0x16
+
+	abbrevsLimit = 16 << 20
+	abbrevLimit  = 4 << 10 // how far into a unit's table its first entry is looked for
+)
+
+// compileUnit is what the first entry of a unit says; texts that stand in
+// another section are empty, which Go's linker never does.
+type compileUnit struct {
+	name, producer string
+	language       uint64
+}
+
+// openDebug opens a debug section; debug/elf decompresses all kinds of it.
+func openDebug(s *elf.Section) io.Reader {
+	return io.LimitReader(s.Open(), sectionLimit)
+}
+
+// abbrevs returns .debug_abbrev, cut at a limit.
+func (e executable) abbrevs() ([]byte, error) {
+	s := e.section(".debug_abbrev", ".zdebug_abbrev")
+	if s == nil {
+		return nil, errors.New("no .debug_abbrev section")
+	}
+	return io.ReadAll(io.LimitReader(openDebug(s), abbrevsLimit))
+}
+
+// unit is the beginning of a unit of .debug_info; section 7.5.1.
+type unit struct {
+	data   []byte // from the unit's length on, perhaps cut
+	order  binary.ByteOrder
+	wide   bool // 64-bit DWARF
+	length uint64
+}
+
+// newUnit reads a unit's length from its first 12 bytes.
+func newUnit(head []byte, order binary.ByteOrder) *unit {
+	u := &unit{data: head, order: order, length: uint64(order.Uint32(head))}
+	if u.length == 1<<32-1 {
+		u.wide = true
+		u.length = order.Uint64(head[4:])
+	}
+	return u
+}
+
+// size returns the unit's size with its length field. A size that can't be is
+// cut to one that no section has.
+func (u *unit) size() uint64 {
+	size := uint64(4)
+	if u.wide {
+		size = 12
+	}
+	return size + min(u.length, 1<<40)
+}
+
+// compileUnit reads the unit's first entry. It is zero for anything else than
+// a compile unit or when malformed.
+func (u *unit) compileUnit(abbrevs []byte) (cu compileUnit) {
+	c := &cursor{b: u.data, order: u.order}
+	offset := uint64(4)
+	if c.skip(4); u.wide {
+		offset = 8
+		c.skip(8)
+	}
+	version := c.uint(2)
+	var table, address uint64
+	if version >= 5 {
+		c.skip(1) // the kind of unit
+		address = c.uint(1)
+		table = c.uint(offset)
+	} else {
+		table = c.uint(offset)
+		address = c.uint(1)
+	}
+	code := c.uleb()
+	if c.bad || version < 2 || version > 5 || table >= uint64(len(abbrevs)) {
+		return cu
+	}
+	a := &cursor{b: abbrevs[table:min(uint64(len(abbrevs)), table+abbrevLimit)], order: u.order}
+	if a.abbrev(code) != tagCompileUnit {
+		return cu
+	}
+	sizes := formSizes{address: address, offset: offset, ref: offset}
+	if version == 2 {
+		sizes.ref = address
+	}
+	return c.entry(a, sizes)
+}
+
+// entry reads the attributes that a, behind the head of an abbreviation, says
+// that there are.
+func (c *cursor) entry(a *cursor, sizes formSizes) (cu compileUnit) {
+	for !a.bad && !c.bad {
+		attr, form := a.spec()
+		if attr == 0 && form == 0 {
+			return cu
+		}
+		value := c.value(form, sizes)
+		switch attr {
+		case attrName:
+			cu.name = value.text
+		case attrProducer:
+			cu.producer = value.text
+		case attrLanguage:
+			cu.language = value.number
+		}
+	}
+	return compileUnit{}
+}

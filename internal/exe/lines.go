@@ -1,0 +1,127 @@
+package exe
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+const (
+	linesLimit = 1 << 18  // lines of one file that have code
+	stepsLimit = 64 << 20 // steps of the tables of values that are read for one file
+)
+
+// Lines returns the lines of a source file, ascending, that the executable has
+// code of, nil if it has none of the file's. The file is named as the compiler was
+// told of it.
+func (x *File) Lines(file string) (lines []int, err error) {
+	err = withELF(x.r, func(e executable) error {
+		lines, err = e.lines(file)
+		return err
+	})
+	return lines, err
+}
+
+func (e executable) lines(file string) (lines []int, err error) {
+	err = errors.New("no table of functions")
+	for data := range e.pclntabs() {
+		// What looks like a table may be none, and the next one be.
+		err = guard(func() error {
+			t, err := newPclntab(data, e.ByteOrder)
+			if err == nil {
+				lines, err = t.lines(file)
+			}
+			return err
+		})
+		if err == nil && len(lines) > 0 {
+			return lines, nil
+		}
+	}
+	if err != nil {
+		return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: %w", err)
+	}
+	return nil, nil
+}
+
+// lines reads the tables of files and of lines by program counter of every
+// function that has a part of the file, be it by inlining.
+func (t *pclntab) lines(file string) ([]int, error) {
+	names := t.table(2)
+	want := bytes.Index(names, append([]byte(file), 0))
+	for want > 0 && names[want-1] != 0 { // the end of another name
+		next := bytes.Index(names[want+1:], append([]byte(file), 0))
+		if next < 0 {
+			return nil, nil
+		}
+		want += 1 + next
+	}
+	if want < 0 {
+		return nil, nil
+	}
+	units, values, funcs := t.table(1), t.table(3), t.table(4)
+	found := map[int]bool{}
+	left := stepsLimit
+	for i := range t.funcs {
+		fn := funcs[t.uint(funcs[(2*i+1)*t.entry:], t.entry):]
+		field := func(n uint64) uint64 { return uint64(t.order.Uint32(fn[t.entry+4*n:])) }
+		unit := int64(field(7))
+		if unit == 1<<32-1 {
+			continue // it is of no compile unit
+		}
+		files, lines := newSteps(values[field(4):]), newSteps(values[field(5):])
+		for files.ok && lines.ok {
+			if left--; left < 0 || len(found) > linesLimit {
+				return nil, errors.New("the table of lines is too large")
+			}
+			if files.value >= 0 && t.order.Uint32(units[4*(unit+files.value):]) == uint32(want) {
+				found[int(lines.value)] = true
+			}
+			switch {
+			case files.end < lines.end:
+				files.next()
+			case files.end > lines.end:
+				lines.next()
+			default:
+				files.next()
+				lines.next()
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
+}
+
+// steps reads a table of values by program counter: pairs of the difference to
+// the last value, which begins at -1, zigzag encoded, and of how far it goes; see
+// (*funcInfo).step in the runtime.
+type steps struct {
+	b     []byte
+	value int64
+	end   uint64 // of the value's range
+	ok    bool
+}
+
+func newSteps(b []byte) *steps {
+	s := &steps{b: b, value: -1, ok: true}
+	s.next()
+	return s
+}
+
+func (s *steps) next() {
+	delta, n := binary.Uvarint(s.b)
+	if n <= 0 || delta == 0 && s.end > 0 {
+		s.ok = false
+		return
+	}
+	width, m := binary.Uvarint(s.b[n:])
+	if m <= 0 || width == 0 {
+		s.ok = false
+		return
+	}
+	s.value += int64(delta>>1) ^ -int64(delta&1)
+	s.end += width
+	s.b = s.b[n+m:]
+}

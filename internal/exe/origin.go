@@ -1,0 +1,186 @@
+package exe
+
+import (
+	"bytes"
+	"debug/buildinfo"
+	"path"
+	"runtime/debug"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// originLimit bounds the texts of an Origin, which is sent to the host. The
+// largest programs known name three hundred modules in 40 KB.
+const originLimit = 1 << 20
+
+// depsLimit bounds the modules of an Origin.
+const depsLimit = 4 << 10
+
+// Origin is what an executable says of where it comes from: enough to build it
+// again. All of it may be made up.
+type Origin struct {
+	Build
+	MainSum string   `json:"mainSum,omitempty"` // go.sum's hash of the main package's module; only of one that was downloaded
+	Deps    []Module `json:"deps,omitempty"`
+	Roots   Roots    `json:"roots"`
+}
+
+// Roots are directories of the machine that built an executable, as its
+// function table names its source files. What -trimpath took away is empty.
+type Roots struct {
+	Module   string `json:"module,omitempty"`   // of the main module
+	ModCache string `json:"modCache,omitempty"` // GOMODCACHE
+	GOROOT   string `json:"goroot,omitempty"`
+	Vendor   bool   `json:"vendor,omitempty"` // dependencies were in the main module's vendor directory
+}
+
+// Origin returns the executable's origin. The error is diag.TargetNotGo if it is
+// no Go program.
+func (x *File) Origin() (o *Origin, err error) {
+	err = withELF(x.r, func(e executable) error {
+		o, err = e.origin()
+		return err
+	})
+	return o, err
+}
+
+func (e executable) origin() (*Origin, error) {
+	b, err := e.build()
+	if err != nil {
+		return nil, err
+	}
+	info, err := buildinfo.Read(e.r)
+	if err != nil {
+		return nil, diag.Errorf(diag.TargetNotGo, "not a Go program: %w", err)
+	}
+	o := &Origin{Build: *b, MainSum: info.Main.Sum}
+	for _, m := range info.Deps {
+		o.Deps = append(o.Deps, *newModule(m))
+	}
+	if n := o.size(); n > originLimit || len(o.Deps) > depsLimit {
+		return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its %d modules take %d bytes", len(o.Deps), n)
+	}
+	o.Roots = e.roots(o)
+	return o, nil
+}
+
+// newModule copies what debug.Module says; a replaced module's replacement has
+// none of its own.
+func newModule(m *debug.Module) *Module {
+	out := &Module{Path: m.Path, Version: m.Version, Sum: m.Sum}
+	if r := m.Replace; r != nil {
+		out.Replace = &Module{Path: r.Path, Version: r.Version, Sum: r.Sum}
+	}
+	return out
+}
+
+func (o *Origin) size() int {
+	n := o.Build.size() + len(o.MainSum)
+	for _, m := range o.Deps {
+		n += len(m.Path) + len(m.Version) + len(m.Sum)
+		if r := m.Replace; r != nil {
+			n += len(r.Path) + len(r.Version) + len(r.Sum)
+		}
+	}
+	return n
+}
+
+// roots finds the directories of the source files.
+func (e executable) roots(o *Origin) Roots {
+	r := Roots{Module: moduleRoot(o.MainFile, o.MainPackage, o.ModulePath)}
+	modules := map[string]bool{}
+	for _, m := range o.Deps {
+		if m.Replace != nil {
+			m = *m.Replace
+		}
+		modules[escapeModule(m.Path)+"@"+escapeModule(m.Version)] = true
+	}
+	for data := range e.pclntabs() {
+		// What looks like a table may be none, and the next one be.
+		err := guard(func() error {
+			t, err := newPclntab(data, e.ByteOrder)
+			if err != nil {
+				return err
+			}
+			file, err := t.fileOf("runtime.main")
+			if err != nil {
+				return err
+			}
+			r.GOROOT = absoluteCut(file, "/src/runtime/proc.go")
+			for file := range bytes.SplitSeq(t.files(), []byte{0}) {
+				if len(file) <= pathLimit {
+					r.see(string(file), modules)
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			break
+		}
+	}
+	return r
+}
+
+// see takes from one file's path what it tells.
+func (r *Roots) see(file string, modules map[string]bool) {
+	if r.Module != "" && strings.HasPrefix(file, r.Module+"/vendor/") {
+		r.Vendor = true
+	}
+	if r.ModCache == "" && strings.HasPrefix(file, "/") {
+		r.ModCache = modCache(file, modules)
+	}
+}
+
+// modCache returns what stands before a module's directory in a path such as
+// /root/go/pkg/mod/golang.org/x/sys@v0.1.0/unix/asm.s, "" if none does.
+func modCache(file string, modules map[string]bool) string {
+	at := strings.IndexByte(file, '@')
+	if at < 0 {
+		return ""
+	}
+	dir := file
+	if end := strings.IndexByte(file[at:], '/'); end >= 0 {
+		dir = file[:at+end]
+	}
+	for i := range at {
+		if dir[i] == '/' && modules[dir[i+1:]] {
+			return dir[:i]
+		}
+	}
+	return ""
+}
+
+// escapeModule is how the module cache spells a path or version: upper-case
+// letters as ! and the lower-case one (golang.org/x/mod/module, EscapePath).
+func escapeModule(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if 'A' <= r && r <= 'Z' {
+			b.WriteByte('!')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// moduleRoot is the main file's directory less the main package's below its
+// module, "" if they don't fit or -trimpath has taken it away.
+func moduleRoot(mainFile, mainPackage, module string) string {
+	below, ok := strings.CutPrefix(mainPackage, module)
+	if !ok || module == "" || below != "" && below[0] != '/' || path.Clean(mainFile) != mainFile {
+		return ""
+	}
+	return absoluteCut(path.Dir(mainFile), below)
+}
+
+// absoluteCut returns an absolute path without its end, "" if it has not that
+// end.
+func absoluteCut(file, end string) string {
+	root, ok := strings.CutSuffix(file, end)
+	if !ok || !strings.HasPrefix(root, "/") || path.Clean(root) != root {
+		return ""
+	}
+	return root
+}

@@ -1,0 +1,173 @@
+package exe
+
+import (
+	"debug/elf"
+	"errors"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	wordsLimit      = 64 << 10 // in one answer
+	stringsLimit    = 16 << 10
+	stringLimit     = 4 << 10  // bytes of one
+	stringsSize     = 1 << 20  // of all
+	relocationLimit = 64 << 20 // bytes of a table
+)
+
+// Words returns four bytes of the code at each offset into .text. The compiler
+// puts the address of a variable that it loads into four bytes.
+func (x *File) Words(offsets []uint64) (words []uint32, err error) {
+	err = withELF(x.r, func(e executable) error {
+		s := e.section(".text")
+		if s == nil || len(offsets) > wordsLimit {
+			return errors.New("no such code")
+		}
+		var b [4]byte
+		for _, at := range offsets {
+			if at > s.FileSize {
+				return errors.New("no such code")
+			}
+			if _, err := s.ReadAt(b[:], int64(at)); err != nil {
+				return err
+			}
+			words = append(words, e.ByteOrder.Uint32(b[:]))
+		}
+		return nil
+	})
+	return words, err
+}
+
+// Text is a string variable's value when the program starts.
+type Text struct {
+	Value string `json:"value,omitempty"`
+	Valid bool   `json:"valid,omitempty"` // what is there can be a string
+}
+
+// Strings returns the values of string variables at these addresses, as the
+// file has them.
+func (x *File) Strings(addrs []uint64) (texts []Text, err error) {
+	err = withELF(x.r, func(e executable) error {
+		if len(addrs) > stringsLimit {
+			return errors.New("too many strings")
+		}
+		pointers, err := e.relocated(addrs)
+		if err != nil {
+			return err
+		}
+		left := stringsSize
+		for _, addr := range addrs {
+			t := e.text(addr, pointers)
+			if left -= len(t.Value); left < 0 {
+				return errors.New("the strings are too long")
+			}
+			texts = append(texts, t)
+		}
+		return nil
+	})
+	return texts, err
+}
+
+// text reads a string's header (reflect.StringHeader) and what it points to.
+func (e executable) text(addr uint64, pointers map[uint64]uint64) Text {
+	header, ok := e.load(addr, 16)
+	if !ok {
+		return Text{}
+	}
+	pointer, size := e.ByteOrder.Uint64(header), e.ByteOrder.Uint64(header[8:])
+	if p, ok := pointers[addr]; ok {
+		pointer = p
+	}
+	if size == 0 {
+		return Text{Valid: true}
+	}
+	if size > stringLimit {
+		return Text{}
+	}
+	value, ok := e.load(pointer, size)
+	if !ok || !utf8.Valid(value) {
+		return Text{}
+	}
+	return Text{strings.Clone(string(value)), true}
+}
+
+// load returns what stands at an address when the program is loaded, before
+// relocation.
+func (e executable) load(addr, size uint64) ([]byte, bool) {
+	for _, s := range e.File.Sections {
+		if s.Flags&elf.SHF_ALLOC == 0 || s.Flags&elf.SHF_TLS != 0 || addr < s.Addr || addr-s.Addr > s.Size || size > s.Size-(addr-s.Addr) {
+			continue
+		}
+		b := make([]byte, size)
+		if s.Type == elf.SHT_NOBITS {
+			return b, true
+		}
+		_, err := s.ReadAt(b, int64(addr-s.Addr))
+		return b, err == nil
+	}
+	return nil, false
+}
+
+// relocated returns the pointers that the loader of a position independent
+// executable puts at these addresses: relocations of the kind "base plus
+// addend", the same number for amd64's and other tables' layout.
+func (e executable) relocated(addrs []uint64) (map[uint64]uint64, error) {
+	s := e.section(".rela.dyn", ".rela")
+	if e.Type != elf.ET_DYN || s == nil {
+		return nil, nil
+	}
+	if s.FileSize > relocationLimit {
+		return nil, errors.New("the relocations are too large")
+	}
+	table, err := io.ReadAll(io.NewSectionReader(s.ReaderAt, 0, int64(s.FileSize)))
+	if err != nil {
+		return nil, err
+	}
+	wanted := make(map[uint64]bool, len(addrs))
+	for _, a := range addrs {
+		wanted[a] = true
+	}
+	pointers := map[uint64]uint64{}
+	for ; len(table) >= 24; table = table[24:] {
+		at, kind := e.ByteOrder.Uint64(table), uint32(e.ByteOrder.Uint64(table[8:]))
+		if wanted[at] && (kind == uint32(elf.R_X86_64_RELATIVE) || kind == uint32(elf.R_AARCH64_RELATIVE)) {
+			pointers[at] = e.ByteOrder.Uint64(table[16:])
+		}
+	}
+	return pointers, nil
+}
+
+// Variable is a package's variable of the size of a string.
+type Variable struct {
+	Name string // as the symbol table has it
+	Addr uint64
+}
+
+// Variables returns the variables that may be strings, from the symbol table.
+func (x *File) Variables() (list []Variable, err error) {
+	err = withELF(x.r, func(e executable) error {
+		symbols, err := e.Symbols()
+		for _, s := range symbols {
+			if elf.ST_TYPE(s.Info) == elf.STT_OBJECT && s.Size == 16 {
+				list = append(list, Variable{s.Name, s.Value})
+			}
+		}
+		return err
+	})
+	return list, err
+}
+
+// Code returns the address and content of .text.
+func (x *File) Code() (addr uint64, code []byte, err error) {
+	err = withELF(x.r, func(e executable) error {
+		s := e.section(".text")
+		if s == nil || s.FileSize > sectionLimit {
+			return errors.New("no code")
+		}
+		addr = s.Addr
+		code, err = s.Data()
+		return err
+	})
+	return addr, code, err
+}

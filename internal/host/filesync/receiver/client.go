@@ -1,0 +1,166 @@
+package receiver
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/dapbridge/dapbridge/internal/api/frame"
+	"github.com/dapbridge/dapbridge/internal/api/tree"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// Client is the host's end. Its methods must not run at the same time; after an
+// error it is of no more use.
+type Client struct {
+	in    *bufio.Reader
+	out   *frame.Writer
+	cut   func()
+	there bool
+	buf   [frame.MaxSize]byte
+	speed speed
+
+	window window
+}
+
+// Connect waits for the receiver's hello. cut ends the channel, so that nothing
+// waits for it any longer; it is called when the other end can't be understood.
+func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
+	c := &Client{in: bufio.NewReaderSize(r, frame.MaxSize), out: frame.NewWriter(w), cut: cut}
+	f, err := c.expect(frame.Hello)
+	if err != nil {
+		return nil, err
+	}
+	version := f.Number(1 << 32)
+	if version != frame.Version && !f.IsBad() {
+		return nil, diag.Errorf(diag.AgentProtocol, "the receiver of files speaks version %d of its protocol, not %d", version, frame.Version)
+	}
+	c.there = f.Number(1) == 1
+	code, problem := f.Text(frame.MaxText), f.Message()
+	if err := f.Done(); err != nil {
+		return nil, c.wrong(err)
+	}
+	if problem == nil {
+		return c, nil
+	}
+	if code := diag.Code(code); code == diag.SyncRefused || code == diag.SyncBusy {
+		return nil, diag.Errorf(code, "%w", problem)
+	}
+	return nil, diag.Errorf(diag.SyncFailed, "on the node: %w", problem)
+}
+
+// Slow reports whether the line has turned out to be so slow that what is sent is
+// compressed.
+func (c *Client) Slow() bool { return c.speed.slow.Load() }
+
+// There reports whether the tree's top directory is there: a receiver that only
+// looks does not make it.
+func (c *Client) There() bool { return c.there }
+
+// Scan returns what the tree holds on the node, and what there could not be
+// looked at. It removes temporary files that killed receivers have left.
+func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
+	var m tree.Manifest
+	var problems []tree.Problem
+	err := c.out.Send(frame.Scan)
+	if err == nil {
+		err = c.out.Flush()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for held := 0; ; {
+		kind, f, err := frame.Read(c.in, &c.buf)
+		if err != nil {
+			return nil, nil, c.wrong(err)
+		}
+		held += len(f.Left())
+		switch kind {
+		case frame.Entry:
+			m = append(m, f.Entry())
+		case frame.Problem:
+			problems = append(problems, tree.Problem{Path: f.Text(frame.MaxPath), Err: f.Message()})
+		case frame.End:
+		default:
+			f.Fail()
+		}
+		if len(m)+len(problems) > maxEntries || held > maxHeld {
+			return nil, nil, c.wrong(fmt.Errorf("%w: more than %d files, or %d bytes of their names", frame.ErrMalformed, maxEntries, maxHeld))
+		}
+		if err := f.Done(); err != nil {
+			return nil, nil, c.wrong(err)
+		}
+		if kind == frame.End {
+			m.Sort()
+			return m, problems, nil
+		}
+	}
+}
+
+// What bounds what a node can have the host remember.
+const (
+	maxEntries = 4 << 20
+	maxHeld    = 256 << 20 // bytes of all entries together
+)
+
+// Sums returns the SHA-256 of files' contents on the node, and for those that
+// can't be read why.
+func (c *Client) Sums(paths []string, told func(path string, sum []byte, err error)) error {
+	var failed error
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for _, p := range paths {
+			c.out.Text(p)
+			if failed = c.out.Send(frame.Sum); failed != nil {
+				return
+			}
+		}
+		failed = c.out.Flush()
+	}()
+	for _, p := range paths {
+		f, err := c.expect(frame.Sum)
+		if err == nil {
+			sum, problem := f.Text(sha256.Size), f.Message()
+			if err = c.wrong(f.Done()); err == nil {
+				told(p, []byte(sum), problem)
+			}
+		}
+		if err != nil {
+			<-asked // which ends, for the channel has
+			return err
+		}
+	}
+	<-asked
+	return failed
+}
+
+// expect reads a frame of a kind.
+func (c *Client) expect(kind byte) (*frame.Fields, error) {
+	got, f, err := frame.Read(c.in, &c.buf)
+	if err == nil && got != kind {
+		err = unexpected(got)
+	}
+	return f, c.wrong(err)
+}
+
+func unexpected(kind byte) error {
+	return fmt.Errorf("%w: an answer of kind %q", frame.ErrMalformed, kind)
+}
+
+// wrong makes an error of the channel one for people, and ends the channel.
+func (c *Client) wrong(err error) error {
+	if err == nil {
+		return nil
+	}
+	c.cut()
+	switch {
+	case errors.Is(err, frame.ErrMalformed):
+		return diag.Errorf(diag.AgentProtocol, "the receiver of files on the node: %w", err)
+	case errors.Is(err, io.EOF):
+		return diag.Errorf(diag.LinkLost, "the receiver of files on the node has ended: %w", err).WithHint("run the command again")
+	}
+	return err
+}

@@ -1,0 +1,166 @@
+package receiver
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/agent/receive"
+	"github.com/dapbridge/dapbridge/internal/api/frame"
+	"github.com/dapbridge/dapbridge/internal/api/tree"
+)
+
+// conversation returns frames of every kind that a host sends.
+func conversation() []byte {
+	var b bytes.Buffer
+	w := frame.NewWriter(&b)
+	file := tree.Entry{Path: "d/f", Kind: tree.File, Size: 2, Perm: 0o644, MTime: -1}
+	for _, e := range []tree.Entry{{Path: "d", Kind: tree.Dir, Perm: 0o755}, {Path: "d/l", Kind: tree.Link, Target: "../../../outside"}} {
+		w.Entry(e)
+		w.Entry(tree.Entry{Path: e.Path})
+		w.Send(frame.Put)
+	}
+	w.Entry(file)
+	w.Entry(tree.Entry{Path: file.Path})
+	w.Send(frame.Put)
+	w.Raw([]byte("xy"))
+	w.Send(frame.Data)
+	w.Text("no digest")
+	w.Send(frame.End)
+	w.Entry(file)
+	w.Entry(tree.Entry{Path: file.Path})
+	w.Send(frame.Put)
+	_ = w.Data([]byte("xy"), true)
+	w.Text("no digest")
+	w.Send(frame.End)
+	w.Text("d/f")
+	w.Send(frame.Sum)
+	w.Send(frame.Scan)
+	w.Number(1)
+	w.Send(frame.Stage)
+	w.Entry(file)
+	w.Entry(tree.Entry{Path: file.Path})
+	w.Text("d/f")
+	w.Send(frame.Place)
+	w.Entry(file)
+	w.Send(frame.Remove)
+	w.Flush()
+	return b.Bytes()
+}
+
+// FuzzServe holds that whatever a host sends, nothing outside of the tree is
+// touched, nothing temporary stays, and the receiver ends.
+func FuzzServe(f *testing.F) {
+	f.Add(conversation())
+	f.Add(bytes.ReplaceAll(conversation(), []byte("d/f"), []byte("../")))
+	f.Add(bytes.ReplaceAll(conversation(), []byte("d/f"), []byte("o/s")))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		_, top := dirs(t)
+		outside := filepath.Join(filepath.Dir(filepath.Dir(top)), "host")
+		writeMode(t, filepath.Join(outside, "s"), "outside", 0o644)
+		if err := os.Symlink(outside, filepath.Join(top, "o")); err != nil {
+			t.Fatal(err)
+		}
+		err := receive.Serve(receive.Config{Top: top, Now: time.Unix(0, 0), In: bytes.NewReader(in), Out: io.Discard})
+		if err != nil && !errors.Is(err, frame.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("it ended with %v", err)
+		}
+		entries, err := os.ReadDir(outside)
+		if err != nil || len(entries) != 1 || content(t, filepath.Join(outside, "s")) != "outside" {
+			t.Errorf("outside of the tree: %v, %v", entries, err)
+		}
+		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			if d != nil && d.IsDir() {
+				os.Chmod(path, 0o700) // so that all can be seen and removed
+			}
+			return nil
+		})
+		own := bytes.Contains(in, []byte(frame.TemporaryPrefix)) // then it was asked to
+		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			if strings.HasPrefix(filepath.Base(path), frame.TemporaryPrefix) && !own {
+				t.Errorf("%s is left", path)
+			}
+			return nil
+		})
+	})
+}
+
+// FuzzClient holds that a host understands, or refuses, whatever a node sends.
+func FuzzClient(f *testing.F) {
+	var b bytes.Buffer
+	w := frame.NewWriter(&b)
+	w.Hello(true, nil)
+	w.Entry(tree.Entry{Path: "d", Kind: tree.Dir, Perm: 0o755})
+	w.Send(frame.Entry)
+	w.Text("bad")
+	w.Message(errors.New("no"))
+	w.Send(frame.Problem)
+	w.Send(frame.End)
+	w.Entry(tree.Entry{Path: "f"})
+	w.Text("/kept")
+	w.Message(nil)
+	w.Send(frame.Answer)
+	w.Number(100_000)
+	w.Send(frame.Received)
+	w.Number(frame.MaxReceived) // more than was sent
+	w.Send(frame.Received)
+	w.Entry(tree.Entry{Path: "large"})
+	w.Text("")
+	w.Message(errors.New("no room"))
+	w.Send(frame.Answer)
+	w.Text(frame.TemporaryPrefix + "1")
+	w.Message(nil)
+	w.Send(frame.Stage)
+	w.Text("12345678901234567890123456789012")
+	w.Message(nil)
+	w.Send(frame.Sum)
+	w.Flush()
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c, err := Connect(bytes.NewReader(in), io.Discard, func() {})
+		if err != nil {
+			return
+		}
+		m, problems, err := c.Scan()
+		if err != nil {
+			return
+		}
+		for _, e := range m {
+			if !filepath.IsLocal(filepath.FromSlash(e.Path)) {
+				t.Errorf("%q leads out", e.Path)
+			}
+		}
+		for _, p := range problems {
+			if len(p.Path) > frame.MaxPath {
+				t.Error("a path is too long")
+			}
+		}
+		root, err := os.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		if err := root.WriteFile("large", make([]byte, 2*firstWindow), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		changes := []Change{{Want: tree.Entry{Path: "f"}}, {Want: tree.Entry{Path: "large", Kind: tree.File}}}
+		err = c.Apply(t.Context(), root, changes, func(change Change, r Result) {
+			if r.Now.Path != change.Want.Path {
+				t.Errorf("an answer of %q", r.Now.Path)
+			}
+		})
+		if err == nil {
+			dir, failed, err := c.Stage()
+			if failed == nil && err == nil && (!frame.Inside(dir) || !strings.HasPrefix(dir, frame.TemporaryPrefix)) {
+				t.Errorf("staged in %q", dir)
+			}
+			_ = c.Sums([]string{"f"}, func(string, []byte, error) {})
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package filesync
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/dapbridge/dapbridge/internal/api/frame"
+	"github.com/dapbridge/dapbridge/internal/api/tree"
+)
+
+// Scan returns what is to be copied of the tree under dir, and which parts of it
+// could not be looked at. What appears or vanishes meanwhile may stand in the
+// manifest or not. It fails if dir itself can't be read: a tree that is not there
+// is not an empty one.
+func Scan(ctx context.Context, dir string) (tree.Manifest, []tree.Problem, error) {
+	ignore, err := LoadIgnore(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	s := scan{ctx: ctx, root: root}
+	if err := s.dir("", ignore); err != nil {
+		return nil, nil, err
+	}
+	s.manifest.Sort()
+	return s.manifest, s.problems, nil
+}
+
+type scan struct {
+	ctx      context.Context
+	root     *os.Root
+	manifest tree.Manifest
+	problems []tree.Problem
+}
+
+// dir looks at a directory. Its error ends the scan, unless the directory is one
+// below the top.
+func (s *scan) dir(path string, ignore *Ignore) error {
+	infos, err := tree.ReadDir(s.root, path)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if ignore.Match(info.Name(), info.IsDir()) {
+			continue
+		}
+		below := tree.Join(path, info.Name())
+		if len(below) > frame.MaxPath {
+			s.problems = append(s.problems, tree.Problem{Path: below, Err: errLongPath})
+			continue
+		}
+		e, err := tree.Describe(s.root, below, info)
+		if err == nil && e.Kind == tree.Nothing {
+			continue // a socket, a device and alike
+		}
+		if err == nil {
+			s.manifest = append(s.manifest, e)
+		}
+		if err == nil && e.Kind == tree.Dir {
+			err = s.enter(below, info.Name(), ignore)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it has vanished meanwhile
+			if s.ctx.Err() != nil {
+				return err
+			}
+			s.problems = append(s.problems, tree.Problem{Path: below, Err: err})
+		}
+	}
+	return nil
+}
+
+func (s *scan) enter(path, name string, ignore *Ignore) error {
+	sub, err := ignore.Enter(name)
+	if err != nil {
+		return err
+	}
+	return s.dir(path, sub)
+}

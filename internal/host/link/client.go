@@ -1,0 +1,209 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// Client is the daemon's end of the link. Its methods may be called at once
+// from several goroutines; each waits for the agent's answer or the context.
+type Client struct {
+	hello  api.Hello
+	rpc    *caller
+	timing Timing
+	stop   chan struct{} // closed by Close: ends the heartbeat
+	beat   chan struct{} // closed when the heartbeat has ended
+}
+
+// Events are what the agent says unasked. Each function is called from one
+// goroutine at a time and must not wait for the Client.
+type Events struct {
+	Log   func(api.LogLine)
+	Ended func(api.Ended)
+}
+
+// Timing is how long the daemon waits for the agent.
+type Timing struct {
+	Lease   time.Duration // for the answer to a ping; and the agent for a ping
+	Timeout time.Duration // for any other answer that needs no debugger; 0 is without end
+}
+
+// Connect reads the agent's hello from r, checks it before anything else is
+// sent, and starts the link. It renews the lease by a ping each sixth of it;
+// when an answer is missing for the whole lease, the link counts as lost, and
+// the caller must end r: a read under way holds up Close.
+func Connect(r io.Reader, w io.WriteCloser, t Timing, ev Events) (*Client, error) {
+	br := bufio.NewReader(r)
+	line, err := api.ReadLine(br)
+	if err != nil {
+		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line: %w", err)
+	}
+	c := &Client{timing: t, stop: make(chan struct{}), beat: make(chan struct{})}
+	if err := json.Unmarshal(line, &c.hello); err != nil {
+		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line is no JSON: %w", err)
+	}
+	if err := checkHello(&c.hello); err != nil {
+		return nil, err
+	}
+	if c.hello.TargetError != nil {
+		api.FlattenError(c.hello.TargetError)
+	}
+	c.rpc = newCaller(br, w, ev.dispatch)
+	go c.heartbeat(t.Lease)
+	return c, nil
+}
+
+// checkHello refuses an agent that this program cannot work with.
+func checkHello(h *api.Hello) error {
+	if h.Protocol != api.Protocol {
+		return diag.Errorf(diag.AgentProtocol, "the agent speaks protocol %d, this program %d", h.Protocol, api.Protocol)
+	}
+	if h.OS != "linux" {
+		return diag.Errorf(diag.NodePlatform, "the agent runs on %q", h.OS)
+	}
+	if !json.Valid(h.Capabilities) || h.Socket == "" {
+		return diag.Errorf(diag.AgentProtocol, "the agent's first line lacks its capabilities or socket")
+	}
+	if h.Target == nil && (h.TargetError == nil || h.TargetError.Summary == "") {
+		return diag.Errorf(diag.AgentProtocol, "the agent's first line names neither a target nor why there is none")
+	}
+	return nil
+}
+
+func (ev Events) dispatch(method string, params json.RawMessage) {
+	switch method {
+	case api.NotifyLog:
+		var l api.LogLine
+		if json.Unmarshal(params, &l) == nil && ev.Log != nil {
+			ev.Log(l)
+		}
+	case api.NotifyEnded:
+		var e api.Ended
+		if json.Unmarshal(params, &e) == nil && ev.Ended != nil {
+			ev.Ended(e)
+		}
+	}
+}
+
+func (c *Client) heartbeat(lease time.Duration) {
+	defer close(c.beat)
+	tick := time.NewTicker(max(lease/6, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-c.rpc.over:
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), lease)
+		err := c.callDebugger(ctx, api.MethodPing, nil, nil)
+		cancel()
+		if err != nil && ctx.Err() != nil {
+			c.rpc.end()
+			return
+		}
+	}
+}
+
+// Hello returns what the agent said first.
+func (c *Client) Hello() api.Hello { return c.hello }
+
+// Lost is closed when the link has ended, for whatever reason.
+func (c *Client) Lost() <-chan struct{} { return c.rpc.over }
+
+// Ping returns how long the agent takes to answer.
+func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	err := c.callDebugger(ctx, api.MethodPing, nil, nil)
+	return time.Since(began), err
+}
+
+// Target looks for the target again and returns it.
+func (c *Client) Target(ctx context.Context) (t api.Target, err error) {
+	return t, c.call(ctx, api.MethodTarget, nil, &t)
+}
+
+// List returns every Go program that runs on the node.
+func (c *Client) List(ctx context.Context) (l []api.Candidate, err error) {
+	err = c.call(ctx, api.MethodList, nil, &l)
+	if slices.ContainsFunc(l, func(c api.Candidate) bool { return c.Build == nil }) {
+		return nil, diag.Errorf(diag.AgentProtocol, "the agent lists a program without a build")
+	}
+	return l, err
+}
+
+// Attach attaches the debugger to the target and returns when the session that
+// joins with the token is being served.
+func (c *Client) Attach(ctx context.Context, p api.AttachParams) (r api.AttachResult, err error) {
+	return r, c.callDebugger(ctx, api.MethodAttach, p, &r)
+}
+
+// End ends the session: its breakpoints are cleared, the target runs, and is
+// detached unless it lingers. It returns when that has been seen to hold, with
+// the reason if the session had ended by itself.
+func (c *Client) End(ctx context.Context) (reason string, err error) {
+	var r api.EndResult
+	err = c.callDebugger(ctx, api.MethodEnd, nil, &r)
+	return r.Reason, err
+}
+
+// Release ends the session, if any, and the agent.
+func (c *Client) Release(ctx context.Context) error {
+	return c.callDebugger(ctx, api.MethodRelease, nil, nil)
+}
+
+// Close ends the link and joins what it started. An agent that was not
+// released releases the target by itself.
+func (c *Client) Close() {
+	close(c.stop)
+	c.rpc.close()
+	<-c.beat
+}
+
+// call calls a method that the agent answers by looking at something.
+func (c *Client) call(ctx context.Context, method string, params, result any) error {
+	if c.timing.Timeout <= 0 {
+		return c.callDebugger(ctx, method, params, result)
+	}
+	timed, cancel := context.WithTimeout(ctx, c.timing.Timeout)
+	defer cancel()
+	err := c.callDebugger(timed, method, params, result)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return diag.Errorf(diag.NodeSilent, "the agent has not answered %q within %s", method, c.timing.Timeout)
+	}
+	return err
+}
+
+// callDebugger calls a method whose answer may have to wait for the target; the
+// caller bounds that.
+func (c *Client) callDebugger(ctx context.Context, method string, params, result any) error {
+	raw, err := c.rpc.call(ctx, method, params)
+	switch {
+	case errors.Is(err, errEnded):
+		c.rpc.end()
+		return diag.Errorf(diag.LinkLost, "the connection to the agent ended during %q", method)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		if err = api.FromRPC(err); errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
+			c.rpc.end()
+		}
+		return err
+	case result == nil:
+		return nil
+	}
+	if err := json.Unmarshal(raw, result); err != nil {
+		return diag.Errorf(diag.AgentProtocol, "the agent answers %q with what is none: %w", method, err)
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+// Package recipe derives from what an executable records how it was built, so that
+// it can be rebuilt on the host. It is pure: facts in, a recipe or a refusal out.
+//
+// An attacker may forge the facts to make the host run a program or read a file. So
+// a fact becomes an argument, an environment variable or a path only if it has a
+// known, harmless form (settings.go, flags.go); everything else is refused by name.
+package recipe
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/exe"
+)
+
+// Host is the GOOS and GOARCH of the machine that builds.
+type Host struct{ OS, Arch string }
+
+// Recipe describes how to rebuild an executable.
+type Recipe struct {
+	Toolchain string   `json:"toolchain"` // value of GOTOOLCHAIN, such as go1.26.8
+	Package   string   `json:"package"`   // import path of the main package
+	Source    Source   `json:"source"`
+	Flags     []string `json:"flags"` // of go build
+	Env       []string `json:"env"`   // NAME=VALUE
+	// Roots are directories of the machine that built the executable, which
+	// records them. They must replace those of the machine that rebuilds it.
+	Roots exe.Roots `json:"roots"`
+	// LinkFlags reports whether the executable records the linker flags.
+	LinkFlags bool `json:"linkFlags"`
+	// Workspace reports whether other modules came from directories beside the
+	// main one (go.work).
+	Workspace bool `json:"workspace,omitempty"`
+	// GODEBUG holds the default settings, KEY=VALUE, that the go.mod for a
+	// published version must set: those in force in the original build.
+	GODEBUG []string `json:"godebug,omitempty"`
+}
+
+// Source is where the source comes from. Exactly one of Version, Revision and Tree
+// is set.
+type Source struct {
+	Module   string       `json:"module"`             // path of the main package's module
+	Version  string       `json:"version,omitempty"`  // a published version
+	Revision string       `json:"revision,omitempty"` // a commit in the user's git repository
+	Tree     bool         `json:"tree,omitempty"`     // a copy of the user's directory, if the executable records neither
+	Stamp    string       `json:"stamp,omitempty"`    // the version that Go derived from the revision and its tags
+	Deps     []exe.Module `json:"deps,omitempty"`     // what go.mod must require; only with a Version
+}
+
+// New returns the recipe by which the host can rebuild an executable. The error's
+// code is diag.TwinRefused.
+func New(o *exe.Origin, h Host) (*Recipe, error) {
+	r := &Recipe{Package: o.MainPackage, Roots: o.Roots}
+	for _, step := range []func(*exe.Origin, Host) error{r.setToolchain, r.setPackage, r.setSource, r.checkRoots, r.applySettings, r.checkPlatform} {
+		if err := step(o, h); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func refuse(format string, args ...any) error {
+	return diag.Errorf(diag.TwinRefused, format, args...)
+}
+
+// setToolchain accepts only releases: the go command looks for any other name on
+// the host's PATH (https://go.dev/doc/toolchain, "GOTOOLCHAIN").
+func (r *Recipe) setToolchain(o *exe.Origin, _ Host) error {
+	m := regexp.MustCompile(`^go1\.([1-9][0-9]?)(\.[0-9]{1,3}|rc[0-9]{1,2}|beta[0-9]{1,2})?$`).FindStringSubmatch(o.GoVersion)
+	switch {
+	case m == nil:
+		return refuse("the target was built by %q, which is not a Go release", o.GoVersion)
+	case len(m[1]) == 1 || m[1] < "21":
+		return refuse("the target was built by %s: toolchains before go1.21 cannot be downloaded as modules", o.GoVersion)
+	}
+	r.Toolchain = o.GoVersion
+	return nil
+}
+
+// setPackage checks the main package and its module.
+func (r *Recipe) setPackage(o *exe.Origin, _ Host) error {
+	switch {
+	case o.MainPackage == "command-line-arguments":
+		return refuse("the target was built from a list of files, which records no package")
+	case o.ModulePath == "":
+		return refuse("the target was built without modules (GOPATH), so the versions of its packages are unknown")
+	case module.CheckImportPath(o.MainPackage) != nil:
+		return refuse("the target records an invalid main package: %q", o.MainPackage)
+	case module.CheckImportPath(o.ModulePath) != nil:
+		return refuse("the target records an invalid module: %q", o.ModulePath)
+	}
+	if below, ok := strings.CutPrefix(o.MainPackage, o.ModulePath); !ok || below != "" && below[0] != '/' {
+		return refuse("the target's main package %s is not in its main module %s", o.MainPackage, o.ModulePath)
+	}
+	r.Source.Module = o.ModulePath
+	return nil
+}
+
+// setSource chooses where the source comes from. Go records a checksum for a module
+// that was downloaded, and a revision for a build in a repository.
+func (r *Recipe) setSource(o *exe.Origin, _ Host) error {
+	s := o.Settings
+	switch {
+	case s["vcs.modified"] == "true" || strings.HasSuffix(o.ModuleVersion, "+dirty") || strings.HasSuffix(o.ModuleVersion, ".dirty"):
+		return refuse("the target was built from a tree with uncommitted changes (vcs.modified=true): no commit holds its source")
+	case s["vcs"] != "" && s["vcs"] != "git":
+		return refuse("the target was built from a repository of %q: only git is supported", s["vcs"])
+	case o.MainSum != "":
+		return r.setPublished(o)
+	}
+	r.Workspace = slices.ContainsFunc(o.Deps, func(m exe.Module) bool { return m.Version == "(devel)" && m.Replace == nil })
+	switch {
+	case s["vcs.revision"] != "":
+		if !regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`).MatchString(s["vcs.revision"]) {
+			return refuse("the target records an invalid revision: %q", s["vcs.revision"])
+		}
+		r.Source.Revision = s["vcs.revision"]
+		if semver.IsValid(o.ModuleVersion) {
+			r.Source.Stamp = o.ModuleVersion
+		}
+		return nil
+	}
+	r.Source.Tree = true
+	return nil
+}
+
+// setPublished records what go.mod must require so that the go command selects the
+// same modules as in the original build, even if that ran in another module.
+func (r *Recipe) setPublished(o *exe.Origin) error {
+	if module.Check(o.ModulePath, o.ModuleVersion) != nil {
+		return refuse("the target records an invalid module version: %s@%s", o.ModulePath, o.ModuleVersion)
+	}
+	r.Source.Version = o.ModuleVersion
+	for _, d := range o.Deps {
+		if d.Version == "(devel)" {
+			return refuse("the target was built with module %s from a local directory", d.Path)
+		}
+		if module.Check(d.Path, d.Version) != nil {
+			return refuse("the target records an invalid module version: %s@%s", d.Path, d.Version)
+		}
+		if n := d.Replace; n != nil && module.Check(n.Path, n.Version) != nil {
+			return refuse("the target was built with %s in place of module %s, which is not a published version", n.Path, d.Path)
+		}
+	}
+	r.Source.Deps = slices.Clone(o.Deps)
+	if list := o.Settings["DefaultGODEBUG"]; list != "" {
+		r.GODEBUG = strings.Split(list, ",")
+	}
+	return nil
+}
+
+// checkRoots refuses directories that a -trimpath argument cannot express.
+func (r *Recipe) checkRoots(o *exe.Origin, _ Host) error {
+	for _, dir := range []string{o.Roots.Module, o.Roots.ModCache, o.Roots.GOROOT} {
+		if dir != "" && !isPlainPath(dir) {
+			return refuse("the target was built in %q, and -trimpath cannot express that name", dir)
+		}
+	}
+	return nil
+}
+
+// checkPlatform refuses what this host cannot build.
+func (r *Recipe) checkPlatform(o *exe.Origin, h Host) error {
+	if s := o.Settings; s["GOOS"] != "linux" || s["GOARCH"] != o.Arch {
+		return refuse("the target records that it was built for %s/%s, but is a Linux executable for %s", s["GOOS"], s["GOARCH"], o.Arch)
+	}
+	if o.Settings["CGO_ENABLED"] == "1" && (h.OS != "linux" || h.Arch != o.Arch) {
+		return refuse("the target was built with cgo for linux/%s, which needs a C compiler on such a machine; this one is %s/%s", o.Arch, h.OS, h.Arch)
+	}
+	return nil
+}
+
+// isVendored reports whether the dependencies came from a vendor directory. Go
+// records no checksums for those; paths show it too, unless -trimpath removed them.
+func isVendored(o *exe.Origin) bool {
+	if o.Roots.Vendor {
+		return true
+	}
+	return o.Trimpath && len(o.Deps) > 0 && !slices.ContainsFunc(o.Deps, func(m exe.Module) bool {
+		return m.Sum != "" || m.Replace != nil && m.Replace.Sum != ""
+	})
+}
+
+// isPlainPath reports whether p can be part of "-trimpath A=>B;C=>D".
+func isPlainPath(p string) bool {
+	return len(p) < 4096 && strings.HasPrefix(p, "/") && !strings.ContainsFunc(p, func(c rune) bool {
+		return c < ' ' || c == 0x7f || c == ';' || c == '\'' || c == '"'
+	}) && !strings.Contains(p, "=>")
+}

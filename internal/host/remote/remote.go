@@ -1,0 +1,149 @@
+// Package remote runs commands on a node and puts the agent there, whatever
+// carries the commands: see internal/host/sshconn and internal/host/execconn.
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
+)
+
+// Conn is a connection to a node. Its methods may be called from several
+// goroutines.
+type Conn interface {
+	// Name is the node's, for people.
+	Name() string
+	// Start runs argv, each word of which arrives as it is. ctx bounds the start
+	// alone; the command runs until it ends, or Close, or the connection's end.
+	Start(ctx context.Context, argv []string) (*Cmd, error)
+	// AsRoot returns the argv that runs argv as root.
+	AsRoot(argv []string) []string
+	// Refused says what kept a command from beginning, by what was written to its
+	// standard error instead; nil if that is not to be seen there.
+	Refused(stderr []byte) *diag.Error
+	// Remedy is what a person tries when commands do not begin.
+	Remedy() string
+	// IdleTimeout bounds how long the node may stay silent while it owes an
+	// answer.
+	IdleTimeout() time.Duration
+}
+
+// WithIdleTimeout returns a context that ends with a diag.NodeSilent error when c's
+// node stays silent for c.IdleTimeout(). The error names what was awaited. The
+// caller resets the timer at each sign of life and stops it.
+func WithIdleTimeout(ctx context.Context, c Conn, what string) (context.Context, *idle.Timer) {
+	timeout := c.IdleTimeout()
+	silent := diag.Errorf(diag.NodeSilent, "%s does not answer: no %s within %v", c.Name(), what, timeout)
+	return idle.WithTimeout(ctx, timeout, silent)
+}
+
+// Cmd is a command that runs on the node.
+//
+//   - A message should be one Write to Stdin. Writes, and Close, which sends an
+//     end of file, must not run at the same time.
+//   - Whoever reads only one of Stdout and Stderr may stall. Both can be read to
+//     their end after the command is gone.
+type Cmd struct {
+	Stdin  io.WriteCloser
+	Stdout io.Reader
+	Stderr io.Reader
+	Process
+}
+
+// Process is what carries one command. Its methods may be called from several
+// goroutines.
+type Process interface {
+	// Wait returns when the command has ended: nil for status 0, an *ExitError
+	// for another, a diag.LinkLost or the connection's own error if what carries
+	// it ended first. It does not consume output.
+	Wait() error
+	// ExitStatus returns the command's exit status, or -1 while it runs and if it
+	// is not known.
+	ExitStatus() int
+	// Close gives the command up without waiting for it: it sees the ends of its
+	// streams, and may run on.
+	Close()
+	// Go runs f in a goroutine that the end of the connection joins. It reports
+	// false, and runs nothing, after that.
+	Go(f func()) bool
+	// Lost returns why the connection ended, if it has, and err otherwise.
+	Lost(err error) error
+}
+
+// ExitError says that a command ended with a status other than 0.
+type ExitError struct {
+	Status int    // 128 and more if a signal ended it
+	Signal string // its name without SIG, or empty
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != "" {
+		return "ended by signal " + e.Signal
+	}
+	return fmt.Sprintf("exit status %d", e.Status)
+}
+
+// ErrClosed is what a connection that was closed says.
+var ErrClosed = errors.New("the connection was closed")
+
+// await returns what f returns, or an error at once when ctx ends: reading from
+// a command takes no context. An f that is left behind ends with the connection
+// at the latest.
+func await[T any](ctx context.Context, cmd *Cmd, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result, 1)
+	var zero T
+	started := cmd.Go(func() {
+		v, err := f()
+		results <- result{v, err}
+	})
+	if !started {
+		return zero, cmd.Lost(ErrClosed)
+	}
+	select {
+	case r := <-results:
+		return r.value, r.err
+	case <-ctx.Done():
+		return zero, context.Cause(ctx)
+	}
+}
+
+// Brief returns the beginning of a command, for messages.
+func Brief(argv []string) string {
+	const most = 60
+	short, _, cut := strings.Cut(Quote(argv), "\n")
+	if len(short) > most {
+		short, cut = strings.ToValidUTF8(short[:most], ""), true
+	}
+	if cut {
+		short += "…"
+	}
+	return diag.Escape(short)
+}
+
+// OneLine makes a node's error output fit into a message.
+func OneLine(text []byte) string {
+	s := strings.ReplaceAll(strings.TrimSpace(bounded(text)), "\n", "; ")
+	if s == "" {
+		return "no message"
+	}
+	return diag.Escape(s)
+}
+
+// bounded returns at most 500 bytes of text.
+func bounded(text []byte) string {
+	const most = 500
+	if len(text) > most {
+		return strings.ToValidUTF8(string(text[:most]), "") + "…"
+	}
+	return string(text)
+}

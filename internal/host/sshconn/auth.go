@@ -1,0 +1,196 @@
+package sshconn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+)
+
+// maxKeyFile bounds what is read of a key file.
+const maxKeyFile = 1 << 20
+
+// key is a private key to log in with.
+type key struct {
+	signer ssh.Signer
+	source string // the file, or "agent (COMMENT)"
+}
+
+// keyring is what a Dial may offer, in order.
+type keyring struct {
+	keys   []key
+	locked []string // default key files that have a passphrase and are in no agent
+	agent  sshAgent
+}
+
+// loadKeys returns the keys for a node: those of its key files alone, or,
+// where nobody named any, the SSH agent's and then those of the default files.
+func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
+	ring := &keyring{agent: sshAgent{cfg: cfg}}
+	if cfg.Node.UserKeys && !cfg.Node.FilesOnly {
+		ring.keys = append(ring.keys, ring.agent.keys(ctx)...)
+	}
+	for _, path := range cfg.Node.Identities {
+		err := ring.addFile(ctx, path)
+		if err != nil && !cfg.Node.UserKeys {
+			ring.close()
+			return nil, err
+		}
+		if err != nil {
+			cfg.Log.Debug("default key is left out", "file", path, "err", err)
+		}
+	}
+	if len(ring.keys) == 0 {
+		ring.close()
+		return nil, ring.refused(cfg.Node, 0)
+	}
+	ring.addCertificates(cfg)
+	return ring, nil
+}
+
+// addCertificates puts a key with its certificate before the plain keys, for
+// each certificate of a key that we have: the files named and, as ssh does
+// (sshconnect2.c, pubkey_prepare), KEYFILE-cert.pub.
+func (r *keyring) addCertificates(cfg *Config) {
+	files := slices.Clone(cfg.Node.Certificates)
+	for _, path := range cfg.Node.Identities {
+		files = append(files, path+"-cert.pub")
+	}
+	var certified []key
+	for _, path := range files {
+		data, err := readKey(path)
+		if err != nil {
+			continue // most keys have none
+		}
+		pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
+		cert, ok := pub.(*ssh.Certificate)
+		if err != nil || !ok {
+			cfg.Log.Warn("no certificate for a key", "file", path)
+			continue
+		}
+		for _, k := range r.keys {
+			if signer, err := ssh.NewCertSigner(cert, k.signer); err == nil { // it is the key's
+				certified = append(certified, key{signer, path})
+				break
+			}
+		}
+	}
+	r.keys = append(certified, r.keys...)
+}
+
+func (r *keyring) close() { r.agent.close() }
+
+// fingerprint returns the first key's.
+func (r *keyring) fingerprint() string { return ssh.FingerprintSHA256(r.keys[0].signer.PublicKey()) }
+
+func signers(keys []key) []ssh.Signer {
+	s := make([]ssh.Signer, len(keys))
+	for i, k := range keys {
+		s[i] = k.signer
+	}
+	return s
+}
+
+// refused says that the server took none of the first offered keys.
+func (r *keyring) refused(n *node.Node, offered int) error {
+	var text string
+	if offered == 0 {
+		text = fmt.Sprintf("there is no private key to log in to %s with", n.Name)
+	} else {
+		names := make([]string, offered)
+		for i, k := range r.keys[:offered] {
+			names[i] = k.source + " " + ssh.FingerprintSHA256(k.signer.PublicKey())
+		}
+		text = fmt.Sprintf("%s accepts none of these keys for the user %s: %s", n.Name, n.User, strings.Join(names, ", "))
+	}
+	err := diag.Errorf(diag.KeyRefused, "%s", text)
+	if len(r.locked) > 0 {
+		return err.WithHint("load the key with its passphrase: %s, or name another with --identity FILE", remote.Quote([]string{"ssh-add", r.locked[0]}))
+	}
+	return err
+}
+
+func (r *keyring) holds(pub ssh.PublicKey) bool {
+	for _, k := range r.keys {
+		if bytes.Equal(k.signer.PublicKey().Marshal(), pub.Marshal()) {
+			return true
+		}
+	}
+	return false
+}
+
+// addFile appends the key of a file, or the agent's key of the same name if the
+// file has a passphrase.
+func (r *keyring) addFile(ctx context.Context, path string) error {
+	data, err := readKey(path)
+	if err != nil {
+		return diag.Errorf(diag.IdentityUnusable, "the private key can't be read: %w", err)
+	}
+	signer, err := ssh.ParsePrivateKey(data)
+	var locked *ssh.PassphraseMissingError
+	switch {
+	case errors.As(err, &locked):
+		return r.addLocked(ctx, path, locked.PublicKey)
+	case err != nil && isPublicKey(data):
+		return diag.Errorf(diag.IdentityUnusable, "%s is a public key", path).
+			WithHint("name the private key: --identity %s", remote.Quote([]string{strings.TrimSuffix(path, ".pub")}))
+	case err != nil:
+		return diag.Errorf(diag.IdentityUnusable, "%s is no private key: %w", path, err)
+	}
+	if !r.holds(signer.PublicKey()) {
+		r.keys = append(r.keys, key{signer, path})
+	}
+	return nil
+}
+
+// addLocked looks in the agent for the key whose file has a passphrase. Old
+// formats hold the public half only in the file beside.
+func (r *keyring) addLocked(ctx context.Context, path string, pub ssh.PublicKey) error {
+	if pub == nil {
+		if data, err := readKey(path + ".pub"); err == nil {
+			pub, _, _, _, _ = ssh.ParseAuthorizedKey(data)
+		}
+	}
+	if pub != nil {
+		if r.holds(pub) {
+			return nil
+		}
+		for _, k := range r.agent.keys(ctx) {
+			if bytes.Equal(k.signer.PublicKey().Marshal(), pub.Marshal()) {
+				r.keys = append(r.keys, key{k.signer, path})
+				return nil
+			}
+		}
+	}
+	r.locked = append(r.locked, path)
+	return diag.Errorf(diag.IdentityUnusable, "%s has a passphrase", path).
+		WithHint("load it into the SSH agent: %s", remote.Quote([]string{"ssh-add", path}))
+}
+
+func isPublicKey(data []byte) bool {
+	_, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	return err == nil
+}
+
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err == nil && len(data) > maxKeyFile {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxKeyFile)
+	}
+	return data, err
+}

@@ -1,0 +1,88 @@
+package sshconn_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
+)
+
+// distances are one-way delays of the line.
+func distances(b *testing.B, f func(b *testing.B, cfg sshconn.Config)) {
+	s := startSSHD(b, sshdOptions{user: "docker", sudoers: sudoAll})
+	for _, delay := range []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond} {
+		b.Run(delay.String(), func(b *testing.B) {
+			cfg := s.config()
+			if delay > 0 {
+				p := startProxy(b, s.addr)
+				p.delay = delay
+				cfg.Node.Addrs = []string{p.addr}
+				cfg.KnownHosts = []string{p.knownHosts(b, s)}
+			}
+			f(b, cfg)
+		})
+	}
+}
+
+func BenchmarkDial(b *testing.B) {
+	needsNamespaces(b)
+	distances(b, func(b *testing.B, cfg sshconn.Config) {
+		for b.Loop() {
+			c, err := sshconn.Dial(b.Context(), cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			_ = c.Close()
+			b.StartTimer()
+		}
+	})
+}
+
+// The fast path: from the call to the agent's first line.
+func BenchmarkStartAgent(b *testing.B) {
+	needsNamespaces(b)
+	agent := standIn(b, "")
+	distances(b, func(b *testing.B, cfg sshconn.Config) {
+		c := dial(b, cfg)
+		startAgent(b, c, agent, remote.Delivery{})
+		for b.Loop() {
+			cmd, err := remote.StartAgent(b.Context(), c, agent, remote.Delivery{}, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			cmd.Close()
+			b.StartTimer()
+		}
+	})
+}
+
+// A small message to the agent and back, through sudo.
+func BenchmarkRoundTrip(b *testing.B) {
+	needsNamespaces(b)
+	agent := standIn(b, "")
+	distances(b, func(b *testing.B, cfg sshconn.Config) {
+		cmd, err := remote.StartAgent(b.Context(), dial(b, cfg), agent, remote.Delivery{}, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		buf := make([]byte, 200)
+		for n := byte(0); n != '\n'; { // the hello
+			if _, err := io.ReadFull(cmd.Stdout, buf[:1]); err != nil {
+				b.Fatal(err)
+			}
+			n = buf[0]
+		}
+		for b.Loop() {
+			if _, err := cmd.Stdin.Write(buf); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.ReadFull(cmd.Stdout, buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,167 @@
+package sshconn
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+)
+
+// process is the session channel of a command. Its streams are the channel
+// itself, without a goroutine or a buffer of ours in between: one Write is one
+// packet and one system call (up to 32 KiB), and the two outputs share one window
+// of 2 MiB.
+type process struct {
+	conn *Conn
+	ch   ssh.Channel
+	done chan struct{}
+
+	// Set before done is closed.
+	status int
+	signal string
+}
+
+// Start implements [remote.Conn]. The command gets a session channel of its own.
+func (c *Conn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
+	line := remote.Quote(argv)
+	if strings.IndexByte(line, 0) >= 0 {
+		return nil, fmt.Errorf("run %s on %s: an argument holds a NUL byte", remote.Brief(argv), c.node.Name)
+	}
+	ctx, timer := remote.WithIdleTimeout(ctx, c, "reply to the start of a command")
+	defer timer.Stop()
+	p, err := do(ctx, c, func() (*process, error) { return c.open(line) }, (*process).Close)
+	if err != nil {
+		return nil, fmt.Errorf("run %s on %s: %w", remote.Brief(argv), c.node.Name, err)
+	}
+	return &remote.Cmd{Stdin: stdin{p.ch}, Stdout: p.ch, Stderr: p.ch.Stderr(), Process: p}, nil
+}
+
+// session is an SSH session channel in which nothing runs yet.
+type session struct {
+	ch   ssh.Channel
+	reqs <-chan *ssh.Request
+}
+
+// reserve opens a session ahead of its use, which saves the next command a
+// round trip.
+func (c *Conn) reserve() {
+	c.spawn(func() {
+		ch, reqs, err := c.ssh.OpenChannel("session", nil)
+		if err != nil {
+			return // the next command will see for itself
+		}
+		select {
+		case c.spare <- session{ch, reqs}:
+		default:
+			_ = ch.Close()
+		}
+	})
+}
+
+// open runs a command in the reserved session, or in a new one. It must be
+// called in a goroutine that c owns.
+func (c *Conn) open(line string) (*process, error) {
+	select {
+	case s := <-c.spare:
+		c.reserve()
+		p, err := c.exec(s, line)
+		if !errors.Is(err, io.EOF) {
+			return p, err
+		}
+		// The server has closed it, as one that nobody used.
+	default:
+	}
+	ch, reqs, err := c.ssh.OpenChannel("session", nil)
+	if err != nil {
+		return nil, c.lost(err)
+	}
+	p, err := c.exec(session{ch, reqs}, line)
+	if err != nil {
+		return nil, c.lost(err)
+	}
+	return p, nil
+}
+
+// exec runs a command in a session (RFC 4254, section 6.5). Its error is io.EOF
+// if the session is closed.
+func (c *Conn) exec(s session, line string) (*process, error) {
+	p := &process{conn: c, ch: s.ch, done: make(chan struct{}), status: -1}
+	c.wg.Go(func() { p.watch(s.reqs) })
+	ok, err := s.ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{line}))
+	if err == nil && !ok {
+		err = errors.New("the SSH server refuses to run commands")
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// watch takes the channel's requests until it ends (RFC 4254, section 6.10).
+func (p *process) watch(reqs <-chan *ssh.Request) {
+	defer close(p.done)
+	for req := range reqs {
+		switch req.Type {
+		case "exit-status":
+			if len(req.Payload) >= 4 {
+				p.status = int(binary.BigEndian.Uint32(req.Payload))
+			}
+		case "exit-signal":
+			var msg struct {
+				Signal     string
+				CoreDumped bool
+				Error      string
+				Lang       string
+			}
+			if err := ssh.Unmarshal(req.Payload, &msg); err == nil {
+				p.signal, p.status = msg.Signal, 128
+			}
+		}
+		_ = req.Reply(false, nil)
+	}
+}
+
+// Wait implements [remote.Process]; the channel is closed too when it returns.
+func (p *process) Wait() error {
+	<-p.done
+	switch {
+	case p.status == 0:
+		return nil
+	case p.status > 0:
+		return &remote.ExitError{Status: p.status, Signal: p.signal}
+	}
+	return p.conn.lost(errors.New("the command's channel was closed before it ended"))
+}
+
+// ExitStatus implements [remote.Process].
+func (p *process) ExitStatus() int {
+	select {
+	case <-p.done:
+		return p.status
+	default:
+		return -1
+	}
+}
+
+// Close implements [remote.Process]. OpenSSH answers when the command has ended,
+// so a command that does not mind keeps Wait and readers waiting until the
+// connection's end.
+func (p *process) Close() { _ = p.ch.Close() }
+
+// Go implements [remote.Process].
+func (p *process) Go(f func()) bool { return p.conn.spawn(f) }
+
+// Lost implements [remote.Process].
+func (p *process) Lost(err error) error { return p.conn.lost(err) }
+
+// stdin is a channel whose Close closes only our side.
+type stdin struct{ ssh.Channel }
+
+func (s stdin) Close() error { return s.CloseWrite() }

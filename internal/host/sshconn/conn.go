@@ -1,0 +1,219 @@
+// Package sshconn reaches a node over SSH: it dials and checks host keys,
+// keeps the connection alive and runs commands.
+// No other package imports x/crypto/ssh.
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+)
+
+// Conn is an SSH connection to a node. Its methods may be called from several
+// goroutines.
+type Conn struct {
+	ssh         ssh.Conn
+	wire        *wire
+	node        *node.Node
+	log         *slog.Logger
+	idleTimeout time.Duration
+	done        chan struct{}
+
+	spare chan session // at most one, see reserve
+
+	mu     sync.Mutex // guards the following, and wg against Add after Wait
+	closed bool
+	cause  error // why we ended it ourselves
+	err    error // why it ended; set before done is closed
+	wg     sync.WaitGroup
+}
+
+// newConn takes over an established connection.
+func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
+	conn := &Conn{ssh: sc, wire: w, node: cfg.Node, log: cfg.Log, idleTimeout: cfg.IdleTimeout, done: make(chan struct{}), spare: make(chan session, 1)}
+	conn.wg.Go(func() {
+		for ch := range chans { // a node opens nothing on the host
+			_ = ch.Reject(ssh.Prohibited, "not allowed")
+		}
+	})
+	conn.wg.Go(func() {
+		for req := range reqs {
+			_ = req.Reply(false, nil)
+		}
+	})
+	conn.wg.Go(func() { conn.ended(sc.Wait()) })
+	if cfg.KeepAlive > 0 {
+		conn.wg.Go(func() { conn.keepAlive(cfg.KeepAlive) })
+	}
+	conn.reserve()
+	return conn
+}
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// IdleTimeout implements [remote.Conn].
+func (c *Conn) IdleTimeout() time.Duration { return c.idleTimeout }
+
+// Err returns nil while the connection stands, remote.ErrClosed after Close, and a
+// diag.LinkLost error if it ended for another reason.
+func (c *Conn) Err() error {
+	select {
+	case <-c.done:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// Close ends the connection and all commands that run over it, and returns
+// when all goroutines are gone. It may be called again.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	if c.cause == nil && !c.wire.broken.Load() { // else it was lost before
+		c.cause = remote.ErrClosed
+	}
+	c.mu.Unlock()
+	_ = c.ssh.Close() // it fails only when the connection is gone already
+	c.wg.Wait()
+	return nil
+}
+
+// fail ends the connection for a reason of our own.
+func (c *Conn) fail(cause error) {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	c.mu.Unlock()
+	_ = c.ssh.Close()
+}
+
+func (c *Conn) ended(err error) {
+	c.mu.Lock()
+	switch {
+	case errors.Is(c.cause, remote.ErrClosed):
+		c.err = remote.ErrClosed
+	case c.cause != nil:
+		c.err = diag.Errorf(diag.LinkLost, "the SSH connection to %s ended: %w", c.node.Name, c.cause)
+	default:
+		c.err = diag.Errorf(diag.LinkLost, "the SSH connection to %s ended: %w", c.node.Name, err)
+	}
+	c.log.Debug("ssh connection ended", "node", c.node.Name, "err", c.err)
+	c.mu.Unlock()
+	close(c.done)
+}
+
+// keepAlive asks a node that was silent for a whole interval for a sign of
+// life, and ends the connection when the next one passes in silence too. All
+// that arrives counts, so that a slow line under load is not taken for dead.
+func (c *Conn) keepAlive(every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	heard, asked := c.wire.reads.Load(), false
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-ticker.C:
+		}
+		now := c.wire.reads.Load()
+		switch {
+		case now != heard:
+			heard, asked = now, false
+		case asked:
+			c.fail(fmt.Errorf("no sign of life for %v", 2*every))
+			return
+		default:
+			asked = true
+			c.wg.Go(func() { _, _, _ = c.ssh.SendRequest("keepalive@openssh.com", true, nil) })
+		}
+	}
+}
+
+// spawn runs f in a goroutine that Close joins. It reports false, and runs
+// nothing, after Close.
+func (c *Conn) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.wg.Go(f)
+	return true
+}
+
+// do returns what f returns, or an error at once when ctx ends: x/crypto/ssh
+// takes no contexts. An f that is left behind ends with the connection at the
+// latest; its result goes to drop, which may be nil.
+func do[T any](ctx context.Context, c *Conn, f func() (T, error), drop func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result) // unbuffered: a result is taken or dropped, never both
+	started := c.spawn(func() {
+		v, err := f()
+		select {
+		case results <- result{v, err}:
+		case <-ctx.Done():
+			if err == nil && drop != nil {
+				drop(v)
+			}
+		}
+	})
+	var zero T
+	if !started {
+		return zero, remote.ErrClosed
+	}
+	select {
+	case r := <-results:
+		return r.value, r.err
+	case <-ctx.Done():
+		return zero, context.Cause(ctx)
+	}
+}
+
+// lost returns why the connection ended, if it has, and err otherwise. The
+// channels of a connection end a moment before it says so itself, but after
+// reading has failed.
+func (c *Conn) lost(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) { // of writing, which may fail before reading does
+		c.fail(err)
+	} else if !c.wire.broken.Load() {
+		return err
+	}
+	<-c.done
+	return c.Err()
+}
+
+// wire is the TCP connection, watched: reads for keepAlive, their end for lost.
+type wire struct {
+	net.Conn
+	reads  atomic.Uint64
+	broken atomic.Bool
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	w.reads.Add(1)
+	if err != nil {
+		w.broken.Store(true)
+	}
+	return n, err
+}

@@ -1,0 +1,136 @@
+package sshconn_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// proxy is a TCP line that can be slow, stall or be cut.
+type proxy struct {
+	addr string
+
+	mu    sync.Mutex
+	conns []net.Conn
+	quiet bool
+	left  int64         // bytes towards the server until it cuts itself; negative is no limit
+	delay time.Duration // one way
+}
+
+// behindProxy starts a proxy before the server, and returns the configuration of a
+// client that connects through it.
+func behindProxy(t testing.TB, s *sshd) (*proxy, sshconn.Config) {
+	t.Helper()
+	p := startProxy(t, s.addr)
+	cfg := s.config()
+	cfg.Node.Addrs = []string{p.addr}
+	cfg.KnownHosts = []string{p.knownHosts(t, s)}
+	return p, cfg
+}
+
+func startProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{addr: l.Addr().String(), left: -1}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, in, out)
+			p.mu.Unlock()
+			wg.Go(func() { p.pass(out, in, true) })
+			wg.Go(func() { p.pass(in, out, false) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); p.cut(); wg.Wait() })
+	return p
+}
+
+type parcel struct {
+	data []byte
+	due  time.Time
+}
+
+// pass carries data with the delay, without holding up what comes behind.
+func (p *proxy) pass(dst, src net.Conn, up bool) {
+	parcels := make(chan parcel, 1024)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for q := range parcels {
+			time.Sleep(time.Until(q.due))
+			_, _ = dst.Write(q.data)
+		}
+		_ = dst.Close()
+	})
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := src.Read(buf)
+		p.mu.Lock()
+		quiet, delay := p.quiet, p.delay
+		cut := false
+		if up && p.left >= 0 {
+			p.left = max(p.left-int64(n), 0)
+			cut = p.left == 0
+		}
+		p.mu.Unlock()
+		if cut {
+			p.cut()
+		} else if !quiet && n > 0 {
+			parcels <- parcel{append([]byte(nil), buf[:n]...), time.Now().Add(delay)}
+		}
+		if err != nil {
+			break
+		}
+	}
+	close(parcels)
+	wg.Wait()
+	_, _ = io.Copy(io.Discard, src)
+}
+
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
+func (p *proxy) stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.quiet = true
+}
+
+func (p *proxy) cutAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = n
+}
+
+// knownHosts returns a file that knows the server by the proxy's address.
+func (p *proxy) knownHosts(t testing.TB, s *sshd) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "known_hosts")
+	testenv.WriteFile(t, path, fmt.Sprintf("%s %s", bracketed(p.addr), testenv.ReadFile(t, s.hostKey("ed25519")+".pub")))
+	return path
+}

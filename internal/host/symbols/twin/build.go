@@ -1,0 +1,107 @@
+package twin
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/host/procgroup"
+)
+
+// compile runs go build and returns the twin's path.
+func (j *job) compile(ctx context.Context, src source) (string, error) {
+	toolexec, err := toolexecValue(j.ToolExec, j.rules(src), j.recipe.Roots.GOROOT)
+	if err != nil {
+		return "", err
+	}
+	flags := j.flags()
+	list, err := j.output(ctx, src.dir, j.env, j.goTool, slices.Concat([]string{"list", "-deps"}, listFlags(flags), []string{"--", j.recipe.Package})...)
+	if err != nil {
+		return "", buildError("the packages of %s: %w", j.recipe.Package, err)
+	}
+	total := bytes.Count(list, []byte("\n"))
+	out := filepath.Join(j.work, "twin")
+	said := &packageCounter{onPackage: func(done int) { j.report(Step{Packages, done, total}) }}
+	said.onPackage(0)
+	args := slices.Concat([]string{"build", "-v", "-toolexec=" + toolexec, "-o", out}, flags, []string{"--", j.recipe.Package})
+	j.Log.Debug("building the twin", "dir", src.dir, "args", args)
+	cmd := procgroup.Command(ctx, j.goTool, args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = src.dir, withVariables(j.env, "PWD="+src.dir), said, said
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		return "", buildError("go build %s: %w: %s", j.recipe.Package, err, lastLines(said.rest.String(), 5))
+	}
+	return out, nil
+}
+
+// flags are those of go build.
+func (j *job) flags() []string {
+	flags := slices.Clone(j.recipe.Flags)
+	if j.ldflags != "" && !j.recipe.LinkFlags {
+		flags = append(flags, "-ldflags="+j.ldflags)
+	}
+	return flags
+}
+
+// listFlags are those of the build that choose packages.
+func listFlags(flags []string) []string {
+	return slices.DeleteFunc(slices.Clone(flags), func(f string) bool {
+		return !strings.HasPrefix(f, "-mod=") && !strings.HasPrefix(f, "-tags=") && !strings.HasPrefix(f, "-race=")
+	})
+}
+
+// rules are those for -trimpath: what stands for a directory of this machine.
+// GOROOT may be below GOMODCACHE, and the first rule that fits wins.
+func (j *job) rules(src source) []string {
+	roots := j.recipe.Roots
+	var rules []string
+	add := func(here, there string) {
+		if here != "" && there != "" && here != there {
+			rules = append(rules, here+"=>"+there)
+		}
+	}
+	add(j.goroot, roots.GOROOT)
+	add(src.module, roots.Module)
+	if below, err := filepath.Rel(src.tree, src.module); err == nil && src.tree != "" && below != "." {
+		there, _ := strings.CutSuffix(roots.Module, "/"+filepath.ToSlash(below)) // what stands beside the module
+		add(src.tree, there)
+	}
+	add(j.cache, roots.ModCache)
+	return rules
+}
+
+// counter counts the packages that go build -v names, and keeps what it says
+// besides.
+type packageCounter struct {
+	onPackage func(done int)
+	line      []byte
+	done      int
+	rest      bytes.Buffer
+}
+
+// restLimit bounds what is kept of what a build says.
+const restLimit = 64 << 10
+
+func (c *packageCounter) Write(p []byte) (int, error) {
+	for _, b := range p {
+		if b != '\n' {
+			if len(c.line) < 4<<10 {
+				c.line = append(c.line, b)
+			}
+			continue
+		}
+		// A package's path has neither blanks nor colons, which messages have.
+		if len(c.line) > 0 && !bytes.ContainsAny(c.line, " :#\t") {
+			c.done++
+			c.onPackage(c.done)
+		} else if c.rest.Len() < restLimit {
+			c.rest.Write(append(c.line, '\n'))
+		}
+		c.line = c.line[:0]
+	}
+	return len(p), nil
+}

@@ -1,0 +1,147 @@
+package twin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/recipe"
+)
+
+// The test binary is the -toolexec program too: called with "toolexec" it runs
+// a tool, as dapbridge does.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "toolexec" {
+		os.Exit(runToolexec(os.Args[2:]))
+	}
+	dir, err := os.MkdirTemp("", "dapbridge-twin-")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("TWIN_TEST_DIR", dir) // one build cache for all tests
+	status := m.Run()
+	removeAll(dir)
+	os.Exit(status)
+}
+
+func runToolexec(args []string) int {
+	var rules []string
+	goroot := ""
+	for i, a := range args {
+		if a == "--" {
+			status, err := RunTool(args[i+1:], rules, goroot, os.Environ(), os.Stdout, os.Stderr)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+			return status
+		}
+		if rule, ok := strings.CutPrefix(a, "--map="); ok {
+			rules = append(rules, rule)
+		}
+		if dir, ok := strings.CutPrefix(a, "--goroot="); ok {
+			goroot = dir
+		}
+	}
+	return 2
+}
+
+// noRaceSleep spares each tool the second that a program with the race detector
+// sleeps before it exits.
+const noRaceSleep = "GORACE=atexit_sleep_ms=0"
+
+func newBuilder(t *testing.T) *Builder {
+	return &Builder{
+		Dir: filepath.Join(os.Getenv("TWIN_TEST_DIR"), "twins"), Env: os.Environ(),
+		ToolExec: []string{"env", noRaceSleep, os.Args[0], "toolexec"}, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+	}
+}
+
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) { l.t.Log(string(p)); return len(p), nil }
+
+// suspect is an executable on this machine.
+type localOriginal struct{ x *exe.File }
+
+func openOriginal(t *testing.T, path string) localOriginal {
+	t.Helper()
+	x, err := exe.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	return localOriginal{x}
+}
+
+func (s localOriginal) Fingerprint(context.Context) (exe.Fingerprint, error) {
+	p, err := s.x.Fingerprint()
+	if err != nil {
+		return exe.Fingerprint{}, err
+	}
+	return *p, nil
+}
+
+func (s localOriginal) Blocks(_ context.Context, r exe.Range) ([]byte, error) {
+	return s.x.Blocks(r)
+}
+func (s localOriginal) Shapes(context.Context) ([]byte, error) { return s.x.Shapes() }
+func (s localOriginal) Function(_ context.Context, i uint64) (exe.Function, error) {
+	return s.x.Function(i)
+}
+
+func (s localOriginal) Words(_ context.Context, offsets []uint64) ([]uint32, error) {
+	return s.x.Words(offsets)
+}
+func (s localOriginal) Strings(_ context.Context, addrs []uint64) ([]exe.Text, error) {
+	return s.x.Strings(addrs)
+}
+
+func (s localOriginal) recipe(t *testing.T) *recipe.Recipe {
+	t.Helper()
+	o, err := s.x.Origin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := recipe.New(o, recipe.Host{OS: "linux", Arch: o.Arch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// writeTree writes files by their path below dir.
+func writeTree(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// run runs a command in dir, with more in its environment.
+func run(t *testing.T, dir string, env []string, argv ...string) string {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
+		"GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t", "GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t", "GOOS=linux", "PWD="+dir)
+	cmd.Env = append(cmd.Env, env...)
+	var said strings.Builder // what it downloads, too
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", strings.Join(argv, " "), err, out, said.String())
+	}
+	return strings.TrimSpace(string(out))
+}
