@@ -30,6 +30,7 @@ func rules() map[string]check {
 		"pinned":           (*repository).checkPinned,
 		"promises":         (*repository).checkPromises,
 		"links":            (*repository).checkLinks,
+		"paths":            (*repository).checkPaths,
 	}
 }
 
@@ -241,6 +242,18 @@ func f() { var local int; _ = local }`,
 			"README.md:6: docs/a.md#gone",
 			"docs/a.md:5: README.md",
 			"docs/a.md:9: #code",
+		}},
+		{"paths", map[string]string{
+			"CONTRIBUTING.md":   "See internal/x, `internal/x/a.go` (bridge/b.go), bridge/c.go.\ninternal/y and `internal/x/gone_test.go`, cmd/NAME.go\n```\ninternal/z\n```\n/src/internal/z, e2e/, ./internal/w",
+			"internal/x/a.go":   "package x",
+			"bridge/b.go":       "package bridge",
+			"README.md":         "internal/y",
+			"internal/x/doc.go": "package x // internal/y",
+		}, []string{
+			"CONTRIBUTING.md:1: bridge/c.go",
+			"CONTRIBUTING.md:2: internal/x/gone_test.go",
+			"CONTRIBUTING.md:2: internal/y",
+			"CONTRIBUTING.md:6: internal/w",
 		}},
 	} {
 		shown[tt.rule] = true
