@@ -299,7 +299,7 @@ func TestDeployInterrupted(t *testing.T) {
 	pod := f.startPod(t)
 	f.podRuns(t, pod)
 	shims := f.shims(t)
-	const sends, restarts = "bringing the build", "restarting ..."
+	const sends, restarts = "uploading the build", "restarting ..."
 	killHost := func(t *testing.T, p *os.Process, _ *testbed.Proxy) { p.Kill() }
 	interrupt := func(t *testing.T, p *os.Process, _ *testbed.Proxy) { p.Signal(os.Interrupt) }
 	cut := func(t *testing.T, _ *os.Process, wire *testbed.Proxy) { wire.Cut() }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,7 +84,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 		Request:  api.SwapRequest{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
 		Built:    func(b *deploy.Artifact) { printBuilt(env.err, b) },
 		Step:     env.swapStep,
-		Progress: env.shipping(),
+		Progress: env.uploadProgress(),
 	}
 	r, err := daemon.Deploy(cmd.Context(), c, d)
 	if err != nil {
@@ -108,38 +109,29 @@ func printBuilt(w io.Writer, b *deploy.Artifact) {
 	}
 }
 
-// shipping shows how a build gets to the node, by the bytes that go: what differs
-// from the build that is there is little.
-func (env environment) shipping() func(sent, done, total int64) {
-	const what = "bringing the build to the node"
-	var last time.Time
-	begun, tty := false, env.terminal()
+// uploadProgress shows the upload of a build: total is its size, and sent what was sent
+// of it, which is little if the node has a previous build.
+func (env environment) uploadProgress() func(sent, done, total int64) {
+	var once sync.Once
 	return func(sent, done, total int64) {
-		switch {
-		case !tty && !begun:
-			fmt.Fprintf(env.err, "%s (%s)\n", what, megabytes(total))
-		case tty && time.Since(last) >= 100*time.Millisecond:
-			last = time.Now()
-			fmt.Fprintf(env.err, "\r\x1b[K%s: %d %%, %s sent", what, 100*done/max(total, 1), megabytes(sent))
-		}
-		begun = true
+		once.Do(func() { env.progress.step("uploading the build (%s)", megabytes(total)) })
+		env.progress.update("%d %%, %s sent", 100*done/max(total, 1), megabytes(sent))
 	}
 }
 
-// swapStep says what the node is at.
+// swapStep shows the steps of the swap on the node.
 func (env environment) swapStep(step string) {
-	if step == api.StepSwapping && env.terminal() {
-		fmt.Fprint(env.err, "\r\x1b[K") // of shipping
-	}
 	text := map[string]string{
 		api.StepKeeping:    "keeping the original",
-		api.StepEnding:     "ending the session that debugs it",
+		api.StepEnding:     "ending the debug session",
 		api.StepRestarting: "restarting",
-		api.StepReturning:  "the new build does not serve: putting the former one back",
+		api.StepReturning:  "the new build does not serve: putting the previous one back",
 	}[step]
-	if text != "" {
-		fmt.Fprintf(env.err, "%s ...\n", text)
+	if text == "" {
+		env.progress.done()
+		return
 	}
+	env.progress.step("%s", text)
 }
 
 // printLast writes what a build that did not serve said last.

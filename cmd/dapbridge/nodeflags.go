@@ -9,7 +9,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,7 +86,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
 			PinFile: filepath.Join(state, "pinned_hosts"),
 		},
-		Delivery:    remote.Delivery{Progress: env.transfer("putting the agent on the node"), Log: log},
+		Delivery:    remote.Delivery{Progress: env.progress.transfer("uploading the agent"), Log: log},
 		Target:      api.Selector{Name: f.target, PID: f.pid},
 		Lease:       defaultLease,
 		IdleTimeout: env.idleTimeout,
@@ -151,28 +150,3 @@ func userName(env environment) string {
 	}
 	return env.getenv("USER")
 }
-
-// transfer shows how much of something has got to the node: as a line that moves
-// on a terminal, as one plain line elsewhere.
-func (env environment) transfer(what string) func(done, total int64) {
-	var once sync.Once
-	var last time.Time
-	tty := env.terminal()
-	return func(done, total int64) {
-		once.Do(func() {
-			if !tty {
-				fmt.Fprintf(env.err, "%s (%s)\n", what, megabytes(total))
-			}
-		})
-		if !tty || time.Since(last) < 100*time.Millisecond && done < total {
-			return
-		}
-		last = time.Now()
-		fmt.Fprintf(env.err, "\r\x1b[K%s: %s of %s", what, megabytes(done), megabytes(total))
-		if done >= total {
-			fmt.Fprintln(env.err)
-		}
-	}
-}
-
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

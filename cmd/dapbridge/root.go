@@ -27,14 +27,17 @@ type environment struct {
 	in       *os.File
 	out, err io.Writer
 
-	idleTimeout time.Duration // with a node that does not answer; 0 is the daemon's own
+	idleTimeout time.Duration // of a silent node; 0 means the default
+	progress    *progress     // set by run
 }
 
 // run executes one command and returns the exit status.
 func run(ctx context.Context, env environment) int {
+	env.progress = &progress{out: env.err, terminal: env.errIsTerminal()}
 	root := newRoot(env)
 	root.SetArgs(env.args)
 	err := root.ExecuteContext(ctx)
+	env.progress.done()
 	if err == nil {
 		return 0
 	}
@@ -142,15 +145,14 @@ func (env environment) logger(level string) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(env.err, &slog.HandlerOptions{Level: l})), nil
 }
 
-// terminal reports whether messages go to a person's terminal, where progress
-// can be shown.
-func (env environment) terminal() bool {
+// errIsTerminal reports whether messages go to a terminal.
+func (env environment) errIsTerminal() bool {
 	f, ok := env.err.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// screen reports whether what a command prints goes to a terminal.
-func (env environment) screen() bool {
+// outIsTerminal reports whether results go to a terminal.
+func (env environment) outIsTerminal() bool {
 	f, ok := env.out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -61,7 +61,7 @@ func runStatus(cmd *cobra.Command, env environment, output outputFlag, watch boo
 				return err
 			}
 		} else {
-			if watch && env.screen() {
+			if watch && env.outIsTerminal() {
 				fmt.Fprint(env.out, "\x1b[H\x1b[2J")
 			}
 			printStatus(env.out, all, time.Now())

@@ -136,27 +136,17 @@ func printSymbols(w io.Writer, c daemon.Config, r *daemon.SymbolsResult) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-// twinProgress shows how far a build is: as a line that moves on a terminal, as
-// a line for each part elsewhere.
+// twinProgress shows the steps of building a twin.
 func (env environment) twinProgress() func(twin.Step) {
-	var last time.Time
-	var shown string
-	tty := env.terminal()
+	var phase string
 	names := map[string]string{twin.Sources: "fetching the source", twin.Packages: "building", twin.Proof: "comparing"}
 	return func(s twin.Step) {
-		fresh := s.Phase != shown
-		switch {
-		case !tty && fresh:
-			fmt.Fprintf(env.err, "%s ...\n", names[s.Phase])
-		case tty && (fresh || time.Since(last) > 100*time.Millisecond):
-			fmt.Fprintf(env.err, "\r\x1b[K%s", names[s.Phase])
-			if s.Total > 0 {
-				fmt.Fprintf(env.err, ": %d of %d packages", s.Done, s.Total)
-			}
-			last = time.Now()
+		if s.Phase != phase {
+			phase = s.Phase
+			env.progress.step("%s", names[phase])
 		}
-		if shown = s.Phase; tty && shown == twin.Proof {
-			fmt.Fprintln(env.err)
+		if s.Total > 0 {
+			env.progress.update("%d of %d packages", s.Done, s.Total)
 		}
 	}
 }

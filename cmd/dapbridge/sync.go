@@ -85,7 +85,7 @@ func (o syncOptions) configs(env environment, args []string) (c daemon.Config, s
 	if err != nil {
 		return c, s, err
 	}
-	return c, daemon.SyncConfig{To: o.to, Force: o.force, RecordDir: filepath.Join(stateDir(env, home), "sync"), Progress: env.syncProgress()}, nil
+	return c, daemon.SyncConfig{To: o.to, Force: o.force, RecordDir: filepath.Join(stateDir(env, home), "sync"), Progress: env.syncProgress}, nil
 }
 
 func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) error {
@@ -246,21 +246,11 @@ func (o syncOptions) verifySync(cmd *cobra.Command, env environment, c daemon.Co
 	return nil
 }
 
-// syncProgress shows on a terminal how far a long run is.
-func (env environment) syncProgress() func(done, total int) {
-	if !env.terminal() {
-		return nil
+// syncProgress shows the progress of copying.
+func (env environment) syncProgress(done, total int) {
+	if done == total {
+		env.progress.done()
+		return
 	}
-	const many = 100
-	var last time.Time
-	return func(done, total int) {
-		switch {
-		case total < many:
-		case done == total:
-			fmt.Fprint(env.err, "\r\x1b[K")
-		case time.Since(last) > 100*time.Millisecond:
-			last = time.Now()
-			fmt.Fprintf(env.err, "\r\x1b[K%d of %d changes", done, total)
-		}
-	}
+	env.progress.update("%d of %d changes", done, total)
 }
