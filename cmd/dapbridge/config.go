@@ -32,11 +32,11 @@ which ones a workspace's file may set.`,
 			if err := output.check(); err != nil {
 				return err
 			}
-			s, err := env.configure(cmd)
+			s, err := env.loadConfig(cmd)
 			if err != nil {
 				return err
 			}
-			src, err := env.sources()
+			src, err := env.configSources()
 			if err != nil {
 				return err
 			}

@@ -133,7 +133,7 @@ func TestCommandsAreConfigured(t *testing.T) {
 		u := newPerson(t)
 		t.Setenv("DAPBRIDGE_NODE", "gopher://x")
 		u.says(2, `--node "gopher://x" is not one of minikube`, command)
-		u.says(2, "(it is from DAPBRIDGE_NODE)", command)
+		u.says(2, "(from DAPBRIDGE_NODE)", command)
 		u.says(3, "minikube has no profile nowhere", command, "--node", "minikube:nowhere") // a flag wins
 
 		t.Setenv("DAPBRIDGE_NODE", "")
@@ -151,7 +151,7 @@ func TestCommandsAreConfigured(t *testing.T) {
 		u.write(".config/dapbridge/config.yaml", "listen: 127.0.0.1:4001\n")
 		u.says(0, "wrote HOME/src/.", "init", ide)
 		u.write(".config/dapbridge/config.yaml", "listen: unix:x\n")
-		u.says(2, "(it is from HOME/.config/dapbridge/config.yaml:1)", "init", ide)
+		u.says(2, "(from HOME/.config/dapbridge/config.yaml:1)", "init", ide)
 	}
 	data, err := os.ReadFile(filepath.Join(u.home, "src", ".vscode", "launch.json"))
 	if err != nil || !strings.Contains(string(data), "4001") {

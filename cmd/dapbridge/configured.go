@@ -15,28 +15,28 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/config"
 )
 
-// configured returns cmd such that its flags which are keys of the configuration
-// hold what is in force before it runs. pflag's Changed still means that a flag
-// was given.
-func configured(cmd *cobra.Command, env environment) *cobra.Command {
+// withConfig has cmd load the configuration before it runs, so that those of its flags
+// that are keys have the effective values. pflag's Changed still reports whether a flag
+// was given on the command line.
+func withConfig(cmd *cobra.Command, env environment) *cobra.Command {
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := env.configure(cmd)
+		s, err := env.loadConfig(cmd)
 		if err != nil {
 			return err
 		}
-		return nameOrigin(run(cmd, args), s)
+		return addOrigin(run(cmd, args), s)
 	}
 	return cmd
 }
 
-// configure sets the flags of cmd and returns all that is in force.
-func (env environment) configure(cmd *cobra.Command) (*config.Settings, error) {
-	src, err := env.sources()
+// loadConfig sets the flags of cmd to the effective values, and returns all settings.
+func (env environment) loadConfig(cmd *cobra.Command) (*config.Settings, error) {
+	src, err := env.configSources()
 	if err != nil {
 		return nil, err
 	}
-	src.Flags = given(cmd)
+	src.Flags = explicitFlags(cmd)
 	s, err := config.Load(src)
 	if err != nil {
 		return nil, err
@@ -58,8 +58,8 @@ func (env environment) configure(cmd *cobra.Command) (*config.Settings, error) {
 	return s, nil
 }
 
-// given returns the flags that stand on the command line.
-func given(cmd *cobra.Command) map[string][]string {
+// explicitFlags returns the flags given on the command line.
+func explicitFlags(cmd *cobra.Command) map[string][]string {
 	flags := map[string][]string{}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if list, ok := f.Value.(pflag.SliceValue); ok {
@@ -71,14 +71,14 @@ func given(cmd *cobra.Command) map[string][]string {
 	return flags
 }
 
-// sources are the layers of the configuration but for the flags.
-func (env environment) sources() (config.Sources, error) {
+// configSources returns the sources of the configuration except for the flags.
+func (env environment) configSources() (config.Sources, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return config.Sources{}, err
 	}
 	src := config.Sources{Getenv: env.getenv, Dir: dir}
-	if home, err := os.UserHomeDir(); err == nil { // a service has none, and no files
+	if home, err := os.UserHomeDir(); err == nil { // a system service may have none, and then has no files
 		src.Home = home
 		src.UserFile = filepath.Join(configDir(env, home), "config.yaml")
 		src.TrustFile = filepath.Join(stateDir(env, home), "trusted")
@@ -86,8 +86,8 @@ func (env environment) sources() (config.Sources, error) {
 	return src, nil
 }
 
-// configDir is where the user's own configuration is (XDG Base Directory
-// Specification, XDG_CONFIG_HOME; macOS and Windows have a place of their own).
+// configDir returns the directory of the user's own configuration (XDG Base Directory
+// Specification, XDG_CONFIG_HOME; macOS and Windows have a directory of their own).
 func configDir(env environment, home string) string {
 	if dir := env.getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "dapbridge")
@@ -100,17 +100,17 @@ func configDir(env environment, home string) string {
 	return filepath.Join(home, ".config", "dapbridge")
 }
 
-// nameOrigin adds to a message about a flag that the user did not give where its
-// value is from.
-func nameOrigin(err error, s *config.Settings) error {
+// addOrigin adds where the value is set to an error about a flag that was not given on
+// the command line.
+func addOrigin(err error, s *config.Settings) error {
 	var e *diag.Error
 	if !errors.As(err, &e) || e.Code != diag.Usage {
 		return err
 	}
 	for _, v := range s.All() {
-		written := v.Origin.File != "" || v.Origin.Layer == config.Environment
-		if written && strings.HasPrefix(e.Summary, "--"+v.Key.Name+" ") {
-			e.Summary += fmt.Sprintf(" (it is from %s)", v.From())
+		configured := v.Origin.File != "" || v.Origin.Layer == config.Environment
+		if configured && strings.HasPrefix(e.Summary, "--"+v.Key.Name+" ") {
+			e.Summary += fmt.Sprintf(" (from %s)", v.From())
 		}
 	}
 	return err

@@ -6,10 +6,10 @@ import (
 	"runtime"
 )
 
-// controlDirs are where sockets of this user's daemons may be, by which their
-// commands talk to them; a new one belongs into the first. A directory that is not
-// this user's alone is none of them. There is none on Windows, where the user at the
-// other end of a socket is not known.
+// controlDirs returns the directories that may contain the control sockets of this
+// user's daemons; a new socket belongs in the first. It leaves out directories that
+// others have access to. There is none on Windows, which does not tell the user at the
+// other end of a socket.
 func (env environment) controlDirs() ([]string, error) {
 	if runtime.GOOS == "windows" {
 		return nil, nil
@@ -23,12 +23,12 @@ func (env environment) controlDirs() ([]string, error) {
 		dirs = append(dirs, filepath.Join(runtimeDir, "dapbridge"))
 	}
 	state := stateDir(env, home)
-	if privateDir(state) == nil {
+	if makePrivateDir(state) == nil {
 		dirs = append(dirs, filepath.Join(state, "run"))
 	}
 	var safe []string
 	for _, dir := range dirs {
-		if privateDir(dir) != nil {
+		if makePrivateDir(dir) != nil {
 			continue
 		}
 		if info, err := os.Stat(dir); err == nil && info.IsDir() {
@@ -38,7 +38,7 @@ func (env environment) controlDirs() ([]string, error) {
 	return safe, nil
 }
 
-// controlDir is where a new daemon's socket belongs, "" if there is no such place.
+// controlDir returns the directory for a new daemon's socket, "" if there is none.
 func (env environment) controlDir() (string, error) {
 	dirs, err := env.controlDirs()
 	if err != nil || len(dirs) == 0 {

@@ -34,7 +34,7 @@ type deployOptions struct {
 
 func newDeploy(env environment) *cobra.Command {
 	var o deployOptions
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "deploy [DIR]",
 		Short: "Run a debug build of the target on the node",
 		Long: `Build the target from the source in DIR (by default this directory), unoptimised and
@@ -51,7 +51,7 @@ running. If nothing has changed, nothing is built, uploaded or restarted.`,
   dapbridge deploy --dry-run                       # show what deploy would do
   dapbridge deploy --build 'make bin/containerd && cp bin/containerd "$OUT"'`,
 		Args:    oneDirectory,
-		PreRunE: rootIsArgument,
+		PreRunE: setRootFromArgument,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, o) },
 	}, env)
 	o.nodeFlags.add(cmd, env)

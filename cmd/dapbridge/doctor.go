@@ -17,7 +17,7 @@ func newDoctor(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
 	var fix bool
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "doctor",
 		Short: "Find out what prevents debugging, and how to fix it",
 		Long: `Check everything a session depends on, from the node's address to the source on this

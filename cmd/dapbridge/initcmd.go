@@ -32,7 +32,7 @@ func newInit(env environment) *cobra.Command {
 
 func newInitVSCode(env environment) *cobra.Command {
 	var root, listen, name string
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "vscode",
 		Short: "Write .vscode/launch.json for VS Code",
 		Long: `Add a debug configuration to .vscode/launch.json, creating the file if necessary.
@@ -69,7 +69,7 @@ Everything else in the file, including comments, stays as it is.`,
 
 func newInitGoLand(env environment) *cobra.Command {
 	var root, listen, name string
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "goland",
 		Short: "Write .run/dapbridge.run.xml for GoLand",
 		Long: `Write a run configuration of type Go Remote to .run/dapbridge.run.xml, a file of its

@@ -8,48 +8,49 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/config"
 )
 
-// These define the flag of the configuration's key called name, with its value
-// in p. A command that has any must be made by [configured], which fills them.
+// The following functions define the flag for the named key of the configuration, with
+// its value in p. A command with such flags needs [withConfig], which sets them.
 
 func textFlag(cmd *cobra.Command, env environment, p *string, name string) {
-	k := key(name)
+	k := mustFindKey(name)
 	cmd.Flags().StringVarP(p, k.Name, k.Short, k.Default, k.Help)
-	finish(cmd, env, k)
+	registerCompletion(cmd, env, k)
 }
 
 func switchFlag(cmd *cobra.Command, env environment, p *bool, name string) {
-	k := key(name)
+	k := mustFindKey(name)
 	cmd.Flags().BoolVarP(p, k.Name, k.Short, k.Default == "true", k.Help)
-	finish(cmd, env, k)
+	registerCompletion(cmd, env, k)
 }
 
 func durationFlag(cmd *cobra.Command, env environment, p *time.Duration, name string) {
-	k := key(name)
+	k := mustFindKey(name)
 	d, err := time.ParseDuration(k.Default)
 	if err != nil {
-		panic(err) // the table is wrong
+		panic(err) // a bug in the table of keys
 	}
 	cmd.Flags().DurationVarP(p, k.Name, k.Short, d, k.Help)
-	finish(cmd, env, k)
+	registerCompletion(cmd, env, k)
 }
 
 func listFlag(cmd *cobra.Command, env environment, p *[]string, name string) {
-	k := key(name)
+	k := mustFindKey(name)
 	cmd.Flags().StringArrayVarP(p, k.Name, k.Short, nil, k.Help)
-	finish(cmd, env, k)
+	registerCompletion(cmd, env, k)
 }
 
-// key returns the key called name, which the caller spells out.
-func key(name string) config.Key {
+// mustFindKey returns the named key. A wrong name is a bug.
+func mustFindKey(name string) config.Key {
 	k, ok := config.Find(name)
 	if !ok {
-		panic("no key is called " + name)
+		panic("there is no key " + name)
 	}
 	return k
 }
 
-// finish says how the flag's value is completed.
-func finish(cmd *cobra.Command, env environment, k config.Key) {
+// registerCompletion registers the completion of the flag's value, and hides a key
+// without a flag.
+func registerCompletion(cmd *cobra.Command, env environment, k config.Key) {
 	if k.NoFlag {
 		cmd.Flags().MarkHidden(k.Name)
 	}

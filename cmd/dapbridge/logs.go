@@ -14,7 +14,7 @@ func newLogs(env environment) *cobra.Command {
 	var flags nodeFlags
 	var journal daemon.Journal
 	var since string
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "logs",
 		Short: "Show the target's journal",
 		Long: `Show the journal of the target's systemd unit: the last 100 lines, or everything

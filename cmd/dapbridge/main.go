@@ -1,5 +1,5 @@
-// Command dapbridge debugs a Go daemon on a node, containerd in minikube above
-// all, from an IDE on the host: see dapbridge --help.
+// Command dapbridge debugs a Go process on a node, first of all containerd in minikube,
+// from an IDE on the host: see dapbridge --help.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// A worker's main goroutine must stay on the main thread, which has to be said
+// A worker's main goroutine must stay on the main thread, which can be requested only
 // before main runs: see worker.Run.
 func init() {
 	if len(os.Args) > 2 && slices.Equal(os.Args[1:3], []string{"agent", "worker"}) {

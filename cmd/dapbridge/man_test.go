@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestManual has groff show each page, and looks for all that the help says.
+// TestManual formats each page with groff, and checks that it contains the help.
 func TestManual(t *testing.T) {
 	testenv.NeedsTool(t, "groff")
 	dir := filepath.Join(t.TempDir(), "man1")
@@ -52,10 +52,10 @@ func TestManual(t *testing.T) {
 		}
 	})
 	if len(pages) > 0 {
-		t.Errorf("%d pages too many", len(pages))
+		t.Errorf("there are %d pages without a command", len(pages))
 	}
 	if status, _, _ := invoke(t, "man", "/dev/null/x"); status != 5 {
-		t.Errorf("into no directory: exit status %d", status)
+		t.Errorf("with an invalid directory: exit status %d, want 5", status)
 	}
 }
 
@@ -65,11 +65,11 @@ func TestRoff(t *testing.T) {
 		".TH\n.SH x\n'br": `\&.TH` + "\n" + `\&.SH x` + "\n" + `\(aqbr`,
 		"~/a `b` \"c\" ^": `\(ti/a \(gab\(ga \(dqc\(dq \(ha`,
 	} {
-		if got := roff(text); got != want {
-			t.Errorf("roff(%q) = %s, want %s", text, got, want)
+		if got := escapeRoff(text); got != want {
+			t.Errorf("escapeRoff(%q) = %s, want %s", text, got, want)
 		}
 	}
 }
 
-// squeeze takes out what depends on where lines are broken.
+// squeeze removes all space, so that line breaks do not matter.
 func squeeze(text string) string { return strings.Join(strings.Fields(text), "") }

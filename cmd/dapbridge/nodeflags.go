@@ -20,7 +20,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
-// nodeFlags are the flags of every command that reaches a node.
+// nodeFlags are the flags of every command that connects to a node.
 type nodeFlags struct {
 	node          string
 	identity      string
@@ -45,7 +45,7 @@ func (f *nodeFlags) add(cmd *cobra.Command, env environment) {
 	textFlag(cmd, env, &f.logLevel, "log-level")
 }
 
-// config turns the flags into what the daemon needs. Nothing is contacted yet.
+// config returns the daemon's configuration. It contacts nothing.
 func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 	log, err := env.logger(f.logLevel)
 	if err != nil {
@@ -78,7 +78,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 	}
 	cache = filepath.Join(cache, "dapbridge")
 	state := stateDir(env, home)
-	if err := errors.Join(privateDir(cache), privateDir(state)); err != nil {
+	if err := errors.Join(makePrivateDir(cache), makePrivateDir(state)); err != nil {
 		return daemon.Config{}, err
 	}
 	c := daemon.Config{
@@ -92,7 +92,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		IdleTimeout: env.idleTimeout,
 		Root:        root,
 		CacheDir:    cache,
-		Self:        self(userName(env)),
+		Self:        describeSelf(userName(env)),
 		Log:         log,
 	}
 	if c.Symbols, err = f.symbols(root, cache, log); err != nil {
@@ -102,8 +102,8 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 	return c, err
 }
 
-// self says who runs this program where, for others who use the node.
-func self(user string) string {
+// describeSelf returns who runs this program where, for other users of the node.
+func describeSelf(user string) string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "another machine"
@@ -111,7 +111,7 @@ func self(user string) string {
 	return fmt.Sprintf("pid %d of %s on %s", os.Getpid(), user, host)
 }
 
-// sshCommand returns the path of OpenSSH's client, "" if there is none.
+// sshCommand returns the path of OpenSSH's client, or "".
 func sshCommand() string {
 	path, err := exec.LookPath("ssh")
 	if err != nil {
@@ -127,15 +127,15 @@ func agentOptions(explicit, cache string, log *slog.Logger) (remote.AgentOptions
 	if err != nil {
 		return remote.AgentOptions{}, err
 	}
-	// Nearly every local node has the host's architecture; another one is
-	// found out when the agent does not start.
+	// Nearly every local node has the host's architecture. If not, the agent does not
+	// start and reports the right one.
 	return remote.AgentOptions{
 		Self: self, OS: "linux", Arch: runtime.GOARCH, CacheDir: cache,
 		Explicit: explicit, Version: version(), Log: log,
 	}, nil
 }
 
-// stateDir is where dapbridge keeps what it must remember (XDG Base Directory
+// stateDir returns the directory of dapbridge's persistent state (XDG Base Directory
 // Specification, XDG_STATE_HOME).
 func stateDir(env environment, home string) string {
 	if dir := env.getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {

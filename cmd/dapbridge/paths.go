@@ -17,7 +17,7 @@ import (
 
 func newPaths(env environment) *cobra.Command {
 	var o pathsOptions
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "paths [FILE[:LINE]]",
 		Short: "Show where the target's source is on this machine",
 		Long: `Show the map between the source files that the target was compiled from and those on

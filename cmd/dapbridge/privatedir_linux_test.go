@@ -15,34 +15,34 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// stranger is a user who is not the one that dapbridge runs as.
+// stranger is a user other than the one that dapbridge runs as.
 const stranger = 65533
 
-// TestPrivateDir has directories as an attacker or a careless umask would leave
+// TestMakePrivateDir tries directories as an attacker or a careless umask would leave
 // them.
-func TestPrivateDir(t *testing.T) {
+func TestMakePrivateDir(t *testing.T) {
 	t.Cleanup(func(old int) func() { return func() { syscall.Umask(old) } }(syscall.Umask(0)))
 	base := t.TempDir()
 	for _, tt := range []struct {
 		name    string
 		prepare func(path string) error
-		refused string // part of the message; "" if it is taken, and then closed to others
+		refused string // part of the error; "" if the directory is accepted and made private
 	}{
 		{"missing", func(string) error { return nil }, ""},
 		{"missing with its parents", func(path string) error { return os.Remove(filepath.Dir(path)) }, ""},
 		{"private", mkdir(0o700), ""},
 		{"readable", mkdir(0o755), ""},
-		{"of a group", mkdir(0o770), "can be written to by other users (mode 0770)"},
-		{"everybody's", mkdir(0o777), "can be written to by other users (mode 0777)"},
-		{"everybody's, sticky", mkdir(0o777 | os.ModeSticky), "can be written to by other users"},
-		{"another's", func(path string) error { return first(os.Mkdir(path, 0o700), os.Chown(path, stranger, stranger)) }, "is another user's"},
-		{"a link of ours", func(path string) error { return first(os.Mkdir(path+"2", 0o755), os.Symlink(path+"2", path)) }, ""},
+		{"of a group", mkdir(0o770), "other users can write to"},
+		{"everybody's", mkdir(0o777), "(mode 0777)"},
+		{"everybody's, sticky", mkdir(0o777 | os.ModeSticky), "other users can write to"},
+		{"another's", func(path string) error { return firstError(os.Mkdir(path, 0o700), os.Chown(path, stranger, stranger)) }, "belongs to another user"},
+		{"a link of ours", func(path string) error { return firstError(os.Mkdir(path+"2", 0o755), os.Symlink(path+"2", path)) }, ""},
 		{"another's link to ours", func(path string) error {
-			return first(os.Mkdir(path+"2", 0o700), os.Symlink(path+"2", path), os.Lchown(path, stranger, stranger))
-		}, "is another user's"},
+			return firstError(os.Mkdir(path+"2", 0o700), os.Symlink(path+"2", path), os.Lchown(path, stranger, stranger))
+		}, "belongs to another user"},
 		{"a link to another's", func(path string) error {
-			return first(os.Mkdir(path+"2", 0o700), os.Chown(path+"2", stranger, stranger), os.Symlink(path+"2", path))
-		}, "is another user's"},
+			return firstError(os.Mkdir(path+"2", 0o700), os.Chown(path+"2", stranger, stranger), os.Symlink(path+"2", path))
+		}, "belongs to another user"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if strings.Contains(tt.name, "another") {
@@ -56,26 +56,36 @@ func TestPrivateDir(t *testing.T) {
 			if err := tt.prepare(path); err != nil {
 				t.Fatal(err)
 			}
-			err := privateDir(path)
+			err := makePrivateDir(path)
 			if tt.refused != "" {
-				if diag.CodeOf(err) != diag.DirUnsafe || diag.Exit(err) != 5 || !strings.Contains(err.Error(), tt.refused) {
-					t.Errorf("%v, want …%s…", err, tt.refused)
+				if code := diag.CodeOf(err); code != diag.DirUnsafe {
+					t.Errorf("got the code %s", code)
+				}
+				if err == nil || !strings.Contains(err.Error(), tt.refused) {
+					t.Errorf("got %v, want …%s…", err, tt.refused)
 				}
 				return
 			}
-			if info, serr := os.Stat(path); err != nil || serr != nil || info.Mode().Perm() != 0o700 {
-				t.Errorf("%v, %v, %v", err, info, serr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if mode := info.Mode().Perm(); mode != 0o700 {
+				t.Errorf("the directory has mode %o, want 700", mode)
 			}
 		})
 	}
 }
 
 func mkdir(mode os.FileMode) func(string) error {
-	return func(path string) error { return first(os.Mkdir(path, 0o700), os.Chmod(path, mode)) }
+	return func(path string) error { return firstError(os.Mkdir(path, 0o700), os.Chmod(path, mode)) }
 }
 
-// first returns the first error.
-func first(errs ...error) error {
+// firstError returns the first error that is not nil.
+func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -84,12 +94,12 @@ func first(errs ...error) error {
 	return nil
 }
 
-// TestCacheOfAnother has another user prepare the cache directory that a shared
-// place would hold: no command uses it.
-func TestCacheOfAnother(t *testing.T) {
+// TestForeignCache has another user prepare a cache directory in a shared place, and
+// checks that no command uses it.
+func TestForeignCache(t *testing.T) {
 	testenv.NeedsRoot(t, "only root can be another user")
 	shared := t.TempDir()
-	if err := first(os.Chmod(shared, 0o777|os.ModeSticky), os.Chmod(filepath.Dir(shared), 0o755)); err != nil {
+	if err := firstError(os.Chmod(shared, 0o777|os.ModeSticky), os.Chmod(filepath.Dir(shared), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	plant := exec.Command("sh", "-c", "mkdir -m 777 dapbridge && echo evil > dapbridge/agent")
@@ -107,8 +117,12 @@ func TestCacheOfAnother(t *testing.T) {
 				var said bytes.Buffer
 				args := []string{command, "--node", "ssh://root@127.0.0.1:1"}
 				status := run(t.Context(), environment{args: args, getenv: os.Getenv, in: os.Stdin, out: &said, err: &said})
-				if want := fmt.Sprintf("error: %s is another user's\nhint: move that directory away", filepath.Join(shared, "dapbridge")); status != 5 || !strings.HasPrefix(said.String(), want) {
-					t.Errorf("%s: exit status %d: %s", command, status, said.String())
+				want := fmt.Sprintf("error: %s belongs to another user\nhint: move that directory away", filepath.Join(shared, "dapbridge"))
+				if status != 5 {
+					t.Errorf("%s: exit status %d, want 5", command, status)
+				}
+				if !strings.HasPrefix(said.String(), want) {
+					t.Errorf("%s: got %q, want %q", command, said.String(), want)
 				}
 			}
 		})

@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// accessOfOthers are the permissions of all but the owner.
+// accessOfOthers are the permissions of everybody but the owner.
 const accessOfOthers = 0o077
 
-// ours reports whether the file belongs to this user.
-func ours(info fs.FileInfo) bool {
+// isOurs reports whether the file belongs to this user.
+func isOurs(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == os.Geteuid()
 }

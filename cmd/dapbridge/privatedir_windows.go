@@ -6,4 +6,4 @@ import "io/fs"
 // directories inherit; mode bits say nothing there.
 const accessOfOthers = 0
 
-func ours(fs.FileInfo) bool { return true }
+func isOurs(fs.FileInfo) bool { return true }

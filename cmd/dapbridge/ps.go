@@ -17,7 +17,7 @@ import (
 func newPs(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "ps",
 		Short: "List the Go processes on the node",
 		Long: `List what can be debugged on the node: every running Go process, its systemd unit,

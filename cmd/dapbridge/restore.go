@@ -16,7 +16,7 @@ func newRestore(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
 	var q api.SwapRequest
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "restore",
 		Short: "Undo everything deploy has changed on the node",
 		Long: `Put back the originals of everything deployed on the node, byte for byte and with

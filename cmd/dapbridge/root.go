@@ -20,7 +20,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// environment is what a command may use of the process it runs in.
+// environment is what a command may use of its process.
 type environment struct {
 	args     []string
 	getenv   func(string) string
@@ -42,7 +42,7 @@ func run(ctx context.Context, env environment) int {
 		return 0
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return 130 // ended by Ctrl-C or SIGTERM before its work was done
+		return 130 // interrupted by Ctrl-C or SIGTERM
 	}
 	if status := exitStatus(0); errors.As(err, &status) {
 		return int(status)
@@ -51,12 +51,12 @@ func run(ctx context.Context, env environment) int {
 	return diag.Exit(err)
 }
 
-// exitStatus is the result of a command that has said everything already.
+// exitStatus is the error of a command that has reported its result already.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// printError writes what went wrong and what to do next.
+// printError prints the error and its hint.
 func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "error: %s\n", diag.Escape(err.Error()))
 	if hint := diag.Hint(err); hint != "" {
@@ -80,7 +80,7 @@ whatever happens to the IDE, the network or the debugger.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
-		Args:          knownCommand,
+		Args:          checkCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("dapbridge {{.Version}}\n")
@@ -96,9 +96,8 @@ whatever happens to the IDE, the network or the debugger.`,
 	return root
 }
 
-// knownCommand refuses a word that is no command, and names those that are like
-// it.
-func knownCommand(cmd *cobra.Command, args []string) error {
+// checkCommand refuses an unknown command, and suggests similar ones.
+func checkCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -109,10 +108,10 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// noArgs refuses arguments, with our own message.
+// noArgs refuses arguments. Unlike cobra's, its error has a hint and an exit status.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return diag.Errorf(diag.Usage, "%s takes no argument, but got %q", cmd.CommandPath(), args).
+		return diag.Errorf(diag.Usage, "%s takes no arguments, but got %q", cmd.CommandPath(), args).
 			WithHint("see %s --help", cmd.CommandPath())
 	}
 	return nil
@@ -127,16 +126,16 @@ func oneDirectory(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// rootIsArgument makes the argument, if there is one, the value of --root before
-// the configuration is read.
-func rootIsArgument(cmd *cobra.Command, args []string) error {
+// setRootFromArgument sets --root to the argument, if there is one, before the
+// configuration is loaded.
+func setRootFromArgument(cmd *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		return cmd.Flags().Set("root", args[0])
 	}
 	return nil
 }
 
-// logger writes to the terminal what the daemon has to say.
+// logger returns a logger that writes to the command's standard error.
 func (env environment) logger(level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -166,7 +165,7 @@ func (o *outputFlag) add(cmd *cobra.Command) {
 	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// check refuses a format that we don't have.
+// check refuses an unknown format.
 func (o outputFlag) check() error {
 	if o != "text" && o != "json" {
 		return diag.Errorf(diag.Usage, "-o %s: choose text or json", string(o))
@@ -174,8 +173,8 @@ func (o outputFlag) check() error {
 	return nil
 }
 
-// printJSON writes v on one line, on which a terminal finds nothing to obey:
-// JSON itself escapes only the first of the control characters.
+// printJSON prints v as one line without characters that control a terminal. JSON
+// itself escapes only those below U+0020.
 func printJSON(w io.Writer, v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -184,7 +183,7 @@ func printJSON(w io.Writer, v any) error {
 		return err
 	}
 	var line strings.Builder
-	for _, r := range b.String() { // what is not ASCII stands inside of strings only
+	for _, r := range b.String() { // other than ASCII is only in strings
 		switch {
 		case r < unicode.MaxASCII || unicode.IsPrint(r):
 			line.WriteRune(r)

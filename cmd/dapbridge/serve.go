@@ -30,7 +30,7 @@ type serveOptions struct {
 
 func newServe(env environment) *cobra.Command {
 	var o serveOptions
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "serve",
 		Short: "Let an IDE debug a process on the node",
 		Long: `Connect to the node, find the target, and listen for the IDE. The debugger attaches

@@ -30,7 +30,7 @@ type symbolsOptions struct {
 
 func newSymbols(env environment) *cobra.Command {
 	var o symbolsOptions
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "symbols [DIR]",
 		Short: "Build the symbols of a stripped target",
 		Long: `Make a stripped target debuggable without changing it: read on the node how it was
@@ -50,7 +50,7 @@ The result is cached.`,
   dapbridge symbols --ldflags "-X main.version=v1.2"  # for a target built with -trimpath, which does not record them
   dapbridge symbols --remove                          # from the node and from this machine`,
 		Args:    oneDirectory,
-		PreRunE: rootIsArgument,
+		PreRunE: setRootFromArgument,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runSymbols(cmd, env, o) },
 	}, env)
 	o.nodeFlags.add(cmd, env)

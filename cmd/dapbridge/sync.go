@@ -17,7 +17,7 @@ import (
 
 func newSync(env environment) *cobra.Command {
 	var o syncOptions
-	cmd := configured(&cobra.Command{
+	cmd := withConfig(&cobra.Command{
 		Use:   "sync [DIR]",
 		Short: "Copy the source to the node, to the path the target was built in",
 		Long: `Mirror DIR, or the directory given by --root, to the node: to the path that the

@@ -56,7 +56,7 @@ func runTrust(env environment, o trustOptions, arg string) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	src, err := env.sources()
+	src, err := env.configSources()
 	if err != nil {
 		return err
 	}
