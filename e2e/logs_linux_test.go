@@ -42,7 +42,7 @@ func TestLogs(t *testing.T) {
 	})
 	t.Run("nothing", func(t *testing.T) {
 		out, said := f.logs(t, "--target", "nobody")
-		if out != "" || !strings.Contains(said, "holds nothing of nobody.service") {
+		if out != "" || !strings.Contains(said, "has no entries for nobody.service") {
 			t.Errorf("%q, %q", out, said)
 		}
 	})

@@ -551,7 +551,7 @@ func (i interrupted) sending(t *testing.T, end func(*os.Process, *testbed.Proxy)
 	i.deserted(t, 10*time.Second)
 
 	again, said := i.symbols(t, append(i.nodeArgs(), i.here)...)
-	if err := again.Run(); err != nil || !strings.Contains(said.String(), "put them on the node") {
+	if err := again.Run(); err != nil || !strings.Contains(said.String(), "uploaded them to the node") {
 		t.Errorf("the next time: %v\n%s", err, said)
 	}
 	if whole := i.stored(t); len(whole) != 2 { // a directory and its file

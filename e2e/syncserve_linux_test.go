@@ -67,21 +67,21 @@ func TestServeSyncs(t *testing.T) {
 	if err := os.WriteFile(f.onNode(to+"/sub/f"), []byte("edited there"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if said := sync(); !strings.Contains(said, "sub/f was edited on the node") || !strings.Contains(said, dir+" is on the node as "+to) {
+	if said := sync(); !strings.Contains(said, "sub/f was edited on the node") || !strings.Contains(said, "mirrored "+dir+" to "+to) {
 		t.Error(said)
 	}
 	sync("--verify", "--to", to)
 
 	// With --watch it tells of what the daemon does.
 	w := f.watchNode(t, node, dir, to)
-	served := fmt.Sprintf("dapbridge serve, pid %d, ", s.cmd.Process.Pid)
+	served := fmt.Sprintf("dapbridge serve (pid %d) ", s.cmd.Process.Pid)
 	says := func(what string) {
 		t.Helper()
 		eventually(t, 20*time.Second, unless("sync --watch does not say: "+what, func() bool { return strings.Contains(w.said.String(), what) }))
 	}
-	says(served + "copies it")
+	says(served + "is copying this directory")
 	theirs(t, at("a/watched"), "x")
-	says("  1 files sent")
+	says("  1 file sent")
 	sync() // which has all compared, and nothing is different
 	if conns := proxy.Conns(); conns != 1 {
 		t.Errorf("%d connections to the node", conns)
@@ -111,7 +111,7 @@ func TestServeSyncs(t *testing.T) {
 			}))
 		}
 		if n == 2 {
-			says(served + "copies nothing for now: ")
+			says(served + "cannot copy at present: ")
 		}
 		proxy.Resume()
 		proxy.CutNew(false)
@@ -128,7 +128,7 @@ func TestServeSyncs(t *testing.T) {
 	eventually(t, 20*time.Second, unless("nothing comes", func() bool { _, err := os.Stat(f.onNode(to + "/many/1")); return err == nil }))
 	s.kill()
 	theirs(t, at("many/1/1"), "after the kill")
-	says(served + "copies no more; sync goes on by itself")
+	says(served + "has stopped copying; sync takes over")
 	f.settles(t, dir, to, "a kill")
 	w.end(t)
 	s = serve()

@@ -20,9 +20,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// newAgent is what runs on the node. People don't call it.
+// newAgent returns the hidden commands that run on the node.
 func newAgent(env environment) *cobra.Command {
-	cmd := &cobra.Command{Use: "agent", Short: "What runs on the node", Hidden: true}
+	cmd := &cobra.Command{Use: "agent", Short: "Commands that run on the node", Hidden: true}
 	cmd.AddCommand(newSupervise(env), newJoin(env), newWorker(env), newStoreSymbols(env), newSwap(env), newReceive(env))
 	return cmd
 }
@@ -30,11 +30,11 @@ func newAgent(env environment) *cobra.Command {
 func newSupervise(env environment) *cobra.Command {
 	c := supervisor.SupervisorConfig{Version: version(), In: env.in, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(env.err, nil))}
 	var sel api.Selector
-	var daemon string // only for other agents, who see it in our command line
+	var daemon string // unused; other agents read it from our command line
 	cmd := &cobra.Command{
 		Use:  "supervise",
 		Args: noArgs,
-		// A daemon of another version is to hear of that, not of its flags.
+		// A daemon of another version should learn that, not that its flags are unknown.
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			signal.Ignore(syscall.SIGPIPE)
@@ -98,7 +98,7 @@ func newSwap(env environment) *cobra.Command {
 		Use:  "swap",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			signal.Ignore(syscall.SIGPIPE) // the host may go: what was begun is ended
+			signal.Ignore(syscall.SIGPIPE) // if the host goes, the swap is still completed
 			dir, err := swap.AgentDir()
 			if err != nil {
 				return err
@@ -111,8 +111,8 @@ func newSwap(env environment) *cobra.Command {
 	return cmd
 }
 
-// newReceive writes a tree of files as the user who has logged in, whatever that
-// user could not do without root done before.
+// newReceive returns the command that writes a copy of a tree as the user who has
+// logged in, after doing what needs root.
 func newReceive(env environment) *cobra.Command {
 	c := receive.Config{Now: time.Now(), In: env.in, Out: os.Stdout}
 	var force bool
@@ -120,7 +120,7 @@ func newReceive(env environment) *cobra.Command {
 		Use:  "receive",
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			signal.Ignore(syscall.SIGPIPE) // the end of the input tells
+			signal.Ignore(syscall.SIGPIPE) // the end of the input is noticed anyway
 			owner, err := receive.LoggedIn(env.getenv("SUDO_UID"))
 			if err != nil {
 				return err
@@ -140,8 +140,8 @@ func newWorker(env environment) *cobra.Command {
 		Use:  "worker",
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			// Only the supervisor ends a worker, or its end: a signal to the
-			// whole session must not leave the target traced.
+			// Only the supervisor, or its end, ends a worker: a signal to the whole
+			// session must not leave the target traced.
 			signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 			joins, err := joinListener()
 			if err != nil {

@@ -68,27 +68,27 @@ func printConfig(out io.Writer, s *config.Settings, userFile string) error {
 	for _, v := range s.All() {
 		name := v.Key.Name
 		for _, text := range append(v.Text, "")[:max(1, len(v.Text))] {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", name, onOneLine(text), onOneLine(v.From()))
-			name = "" // of a list's other values
+			fmt.Fprintf(w, "%s\t%s\t%s\n", name, quoteIfNeeded(text), quoteIfNeeded(v.From()))
+			name = "" // for the other values of a list
 		}
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	workspace := "there is no " + config.WorkspaceName
+	workspace := "none (no " + config.WorkspaceName + ")"
 	switch {
 	case s.Trusted:
-		workspace = onOneLine(s.Workspace) + ", which you have trusted"
+		workspace = quoteIfNeeded(s.Workspace) + " (trusted)"
 	case s.Workspace != "":
-		workspace = onOneLine(s.Workspace)
+		workspace = quoteIfNeeded(s.Workspace)
 	}
-	_, err := fmt.Fprintf(out, "\nworkspace: %s\nyour own:  %s\n", workspace, onOneLine(userFile))
+	_, err := fmt.Fprintf(out, "\nworkspace file: %s\nyour own file:  %s\n", workspace, quoteIfNeeded(userFile))
 	return err
 }
 
-// onOneLine returns text as it is, or quoted if it is empty or could look like
-// something else than one word of a line.
-func onOneLine(text string) string {
+// quoteIfNeeded returns text, quoted if it contains characters that do not print, or
+// "-" if it is empty.
+func quoteIfNeeded(text string) string {
 	switch {
 	case text == "":
 		return "-"
@@ -102,7 +102,7 @@ func onOneLine(text string) string {
 type configJSON struct {
 	Workspace string        `json:"workspace,omitempty"` // the workspace's file
 	Trusted   bool          `json:"trusted"`
-	User      string        `json:"user"` // the user's own file, which may be missing
+	User      string        `json:"user"` // the user's own file, which may not exist
 	Values    []configValue `json:"values"`
 }
 
@@ -110,7 +110,7 @@ type configValue struct {
 	Key   string       `json:"key"`
 	Value any          `json:"value"` // a list of strings, a bool, or a string
 	Layer config.Layer `json:"layer"`
-	From  string       `json:"from"` // as a person would look for it
+	From  string       `json:"from"` // in the user's terms
 	File  string       `json:"file,omitempty"`
 	Line  int          `json:"line,omitempty"`
 }

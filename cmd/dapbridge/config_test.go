@@ -16,7 +16,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/config"
 )
 
-// person is somebody with a home directory, who stands in a workspace.
+// person is a user with a home directory and a workspace as the current directory.
 type person struct {
 	t      *testing.T
 	home   string
@@ -50,9 +50,9 @@ func (u person) write(path, text string) {
 	}
 }
 
-// runs runs a command line and returns all that it printed, with HOME for the
-// home directory and columns two spaces apart.
-func (u person) runs(status int, args ...string) string {
+// runs runs a command line, checks its exit status and returns its output, with HOME
+// for the home directory and columns two spaces apart.
+func (u person) run(status int, args ...string) string {
 	u.t.Helper()
 	got, out, err := invokeAt(u.t, u.home, args...)
 	out = regexp.MustCompile("(?m)([^ \n])  +").ReplaceAllString(strings.ReplaceAll(out+err, u.home, "HOME"), "$1  ")
@@ -62,20 +62,20 @@ func (u person) runs(status int, args ...string) string {
 	return out
 }
 
-func (u person) says(status int, want string, args ...string) {
+func (u person) checkOutput(status int, want string, args ...string) {
 	u.t.Helper()
-	if out := u.runs(status, args...); !strings.Contains(out, want) {
-		u.t.Errorf("%q does not say %q:\n%s", args, want, out)
+	if out := u.run(status, args...); !strings.Contains(out, want) {
+		u.t.Errorf("the output of %q does not contain %q:\n%s", args, want, out)
 	}
 }
 
-// TestConfig shows what config prints of values from each layer.
+// TestConfig checks what config prints for values from each layer.
 func TestConfig(t *testing.T) {
 	u := newPerson(t)
 	u.write(".config/dapbridge/config.yaml", "# mine\nnode: ssh:devnode\nlocal-nodes: [devnode, 10.0.0.7]\nidentity: ~/.ssh/key\n")
 	u.write("src/dapbridge.yaml", "target: kubelet\nmap:\n  .: /go/src/k8s.io/kubernetes\n")
 	t.Setenv("DAPBRIDGE_LINGER", "5m")
-	checkFile(t, filepath.Join(u.golden, "config.txt"), []byte(u.runs(0, "config", "--symbols", "auto")))
+	checkFile(t, filepath.Join(u.golden, "config.txt"), []byte(u.run(0, "config", "--symbols", "auto")))
 
 	var got struct {
 		Workspace string
@@ -85,7 +85,7 @@ func TestConfig(t *testing.T) {
 			Value            any
 		}
 	}
-	if err := json.Unmarshal([]byte(u.runs(0, "config", "-o", "json")), &got); err != nil || got.Workspace != "HOME/src/dapbridge.yaml" {
+	if err := json.Unmarshal([]byte(u.run(0, "config", "-o", "json")), &got); err != nil || got.Workspace != "HOME/src/dapbridge.yaml" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	node := got.Values[slices.IndexFunc(config.Keys(), func(k config.Key) bool { return k.Name == "node" })]
@@ -94,79 +94,78 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestTrust goes through what a user types when a workspace wants more than it
-// may.
+// TestTrust follows a user whose workspace wants to set more than it may.
 func TestTrust(t *testing.T) {
 	u := newPerson(t)
-	u.says(2, "has no dapbridge.yaml", "trust")
+	u.checkOutput(2, "has no dapbridge.yaml", "trust")
 	u.write("src/dapbridge.yaml", "target: kubelet\nnode: \"ssh:x\\e[31m\"\nallow-non-local: true\n")
-	u.says(2, "HOME/src/dapbridge.yaml:2: node connects to a machine", "ps")
-	checkFile(t, filepath.Join(u.golden, "trust.txt"), []byte(u.runs(0, "trust")))
-	u.says(0, "which you have trusted", "config")
-	u.says(0, "trusted  ", "trust", "--list")
+	u.checkOutput(2, "HOME/src/dapbridge.yaml:2: node connects to a machine", "ps")
+	checkFile(t, filepath.Join(u.golden, "trust.txt"), []byte(u.run(0, "trust")))
+	u.checkOutput(0, " (trusted)", "config")
+	u.checkOutput(0, "trusted  ", "trust", "--list")
 
 	u.write("src/dapbridge.yaml", "node: ssh:y\n")
-	u.says(2, "has changed since you trusted it", "config")
-	u.says(0, "changed  ", "trust", "--list")
-	u.says(0, `"state":"changed"`, "trust", "--list", "-o", "json")
-	u.says(0, `"path":"HOME/src/dapbridge.yaml"`, "trust", "dapbridge.yaml", "-o", "json")
-	u.says(0, "ssh:y", "config")
+	u.checkOutput(2, "has changed since you trusted it", "config")
+	u.checkOutput(0, "changed  ", "trust", "--list")
+	u.checkOutput(0, `"state":"changed"`, "trust", "--list", "-o", "json")
+	u.checkOutput(0, `"path":"HOME/src/dapbridge.yaml"`, "trust", "dapbridge.yaml", "-o", "json")
+	u.checkOutput(0, "ssh:y", "config")
 	if err := os.Remove("dapbridge.yaml"); err != nil {
 		t.Fatal(err)
 	}
-	u.says(0, "gone  ", "trust", "--list")
-	u.says(0, "no longer trusted", "trust", "--remove")
-	u.says(2, "is not trusted", "trust", "--remove")
+	u.checkOutput(0, "gone  ", "trust", "--list")
+	u.checkOutput(0, "no longer trusted", "trust", "--remove")
+	u.checkOutput(2, "is not trusted", "trust", "--remove")
 
 	u.write("src/dapbridge.yaml", "root: /\n")
-	u.says(2, "a workspace cannot set root", "trust")
+	u.checkOutput(2, "a workspace cannot set root", "trust")
 	u.write("src/dapbridge.yaml", "target: kubelet\n")
-	u.says(0, "nothing that needs it", "trust", u.home+"/src")
-	u.says(2, "is no workspace's file", "trust", "go.mod")
-	u.says(2, "one file or directory", "trust", "--list", ".")
+	u.checkOutput(0, "nothing that needs trust", "trust", u.home+"/src")
+	u.checkOutput(2, "is not a workspace file", "trust", "go.mod")
+	u.checkOutput(2, "one file or directory", "trust", "--list", ".")
 }
 
-// TestCommandsAreConfigured has each command use a value that stands in a file or
-// a variable.
+// TestCommandsAreConfigured checks that each command uses values from files and
+// variables.
 func TestCommandsAreConfigured(t *testing.T) {
 	for _, command := range []string{"serve", "ps", "paths", "symbols"} {
 		u := newPerson(t)
 		t.Setenv("DAPBRIDGE_NODE", "gopher://x")
-		u.says(2, `--node "gopher://x" is not one of minikube`, command)
-		u.says(2, "(from DAPBRIDGE_NODE)", command)
-		u.says(3, "minikube has no profile nowhere", command, "--node", "minikube:nowhere") // a flag wins
+		u.checkOutput(2, `--node "gopher://x" is not one of minikube`, command)
+		u.checkOutput(2, "(from DAPBRIDGE_NODE)", command)
+		u.checkOutput(3, "minikube has no profile nowhere", command, "--node", "minikube:nowhere") // a flag wins
 
 		t.Setenv("DAPBRIDGE_NODE", "")
 		u.write(".config/dapbridge/config.yaml", "node: ssh://u@toy.invalid\n")
-		u.says(3, "toy.invalid is neither a loopback address nor a minikube profile", command)
-		u.says(3, "local-nodes", command)
+		u.checkOutput(3, "toy.invalid is neither a loopback address nor a minikube profile", command)
+		u.checkOutput(3, "local-nodes", command)
 		u.write(".config/dapbridge/config.yaml", "node: ssh://u@toy.invalid\nlocal-nodes: [TOY.invalid]\n")
-		u.says(3, "toy.invalid", command)
-		if out := u.runs(3, command); strings.Contains(out, "loopback") {
-			t.Errorf("%s does not know local-nodes:\n%s", command, out)
+		u.checkOutput(3, "toy.invalid", command)
+		if out := u.run(3, command); strings.Contains(out, "loopback") {
+			t.Errorf("%s ignores local-nodes:\n%s", command, out)
 		}
 	}
 	u := newPerson(t)
 	for _, ide := range []string{"vscode", "goland"} {
 		u.write(".config/dapbridge/config.yaml", "listen: 127.0.0.1:4001\n")
-		u.says(0, "wrote HOME/src/.", "init", ide)
+		u.checkOutput(0, "wrote HOME/src/.", "init", ide)
 		u.write(".config/dapbridge/config.yaml", "listen: unix:x\n")
-		u.says(2, "(from HOME/.config/dapbridge/config.yaml:1)", "init", ide)
+		u.checkOutput(2, "(from HOME/.config/dapbridge/config.yaml:1)", "init", ide)
 	}
 	data, err := os.ReadFile(filepath.Join(u.home, "src", ".vscode", "launch.json"))
 	if err != nil || !strings.Contains(string(data), "4001") {
 		t.Errorf("%s, %v", data, err)
 	}
-	// What is configured for a port does not hinder a command that has none.
+	// A key for the port is no mistake in a command without a port.
 	t.Setenv("DAPBRIDGE_TAKEOVER", "true")
-	u.says(3, "minikube has no profile nowhere", "serve", "--stdio", "--node", "minikube:nowhere")
-	// The source that symbols is told of has a file of its own.
+	u.checkOutput(3, "minikube has no profile nowhere", "serve", "--stdio", "--node", "minikube:nowhere")
+	// The source given to symbols has a workspace file of its own.
 	u.write("other/dapbridge.yaml", "listen: 127.0.0.1:1\n")
-	u.says(2, "HOME/other/dapbridge.yaml:1", "symbols", "../other")
+	u.checkOutput(2, "HOME/other/dapbridge.yaml:1", "symbols", "../other")
 }
 
-// TestNoHome shows that a service, which has no home directory, has no files of
-// its own either, above all not those of the current directory.
+// TestNoHome checks that without a home directory, as in a system service, there are no
+// user files, above all not those in the current directory.
 func TestNoHome(t *testing.T) {
 	u := newPerson(t)
 	u.write("src/.config/dapbridge/config.yaml", "listen: 127.0.0.1:1\n")
@@ -180,7 +179,7 @@ func TestNoHome(t *testing.T) {
 	}
 }
 
-// TestFlagsAreKeys has whoever adds a flag decide whether it can be configured.
+// TestFlagsAreKeys makes whoever adds a flag decide whether it is a key.
 func TestFlagsAreKeys(t *testing.T) {
 	notKeys := map[string]string{
 		"help": "", "version": "",
@@ -200,7 +199,7 @@ func TestFlagsAreKeys(t *testing.T) {
 			k, isKey := config.Find(f.Name)
 			_, known := notKeys[f.Name]
 			if isKey == known {
-				t.Errorf("%s --%s: make it a key of the configuration, or say here why not", cmd.CommandPath(), f.Name)
+				t.Errorf("%s --%s: make it a key of the configuration, or add to notKeys why not", cmd.CommandPath(), f.Name)
 			}
 			if isKey && cmd.Name() != "demo" && (f.DefValue != k.Default && !k.List() || f.Shorthand != k.Short) {
 				t.Errorf("%s --%s has the default %q, the key %q", cmd.CommandPath(), f.Name, f.DefValue, k.Default)
@@ -212,7 +211,7 @@ func TestFlagsAreKeys(t *testing.T) {
 	}
 }
 
-// TestEveryKeyIsUsed finds a flag for each key.
+// TestEveryKeyIsUsed checks that each key is a flag of a command.
 func TestEveryKeyIsUsed(t *testing.T) {
 	used := map[string]bool{}
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
@@ -222,7 +221,7 @@ func TestEveryKeyIsUsed(t *testing.T) {
 	})
 	for _, k := range config.Keys() {
 		if !used[k.Name] || !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(k.Name) {
-			t.Errorf("nothing uses %s", k.Name)
+			t.Errorf("%s is not used, or is badly named", k.Name)
 		}
 	}
 }

@@ -15,16 +15,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
-// demoBridge is a daemon against the demo's node.
+// demoBridge is a daemon for the demo's node.
 type demoBridge struct {
 	addr  string
 	stop  context.CancelFunc
 	ended chan struct{}
-	err   error // of the daemon; once ended is closed
+	err   error // of the daemon; valid once ended is closed
 }
 
-// serveDemo starts a daemon against the demo's node and returns when it
-// listens.
+// serveDemo starts a daemon for the demo's node and returns once it listens.
 func serveDemo(ctx context.Context, env environment, log *slog.Logger, c demo.ServeConfig) (demo.Bridge, error) {
 	cfg, err := demoConfig(env, log, c)
 	if err != nil {

@@ -88,7 +88,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 	}
 	r, err := daemon.Deploy(cmd.Context(), c, d)
 	if err != nil {
-		printLast(env.err, err)
+		printJournal(env.err, err)
 		return err
 	}
 	switch {
@@ -103,9 +103,9 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 }
 
 func printBuilt(w io.Writer, b *deploy.Artifact) {
-	fmt.Fprintf(w, "built %s: %s, %s\n", diag.Escape(path.Base(b.Path)), megabytes(b.Size), seconds(b.Took))
+	fmt.Fprintf(w, "built %s: %s, %s\n", diag.Escape(path.Base(b.Path)), formatMegabytes(b.Size), formatSeconds(b.Took))
 	if b.Needs.Interpreter != "" {
-		fmt.Fprintf(w, "it needs %d libraries of the node's, which looks whether it has them\n", len(b.Needs.Libraries))
+		fmt.Fprintf(w, "it is linked dynamically: the node checks that it has the libraries (%d)\n", len(b.Needs.Libraries))
 	}
 }
 
@@ -114,8 +114,8 @@ func printBuilt(w io.Writer, b *deploy.Artifact) {
 func (env environment) uploadProgress() func(sent, done, total int64) {
 	var once sync.Once
 	return func(sent, done, total int64) {
-		once.Do(func() { env.progress.step("uploading the build (%s)", megabytes(total)) })
-		env.progress.update("%d %%, %s sent", 100*done/max(total, 1), megabytes(sent))
+		once.Do(func() { env.progress.step("uploading the build (%s)", formatMegabytes(total)) })
+		env.progress.update("%d %%, %s sent", 100*done/max(total, 1), formatMegabytes(sent))
 	}
 }
 
@@ -134,8 +134,8 @@ func (env environment) swapStep(step string) {
 	env.progress.step("%s", text)
 }
 
-// printLast writes what a build that did not serve said last.
-func printLast(w io.Writer, err error) {
+// printJournal prints the last journal lines of a build that did not serve.
+func printJournal(w io.Writer, err error) {
 	var f *api.DeployFailure
 	if !errors.As(err, &f) {
 		return
@@ -149,38 +149,39 @@ func printPlan(w io.Writer, c daemon.Config, r *daemon.DeployResult, o deployOpt
 	s := r.State
 	how := remote.Quote([]string{"sh", "-c", o.build})
 	if o.build == "" {
-		how = buildLine(r.Recipe)
+		how = formatBuild(r.Recipe)
 	}
 	fmt.Fprintf(w, "build: in %s: %s\n", c.Root, how)
-	fmt.Fprintf(w, "swap: %s on %s", diag.Escape(s.Path), c.SSH.Node.Name)
+	fmt.Fprintf(w, "replace: %s on %s", diag.Escape(s.Path), c.SSH.Node.Name)
 	if s.Kept {
-		fmt.Fprint(w, ", whose original is kept there")
+		fmt.Fprint(w, ", whose original is already kept there")
 	}
 	if s.Session != "" {
-		fmt.Fprintf(w, "\nsession: that of %s would be ended first", diag.Escape(s.Session))
+		fmt.Fprintf(w, "\nsession: end that of %s first", diag.Escape(s.Session))
 	}
-	fmt.Fprintf(w, "\nrestart: %s (pid %d); %d processes of containers live on\n", diag.Escape(s.Unit), s.PID, len(s.Tasks))
+	fmt.Fprintf(w, "\nrestart: %s (pid %d); %s keep running\n", diag.Escape(s.Unit), s.PID, plural(len(s.Tasks), "container process"))
 	if p := recipe.PresetOf(path.Base(s.Path)); p != nil {
 		fmt.Fprintf(w, "known: %s\n", p)
 	}
 	printReboot(w, s)
 }
 
-// buildLine is what is run, as a shell takes it.
-func buildLine(d *recipe.Debug) string {
-	return diag.Escape(assignments(d.Env) + remote.Quote(append(append([]string{"go", "build"}, d.Flags...), d.Package)))
+// formatBuild formats the build as a shell command.
+func formatBuild(d *recipe.Debug) string {
+	return diag.Escape(formatAssignments(d.Env) + remote.Quote(append(append([]string{"go", "build"}, d.Flags...), d.Package)))
 }
 
-func assignments(env []string) (text string) {
+// formatAssignments formats variables for a shell.
+func formatAssignments(env []string) (text string) {
 	for _, v := range env {
-		text += v + " " // of known, plain forms
+		text += v + " " // the values need no quoting
 	}
 	return text
 }
 
 func printReboot(w io.Writer, s api.SwapState) {
 	if s.Volatile != "" {
-		fmt.Fprintf(w, "a reboot may undo it: %s\n", diag.Escape(s.Volatile))
+		fmt.Fprintf(w, "warning: a reboot may undo the deploy: %s\n", diag.Escape(s.Volatile))
 	}
 }
 
@@ -190,18 +191,18 @@ func printDeployed(w io.Writer, r *daemon.DeployResult) {
 	if r.Sent > 0 {
 		what := "the whole build, compressed"
 		if r.Delta {
-			what = "what differs from the build before"
+			what = "the difference from the previous build"
 		}
-		fmt.Fprintf(w, "sent %s: %s\n", megabytes(r.Sent), what)
+		fmt.Fprintf(w, "sent %s: %s\n", formatMegabytes(r.Sent), what)
 	}
 	if d.Served == 0 {
-		fmt.Fprintf(w, "%s runs this build already (pid %d): nothing was changed\n", unit, d.PID)
+		fmt.Fprintf(w, "%s is already running this build (pid %d): nothing was changed\n", unit, d.PID)
 		return
 	}
-	fmt.Fprintf(w, "%s runs the build: pid %d, %s after the restart began; %d processes of containers live on\n", unit, d.PID, seconds(d.Served), len(d.Tasks)-len(d.Lost))
+	fmt.Fprintf(w, "%s is running the build: pid %d, serving %s after the restart; %s kept running\n", unit, d.PID, formatSeconds(d.Served), plural(len(d.Tasks)-len(d.Lost), "container process"))
 	for _, t := range d.Lost {
-		fmt.Fprintf(w, "warning: %s (pid %d) is gone since\n", diag.Escape(t.Name), t.PID)
+		fmt.Fprintf(w, "warning: %s (pid %d) has ended\n", diag.Escape(t.Name), t.PID)
 	}
 	printReboot(w, r.State)
-	fmt.Fprintln(w, "dapbridge restore puts the original back")
+	fmt.Fprintln(w, "run dapbridge restore to put the original back")
 }

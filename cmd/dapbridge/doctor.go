@@ -58,8 +58,8 @@ Exit status: 0 if there is no problem, 1 for a warning, 2 for an error.`,
 	return cmd
 }
 
-// examine returns the report. That the node can't be named, or is not to be used,
-// is one too.
+// examine returns the report. A node that does not exist or is not local is a report
+// too, not an error.
 func examine(cmd *cobra.Command, env environment, flags nodeFlags, fix bool) (doctor.Report, error) {
 	c, err := flags.config(env)
 	switch diag.CodeOf(err) {
@@ -72,8 +72,8 @@ func examine(cmd *cobra.Command, env environment, flags nodeFlags, fix bool) (do
 	return daemon.Examine(cmd.Context(), c, fix)
 }
 
-// printReport prints a line for each check, and below it, where it is not OK, why
-// it matters and what to do. What was skipped is one line.
+// printReport prints a line for each check and, if it is not OK, why it matters and
+// what to do. Skipped checks share one line.
 func printReport(out io.Writer, r doctor.Report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	var skipped []string
@@ -82,12 +82,12 @@ func printReport(out io.Writer, r doctor.Report) error {
 			skipped = append(skipped, c.Name)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Status, c.Name, oneLine(c.Found))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Status, c.Name, diag.EscapeLine(c.Found))
 		if c.Why != "" {
-			fmt.Fprintf(w, "\t\twhy: %s\n", oneLine(c.Why))
+			fmt.Fprintf(w, "\t\twhy: %s\n", diag.EscapeLine(c.Why))
 		}
 		if c.Remedy != "" {
-			fmt.Fprintf(w, "\t\tremedy: %s\n", oneLine(c.Remedy))
+			fmt.Fprintf(w, "\t\tremedy: %s\n", diag.EscapeLine(c.Remedy))
 		}
 	}
 	if err := w.Flush(); err != nil || len(skipped) == 0 {
@@ -95,9 +95,4 @@ func printReport(out io.Writer, r doctor.Report) error {
 	}
 	_, err := fmt.Fprintf(out, "skipped: %s\n", strings.Join(skipped, ", "))
 	return err
-}
-
-// oneLine keeps text from the node on the line that is meant for it.
-func oneLine(s string) string {
-	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(diag.Escape(s))
 }

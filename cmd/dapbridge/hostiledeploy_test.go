@@ -65,7 +65,7 @@ func TestHostileDeploy(t *testing.T) {
 		{"silent and reads", agent(says(inspected, 0), stays(stalls(`{"step":"receiving"}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
 		{"silent at the restart", agent(says(inspected, 0), stays(stalls(`{"step":"restarting"}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
 		{"asks by a path", agent(says(inspected, 0), takeAll(`{"step":"receiving","former":"../../../../etc/passwd"}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
-		{"gives signs of life within the idle timeout", agent(says(inspected, 0), beatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "runs the build"}},
+		{"gives signs of life within the idle timeout", agent(says(inspected, 0), beatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
 		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: stays(stalls(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -51,7 +51,7 @@ Everything else in the file, including comments, stays as it is.`,
 			if changed {
 				fmt.Fprintf(env.out, "wrote %s: run dapbridge serve, then choose %q in Run and Debug and press F5\n", path, name)
 			} else {
-				fmt.Fprintf(env.out, "%s has it already\n", path)
+				fmt.Fprintf(env.out, "%s is up to date\n", path)
 			}
 			if hint, missing := vscode.DelveHint(exec.LookPath); missing {
 				fmt.Fprintln(env.err, hint)
@@ -88,7 +88,7 @@ own. IntelliJ IDEA with the Go plugin reads it too.`,
 			if changed {
 				fmt.Fprintf(env.out, "wrote %s: run dapbridge serve, then choose %q in Run > Debug\n", path, name)
 			} else {
-				fmt.Fprintf(env.out, "%s has it already\n", path)
+				fmt.Fprintf(env.out, "%s is up to date\n", path)
 			}
 			return nil
 		},
@@ -107,7 +107,7 @@ func splitAddr(addr string) (host string, port int, err error) {
 		port, err = strconv.Atoi(p)
 	}
 	if err != nil || port < 1 || port > 65535 {
-		return "", 0, diag.Errorf(diag.Usage, "--listen %s is not HOST:PORT", addr).WithHint("the IDE needs a TCP port: run dapbridge serve with one")
+		return "", 0, diag.Errorf(diag.Usage, "--listen %s is not HOST:PORT", addr).WithHint("the IDE needs a TCP port: run dapbridge serve on one")
 	}
 	return host, port, nil
 }

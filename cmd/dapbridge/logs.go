@@ -35,7 +35,7 @@ since a given time. For a target that is not running, its usual unit is shown. W
 			}
 			r, err := journal.Write(cmd.Context(), c, env.out)
 			if err == nil && r.Lines == 0 && !journal.Follow {
-				fmt.Fprintf(env.err, "the node's journal holds nothing of %s here\n", diag.Escape(r.Unit))
+				fmt.Fprintf(env.err, "the node's journal has no entries for %s in that range\n", diag.Escape(r.Unit))
 			}
 			return err
 		},
@@ -46,7 +46,7 @@ since a given time. For a target that is not running, its usual unit is shown. W
 	return cmd
 }
 
-// parseSince reads a duration or a time.
+// parseSince parses a duration or a time into j.
 func parseSince(text string, j *daemon.Journal) (err error) {
 	if text == "" {
 		return nil

@@ -121,8 +121,8 @@ func (m mapFlag) rules() ([]pathmap.Rule, error) {
 	return rules, nil
 }
 
-// printer writes lines, with what is put into them escaped.
-func printer(w io.Writer) func(format string, args ...any) {
+// newPrinter returns a function that prints a line with its arguments escaped.
+func newPrinter(w io.Writer) func(format string, args ...any) {
 	return func(format string, args ...any) {
 		for i, arg := range args {
 			if s, ok := arg.(string); ok {
@@ -134,7 +134,7 @@ func printer(w io.Writer) func(format string, args ...any) {
 }
 
 func printPaths(w io.Writer, p daemon.Paths) {
-	line := printer(w)
+	line := newPrinter(w)
 	t := p.Target
 	which := path.Base(t.Exe) + " ("
 	if t.PID != 0 {
@@ -142,23 +142,23 @@ func printPaths(w io.Writer, p daemon.Paths) {
 	}
 	line("%s%s) was compiled from %d source files; %d are on this machine", which, t.Build.GoVersion, p.Files, p.Here)
 	if p.Problem != "" {
-		fmt.Fprintf(w, "\nIts own source is not mapped: %s\n", diag.Escape(p.Problem))
+		fmt.Fprintf(w, "\nThe main module is not mapped: %s\n", diag.Escape(p.Problem))
 	}
 	for _, r := range p.Own {
-		line("\n%s\n  here   %s\n  there  %s", r.Reason, r.Host, r.Node)
+		line("\n%s\n  host  %s\n  node  %s", r.Reason, r.Host, r.Node)
 	}
 	for _, tree := range p.Trees {
 		line("")
 		printTree(line, tree)
 		for _, l := range tree.Lost {
-			line("  lost   %s: %s", l.Host, l.Why)
+			line("  not   %s: %s", l.Host, l.Why)
 		}
 	}
 	if len(p.Elsewhere) > 0 {
-		line("\nof nothing that is known, and shown as the node has it")
-		label := "there"
+		line("\nnot part of a known module; shown as the node has it")
+		label := "node"
 		for _, dir := range p.Elsewhere {
-			line("  %-5s  %s", label, dir)
+			line("  %-4s  %s", label, dir)
 			label = ""
 		}
 	}
@@ -170,37 +170,37 @@ func printTree(line func(string, ...any), t daemon.SourceTree) {
 	if t.Reason != "" {
 		host += " (" + t.Reason + ")"
 	}
-	line("  here   %s\n  there  %s", host, t.Node)
+	line("  host  %s\n  node  %s", host, t.Node)
 	if t.Fetch != "" {
 		line("  %s", t.Fetch)
 	}
 }
 
 func printFilePath(w io.Writer, f daemon.FilePath) {
-	line := printer(w)
-	line("here   %s", state(f.Host, f.Line, f.Here, "which is there", "which is not there"))
-	line("there  %s", state(f.Node, f.Line, f.InTarget, "which the binary has code of", "which the binary has no code of"))
+	line := newPrinter(w)
+	line("host  %s", formatPath(f.Host, f.Line, f.Here, "exists", "does not exist"))
+	line("node  %s", formatPath(f.Node, f.Line, f.InTarget, "the binary has code for it", "the binary has no code for it"))
 	if f.Tree != nil {
-		line("in     %s", f.Tree.What)
+		line("in    %s", f.Tree.What)
 	}
-	printRules(line, "breakpoints here go there", f.ToNode)
-	printRules(line, "frames there are shown here", f.ToHost)
+	printRules(line, "breakpoints, host to node", f.ToNode)
+	printRules(line, "stack frames, node to host", f.ToHost)
 	if len(f.Lost) > 0 {
-		line("\nother places that lost")
+		line("\nother places, not used")
 		for _, l := range f.Lost {
 			line("  %s: %s", l.Host, l.Why)
 		}
 	}
 	if len(f.Like) > 0 {
-		line("\nthe binary has code of")
+		line("\nthe binary has code for")
 		for _, file := range f.Like {
 			line("  %s", file)
 		}
 	}
 }
 
-// state says of a path whether something holds.
-func state(path string, line int, holds bool, yes, no string) string {
+// formatPath formats a path with what is true of it.
+func formatPath(path string, line int, holds bool, yes, no string) string {
 	if path == "" {
 		return "-"
 	}
@@ -210,20 +210,20 @@ func state(path string, line int, holds bool, yes, no string) string {
 	if !holds {
 		yes = no
 	}
-	return path + ", " + yes
+	return path + " (" + yes + ")"
 }
 
-// printRules prints the rule that applies and those that lost to it.
+// printRules prints the rule that applies and the ones that it overrides.
 func printRules(line func(string, ...any), title string, rules []daemon.PathRule) {
 	if len(rules) == 0 {
-		line("\n%s: by no rule, as it is", title)
+		line("\n%s: no rule applies, unchanged", title)
 		return
 	}
 	for i, r := range rules {
 		if i == 0 {
-			line("\n%s by", title)
+			line("\n%s", title)
 		} else {
-			line("  and not by, since a longer path wins")
+			line("  overridden, since the longest path wins")
 		}
 		line("  %s=%s\n    %s", r.Host, r.Node, r.Reason)
 	}

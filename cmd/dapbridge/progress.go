@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -71,13 +72,25 @@ func (p *progress) clearLine() {
 func (p *progress) transfer(what string) func(done, total int64) {
 	var once sync.Once
 	return func(done, total int64) {
-		once.Do(func() { p.step("%s (%s)", what, megabytes(total)) })
+		once.Do(func() { p.step("%s (%s)", what, formatMegabytes(total)) })
 		if done >= total {
 			p.done()
 			return
 		}
-		p.update("%s of %s", megabytes(done), megabytes(total))
+		p.update("%s of %s", formatMegabytes(done), formatMegabytes(total))
 	}
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+// plural formats a number of things, as "1 file", "2 files" or "2 processes".
+func plural(n int, noun string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(noun, "s"):
+		noun += "es"
+	default:
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+func formatMegabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

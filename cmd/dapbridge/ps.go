@@ -54,27 +54,28 @@ func printCandidates(env environment, list []api.Candidate) error {
 	fmt.Fprintln(w, "PID\tNAME\tUNIT\tGO\tMODULE\tSYMBOLS\tOPTIMISED\tSTARTED")
 	for _, c := range list {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Process.PID, diag.EscapeLine(path.Base(c.Process.Exe)), orDash(c.Process.Unit),
-			diag.EscapeLine(c.Build.GoVersion), orDash(module(*c.Build)), symbols(*c.Build), optimised(c.Optimisation), c.Process.StartTime.Local().Format(time.DateTime))
+			diag.EscapeLine(c.Build.GoVersion), orDash(formatModule(*c.Build)), formatSymbols(*c.Build), formatOptimisation(c.Optimisation), c.Process.StartTime.Local().Format(time.DateTime))
 	}
 	return w.Flush()
 }
 
-func module(b exe.Build) string {
+func formatModule(b exe.Build) string {
 	if b.ModuleVersion == "" || b.ModulePath == "" {
 		return b.ModulePath
 	}
 	return b.ModulePath + "@" + b.ModuleVersion
 }
 
-func symbols(b exe.Build) string {
+func formatSymbols(b exe.Build) string {
 	if b.Stripped {
 		return "stripped"
 	}
 	return "yes"
 }
 
-// optimised says how many packages are, by what the compiler recorded of each.
-func optimised(o *exe.Optimisation) string {
+// formatOptimisation formats how many packages are optimised, as recorded by the
+// compiler.
+func formatOptimisation(o *exe.Optimisation) string {
 	switch {
 	case o == nil || o.Packages == 0:
 		return "-"

@@ -36,7 +36,7 @@ says what to do.`,
 				return err
 			}
 			if q.Replaced != "" && q.Replaced != api.KeepReplaced && q.Replaced != api.UndoReplaced {
-				return diag.Errorf(diag.Usage, "--replaced %s: it is %s or %s", q.Replaced, api.KeepReplaced, api.UndoReplaced)
+				return diag.Errorf(diag.Usage, "--replaced %s: choose %s or %s", q.Replaced, api.KeepReplaced, api.UndoReplaced)
 			}
 			c, err := flags.config(env)
 			if err != nil {
@@ -55,7 +55,7 @@ says what to do.`,
 	}, env)
 	flags.add(cmd, env)
 	for _, name := range []string{"root", "target", "pid"} {
-		cmd.Flags().Lookup(name).Hidden = true // all are put back
+		cmd.Flags().Lookup(name).Hidden = true // restore applies to all targets
 	}
 	cmd.Flags().StringVar(&q.Replaced, "replaced", "", "keep or undo an executable that somebody else replaced after the deploy; `ACTION` is keep or undo")
 	_ = cmd.RegisterFlagCompletionFunc("replaced", cobra.FixedCompletions([]string{api.KeepReplaced, api.UndoReplaced}, cobra.ShellCompDirectiveNoFileComp))

@@ -13,14 +13,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/daemon"
 )
 
-// invoke runs one command line as a user without any minikube or configuration
-// would.
+// invoke runs one command line for a user without minikube and configuration.
 func invoke(t *testing.T, args ...string) (status int, out, err string) {
 	t.Helper()
 	return invokeAt(t, t.TempDir(), args...)
 }
 
-// stream is what a command writes to, which a log and progress may do at once.
+// stream is an output that a command's log and progress may write to concurrently.
 type stream struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -38,7 +37,7 @@ func (s *stream) String() string {
 	return s.buf.String()
 }
 
-// invokeAt runs one command line of the user whose home directory is given.
+// invokeAt runs one command line for the user with the given home directory.
 func invokeAt(t *testing.T, home string, args ...string) (status int, out, err string) {
 	t.Helper()
 	t.Setenv("HOME", home)
@@ -50,8 +49,8 @@ func invokeAt(t *testing.T, home string, args ...string) (status int, out, err s
 	return status, o.String(), e.String()
 }
 
-// TestMistakes shows that a wrong command line ends with the documented status,
-// an error and what to do, before anything is contacted.
+// TestMistakes checks that an invalid command line leads to the documented exit status,
+// an error and a hint, before anything is contacted.
 func TestMistakes(t *testing.T) {
 	for _, tt := range []struct {
 		args   string
@@ -60,10 +59,10 @@ func TestMistakes(t *testing.T) {
 	}{
 		{"serve --nonsense", 2, "unknown flag: --nonsense"},
 		{"serve containerd", 2, "takes no argument"},
-		{"restore --replaced maybe", 2, "it is keep or undo"},
+		{"restore --replaced maybe", 2, "choose keep or undo"},
 		{"serve -o yaml --node ssh://root@127.0.0.1:1", 2, "choose text or json"},
 		{"serve --lease 1ms --node ssh://root@127.0.0.1:1", 2, "--lease 1ms: must be at least 1s"},
-		{"serve --stdio --listen 127.0.0.1:1 --node ssh://root@127.0.0.1:1", 2, "--stdio serves the one IDE"},
+		{"serve --stdio --listen 127.0.0.1:1 --node ssh://root@127.0.0.1:1", 2, "--stdio serves only the IDE"},
 		{"serve --map nonsense --node ssh://root@127.0.0.1:1", 2, "--map nonsense"},
 		{"serve --log-level loud", 2, "choose debug, info, warn or error"},
 		{"serve --node gopher://x", 2, "gopher"},
@@ -112,7 +111,7 @@ func TestSince(t *testing.T) {
 
 func TestInitGoLand(t *testing.T) {
 	dir := t.TempDir()
-	for i, want := range []string{"wrote", "has it already"} {
+	for i, want := range []string{"wrote", "is up to date"} {
 		status, out, err := invoke(t, "init", "goland", "--root", dir, "--listen", "127.0.0.1:4000")
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("run %d: exit status %d\n%s%s", i+1, status, out, err)
@@ -126,7 +125,7 @@ func TestInitGoLand(t *testing.T) {
 
 func TestInitVSCode(t *testing.T) {
 	dir := t.TempDir()
-	for i, want := range []string{"wrote", "has it already"} {
+	for i, want := range []string{"wrote", "is up to date"} {
 		status, out, err := invoke(t, "init", "vscode", "--root", dir, "--listen", "127.0.0.1:4000")
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("run %d: exit status %d\n%s%s", i+1, status, out, err)

@@ -70,10 +70,10 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 		return err
 	}
 	if o.dlvAddr != "" && cmd.Flags().Changed("linger") {
-		return diag.Errorf(diag.Usage, "--linger has no meaning for --dlv-addr: that dlv stays attached by itself")
+		return diag.Errorf(diag.Usage, "--linger does not apply to --dlv-addr: that dlv stays attached anyway")
 	}
 	if o.stdio && (cmd.Flags().Changed("listen") || cmd.Flags().Changed("takeover") || o.output != "text") {
-		return diag.Errorf(diag.Usage, "--stdio serves the one IDE that started it, on standard input and output")
+		return diag.Errorf(diag.Usage, "--stdio serves only the IDE that started it, on standard input and output: it excludes --listen, --takeover and -o")
 	}
 	c, err := o.config(env)
 	if err != nil {
@@ -81,7 +81,7 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	}
 	c.Symbols.Mode = o.symbols
 	if c.Dlv = o.dlvAddr; c.Dlv != "" && !cmd.Flags().Changed("target") {
-		c.Target.Name = "" // its target, whatever that is
+		c.Target.Name = "" // whatever that dlv debugs
 	}
 	if c.Maps, err = o.maps.rules(); err != nil {
 		return err
@@ -94,8 +94,8 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 		return err
 	}
 	if o.stdio {
-		conn, written := env.stdio()
-		defer written()
+		conn, flush := env.stdio()
+		defer flush()
 		c.Conn, env.out = conn, env.err // standard output is the IDE's
 	}
 	return daemon.Serve(cmd.Context(), c, func(r daemon.Ready) {
@@ -107,7 +107,7 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	})
 }
 
-// serveSync says whether the source is copied, and where it is remembered what was.
+// serveSync returns the daemon's configuration for copying the source.
 func serveSync(env environment, mode string) (daemon.ServeSync, error) {
 	home, err := os.UserHomeDir()
 	return daemon.ServeSync{Mode: daemon.SyncMode(mode), RecordDir: filepath.Join(stateDir(env, home), "sync")}, err
@@ -119,23 +119,23 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 	if r.NoPaths == "" && len(r.Paths) > 0 {
 		fmt.Fprintf(w, "paths: %s\n", diag.EscapeLine(r.Paths[0]))
 	}
-	fmt.Fprintf(w, "source: %d of its %d files are on this machine (dapbridge paths says where)\n", r.Here, r.Files)
+	fmt.Fprintf(w, "source: %d of %d files are on this machine (dapbridge paths shows where)\n", r.Here, r.Files)
 	if r.NoPaths != "" {
-		fmt.Fprintf(w, "its own paths are not mapped: %s\n  name the source's directory with --root DIR, or write --map HOST=NODE\n", diag.Escape(r.NoPaths))
+		fmt.Fprintf(w, "paths: the main module is not mapped: %s\n  name its source directory with --root DIR, or map it with --map HOST=NODE\n", diag.Escape(r.NoPaths))
 	}
 	switch {
 	case r.Symbols == "kept":
-		fmt.Fprintln(w, "symbols: it is stripped, and they have been built")
+		fmt.Fprintln(w, "symbols: the target is stripped; using the symbols built for it")
 	case r.Symbols == "missing" && c.Symbols.Mode == daemon.SymbolsAuto:
-		fmt.Fprintln(w, "symbols: it is stripped; they are built with the first session, which takes minutes")
+		fmt.Fprintln(w, "symbols: the target is stripped; the first session builds its symbols, which takes minutes")
 	case r.Symbols == "missing":
-		fmt.Fprintf(w, "symbols: it is stripped; build them first: %s\n", c.Symbols.Command)
+		fmt.Fprintf(w, "symbols: the target is stripped; build its symbols first: %s\n", c.Symbols.Command)
 	}
 	if r.SyncTo != "" {
-		fmt.Fprintf(w, "copying: each change of the source is put into %s on the node (dapbridge status says how that goes)\n", diag.EscapeLine(r.SyncTo))
+		fmt.Fprintf(w, "sync: copying each change of the source to %s on the node (dapbridge status shows the progress)\n", diag.EscapeLine(r.SyncTo))
 	}
 	if c.Dlv != "" {
-		fmt.Fprintf(w, "debugger: the dlv on %s on the node, which stays; after a session %s runs on under it\n", c.Dlv, path.Base(t.Exe))
+		fmt.Fprintf(w, "debugger: the dlv at %s on the node, which keeps running; after a session, %s continues under it\n", c.Dlv, path.Base(t.Exe))
 	}
 	for _, line := range r.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", diag.EscapeLine(line))
@@ -143,5 +143,5 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 	if r.Listen == "stdio" {
 		return
 	}
-	fmt.Fprintf(w, "listening on %s: start the session in the IDE (dapbridge init vscode or goland writes its configuration)\n", r.Listen)
+	fmt.Fprintf(w, "listening on %s: start debugging in the IDE (dapbridge init vscode or goland writes its configuration)\n", r.Listen)
 }

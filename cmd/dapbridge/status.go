@@ -67,7 +67,7 @@ func runStatus(cmd *cobra.Command, env environment, output outputFlag, watch boo
 			printStatus(env.out, all, time.Now())
 		}
 		if !watch {
-			return worst(all)
+			return checkDaemons(all)
 		}
 		select {
 		case <-time.After(time.Second):
@@ -77,8 +77,8 @@ func runStatus(cmd *cobra.Command, env environment, output outputFlag, watch boo
 	}
 }
 
-// worst is the exit status for daemons.
-func worst(all []daemon.Daemon) error {
+// checkDaemons returns the exit status for the state of the daemons.
+func checkDaemons(all []daemon.Daemon) error {
 	for _, d := range all {
 		if d.Silent != nil || len(d.Trouble) > 0 {
 			return exitStatus(1)
@@ -92,7 +92,7 @@ func worst(all []daemon.Daemon) error {
 
 func printStatus(w io.Writer, all []daemon.Daemon, now time.Time) {
 	if len(all) == 0 {
-		fmt.Fprintln(w, "no dapbridge serve of yours runs here")
+		fmt.Fprintln(w, "no dapbridge serve is running")
 	}
 	for i, d := range all {
 		if i > 0 {
@@ -100,58 +100,58 @@ func printStatus(w io.Writer, all []daemon.Daemon, now time.Time) {
 		}
 		if d.Silent != nil {
 			fmt.Fprintf(w, "dapbridge serve, pid %d\n", d.PID)
-			row(w, "trouble", "%s", d.Silent.Summary)
-			row(w, "hint", "%s", d.Silent.Hint)
+			printRow(w, "problem", "%s", d.Silent.Summary)
+			printRow(w, "hint", "%s", d.Silent.Hint)
 			continue
 		}
 		printDaemon(w, d.Status, now)
 	}
 }
 
-// row writes a line of a daemon's; what is in it may be the node's.
-func row(w io.Writer, name, format string, args ...any) {
+// printRow prints one row of a daemon's status, escaped: the node may have made it up.
+func printRow(w io.Writer, name, format string, args ...any) {
 	fmt.Fprintf(w, "  %-8s  %s\n", name, diag.EscapeLine(fmt.Sprintf(format, args...)))
 }
 
 func printDaemon(w io.Writer, s daemon.Status, now time.Time) {
-	fmt.Fprintf(w, "dapbridge serve, pid %d, for %s\n", s.PID, ago(now, s.Since))
-	row(w, "listens", "%s", s.Listen)
-	row(w, "node", "%s: %s", s.Node, linkText(s.Link, now))
+	fmt.Fprintf(w, "dapbridge serve, pid %d, running for %s\n", s.PID, formatAge(now, s.Since))
+	printRow(w, "listen", "%s", s.Listen)
+	printRow(w, "node", "%s: %s", s.Node, formatLink(s.Link, now))
 	if t := s.Target; t != nil {
-		row(w, "target", "%s", strings.TrimRight(fmt.Sprintf("%s, pid %d, %s %s", t.Name, t.PID, t.Module, t.Version), " "))
+		printRow(w, "target", "%s", strings.TrimRight(fmt.Sprintf("%s, pid %d, %s %s", t.Name, t.PID, t.Module, t.Version), " "))
 	}
 	if d := s.Session; d == nil {
-		row(w, "session", "none")
+		printRow(w, "session", "none")
 	} else {
-		row(w, "session", "%s, %s, for %s: %s", d.Client, d.Protocol, ago(now, d.Since), d.State)
+		printRow(w, "session", "%s, %s, for %s: %s", d.Client, d.Protocol, formatAge(now, d.Since), d.State)
 		if d.Process != "" {
-			row(w, "", "%s", d.Process)
+			printRow(w, "", "%s", d.Process)
 		}
 		if d.Risk != "" {
-			row(w, "", "%s", d.Risk)
+			printRow(w, "", "%s", d.Risk)
 		}
 	}
-	row(w, "source", "%s", s.Root)
+	printRow(w, "source", "%s", s.Root)
 	if c := s.Sync; c != nil {
-		printCopying(w, c, now)
+		printSync(w, c, now)
 	}
 	if s.Warning != nil {
-		row(w, "warned", "%s: %s", s.Warning.At.Local().Format(time.TimeOnly), s.Warning.Text)
+		printRow(w, "warning", "%s: %s", s.Warning.At.Local().Format(time.TimeOnly), s.Warning.Text)
 	}
 	for _, line := range s.Trouble {
-		row(w, "trouble", "%s", line)
+		printRow(w, "problem", "%s", line)
 	}
 }
 
-func linkText(l daemon.LinkStatus, now time.Time) string {
-	text := fmt.Sprintf("%s for %s", l.State, ago(now, l.Since))
+func formatLink(l daemon.LinkStatus, now time.Time) string {
+	text := fmt.Sprintf("%s for %s", l.State, formatAge(now, l.Since))
 	if l.Milliseconds > 0 {
-		text += fmt.Sprintf(", answers in %.1f ms", l.Milliseconds)
+		text += fmt.Sprintf(", round trip %.1f ms", l.Milliseconds)
 	}
 	return text
 }
 
-func printCopying(w io.Writer, c *daemon.SyncStatus, now time.Time) {
+func printSync(w io.Writer, c *daemon.SyncStatus, now time.Time) {
 	text := fmt.Sprintf("to %s: %s", c.To, c.State)
 	switch {
 	case c.State == daemon.SyncCopying && c.Total > 0:
@@ -161,21 +161,21 @@ func printCopying(w io.Writer, c *daemon.SyncStatus, now time.Time) {
 	}
 	switch {
 	case c.Pending < 0 && c.State != daemon.SyncStopped:
-		text += ", all is to be compared"
+		text += ", full scan pending"
 	case c.Pending > 0:
-		text += fmt.Sprintf(", %d changes wait", c.Pending)
+		text += fmt.Sprintf(", %s pending", plural(c.Pending, "change"))
 	}
-	row(w, "copied", "%s", text)
+	printRow(w, "sync", "%s", text)
 	if l := c.Last; l != nil {
-		row(w, "", "last %s ago: %d files sent (%s), %d removed in %.2f s", ago(now, l.At), l.Files, megabytes(l.Bytes), l.Removed, l.Seconds)
+		printRow(w, "", "last %s ago: %s sent (%s), %d removed in %.2f s", formatAge(now, l.At), plural(l.Files, "file"), formatMegabytes(l.Bytes), l.Removed, l.Seconds)
 		for _, f := range l.Failed {
-			row(w, "", "%s was not copied: %s", f.Path, f.Why)
+			printRow(w, "", "%s was not copied: %s", f.Path, f.Why)
 		}
 	}
 }
 
-// ago is how long ago something was, for people.
-func ago(now, then time.Time) string {
+// formatAge formats the time since then.
+func formatAge(now, then time.Time) string {
 	d := now.Sub(then)
 	if d >= time.Minute {
 		return d.Round(time.Second).String()

@@ -12,8 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync"
 )
 
-// TestPrintStatus holds what people read against its golden file, with a node that
-// tries to write to the terminal.
+// TestPrintStatus compares the text output with its golden file, with a node that tries
+// to control the terminal.
 func TestPrintStatus(t *testing.T) {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.Local)
 	before := func(d time.Duration) time.Time { return now.Add(-d) }
@@ -43,19 +43,19 @@ func TestPrintStatus(t *testing.T) {
 		want exitStatus
 	}{{nil, 1}, {[]daemon.Daemon{well}, 0}, {[]daemon.Daemon{well, bad}, 1}, {[]daemon.Daemon{silent}, 1}} {
 		status := exitStatus(0)
-		if errors.As(worst(tt.all), &status); status != tt.want {
+		if errors.As(checkDaemons(tt.all), &status); status != tt.want {
 			t.Errorf("%d: exit status %d, want %d", i, status, tt.want)
 		}
 	}
 }
 
-// TestStatusOfNothing says so, on standard output alone.
+// TestStatusOfNothing checks the output without daemons.
 func TestStatusOfNothing(t *testing.T) {
 	for name, value := range map[string]string{"HOME": t.TempDir(), "XDG_STATE_HOME": "", "XDG_RUNTIME_DIR": t.TempDir()} {
 		t.Setenv(name, value)
 	}
-	if status, out, err := invoke(t, "status"); status != 1 || out != "no dapbridge serve of yours runs here\n" || err != "" {
-		t.Errorf("%d, %q, %q", status, out, err)
+	if status, out, err := invoke(t, "status"); status != 1 || out != "no dapbridge serve is running\n" || err != "" {
+		t.Errorf("got the exit status %d, %q, %q", status, out, err)
 	}
 	if status, out, _ := invoke(t, "status", "-o", "json"); status != 1 || out != "{\"daemons\":[]}\n" {
 		t.Errorf("%d, %q", status, out)

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// lastWords is how long an IDE may take to read the last of what it was sent.
-const lastWords = 5 * time.Second
+// flushTimeout is how long an IDE may take to read the last output.
+const flushTimeout = 5 * time.Second
 
-// stdio returns standard input and output as one connection, which can be closed
-// under a read, and a function that returns when all that was written to it is
-// out.
-func (env environment) stdio() (conn net.Conn, written func()) {
+// stdio returns standard input and output as one connection, whose Close ends a
+// pending Read, and a function that closes it once everything written to it has been
+// read.
+func (env environment) stdio() (conn net.Conn, flush func()) {
 	ours, theirs := net.Pipe()
 	go func() {
-		io.Copy(theirs, env.in) // may be left behind in a read: the process ends soon
+		io.Copy(theirs, env.in) // may stay blocked in a read until the process ends
 		theirs.Close()
 	}()
 	done := make(chan struct{})
@@ -27,7 +27,7 @@ func (env environment) stdio() (conn net.Conn, written func()) {
 		ours.Close()
 		select {
 		case <-done:
-		case <-time.After(lastWords): // an IDE that does not read
+		case <-time.After(flushTimeout): // the IDE does not read
 		}
 	}
 }

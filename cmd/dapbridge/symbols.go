@@ -97,12 +97,12 @@ func removeSymbols(cmd *cobra.Command, env environment, c daemon.Config, output 
 	if output == "json" {
 		return printJSON(env.out, r)
 	}
-	_, err = fmt.Fprintf(env.out, "removed from %s: %d files, %s; and what was kept here\n", c.SSH.Node.Name, r.Files, megabytes(r.Bytes))
+	_, err = fmt.Fprintf(env.out, "removed %d files (%s) from %s, and the cache on this machine\n", r.Files, formatMegabytes(r.Bytes), c.SSH.Node.Name)
 	return err
 }
 
-// printRecipe writes the recipe as a script. Flags of the linker that the
-// daemon does not record are the user's, or those that were found.
+// printRecipe prints the recipe as a script. Linker flags that the target does not
+// record are the given ones, or those found by an earlier build.
 func printRecipe(w io.Writer, c daemon.Config, r *daemon.SymbolsResult, ldflags string) error {
 	if ldflags == "" && r.Kept != nil {
 		ldflags = r.Kept.LDFlags
@@ -119,22 +119,22 @@ func printSymbols(w io.Writer, c daemon.Config, r *daemon.SymbolsResult) {
 	t := r.Target
 	what := fmt.Sprintf("%s on %s (pid %d)", diag.EscapeLine(path.Base(t.Exe)), c.SSH.Node.Name, t.PID)
 	if r.Needless {
-		fmt.Fprintf(w, "%s carries its debug information: nothing to do\n", what)
+		fmt.Fprintf(w, "%s has debug information: nothing to do\n", what)
 		return
 	}
 	if r.Built {
 		times := r.Kept.Times
-		fmt.Fprintf(w, "built the symbols of %s: source %s, build %s, proof %s\n", what, seconds(times.Sources), seconds(times.Build), seconds(times.Proof))
+		fmt.Fprintf(w, "built the symbols of %s: source %s, build %s, proof %s\n", what, formatSeconds(times.Sources), formatSeconds(times.Build), formatSeconds(times.Proof))
 	} else {
-		fmt.Fprintf(w, "the symbols of %s have been built before\n", what)
+		fmt.Fprintf(w, "the symbols of %s are already built\n", what)
 	}
 	if r.Sent {
-		fmt.Fprintf(w, "put them on the node: %s, %s\n", megabytes(r.Kept.Size), seconds(r.Send))
+		fmt.Fprintf(w, "uploaded them to the node: %s, %s\n", formatMegabytes(r.Kept.Size), formatSeconds(r.Send))
 	}
-	fmt.Fprintln(w, "it is the same program: start dapbridge serve")
+	fmt.Fprintln(w, "the twin is the same program: run dapbridge serve")
 }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+func formatSeconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
 // twinProgress shows the steps of building a twin.
 func (env environment) twinProgress() func(twin.Step) {
@@ -151,8 +151,8 @@ func (env environment) twinProgress() func(twin.Step) {
 	}
 }
 
-// symbols is how the symbols of a stripped target are built: with this program
-// as the -toolexec one.
+// symbols returns the daemon's configuration for building symbols, with this program as
+// the go command's -toolexec.
 func (f *nodeFlags) symbols(root, cache string, log *slog.Logger) (daemon.Symbols, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -166,8 +166,8 @@ func (f *nodeFlags) symbols(root, cache string, log *slog.Logger) (daemon.Symbol
 	}, nil
 }
 
-// symbolsCommand is the command line that builds the symbols of the target that
-// these flags mean.
+// symbolsCommand returns the command line that builds the symbols of the target that
+// these flags select.
 func (f *nodeFlags) symbolsCommand(root string) string {
 	argv := []string{"dapbridge", "symbols"}
 	add := func(name, value, def string) {

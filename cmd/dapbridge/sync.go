@@ -60,15 +60,15 @@ type syncOptions struct {
 	output                       outputFlag
 }
 
-// configs says what is copied where.
+// configs returns the configurations of the connection and of the copy.
 func (o syncOptions) configs(env environment, args []string) (c daemon.Config, s daemon.SyncConfig, err error) {
 	switch {
 	case runtime.GOOS == "windows":
-		return c, s, diag.Errorf(diag.Unsupported, "dapbridge sync does not run on Windows: files there have no modes and no links that a node would understand")
+		return c, s, diag.Errorf(diag.Unsupported, "dapbridge sync does not support Windows, whose files have no modes and links for a Linux node")
 	case o.watch && (o.dryRun || o.verify) || o.dryRun && o.verify:
 		return c, s, diag.Errorf(diag.Usage, "choose one of --watch, --dry-run and --verify")
 	case o.force && o.to == "":
-		return c, s, diag.Errorf(diag.Usage, "--force is for a directory that --to names")
+		return c, s, diag.Errorf(diag.Usage, "--force needs a directory given by --to")
 	}
 	if c, err = o.config(env); err != nil {
 		return c, s, err
@@ -96,8 +96,8 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 	if err != nil {
 		return err
 	}
-	if !o.verify && !o.dryRun && !o.force { // which only look, or do what a daemon does not
-		if done, err := o.byDaemon(cmd.Context(), env, c, &s); done || err != nil {
+	if !o.verify && !o.dryRun && !o.force { // these only compare, or do what a daemon does not
+		if done, err := o.syncByDaemon(cmd.Context(), env, c, &s); done || err != nil {
 			return err
 		}
 	}
@@ -120,19 +120,20 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 		} else {
 			printSyncPlan(env.out, r)
 		}
-		return orFailed(err, r)
+		return checkFailed(err, r)
 	}
 	r, err := daemon.Sync(cmd.Context(), c, s)
 	if err != nil {
 		return err
 	}
 	o.print(env, r, false)
-	return orFailed(nil, r)
+	return checkFailed(nil, r)
 }
 
-// byDaemon has the dapbridge serve that copies this directory already compare all,
-// and go on with that if sync is to. It reports whether there is nothing left to do.
-func (o syncOptions) byDaemon(ctx context.Context, env environment, c daemon.Config, s *daemon.SyncConfig) (bool, error) {
+// syncByDaemon has the dapbridge serve that already copies this directory do a full
+// scan, and with --watch shows its further runs. It reports whether nothing is left to
+// do, which is false if there is no such daemon or it stops copying.
+func (o syncOptions) syncByDaemon(ctx context.Context, env environment, c daemon.Config, s *daemon.SyncConfig) (bool, error) {
 	dirs, err := env.controlDirs()
 	if err != nil {
 		return false, err
@@ -143,86 +144,86 @@ func (o syncOptions) byDaemon(ctx context.Context, env environment, c daemon.Con
 	}
 	o.print(env, d.Report, false)
 	if !o.watch {
-		return true, orFailed(nil, d.Report)
+		return true, checkFailed(nil, d.Report)
 	}
 	say := func(format string, args ...any) {
-		fmt.Fprintln(env.err, oneLine(fmt.Sprintf("dapbridge serve, pid %d, "+format, append([]any{d.PID}, args...)...)))
+		fmt.Fprintln(env.err, diag.EscapeLine(fmt.Sprintf("dapbridge serve (pid %d) "+format, append([]any{d.PID}, args...)...)))
 	}
-	say("copies it")
+	say("is copying this directory")
 	err = d.Follow(ctx, func(n daemon.SyncNext) {
 		switch {
 		case n.Trouble != "":
-			say("copies nothing for now: %s", n.Trouble)
+			say("cannot copy at present: %s", n.Trouble)
 		case n.Report != nil:
 			o.print(env, *n.Report, true)
 		}
 	})
 	if err != nil {
-		say("copies no more; sync goes on by itself")
+		say("has stopped copying; sync takes over")
 		s.Standing, s.To = true, d.Report.To
 	}
 	return err == nil, nil
 }
 
-// orFailed is the error of a run that could not copy all.
-func orFailed(err error, r daemon.SyncReport) error {
+// checkFailed returns err, or an error if the run could not copy everything.
+func checkFailed(err error, r daemon.SyncReport) error {
 	switch {
 	case err != nil:
 		return err
 	case len(r.Failed) > 0:
-		return diag.Errorf(diag.SyncFailed, "%d of the files could not be copied", len(r.Failed))
+		return diag.Errorf(diag.SyncFailed, "%s could not be copied", plural(len(r.Failed), "file"))
 	case r.Again:
-		return diag.Errorf(diag.SyncFailed, "files changed again and again while they were copied").WithHint("run it again, or with --watch")
+		return diag.Errorf(diag.SyncFailed, "files kept changing while they were copied").WithHint("run dapbridge sync again, or use --watch")
 	}
 	return nil
 }
 
-// print tells what a run has come to: on one line if it is one of many.
+// print prints the result of a run; short is for one of many, on one line.
 func (o syncOptions) print(env environment, r daemon.SyncReport, short bool) {
 	if o.output == "json" {
-		_ = printJSON(env.out, r) // to a reader who is gone
+		_ = printJSON(env.out, r) // the reader may be gone
 		return
 	}
-	line := func(format string, args ...any) { fmt.Fprintln(env.out, oneLine(fmt.Sprintf(format, args...))) }
+	line := func(format string, args ...any) { fmt.Fprintln(env.out, diag.EscapeLine(fmt.Sprintf(format, args...))) }
 	for _, k := range r.Kept {
-		line("%s was edited on the node: that is now %s there", k.Path, k.At)
+		line("%s was edited on the node: the edited file is now %s there", k.Path, k.At)
 	}
 	for _, f := range r.Failed {
 		line("%s was not copied: %s", orDash(f.Path), f.Why)
 	}
-	what := fmt.Sprintf("%d files sent (%s), %d removed in %.2f s", r.Files, sizes(r), r.Removed, r.Seconds)
+	what := fmt.Sprintf("%s sent (%s), %d removed in %.2f s", plural(r.Files, "file"), formatSize(r), r.Removed, r.Seconds)
 	if short {
 		line("%s  %s", time.Now().Format(time.TimeOnly), what)
 		return
 	}
-	line("%s is on the node as %s: %s", r.Dir, r.To, what)
+	line("mirrored %s to %s: %s", r.Dir, r.To, what)
 	if r.NoDeltas != "" {
-		line("what has changed was sent as a whole: %s", r.NoDeltas)
+		line("changed files were sent whole: %s", r.NoDeltas)
 	}
 	if r.Others > 0 {
-		line("%d files or directories there are not of this copy, and were left", r.Others)
+		line("left %s there alone that sync did not copy", plural(r.Others, "item"))
 	}
 	if o.watch {
-		line("watching for changes: Ctrl-C ends it")
+		line("watching for changes; press Ctrl-C to stop")
 	}
 }
 
-// sizes says how much was sent, and how much need not be.
-func sizes(r daemon.SyncReport) string {
+// formatSize formats how much was sent, and how much deltas have saved.
+func formatSize(r daemon.SyncReport) string {
 	if r.Deltas == 0 {
-		return megabytes(r.Bytes)
+		return formatMegabytes(r.Bytes)
 	}
-	return fmt.Sprintf("%s, %s saved by deltas", megabytes(r.Bytes), megabytes(r.Saved))
+	return fmt.Sprintf("%s, %s saved by deltas", formatMegabytes(r.Bytes), formatMegabytes(r.Saved))
 }
 
 func printSyncPlan(w io.Writer, r daemon.SyncReport) {
 	for _, c := range r.Changes {
-		fmt.Fprintf(w, "%-6s  %s\n", c.What, oneLine(c.Path))
+		fmt.Fprintf(w, "%-6s  %s\n", c.What, diag.EscapeLine(c.Path))
 	}
 	for _, f := range r.Failed {
-		fmt.Fprintf(w, "failed  %s: %s\n", oneLine(f.Path), oneLine(f.Why))
+		fmt.Fprintf(w, "failed  %s: %s\n", diag.EscapeLine(f.Path), diag.EscapeLine(f.Why))
 	}
-	fmt.Fprintf(w, "%d changes from %s to %s\n", len(r.Changes), oneLine(r.Dir), oneLine(r.To))
+	fmt.Fprintf(w, "%s from %s to %s\n", plural(len(r.Changes), "change"), diag.EscapeLine(r.Dir), diag.EscapeLine(r.To))
 }
 
 func (o syncOptions) verifySync(cmd *cobra.Command, env environment, c daemon.Config, s daemon.SyncConfig) error {
@@ -236,9 +237,9 @@ func (o syncOptions) verifySync(cmd *cobra.Command, env environment, c daemon.Co
 		}
 	} else {
 		for _, d := range r.Differ {
-			fmt.Fprintf(env.out, "%s: %s\n", oneLine(d.Path), oneLine(d.Why))
+			fmt.Fprintf(env.out, "%s: %s\n", diag.EscapeLine(d.Path), diag.EscapeLine(d.Why))
 		}
-		fmt.Fprintf(env.out, "%d files of %s compared with %s: %d differences\n", r.Files, oneLine(r.Dir), oneLine(r.To), len(r.Differ))
+		fmt.Fprintf(env.out, "compared %s in %s with %s: %s\n", plural(r.Files, "file"), diag.EscapeLine(r.Dir), diag.EscapeLine(r.To), plural(len(r.Differ), "difference"))
 	}
 	if len(r.Differ) > 0 {
 		return exitStatus(1)

@@ -61,7 +61,7 @@ func runTrust(env environment, o trustOptions, arg string) error {
 		return err
 	}
 	if src.TrustFile == "" {
-		return diag.Errorf(diag.Usage, "there is no home directory to keep the list of trusted files in").WithHint("set HOME")
+		return diag.Errorf(diag.Usage, "there is no home directory for the list of trusted files").WithHint("set HOME")
 	}
 	trust := config.Trust{File: src.TrustFile}
 	if o.list {
@@ -70,7 +70,7 @@ func runTrust(env environment, o trustOptions, arg string) error {
 	if o.remove {
 		return removeTrusted(env.out, trust, arg, o.output)
 	}
-	path, err := workspaceFile(arg)
+	path, err := findWorkspaceFile(arg)
 	if err != nil {
 		return err
 	}
@@ -91,45 +91,45 @@ func runTrust(env environment, o trustOptions, arg string) error {
 func printTrusted(out io.Writer, w *config.Workspace) {
 	need := w.NeedTrust()
 	if len(need) == 0 {
-		fmt.Fprintf(out, "trusted %s, which sets nothing that needs it\n", onOneLine(w.Path))
+		fmt.Fprintf(out, "trusted %s, which sets nothing that needs trust\n", quoteIfNeeded(w.Path))
 		return
 	}
-	fmt.Fprintf(out, "trusted %s as it is now; it sets\n", onOneLine(w.Path))
+	fmt.Fprintf(out, "trusted %s with its present content, which sets:\n", quoteIfNeeded(w.Path))
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, v := range need {
-		fmt.Fprintf(t, "  line %d\t%s: %s\t%s\n", v.Origin.Line, v.Key.Name, onOneLine(v.String()), v.Key.Risk)
+		fmt.Fprintf(t, "  line %d\t%s: %s\t%s\n", v.Origin.Line, v.Key.Name, quoteIfNeeded(v.String()), v.Key.Risk)
 	}
 	t.Flush()
 }
 
-// workspaceFile returns the file that the argument means.
-func workspaceFile(arg string) (string, error) {
+// findWorkspaceFile returns the file that the argument stands for.
+func findWorkspaceFile(arg string) (string, error) {
 	path, err := filepath.Abs(arg)
 	if err != nil {
 		return "", err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", diag.Errorf(diag.Usage, "no workspace's file: %w", err).WithHint("name a %s or its directory", config.WorkspaceName)
+		return "", diag.Errorf(diag.Usage, "find the workspace file: %w", err).WithHint("name a %s or its directory", config.WorkspaceName)
 	}
 	if !info.IsDir() {
 		if filepath.Base(path) != config.WorkspaceName {
-			return "", diag.Errorf(diag.Usage, "%s is no workspace's file: that is called %s", path, config.WorkspaceName).
+			return "", diag.Errorf(diag.Usage, "%s is not a workspace file, which must be called %s", path, config.WorkspaceName).
 				WithHint("name a %s or its directory", config.WorkspaceName)
 		}
 		return path, nil
 	}
 	found := config.FindWorkspace(path)
 	if found == "" {
-		return "", diag.Errorf(diag.Usage, "%s has no %s, and neither has its repository above it", path, config.WorkspaceName).
+		return "", diag.Errorf(diag.Usage, "%s has no %s, nor have the directories above it in its repository", path, config.WorkspaceName).
 			WithHint("name a %s or its directory", config.WorkspaceName)
 	}
 	return found, nil
 }
 
-// removeTrusted also takes files from the list that are no longer there.
+// removeTrusted also removes files from the list that no longer exist.
 func removeTrusted(out io.Writer, trust config.Trust, arg string, output outputFlag) error {
-	path, err := workspaceFile(arg)
+	path, err := findWorkspaceFile(arg)
 	if err != nil {
 		if path, err = filepath.Abs(arg); err != nil {
 			return err
@@ -150,11 +150,11 @@ func removeTrusted(out io.Writer, trust config.Trust, arg string, output outputF
 	case output == "json":
 		return printJSON(out, map[string]string{"removed": path})
 	}
-	_, err = fmt.Fprintf(out, "%s is no longer trusted\n", onOneLine(path))
+	_, err = fmt.Fprintf(out, "%s is no longer trusted\n", quoteIfNeeded(path))
 	return err
 }
 
-// trustedFile is a line of trust --list.
+// trustedFile is an element of trust --list -o json.
 type trustedFile struct {
 	config.Pin
 	State string `json:"state"` // trusted, changed or gone
@@ -167,7 +167,7 @@ func listTrusted(out io.Writer, trust config.Trust, output outputFlag) error {
 	}
 	files := []trustedFile{}
 	for _, p := range pins {
-		files = append(files, trustedFile{p, pinState(p)})
+		files = append(files, trustedFile{p, stateOf(p)})
 	}
 	if output == "json" {
 		return printJSON(out, files)
@@ -175,12 +175,12 @@ func listTrusted(out io.Writer, trust config.Trust, output outputFlag) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "STATE\tSHA256\tFILE")
 	for _, f := range files {
-		fmt.Fprintf(t, "%s\t%.12s\t%s\n", f.State, onOneLine(f.Sum), onOneLine(f.Path))
+		fmt.Fprintf(t, "%s\t%.12s\t%s\n", f.State, quoteIfNeeded(f.Sum), quoteIfNeeded(f.Path))
 	}
 	return t.Flush()
 }
 
-func pinState(p config.Pin) string {
+func stateOf(p config.Pin) string {
 	if _, err := os.Lstat(p.Path); errors.Is(err, fs.ErrNotExist) {
 		return "gone"
 	}

@@ -10,11 +10,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// release is set by the linker in a release (see the Makefile).
+// release is set by the linker in releases (see the Makefile).
 var release string
 
-// version is the release, or the module's version or commit as the Go
-// toolchain stamped it.
+// version returns the release, or the version that the Go toolchain recorded.
 func version() string {
 	if release != "" {
 		return release
@@ -55,7 +54,7 @@ func newVersion(env environment) *cobra.Command {
 	return cmd
 }
 
-// delveVersion is the version of the Delve module that was built in.
+// delveVersion returns the version of the Delve module in this program.
 func delveVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dep := range info.Deps {
