@@ -18,11 +18,8 @@ import (
 // podTimeout bounds how long Pod, PodWait and RemovePod wait.
 const podTimeout = 3 * time.Minute
 
-// errNoKubelet is the answer to whoever asks a node without kubelet for a pod.
-var errNoKubelet = errors.New("this node has no kubelet")
-
-// Pod runs a pod by the kubelet's static pod directory and waits until its
-// container runs.
+// Pod runs a pod and waits until its container runs. The kubelet makes it, or
+// criload on a node without one.
 func (n *Node) Pod(ctx context.Context, name string) error {
 	if err := n.PodStart(name); err != nil {
 		return err
@@ -30,13 +27,17 @@ func (n *Node) Pod(ctx context.Context, name string) error {
 	return n.PodWait(ctx, name)
 }
 
-// PodStart writes the pod's manifest and does not wait: the kubelet finds it
-// within a second.
+// PodStart has a pod made and does not wait for it.
 func (n *Node) PodStart(name string) error {
-	path, err := n.manifest(name)
-	if err != nil {
+	if !validName(name) {
+		return fmt.Errorf("pod name %q: want at most 32 of a-z, 0-9 and inner dashes", name)
+	}
+	if !n.facts.Kubelet {
+		_, err := n.Exec(context.Background(), "systemd-run", "--quiet", "--collect", "--unit="+podUnit(name),
+			"criload", "-timeout="+podTimeout.String(), "keep", name)
 		return err
 	}
+	path := n.manifest(name) // the kubelet finds it within a second
 	v := n.values()
 	v.Pod = name
 	content, err := render("pod.yaml", v)
@@ -67,13 +68,12 @@ func (n *Node) PodWait(ctx context.Context, name string) error {
 	})
 }
 
-// RemovePod removes the pod's manifest and waits until nothing of the pod runs.
+// podUnit is the transient unit of the criload that makes a pod.
+func podUnit(pod string) string { return "criload-" + pod + ".service" }
+
+// RemovePod removes a pod and waits until nothing of it runs.
 func (n *Node) RemovePod(ctx context.Context, name string) error {
-	path, err := n.manifest(name)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := n.unmakePod(ctx, name); err != nil {
 		return err
 	}
 	return poll(ctx, podTimeout, func() error {
@@ -85,14 +85,25 @@ func (n *Node) RemovePod(ctx context.Context, name string) error {
 	})
 }
 
-func (n *Node) manifest(pod string) (string, error) {
-	if !n.facts.Kubelet {
-		return "", errNoKubelet
+func (n *Node) unmakePod(ctx context.Context, name string) error {
+	if n.facts.Kubelet {
+		if err := os.Remove(n.manifest(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	}
-	if !validName(pod) {
-		return "", fmt.Errorf("%q is no pod's name", pod)
+	if _, err := n.Exec(ctx, "sh", "-c", `systemctl stop "$0" 2>/dev/null; :`, podUnit(name)); err != nil {
+		return err
 	}
-	return filepath.Join(n.RootFS(), manifestDir, pod+".yaml"), nil
+	return poll(ctx, podTimeout, func() error { // containerd may be restarting
+		_, err := n.Exec(ctx, "criload", "-timeout=30s", "remove", name)
+		return err
+	})
+}
+
+// manifest is the file of a static pod.
+func (n *Node) manifest(pod string) string {
+	return filepath.Join(n.RootFS(), manifestDir, pod+".yaml")
 }
 
 // task is one process tree that a shim looks after.
@@ -101,8 +112,8 @@ type task struct {
 	container bool   // rather than the pod's sandbox
 }
 
-// podTasks lists the tasks of a static pod. The kubelet appends the node's
-// name to the pod's; containerd's annotations say which pod a bundle is of.
+// podTasks lists the tasks of a pod. The kubelet appends the node's name to a
+// static pod's; containerd's annotations say which pod a bundle is of.
 func (n *Node) podTasks(pod string) ([]task, error) {
 	bundles, err := filepath.Glob(filepath.Join(n.RootFS(), "run/containerd/io.containerd.runtime.v2.task/k8s.io/*"))
 	if err != nil {
@@ -121,7 +132,8 @@ func (n *Node) podTasks(pod string) ([]task, error) {
 		if json.Unmarshal(raw, &spec) != nil {
 			continue // being written
 		}
-		if spec.Annotations["io.kubernetes.cri.sandbox-name"] == pod+"-"+n.Name() {
+		sandbox := spec.Annotations["io.kubernetes.cri.sandbox-name"]
+		if sandbox == pod || sandbox == pod+"-"+n.Name() {
 			kind := spec.Annotations["io.kubernetes.cri.container-type"]
 			tasks = append(tasks, task{bundle: dir, container: kind == "container"})
 		}

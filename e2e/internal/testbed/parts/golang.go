@@ -52,6 +52,37 @@ func download(ctx context.Context, module, version string) (string, error) {
 	return answer.Dir, nil
 }
 
+// Modules has the module cache hold what a flavour's source imports.
+func (c *Cache) Modules(ctx context.Context, flavour string) error {
+	source, err := c.Source(ctx, flavour)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(c.Dir, ".modules-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	return workspace{tmp: tmp}.run(ctx, command{dir: source, env: goEnv(), argv: []string{"go", "mod", "vendor", "-o", filepath.Join(tmp, "vendor")}})
+}
+
+// KubernetesModules has the module cache hold what the kubelet is built of.
+func (c *Cache) KubernetesModules(ctx context.Context) error {
+	gomod, err := kubernetesGoMod(ctx)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(c.Dir, ".modules-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := writeFiles(tmp, map[string]string{"go.mod": gomod}); err != nil {
+		return err
+	}
+	return workspace{tmp: tmp}.run(ctx, command{dir: tmp, env: goEnv("CGO_ENABLED=0"), argv: []string{"go", "list", "-mod=mod", "-deps", "k8s.io/kubernetes/cmd/kubelet"}})
+}
+
 // copyModule makes a writable copy of a module from the module cache.
 func (w workspace) copyModule(ctx context.Context, module, version, dir string) error {
 	from, err := download(ctx, module, version)

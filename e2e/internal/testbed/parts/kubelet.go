@@ -27,26 +27,29 @@ var criloadSource string
 // Kubelet is a tree with the kubelet in usr/bin.
 func (c *Cache) Kubelet(ctx context.Context) (string, error) {
 	return c.kubernetesProgram(ctx, part{name: "kubelet", recipe: []string{"1"}, takes: "about 5 min"},
-		"usr/bin/kubelet", "k8s.io/kubernetes/cmd/kubelet", nil)
+		"usr/bin/kubelet", "k8s.io/kubernetes/cmd/kubelet", kubernetesGoMod, nil)
 }
 
 // CRILoad is a tree with criload, a client that puts load on a CRI server, in
 // usr/local/bin.
 func (c *Cache) CRILoad(ctx context.Context) (string, error) {
-	return c.kubernetesProgram(ctx, part{name: "criload", recipe: []string{"1", criloadSource}, takes: "about 20 s"},
-		"usr/local/bin/criload", "./criload", map[string]string{"criload/main.go": criloadSource})
+	gomod := func(context.Context) (string, error) {
+		return "module testnode\n\ngo 1.26.0\n\nrequire k8s.io/cri-api " + stagingVersion() + "\n", nil
+	}
+	return c.kubernetesProgram(ctx, part{name: "criload", recipe: []string{"2", criloadSource}, takes: "about 20 s"},
+		"usr/local/bin/criload", "./criload", gomod, map[string]string{"criload/main.go": criloadSource})
 }
 
-// kubernetesProgram builds a package in a module that requires Kubernetes,
+// kubernetesProgram builds a package, in a module with the go.mod and the files,
 // into the file target of the part's tree.
-func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg string, files map[string]string) (string, error) {
+func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg string, writeGoMod func(context.Context) (string, error), files map[string]string) (string, error) {
 	version, err := goVersion(ctx)
 	if err != nil {
 		return "", err
 	}
 	p.version, p.recipe = KubernetesVersion, append(p.recipe, version)
 	p.build = func(ctx context.Context, w workspace) error {
-		gomod, err := kubernetesGoMod(ctx)
+		gomod, err := writeGoMod(ctx)
 		if err != nil {
 			return err
 		}
