@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: build man demo picture test deps lint test-unit test-arm64 test-e2e bench cross fuzz clean help
+.PHONY: build man demo picture check test test-all deps modules vet lint test-unit test-unit-all test-arm64 \
+	test-parts test-e2e test-e2e-all torture bench cross fuzz clean help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -29,15 +30,30 @@ demo: build ## show a session without a node
 picture: build ## draw docs/demo.svg, the picture in README.md
 	go run ./docs/picture docs/demo.svg bin/dapbridge demo
 
-test: ## lint, all tests, those on a real node last (these need root on Linux)
-	@for part in deps lint test-unit test-arm64 test-e2e; do \
+# $(call parts,TARGETS) makes targets one after the other, and says how long each took.
+parts = @for part in $(1); do \
 		start=$$SECONDS; \
 		$(MAKE) --no-print-directory $$part; \
 		echo "== make $$part: $$((SECONDS - start)) s"; \
 	done
 
+check: ## what to type while you work: lint and the quick unit tests
+	$(call parts,modules lint test-quick)
+
+test: ## check, and a real node with what matters most (root on Linux)
+	$(call parts,deps modules lint test-unit test-parts test-e2e)
+
+# DAPBRIDGE_TEST=all has the tests of the second tier run (internal/testenv).
+test-all: export DAPBRIDGE_TEST := all
+test-all: ## all tests, on two real nodes: what CI runs
+	$(call parts,deps modules lint test-unit-all test-arm64 test-parts test-e2e-all)
+
 deps: # installs Debian packages when we are root
 	@.ci/apt
+
+# Building and fetching are steps of their own, which no test's deadline counts.
+modules: # fetches what tests read from the module cache
+	@.ci/modules $${DAPBRIDGE_TEST:-}
 
 lint: ## vet, staticcheck, formatting and the rules of internal/archtest
 	go vet ./...
@@ -50,8 +66,21 @@ lint: ## vet, staticcheck, formatting and the rules of internal/archtest
 # -toolexec for each package that is built, which the detector makes slow.
 RACING := TestConnect|TestLinkIsLost|TestErrors|TestEvents|TestJoin|TestSessions|TestRelease|TestClientGoes|TestStream|TestRegistry|TestRPCSession
 
+UNIT := go list ./... | grep -v -e '/e2e$$' -e '/e2e/'
+
+test-quick: # needs neither root nor a node
+	go test -short $$($(UNIT))
+
+# The packages in which goroutines meet.
+CONCURRENT := /bridge$$|/host/(link|control|sshconn|execconn|remote)$$|/daemon$$|/idle$$|/dapclient$$
+
 test-unit: # needs no node
-	go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/e2e/' -e '/internal/agent/' -e '/symbols/twin$$')
+	go test -race $$($(UNIT) | grep -E '$(CONCURRENT)')
+	go test -race -run '$(RACING)' ./internal/agent/...
+	go test $$($(UNIT) | grep -vE '$(CONCURRENT)')
+
+test-unit-all: # needs no node
+	go test -race $$($(UNIT) | grep -v -e '/internal/agent/' -e '/symbols/twin$$')
 	go test -race -run '$(RACING)' ./internal/agent/...
 	go test ./internal/agent/... ./internal/host/symbols/twin
 
@@ -72,36 +101,46 @@ test-arm64: # under an emulator
 		echo 'skipped: arm64 tests, which need qemu-aarch64 (apt-get install qemu-user)'; \
 	fi
 
+# $(call as-root,COMMANDS) runs them as root on Linux, and says so elsewhere.
+as-root = @if [ "$$(uname -s) $$(id -u)" = 'Linux 0' ]; then \
+		set -x; $(1); \
+	elif [ "$${CI:-}" = true ]; then \
+		echo '$@: needs root on Linux, and CI may not skip it' >&2; exit 1; \
+	else \
+		echo 'skipped: $@, which needs root on Linux (sudo make test)'; \
+	fi
+
+test-parts: # builds what nodes are made of
+	$(call as-root,go run ./e2e/testnode prepare $${DAPBRIDGE_TEST:+--all})
+
+E2E := go test -count=1 -timeout 20m
+
+test-e2e: # boots a node
+	$(call as-root,$(E2E) ./e2e/...)
+
 # Two nodes side by side, since a test on a node mostly waits. The first has the
 # tests that build, which find what an earlier run has built by the node's name.
 E2E_FIRST := ^Test(Deploy|F|S|T|U|W)
-E2E       := go test -count=1 -timeout 40m
 
-test-e2e: # boots nodes
-	@if [ "$$(uname -s) $$(id -u)" = 'Linux 0' ]; then \
-		set -x; \
-		{ $(E2E) ./e2e/internal/... ./e2e/testnode; DAPBRIDGE_E2E_NODE=dapbridge-e2e-2 $(E2E) -skip '$(E2E_FIRST)' ./e2e; } & second=$$!; \
+test-e2e-all: # boots two nodes
+	$(call as-root, \
+		{ $(E2E) ./e2e/internal/... ./e2e/testnode && DAPBRIDGE_E2E_NODE=dapbridge-e2e-2 $(E2E) -skip '$(E2E_FIRST)' ./e2e; } & second=$$!; \
 		$(E2E) -run '$(E2E_FIRST)' ./e2e && first=0 || first=$$?; \
-		wait $$second && exit $$first; \
-	elif [ "$${CI:-}" = true ]; then \
-		echo 'e2e tests: need root on Linux, and CI may not skip them' >&2; exit 1; \
-	else \
-		echo 'skipped: e2e tests, which boot nodes and so need root on Linux (sudo make test)'; \
-	fi
+		wait $$second && exit $$first)
 
 bench: ## measure; beside dlv over ssh -L on a real node (root)
 	@.ci/apt inotify-tools lsyncd
 	go test -run '^$$' -bench . ./pathmap ./bridge
 	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e
 
-cross: ## build dist/dapbridge-OS-ARCH for every platform, and vet what is in it
+cross: ## build dist/dapbridge-OS-ARCH for every platform, and vet all packages and tests there
 	@for platform in $(PLATFORMS); do \
 		export GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0; \
 		out=dist/dapbridge-$$GOOS-$$GOARCH; \
 		if [ $$GOOS = windows ]; then out=$$out.exe; fi; \
 		start=$$SECONDS; \
 		$(GO_BUILD) -o $$out ./cmd/dapbridge; \
-		go vet -trimpath $$(go list -deps ./cmd/dapbridge | grep "^$$(go list -m)/"); \
+		go vet ./...; \
 		echo "$$out: $$((SECONDS - start)) s"; \
 	done
 

@@ -114,7 +114,7 @@ func (f *fixture) signal(t *testing.T, signal syscall.Signal, kinds ...string) {
 // TestNothingLeaks holds what eleven sessions leave in a daemon and on the node
 // against what one leaves.
 func TestNothingLeaks(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	one, few := f.after(t, 1, "")
 	_, many := f.after(t, 11, one)
 	if many > few+5 { // some come and go

@@ -17,7 +17,7 @@ import (
 // an emulator, with a release's file for the node beside it. Everything but
 // tracing runs there, a whole session among it.
 func TestARM64Host(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	emulator := testenv.NeedsTool(t, "qemu-aarch64") // Debian's package qemu-user
 	dir := filepath.Join(f.dir, "arm64")
 	program := filepath.Join(dir, "dapbridge")

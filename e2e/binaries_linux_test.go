@@ -21,7 +21,7 @@ import (
 // of each kind and in the standard library, and the frames lead to files that the
 // host has.
 func TestPathsOfRealBinaries(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.emptyModules(t)
 	for name, b := range map[string]buildMachine{
 		"plain":    {},

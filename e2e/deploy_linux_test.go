@@ -133,7 +133,7 @@ func liveOn(before, now string) bool {
 // TestDeploy goes from a stripped, optimised containerd to a debug build and
 // back, with a pod that runs all the while.
 func TestDeploy(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.use(t, testbed.Stripped)
 	f.shareBuildCache(t, testbed.Trimpath, goCache)
 	file := filepath.Join(f.node.RootFS(), containerdPath)
@@ -294,7 +294,7 @@ func (f *fixture) fill(t *testing.T) {
 // while the build travels and while the target restarts. Either the node puts
 // all right by itself or restore does.
 func TestDeployInterrupted(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.restore(t)
 	pod := f.startPod(t)
 	f.podRuns(t, pod)

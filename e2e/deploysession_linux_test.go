@@ -19,7 +19,7 @@ import (
 // session has it. The session ends, its user reads why, containerd does not die of
 // it, and the next session on the same daemon has the new process.
 func TestDeployEndsSession(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.restore(t)
 	survivor := f.startPod(t)
 	f.podRuns(t, survivor)
@@ -107,7 +107,7 @@ func TestDeployEndsSession(t *testing.T) {
 // TestDeployForeignTracer sees a deploy and a restore refused while a debugger has
 // containerd that can't be asked to let it go.
 func TestDeployForeignTracer(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.restore(t)
 	pid := f.containerd(t)
 	tracer := f.traceByDelve(t, pid)

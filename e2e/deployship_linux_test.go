@@ -153,7 +153,7 @@ func (f *fixture) killAt(t *testing.T, now func() bool) (came func() bool) {
 // TestDeployAgentKilled ends the agent with SIGKILL between two of its steps. The
 // next deploy, which is ended between two others, or a restore puts it right.
 func TestDeployAgentKilled(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.restore(t)
 	pod := f.startPod(t)
 	f.podRuns(t, pod)
@@ -219,7 +219,7 @@ func (f *fixture) sameAgain(t *testing.T, before, shims string) {
 // TestDeployKilledAnywhere ends the agent or the host's program with SIGKILL at
 // moments that nobody has chosen, one deploy after the other, and then restores.
 func TestDeployKilledAnywhere(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.restore(t)
 	before, shims := f.standing(t), f.shims(t)
 	f.deploy(t, f.another(t))

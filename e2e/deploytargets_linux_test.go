@@ -20,7 +20,7 @@ import (
 // TestDeployLibraries deploys a build that needs a later C library than the node's.
 // It is refused before the node takes it: containerd is not even restarted.
 func TestDeployLibraries(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.use(t, testbed.Make)
 	f.restore(t)
 	before, pid := f.standing(t), f.containerd(t)
@@ -48,7 +48,7 @@ func TestDeployLibraries(t *testing.T) {
 // with every variable, and restore brings the original back, its SELinux label
 // included. A pod's processes live through all of it.
 func TestFromStrippedToDebugBuild(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.use(t, testbed.Stripped)
 	f.restore(t)
 	f.setLabel(t)
@@ -152,7 +152,7 @@ func (f *fixture) whileFrozen(t *testing.T, do func()) {
 // taken back because its health is not told; another build of the real one serves,
 // and is taken back by restore. A pod's processes live through both.
 func TestDeployKubelet(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.restore(t)
 	pod := f.startPod(t)
 	f.podRuns(t, pod)

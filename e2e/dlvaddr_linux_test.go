@@ -74,7 +74,7 @@ func (d *ownDlv) end(t *testing.T) {
 
 // TestDlvAddr debugs containerd by a dlv that traces it already, which stays.
 func TestDlvAddr(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	pid := f.containerd(t)
 	f.fails(t, mistake{4, "nothing listens on unix:/run/own-dlv.sock", "--accept-multiclient"},
 		append([]string{"serve", "--listen", "127.0.0.1:0", "--dlv-addr", "unix:/run/own-dlv.sock"}, f.nodeArgs()...)...)

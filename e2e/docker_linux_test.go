@@ -42,7 +42,7 @@ func (f *fixture) withoutSudo(t *testing.T) {
 // TestDockerSession is the main job on a node that is a container and is reached
 // through its engine alone.
 func TestDockerSession(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	_, args := f.dockerNode(t)
 	f.withoutSudo(t)
 	pid := f.containerd(t)
@@ -55,7 +55,7 @@ func TestDockerSession(t *testing.T) {
 // TestDockerClientDies kills the engine's client while containerd is halted: what
 // it carried on the node sees an end of its input and no signal.
 func TestDockerClientDies(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	engine, args := f.dockerNode(t)
 	for _, carries := range []string{"supervise", "join"} {
 		t.Run(carries, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestDockerClientDies(t *testing.T) {
 
 // TestDockerMessages names containers that the engine can't run a command in.
 func TestDockerMessages(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.dockerNode(t)
 	f.fails(t, mistake{3, "docker has no container nosuch", "these run: " + f.node.Name()}, "ps", "--node", "docker:nosuch")
 	f.fails(t, mistake{2, "not a valid container name", "docker ps"}, "ps", "--node", "docker:--help")

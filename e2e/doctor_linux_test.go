@@ -41,7 +41,7 @@ func (f *fixture) examine(t *testing.T, status int, args ...string) map[string]d
 
 // TestDoctor names what is wrong with a node, its runtime and its containerd.
 func TestDoctor(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.use(t, testbed.Make)
 	f.root(t, "systemctl restart containerd") // a restore leaves it on a file that was renamed
 	f.works(t, "")

@@ -66,8 +66,16 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+// setupAll is setup for a test of the second tier.
+func setupAll(t testing.TB) *fixture {
+	t.Helper()
+	testenv.SecondTier(t)
+	return setup(t)
+}
+
 // setup returns the shared fixture. Without root there is no node: the test is
-// skipped for a person, and fails in CI.
+// skipped for a person, and fails in CI. The node has a kubelet if the second tier
+// runs; without one, its pods are made by the same calls of a client of ours.
 func setup(t testing.TB) *fixture {
 	t.Helper()
 	testenv.NeedsRoot(t, "it boots a node (sudo make test)")
@@ -124,7 +132,7 @@ func (f *fixture) make() (err error) {
 	if err := testbed.Down(ctx, testbed.DefaultState, nodeName(), func(string, ...any) {}); err != nil {
 		return err
 	}
-	f.node, err = testbed.Up(ctx, testbed.Options{Name: nodeName(), Owner: userUID, Log: os.Stderr})
+	f.node, err = testbed.Up(ctx, testbed.Options{Name: nodeName(), Owner: userUID, NoKubelet: !testenv.All(), Log: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -137,8 +145,7 @@ func (f *fixture) make() (err error) {
 // makeCache makes the user's cache, without the symbols that another run has
 // left there. It is away from root's, which the user could not reach.
 func (f *fixture) makeCache() error {
-	f.cache = filepath.Join("/var/lib/dapbridge-testnode-user", nodeName())
-	f.modules = filepath.Join(f.cache, "mod")
+	f.cache, f.modules = filepath.Join(testbed.UserCache, nodeName()), testbed.UserModules()
 	if err := os.MkdirAll(f.cache, 0o755); err != nil {
 		return err
 	}

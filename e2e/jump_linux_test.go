@@ -12,7 +12,7 @@ import (
 // the node as a jump host, as a user's configuration with Include, Match and
 // ProxyJump says.
 func TestJumpHost(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir := filepath.Join(f.dir, t.Name())
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)

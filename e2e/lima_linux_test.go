@@ -10,7 +10,7 @@ import (
 // TestLima reaches the node as lima's users do: by the files that lima writes
 // when an instance starts (internal/host/node/testdata/lima says by which code).
 func TestLima(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir := filepath.Join(f.home, ".lima", "node")
 	t.Cleanup(func() { os.RemoveAll(filepath.Dir(dir)) })
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -88,7 +88,7 @@ func between(t *testing.T, text, after, before string) string {
 // TestTargetMessages has `serve` refuse each target that can't be debugged,
 // before anything is done to it.
 func TestTargetMessages(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	pid := f.containerd(t)
 	serve := func(args ...string) []string {
 		return append(append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...), args...)
@@ -264,7 +264,7 @@ func (f *fixture) process(t *testing.T, tid int) int {
 // TestNodeMessages has each way in which the node can't be used, and does what
 // the hint says where that is a command.
 func TestNodeMessages(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	addr := f.node.SSHAddr()
 	args := func(node string, more ...string) []string { return append([]string{"ps", "--node", node}, more...) }
 	withKey := []string{"--allow-non-local", "--identity", f.node.KeyFile()}
@@ -358,7 +358,7 @@ func TestNodeMessages(t *testing.T) {
 // TestSudoWantsTerminal has the node's sudo refuse who has no terminal, and does
 // what the hint says.
 func TestSudoWantsTerminal(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	ps := append([]string{"ps"}, f.nodeArgs()...)
 	f.root(t, "echo 'Defaults requiretty' > /etc/sudoers.d/aaa")
 	t.Cleanup(func() { f.root(t, "rm -f /etc/sudoers.d/aaa /etc/sudoers.d/dapbridge-tty") })
@@ -425,7 +425,7 @@ func (f *fixture) otherKey(t *testing.T) string {
 // seccomp filter refuses ptrace. The agent's sudo is what these are set for, or
 // else the filter is the whole node's, whose container was started so.
 func TestPtraceRefused(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	pid := f.containerd(t)
 	t.Run("capability", func(t *testing.T) {
 		f.sudo(t, "setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace")

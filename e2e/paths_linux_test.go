@@ -68,7 +68,7 @@ func TestPathsInEveryPart(t *testing.T) {
 		testbed.V1Trimpath: "services/tasks/local.go",
 	} {
 		t.Run(flavour, func(t *testing.T) {
-			f := setup(t)
+			f := setupAll(t)
 			f.use(t, flavour)
 			root, create := f.source, createContainerFile
 			if strings.HasPrefix(tasks, "services/") {
@@ -167,7 +167,7 @@ func (f *fixture) asksStreamingServer(ctx context.Context) ([]byte, error) {
 // the node.
 func TestFetchesWhatTheHostLacks(t *testing.T) {
 	const grpc = "google.golang.org/grpc"
-	f := setup(t)
+	f := setupAll(t)
 	root := filepath.Join(f.dir, "unvendored", "containerd")
 	t.Cleanup(func() { os.RemoveAll(root) })
 	if err := f.node.UserSource(t.Context(), testbed.Make, root, userUID); err != nil {

@@ -279,7 +279,7 @@ func TestRPCAndDAP(t *testing.T) {
 // TestDlvConnect drives Delve's terminal by its commands: what it shows are the
 // user's own files, and its offer to kill the process does not.
 func TestDlvConnect(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	pid := f.containerd(t)
 	s := f.serve(t)
 	file, line := f.file(createContainerFile), f.lineOf(t, createContainerFile, createContainerCode)

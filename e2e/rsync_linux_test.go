@@ -77,7 +77,7 @@ func (f *fixture) nothingTemporary(t *testing.T, to string) {
 // TestRsync sends large files by their differences, and all as a whole when that
 // can't be.
 func TestRsync(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir, to := f.tree(t, "by rsync, 'it' $is")
 	large := filepath.Join(dir, "sub", "large")
 	text := noise(16 << 20)
@@ -149,7 +149,7 @@ func TestRsync(t *testing.T) {
 // TestRsyncNoRoom names what does not fit on the node's disk, or may not be written
 // there, and leaves what stood there.
 func TestRsyncNoRoom(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir, to := f.tree(t, "no room")
 	large := filepath.Join(dir, "large")
 	text := noise(3 << 20)
@@ -181,7 +181,7 @@ func TestRsyncNoRoom(t *testing.T) {
 // TestRsyncKilled kills each of the programs in the middle of a transfer. The run
 // goes on, or the next one makes the trees equal; nothing is left.
 func TestRsyncKilled(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir, to := f.tree(t, "rsync killed")
 	large := filepath.Join(dir, "large")
 	theirs(t, large, noise(48<<20))
@@ -272,7 +272,7 @@ func killBelow(t *testing.T, pid int, processes []int) {
 // TestRsyncTree has each of containerd's files change, and go by rsync, small ones
 // too, through the program's own `dapbridge rsh`.
 func TestRsyncTree(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	base := t.TempDir()
 	dir, top := filepath.Join(base, "host"), filepath.Join(base, "node")
 	if out, err := exec.Command("cp", "-a", f.source, dir).CombinedOutput(); err != nil {

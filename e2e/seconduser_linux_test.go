@@ -31,7 +31,7 @@ func as(t *testing.T, uid uint32, line string) (string, error) {
 // careless umask has opened and written: the socket, and the directories of
 // cache and state, in a home that everybody may enter.
 func TestSecondUser(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	defer syscall.Umask(syscall.Umask(0)) // which the daemon inherits
 	home := filepath.Join(f.dir, "open-home")
 	if err := os.Mkdir(home, 0o755); err != nil {

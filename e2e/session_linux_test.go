@@ -17,13 +17,14 @@ import (
 // copy of containerd's source, stops there when kubelet asks for a container,
 // looks, steps, continues and leaves.
 func TestSession(t *testing.T) {
-	for _, flavour := range []string{testbed.Make, testbed.Static} {
-		t.Run(flavour, func(t *testing.T) {
-			f := setup(t)
-			f.use(t, flavour)
-			session(t, f)
-		})
-	}
+	session(t, setup(t))
+}
+
+// TestSessionStatic is the same with a containerd without cgo.
+func TestSessionStatic(t *testing.T) {
+	f := setupAll(t)
+	f.use(t, testbed.Static)
+	session(t, f)
 }
 
 // use puts a flavour of containerd on the node until the test ends.

@@ -189,7 +189,7 @@ func (f *fixture) rpcSourceThatTheHostLacks(t *testing.T, s *server) {
 // A client that sends file URLs and counts from 0 has the same session as one
 // that sends paths and counts from 1.
 func TestClientForms(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir := filepath.Join(f.dir, "my ticker ü")
 	if err := os.Rename(f.startTicker(t), dir); err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ func (f *fixture) symbols(t testing.TB, args ...string) built {
 // containerd that runs there is debugged by the symbols of its twin, which the
 // user builds in another directory than it was built in.
 func TestStripped(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.use(t, testbed.Stripped)
 	pid := f.containerd(t)
 	before := f.executable(t, pid)
@@ -97,7 +97,7 @@ func TestStripped(t *testing.T) {
 // TestStrippedTrimmed is a containerd that names no directory: a published
 // version, built with -trimpath and without cgo.
 func TestStrippedTrimmed(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	f.use(t, testbed.Trimmed)
 	pid := f.containerd(t)
 	before := f.executable(t, pid)
@@ -116,7 +116,7 @@ func TestStrippedTrimmed(t *testing.T) {
 // without that being recorded.
 func TestStrippedKubelet(t *testing.T) {
 	const file, code = "pkg/kubelet/kubelet.go", "logger := klog.FromContext(ctx)"
-	f := setup(t)
+	f := setupAll(t)
 	source := f.kubernetes(t, file)
 	pid := f.stripKubelet(t)
 	before := f.executable(t, pid)
@@ -392,7 +392,7 @@ func TestStrippedSample(t *testing.T) {
 
 // TestSymbolsRefused names the reason, and leaves nothing behind.
 func TestSymbolsRefused(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	there := f.sample(t)
 	here := f.clone(t, there)
 	// symbols wants dapbridge symbols to end so, and to say that.
@@ -426,7 +426,7 @@ func TestSymbolsRefused(t *testing.T) {
 // them: nothing is left, here or on the node, the next time all goes well, and
 // what is kept can be removed.
 func TestSymbolsInterrupted(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	there := f.sample(t)
 	if err := os.WriteFile(filepath.Join(there, "large.go"), largeSymbols(), 0o644); err != nil {
 		t.Fatal(err)

@@ -436,7 +436,7 @@ func TestSyncWatch(t *testing.T) {
 // TestSyncKilled is equal after either end was killed in the middle, and leaves
 // nothing temporary.
 func TestSyncKilled(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir, to := f.tree(t, "killed")
 	const files = 600 // or it is done before it can be killed
 	for i := range files {

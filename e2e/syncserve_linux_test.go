@@ -144,7 +144,7 @@ func TestServeSyncs(t *testing.T) {
 // TestServeSyncFails has copying fail for good, or for a while: the daemon starts
 // and serves all the same.
 func TestServeSyncFails(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir, to := f.tree(t, "failing")
 	f.sync(t, 0, dir, "--to", to)
 	f.root(t, "chown root: "+to)

@@ -21,7 +21,7 @@ import (
 // and stash, while receivers die and the wire is cut or silent; a reader on the node
 // never sees a torn file. DAPBRIDGE_TORTURE is for how long.
 func TestSyncTorture(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	length := time.Minute
 	if text := os.Getenv("DAPBRIDGE_TORTURE"); text != "" {
 		var err error
@@ -198,7 +198,7 @@ func whole(text string) bool {
 // TestSyncCut cuts the wire in the middle of a first copy: the next one makes it
 // whole, sends only what is missing, and leaves nothing temporary.
 func TestSyncCut(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	dir, to := f.tree(t, "cut")
 	const files = 200
 	for k := range files {

@@ -18,7 +18,7 @@ const agentDirs = "/var/lib/minikube/dapbridge /var/lib/dapbridge"
 // TestUploadMessages has each way in which the agent can't be put on the node,
 // and sees that nothing of it is left there.
 func TestUploadMessages(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	ps := append([]string{"ps"}, f.nodeArgs()...)
 	for _, tt := range []struct {
 		name, mount string // options of a new file system where the agent would be
@@ -70,7 +70,7 @@ func (f *fixture) says(t *testing.T, command, line string) {
 // TestAgentOfAnotherVersion starts an agent that speaks another protocol: this
 // program, built with another number.
 func TestAgentOfAnotherVersion(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	source, err := filepath.Abs("../internal/agent/wire.go")
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ const oldGo = "go1.24.0"
 // TestWarnings serves targets that can be debugged, but not as well as others:
 // it says so, and goes on.
 func TestWarnings(t *testing.T) {
-	f := setup(t)
+	f := setupAll(t)
 	t.Run("for a debugger", func(t *testing.T) {
 		pid := f.run(t, "slowd", "-gcflags=all=-N -l")
 		if s := f.serve(t, "--pid", strconv.Itoa(pid)); len(s.warnings) > 0 {

@@ -80,6 +80,6 @@ $DAPBRIDGE_TESTNODE_CACHE, or dapbridge-testnode in the user's cache directory.`
 	flags := root.PersistentFlags()
 	flags.StringVar(&w.name, "name", testbed.DefaultName, "the node's name, and its profile's")
 	flags.StringVar(&w.state, "state", testbed.DefaultState, "directory that nodes live in")
-	root.AddCommand(newUp(s, &w), newDown(s, &w), newPod(s, &w), newList(s, &w), newSSH(s, &w), newProxy(s, &w))
+	root.AddCommand(newUp(s, &w), newPrepare(s), newDown(s, &w), newPod(s, &w), newList(s, &w), newSSH(s, &w), newProxy(s, &w))
 	return root
 }

@@ -31,6 +31,7 @@ const stranger = 65534
 // TestNode is the whole life of nodes, as their users have it. It needs root,
 // and time where the cache is cold.
 func TestNode(t *testing.T) {
+	testenv.SecondTier(t)
 	testenv.NeedsRoot(t, "it boots a node")
 	b := newBench(t)
 

@@ -200,6 +200,7 @@ func goEnv(t *testing.T, name string) string {
 // makes executable.
 func otherGoroot(t *testing.T, version string) string {
 	t.Helper()
+	testenv.SecondTier(t)
 	return run(t, t.TempDir(), []string{"GOTOOLCHAIN=" + version, "GOFLAGS=", "GOWORK=off"}, "env", "GOROOT")
 }
 

@@ -21,6 +21,18 @@ func Skipf(t testing.TB, format string, args ...any) {
 	t.Skipf("skipped: "+format, args...)
 }
 
+// All reports whether the tests of the second tier are to run too (make test-all).
+func All() bool { return os.Getenv("DAPBRIDGE_TEST") == "all" }
+
+// SecondTier has a test run only with those of the second tier: it builds or boots
+// what the others do without, or it covers a rare case.
+func SecondTier(t testing.TB) {
+	t.Helper()
+	if !All() {
+		Skipf(t, "a test of the second tier: make test-all")
+	}
+}
+
 // SkipOn skips a test on an operating system that lacks what it is about. CI may
 // skip it there too.
 func SkipOn(t testing.TB, goos, reason string) {

@@ -28,6 +28,15 @@ var program struct {
 	err       error
 }
 
+// buildProgram builds it, once.
+func buildProgram(t testing.TB) {
+	t.Helper()
+	program.once.Do(func() { program.err = buildBusy() })
+	if program.err != nil {
+		t.Fatal(program.err)
+	}
+}
+
 func buildBusy() error {
 	dir, err := os.MkdirTemp("", "dapbridge-agent-")
 	if err != nil {
@@ -64,10 +73,7 @@ type busy struct {
 // startBusy starts a target, which ends with the test.
 func startBusy(t testing.TB) *busy {
 	t.Helper()
-	program.once.Do(func() { program.err = buildBusy() })
-	if program.err != nil {
-		t.Fatal(program.err)
-	}
+	buildProgram(t)
 	b := &busy{t: t, cmd: exec.Command(program.path), ended: make(chan struct{})}
 	b.cmd.Stderr = &b.stderr
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -39,14 +39,7 @@ type foreignDlv struct {
 // address.
 func startDlv(t testing.TB, b *busy, listen string, flags ...string) *foreignDlv {
 	t.Helper()
-	dlv := filepath.Join(program.dir, "dlv")
-	if _, err := os.Stat(dlv); err != nil {
-		install := exec.Command("go", "install", delveTool)
-		install.Env = append(os.Environ(), "GOBIN="+program.dir, "CGO_ENABLED=0", "GOFLAGS=")
-		if out, err := install.CombinedOutput(); err != nil {
-			t.Fatalf("install dlv: %v\n%s", err, out)
-		}
-	}
+	dlv := buildDlv(t)
 	args := append([]string{"attach", fmt.Sprint(b.pid()), "--headless", "--listen", listen}, flags...)
 	d := &foreignDlv{t: t, cmd: exec.Command(dlv, args...), ended: make(chan struct{})}
 	d.cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
@@ -86,6 +79,23 @@ func startDlv(t testing.TB, b *busy, listen string, flags ...string) *foreignDlv
 		d.addr = "unix:" + d.addr
 	}
 	return d
+}
+
+// buildDlv returns the path of a dlv, which it builds once. A test with a deadline
+// calls it before that begins to count.
+func buildDlv(t testing.TB) string {
+	t.Helper()
+	buildProgram(t)
+	dlv := filepath.Join(program.dir, "dlv")
+	if _, err := os.Stat(dlv); err == nil {
+		return dlv
+	}
+	install := exec.Command("go", "install", delveTool)
+	install.Env = append(os.Environ(), "GOBIN="+program.dir, "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("install dlv: %v\n%s", err, out)
+	}
+	return dlv
 }
 
 // halt returns a client of Delve's JSON-RPC that is not ours, with the target
@@ -167,6 +177,7 @@ func TestDlv(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", "unix:" + socket} {
 		network, _, _ := strings.Cut(listen, ":")
 		t.Run(network, func(t *testing.T) {
+			buildDlv(t)
 			ctx := short(t)
 			b := startBusy(t)
 			d := startDlv(t, b, listen, "--accept-multiclient")
@@ -263,6 +274,7 @@ func (s *agentProcess) rpcOnDlv(ctx context.Context, t *testing.T) {
 
 // TestDlvRefused names what can't be used, and leaves it as it is.
 func TestDlvRefused(t *testing.T) {
+	buildDlv(t)
 	ctx := short(t)
 	b := startBusy(t)
 	refused := func(addr string, code diag.Code, parts ...string) {

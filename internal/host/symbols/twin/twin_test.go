@@ -333,6 +333,7 @@ func TestDiffers(t *testing.T) {
 // TestAnotherToolchain sees that what another patch version of Go makes of the
 // same source is refused, and that the toolchain is named as the reason.
 func TestAnotherToolchain(t *testing.T) {
+	testenv.SecondTier(t)
 	there := t.TempDir()
 	writeTree(t, there, sample())
 	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))

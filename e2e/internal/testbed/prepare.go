@@ -1,0 +1,85 @@
+//go:build linux
+
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
+)
+
+// UserCache is where the user of the tests keeps what dapbridge and the go command
+// cache, from run to run. Root's own cache directory is closed to that user.
+const UserCache = "/var/lib/dapbridge-testnode-user"
+
+// UserModules is the module cache of that user.
+func UserModules() string { return filepath.Join(UserCache, "mod") }
+
+// Prepare fills the cache with what a node is made of. With full, it fills all
+// caches that the tests of both tiers read: every flavour of containerd, its source
+// and its modules, those of the kubelet, and the module cache of the user who owns
+// the node.
+func Prepare(ctx context.Context, o Options, full bool) error {
+	o, err := o.complete()
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errNotRoot
+	}
+	if _, err := o.prepare(ctx); err != nil {
+		return err
+	}
+	cache, flavours := o.cache(), []string{o.Containerd}
+	if full {
+		flavours = parts.Flavours()
+	}
+	for _, flavour := range flavours {
+		if _, err := cache.Containerd(ctx, flavour); err != nil {
+			return err
+		}
+		if _, err := cache.Source(ctx, flavour); err != nil {
+			return err
+		}
+	}
+	if !full {
+		return nil
+	}
+	for _, flavour := range []string{Make, V1Make} {
+		if err := cache.Modules(ctx, flavour); err != nil {
+			return err
+		}
+	}
+	if err := cache.KubernetesModules(ctx); err != nil {
+		return err
+	}
+	return shareModules(ctx, UserModules(), o.Owner)
+}
+
+// shareModules links what root's go command has downloaded into another user's
+// module cache. The go command unpacks it there by itself.
+func shareModules(ctx context.Context, dir string, owner int) error {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		return fmt.Errorf("go env GOMODCACHE: %w", err)
+	}
+	from, to := filepath.Join(strings.TrimSpace(string(out)), "cache/download"), filepath.Join(dir, "cache/download")
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	// Locks and lists of versions are written to, so they must be the user's own.
+	if err := quiet(ctx, nil, "rsync", "-rt", "--exclude=*.lock", "--exclude=list", "--ignore-existing",
+		"--link-dest="+from, from+"/", to+"/"); err != nil {
+		return err
+	}
+	who := fmt.Sprintf("%d:%[1]d", owner)
+	if err := quiet(ctx, nil, "chown", who, filepath.Dir(dir), dir); err != nil {
+		return err
+	}
+	return quiet(ctx, nil, "find", filepath.Join(dir, "cache"), "-type", "d", "-exec", "chown", who, "{}", "+")
+}
