@@ -94,6 +94,7 @@ func newStoreSymbols(env environment) *cobra.Command {
 
 func newSwap(env environment) *cobra.Command {
 	var request string
+	var idleTimeout time.Duration
 	cmd := &cobra.Command{
 		Use:  "swap",
 		Args: cobra.ExactArgs(1),
@@ -103,11 +104,16 @@ func newSwap(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			sessions := swap.Sessions{Of: supervisor.Session, End: supervisor.LetGo}
-			return swap.RunCommand(cmd.Context(), dir, swap.Store(dir, remote.AgentDirs()), args[0], request, sessions, env.in, os.Stdout)
+			return swap.RunCommand(cmd.Context(), swap.Command{
+				Name: args[0], Request: request, IdleTimeout: idleTimeout,
+				AgentDir: dir, Store: swap.Store(dir, remote.AgentDirs()),
+				Sessions: swap.Sessions{Of: supervisor.Session, End: supervisor.LetGo},
+				In:       env.in, Out: os.Stdout,
+			})
 		},
 	}
 	cmd.Flags().StringVar(&request, "request", "", "")
+	cmd.Flags().DurationVar(&idleTimeout, "idle-timeout", 0, "")
 	return cmd
 }
 

@@ -81,7 +81,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 			Dir: filepath.Join(c.CacheDir, "deploy"), Env: os.Environ(), Command: o.build, Out: env.err,
 		},
 		LDFlags: o.ldflags, DryRun: o.dryRun,
-		Request:  api.SwapRequest{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
+		Request:  api.DeployRequest{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
 		Built:    func(b *deploy.Artifact) { printBuilt(env.err, b) },
 		Step:     env.swapStep,
 		Progress: env.uploadProgress(),
@@ -120,12 +120,12 @@ func (env environment) uploadProgress() func(sent, done, total int64) {
 }
 
 // swapStep shows the steps of the swap on the node.
-func (env environment) swapStep(step string) {
-	text := map[string]string{
-		api.StepKeeping:    "keeping the original",
-		api.StepEnding:     "ending the debug session",
-		api.StepRestarting: "restarting",
-		api.StepReturning:  "the new build does not serve: putting the previous one back",
+func (env environment) swapStep(step api.SwapStep) {
+	text := map[api.SwapStep]string{
+		api.StepSavingOriginal: "keeping the original",
+		api.StepEndingSession:  "ending the debug session",
+		api.StepRestarting:     "restarting",
+		api.StepRollingBack:    "the new build does not serve: putting the previous one back",
 	}[step]
 	if text == "" {
 		env.progress.done()
@@ -179,7 +179,7 @@ func formatAssignments(env []string) (text string) {
 	return text
 }
 
-func printReboot(w io.Writer, s api.SwapState) {
+func printReboot(w io.Writer, s api.InspectResult) {
 	if s.Volatile != "" {
 		fmt.Fprintf(w, "warning: a reboot may undo the deploy: %s\n", diag.Escape(s.Volatile))
 	}

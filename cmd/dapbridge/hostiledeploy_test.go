@@ -12,10 +12,10 @@ import (
 )
 
 // inspected is what a node says of a target that may be swapped.
-const inspected = `{"state":{"unit":"containerd.service","path":"/usr/bin/containerd","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}},"done":true}` + "\n"
+const inspected = `{"result":{"unit":"containerd.service","path":"/usr/bin/containerd","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}}}` + "\n"
 
 // deployWell is a deploy's good end.
-const deployWell = `{"deployed":{"unit":"containerd.service","newPID":4712,"served":1},"done":true}` + "\n"
+const deployWell = `{"result":{"unit":"containerd.service","newPID":4712,"served":1}}` + "\n"
 
 // beatFor writes a line again and again for so long, and then another one.
 func beatFor(line string, long time.Duration, last string) func(io.ReadWriter) int {
@@ -61,10 +61,10 @@ func TestHostileDeploy(t *testing.T) {
 		{"silent before", agent(stays(stalls("")), nil), deploy, outcome{3, "no message from the inspect within"}},
 		{"a state without end", agent(floods("", "x"), nil), deploy, outcome{3, "token too long"}},
 		{"a state that is none", agent(says("[1]\n", 0), nil), deploy, outcome{3, "lost sight of the node"}},
-		{"silent and reads nothing", agent(says(inspected, 0), stays(says(`{"step":"receiving","former":"x"}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
-		{"silent and reads", agent(says(inspected, 0), stays(stalls(`{"step":"receiving"}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
-		{"silent at the restart", agent(says(inspected, 0), stays(stalls(`{"step":"restarting"}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
-		{"asks by a path", agent(says(inspected, 0), takeAll(`{"step":"receiving","former":"../../../../etc/passwd"}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
+		{"silent and reads nothing", agent(says(inspected, 0), stays(says(`{"progress":{"step":"receiving","former":"x"}}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
+		{"silent and reads", agent(says(inspected, 0), stays(stalls(`{"progress":{"step":"receiving"}}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
+		{"silent at the restart", agent(says(inspected, 0), stays(stalls(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
+		{"asks by a path", agent(says(inspected, 0), takeAll(`{"progress":{"step":"receiving","former":"../../../../etc/passwd"}}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
 		{"gives signs of life within the idle timeout", agent(says(inspected, 0), beatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
 		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: stays(stalls(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},
 	} {
@@ -96,9 +96,9 @@ func TestHostileNames(t *testing.T) {
 	}
 	t.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // the home is the test's
 	for name, want := range map[string]string{`\u001b]0;owned\u0007\u001b[2J`: "built target: ", "lock": "built lock: ", "..": "built target: "} {
-		state := `{"state":{"unit":"containerd.service","path":"/usr/bin/` + name + `","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}},"done":true}` + "\n"
+		state := `{"result":{"unit":"containerd.service","path":"/usr/bin/` + name + `","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}}}` + "\n"
 		const build = `--build=printf 'package main\nfunc main() {}\n' >x.go && CGO_ENABLED=0 go build -o "$OUT" x.go`
-		node := &hostileNode{start: (&scriptedAgent{}).run, inspect: says(state, 0), deploy: takeAll(`{"step":"receiving"}` + "\n")}
+		node := &hostileNode{start: (&scriptedAgent{}).run, inspect: says(state, 0), deploy: takeAll(`{"progress":{"step":"receiving"}}` + "\n")}
 		node.serve(t)
 		if _, out := invokeOn(t, node, 3*idleTimeout, "deploy", build, t.TempDir()); strings.Contains(out, "\x1b]") || !strings.Contains(out, want) {
 			t.Errorf("%s: %q", name, out)

@@ -15,7 +15,7 @@ import (
 func newRestore(env environment) *cobra.Command {
 	var flags nodeFlags
 	var output outputFlag
-	var q api.SwapRequest
+	var q api.RestoreRequest
 	cmd := withConfig(&cobra.Command{
 		Use:   "restore",
 		Short: "Undo everything deploy has changed on the node",
@@ -42,14 +42,14 @@ says what to do.`,
 			if err != nil {
 				return err
 			}
-			m, err := daemon.Restore(cmd.Context(), c, q, env.swapStep)
+			r, err := daemon.Restore(cmd.Context(), c, q, env.swapStep)
 			if err != nil {
 				return err
 			}
 			if output == "json" {
-				return printJSON(env.out, m)
+				return printJSON(env.out, r)
 			}
-			printRestored(env.out, m, q.DryRun)
+			printRestored(env.out, r, q.DryRun)
 			return nil
 		},
 	}, env)
@@ -64,12 +64,12 @@ says what to do.`,
 	return cmd
 }
 
-func printRestored(w io.Writer, m api.SwapMessage, dryRun bool) {
+func printRestored(w io.Writer, result *api.RestoreResult, dryRun bool) {
 	would := map[bool]string{true: "would be "}[dryRun]
-	if len(m.Restored) == 0 {
+	if len(result.Units) == 0 {
 		fmt.Fprintln(w, "nothing was deployed on this node")
 	}
-	for _, r := range m.Restored {
+	for _, r := range result.Units {
 		path := diag.Escape(r.Path)
 		switch {
 		case r.Replaced && !r.File:
@@ -89,7 +89,7 @@ func printRestored(w io.Writer, m api.SwapMessage, dryRun bool) {
 			fmt.Fprintf(w, "%srestarted: %s\n", would, diag.Escape(strings.Join(r.Restarted, ", ")))
 		}
 	}
-	if m.Removed != "" {
-		fmt.Fprintf(w, "%s %sremoved\n", diag.Escape(m.Removed), would)
+	if result.Removed != "" {
+		fmt.Fprintf(w, "%s %sremoved\n", diag.Escape(result.Removed), would)
 	}
 }

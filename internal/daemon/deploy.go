@@ -14,20 +14,20 @@ import (
 // Deployment is what a deploy needs besides the Config.
 type Deployment struct {
 	Builder  *deploy.Builder
-	LDFlags  string          // the linker's, besides those that the target records
-	Request  api.SwapRequest // Args, Relax, Ready and Force
-	DryRun   bool            // build and change nothing
+	LDFlags  string            // the linker's, besides those that the target records
+	Request  api.DeployRequest // Args, Relax, Ready and Force
+	DryRun   bool              // build and change nothing
 	Built    func(*deploy.Artifact)
-	Step     func(string)                  // told what the node is at, one of swap's
+	Step     func(api.SwapStep)            // called when the node begins a step
 	Progress func(sent, done, total int64) // bytes that have gone, and of the build, which they stand for
 }
 
 // DeployResult is what was done, or with DryRun what there is to do.
 type DeployResult struct {
-	State    api.SwapState    `json:"state"` // before
-	Recipe   *recipe.Debug    `json:"recipe,omitempty"`
-	Built    *deploy.Artifact `json:"built,omitempty"`
-	Deployed *api.Deployed    `json:"deployed,omitempty"`
+	State    api.InspectResult `json:"state"` // before
+	Recipe   *recipe.Debug     `json:"recipe,omitempty"`
+	Built    *deploy.Artifact  `json:"built,omitempty"`
+	Deployed *api.DeployResult `json:"deployed,omitempty"`
 	Shipped
 }
 
@@ -44,16 +44,10 @@ func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) 
 		return nil, err
 	}
 	defer l.close()
-	q := d.Request
-	q.Target, q.By = c.Target, c.Self
-	m, err := l.swap(ctx, api.SwapInspect, q, nil, nil)
-	if err != nil {
+	r := &DeployResult{}
+	if err := l.swap(ctx, api.SwapInspect, api.InspectRequest{Target: c.Target, Force: d.Request.Force}, &r.State, nil, nil); err != nil {
 		return nil, err
 	}
-	if m.State == nil {
-		return nil, diag.Errorf(diag.AgentProtocol, "the agent does not say what there is")
-	}
-	r := &DeployResult{State: *m.State}
 	r.Recipe, err = d.recipe(r.State)
 	r.State.Origin = nil // it has served its purpose
 	if err != nil || d.DryRun {
@@ -63,22 +57,27 @@ func Deploy(ctx context.Context, c Config, d Deployment) (*DeployResult, error) 
 		return r, err
 	}
 	d.Built(r.Built)
+	q := d.Request
+	q.Target, q.By = c.Target, c.Self
 	q.SHA256, q.Size, q.Needs = r.Built.SHA256, r.Built.Size, r.Built.Needs
 	ship := &shipment{builder: d.Builder, built: r.Built, progress: d.Progress}
-	m, err = l.swap(ctx, api.SwapDeploy, q, ship.send, func(step string) {
+	var deployed api.DeployResult
+	err = l.swap(ctx, api.SwapDeploy, q, &deployed, ship.send, func(step api.SwapStep) {
 		if step == api.StepSwapping {
 			ship.arrived()
 		}
 		d.Step(step)
 	})
 	r.Shipped = ship.shipped()
-	r.Deployed = m.Deployed
+	if err == nil {
+		r.Deployed = &deployed
+	}
 	return r, err
 }
 
 // recipe works out how the target is built; a command of the user's needs to
 // know no more than the platform.
-func (d *Deployment) recipe(s api.SwapState) (*recipe.Debug, error) {
+func (d *Deployment) recipe(s api.InspectResult) (*recipe.Debug, error) {
 	switch {
 	case s.Origin == nil:
 		return nil, diag.Errorf(diag.TargetNotGo, "%s is not a Go program", s.Path)
@@ -98,13 +97,18 @@ func buildName(targetPath string) string {
 }
 
 // Restore puts everything back that deploys have changed on the node, and
-// removes the agent and what it keeps there. Of q, DryRun and Replaced count.
-func Restore(ctx context.Context, c Config, q api.SwapRequest, step func(string)) (api.SwapMessage, error) {
+// removes the agent and what it keeps there. q.By is set here.
+func Restore(ctx context.Context, c Config, q api.RestoreRequest, step func(api.SwapStep)) (*api.RestoreResult, error) {
 	c.errand = true
 	l, err := dial(ctx, c)
 	if err != nil {
-		return api.SwapMessage{}, err
+		return nil, err
 	}
 	defer l.close()
-	return l.swap(ctx, api.SwapRestore, api.SwapRequest{DryRun: q.DryRun, Replaced: q.Replaced, By: c.Self}, nil, step)
+	q.By = c.Self
+	r := &api.RestoreResult{}
+	if err := l.swap(ctx, api.SwapRestore, q, r, nil, step); err != nil {
+		return nil, err
+	}
+	return r, nil
 }

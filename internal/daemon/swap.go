@@ -16,25 +16,25 @@ import (
 // messageLimit bounds one line of what a swap says: an origin is the most.
 const messageLimit = 8 << 20
 
-// swap runs a command of package swap on the node and returns its last message;
-// its error is that message's, or says that there was none. When the node asks
-// for the build, send writes it, for a node that has the file of the former
-// SHA-256; nil is for a command that needs none. A node that stays silent for
-// the link's idle timeout is given up. What has begun to be swapped when ctx
-// or the link ends is ended by the node alone.
-func (l *Link) swap(ctx context.Context, what string, q api.SwapRequest, send func(w io.Writer, former string) error, step func(string)) (api.SwapMessage, error) {
-	q.IdleTimeout = l.conn.IdleTimeout()
-	request, err := json.Marshal(q)
+// swap runs one of the commands of `agent swap` on the node and decodes its result
+// into result; its error is the one that the node reports, or says that there was no
+// result. When the node asks for the build, send writes it, for a node whose
+// executable has the SHA-256 former; send is nil for a command without a build. step,
+// unless nil, is called at the start of each step. A node that stays silent for the
+// link's idle timeout is given up. If ctx or the link ends during the swap itself, the
+// node completes it alone.
+func (l *Link) swap(ctx context.Context, command string, request, result any, send func(w io.Writer, former string) error, step func(api.SwapStep)) error {
+	q, err := json.Marshal(request)
 	if err != nil {
-		return api.SwapMessage{}, err
+		return err
 	}
-	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, api.SwapArgs(what, string(request))...)
+	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, api.SwapArgs(command, string(q), l.conn.IdleTimeout())...)
 	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(argv))
 	if err != nil {
-		return api.SwapMessage{}, err
+		return err
 	}
 	defer cmd.Close()
-	ctx, timer := remote.WithIdleTimeout(ctx, l.conn, "message from the "+what)
+	ctx, timer := remote.WithIdleTimeout(ctx, l.conn, "message from the "+command)
 	defer timer.Stop()
 	r := &swapRun{cmd: cmd, said: make(chan string, 1), lines: make(chan api.SwapMessage), stop: make(chan struct{}), sent: make(chan error, 1)}
 	defer close(r.stop)
@@ -43,53 +43,57 @@ func (l *Link) swap(ctx context.Context, what string, q api.SwapRequest, send fu
 	if send == nil {
 		_ = cmd.Stdin.Close()
 	}
-	last := "" // step
-	if what == api.SwapRestore && !q.DryRun {
-		last = api.StepSwapping // it tells of no step before it changes something
+	var last api.SwapStep
+	if q, ok := request.(api.RestoreRequest); ok && !q.DryRun {
+		last = api.StepSwapping // a restore reports no step before it changes something
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return api.SwapMessage{}, l.gaveUp(context.Cause(ctx), last)
+			return l.gaveUp(context.Cause(ctx), last)
 		case err := <-r.sent:
-			return api.SwapMessage{}, err
+			return err
 		case m, ok := <-r.lines:
-			if !ok {
-				return api.SwapMessage{}, r.cutOff(last)
-			}
-			timer.Reset()
-			if m.Step == api.StepReceiving && send != nil {
-				to := send
-				send = nil // it is asked for once
-				l.wg.Go(func() { r.feed(to, m.Former) })
-			}
-			if m.Step != "" {
-				last = m.Step
-				if step != nil {
-					step(m.Step)
+			switch timer.Reset(); {
+			case !ok:
+				return r.cutOff(last)
+			case m.Failure != nil:
+				return failure(m.Failure)
+			case m.Result != nil:
+				if r.err = json.Unmarshal(m.Result, result); r.err != nil {
+					return r.cutOff(last)
 				}
+				return nil
+			case m.Progress == nil:
+				continue // a heartbeat
 			}
-			if m.Done || m.Error != nil {
-				return m, failure(m)
+			last = m.Progress.Step
+			if last == api.StepReceiving && send != nil {
+				to := send
+				send = nil // only the first request is served
+				l.wg.Go(func() { r.feed(to, m.Progress.Former) })
+			}
+			if step != nil {
+				step(last)
 			}
 		}
 	}
 }
 
-// failure is the error that a run has ended with, nil if it has none.
-func failure(m api.SwapMessage) error {
+// failure returns the error that the node reports.
+func failure(f *api.SwapFailure) error {
 	switch {
-	case m.Error == nil:
-		return nil
-	case len(m.Journal) > 0:
-		return &api.DeployFailure{Err: m.Error, Journal: m.Journal}
+	case f.Error == nil:
+		return diag.Errorf(diag.AgentProtocol, "the agent reports a failure without saying which")
+	case len(f.Journal) > 0:
+		return &api.DeployFailure{Err: f.Error, Journal: f.Journal}
 	}
-	return m.Error
+	return f.Error
 }
 
 // gaveUp ends the link to a node that is silent: nothing that is asked of it now
 // would be answered.
-func (l *Link) gaveUp(why error, step string) error {
+func (l *Link) gaveUp(why error, step api.SwapStep) error {
 	if diag.CodeOf(why) != diag.NodeSilent {
 		return why
 	}
@@ -137,7 +141,7 @@ func (r *swapRun) read() {
 }
 
 // cutOff says how a command ended that did not say so itself.
-func (r *swapRun) cutOff(step string) error {
+func (r *swapRun) cutOff(step api.SwapStep) error {
 	err := r.err
 	if err == nil {
 		err = r.cmd.Wait()
@@ -153,9 +157,9 @@ func (r *swapRun) cutOff(step string) error {
 }
 
 // begun says what to do when a node is lost that may have changed something.
-func begun(step string, err error) error {
+func begun(step api.SwapStep, err error) error {
 	var d *diag.Error
-	if step == "" || step == api.StepKeeping || step == api.StepReceiving || !errors.As(err, &d) {
+	if step == "" || step == api.StepSavingOriginal || step == api.StepReceiving || !errors.As(err, &d) {
 		return err
 	}
 	return d.WithHint("the node may have ended what it began: run the command again, or dapbridge restore")

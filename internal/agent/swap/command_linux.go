@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
@@ -64,58 +65,86 @@ func removable(agentDir, store string) []string {
 	return slices.Compact([]string{agentDir, filepath.Dir(store)})
 }
 
-// RunCommand runs one of the commands and writes Messages to out, of which the
-// last holds the result or the error. It returns an error only if there was
-// nobody to tell it to.
-func RunCommand(ctx context.Context, agentDir, store, what, request string, sessions Sessions, in io.Reader, out io.Writer) error {
+// Command is an invocation of `agent swap`.
+type Command struct {
+	Name        string // one of the commands of package api
+	Request     string // its request, in JSON
+	IdleTimeout time.Duration
+	AgentDir    string // see AgentDir
+	Store       string // see Store
+	Sessions    Sessions
+	In          io.Reader // a deploy's build
+	Out         io.Writer // for one [api.SwapMessage] a line
+}
+
+// RunCommand runs a command and writes its messages, the last of which holds the
+// result or the failure. It returns an error only if that could not be written.
+func RunCommand(ctx context.Context, c Command) error {
 	var mu sync.Mutex
-	lines := json.NewEncoder(out)
-	tell := func(m api.SwapMessage) error {
+	lines := json.NewEncoder(c.Out)
+	write := func(m api.SwapMessage) error {
 		mu.Lock()
 		defer mu.Unlock()
 		return lines.Encode(m)
 	}
-	var q api.SwapRequest
-	if err := json.Unmarshal([]byte(request), &q); err != nil {
-		return fmt.Errorf("the request: %w", err)
-	}
 	r := &Runner{
-		Dir: store, Remove: removable(agentDir, store), Sessions: sessions,
-		Tell: func(m api.SwapMessage) { _ = tell(m) }, // the host may have gone: what was begun is ended
+		Dir: c.Store, Remove: removable(c.AgentDir, c.Store), Sessions: c.Sessions, IdleTimeout: c.IdleTimeout,
+		Report: func(p api.SwapProgress) {
+			_ = write(api.SwapMessage{Progress: &p}) // without a host the command still completes
+		},
 	}
-	stop := idle.StartHeartbeat(q.IdleTimeout, func() { r.Tell(api.SwapMessage{}) })
-	m := r.command(ctx, what, q, in)
+	stop := idle.StartHeartbeat(c.IdleTimeout, func() { _ = write(api.SwapMessage{}) })
+	result, err := r.run(ctx, c)
 	stop()
-	return tell(m)
+	var m api.SwapMessage
+	if err == nil {
+		m.Result, err = json.Marshal(result)
+	}
+	if err != nil {
+		m = api.SwapMessage{Failure: newFailure(err)}
+	}
+	return write(m)
 }
 
-func (r *Runner) command(ctx context.Context, what string, q api.SwapRequest, in io.Reader) api.SwapMessage {
-	m := api.SwapMessage{Done: true}
-	var err error
-	switch what {
+// run decodes the request, runs the command and returns its result.
+func (r *Runner) run(ctx context.Context, c Command) (any, error) {
+	request := []byte(c.Request)
+	switch c.Name {
 	case api.SwapInspect:
-		m.State = &api.SwapState{}
-		*m.State, err = r.Inspect(ctx, q)
+		var q api.InspectRequest
+		if err := json.Unmarshal(request, &q); err != nil {
+			return nil, fmt.Errorf("decode the request: %w", err)
+		}
+		return r.Inspect(ctx, q)
 	case api.SwapDeploy:
-		m.Deployed = &api.Deployed{}
-		*m.Deployed, err = r.Deploy(ctx, q, in)
+		var q api.DeployRequest
+		if err := json.Unmarshal(request, &q); err != nil {
+			return nil, fmt.Errorf("decode the request: %w", err)
+		}
+		return r.Deploy(ctx, q, c.In)
 	case api.SwapRestore:
-		m.Restored, m.Removed, err = r.Restore(ctx, q)
-	default:
-		err = fmt.Errorf("there is no command %q", what)
+		var q api.RestoreRequest
+		if err := json.Unmarshal(request, &q); err != nil {
+			return nil, fmt.Errorf("decode the request: %w", err)
+		}
+		return r.Restore(ctx, q)
 	}
-	if err == nil {
-		return m
+	return nil, fmt.Errorf("unknown command %q", c.Name)
+}
+
+// newFailure describes an error to the host, with the code and the hint of the
+// [diag.Error] that it wraps.
+func newFailure(err error) *api.SwapFailure {
+	f := &api.SwapFailure{}
+	var deploy *api.DeployFailure
+	if errors.As(err, &deploy) {
+		f.Journal = deploy.Journal
 	}
-	var f *api.DeployFailure
-	if errors.As(err, &f) {
-		m.Journal = f.Journal
+	if !errors.As(err, &f.Error) {
+		f.Error = diag.Errorf(diag.Internal, "%w", err)
 	}
-	if !errors.As(err, &m.Error) {
-		m.Error = diag.Errorf(diag.Internal, "%w", err)
+	if f.Error.Summary != err.Error() { // it is wrapped
+		f.Error = &diag.Error{Code: f.Error.Code, Hint: f.Error.Hint, Summary: err.Error()}
 	}
-	if m.Error.Summary != err.Error() { // it was wrapped
-		m.Error = &diag.Error{Code: m.Error.Code, Hint: m.Error.Hint, Summary: err.Error()}
-	}
-	return m
+	return f
 }

@@ -21,51 +21,51 @@ import (
 // the target's executable, and restarts the target; one that stands there already
 // is not read. It returns when the new process serves, or else when the former one
 // does again, with a *Failure. From the swap on it does not mind the end of ctx.
-func (r *Runner) Deploy(ctx context.Context, q api.SwapRequest, in io.Reader) (api.Deployed, error) {
-	if err := checkDeploy(q); err != nil {
-		return api.Deployed{}, err
+func (r *Runner) Deploy(ctx context.Context, q api.DeployRequest, in io.Reader) (api.DeployResult, error) {
+	if err := r.checkDeploy(q); err != nil {
+		return api.DeployResult{}, err
 	}
 	s, unlock, err := openStore(r.Dir)
 	if err != nil {
-		return api.Deployed{}, err
+		return api.DeployResult{}, err
 	}
 	defer unlock()
-	v, err := r.view(ctx, s, q)
+	v, err := r.view(ctx, s, q.Target, q.Force)
 	if err != nil {
-		return api.Deployed{}, err
+		return api.DeployResult{}, err
 	}
 	if v.rec != nil && v.rec.Stage == stageSwapping {
 		if err := undoSwap(v.Path); err != nil {
-			return api.Deployed{}, err
+			return api.DeployResult{}, err
 		}
-		if v, err = r.view(ctx, s, q); err != nil {
-			return api.Deployed{}, err
+		if v, err = r.view(ctx, s, q.Target, q.Force); err != nil {
+			return api.DeployResult{}, err
 		}
 	}
 	if err := tidy(v.Path); err != nil {
-		return api.Deployed{}, err
+		return api.DeployResult{}, err
 	}
 	if missing := q.Needs.Missing("/"); missing != "" {
-		return api.Deployed{}, diag.Errorf(diag.DeployBuild, "the build does not run on the node, which lacks %s", missing).
+		return api.DeployResult{}, diag.Errorf(diag.DeployBuild, "the build does not run on the node, which lacks %s", missing).
 			WithHint("build it static (CGO_ENABLED=0 go build …), or where the libraries are the node's: in its image")
 	}
 	if v.current(q) {
-		return api.Deployed{SwapState: v.SwapState, PID: v.PID}, nil
+		return api.DeployResult{InspectResult: v.InspectResult, PID: v.PID}, nil
 	}
 	d := &deploy{Runner: r, store: s, q: q, view: v}
 	return d.run(ctx, in)
 }
 
 // checkDeploy refuses what no host of ours asks for.
-func checkDeploy(q api.SwapRequest) error {
-	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 || q.IdleTimeout <= 0 {
-		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v, idle timeout %v", q.Size, q.SHA256, q.Ready, q.IdleTimeout)
+func (r *Runner) checkDeploy(q api.DeployRequest) error {
+	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 || r.IdleTimeout <= 0 {
+		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v, idle timeout %v", q.Size, q.SHA256, q.Ready, r.IdleTimeout)
 	}
 	return nil
 }
 
 // current reports whether all is as it is asked for.
-func (v *view) current(q api.SwapRequest) bool {
+func (v *view) current(q api.DeployRequest) bool {
 	asWas := v.rec == nil || v.rec.Stage == stageDeployed
 	return v.SHA256 == q.SHA256 && v.Current && asWas && slices.Equal(v.Args, q.Args) && v.Relaxed == q.Relax
 }
@@ -74,7 +74,7 @@ func (v *view) current(q api.SwapRequest) bool {
 type deploy struct {
 	*Runner
 	store store
-	q     api.SwapRequest
+	q     api.DeployRequest
 	view
 
 	former  record    // as it was when this run began
@@ -84,13 +84,13 @@ type deploy struct {
 	since   time.Time // when the target was restarted
 }
 
-func (d *deploy) run(ctx context.Context, in io.Reader) (api.Deployed, error) {
+func (d *deploy) run(ctx context.Context, in io.Reader) (api.DeployResult, error) {
 	var err error
 	if d.change, err = d.units(ctx); err != nil {
-		return api.Deployed{}, err
+		return api.DeployResult{}, err
 	}
 	if err := d.keep(); err != nil {
-		return api.Deployed{}, err
+		return api.DeployResult{}, err
 	}
 	d.former = *d.rec
 	err = d.receive(in)
@@ -98,25 +98,25 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (api.Deployed, error) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return api.Deployed{}, d.leave(err)
+		return api.DeployResult{}, d.leave(err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	release, err := d.store.holdOff(ctx)
 	if err != nil {
-		return api.Deployed{}, d.leave(err)
+		return api.DeployResult{}, d.leave(err)
 	}
 	defer release()
 	if err := d.endSessions(ctx); err != nil {
-		return api.Deployed{}, d.leave(err)
+		return api.DeployResult{}, d.leave(err)
 	}
 	pid, err := d.swap(ctx)
 	switch {
 	case err != nil && !d.begun:
-		return api.Deployed{}, d.leave(err)
+		return api.DeployResult{}, d.leave(err)
 	case err != nil:
-		return api.Deployed{}, d.takeBack(ctx, err)
+		return api.DeployResult{}, d.takeBack(ctx, err)
 	}
-	out := api.Deployed{SwapState: d.SwapState, Swapped: d.swapped, PID: pid, Served: time.Since(d.since)}
+	out := api.DeployResult{InspectResult: d.InspectResult, Swapped: d.swapped, PID: pid, Served: time.Since(d.since)}
 	d.rec.Stage, d.rec.DropIns, d.rec.Before, d.rec.Builds = stageDeployed, d.change.want, settings{}, []string{d.q.SHA256}
 	if err := d.store.save(d.rec); err != nil {
 		return out, err
@@ -156,7 +156,7 @@ func (d *deploy) endSessions(ctx context.Context) error {
 	if p, err := d.mainProcess(ctx, d.Unit); err == nil {
 		d.PID, d.ticks = p.PID, p.StartTicks
 	}
-	if err := d.endSession(ctx, d.PID, d.Path, api.SwapDeploy, d.q); err != nil {
+	if err := d.endSession(ctx, d.PID, d.Path, api.SwapDeploy, d.q.By); err != nil {
 		return err
 	}
 	if d.Session != "" {
@@ -172,7 +172,7 @@ func (d *deploy) endSessions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := d.endSession(ctx, p.PID, p.Exe, api.SwapDeploy, d.q); err != nil {
+		if err := d.endSession(ctx, p.PID, p.Exe, api.SwapDeploy, d.q.By); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func (d *deploy) keep() error {
 	if d.rec != nil {
 		return nil
 	}
-	d.Tell(api.SwapMessage{Step: api.StepKeeping})
+	d.Report(api.SwapProgress{Step: api.StepSavingOriginal})
 	d.rec = &record{Unit: d.Unit, Path: d.Path, Original: d.file, Argv: d.argv, Sockets: d.Sockets}
 	return d.store.keep(d.rec)
 }
@@ -222,8 +222,8 @@ func (d *deploy) receive(in io.Reader) error {
 		return err
 	}
 	defer former.Close()
-	d.Tell(api.SwapMessage{Step: api.StepReceiving, Former: d.SHA256})
-	alive := idle.NewReader(in, d.q.IdleTimeout)
+	d.Report(api.SwapProgress{Step: api.StepReceiving, Former: d.SHA256})
+	alive := idle.NewReader(in, d.IdleTimeout)
 	defer alive.Close()
 	build := delta.NewReader(alive, io.NewSectionReader(former, 0, d.Size))
 	err = create(beside(d.Path, "next"), build, d.q.Size, d.q.SHA256, d.file.dress)
@@ -254,7 +254,7 @@ func (d *deploy) swap(ctx context.Context) (int, error) {
 	if err := d.store.save(d.rec); err != nil {
 		return 0, err
 	}
-	d.Tell(api.SwapMessage{Step: api.StepSwapping})
+	d.Report(api.SwapProgress{Step: api.StepSwapping})
 	d.since = time.Now()
 	if d.SHA256 != d.q.SHA256 {
 		if err := os.Rename(beside(d.Path, "next"), d.Path); err != nil {
@@ -270,7 +270,7 @@ func (d *deploy) swap(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	d.Tell(api.SwapMessage{Step: api.StepRestarting})
+	d.Report(api.SwapProgress{Step: api.StepRestarting})
 	d.since = time.Now()
 	pid, err := d.restart(ctx, wanted{
 		unit: d.Unit, path: d.Path, argv: d.change.argv, sockets: d.rec.Sockets, not: d.PID, since: d.ticks,
@@ -314,7 +314,7 @@ func (r *Runner) again(ctx context.Context, unit string, ready time.Duration) er
 // it is started whatever else could not be undone, and before the others, which may
 // need it.
 func (d *deploy) takeBack(ctx context.Context, why error) error {
-	d.Tell(api.SwapMessage{Step: api.StepReturning})
+	d.Report(api.SwapProgress{Step: api.StepRollingBack})
 	f := &api.DeployFailure{Journal: d.systemd.journal(ctx, d.Unit)}
 	if d.swapped {
 		if err := replace(beside(d.Path, "prev"), d.Path); err != nil {

@@ -18,11 +18,12 @@ import (
 
 // Runner does the work of this package.
 type Runner struct {
-	Dir    string                // where originals are kept; made if need be
-	Remove []string              // directories of the agent's, which Restore removes
-	Tell   func(api.SwapMessage) // told of the steps; not nil
+	Dir    string                 // where originals are kept; made if need be
+	Remove []string               // directories of the agent's, which Restore removes
+	Report func(api.SwapProgress) // called at the start of each step; not nil
 
-	Sessions Sessions
+	Sessions    Sessions
+	IdleTimeout time.Duration // of a host that sends a build
 
 	settled time.Duration // 0 is the constant
 	systemd systemd
@@ -47,29 +48,29 @@ func (r *Runner) sessionOf(pid int) (by string, err error) {
 	return r.Sessions.Of(pid)
 }
 
-// endSession has the debugger of a process let it go, if it has one, for the
-// command what of q.
-func (r *Runner) endSession(ctx context.Context, pid int, exe, what string, q api.SwapRequest) error {
-	by, err := r.sessionOf(pid)
-	if err != nil || by == "" {
+// endSession makes the debugger of a process, if any, release it, and tells the
+// debugger's user that the named command is run by somebody.
+func (r *Runner) endSession(ctx context.Context, pid int, exe, command, by string) error {
+	session, err := r.sessionOf(pid)
+	if err != nil || session == "" {
 		return err
 	}
-	r.Tell(api.SwapMessage{Step: api.StepEnding})
-	reason := fmt.Sprintf("%s is replaced by dapbridge %s (%s): start debugging again to attach to the new process", filepath.Base(exe), what, q.By)
+	r.Report(api.SwapProgress{Step: api.StepEndingSession})
+	reason := fmt.Sprintf("%s is replaced by dapbridge %s (%s): start debugging again to attach to the new process", filepath.Base(exe), command, by)
 	return r.Sessions.End(ctx, pid, reason)
 }
 
 // Inspect looks at the target and changes nothing. Its error is a refusal to
 // swap it.
-func (r *Runner) Inspect(ctx context.Context, q api.SwapRequest) (api.SwapState, error) {
+func (r *Runner) Inspect(ctx context.Context, q api.InspectRequest) (api.InspectResult, error) {
 	s, unlock, err := openStore(r.Dir)
 	if err != nil {
-		return api.SwapState{}, err
+		return api.InspectResult{}, err
 	}
 	defer unlock()
-	v, err := r.view(ctx, s, q)
+	v, err := r.view(ctx, s, q.Target, q.Force)
 	if err != nil {
-		return v.SwapState, err
+		return v.InspectResult, err
 	}
 	path := v.Path
 	if v.Kept {
@@ -77,16 +78,16 @@ func (r *Runner) Inspect(ctx context.Context, q api.SwapRequest) (api.SwapState,
 	}
 	x, err := exe.Open(path)
 	if err != nil {
-		return v.SwapState, err
+		return v.InspectResult, err
 	}
 	defer x.Close()
 	v.Origin, _ = x.Origin()
-	return v.SwapState, nil
+	return v.InspectResult, nil
 }
 
 // view is what a run knows before it changes anything.
 type view struct {
-	api.SwapState
+	api.InspectResult
 	file   File     // at Path
 	argv   []string // of the process, nil if it does not run
 	rec    *record  // nil before the first deploy
@@ -97,10 +98,10 @@ type view struct {
 
 // view finds the target: the process, or what is recorded of its unit if it does
 // not run any more.
-func (r *Runner) view(ctx context.Context, s store, q api.SwapRequest) (v view, err error) {
-	p, err := procfs.Find(ctx, q.Target)
-	if q.Target.PID == 0 && (err != nil || !isService(p.Unit)) { // perhaps it is a stranger's of that name
-		if rec, e := s.named(q.Target.Executable()); e == nil && rec != nil {
+func (r *Runner) view(ctx context.Context, s store, target api.Selector, force bool) (v view, err error) {
+	p, err := procfs.Find(ctx, target)
+	if target.PID == 0 && (err != nil || !isService(p.Unit)) { // perhaps it is a stranger's of that name
+		if rec, e := s.named(target.Executable()); e == nil && rec != nil {
 			v.rec = rec
 			p, err = r.mainProcess(ctx, rec.Unit)
 		}
@@ -129,7 +130,7 @@ func (r *Runner) view(ctx context.Context, s store, q api.SwapRequest) (v view, 
 	if v.unit, err = r.systemd.show(ctx, v.Unit); err != nil {
 		return v, err
 	}
-	return v, r.check(ctx, &v, q)
+	return v, r.check(ctx, &v, force)
 }
 
 func isService(unit string) bool { return strings.HasSuffix(unit, ".service") }
@@ -159,7 +160,7 @@ func (r *Runner) process(ctx context.Context, v *view, p api.Process) (err error
 }
 
 // check looks at the file, where it is, and at what a restart would do.
-func (r *Runner) check(ctx context.Context, v *view, q api.SwapRequest) (err error) {
+func (r *Runner) check(ctx context.Context, v *view, force bool) (err error) {
 	if v.unit.load == "masked" {
 		return diag.Errorf(diag.DeployRefused, "%s is masked: it could not be started again", v.Unit).
 			WithHint("unmask it on the node: sudo systemctl unmask %s", v.Unit)
@@ -193,7 +194,7 @@ func (r *Runner) check(ctx context.Context, v *view, q api.SwapRequest) (err err
 	if v.Tasks, v.inUnit, err = tasks(ctx, v.Unit); err != nil {
 		return err
 	}
-	if q.Force {
+	if force {
 		return nil
 	}
 	return survives(v.unit, v.Unit, v.inUnit)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,18 +62,18 @@ func TestReceive(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var told []api.SwapMessage
+			var reports []api.SwapProgress
 			d := &deploy{
-				Runner: &Runner{Tell: func(m api.SwapMessage) { told = append(told, m) }},
-				q:      api.SwapRequest{SHA256: sum(build), Size: int64(len(build)), IdleTimeout: 200 * time.Millisecond},
-				view:   view{SwapState: api.SwapState{Path: path, SHA256: file.SHA256, Size: file.Size}, file: file},
+				Runner: &Runner{Report: func(p api.SwapProgress) { reports = append(reports, p) }, IdleTimeout: 200 * time.Millisecond},
+				q:      api.DeployRequest{SHA256: sum(build), Size: int64(len(build))},
+				view:   view{InspectResult: api.InspectResult{Path: path, SHA256: file.SHA256, Size: file.Size}, file: file},
 			}
 			err = d.receive(tt.in)
 			if tt.want == "" && err != nil || tt.want != "" && (diag.CodeOf(err) != diag.DeployShip || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
-			if len(told) != 1 || told[0].Step != api.StepReceiving || told[0].Former != file.SHA256 {
-				t.Errorf("tells %+v", told)
+			if want := (api.SwapProgress{Step: api.StepReceiving, Former: file.SHA256}); !slices.Equal(reports, []api.SwapProgress{want}) {
+				t.Errorf("reports %+v, want %+v", reports, want)
 			}
 			if _, err := os.Lstat(beside(path, "next")); (err == nil) != (tt.want == "") {
 				t.Errorf("what stands beside the executable: %v", err)

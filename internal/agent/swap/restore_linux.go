@@ -23,21 +23,21 @@ const restoreReady = time.Minute
 // more. Then it removes the agent's directory, with the symbols in it. With
 // DryRun it says what it would do. What can't be undone stays recorded; the
 // error's code is then diag.RestoreFailed.
-func (r *Runner) Restore(ctx context.Context, q api.SwapRequest) (done []api.Restored, removed string, err error) {
+func (r *Runner) Restore(ctx context.Context, q api.RestoreRequest) (done api.RestoreResult, err error) {
 	s, unlock, err := openStore(r.Dir)
 	if err != nil {
-		return nil, "", err
+		return done, err
 	}
 	defer unlock()
 	ctx = context.WithoutCancel(ctx) // half of it helps nobody
 	recs, err := s.all()
 	if err != nil {
-		return nil, "", err
+		return done, err
 	}
 	if !q.DryRun {
 		release, err := s.holdOff(ctx)
 		if err != nil {
-			return nil, "", err
+			return done, err
 		}
 		defer release()
 	}
@@ -50,28 +50,28 @@ func (r *Runner) Restore(ctx context.Context, q api.SwapRequest) (done []api.Res
 		} else {
 			failed = errors.Join(failed, err)
 		}
-		done = append(done, u.Restored)
+		done.Units = append(done.Units, u.RestoredUnit)
 	}
 	if failed != nil {
 		err := diag.Errorf(diag.RestoreFailed, "not all is as it was: %w", failed)
 		if why := (*diag.Error)(nil); errors.As(failed, &why) {
 			err.Hint = why.Hint
 		}
-		return done, "", err
+		return done, err
 	}
-	removed = strings.Join(r.Remove, ", ")
 	for _, dir := range r.Remove {
 		if q.DryRun {
 			break
 		}
 		if err := owned(dir); err != nil {
-			return done, "", err
+			return done, err
 		}
 		if err := os.RemoveAll(dir); err != nil {
-			return done, "", err
+			return done, err
 		}
 	}
-	return done, removed, nil
+	done.Removed = strings.Join(r.Remove, ", ")
+	return done, nil
 }
 
 // undo is the restore of one unit.
@@ -79,8 +79,8 @@ type undo struct {
 	*Runner
 	store store
 	rec   *record
-	q     api.SwapRequest
-	api.Restored
+	q     api.RestoreRequest
+	api.RestoredUnit
 
 	restart bool // the target runs a build of ours, or with other arguments, or not at all
 	isIt    bool // the unit's program is still the one that was kept
@@ -90,7 +90,7 @@ type undo struct {
 
 // look compares what there is with what is recorded.
 func (u *undo) look(ctx context.Context) error {
-	u.Restored = api.Restored{Unit: u.rec.Unit, Path: u.rec.Path, Stage: u.rec.Stage, DropIns: []string{}, Restarted: []string{}}
+	u.RestoredUnit = api.RestoredUnit{Unit: u.rec.Unit, Path: u.rec.Path, Stage: u.rec.Stage, DropIns: []string{}, Restarted: []string{}}
 	if u.rec.Stage == stageKept {
 		return nil // that run changed nothing: what differs is others' doing
 	}
@@ -174,7 +174,7 @@ func (u *undo) endSessions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := u.endSession(ctx, p.PID, p.Exe, api.SwapRestore, u.q); err != nil {
+		if err := u.endSession(ctx, p.PID, p.Exe, api.SwapRestore, u.q.By); err != nil {
 			return err
 		}
 	}
@@ -193,7 +193,7 @@ func (u *undo) run(ctx context.Context) error {
 		return err
 	}
 	if u.restart {
-		u.Tell(api.SwapMessage{Step: api.StepRestarting})
+		u.Report(api.SwapProgress{Step: api.StepRestarting})
 		if now, err := u.systemd.show(ctx, u.rec.Unit); err == nil && now.active == "activating" {
 			u.end(ctx, u.rec.Unit, u.toEnd)
 		}

@@ -185,8 +185,8 @@ type bench struct {
 func newBench(t *testing.T) bench {
 	t.Helper()
 	return bench{t: t, manager: newManager(t), Runner: &Runner{
-		Dir:  filepath.Join(t.TempDir(), "dapbridge", "swap"),
-		Tell: func(api.SwapMessage) {}, settled: 300 * time.Millisecond,
+		Dir:    filepath.Join(t.TempDir(), "dapbridge", "swap"),
+		Report: func(api.SwapProgress) {}, IdleTimeout: time.Minute, settled: 300 * time.Millisecond,
 		Sessions: Sessions{
 			Of:  func(int) (string, error) { return "", nil },
 			End: func(context.Context, int, string) error { return nil },
@@ -201,8 +201,8 @@ func (b bench) deploy(ctx context.Context, unit string, build []byte, in func(io
 	if in != nil {
 		r = in(r)
 	}
-	_, err := b.Deploy(ctx, api.SwapRequest{
-		Target: api.Selector{PID: b.pid(unit)}, SHA256: sum(string(build)), Size: int64(len(build)), Ready: 5 * time.Second, IdleTimeout: time.Minute,
+	_, err := b.Deploy(ctx, api.DeployRequest{
+		Target: api.Selector{PID: b.pid(unit)}, SHA256: sum(string(build)), Size: int64(len(build)), Ready: 5 * time.Second,
 	}, r)
 	return err
 }

@@ -39,8 +39,8 @@ func failing(t *testing.T, b bench, spoil func()) (bin string, original []byte, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &deploy{Runner: b.Runner, store: s, q: api.SwapRequest{SHA256: sum(string(build)), Size: int64(len(build)), Ready: time.Second, IdleTimeout: time.Minute},
-		view: view{SwapState: api.SwapState{Unit: "a.service", Path: bin, SHA256: file.SHA256, PID: b.pid("a.service")}, file: file}}
+	d := &deploy{Runner: b.Runner, store: s, q: api.DeployRequest{SHA256: sum(string(build)), Size: int64(len(build)), Ready: time.Second},
+		view: view{InspectResult: api.InspectResult{Unit: "a.service", Path: bin, SHA256: file.SHA256, PID: b.pid("a.service")}, file: file}}
 	if err := d.keep(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestTwoUnitsOfOneFile(t *testing.T) {
 	if err := b.deploy(t.Context(), "b.service", daemon(t, "another build"), nil); diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "a.service") {
 		t.Errorf("the second one: %v", err)
 	}
-	if _, _, err := b.Restore(t.Context(), api.SwapRequest{}); err != nil || !holds(t, bin, original) {
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, original) {
 		t.Errorf("restore: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func TestUpgraded(t *testing.T) {
 			t.Fatal(err)
 		}
 		install(t, bin, upgrade)
-		if done, _, err := b.Restore(t.Context(), api.SwapRequest{}); err != nil || len(done) != 0 || !holds(t, bin, upgrade) {
+		if done, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || len(done.Units) != 0 || !holds(t, bin, upgrade) {
 			t.Errorf("%+v, %v", done, err)
 		}
 	})
@@ -143,19 +143,19 @@ func TestUpgraded(t *testing.T) {
 					t.Errorf("deploy: %v", err)
 				}
 			}
-			if _, _, err := b.Restore(t.Context(), api.SwapRequest{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !holds(t, bin, upgrade)) {
+			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !holds(t, bin, upgrade)) {
 				t.Errorf("restore, without a word of what to do: %v", err)
 			} else if stage == stageKept && err != nil {
 				t.Errorf("restore of what was not changed: %v", err)
 			}
-			done, _, err := b.Restore(t.Context(), api.SwapRequest{Replaced: api.KeepReplaced})
+			done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.KeepReplaced})
 			if stage == stageKept {
-				if len(done) != 0 || err != nil || !holds(t, bin, upgrade) {
+				if len(done.Units) != 0 || err != nil || !holds(t, bin, upgrade) {
 					t.Errorf("%+v, %v", done, err)
 				}
 				return
 			}
-			if err != nil || len(done) != 1 || done[0].File || !done[0].Replaced || !holds(t, bin, upgrade) {
+			if err != nil || len(done.Units) != 1 || done.Units[0].File || !done.Units[0].Replaced || !holds(t, bin, upgrade) {
 				t.Errorf("%+v, %v", done, err)
 			}
 			if _, err := os.Stat(in.Path); err == nil {
@@ -164,7 +164,7 @@ func TestUpgraded(t *testing.T) {
 			if err := b.deploy(t.Context(), "a.service", build, nil); err != nil {
 				t.Errorf("the next deploy: %v", err)
 			}
-			if _, _, err := b.Restore(t.Context(), api.SwapRequest{}); err != nil || !holds(t, bin, upgrade) {
+			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, upgrade) {
 				t.Errorf("its restore: %v", err)
 			}
 		})
@@ -177,8 +177,8 @@ func TestUpgraded(t *testing.T) {
 		install(t, bin, daemon(t, "by hand"))
 		b.start("a.service", bin, "true")
 		before := b.pid("a.service")
-		done, _, err := b.Restore(t.Context(), api.SwapRequest{Replaced: api.UndoReplaced})
-		if err != nil || len(done) != 1 || !done[0].Replaced || !holds(t, bin, original) || b.pid("a.service") == before {
+		done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.UndoReplaced})
+		if err != nil || len(done.Units) != 1 || !done.Units[0].Replaced || !holds(t, bin, original) || b.pid("a.service") == before {
 			t.Errorf("%+v, %v", done, err)
 		}
 	})
@@ -198,12 +198,12 @@ func TestRestoreAgain(t *testing.T) {
 	b.start("k.service", filepath.Join(dir, "kubelet"), "true")
 	before := b.pid("k.service")
 	b.write("fails-restart", "")
-	if _, _, err := b.Restore(t.Context(), api.SwapRequest{}); diag.CodeOf(err) != diag.RestoreFailed {
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); diag.CodeOf(err) != diag.RestoreFailed {
 		t.Fatalf("without a restart: %v", err)
 	}
 	b.remove("fails-restart")
 	b.asked()
-	if _, _, err := b.Restore(t.Context(), api.SwapRequest{}); err != nil || !holds(t, bin, original) {
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, original) {
 		t.Error(err)
 	}
 	if said := b.asked(); b.pid("k.service") == before || !strings.Contains(said, "daemon-reload") {
@@ -388,8 +388,8 @@ func TestRestoreAfterMove(t *testing.T) {
 			b.start("a.service", moved, "true")
 			before = b.pid("a.service")
 		}
-		done, _, err := b.Restore(t.Context(), api.SwapRequest{})
-		if _, e := os.Stat(bin); err != nil || len(done) != 1 || len(done[0].Restarted) != 0 || e == nil || b.pid("a.service") != before {
+		done, err := b.Restore(t.Context(), api.RestoreRequest{})
+		if _, e := os.Stat(bin); err != nil || len(done.Units) != 1 || len(done.Units[0].Restarted) != 0 || e == nil || b.pid("a.service") != before {
 			t.Errorf("gone %v: %+v, %v", gone, done, err)
 		}
 	}
@@ -409,8 +409,8 @@ func TestDeadTarget(t *testing.T) {
 		}
 		defer unlock()
 		look := func(when string) {
-			if v, err := b.view(t.Context(), s, api.SwapRequest{Target: api.Selector{Name: "dapbridge-dead"}}); err != nil || v.Unit != unit {
-				t.Errorf("%s: %+v, %v", when, v.SwapState, err)
+			if v, err := b.view(t.Context(), s, api.Selector{Name: "dapbridge-dead"}, false); err != nil || v.Unit != unit {
+				t.Errorf("%s: %+v, %v", when, v.InspectResult, err)
 			}
 		}
 		look("dead")
