@@ -560,7 +560,7 @@ func (i interrupted) sending(t *testing.T, end func(*os.Process, *testbed.Proxy)
 }
 
 // stores are the directories of symbols on the node, by where an agent may be
-// stored (remote.Delivery).
+// stored (remote.UploadOptions).
 func (i interrupted) stores() []string {
 	return []string{
 		filepath.Join(i.node.RootFS(), "var/lib/minikube/dapbridge/symbols"),

@@ -62,7 +62,7 @@ func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (daemon.C
 	return daemon.Config{
 		SSH:      sshconn.Config{Node: n, KnownHosts: []string{c.KnownHosts}, Log: log},
 		Agent:    agent,
-		Delivery: remote.Delivery{Dirs: c.AgentDirs, Progress: env.progress.transfer("uploading the agent"), Log: log},
+		Upload:   remote.UploadOptions{Dirs: c.AgentDirs, Progress: env.progress.transfer("uploading the agent"), Log: log},
 		Target:   api.Selector{PID: c.PID},
 		Listen:   "127.0.0.1:0",
 		Lease:    defaultLease,

@@ -86,7 +86,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
 			PinFile: filepath.Join(state, "pinned_hosts"),
 		},
-		Delivery:    remote.Delivery{Progress: env.progress.transfer("uploading the agent"), Log: log},
+		Upload:      remote.UploadOptions{Progress: env.progress.transfer("uploading the agent"), Log: log},
 		Target:      api.Selector{Name: f.target, PID: f.pid},
 		Lease:       defaultLease,
 		IdleTimeout: env.idleTimeout,

@@ -21,9 +21,9 @@ import (
 
 // Config is everything that a command decides.
 type Config struct {
-	SSH         sshconn.Config      // the node, and how SSH reaches it unless it has an engine for that
-	Agent       remote.AgentOptions // where the agent's binary comes from
-	Delivery    remote.Delivery     // and where it goes
+	SSH         sshconn.Config       // the node, and how SSH reaches it unless it has an engine for that
+	Agent       remote.AgentOptions  // where the agent's binary comes from
+	Upload      remote.UploadOptions // and where it goes
 	Target      api.Selector
 	Dlv         string        // address on the node of a headless dlv to use, in place of a debugger of ours; "" for none
 	Listen      string        // host:port of a loopback address, or unix:PATH

@@ -120,7 +120,7 @@ func startAgent(ctx context.Context, conn nodeConn, c Config, args []string) (*r
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := remote.StartAgent(ctx, conn, bin, c.Delivery, args)
+	cmd, err := remote.StartAgent(ctx, conn, bin, c.Upload, args)
 	if !errors.Is(err, &diag.Error{Code: diag.NodePlatform}) {
 		return cmd, err
 	}
@@ -132,7 +132,7 @@ func startAgent(ctx context.Context, conn nodeConn, c Config, args []string) (*r
 	if bin, err = remote.FindAgent(ctx, c.Agent); err != nil {
 		return nil, err
 	}
-	return remote.StartAgent(ctx, conn, bin, c.Delivery, args)
+	return remote.StartAgent(ctx, conn, bin, c.Upload, args)
 }
 
 // copyLog writes what a command of ours says on the node to the log, and

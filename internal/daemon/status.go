@@ -97,7 +97,7 @@ type monitor struct {
 func newMonitor(c *Config, listen string) *monitor {
 	w := newLastWarning(c.Log.Handler())
 	c.Log = slog.New(w)
-	c.SSH.Log, c.Delivery.Log, c.Agent.Log = c.Log, c.Log, c.Log
+	c.SSH.Log, c.Upload.Log, c.Agent.Log = c.Log, c.Log, c.Log
 	return &monitor{cfg: *c, since: time.Now(), listen: listen, warnings: w, syncing: make(chan struct{})}
 }
 

@@ -78,8 +78,8 @@ func (c *Conn) AsRoot(argv []string) []string { return argv }
 // IdleTimeout implements [remote.Conn].
 func (c *Conn) IdleTimeout() time.Duration { return c.idle }
 
-// Refused implements [remote.Conn]: it knows what engines say.
-func (c *Conn) Refused(stderr []byte) *diag.Error { return c.engine.explain(string(stderr)) }
+// ExplainRefusal implements [remote.Conn]: it knows what engines say.
+func (c *Conn) ExplainRefusal(stderr []byte) *diag.Error { return c.engine.explain(string(stderr)) }
 
 // spawn runs f in a goroutine that Close joins. It reports false, and runs
 // nothing, after Close.

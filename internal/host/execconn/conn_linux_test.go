@@ -190,11 +190,11 @@ func TestCommandRefused(t *testing.T) {
 		"Error: can only create exec sessions on running containers: container state improper":                                    diag.NodeUnreachable,
 		`OCI runtime exec failed: exec failed: unable to start container process: exec: "sh": executable file not found in $PATH`: diag.NodePlatform,
 	} {
-		if err := c.Refused([]byte(says)); err == nil || err.Code != code {
+		if err := c.ExplainRefusal([]byte(says)); err == nil || err.Code != code {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
-	if err := c.Refused([]byte("anything else")); err != nil {
+	if err := c.ExplainRefusal([]byte("anything else")); err != nil {
 		t.Errorf("anything else: %v", err)
 	}
 	if !strings.Contains(c.Remedy(), "docker exec -i -u 0 here") {
@@ -220,7 +220,7 @@ func TestStartAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sent int64
-	d := remote.Delivery{Dirs: []string{filepath.Join(t.TempDir(), "agents")}, Progress: func(done, _ int64) { sent = done }}
+	d := remote.UploadOptions{Dirs: []string{filepath.Join(t.TempDir(), "agents")}, Progress: func(done, _ int64) { sent = done }}
 	for _, first := range []bool{true, false} {
 		sent = 0
 		cmd, err := remote.StartAgent(t.Context(), c, bin, d, nil)

@@ -30,7 +30,7 @@ type process struct {
 func (c *Conn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
 	p, err := c.start(ctx, argv)
 	if err != nil {
-		return nil, fmt.Errorf("run %s on %s: %w", remote.Brief(argv), c.node.Name, err)
+		return nil, fmt.Errorf("run %s on %s: %w", remote.Abbreviate(argv), c.node.Name, err)
 	}
 	return &remote.Cmd{
 		Stdin: stdin{p.streams[0]}, Stdout: output{p.streams[1]}, Stderr: output{p.streams[2]}, Process: p,
@@ -137,8 +137,8 @@ func (p *process) Close() {
 // Go implements [remote.Process].
 func (p *process) Go(f func()) bool { return p.conn.spawn(f) }
 
-// Lost implements [remote.Process].
-func (p *process) Lost(err error) error { return p.conn.lost(err) }
+// Cause implements [remote.Process].
+func (p *process) Cause(err error) error { return p.conn.lost(err) }
 
 // stdin is a pipe to a command. Like an SSH channel, it says io.EOF when nobody
 // reads it any more.

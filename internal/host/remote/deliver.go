@@ -17,8 +17,8 @@ import (
 // outlives a stop of its node.
 func AgentDirs() []string { return []string{"/var/lib/minikube/dapbridge", "/var/lib/dapbridge"} }
 
-// Delivery says how the agent gets onto the node.
-type Delivery struct {
+// UploadOptions says how the agent gets onto the node.
+type UploadOptions struct {
 	// Dirs are where it may be stored, the first that can run programs; nil is
 	// AgentDirs(). A directory whose parent does not exist is passed over.
 	Dirs []string
@@ -28,14 +28,14 @@ type Delivery struct {
 	Log      *slog.Logger // nil is none
 }
 
-func (d *Delivery) log() *slog.Logger {
+func (d *UploadOptions) log() *slog.Logger {
 	if d.Log == nil {
 		return slog.New(slog.DiscardHandler)
 	}
 	return d.Log
 }
 
-func (d *Delivery) dirs() []string {
+func (d *UploadOptions) dirs() []string {
 	if d.Dirs == nil {
 		return AgentDirs()
 	}
@@ -53,7 +53,7 @@ const maxNoise = 64 << 10
 // has written its first bytes, which the Cmd's Stdout begins with. If the node
 // does not have it yet, it is put there first; otherwise one command does it
 // all. The caller must read both Stdout and Stderr.
-func StartAgent(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*Cmd, error) {
+func StartAgent(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
 	cmd, err := startAgent(ctx, c, b, d, args)
 	var known *diag.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &known) {
@@ -62,7 +62,7 @@ func StartAgent(ctx context.Context, c Conn, b Binary, d Delivery, args []string
 	return nil, diag.Errorf(diag.AgentUpload, "%w", err).WithHint("%s", c.Remedy())
 }
 
-func startAgent(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*Cmd, error) {
+func startAgent(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
 	cmd, err := launch(ctx, c, b, d, args)
 	if !errors.Is(err, errAbsent) {
 		return cmd, err
@@ -109,7 +109,7 @@ func script(c Conn, text string, args []string) []string {
 
 // launch starts an agent that is there already. Its error is errAbsent if it is
 // not.
-func launch(ctx context.Context, c Conn, b Binary, d Delivery, args []string) (*Cmd, error) {
+func launch(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
 	argv := slices.Concat([]string{b.Hash}, d.dirs(), []string{"--"}, args)
 	cmd, err := c.Start(ctx, script(c, startScript, argv))
 	if err != nil {
@@ -179,7 +179,7 @@ func startError(c Conn, h head, exit int) error {
 	case strings.Contains(string(h.stderr), absentMark):
 		return errAbsent
 	}
-	if err := c.Refused(h.stderr); err != nil {
+	if err := c.ExplainRefusal(h.stderr); err != nil {
 		return err
 	}
 	return diag.Errorf(diag.AgentUpload, "%s did not start the agent: exit status %d: %s", c.Name(), exit, OneLine(h.stderr)).

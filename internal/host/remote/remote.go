@@ -24,9 +24,9 @@ type Conn interface {
 	Start(ctx context.Context, argv []string) (*Cmd, error)
 	// AsRoot returns the argv that runs argv as root.
 	AsRoot(argv []string) []string
-	// Refused says what kept a command from beginning, by what was written to its
+	// ExplainRefusal says what kept a command from beginning, by what was written to its
 	// standard error instead; nil if that is not to be seen there.
-	Refused(stderr []byte) *diag.Error
+	ExplainRefusal(stderr []byte) *diag.Error
 	// Remedy is what a person tries when commands do not begin.
 	Remedy() string
 	// IdleTimeout bounds how long the node may stay silent while it owes an
@@ -72,8 +72,8 @@ type Process interface {
 	// Go runs f in a goroutine that the end of the connection joins. It reports
 	// false, and runs nothing, after that.
 	Go(f func()) bool
-	// Lost returns why the connection ended, if it has, and err otherwise.
-	Lost(err error) error
+	// Cause returns why the connection ended, if it has, and err otherwise.
+	Cause(err error) error
 }
 
 // ExitError says that a command ended with a status other than 0.
@@ -107,7 +107,7 @@ func await[T any](ctx context.Context, cmd *Cmd, f func() (T, error)) (T, error)
 		results <- result{v, err}
 	})
 	if !started {
-		return zero, cmd.Lost(ErrClosed)
+		return zero, cmd.Cause(ErrClosed)
 	}
 	select {
 	case r := <-results:
@@ -117,8 +117,8 @@ func await[T any](ctx context.Context, cmd *Cmd, f func() (T, error)) (T, error)
 	}
 }
 
-// Brief returns the beginning of a command, for messages.
-func Brief(argv []string) string {
+// Abbreviate returns the beginning of a command, for messages.
+func Abbreviate(argv []string) string {
 	const most = 60
 	short, _, cut := strings.Cut(Quote(argv), "\n")
 	if len(short) > most {

@@ -31,7 +31,7 @@ func Run(ctx context.Context, c Conn, argv []string, stdin io.Reader) (stdout, s
 	cmd.Stdout, cmd.Stderr = timer.Reader(cmd.Stdout), timer.Reader(cmd.Stderr)
 	out, err := await(ctx, cmd, func() (output, error) { return cmd.collect(stdin) })
 	if err != nil {
-		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", Brief(argv), c.Name(), cmd.Lost(err))
+		return out.stdout, out.stderr, -1, fmt.Errorf("run %s on %s: %w", Abbreviate(argv), c.Name(), cmd.Cause(err))
 	}
 	return out.stdout, out.stderr, cmd.ExitStatus(), nil
 }

@@ -21,7 +21,7 @@ import (
 const uploadIdle = 60
 
 // upload puts the agent on the node.
-func upload(ctx context.Context, c Conn, b Binary, d Delivery) error {
+func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 	nodeOS, nodeArch, err := Platform(ctx, c)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func upload(ctx context.Context, c Conn, b Binary, d Delivery) error {
 	cmd.Stdout = timer.Reader(cmd.Stdout)
 	r, err := await(timed, cmd, func() (receipt, error) { return send(cmd, timer.Reader(file), info.Size(), d.Progress) })
 	if err != nil {
-		return fmt.Errorf("copy the agent to %s: %w", c.Name(), cmd.Lost(err))
+		return fmt.Errorf("copy the agent to %s: %w", c.Name(), cmd.Cause(err))
 	}
 	if err := uploadError(c, r, cmd.ExitStatus()); err != nil {
 		return err
@@ -160,7 +160,7 @@ func (m *meter) Read(p []byte) (int, error) {
 func uploadError(c Conn, r receipt, exit int) error {
 	name, text := c.Name(), OneLine(r.stderr)
 	if !r.ready && exit < exitNoDir {
-		if err := c.Refused(r.stderr); err != nil {
+		if err := c.ExplainRefusal(r.stderr); err != nil {
 			return err
 		}
 	}

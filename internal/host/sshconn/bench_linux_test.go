@@ -47,9 +47,9 @@ func BenchmarkStartAgent(b *testing.B) {
 	agent := standIn(b, "")
 	distances(b, func(b *testing.B, cfg sshconn.Config) {
 		c := dial(b, cfg)
-		startAgent(b, c, agent, remote.Delivery{})
+		startAgent(b, c, agent, remote.UploadOptions{})
 		for b.Loop() {
-			cmd, err := remote.StartAgent(b.Context(), c, agent, remote.Delivery{}, nil)
+			cmd, err := remote.StartAgent(b.Context(), c, agent, remote.UploadOptions{}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -65,7 +65,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	needsNamespaces(b)
 	agent := standIn(b, "")
 	distances(b, func(b *testing.B, cfg sshconn.Config) {
-		cmd, err := remote.StartAgent(b.Context(), dial(b, cfg), agent, remote.Delivery{}, nil)
+		cmd, err := remote.StartAgent(b.Context(), dial(b, cfg), agent, remote.UploadOptions{}, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -31,13 +31,13 @@ type process struct {
 func (c *Conn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
 	line := remote.Quote(argv)
 	if strings.IndexByte(line, 0) >= 0 {
-		return nil, fmt.Errorf("run %s on %s: an argument holds a NUL byte", remote.Brief(argv), c.node.Name)
+		return nil, fmt.Errorf("run %s on %s: an argument holds a NUL byte", remote.Abbreviate(argv), c.node.Name)
 	}
 	ctx, timer := remote.WithIdleTimeout(ctx, c, "reply to the start of a command")
 	defer timer.Stop()
 	p, err := do(ctx, c, func() (*process, error) { return c.open(line) }, (*process).Close)
 	if err != nil {
-		return nil, fmt.Errorf("run %s on %s: %w", remote.Brief(argv), c.node.Name, err)
+		return nil, fmt.Errorf("run %s on %s: %w", remote.Abbreviate(argv), c.node.Name, err)
 	}
 	return &remote.Cmd{Stdin: stdin{p.ch}, Stdout: p.ch, Stderr: p.ch.Stderr(), Process: p}, nil
 }
@@ -158,8 +158,8 @@ func (p *process) Close() { _ = p.ch.Close() }
 // Go implements [remote.Process].
 func (p *process) Go(f func()) bool { return p.conn.spawn(f) }
 
-// Lost implements [remote.Process].
-func (p *process) Lost(err error) error { return p.conn.lost(err) }
+// Cause implements [remote.Process].
+func (p *process) Cause(err error) error { return p.conn.lost(err) }
 
 // stdin is a channel whose Close closes only our side.
 type stdin struct{ ssh.Channel }

@@ -51,7 +51,7 @@ func standIn(t testing.TB, salt string) remote.Binary {
 }
 
 // startAgent starts an agent, reads its hello and ends it.
-func startAgent(t testing.TB, c *sshconn.Conn, b remote.Binary, d remote.Delivery, args ...string) string {
+func startAgent(t testing.TB, c *sshconn.Conn, b remote.Binary, d remote.UploadOptions, args ...string) string {
 	t.Helper()
 	cmd, err := remote.StartAgent(t.Context(), c, b, d, args)
 	if err != nil {
@@ -97,7 +97,7 @@ func TestStartAgent(t *testing.T) {
 	b := standIn(t, "")
 	var calls int
 	var last [2]int64
-	d := remote.Delivery{Progress: func(done, total int64) { calls++; last = [2]int64{done, total} }}
+	d := remote.UploadOptions{Progress: func(done, total int64) { calls++; last = [2]int64{done, total} }}
 	if hello, want := startAgent(t, c, b, d, "serve", "it's", ""), `hello 0 ["serve" "it's" ""]`+"\n"; hello != want {
 		t.Errorf("hello %q, want %q", hello, want)
 	}
@@ -128,12 +128,12 @@ func TestOldAgentsGo(t *testing.T) {
 	for _, salt := range []string{"1", "2", "3", "4", "5"} {
 		all = append(all, standIn(t, salt))
 	}
-	running, err := remote.StartAgent(t.Context(), c, all[0], remote.Delivery{}, nil)
+	running, err := remote.StartAgent(t.Context(), c, all[0], remote.UploadOptions{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range all[1:] {
-		startAgent(t, c, b, remote.Delivery{})
+		startAgent(t, c, b, remote.UploadOptions{})
 	}
 	has := func() string { return output(t, c, "sudo ls -tr /var/lib/dapbridge") }
 	if want := all[0].Hash + "\n" + all[3].Hash + "\n" + all[4].Hash + "\n"; has() != want {
@@ -145,7 +145,7 @@ func TestOldAgentsGo(t *testing.T) {
 	if err := running.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	startAgent(t, c, all[1], remote.Delivery{})
+	startAgent(t, c, all[1], remote.UploadOptions{})
 	if want := all[4].Hash + "\n" + all[1].Hash + "\n"; has() != want {
 		t.Errorf("stored are\n%swant\n%s", has(), want)
 	}
@@ -154,7 +154,7 @@ func TestOldAgentsGo(t *testing.T) {
 func TestAgentAsRoot(t *testing.T) {
 	needsNamespaces(t)
 	c := dial(t, startSSHD(t, sshdOptions{}).config())
-	startAgent(t, c, standIn(t, ""), remote.Delivery{})
+	startAgent(t, c, standIn(t, ""), remote.UploadOptions{})
 }
 
 // A login shell that talks, a gzip that is missing, other people's directories,
@@ -176,14 +176,14 @@ chmod 755 /run/shell /run/.profile
 	if gzip := output(t, c, "sudo sh -c 'command -v gzip || echo none'"); !strings.HasSuffix(gzip, "\nnone\n") {
 		t.Errorf("the node has gzip: %s", gzip)
 	}
-	d := remote.Delivery{Dirs: []string{"/nowhere/x", "/var/lib/link", "/var/lib/foreign", "/var/lib/noexec/dapbridge", "/var/lib/good"}}
+	d := remote.UploadOptions{Dirs: []string{"/nowhere/x", "/var/lib/link", "/var/lib/foreign", "/var/lib/noexec/dapbridge", "/var/lib/good"}}
 	startAgent(t, c, b, d)
 	startAgent(t, c, b, d)
 	got := output(t, c, "sudo ls -A /var/lib/link-to /var/lib/foreign /var/lib/noexec/dapbridge /var/lib/good")
 	if !strings.HasSuffix(got, "/var/lib/foreign:\n\n/var/lib/good:\n"+b.Hash+"\n\n/var/lib/link-to:\n\n/var/lib/noexec/dapbridge:\n") {
 		t.Errorf("on the node:\n%s", got)
 	}
-	_, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{Dirs: d.Dirs[:4]}, nil)
+	_, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{Dirs: d.Dirs[:4]}, nil)
 	if diag.CodeOf(err) != diag.AgentUpload {
 		t.Errorf("no usable directory: %v", err)
 	}
@@ -197,7 +197,7 @@ chmod 755 /run/shell /run/.profile
 func TestDiskFull(t *testing.T) {
 	s := dockerNode(t, "", "mount -t tmpfs -o size=300k,mode=755 tmpfs /var/lib\n")
 	c := dial(t, s.config())
-	_, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.Delivery{}, nil)
+	_, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.UploadOptions{}, nil)
 	if diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "is full") {
 		t.Errorf("%v", err)
 	}
@@ -220,7 +220,7 @@ func TestNoSudo(t *testing.T) {
 	} {
 		o.user = "docker"
 		c := dial(t, startSSHD(t, o).config())
-		_, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil)
+		_, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil)
 		var e *diag.Error
 		rule := password
 		if name == "no terminal" {
@@ -237,23 +237,23 @@ func TestNoSudo(t *testing.T) {
 func TestAgentFails(t *testing.T) {
 	c := dial(t, dockerNode(t, "", "").config())
 	b := standIn(t, "")
-	_, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, []string{"fail"})
+	_, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, []string{"fail"})
 	if diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "exit status 3: cannot go on") {
 		t.Errorf("an agent that fails: %v", err)
 	}
 	other := b
 	other.Arch, other.Hash = "s390x", strings.Repeat("0", 64)
-	if _, err := remote.StartAgent(t.Context(), c, other, remote.Delivery{}, nil); diag.CodeOf(err) != diag.NodePlatform {
+	if _, err := remote.StartAgent(t.Context(), c, other, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.NodePlatform {
 		t.Errorf("another architecture: %v", err)
 	}
 	b.Hash = strings.Repeat("0", 64)
-	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "as it was sent") {
+	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "as it was sent") {
 		t.Errorf("another hash: %v", err)
 	}
 	text := filepath.Join(t.TempDir(), "text")
 	testenv.WriteFile(t, text, "echo wrong >&2; exit 5")
 	b.Path, b.Hash = text, fmt.Sprintf("%x", sha256.Sum256([]byte(testenv.ReadFile(t, text))))
-	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.NodePlatform || !strings.HasSuffix(err.Error(), "wrong") {
+	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.NodePlatform || !strings.HasSuffix(err.Error(), "wrong") {
 		t.Errorf("one that does not run: %v", err)
 	}
 	if left := output(t, c, "sudo ls /var/lib/dapbridge | wc -l"); left != "1\n" {
@@ -278,7 +278,7 @@ func TestCutUpload(t *testing.T) {
 	p, cfg := behindProxy(t, s)
 	c := dial(t, cfg)
 	p.cutAfter(300 << 10)
-	if _, err := remote.StartAgent(t.Context(), c, b, remote.Delivery{}, nil); diag.CodeOf(err) != diag.LinkLost {
+	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.LinkLost {
 		t.Errorf("a cut connection: %v", err)
 	}
 	if files := left(); files != "" {
@@ -288,7 +288,7 @@ func TestCutUpload(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var once sync.Once
-	d := remote.Delivery{Progress: func(done, _ int64) {
+	d := remote.UploadOptions{Progress: func(done, _ int64) {
 		if done > 500<<10 {
 			once.Do(cancel)
 		}
@@ -299,7 +299,7 @@ func TestCutUpload(t *testing.T) {
 	if files := left(); files != "" {
 		t.Errorf("left after the cancellation: %s", files)
 	}
-	startAgent(t, watch, b, remote.Delivery{})
+	startAgent(t, watch, b, remote.UploadOptions{})
 }
 
 func TestPlatform(t *testing.T) {
@@ -314,7 +314,7 @@ func TestPlatform(t *testing.T) {
 func TestEndlessNoise(t *testing.T) {
 	s := dockerNode(t, "/run/shell", "printf '#!/bin/sh\nexec yes\n' >/run/shell\nchmod 755 /run/shell\n")
 	c := dial(t, s.config())
-	if _, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.Delivery{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell writes more than") {
+	if _, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.UploadOptions{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell writes more than") {
 		t.Errorf("%v", err)
 	}
 }

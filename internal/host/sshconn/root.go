@@ -25,8 +25,8 @@ func (c *Conn) AsRoot(argv []string) []string {
 	return append([]string{"env", "LC_ALL=C", "sudo", "-n", "--"}, argv...)
 }
 
-// Refused implements [remote.Conn]: it knows what sudo says.
-func (c *Conn) Refused(stderr []byte) *diag.Error {
+// ExplainRefusal implements [remote.Conn]: it knows what sudo says.
+func (c *Conn) ExplainRefusal(stderr []byte) *diag.Error {
 	user := c.node.User
 	if user == "root" || !isSudo(string(stderr)) {
 		return nil

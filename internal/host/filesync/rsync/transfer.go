@@ -162,7 +162,7 @@ func (t *Transfer) command(argv []string, stage string, slow bool) ([]string, er
 }
 
 func refused(argv []string) error {
-	return diag.Errorf(diag.NoRsync, "this machine's rsync asks the node for another command than was expected: %s", remote.Brief(argv))
+	return diag.Errorf(diag.NoRsync, "this machine's rsync asks the node for another command than was expected: %s", remote.Abbreviate(argv))
 }
 
 // maxArgv bounds what a remote shell says of the command that it is to run.

@@ -131,7 +131,7 @@ func TestCommand(t *testing.T) {
 // TestShellRefused ends a remote shell that asks for something else, and runs
 // nothing.
 func TestShellRefused(t *testing.T) {
-	tr := &Transfer{Top: "/x", Node: remotetest.Local{Started: func(p *os.Process) { t.Errorf("process %d was started", p.Pid) }}}
+	tr := &Transfer{Top: "/x", Node: remotetest.Local{OnStart: func(p *os.Process) { t.Errorf("process %d was started", p.Pid) }}}
 	for _, said := range []string{"[\"node\",\"sh\"]\n", "no JSON\n", "{}\n", "", strings.Repeat("x", 2*maxArgv), "[\"node\",\"rsync\""} {
 		ours, theirs := net.Pipe()
 		go func() {
@@ -224,7 +224,7 @@ func TestKilled(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			started := make(chan *os.Process, 1)
-			tr.Node = remotetest.Local{Started: func(p *os.Process) { started <- p }}
+			tr.Node = remotetest.Local{OnStart: func(p *os.Process) { started <- p }}
 			ended := make(chan error, 1)
 			go func() { _, err := tr.Send(ctx, dir, stage, []string{"f"}, false); ended <- err }()
 			node := <-started
@@ -308,7 +308,7 @@ type stays struct {
 
 func (s stays) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
 	var node *os.Process
-	cmd, err := remotetest.Local{Started: func(p *os.Process) { node = p }}.Start(ctx, []string{"sleep", "300"})
+	cmd, err := remotetest.Local{OnStart: func(p *os.Process) { node = p }}.Start(ctx, []string{"sleep", "300"})
 	if err == nil {
 		syscall.Kill(child(s.t, os.Getpid(), node.Pid), syscall.SIGKILL)
 		cmd.Process = closable{cmd.Process, node}

@@ -15,8 +15,8 @@ import (
 // Local is a connection to this machine, where a shell runs the commands, as on a
 // node that SSH reaches.
 type Local struct {
-	// Started is called with what runs each command; it may be nil.
-	Started func(*os.Process)
+	// OnStart is called with what runs each command; it may be nil.
+	OnStart func(*os.Process)
 }
 
 // Name implements [remote.Conn].
@@ -25,8 +25,8 @@ func (Local) Name() string { return "this machine" }
 // AsRoot implements [remote.Conn]: nobody becomes another.
 func (Local) AsRoot(argv []string) []string { return argv }
 
-// Refused implements [remote.Conn].
-func (Local) Refused([]byte) *diag.Error { return nil }
+// ExplainRefusal implements [remote.Conn].
+func (Local) ExplainRefusal([]byte) *diag.Error { return nil }
 
 // Remedy implements [remote.Conn].
 func (Local) Remedy() string { return "" }
@@ -55,8 +55,8 @@ func (l Local) Start(_ context.Context, argv []string) (*remote.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.Started != nil {
-		l.Started(cmd.Process)
+	if l.OnStart != nil {
+		l.OnStart(cmd.Process)
 	}
 	p := &localProcess{cmd: cmd, ours: ours, done: make(chan struct{})}
 	go func() {
@@ -102,7 +102,7 @@ func (p *localProcess) Close() {
 
 func (p *localProcess) Go(f func()) bool { go f(); return true }
 
-func (p *localProcess) Lost(err error) error { return err }
+func (p *localProcess) Cause(err error) error { return err }
 
 // localOutput ends when it is closed, as a channel does.
 type localOutput struct{ f *os.File }
