@@ -25,7 +25,7 @@ func TestUploadMessages(t *testing.T) {
 		uname       string // what the node says it is; "" for the truth
 		want        mistake
 	}{
-		{"no exec", "noexec", "", mistake{3, "programs can not be run from there", "noexec mounts"}},
+		{"no exec", "noexec", "", mistake{3, "programs cannot be run from there", "noexec mounts"}},
 		{"read-only", "ro", "", mistake{3, "Read-only file system", "free space"}},
 		{"full", "size=4m", "", mistake{3, "is full", "df -h /var/lib"}},
 		{"another architecture", "size=100m", "Linux s390x", mistake{3, "is linux/s390x", "linux/amd64 and linux/arm64"}},

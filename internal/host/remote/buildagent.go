@@ -18,43 +18,43 @@ import (
 
 const module = "github.com/dapbridge/dapbridge"
 
-// keptAgents is how many built agents stay in the cache: those of the last
-// builds of this program.
-const keptAgents = 4
+// maxCachedAgents bounds how many agents stay in the cache. Each build of this
+// program adds one.
+const maxCachedAgents = 4
 
-// build makes an agent of the source that this program was built from, once for
-// each build of this program.
-func build(ctx context.Context, o AgentOptions) (string, error) {
+// buildAgent builds an agent from the source that this program was built from, once
+// for each build of this program.
+func buildAgent(ctx context.Context, o AgentOptions) (string, error) {
 	self, err := hashFile(o.Self)
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(o.CacheDir, fmt.Sprintf("agent-%s-%s-%.16s", o.OS, o.Arch, self))
-	if usable(path, o) == nil {
+	if checkUsable(path, o) == nil {
 		return path, nil
 	}
-	tool, err := exec.LookPath("go") // refuses one in the current directory
+	tool, err := exec.LookPath("go") // fails for one in the current directory
 	if err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(o.CacheDir, 0o700); err != nil {
 		return "", err
 	}
-	src, err := source(ctx, tool, o)
+	src, err := sourceDir(ctx, tool, o)
 	if err != nil {
 		return "", err
 	}
 	o.Log.Info("building the agent with the Go toolchain", "for", o.OS+"/"+o.Arch, "source", src)
-	if err := compile(ctx, tool, src, path, o); err != nil {
+	if err := compileAgent(ctx, tool, src, path, o); err != nil {
 		return "", err
 	}
-	prune(o.CacheDir)
+	pruneAgents(o.CacheDir)
 	return path, nil
 }
 
-// compile builds into a file of its own and renames it, so that no other
-// process ever sees half an agent.
-func compile(ctx context.Context, tool, src, path string, o AgentOptions) error {
+// compileAgent builds into a temporary file and renames it, so that no other process
+// ever sees an incomplete agent.
+func compileAgent(ctx context.Context, tool, src, path string, o AgentOptions) error {
 	tmp, err := os.CreateTemp(o.CacheDir, "build-*")
 	if err != nil {
 		return err
@@ -71,14 +71,14 @@ func compile(ctx context.Context, tool, src, path string, o AgentOptions) error 
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build in %s: %w: %s", src, err, OneLine(out))
 	}
-	if err := usable(tmp.Name(), o); err != nil {
+	if err := checkUsable(tmp.Name(), o); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
 }
 
-// buildEnv undoes those of the user's settings that would change the result or
-// break the build. GOFLAGS can't be empty: go would then take it from go env -w.
+// buildEnv overrides the user's settings that would change the result or break the
+// build. GOFLAGS can't be empty: go would then use the value from go env -w.
 func buildEnv(o AgentOptions) []string {
 	return []string{
 		"CGO_ENABLED=0", "GOOS=" + o.OS, "GOARCH=" + o.Arch, "GOAMD64=v1", "GOARM64=v8.0",
@@ -86,25 +86,26 @@ func buildEnv(o AgentOptions) []string {
 	}
 }
 
-// source returns the directory of this module's source: for a release what the
-// toolchain downloads, else where this file was compiled, if it still is there.
-// A build from a checkout may be stamped with a version that nobody published.
-func source(ctx context.Context, tool string, o AgentOptions) (string, error) {
+// sourceDir returns the directory of this module's source: for a release the one
+// that the toolchain downloads, otherwise the checkout that this file was compiled
+// in, if it still exists. A build from a checkout may be stamped with a version that
+// was never published.
+func sourceDir(ctx context.Context, tool string, o AgentOptions) (string, error) {
 	pseudo := regexp.MustCompile(`[0-9]{14}-[0-9a-f]{12}|\+dirty`)
 	if strings.HasPrefix(o.Version, "v") && !pseudo.MatchString(o.Version) {
-		return downloaded(ctx, tool, o)
+		return downloadSource(ctx, tool, o)
 	}
-	dir, err := compiledFrom()
+	dir, err := checkoutDir()
 	if err != nil && strings.HasPrefix(o.Version, "v") {
-		return downloaded(ctx, tool, o)
+		return downloadSource(ctx, tool, o)
 	}
 	return dir, err
 }
 
-func compiledFrom() (string, error) {
+func checkoutDir() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok || !filepath.IsAbs(file) { // -trimpath leaves no absolute path
-		return "", errors.New("this program does not know where its source is")
+		return "", errors.New("this program was built without the path of its source")
 	}
 	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
@@ -117,11 +118,11 @@ func compiledFrom() (string, error) {
 	return root, nil
 }
 
-func downloaded(ctx context.Context, tool string, o AgentOptions) (string, error) {
+func downloadSource(ctx context.Context, tool string, o AgentOptions) (string, error) {
 	cmd := exec.CommandContext(ctx, tool, "mod", "download", "-json", module+"@"+o.Version)
 	cmd.Dir = o.CacheDir
 	cmd.Env = append(cmd.Environ(), buildEnv(o)...)
-	out, err := cmd.Output() // on failure too it is JSON, with an Error
+	out, err := cmd.Output() // JSON, with an Error if it failed
 	var result struct{ Dir, Error string }
 	if jsonErr := json.Unmarshal(out, &result); err == nil {
 		err = jsonErr
@@ -135,8 +136,8 @@ func downloaded(ctx context.Context, tool string, o AgentOptions) (string, error
 	return result.Dir, nil
 }
 
-// prune removes the oldest agents. One that can't be removed stays.
-func prune(dir string) {
+// pruneAgents removes the oldest agents. One that can't be removed is left.
+func pruneAgents(dir string) {
 	files, _ := filepath.Glob(filepath.Join(dir, "agent-*")) // the pattern is well-formed
 	age := func(path string) int64 {
 		info, err := os.Stat(path)
@@ -146,7 +147,7 @@ func prune(dir string) {
 		return info.ModTime().UnixNano()
 	}
 	slices.SortFunc(files, func(a, b string) int { return cmp.Compare(age(b), age(a)) })
-	for _, f := range files[min(len(files), keptAgents):] {
+	for _, f := range files[min(len(files), maxCachedAgents):] {
 		_ = os.Remove(f)
 	}
 }

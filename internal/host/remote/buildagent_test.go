@@ -24,7 +24,7 @@ func TestPrune(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "other"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	prune(dir)
+	pruneAgents(dir)
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))
 	var names []string
 	for _, f := range files {
@@ -32,10 +32,10 @@ func TestPrune(t *testing.T) {
 	}
 	for _, want := range []string{"agent-linux-amd64-4", "agent-linux-amd64-3", "agent-linux-amd64-2", "other"} {
 		if !slices.Contains(names, want) {
-			t.Errorf("%s is gone", want)
+			t.Errorf("%s was removed", want)
 		}
 	}
-	if len(names) != keptAgents+1 {
-		t.Errorf("left are %q", names)
+	if len(names) != maxCachedAgents+1 {
+		t.Errorf("%q are left, want %d agents and the other file", names, maxCachedAgents)
 	}
 }

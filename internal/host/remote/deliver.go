@@ -13,19 +13,20 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// AgentDirs are where the agent stands on a node. What minikube has on its disk
-// outlives a stop of its node.
+// AgentDirs returns the directories for the agent on a node. The one of minikube is
+// on a disk that survives a restart of its node.
 func AgentDirs() []string { return []string{"/var/lib/minikube/dapbridge", "/var/lib/dapbridge"} }
 
-// UploadOptions says how the agent gets onto the node.
+// UploadOptions are the settings for an upload of the agent to a node.
 type UploadOptions struct {
-	// Dirs are where it may be stored, the first that can run programs; nil is
-	// AgentDirs(). A directory whose parent does not exist is passed over.
+	// Dirs are the directories that may hold the agent. It is stored in the first
+	// from which programs can run; those whose parent does not exist are skipped.
+	// nil means AgentDirs().
 	Dirs []string
-	// Progress is called while the agent is copied, with bytes of the file. It
-	// is not called at all if the agent is there already.
+	// Progress is called during the upload, with bytes of the file. It is not called
+	// if the node already has the agent.
 	Progress func(done, total int64)
-	Log      *slog.Logger // nil is none
+	Log      *slog.Logger // nil means no log
 }
 
 func (d *UploadOptions) log() *slog.Logger {
@@ -42,17 +43,17 @@ func (d *UploadOptions) dirs() []string {
 	return d.Dirs
 }
 
-// errAbsent says that the node does not have the agent.
+// errAbsent means that the node does not have the agent.
 var errAbsent = errors.New("the agent is not on the node")
 
-// maxNoise bounds what a login shell may say before the agent starts, and what
-// is kept of error output.
+// maxNoise bounds what a login shell may print before the agent starts, and how much
+// of its error output is kept.
 const maxNoise = 64 << 10
 
-// StartAgent runs the agent b with args as root on the node and returns when it
-// has written its first bytes, which the Cmd's Stdout begins with. If the node
-// does not have it yet, it is put there first; otherwise one command does it
-// all. The caller must read both Stdout and Stderr.
+// StartAgent runs the agent b with args as root on the node. It blocks until the
+// agent has written its first bytes, which are still in the Cmd's Stdout. If the node
+// does not have the agent, it is uploaded first; otherwise this takes a single
+// command. The caller must read both Stdout and Stderr.
 func StartAgent(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
 	cmd, err := startAgent(ctx, c, b, d, args)
 	var known *diag.Error
@@ -67,30 +68,30 @@ func startAgent(ctx context.Context, c Conn, b Binary, d UploadOptions, args []s
 	if !errors.Is(err, errAbsent) {
 		return cmd, err
 	}
-	d.log().Info("copying the agent to the node", "node", c.Name(), "file", b.Path)
+	d.log().Info("uploading the agent to the node", "node", c.Name(), "file", b.Path)
 	if err := upload(ctx, c, b, d); err != nil {
 		return nil, err
 	}
 	cmd, err = launch(ctx, c, b, d, args)
 	if errors.Is(err, errAbsent) {
-		return nil, diag.Errorf(diag.AgentUpload, "the agent was stored on %s and is gone again", c.Name())
+		return nil, diag.Errorf(diag.AgentUpload, "the agent was stored on %s, but is not there any more", c.Name())
 	}
 	return cmd, err
 }
 
-// Platform returns the node's operating system and architecture in Go's words,
-// as far as Go has words for them.
+// Platform returns the node's operating system and architecture. They are GOOS and
+// GOARCH for the platforms that Go supports.
 func Platform(ctx context.Context, c Conn) (os, arch string, err error) {
 	stdout, stderr, exit, err := Run(ctx, c, []string{"uname", "-s", "-m"}, nil)
 	if err != nil {
 		return "", "", err
 	}
-	// The login shell may have spoken first.
+	// The login shell may have printed something first.
 	lines := strings.Split(strings.TrimSpace(string(stdout)), "\n")
 	f := strings.Fields(lines[len(lines)-1])
 	if exit != 0 || len(f) != 2 {
-		return "", "", diag.Errorf(diag.NodePlatform, "%s does not say what it is: uname -s -m wrote %q, exit status %d: %s",
-			c.Name(), bounded(stdout), exit, OneLine(stderr))
+		return "", "", diag.Errorf(diag.NodePlatform, "cannot tell the platform of %s: uname -s -m printed %q, exit status %d: %s",
+			c.Name(), truncate(stdout), exit, OneLine(stderr))
 	}
 	arch = f[1]
 	switch arch {
@@ -102,16 +103,16 @@ func Platform(ctx context.Context, c Conn) (os, arch string, err error) {
 	return strings.ToLower(f[0]), arch, nil
 }
 
-// script returns the argv that runs a script of ours as root.
-func script(c Conn, text string, args []string) []string {
+// scriptCommand returns the argv that runs a shell script as root.
+func scriptCommand(c Conn, text string, args []string) []string {
 	return c.AsRoot(append([]string{"sh", "-c", text, "dapbridge"}, args...))
 }
 
-// launch starts an agent that is there already. Its error is errAbsent if it is
-// not.
+// launch starts an agent that the node has. Its error is errAbsent if the node does
+// not have it.
 func launch(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
 	argv := slices.Concat([]string{b.Hash}, d.dirs(), []string{"--"}, args)
-	cmd, err := c.Start(ctx, script(c, startScript, argv))
+	cmd, err := c.Start(ctx, scriptCommand(c, startScript, argv))
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func launch(ctx context.Context, c Conn, b Binary, d UploadOptions, args []strin
 	defer timer.Stop()
 	head, err := await(timed, cmd, func() (head, error) { return awaitAgent(cmd) })
 	if err == nil && len(head.first) > 0 {
-		cmd.Stdout = &prefixed{head: head.first, rest: cmd.Stdout}
+		cmd.Stdout = &prefixReader{head: head.first, rest: cmd.Stdout}
 		return cmd, nil
 	}
 	cmd.Close()
@@ -129,15 +130,15 @@ func launch(ctx context.Context, c Conn, b Binary, d UploadOptions, args []strin
 	return nil, startError(c, head, cmd.ExitStatus())
 }
 
-// head is how an agent's start went: its first bytes, or else what was said
-// instead.
+// head is the outcome of starting an agent: its first bytes, or else the error
+// output.
 type head struct {
-	announced bool   // the script came as far as running the agent
-	first     []byte // empty at the end of the output
-	stderr    []byte // only then
+	announced bool   // the script got as far as running the agent
+	first     []byte // empty if the output ended first
+	stderr    []byte // set only if first is empty
 }
 
-// awaitAgent reads up to the first bytes of the agent itself.
+// awaitAgent reads until it has the first bytes of the agent itself.
 func awaitAgent(cmd *Cmd) (head, error) {
 	var h head
 	buf := make([]byte, 0, 4096)
@@ -163,19 +164,19 @@ func awaitAgent(cmd *Cmd) (head, error) {
 		case err != nil:
 			return h, err
 		case len(buf) > maxNoise:
-			return h, fmt.Errorf("the login shell writes more than %d bytes of its own", maxNoise)
+			return h, fmt.Errorf("the login shell printed more than %d bytes", maxNoise)
 		case len(buf) == cap(buf):
 			buf = slices.Grow(buf, cap(buf)+4096)
 		}
 	}
 }
 
-// startError says why there is no agent, from what the node wrote instead.
+// startError returns why the agent did not start, from what the node wrote instead.
 func startError(c Conn, h head, exit int) error {
 	switch {
 	case h.announced:
-		return diag.Errorf(diag.AgentUpload, "the agent on %s ended before it said anything: exit status %d: %s", c.Name(), exit, OneLine(h.stderr)).
-			WithHint("see what it says above; if --agent names it, leave that out")
+		return diag.Errorf(diag.AgentUpload, "the agent on %s ended without any output: exit status %d: %s", c.Name(), exit, OneLine(h.stderr)).
+			WithHint("see its error output above; if you set --agent, try without it")
 	case strings.Contains(string(h.stderr), absentMark):
 		return errAbsent
 	}
@@ -186,13 +187,13 @@ func startError(c Conn, h head, exit int) error {
 		WithHint("%s", c.Remedy())
 }
 
-// prefixed reads head and then rest.
-type prefixed struct {
+// prefixReader reads head, then rest.
+type prefixReader struct {
 	head []byte
 	rest io.Reader
 }
 
-func (p *prefixed) Read(b []byte) (int, error) {
+func (p *prefixReader) Read(b []byte) (int, error) {
 	if len(p.head) > 0 {
 		n := copy(b, p.head)
 		p.head = p.head[n:]
@@ -201,7 +202,7 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	return p.rest.Read(b)
 }
 
-// readBounded reads r to its end and returns the beginning.
+// readBounded reads r to its end and returns the first maxNoise bytes.
 func readBounded(r io.Reader) []byte {
 	data, _ := io.ReadAll(io.LimitReader(r, maxNoise))
 	_, _ = io.Copy(io.Discard, r)

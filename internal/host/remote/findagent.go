@@ -14,33 +14,33 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Binary is a program that can be the agent on a node.
+// Binary is an executable that can be the agent on a node.
 type Binary struct {
 	Path     string
 	Hash     string // SHA-256 in hex
 	OS, Arch string
 }
 
-// AgentOptions says where FindAgent looks.
+// AgentOptions are the arguments of FindAgent.
 type AgentOptions struct {
 	Self     string // this program, os.Executable
-	Version  string // its version; empty or (devel) if it is no release
-	OS, Arch string // the node's
+	Version  string // of this program; empty or (devel) if it is not a release
+	OS, Arch string // of the node
 	Explicit string // --agent FILE
-	CacheDir string // where a built agent is kept
+	CacheDir string // holds agents that were built
 	Log      *slog.Logger
 }
 
-// FindAgent returns a binary for the node: the one that the user names; else
-// this program, if it is statically linked and for the node's platform; else
-// the release file beside it; else one that the Go toolchain builds. Its error
-// is diag.AgentMissing.
+// FindAgent returns a binary for the node: the one that the user names; otherwise
+// this program, if it is statically linked and for the node's platform; otherwise the
+// release file next to it; otherwise one that the Go toolchain builds. Its error is
+// diag.AgentMissing.
 func FindAgent(ctx context.Context, o AgentOptions) (Binary, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Explicit != "" {
-		if err := usable(o.Explicit, o); err != nil {
+		if err := checkUsable(o.Explicit, o); err != nil {
 			return Binary{}, diag.Errorf(diag.AgentMissing, "%w", err).
 				WithHint("name a dapbridge built with CGO_ENABLED=0 GOOS=%s GOARCH=%s", o.OS, o.Arch)
 		}
@@ -48,19 +48,19 @@ func FindAgent(ctx context.Context, o AgentOptions) (Binary, error) {
 	}
 	beside := filepath.Join(filepath.Dir(o.Self), "dapbridge-"+o.OS+"-"+o.Arch)
 	for _, path := range []string{o.Self, beside} {
-		err := usable(path, o)
+		err := checkUsable(path, o)
 		if err == nil {
 			return o.binary(path)
 		}
-		o.Log.Debug("no agent", "reason", err)
+		o.Log.Debug("file cannot be the agent", "err", err)
 	}
-	path, err := build(ctx, o)
+	path, err := buildAgent(ctx, o)
 	if ctx.Err() != nil {
 		return Binary{}, context.Cause(ctx)
 	}
 	if err != nil {
-		return Binary{}, diag.Errorf(diag.AgentMissing, "there is no agent for %s/%s: %w", o.OS, o.Arch, err).
-			WithHint("put the release's dapbridge-%s-%s beside %s, name one with --agent FILE, or install Go so that it can be built", o.OS, o.Arch, o.Self)
+		return Binary{}, diag.Errorf(diag.AgentMissing, "no agent for %s/%s: %w", o.OS, o.Arch, err).
+			WithHint("put dapbridge-%s-%s from the release next to %s, name one with --agent FILE, or install Go to build it", o.OS, o.Arch, o.Self)
 	}
 	return o.binary(path)
 }
@@ -68,7 +68,7 @@ func FindAgent(ctx context.Context, o AgentOptions) (Binary, error) {
 func (o *AgentOptions) binary(path string) (Binary, error) {
 	hash, err := hashFile(path)
 	if err != nil {
-		return Binary{}, diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
+		return Binary{}, diag.Errorf(diag.AgentMissing, "cannot read the agent: %w", err)
 	}
 	return Binary{Path: path, Hash: hash, OS: o.OS, Arch: o.Arch}, nil
 }
@@ -86,9 +86,9 @@ func hashFile(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// usable returns nil if the file is an ELF program for the node that needs no
-// library there.
-func usable(path string, o AgentOptions) error {
+// checkUsable returns nil if the file is an ELF executable for the node that needs no
+// shared libraries.
+func checkUsable(path string, o AgentOptions) error {
 	f, err := elf.Open(path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

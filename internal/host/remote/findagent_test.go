@@ -29,11 +29,11 @@ func compile(t *testing.T, path, goos, goarch string, flags ...string) string {
 	return path
 }
 
-func missing(t *testing.T, o remote.AgentOptions, parts ...string) {
+func checkMissing(t *testing.T, o remote.AgentOptions, parts ...string) {
 	t.Helper()
 	_, err := remote.FindAgent(t.Context(), o)
 	if diag.CodeOf(err) != diag.AgentMissing {
-		t.Fatalf("%v", err)
+		t.Fatalf("%v, want code %s", err, diag.AgentMissing)
 	}
 	for _, p := range parts {
 		if !strings.Contains(err.Error(), p) {
@@ -42,7 +42,7 @@ func missing(t *testing.T, o remote.AgentOptions, parts ...string) {
 	}
 }
 
-func found(t *testing.T, o remote.AgentOptions, path string) {
+func checkFound(t *testing.T, o remote.AgentOptions, path string) {
 	t.Helper()
 	b, err := remote.FindAgent(t.Context(), o)
 	if err != nil {
@@ -53,7 +53,7 @@ func found(t *testing.T, o remote.AgentOptions, path string) {
 		t.Fatal(err)
 	}
 	if want := (remote.Binary{Path: path, Hash: fmt.Sprintf("%x", sha256.Sum256(data)), OS: o.OS, Arch: o.Arch}); b != want {
-		t.Errorf("%+v, want %+v", b, want)
+		t.Errorf("got %+v, want %+v", b, want)
 	}
 }
 
@@ -81,27 +81,27 @@ func TestFindAgent(t *testing.T) {
 	}
 	t.Setenv("PATH", dir) // nothing can be built
 	o := remote.AgentOptions{Self: static, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")}
-	found(t, o, static)
+	checkFound(t, o, static)
 	for _, self := range []string{arm, mac, text, dynamic, filepath.Join(dir, "nothing")} {
 		o.Self = self
-		missing(t, o, "linux/amd64")
+		checkMissing(t, o, "linux/amd64")
 	}
 	o.Explicit = static
-	found(t, o, static)
+	checkFound(t, o, static)
 	for _, file := range []string{arm, mac, text, dynamic, filepath.Join(dir, "nothing")} {
 		o.Explicit = file
-		missing(t, o, file)
+		checkMissing(t, o, file)
 	}
 	o.Explicit, o.Self = "", mac
 	beside := copyFile(t, static, filepath.Join(dir, "dapbridge-linux-amd64"))
-	found(t, o, beside)
+	checkFound(t, o, beside)
 	o.Arch = "arm64"
-	missing(t, o, "linux/arm64")
+	checkMissing(t, o, "linux/arm64")
 	o.Self = arm
-	found(t, o, arm)
+	checkFound(t, o, arm)
 }
 
-// A go in the current directory is not run.
+// A go command in the current directory is never run.
 func TestNoGoFromHere(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -115,15 +115,15 @@ func TestNoGoFromHere(t *testing.T) {
 	for _, path := range []string{".", "", "." + string(filepath.ListSeparator) + filepath.Join(dir, "none")} {
 		t.Setenv("PATH", path)
 		self := filepath.Join(dir, name)
-		missing(t, remote.AgentOptions{Self: self, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")})
+		checkMissing(t, remote.AgentOptions{Self: self, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")})
 	}
 	if _, err := os.Stat("was-run"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("it was run: %v", err)
+		t.Errorf("the go in the current directory was run: %v", err)
 	}
 }
 
 // The agent is built once for each build of this program, whatever the user's
-// Go is set to.
+// settings of Go.
 func TestBuildAgent(t *testing.T) {
 	testenv.SkipShort(t, "it builds the whole program")
 	dir := t.TempDir()
@@ -141,14 +141,14 @@ func TestBuildAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir)
-	found(t, o, b.Path) // without Go
+	checkFound(t, o, b.Path) // in the cache: Go is not in PATH any more
 	if files, _ := filepath.Glob(filepath.Join(cache, "*")); len(files) != 1 {
-		t.Errorf("in the cache are %q", files)
+		t.Errorf("the cache has %q, want one file", files)
 	}
 	if err := os.WriteFile(self, []byte("built anew"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	missing(t, o)
+	checkMissing(t, o)
 }
 
 // A release is built from the module that the toolchain downloads.
@@ -171,21 +171,25 @@ func TestBuildRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found(t, o, b.Path)
-	if data, err := os.ReadFile(b.Path); err != nil || !strings.Contains(string(data), version) {
-		t.Errorf("the agent does not know its version: %v", err)
+	checkFound(t, o, b.Path)
+	data, err := os.ReadFile(b.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(data), version) {
+		t.Errorf("the agent does not contain its version %s", version)
 	}
 	o.Arch, o.Version = "amd64", "v0.0.2"
-	missing(t, o, "v0.0.2")
+	checkMissing(t, o, "v0.0.2")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	o.Version = version
 	if _, err := remote.FindAgent(ctx, o); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+		t.Errorf("with a cancelled context: %v, want %v", err, context.Canceled)
 	}
 }
 
-// writeProxy makes a module proxy with one version of a very small dapbridge.
+// writeProxy creates a module proxy with one version of a very small dapbridge.
 func writeProxy(t *testing.T, dir, version string) {
 	t.Helper()
 	const module = "github.com/dapbridge/dapbridge"

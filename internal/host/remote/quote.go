@@ -2,9 +2,9 @@ package remote
 
 import "strings"
 
-// Quote returns argv as one line that a POSIX shell splits into the same
-// words. It is the only place where a remote command is quoted. A NUL byte
-// can't be part of a word; Start refuses it.
+// Quote returns argv as one line that a POSIX shell splits into the same words. It is
+// the only place where a remote command is quoted. A NUL byte can't be part of a
+// word; Start refuses it.
 func Quote(argv []string) string {
 	var b strings.Builder
 	for i, arg := range argv {
@@ -22,7 +22,6 @@ func Quote(argv []string) string {
 	return b.String()
 }
 
-// plain holds the characters that no shell gives a meaning to, wherever they
-// stand in a word. '=' and '~' are not among them: a first word a=b is an
-// assignment.
+// plain holds the characters that have no meaning to any shell, anywhere in a word.
+// '=' and '~' are not among them: a first word a=b is an assignment.
 const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@+"

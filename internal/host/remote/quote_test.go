@@ -2,6 +2,7 @@ package remote
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,7 +27,7 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// split has a real shell split a line.
+// split returns the words into which a real shell splits a line.
 func split(t *testing.T, line string) []string {
 	t.Helper()
 	out, err := exec.Command("sh", "-c", `printf '%s\0' `+line).Output()
@@ -44,7 +45,7 @@ func FuzzQuote(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b string) {
 		argv := []string{strings.ReplaceAll(a, "\x00", ""), strings.ReplaceAll(b, "\x00", "")}
 		got := split(t, Quote(argv))
-		if len(got) != 2 || got[0] != argv[0] || got[1] != argv[1] {
+		if !slices.Equal(got, argv) {
 			t.Errorf("%q became %q", argv, got)
 		}
 	})

@@ -1,5 +1,5 @@
-// Package remote runs commands on a node and puts the agent there, whatever
-// carries the commands: see internal/host/sshconn and internal/host/execconn.
+// Package remote runs commands on a node and uploads the agent, over any [Conn]: see
+// internal/host/sshconn and internal/host/execconn.
 package remote
 
 import (
@@ -17,17 +17,17 @@ import (
 // Conn is a connection to a node. Its methods may be called from several
 // goroutines.
 type Conn interface {
-	// Name is the node's, for people.
+	// Name returns the node's name for messages.
 	Name() string
-	// Start runs argv, each word of which arrives as it is. ctx bounds the start
-	// alone; the command runs until it ends, or Close, or the connection's end.
+	// Start runs argv, whose words arrive unchanged. ctx bounds the start only; the
+	// command runs until it ends, is closed, or the connection ends.
 	Start(ctx context.Context, argv []string) (*Cmd, error)
 	// AsRoot returns the argv that runs argv as root.
 	AsRoot(argv []string) []string
-	// ExplainRefusal says what kept a command from beginning, by what was written to its
-	// standard error instead; nil if that is not to be seen there.
+	// ExplainRefusal returns why a command did not start, given what was written to
+	// its standard error instead, or nil if that does not tell.
 	ExplainRefusal(stderr []byte) *diag.Error
-	// Remedy is what a person tries when commands do not begin.
+	// Remedy returns the hint for when commands do not start.
 	Remedy() string
 	// IdleTimeout bounds how long the node may stay silent while it owes an
 	// answer.
@@ -46,9 +46,9 @@ func WithIdleTimeout(ctx context.Context, c Conn, what string) (context.Context,
 // Cmd is a command that runs on the node.
 //
 //   - A message should be one Write to Stdin. Writes, and Close, which sends an
-//     end of file, must not run at the same time.
-//   - Whoever reads only one of Stdout and Stderr may stall. Both can be read to
-//     their end after the command is gone.
+//     end of file, must not run concurrently.
+//   - Reading only one of Stdout and Stderr may block forever. Both can be read to
+//     their end after the command has ended.
 type Cmd struct {
 	Stdin  io.WriteCloser
 	Stdout io.Reader
@@ -56,29 +56,29 @@ type Cmd struct {
 	Process
 }
 
-// Process is what carries one command. Its methods may be called from several
+// Process is the transport of one command. Its methods may be called from several
 // goroutines.
 type Process interface {
-	// Wait returns when the command has ended: nil for status 0, an *ExitError
-	// for another, a diag.LinkLost or the connection's own error if what carries
-	// it ended first. It does not consume output.
+	// Wait blocks until the command has ended. It returns nil for status 0, an
+	// *ExitError for another, and a diag.LinkLost or the connection's own error if the
+	// transport ended first. It does not consume output.
 	Wait() error
-	// ExitStatus returns the command's exit status, or -1 while it runs and if it
-	// is not known.
+	// ExitStatus returns the command's exit status, or -1 while it runs or if the
+	// status is unknown.
 	ExitStatus() int
-	// Close gives the command up without waiting for it: it sees the ends of its
-	// streams, and may run on.
+	// Close abandons the command without waiting for it: its streams end, but it may
+	// continue to run.
 	Close()
-	// Go runs f in a goroutine that the end of the connection joins. It reports
-	// false, and runs nothing, after that.
+	// Go runs f in a goroutine that closing the connection waits for. After the
+	// connection was closed it runs nothing and reports false.
 	Go(f func()) bool
 	// Cause returns why the connection ended, if it has, and err otherwise.
 	Cause(err error) error
 }
 
-// ExitError says that a command ended with a status other than 0.
+// ExitError means that a command ended with a status other than 0.
 type ExitError struct {
-	Status int    // 128 and more if a signal ended it
+	Status int    // 128 or more if a signal ended it
 	Signal string // its name without SIG, or empty
 }
 
@@ -89,12 +89,12 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("exit status %d", e.Status)
 }
 
-// ErrClosed is what a connection that was closed says.
+// ErrClosed is the error of a connection that was closed.
 var ErrClosed = errors.New("the connection was closed")
 
-// await returns what f returns, or an error at once when ctx ends: reading from
-// a command takes no context. An f that is left behind ends with the connection
-// at the latest.
+// await returns the result of f, or an error as soon as ctx ends: reading from a
+// command takes no context. An f that is left behind ends with the connection at the
+// latest.
 func await[T any](ctx context.Context, cmd *Cmd, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -130,17 +130,18 @@ func Abbreviate(argv []string) string {
 	return diag.Escape(short)
 }
 
-// OneLine makes a node's error output fit into a message.
+// OneLine returns a node's error output in a form that fits into a message: one short
+// line without control characters.
 func OneLine(text []byte) string {
-	s := strings.ReplaceAll(strings.TrimSpace(bounded(text)), "\n", "; ")
+	s := strings.ReplaceAll(strings.TrimSpace(truncate(text)), "\n", "; ")
 	if s == "" {
 		return "no message"
 	}
 	return diag.Escape(s)
 }
 
-// bounded returns at most 500 bytes of text.
-func bounded(text []byte) string {
+// truncate returns at most 500 bytes of text.
+func truncate(text []byte) string {
 	const most = 500
 	if len(text) > most {
 		return strings.ToValidUTF8(string(text[:most]), "") + "…"

@@ -11,12 +11,10 @@ import (
 // maxOutput bounds each of the outputs that Run collects.
 const maxOutput = 1 << 20
 
-// Run runs argv to its end and returns what it wrote, each stream up to 1 MiB
-// (more is an error), and its exit status. A status other than 0 is no error; a
-// command that neither reads nor writes for as long as the connection is patient is
-// one.
-// stdin may be nil; it must come to an end by itself, and not be used again
-// after an error.
+// Run runs argv to its end and returns its output, each stream up to 1 MiB (more is
+// an error), and its exit status. A status other than 0 is not an error. A command
+// that neither reads nor writes for the connection's idle timeout is. stdin may be
+// nil; it must end by itself, and must not be used again after an error.
 func Run(ctx context.Context, c Conn, argv []string, stdin io.Reader) (stdout, stderr []byte, exit int, err error) {
 	cmd, err := c.Start(ctx, argv)
 	if err != nil {
@@ -57,8 +55,8 @@ func (cmd *Cmd) collect(stdin io.Reader) (output, error) {
 	return out, nil
 }
 
-// feed copies r to the command's input. That the command ended before it has
-// read everything is no error.
+// feed copies r to the command's input. It is not an error if the command ends before
+// it has read everything.
 func (cmd *Cmd) feed(r io.Reader) error {
 	if r != nil {
 		if _, err := io.Copy(cmd.Stdin, r); err != nil {

@@ -1,7 +1,7 @@
 package remote
 
-// The scripts run on the node under whatever sh is there (dash, busybox), as
-// root. They speak to us in lines that begin with "dapbridge: ".
+// The scripts run on the node as root, under any POSIX sh (dash, busybox). They report
+// in lines that begin with "dapbridge: ".
 
 const (
 	startMark  = "dapbridge: start\n"
@@ -10,8 +10,8 @@ const (
 	storedMark = "dapbridge: stored "
 )
 
-// startScript HASH DIR… -- ARG… becomes the agent of that hash, if a directory
-// has it. A directory that somebody else owns is not looked into.
+// startScript HASH DIR… -- ARG… executes the agent of that hash, if one of the
+// directories has it. Directories of other users are ignored.
 const startScript = `hash=$1
 shift
 agent=
@@ -30,19 +30,18 @@ exec "$agent" "$@"`
 
 // Exit statuses of uploadScript.
 const (
-	exitNoDir    = 71 // no directory is usable; stderr says why for each
-	exitWrite    = 72 // the stream could not be written
-	exitDamaged  = 73 // it arrived, but is not what we sent
-	exitNotRun   = 74 // it does not run there
-	exitNoSHA256 = 75 // nothing can be checked there
+	exitNoDir    = 71 // no directory is usable; stderr has the reason for each
+	exitWrite    = 72 // the stream was incomplete or could not be written
+	exitDamaged  = 73 // the file differs from what was sent
+	exitNotRun   = 74 // the file cannot be run
+	exitNoSHA256 = 75 // there is no sha256sum to check the file with
 )
 
-// uploadScript TOKEN HASH IDLE DIR… stores what comes on its input as
-// DIR/HASH/dapbridge in the first directory that root owns and that programs run
-// from. TOKEN makes the temporary file's name unique. Nobody but root can reach
-// the file before it has its final name, and nothing but the whole file gets
-// that. When nothing has come for IDLE seconds it gives up: sshd may take hours
-// to notice that a wire is dead.
+// uploadScript TOKEN HASH IDLE DIR… stores its input as DIR/HASH/dapbridge, in the
+// first directory that root owns and that programs can run from. TOKEN makes the name
+// of the temporary file unique. Only root can access the file before it has its final
+// name, and only a complete file gets that name. The script fails when nothing has
+// arrived for IDLE seconds: sshd may take hours to notice that a connection is dead.
 const uploadScript = `LC_ALL=C
 export LC_ALL
 umask 077
@@ -52,22 +51,22 @@ tmp= receiver= size= silent=0
 say() { echo "dapbridge: $*" >&2; }
 trap '[ -z "$receiver" ] || kill $receiver; [ -z "$tmp" ] || rm -f "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
-command -v sha256sum >/dev/null 2>&1 || { say 'there is no sha256sum'; exit 75; }
+command -v sha256sum >/dev/null 2>&1 || { say 'sha256sum is missing'; exit 75; }
 dir=
 for d do
 	[ -d "${d%/*}" ] || { say "$d: ${d%/*} does not exist"; continue; }
 	[ -e "$d" ] || [ -L "$d" ] || mkdir "$d" || continue
 	if [ -L "$d" ] || [ ! -d "$d" ] || [ ! -O "$d" ]; then
-		say "$d: not a directory of root"
+		say "$d: not a directory owned by root"
 		continue
 	fi
 	chmod 700 "$d" || continue
 	find "$d" -name '.tmp-*' -mmin +60 -exec rm -f {} \; 2>/dev/null
 	tmp=$d/.tmp-$token
 	if ! printf '#!/bin/sh\nexit 0\n' >"$tmp" || ! chmod 700 "$tmp"; then
-		say "$d: can not be written to"
+		say "$d: not writable"
 	elif ! "$tmp" 2>/dev/null; then
-		say "$d: programs can not be run from there"
+		say "$d: programs cannot be run from there"
 	else
 		dir=$d
 		break
@@ -95,7 +94,7 @@ watcher=$!
 wait $receiver
 status=$?
 receiver=
-{ kill -KILL $watcher; wait $watcher; } 2>/dev/null # by TERM a young one may run our own trap; bash tells of it
+{ kill -KILL $watcher; wait $watcher; } 2>/dev/null # with TERM it might run our own trap if it has just started; bash reports its end
 [ $status -ne 143 ] || say "nothing arrived for $idle seconds"
 [ $status -eq 0 ] || exit 72
 sum=$(sha256sum <"$tmp") || exit 72

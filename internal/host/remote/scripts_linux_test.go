@@ -17,8 +17,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// shells runs f with each shell that a node may have. For busybox all tools are
-// busybox's too.
+// shells runs f with each shell that a node may have. With busybox, all other tools
+// are its own too.
 func shells(t *testing.T, f func(t *testing.T, run func(stdin io.Reader, script string, args ...string) (stdout, stderr string, exit int))) {
 	for _, shell := range []string{"dash", "bash", "busybox"} {
 		t.Run(shell, func(t *testing.T) {
@@ -47,12 +47,12 @@ func shells(t *testing.T, f func(t *testing.T, run func(stdin io.Reader, script 
 	}
 }
 
-// agentText stands for the agent: a shell script is a program too.
+// agentText stands in for the agent: a shell script is a program too.
 const agentText = "#!/bin/sh\n[ \"$1\" != version ] || exit 0\nprintf '<%s>' \"$@\"\n"
 
-func sent(data []byte) io.Reader { return bytes.NewReader(data) }
+func reader(data []byte) io.Reader { return bytes.NewReader(data) }
 
-func zipped(data string) []byte {
+func compress(data string) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write([]byte(data))
@@ -66,24 +66,27 @@ func TestScripts(t *testing.T) {
 	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
 		dir := filepath.Join(t.TempDir(), "a dir's")
 		hash := hashOf(agentText)
-		absent := func() {
+		checkAbsent := func() {
 			t.Helper()
 			_, stderr, exit := run(nil, startScript, hash, dir, "--", "x")
-			if exit != 127 || !strings.Contains(stderr, absentMark) {
-				t.Errorf("absent: exit %d, %q", exit, stderr)
+			checkExit(t, exit, 127, stderr)
+			if !strings.Contains(stderr, absentMark) {
+				t.Errorf("stderr %q, want %q", stderr, absentMark)
 			}
 		}
-		absent()
-		stdout, stderr, exit := run(sent(zipped(agentText)), uploadScript, "token", hash, "60", "/nowhere/x", dir)
-		if want := readyMark + "gzip\n" + storedMark + dir + "/" + hash + "/dapbridge\n"; stdout != want || exit != 0 {
-			t.Errorf("upload: exit %d, %q, %q", exit, stdout, stderr)
+		checkAbsent()
+		stdout, stderr, exit := run(reader(compress(agentText)), uploadScript, "token", hash, "60", "/nowhere/x", dir)
+		checkExit(t, exit, 0, stderr)
+		if want := readyMark + "gzip\n" + storedMark + dir + "/" + hash + "/dapbridge\n"; stdout != want {
+			t.Errorf("upload: stdout %q, want %q", stdout, want)
 		}
-		if !strings.Contains(stderr, "/nowhere does not exist") {
-			t.Errorf("upload: %q", stderr)
+		if want := "/nowhere does not exist"; !strings.Contains(stderr, want) {
+			t.Errorf("upload: stderr %q, want %q", stderr, want)
 		}
 		stdout, stderr, exit = run(nil, startScript, hash, "/nowhere/x", dir, "/tmp", "--", "a b", "--", "")
-		if stdout != startMark+"<a b><--><>" || exit != 0 {
-			t.Errorf("start: exit %d, %q, %q", exit, stdout, stderr)
+		checkExit(t, exit, 0, stderr)
+		if want := startMark + "<a b><--><>"; stdout != want {
+			t.Errorf("start: stdout %q, want %q", stdout, want)
 		}
 		if err := os.Rename(dir, dir+"2"); err != nil {
 			t.Fatal(err)
@@ -91,17 +94,35 @@ func TestScripts(t *testing.T) {
 		if err := os.Symlink(dir+"2", dir); err != nil {
 			t.Fatal(err)
 		}
-		absent() // a symlink is not looked into
-		if _, _, exit := run(sent(zipped(agentText)), uploadScript, "token", hash, "60", dir); exit != exitNoDir {
-			t.Errorf("upload over a symlink: exit %d", exit)
-		}
+		checkAbsent() // symbolic links are not followed
+		_, stderr, exit = run(reader(compress(agentText)), uploadScript, "token", hash, "60", dir)
+		checkExit(t, exit, exitNoDir, stderr)
 	})
+}
+
+func checkExit(t *testing.T, got, want int, stderr string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("exit status %d, want %d: %s", got, want, stderr)
+	}
+}
+
+// checkEmpty checks that a directory has no entries.
+func checkEmpty(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Errorf("%s was left behind", e.Name())
+	}
 }
 
 func TestUploadScriptFailures(t *testing.T) {
 	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
 		dir := filepath.Join(t.TempDir(), "d")
-		whole, hash := zipped(agentText), hashOf(agentText)
+		whole, hash := compress(agentText), hashOf(agentText)
 		broken := "#!/bin/sh\nexit 3\n"
 		for _, c := range []struct {
 			name string
@@ -109,50 +130,49 @@ func TestUploadScriptFailures(t *testing.T) {
 			hash string
 			exit int
 		}{
-			{"cut", whole[:len(whole)/2], hash, exitWrite},
-			{"nothing", nil, hash, exitWrite},
-			{"another file", zipped("other"), hash, exitDamaged},
-			{"does not run", zipped(broken), hashOf(broken), exitNotRun},
+			{"truncated", whole[:len(whole)/2], hash, exitWrite},
+			{"empty", nil, hash, exitWrite},
+			{"another file", compress("other"), hash, exitDamaged},
+			{"does not run", compress(broken), hashOf(broken), exitNotRun},
 		} {
-			if _, stderr, exit := run(sent(c.data), uploadScript, "token", c.hash, "60", dir); exit != c.exit {
-				t.Errorf("%s: exit %d, want %d: %s", c.name, exit, c.exit, stderr)
-			}
-			if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
-				t.Errorf("%s: left %q", c.name, left)
-			}
-			if left, _ := filepath.Glob(dir + "/.*"); len(left) > 0 {
-				t.Errorf("%s: left %q", c.name, left)
-			}
+			t.Run(c.name, func(t *testing.T) {
+				_, stderr, exit := run(reader(c.data), uploadScript, "token", c.hash, "60", dir)
+				checkExit(t, exit, c.exit, stderr)
+				checkEmpty(t, dir)
+			})
 		}
 	})
 }
 
-// TestUploadScriptSilence has the wire go silent in the middle of the file.
-func TestUploadScriptSilence(t *testing.T) {
-	whole, hash := zipped(agentText), hashOf(agentText)
+// An upload fails if its input falls silent in the middle of the file.
+func TestUploadScriptIdleTimeout(t *testing.T) {
+	whole, hash := compress(agentText), hashOf(agentText)
 	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
 		dir := filepath.Join(t.TempDir(), "d")
-		wire, end, err := os.Pipe()
+		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer wire.Close()
-		defer end.Close()
-		if _, err := end.Write(whole[:len(whole)/2]); err != nil {
+		defer r.Close()
+		defer w.Close()
+		if _, err := w.Write(whole[:len(whole)/2]); err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		_, stderr, exit := run(wire, uploadScript, "token", hash, "1", dir)
-		if took := time.Since(start); exit != exitWrite || !strings.Contains(stderr, "nothing arrived for 1 seconds") || took > 15*time.Second {
-			t.Errorf("exit %d after %s: %s", exit, took, stderr)
+		_, stderr, exit := run(r, uploadScript, "token", hash, "1", dir)
+		if took := time.Since(start); took > 15*time.Second {
+			t.Errorf("took %s", took)
 		}
-		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-			t.Errorf("left %v, %v", left, err)
+		checkExit(t, exit, exitWrite, stderr)
+		if want := "nothing arrived for 1 seconds"; !strings.Contains(stderr, want) {
+			t.Errorf("stderr %q, want %q", stderr, want)
 		}
+		checkEmpty(t, dir)
 	})
 }
 
-func TestUploadScriptTidies(t *testing.T) {
+// An upload removes old agents and old temporary files.
+func TestUploadScriptCleansUp(t *testing.T) {
 	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {
 		dir := filepath.Join(t.TempDir(), "d")
 		put := func(name string, age time.Duration, isDir bool) {
@@ -177,7 +197,7 @@ func TestUploadScriptTidies(t *testing.T) {
 		put(".tmp-STALE", 2*time.Hour, false)
 		put(".tmp-FRESH", time.Minute, false)
 		hash := hashOf(agentText)
-		if _, stderr, exit := run(sent(zipped(agentText)), uploadScript, "token", hash, "60", dir); exit != 0 {
+		if _, stderr, exit := run(reader(compress(agentText)), uploadScript, "token", hash, "60", dir); exit != 0 {
 			t.Fatalf("exit %d: %s", exit, stderr)
 		}
 		entries, err := os.ReadDir(dir)
@@ -193,7 +213,7 @@ func TestUploadScriptTidies(t *testing.T) {
 			want = []string{".tmp-FRESH", hex("b"), hash, "not-ours"}
 		}
 		if strings.Join(names, " ") != strings.Join(want, " ") {
-			t.Errorf("left are %q, want %q", names, want)
+			t.Errorf("%q are left, want %q", names, want)
 		}
 	})
 }

@@ -16,18 +16,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// uploadIdle is after how many seconds without a byte the node gives an upload
-// up.
+// uploadIdle is the idle timeout of an upload on the node, in seconds.
 const uploadIdle = 60
 
-// upload puts the agent on the node.
+// upload stores the agent on the node.
 func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 	nodeOS, nodeArch, err := Platform(ctx, c)
 	if err != nil {
 		return err
 	}
 	if nodeOS != b.OS || nodeArch != b.Arch {
-		return diag.Errorf(diag.NodePlatform, "%s is %s/%s, the agent %s is for %s/%s", c.Name(), nodeOS, nodeArch, b.Path, b.OS, b.Arch)
+		return diag.Errorf(diag.NodePlatform, "%s is %s/%s, but the agent %s is for %s/%s", c.Name(), nodeOS, nodeArch, b.Path, b.OS, b.Arch)
 	}
 	file, err := os.Open(b.Path)
 	if err != nil {
@@ -39,7 +38,7 @@ func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 		return diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
 	}
 	argv := slices.Concat([]string{rand.Text(), b.Hash, strconv.Itoa(uploadIdle)}, d.dirs())
-	cmd, err := c.Start(ctx, script(c, uploadScript, argv))
+	cmd, err := c.Start(ctx, scriptCommand(c, uploadScript, argv))
 	if err != nil {
 		return err
 	}
@@ -47,9 +46,9 @@ func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 	timed, timer := WithIdleTimeout(ctx, c, "progress in uploading the agent")
 	defer timer.Stop()
 	cmd.Stdout = timer.Reader(cmd.Stdout)
-	r, err := await(timed, cmd, func() (receipt, error) { return send(cmd, timer.Reader(file), info.Size(), d.Progress) })
+	r, err := await(timed, cmd, func() (uploadResult, error) { return send(cmd, timer.Reader(file), info.Size(), d.Progress) })
 	if err != nil {
-		return fmt.Errorf("copy the agent to %s: %w", c.Name(), cmd.Cause(err))
+		return fmt.Errorf("upload the agent to %s: %w", c.Name(), cmd.Cause(err))
 	}
 	if err := uploadError(c, r, cmd.ExitStatus()); err != nil {
 		return err
@@ -58,19 +57,19 @@ func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 	return nil
 }
 
-// receipt is what the node says about an upload.
-type receipt struct {
-	ready  bool
-	stored string // the path, if all went well
+// uploadResult is what the node reports about an upload.
+type uploadResult struct {
+	ready  bool   // the node was ready to receive
+	stored string // the path of the stored file; empty if the upload failed
 	stderr []byte
 }
 
-// send talks to uploadScript. An error that the node has an explanation for is
-// not returned.
-func send(cmd *Cmd, file io.Reader, size int64, progress func(done, total int64)) (receipt, error) {
-	var r receipt
+// send sends the file to uploadScript. Failures that the node reports itself are in
+// the result, not in the error.
+func send(cmd *Cmd, file io.Reader, size int64, progress func(done, total int64)) (uploadResult, error) {
+	var r uploadResult
 	stderr := make(chan []byte, 1)
-	go func() { stderr <- readBounded(cmd.Stderr) }() // ends with the channel, which may not be soon
+	go func() { stderr <- readBounded(cmd.Stderr) }() // ends with the command's streams
 	lines := bufio.NewReader(cmd.Stdout)
 	ready, err := awaitLine(lines, readyMark)
 	if err != nil {
@@ -78,7 +77,7 @@ func send(cmd *Cmd, file io.Reader, size int64, progress func(done, total int64)
 	}
 	if r.ready = ready != ""; r.ready {
 		if err := stream(cmd.Stdin, file, size, ready == "gzip", progress); err != nil && !errors.Is(err, io.EOF) {
-			cmd.Close() // without an end of file, so that nothing is stored
+			cmd.Close() // without an end of file: nothing is stored
 			return r, err
 		}
 	}
@@ -111,14 +110,14 @@ func awaitLine(r *bufio.Reader, mark string) (string, error) {
 			return "", err
 		}
 	}
-	return "", errors.New("the login shell writes too much of its own")
+	return "", errors.New("the login shell prints too much")
 }
 
-// stream copies r, of that size, to w, compressed lightly: the line is a local
-// one.
+// stream copies r, which has that size, to w. It compresses only lightly, since most
+// nodes are local.
 func stream(w io.Writer, r io.Reader, size int64, compress bool, progress func(done, total int64)) error {
 	if progress != nil {
-		r = &meter{r: r, total: size, progress: progress}
+		r = &progressReader{r: r, total: size, progress: progress}
 	}
 	buffered := bufio.NewWriterSize(w, 32<<10)
 	if !compress {
@@ -140,14 +139,14 @@ func stream(w io.Writer, r io.Reader, size int64, compress bool, progress func(d
 	return buffered.Flush()
 }
 
-// meter reports what is read.
-type meter struct {
+// progressReader reports how much has been read.
+type progressReader struct {
 	r           io.Reader
 	done, total int64
 	progress    func(done, total int64)
 }
 
-func (m *meter) Read(p []byte) (int, error) {
+func (m *progressReader) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	if n > 0 {
 		m.done += int64(n)
@@ -156,8 +155,9 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// uploadError says what an upload's end means.
-func uploadError(c Conn, r receipt, exit int) error {
+// uploadError returns the error for an upload's result, or nil if the agent was
+// stored.
+func uploadError(c Conn, r uploadResult, exit int) error {
 	name, text := c.Name(), OneLine(r.stderr)
 	if !r.ready && exit < exitNoDir {
 		if err := c.ExplainRefusal(r.stderr); err != nil {
@@ -168,19 +168,19 @@ func uploadError(c Conn, r receipt, exit int) error {
 	case exit == 0 && r.stored != "":
 		return nil
 	case exit == exitNoDir:
-		return diag.Errorf(diag.AgentUpload, "%s has no directory for the agent: %s", name, text)
-	case exit == exitWrite && isFull(string(r.stderr)):
+		return diag.Errorf(diag.AgentUpload, "%s has no usable directory for the agent: %s", name, text)
+	case exit == exitWrite && isDiskFull(string(r.stderr)):
 		return diag.Errorf(diag.AgentUpload, "the disk of %s is full: %s", name, text).
-			WithHint("make room on the node: df -h /var/lib shows how much there is")
+			WithHint("free space on the node: df -h /var/lib shows how much is left")
 	case exit == exitDamaged:
-		return diag.Errorf(diag.AgentUpload, "the agent did not arrive on %s as it was sent: %s", name, text).
-			WithHint("try again; the file may have been replaced while it was sent")
+		return diag.Errorf(diag.AgentUpload, "the agent that arrived on %s is damaged: %s", name, text).
+			WithHint("try again; the file may have been replaced during the upload")
 	case exit == exitNotRun:
-		return diag.Errorf(diag.NodePlatform, "the agent does not run on %s: %s", name, text)
+		return diag.Errorf(diag.NodePlatform, "the agent cannot run on %s: %s", name, text)
 	}
-	return diag.Errorf(diag.AgentUpload, "the agent could not be stored on %s: exit status %d: %s", name, exit, text)
+	return diag.Errorf(diag.AgentUpload, "cannot store the agent on %s: exit status %d: %s", name, exit, text)
 }
 
-func isFull(text string) bool {
+func isDiskFull(text string) bool {
 	return strings.Contains(text, "No space left") || strings.Contains(text, "quota exceeded")
 }

@@ -187,7 +187,7 @@ chmod 755 /run/shell /run/.profile
 	if diag.CodeOf(err) != diag.AgentUpload {
 		t.Errorf("no usable directory: %v", err)
 	}
-	for _, why := range []string{"/nowhere does not exist", "/var/lib/link: not a directory of root", "/var/lib/foreign: not a directory of root", "/var/lib/noexec/dapbridge: programs can not be run"} {
+	for _, why := range []string{"/nowhere does not exist", "/var/lib/link: not a directory owned by root", "/var/lib/foreign: not a directory owned by root", "/var/lib/noexec/dapbridge: programs cannot be run"} {
 		if !strings.Contains(err.Error(), why) {
 			t.Errorf("%q does not say %q", err, why)
 		}
@@ -247,7 +247,7 @@ func TestAgentFails(t *testing.T) {
 		t.Errorf("another architecture: %v", err)
 	}
 	b.Hash = strings.Repeat("0", 64)
-	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "as it was sent") {
+	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "is damaged") {
 		t.Errorf("another hash: %v", err)
 	}
 	text := filepath.Join(t.TempDir(), "text")
@@ -314,7 +314,7 @@ func TestPlatform(t *testing.T) {
 func TestEndlessNoise(t *testing.T) {
 	s := dockerNode(t, "/run/shell", "printf '#!/bin/sh\nexec yes\n' >/run/shell\nchmod 755 /run/shell\n")
 	c := dial(t, s.config())
-	if _, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.UploadOptions{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell writes more than") {
+	if _, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.UploadOptions{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell printed more than") {
 		t.Errorf("%v", err)
 	}
 }

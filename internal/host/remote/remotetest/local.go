@@ -12,17 +12,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// Local is a connection to this machine, where a shell runs the commands, as on a
-// node that SSH reaches.
+// Local is a connection to this machine. A shell runs the commands, as on a node that
+// is reached by SSH.
 type Local struct {
-	// OnStart is called with what runs each command; it may be nil.
+	// OnStart is called with the process of each command; it may be nil.
 	OnStart func(*os.Process)
 }
 
 // Name implements [remote.Conn].
 func (Local) Name() string { return "this machine" }
 
-// AsRoot implements [remote.Conn]: nobody becomes another.
+// AsRoot implements [remote.Conn]. Commands run as the current user.
 func (Local) AsRoot(argv []string) []string { return argv }
 
 // ExplainRefusal implements [remote.Conn].
@@ -104,7 +104,7 @@ func (p *localProcess) Go(f func()) bool { go f(); return true }
 
 func (p *localProcess) Cause(err error) error { return err }
 
-// localOutput ends when it is closed, as a channel does.
+// localOutput ends when it is closed, as an SSH channel does.
 type localOutput struct{ f *os.File }
 
 func (o localOutput) Read(p []byte) (int, error) {

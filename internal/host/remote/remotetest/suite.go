@@ -1,5 +1,4 @@
-// Package remotetest holds what every connection to a node must do, whatever
-// carries it.
+// Package remotetest is the conformance suite for implementations of [remote.Conn].
 package remotetest
 
 import (
@@ -17,57 +16,89 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// Conn is a connection with an end.
+// Conn is a connection that can be closed.
 type Conn interface {
 	remote.Conn
 	Done() <-chan struct{}
 	Close() error
 }
 
-// Run tests connections that dial makes, to a machine with a POSIX shell's
+// Run tests connections from dial, which lead to a machine with a POSIX shell and its
 // tools.
 func Run(t *testing.T, dial func(t *testing.T) Conn) {
 	for name, test := range map[string]func(*testing.T, Conn){
-		"run": run, "limits": runLimits, "streams": streams, "exit": exit, "command closed": cmdClose,
-		"closed": closeEndsAll, "closed under a write": closeWhileWriting, "many": manyCommands,
+		"run": testRun, "output limit": testOutputLimit, "NUL byte": testNUL, "unread input": testUnreadInput,
+		"run timeout": testRunTimeout, "streams": testStreams, "exit": testExit, "command closed": testCommandClose,
+		"closed": testClose, "closed during a write": testCloseDuringWrite, "many commands": testManyCommands,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, dial(t)) })
 	}
 }
 
-func run(t *testing.T, c Conn) {
+// maxWait bounds operations that must not wait for a command that runs for longer.
+const maxWait = 5 * time.Second
+
+// checkRun checks the results of remote.Run.
+func checkRun(t *testing.T, exit, wantExit int, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if exit != wantExit {
+		t.Errorf("exit status %d, want %d", exit, wantExit)
+	}
+}
+
+func checkTook(t *testing.T, begin time.Time, what string) {
+	t.Helper()
+	if took := time.Since(begin); took > maxWait {
+		t.Errorf("%s took %v", what, took)
+	}
+}
+
+func testRun(t *testing.T, c Conn) {
 	odd := []string{"", " ", "'", `"`, "a'b", `\`, "$HOME", "`id`", "*", "~", "-n", "a\nb", "ä", "a=b", ";", "!x"}
 	stdout, stderr, exit, err := remote.Run(t.Context(), c, append([]string{"sh", "-c", `printf '%s\0' "$@"; echo oops >&2; cat; exit 7`, "sh"}, odd...), strings.NewReader("in"))
-	if err != nil || exit != 7 || string(stderr) != "oops\n" {
-		t.Errorf("exit %d, err %v, stderr %q", exit, err, stderr)
+	checkRun(t, exit, 7, err)
+	if want := "oops\n"; string(stderr) != want {
+		t.Errorf("stderr %q, want %q", stderr, want)
 	}
 	if want := strings.Join(odd, "\x00") + "\x00in"; string(stdout) != want {
 		t.Errorf("stdout\n%q, want\n%q", stdout, want)
 	}
 }
 
-func runLimits(t *testing.T, c Conn) {
-	if _, _, _, err := remote.Run(t.Context(), c, []string{"cat", "/dev/zero"}, nil); err == nil || !strings.Contains(err.Error(), "bytes of output") {
-		t.Errorf("an endless output: %v", err)
-	}
-	if _, _, _, err := remote.Run(t.Context(), c, []string{"echo", "a\x00b"}, nil); err == nil {
-		t.Error("a NUL byte was taken")
-	}
-	if _, _, exit, err := remote.Run(t.Context(), c, []string{"true"}, strings.NewReader(strings.Repeat("x", 8<<20))); err != nil || exit != 0 {
-		t.Errorf("a command that does not read its input: exit %d, err %v", exit, err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	begin := time.Now()
-	if _, _, _, err := remote.Run(ctx, c, []string{"sleep", "30"}, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a command that takes too long: %v", err)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("the context ended Run after %v", took)
+func testOutputLimit(t *testing.T, c Conn) {
+	_, _, _, err := remote.Run(t.Context(), c, []string{"cat", "/dev/zero"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "bytes of output") {
+		t.Errorf("endless output: %v", err)
 	}
 }
 
-func streams(t *testing.T, c Conn) {
+func testNUL(t *testing.T, c Conn) {
+	if _, _, _, err := remote.Run(t.Context(), c, []string{"echo", "a\x00b"}, nil); err == nil {
+		t.Error("no error for an argument with a NUL byte")
+	}
+}
+
+// A command need not read its input.
+func testUnreadInput(t *testing.T, c Conn) {
+	_, _, exit, err := remote.Run(t.Context(), c, []string{"true"}, strings.NewReader(strings.Repeat("x", 8<<20)))
+	checkRun(t, exit, 0, err)
+}
+
+func testRunTimeout(t *testing.T, c Conn) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	_, _, _, err := remote.Run(ctx, c, []string{"sleep", "30"}, nil)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run: %v, want %v", err, context.DeadlineExceeded)
+	}
+	checkTook(t, begin, "Run")
+}
+
+func testStreams(t *testing.T, c Conn) {
 	cmd, err := c.Start(t.Context(), []string{"cat"})
 	if err != nil {
 		t.Fatal(err)
@@ -86,27 +117,39 @@ func streams(t *testing.T, c Conn) {
 	})
 	n, err := io.Copy(got, cmd.Stdout)
 	wg.Wait()
-	if err != nil || n != size || !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
-		t.Errorf("%d bytes came back, err %v", n, err)
+	if err != nil {
+		t.Errorf("read the output: %v", err)
 	}
-	if err := cmd.Wait(); err != nil || cmd.ExitStatus() != 0 {
-		t.Errorf("Wait: %v, status %d", err, cmd.ExitStatus())
+	if n != size {
+		t.Errorf("%d bytes came back, want %d", n, size)
+	}
+	if !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
+		t.Error("the output differs from the input")
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("Wait: %v", err)
+	}
+	if status := cmd.ExitStatus(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
 	}
 }
 
-func exit(t *testing.T, c Conn) {
+func testExit(t *testing.T, c Conn) {
 	cmd, err := c.Start(t.Context(), []string{"sh", "-c", "exit 3"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var exit *remote.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Status != 3 || cmd.ExitStatus() != 3 {
-		t.Errorf("Wait: %v, status %d", err, cmd.ExitStatus())
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Status != 3 {
+		t.Errorf("Wait: %v, want exit status 3", err)
+	}
+	if status := cmd.ExitStatus(); status != 3 {
+		t.Errorf("exit status %d, want 3", status)
 	}
 }
 
-// cmdClose sees that a command that reads its input ends when it is closed.
-func cmdClose(t *testing.T, c Conn) {
+// A command that reads its input ends when it is closed. The connection does not.
+func testCommandClose(t *testing.T, c Conn) {
 	cmd, err := c.Start(t.Context(), []string{"cat"})
 	if err != nil {
 		t.Fatal(err)
@@ -114,12 +157,10 @@ func cmdClose(t *testing.T, c Conn) {
 	time.AfterFunc(20*time.Millisecond, cmd.Close)
 	begin := time.Now()
 	if n, err := cmd.Stdout.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		t.Errorf("Read: %d, %v", n, err)
+		t.Errorf("Read: %d, %v, want 0, %v", n, err, io.EOF)
 	}
-	_ = cmd.Wait() // cat ends well; that it is told is not sure
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("the reader waited for %v", took)
-	}
+	_ = cmd.Wait() // cat succeeds, but its status may be lost
+	checkTook(t, begin, "Read")
 	select {
 	case <-c.Done():
 		t.Error("the connection ended")
@@ -127,7 +168,7 @@ func cmdClose(t *testing.T, c Conn) {
 	}
 }
 
-func closeEndsAll(t *testing.T, c Conn) {
+func testClose(t *testing.T, c Conn) {
 	cmd, err := c.Start(t.Context(), []string{"cat"})
 	if err != nil {
 		t.Fatal(err)
@@ -139,17 +180,16 @@ func closeEndsAll(t *testing.T, c Conn) {
 		t.Errorf("Stdout: %v", err)
 	}
 	if err := cmd.Wait(); !errors.Is(err, remote.ErrClosed) {
-		t.Errorf("Wait: %v", err)
+		t.Errorf("Wait: %v, want %v", err, remote.ErrClosed)
 	}
 	<-c.Done()
 	if _, err := c.Start(t.Context(), []string{"true"}); !errors.Is(err, remote.ErrClosed) {
-		t.Errorf("Start: %v", err)
+		t.Errorf("Start: %v, want %v", err, remote.ErrClosed)
 	}
 }
 
-// closeWhileWriting sees that a writer that waits for the other side does not
-// keep Close waiting.
-func closeWhileWriting(t *testing.T, c Conn) {
+// A blocked Write does not block Close.
+func testCloseDuringWrite(t *testing.T, c Conn) {
 	cmd, err := c.Start(t.Context(), []string{"sleep", "30"})
 	if err != nil {
 		t.Fatal(err)
@@ -161,28 +201,28 @@ func closeWhileWriting(t *testing.T, c Conn) {
 	}()
 	select {
 	case err := <-written:
-		t.Fatalf("sleep took it all: %v", err)
-	case <-time.After(200 * time.Millisecond):
+		t.Fatalf("Write did not block: %v", err)
+	case <-time.After(200 * time.Millisecond): // it is most likely blocked now
 	}
 	begin := time.Now()
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
 	if err := <-written; err == nil {
-		t.Error("Write has no error")
+		t.Error("Write: no error after Close")
 	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("took %v", took)
-	}
+	checkTook(t, begin, "Close")
 }
 
-func manyCommands(t *testing.T, c Conn) {
+func testManyCommands(t *testing.T, c Conn) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
 			for range 5 {
-				if stdout, _, exit, err := remote.Run(t.Context(), c, []string{"cat"}, strings.NewReader("x")); err != nil || exit != 0 || string(stdout) != "x" {
-					t.Errorf("%q, exit %d, %v", stdout, exit, err)
+				stdout, _, exit, err := remote.Run(t.Context(), c, []string{"cat"}, strings.NewReader("x"))
+				checkRun(t, exit, 0, err)
+				if string(stdout) != "x" {
+					t.Errorf("stdout %q, want %q", stdout, "x")
 				}
 			}
 		})

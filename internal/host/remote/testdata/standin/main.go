@@ -1,4 +1,4 @@
-// Standin is an agent for tests: it says hello and then echoes its input.
+// Standin is an agent for tests: it prints a hello line, then echoes its input.
 package main
 
 import (
