@@ -60,7 +60,7 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		Home: home, User: userName(env), GOOS: runtime.GOOS,
 		DockerHost: env.getenv("DOCKER_HOST"), ContainerHost: env.getenv("CONTAINER_HOST"),
 		SSH: sshCommand(), Shell: env.getenv("SHELL"), LocalNodes: f.localNodes,
-		Running: sshconn.Answers,
+		Running: sshconn.IsListening,
 	})
 	if err != nil {
 		return daemon.Config{}, err

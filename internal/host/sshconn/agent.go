@@ -12,19 +12,19 @@ import (
 // sshAgent is the user's SSH agent. It is connected to when its keys are wanted
 // and stays so, since it signs with them, until close.
 type sshAgent struct {
-	cfg   *Config
-	asked bool
-	found []key
-	conn  io.Closer // nil if there is none
-	stop  func()
+	cfg    *Config
+	loaded bool
+	list   []key
+	conn   io.Closer // nil if there is none
+	stop   func()
 }
 
 // keys returns what the agent holds; no agent is one without keys.
 func (a *sshAgent) keys(ctx context.Context) []key {
-	if a.asked {
-		return a.found
+	if a.loaded {
+		return a.list
 	}
-	a.asked = true
+	a.loaded = true
 	conn, err := dialAgent(ctx, a.cfg.AgentSocket)
 	if err != nil {
 		a.cfg.Log.Debug("no SSH agent", "err", err)
@@ -48,9 +48,9 @@ func (a *sshAgent) keys(ctx context.Context) []key {
 		if k, ok := s.PublicKey().(*agent.Key); ok && k.Comment != "" {
 			source = "agent (" + diag.Escape(k.Comment) + ")"
 		}
-		a.found = append(a.found, key{s, source})
+		a.list = append(a.list, key{s, source})
 	}
-	return a.found
+	return a.list
 }
 
 func (a *sshAgent) close() {

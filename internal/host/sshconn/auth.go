@@ -52,7 +52,7 @@ func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
 	}
 	if len(ring.keys) == 0 {
 		ring.close()
-		return nil, ring.refused(cfg.Node, 0)
+		return nil, ring.refusedError(cfg.Node, 0)
 	}
 	ring.addCertificates(cfg)
 	return ring, nil
@@ -101,8 +101,8 @@ func signers(keys []key) []ssh.Signer {
 	return s
 }
 
-// refused says that the server took none of the first offered keys.
-func (r *keyring) refused(n *node.Node, offered int) error {
+// refusedError says that the server took none of the first offered keys.
+func (r *keyring) refusedError(n *node.Node, offered int) error {
 	var text string
 	if offered == 0 {
 		text = fmt.Sprintf("there is no private key to log in to %s with", n.Name)
@@ -120,7 +120,7 @@ func (r *keyring) refused(n *node.Node, offered int) error {
 	return err
 }
 
-func (r *keyring) holds(pub ssh.PublicKey) bool {
+func (r *keyring) hasKey(pub ssh.PublicKey) bool {
 	for _, k := range r.keys {
 		if bytes.Equal(k.signer.PublicKey().Marshal(), pub.Marshal()) {
 			return true
@@ -147,7 +147,7 @@ func (r *keyring) addFile(ctx context.Context, path string) error {
 	case err != nil:
 		return diag.Errorf(diag.IdentityUnusable, "%s is no private key: %w", path, err)
 	}
-	if !r.holds(signer.PublicKey()) {
+	if !r.hasKey(signer.PublicKey()) {
 		r.keys = append(r.keys, key{signer, path})
 	}
 	return nil
@@ -162,7 +162,7 @@ func (r *keyring) addLocked(ctx context.Context, path string, pub ssh.PublicKey)
 		}
 	}
 	if pub != nil {
-		if r.holds(pub) {
+		if r.hasKey(pub) {
 			return nil
 		}
 		for _, k := range r.agent.keys(ctx) {

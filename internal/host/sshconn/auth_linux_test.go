@@ -84,11 +84,11 @@ func TestKeyRefused(t *testing.T) {
 	writeKey(t, stranger, newKey(t, "ed25519"))
 	cfg := s.config()
 	cfg.Node.Identities = []string{stranger}
-	contains(t, refuses(t, cfg, diag.KeyRefused).Summary, "for the user "+s.user, stranger+" "+fingerprint(t, stranger+".pub"))
+	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Summary, "for the user "+s.user, stranger+" "+fingerprint(t, stranger+".pub"))
 	cfg.Node.Identities, cfg.Node.UserKeys = nil, true
-	contains(t, refuses(t, cfg, diag.KeyRefused).Summary, "no private key")
+	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Summary, "no private key")
 	cfg.AgentSocket = filepath.Join(s.dir, "no agent")
-	contains(t, refuses(t, cfg, diag.KeyRefused).Summary, "no private key")
+	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Summary, "no private key")
 }
 
 // An agent full of keys comes before the file that fits, and OpenSSH's server
@@ -104,7 +104,7 @@ func TestManyKeys(t *testing.T) {
 	cfg.AgentSocket = startAgentProcess(t, keys...)
 	dial(t, cfg)
 	cfg.Node.Identities = nil
-	contains(t, refuses(t, cfg, diag.KeyRefused).Summary, "agent (key 0) SHA256:", "agent (key 7) SHA256:")
+	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Summary, "agent (key 0) SHA256:", "agent (key 7) SHA256:")
 }
 
 func TestLockedKey(t *testing.T) {
@@ -120,11 +120,11 @@ func TestLockedKey(t *testing.T) {
 	}
 	cfg := s.config()
 	cfg.Node.Identities = []string{file}
-	e := refuses(t, cfg, diag.IdentityUnusable)
-	contains(t, e.Summary, file, "passphrase")
-	contains(t, e.Hint, "ssh-add "+remote.Quote([]string{file}))
+	e := checkRefused(t, cfg, diag.IdentityUnusable)
+	checkContains(t, e.Summary, file, "passphrase")
+	checkContains(t, e.Hint, "ssh-add "+remote.Quote([]string{file}))
 	cfg.Node.UserKeys = true
-	contains(t, refuses(t, cfg, diag.KeyRefused).Hint, "ssh-add "+remote.Quote([]string{file}))
+	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Hint, "ssh-add "+remote.Quote([]string{file}))
 	cfg.Node.UserKeys = false
 	cfg.AgentSocket = startAgentProcess(t, newKey(t, "ed25519"), key) // as the hint says
 	dial(t, cfg)
@@ -141,7 +141,7 @@ func TestLockedOldKey(t *testing.T) {
 	}
 	cfg := s.config()
 	cfg.Node.Identities = []string{file}
-	contains(t, refuses(t, cfg, diag.IdentityUnusable).Summary, "passphrase")
+	checkContains(t, checkRefused(t, cfg, diag.IdentityUnusable).Summary, "passphrase")
 	cfg.AgentSocket = startAgentProcess(t, key)
 	dial(t, cfg)
 }
@@ -153,7 +153,7 @@ func TestIdentityUnusable(t *testing.T) {
 	for _, file := range []string{filepath.Join(s.dir, "missing"), s.dir, junk, s.identity + ".pub"} {
 		cfg := s.config()
 		cfg.Node.Identities = []string{file}
-		contains(t, refuses(t, cfg, diag.IdentityUnusable).Summary, file)
+		checkContains(t, checkRefused(t, cfg, diag.IdentityUnusable).Summary, file)
 		cfg.Node.Identities, cfg.Node.UserKeys = []string{file, s.identity}, true
 		dial(t, cfg) // guesses may fail
 	}
@@ -179,12 +179,12 @@ func TestUnreachable(t *testing.T) {
 	cfg.Node.Remedy = "do this"
 	cfg.Node.Addrs = []string{closed, mute.Addr().String(), web, "no.such.host.invalid:22"}
 	begin := time.Now()
-	e := refuses(t, cfg, diag.NodeUnreachable)
+	e := checkRefused(t, cfg, diag.NodeUnreachable)
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-	contains(t, e.Summary, closed+": connection refused", mute.Addr().String()+": no answer within 200ms", web+": ", "no.such.host.invalid:22: ")
-	contains(t, e.Hint, "do this")
+	checkContains(t, e.Summary, closed+": connection refused", mute.Addr().String()+": no answer within 200ms", web+": ", "no.such.host.invalid:22: ")
+	checkContains(t, e.Hint, "do this")
 
 	cfg.Timeout = 0
 	cfg.Node.Addrs = []string{closed, s.addr}
@@ -251,6 +251,6 @@ func TestNoHome(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	cfg := s.config()
 	cfg.KnownHosts = nil
-	e := refuses(t, cfg, diag.HostKeyUnknown)
-	contains(t, e.Hint, os.Getenv("HOME")+"/.ssh/known_hosts")
+	e := checkRefused(t, cfg, diag.HostKeyUnknown)
+	checkContains(t, e.Hint, os.Getenv("HOME")+"/.ssh/known_hosts")
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // distances are one-way delays of the line.
-func distances(b *testing.B, f func(b *testing.B, cfg sshconn.Config)) {
+func runWithDelays(b *testing.B, f func(b *testing.B, cfg sshconn.Config)) {
 	s := startSSHD(b, sshdOptions{user: "docker", sudoers: sudoAll})
 	for _, delay := range []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond} {
 		b.Run(delay.String(), func(b *testing.B) {
@@ -28,7 +28,7 @@ func distances(b *testing.B, f func(b *testing.B, cfg sshconn.Config)) {
 
 func BenchmarkDial(b *testing.B) {
 	needsNamespaces(b)
-	distances(b, func(b *testing.B, cfg sshconn.Config) {
+	runWithDelays(b, func(b *testing.B, cfg sshconn.Config) {
 		for b.Loop() {
 			c, err := sshconn.Dial(b.Context(), cfg)
 			if err != nil {
@@ -45,7 +45,7 @@ func BenchmarkDial(b *testing.B) {
 func BenchmarkStartAgent(b *testing.B) {
 	needsNamespaces(b)
 	agent := standIn(b, "")
-	distances(b, func(b *testing.B, cfg sshconn.Config) {
+	runWithDelays(b, func(b *testing.B, cfg sshconn.Config) {
 		c := dial(b, cfg)
 		startAgent(b, c, agent, remote.UploadOptions{})
 		for b.Loop() {
@@ -64,7 +64,7 @@ func BenchmarkStartAgent(b *testing.B) {
 func BenchmarkRoundTrip(b *testing.B) {
 	needsNamespaces(b)
 	agent := standIn(b, "")
-	distances(b, func(b *testing.B, cfg sshconn.Config) {
+	runWithDelays(b, func(b *testing.B, cfg sshconn.Config) {
 		cmd, err := remote.StartAgent(b.Context(), dial(b, cfg), agent, remote.UploadOptions{}, nil)
 		if err != nil {
 			b.Fatal(err)

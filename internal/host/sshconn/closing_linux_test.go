@@ -24,7 +24,7 @@ func TestReservedSessionIsClosed(t *testing.T) {
 	writeKey(t, filepath.Join(dir, "id"), newKey(t, "ed25519"))
 	closed := make(chan struct{})
 	addr := serveClosing(t, hostKey, closed)
-	testenv.WriteFile(t, filepath.Join(dir, "known_hosts"), bracketed(addr)+" "+testenv.ReadFile(t, filepath.Join(dir, "host.pub")))
+	testenv.WriteFile(t, filepath.Join(dir, "known_hosts"), bracket(addr)+" "+testenv.ReadFile(t, filepath.Join(dir, "host.pub")))
 	c := dial(t, sshconn.Config{
 		Node:       &node.Node{Name: "closing", Addrs: []string{addr}, User: "u", Identities: []string{filepath.Join(dir, "id")}},
 		KnownHosts: []string{filepath.Join(dir, "known_hosts")},

@@ -79,11 +79,11 @@ func (c *Conn) open(line string) (*process, error) {
 	}
 	ch, reqs, err := c.ssh.OpenChannel("session", nil)
 	if err != nil {
-		return nil, c.lost(err)
+		return nil, c.cause(err)
 	}
 	p, err := c.exec(session{ch, reqs}, line)
 	if err != nil {
-		return nil, c.lost(err)
+		return nil, c.cause(err)
 	}
 	return p, nil
 }
@@ -137,7 +137,7 @@ func (p *process) Wait() error {
 	case p.status > 0:
 		return &remote.ExitError{Status: p.status, Signal: p.signal}
 	}
-	return p.conn.lost(errors.New("the command's channel was closed before it ended"))
+	return p.conn.cause(errors.New("the command's channel was closed before it ended"))
 }
 
 // ExitStatus implements [remote.Process].
@@ -159,7 +159,7 @@ func (p *process) Close() { _ = p.ch.Close() }
 func (p *process) Go(f func()) bool { return p.conn.spawn(f) }
 
 // Cause implements [remote.Process].
-func (p *process) Cause(err error) error { return p.conn.lost(err) }
+func (p *process) Cause(err error) error { return p.conn.cause(err) }
 
 // stdin is a channel whose Close closes only our side.
 type stdin struct{ ssh.Channel }

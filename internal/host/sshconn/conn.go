@@ -24,7 +24,7 @@ import (
 // goroutines.
 type Conn struct {
 	ssh         ssh.Conn
-	wire        *wire
+	net         *monitoredConn
 	node        *node.Node
 	log         *slog.Logger
 	idleTimeout time.Duration
@@ -34,14 +34,14 @@ type Conn struct {
 
 	mu     sync.Mutex // guards the following, and wg against Add after Wait
 	closed bool
-	cause  error // why we ended it ourselves
+	reason error // why we ended it ourselves
 	err    error // why it ended; set before done is closed
 	wg     sync.WaitGroup
 }
 
 // newConn takes over an established connection.
-func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
-	conn := &Conn{ssh: sc, wire: w, node: cfg.Node, log: cfg.Log, idleTimeout: cfg.IdleTimeout, done: make(chan struct{}), spare: make(chan session, 1)}
+func newConn(w *monitoredConn, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
+	conn := &Conn{ssh: sc, net: w, node: cfg.Node, log: cfg.Log, idleTimeout: cfg.IdleTimeout, done: make(chan struct{}), spare: make(chan session, 1)}
 	conn.wg.Go(func() {
 		for ch := range chans { // a node opens nothing on the host
 			_ = ch.Reject(ssh.Prohibited, "not allowed")
@@ -52,7 +52,7 @@ func newConn(w *wire, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh
 			_ = req.Reply(false, nil)
 		}
 	})
-	conn.wg.Go(func() { conn.ended(sc.Wait()) })
+	conn.wg.Go(func() { conn.finish(sc.Wait()) })
 	if cfg.KeepAlive > 0 {
 		conn.wg.Go(func() { conn.keepAlive(cfg.KeepAlive) })
 	}
@@ -84,8 +84,8 @@ func (c *Conn) Err() error {
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	if c.cause == nil && !c.wire.broken.Load() { // else it was lost before
-		c.cause = remote.ErrClosed
+	if c.reason == nil && !c.net.broken.Load() { // else it was lost before
+		c.reason = remote.ErrClosed
 	}
 	c.mu.Unlock()
 	_ = c.ssh.Close() // it fails only when the connection is gone already
@@ -96,20 +96,20 @@ func (c *Conn) Close() error {
 // fail ends the connection for a reason of our own.
 func (c *Conn) fail(cause error) {
 	c.mu.Lock()
-	if c.cause == nil {
-		c.cause = cause
+	if c.reason == nil {
+		c.reason = cause
 	}
 	c.mu.Unlock()
 	_ = c.ssh.Close()
 }
 
-func (c *Conn) ended(err error) {
+func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	switch {
-	case errors.Is(c.cause, remote.ErrClosed):
+	case errors.Is(c.reason, remote.ErrClosed):
 		c.err = remote.ErrClosed
-	case c.cause != nil:
-		c.err = diag.Errorf(diag.LinkLost, "the SSH connection to %s ended: %w", c.node.Name, c.cause)
+	case c.reason != nil:
+		c.err = diag.Errorf(diag.LinkLost, "the SSH connection to %s ended: %w", c.node.Name, c.reason)
 	default:
 		c.err = diag.Errorf(diag.LinkLost, "the SSH connection to %s ended: %w", c.node.Name, err)
 	}
@@ -124,14 +124,14 @@ func (c *Conn) ended(err error) {
 func (c *Conn) keepAlive(every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	heard, asked := c.wire.reads.Load(), false
+	heard, asked := c.net.reads.Load(), false
 	for {
 		select {
 		case <-c.done:
 			return
 		case <-ticker.C:
 		}
-		now := c.wire.reads.Load()
+		now := c.net.reads.Load()
 		switch {
 		case now != heard:
 			heard, asked = now, false
@@ -188,28 +188,28 @@ func do[T any](ctx context.Context, c *Conn, f func() (T, error), drop func(T)) 
 	}
 }
 
-// lost returns why the connection ended, if it has, and err otherwise. The
+// cause returns why the connection ended, if it has, and err otherwise. The
 // channels of a connection end a moment before it says so itself, but after
 // reading has failed.
-func (c *Conn) lost(err error) error {
+func (c *Conn) cause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) { // of writing, which may fail before reading does
 		c.fail(err)
-	} else if !c.wire.broken.Load() {
+	} else if !c.net.broken.Load() {
 		return err
 	}
 	<-c.done
 	return c.Err()
 }
 
-// wire is the TCP connection, watched: reads for keepAlive, their end for lost.
-type wire struct {
+// monitoredConn is the TCP connection, watched: reads for keepAlive, their end for lost.
+type monitoredConn struct {
 	net.Conn
 	reads  atomic.Uint64
 	broken atomic.Bool
 }
 
-func (w *wire) Read(p []byte) (int, error) {
+func (w *monitoredConn) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	w.reads.Add(1)
 	if err != nil {

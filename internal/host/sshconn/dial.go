@@ -109,12 +109,12 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		}
 		tried = append(tried, err)
 	}
-	return nil, unreachable(cfg.Node, tried)
+	return nil, unreachableError(cfg.Node, tried)
 }
 
-// Answers reports whether something listens at an address of the node's. It
+// IsListening reports whether something listens at an address of the node's. It
 // takes at most a second an address.
-func Answers(n *node.Node) bool {
+func IsListening(n *node.Node) bool {
 	addrs := n.Addrs
 	if n.Container != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
@@ -143,7 +143,7 @@ func (d *dialer) dialForwarded(ctx context.Context) (*Conn, error) {
 	return d.dialAddr(ctx, addr)
 }
 
-func unreachable(n *node.Node, tried []error) error {
+func unreachableError(n *node.Node, tried []error) error {
 	if len(tried) == 0 {
 		return diag.Errorf(diag.NodeUnreachable, "%s has no address", n.Name)
 	}
@@ -173,12 +173,12 @@ func (d *dialer) dialAddr(ctx context.Context, addr string) (*Conn, error) {
 			break
 		}
 	}
-	return nil, d.keys.refused(d.Node, len(d.keys.keys)-len(rest))
+	return nil, d.keys.refusedError(d.Node, len(d.keys.keys)-len(rest))
 }
 
-// knownAs returns the address by which the host key is looked up (ssh_config,
+// hostKeyAddr returns the address by which the host key is looked up (ssh_config,
 // HostKeyAlias).
-func (d *dialer) knownAs(addr string) string {
+func (d *dialer) hostKeyAddr(addr string) string {
 	if d.Node.HostKeyAlias == "" {
 		return addr
 	}
@@ -188,7 +188,7 @@ func (d *dialer) knownAs(addr string) string {
 func (d *dialer) connect(ctx context.Context, addr string, batch []key) (*Conn, error) {
 	timed, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	known := d.knownAs(addr)
+	known := d.hostKeyAddr(addr)
 	algorithms := d.hostKeys.algorithms(known)
 	var verified atomic.Pointer[ssh.PublicKey]
 	config := &ssh.ClientConfig{
@@ -203,7 +203,7 @@ func (d *dialer) connect(ctx context.Context, addr string, batch []key) (*Conn, 
 			return err
 		},
 	}
-	w, err := d.dialWire(timed, addr)
+	w, err := d.dialConn(timed, addr)
 	if err != nil {
 		return nil, d.connectError(ctx, timed, addr, err, false)
 	}
@@ -219,15 +219,15 @@ func (d *dialer) connect(ctx context.Context, addr string, batch []key) (*Conn, 
 		return nil, d.connectError(ctx, timed, addr, err, verified.Load() != nil)
 	}
 	conn := newConn(w, sc, chans, reqs, &d.Config)
-	if err := d.hostKeys.accepted(known, *verified.Load()); err != nil {
+	if err := d.hostKeys.accept(known, *verified.Load()); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil
 }
 
-// dialWire connects, through the node's proxy if it has one.
-func (d *dialer) dialWire(ctx context.Context, addr string) (*wire, error) {
+// dialConn connects, through the node's proxy if it has one.
+func (d *dialer) dialConn(ctx context.Context, addr string) (*monitoredConn, error) {
 	if len(d.Node.Proxy) == 0 {
 		return dialTCP(ctx, addr)
 	}
@@ -235,12 +235,12 @@ func (d *dialer) dialWire(ctx context.Context, addr string) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{Conn: conn}, nil
+	return &monitoredConn{Conn: conn}, nil
 }
 
 // dialTCP connects without Nagle's delay (Go's default, which a round trip's
 // length depends on) and with probes, so that the kernel notices a dead peer.
-func dialTCP(ctx context.Context, addr string) (*wire, error) {
+func dialTCP(ctx context.Context, addr string) (*monitoredConn, error) {
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable:   true,
 		Idle:     15 * time.Second,
@@ -251,7 +251,7 @@ func dialTCP(ctx context.Context, addr string) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{Conn: c}, nil
+	return &monitoredConn{Conn: c}, nil
 }
 
 // connectError says what a failed connect means. verified tells that the host
@@ -274,7 +274,7 @@ func (d *dialer) connectError(ctx, timed context.Context, addr string, err error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return diag.Errorf(diag.NodeUnreachable, "%s: connection refused", addr)
-	case isNetwork(err):
+	case isNetworkError(err):
 		return diag.Errorf(diag.NodeUnreachable, "%s: %w", addr, err)
 	case verified:
 		return diag.Errorf(diag.KeyRefused, "%s: %w", addr, err)
@@ -282,7 +282,7 @@ func (d *dialer) connectError(ctx, timed context.Context, addr string, err error
 	return diag.Errorf(diag.NodeUnreachable, "%s: no SSH server that we understand: %w", addr, err)
 }
 
-func isNetwork(err error) bool {
+func isNetworkError(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
@@ -290,7 +290,7 @@ func isNetwork(err error) bool {
 // negotiationError tells a server that has no key of the known types from one
 // that shares no other algorithm with us.
 func (d *dialer) negotiationError(addr string, err *ssh.AlgorithmNegotiationError) error {
-	if missing := d.hostKeys.missing(d.knownAs(addr), err); missing != nil {
+	if missing := d.hostKeys.missingError(d.hostKeyAddr(addr), err); missing != nil {
 		return missing
 	}
 	return diag.Errorf(diag.NodeUnreachable, "%s: %w", addr, err)

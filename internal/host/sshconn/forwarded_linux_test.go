@@ -23,16 +23,16 @@ func TestForwardedPort(t *testing.T) {
 	cfg := s.config()
 	cfg.Node.Addrs = []string{closedAddr(t)}
 	cfg.Node.Container = &node.Container{Engine: engine, Name: "minikube", Host: host}
-	if sshconn.Answers(cfg.Node) {
+	if sshconn.IsListening(cfg.Node) {
 		t.Error("a node without an engine answers")
 	}
 	writeProgram(t, engine, "echo "+port)
-	if !sshconn.Answers(cfg.Node) {
+	if !sshconn.IsListening(cfg.Node) {
 		t.Error("the node does not answer")
 	}
 	dial(t, cfg)
 	writeProgram(t, engine, "echo no such container >&2; exit 1")
-	contains(t, refuses(t, cfg, diag.NodeUnreachable).Summary, "no such container", "connection refused")
+	checkContains(t, checkRefused(t, cfg, diag.NodeUnreachable).Summary, "no such container", "connection refused")
 }
 
 func writeProgram(t *testing.T, path, script string) {

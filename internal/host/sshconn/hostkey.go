@@ -26,11 +26,11 @@ type hostKeys interface {
 	algorithms(addr string) []string
 	// check returns nil for the node's key, and otherwise a *diag.Error.
 	check(addr string, remote net.Addr, key ssh.PublicKey) error
-	// accepted is told the key of a connection that was logged in to.
-	accepted(addr string, key ssh.PublicKey) error
-	// missing returns an error if err says that the server has no key of the
+	// accept is told the key of a connection that was logged in to.
+	accept(addr string, key ssh.PublicKey) error
+	// missingError returns an error if err says that the server has no key of the
 	// types that algorithms named, and these were not simply all.
-	missing(addr string, err *ssh.AlgorithmNegotiationError) error
+	missingError(addr string, err *ssh.AlgorithmNegotiationError) error
 }
 
 func newHostKeys(cfg *Config, keys *keyring) (hostKeys, error) {
@@ -91,9 +91,9 @@ func newKnownHosts(files []string, n *node.Node) (*knownHosts, error) {
 	return &knownHosts{files: files, node: n, callback: callback}, nil
 }
 
-// known returns all lines that match addr, found by asking for a key that no
+// knownKeys returns all lines that match addr, found by asking for a key that no
 // file can hold: x/crypto/ssh/knownhosts exports no other way.
-func (k *knownHosts) known(addr string) []knownhosts.KnownKey {
+func (k *knownHosts) knownKeys(addr string) []knownhosts.KnownKey {
 	var unknown *knownhosts.KeyError
 	if err := k.callback(addr, noAddr{}, noKey{}); errors.As(err, &unknown) {
 		return unknown.Want
@@ -103,7 +103,7 @@ func (k *knownHosts) known(addr string) []knownhosts.KnownKey {
 
 func (k *knownHosts) algorithms(addr string) []string {
 	var algorithms []string
-	for _, known := range k.known(addr) {
+	for _, known := range k.knownKeys(addr) {
 		if isAuthority(known) {
 			algorithms = append(algorithms, certAlgorithms()...)
 		} else {
@@ -145,12 +145,12 @@ func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) erro
 		return diag.Errorf(diag.HostKeyUnknown, "the host certificate of %s is not valid: %w", addr, err).
 			WithHint("renew the node's certificate, or store its plain key in %s", k.files[0])
 	case len(mismatch.Want) == 0:
-		return k.unknown(addr, key)
+		return k.unknownError(addr, key)
 	}
-	return k.changed(addr, mismatch.Want, describe(key))
+	return k.changedError(addr, mismatch.Want, describe(key))
 }
 
-func (k *knownHosts) unknown(addr string, key ssh.PublicKey) error {
+func (k *knownHosts) unknownError(addr string, key ssh.PublicKey) error {
 	host, port, _ := net.SplitHostPort(addr)
 	name, _, _ := strings.Cut(strings.TrimPrefix(key.Type(), "ssh-"), "-")
 	file := "~/.ssh/known_hosts"
@@ -162,7 +162,7 @@ func (k *knownHosts) unknown(addr string, key ssh.PublicKey) error {
 		WithHint("if that is the node's fingerprint, store the key: %s >> %s", scan, file)
 }
 
-func (k *knownHosts) changed(addr string, known []knownhosts.KnownKey, shown string) error {
+func (k *knownHosts) changedError(addr string, known []knownhosts.KnownKey, shown string) error {
 	held := make([]string, len(known))
 	for i, w := range known {
 		held[i] = fmt.Sprintf("%s (%s:%d)", describe(w.Key), w.Filename, w.Line)
@@ -174,14 +174,14 @@ func (k *knownHosts) changed(addr string, known []knownhosts.KnownKey, shown str
 			remote.Quote([]string{known[0].Filename}), remote.Quote([]string{host}))
 }
 
-func (k *knownHosts) accepted(string, ssh.PublicKey) error { return nil }
+func (k *knownHosts) accept(string, ssh.PublicKey) error { return nil }
 
-func (k *knownHosts) missing(addr string, err *ssh.AlgorithmNegotiationError) error {
-	known := k.known(addr)
+func (k *knownHosts) missingError(addr string, err *ssh.AlgorithmNegotiationError) error {
+	known := k.knownKeys(addr)
 	if len(known) == 0 || !slices.Equal(err.SupportedAlgorithms, k.algorithms(addr)) {
 		return nil
 	}
-	return k.changed(addr, known, "only "+strings.Join(err.RequestedAlgorithms, ", "))
+	return k.changedError(addr, known, "only "+strings.Join(err.RequestedAlgorithms, ", "))
 }
 
 // noAddr and noKey are what known asks with.

@@ -20,7 +20,7 @@ import (
 )
 
 // refuses dials and returns the error, which must have the code.
-func refuses(t *testing.T, cfg sshconn.Config, code diag.Code) *diag.Error {
+func checkRefused(t *testing.T, cfg sshconn.Config, code diag.Code) *diag.Error {
 	t.Helper()
 	c, err := sshconn.Dial(t.Context(), cfg)
 	if err == nil {
@@ -34,7 +34,7 @@ func refuses(t *testing.T, cfg sshconn.Config, code diag.Code) *diag.Error {
 	return e
 }
 
-func contains(t *testing.T, text string, parts ...string) {
+func checkContains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
 		if !strings.Contains(text, p) {
@@ -59,8 +59,8 @@ func TestHostKeyUnknown(t *testing.T) {
 		s := startSSHD(t, sshdOptions{hostKeys: []string{kind}})
 		cfg := s.config()
 		cfg.KnownHosts = []string{filepath.Join(t.TempDir(), "none yet"), "/etc/ssh/ssh_known_hosts"}
-		e := refuses(t, cfg, diag.HostKeyUnknown)
-		contains(t, e.Summary, s.addr, fingerprint(t, s.hostKey(kind)+".pub"))
+		e := checkRefused(t, cfg, diag.HostKeyUnknown)
+		checkContains(t, e.Summary, s.addr, fingerprint(t, s.hostKey(kind)+".pub"))
 		_, command, _ := strings.Cut(e.Hint, "store the key: ")
 		if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", command, err, out)
@@ -74,14 +74,14 @@ func TestHostKeyChanged(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	other := filepath.Join(s.dir, "other")
 	writeKey(t, other, newKey(t, "ed25519"))
-	testenv.WriteFile(t, s.knownHosts, "# a comment\n"+bracketed(s.addr)+" "+testenv.ReadFile(t, other+".pub"))
-	e := refuses(t, s.config(), diag.HostKeyChanged)
-	contains(t, e.Summary, s.knownHosts+":2", fingerprint(t, other+".pub"), fingerprint(t, s.hostKey("ed25519")+".pub"))
+	testenv.WriteFile(t, s.knownHosts, "# a comment\n"+bracket(s.addr)+" "+testenv.ReadFile(t, other+".pub"))
+	e := checkRefused(t, s.config(), diag.HostKeyChanged)
+	checkContains(t, e.Summary, s.knownHosts+":2", fingerprint(t, other+".pub"), fingerprint(t, s.hostKey("ed25519")+".pub"))
 	command := regexp.MustCompile("ssh-keygen -f [^;]*").FindString(e.Hint)
 	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", command, err, out)
 	}
-	refuses(t, s.config(), diag.HostKeyUnknown)
+	checkRefused(t, s.config(), diag.HostKeyUnknown)
 }
 
 // A server with several keys shows the one that is known.
@@ -110,15 +110,15 @@ func TestKnownTypeIsGone(t *testing.T) {
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519"}})
 	s.addHostKey(t, "rsa")
 	s.writeKnownHosts(t, "rsa")
-	e := refuses(t, s.config(), diag.HostKeyChanged)
-	contains(t, e.Summary, s.knownHosts+":1", "only ssh-ed25519")
+	e := checkRefused(t, s.config(), diag.HostKeyChanged)
+	checkContains(t, e.Summary, s.knownHosts+":1", "only ssh-ed25519")
 }
 
 func TestHostKeyRevoked(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	line := testenv.ReadFile(t, s.knownHosts)
 	testenv.WriteFile(t, s.knownHosts, line+"@revoked * "+testenv.ReadFile(t, s.hostKey("ed25519")+".pub"))
-	contains(t, refuses(t, s.config(), diag.HostKeyChanged).Summary, "revoked", s.knownHosts+":2")
+	checkContains(t, checkRefused(t, s.config(), diag.HostKeyChanged).Summary, "revoked", s.knownHosts+":2")
 }
 
 func TestCertAuthority(t *testing.T) {
@@ -132,15 +132,15 @@ func TestCertAuthority(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}})
-	testenv.WriteFile(t, s.knownHosts, "@cert-authority "+bracketed(s.addr)+" "+testenv.ReadFile(t, ca+".pub"))
+	testenv.WriteFile(t, s.knownHosts, "@cert-authority "+bracket(s.addr)+" "+testenv.ReadFile(t, ca+".pub"))
 	dial(t, s.config())
 	other := filepath.Join(dir, "other")
 	writeKey(t, other, newKey(t, "ecdsa"))
-	testenv.WriteFile(t, s.knownHosts, "@cert-authority "+bracketed(s.addr)+" "+testenv.ReadFile(t, other+".pub"))
-	refuses(t, s.config(), diag.HostKeyUnknown)
+	testenv.WriteFile(t, s.knownHosts, "@cert-authority "+bracket(s.addr)+" "+testenv.ReadFile(t, other+".pub"))
+	checkRefused(t, s.config(), diag.HostKeyUnknown)
 }
 
-func pinned(s *sshd, file string) sshconn.Config {
+func pinConfig(s *sshd, file string) sshconn.Config {
 	cfg := sshconn.Config{Node: s.node(), PinFile: file}
 	cfg.Node.Name, cfg.Node.HostKeys = "minikube", node.Pin
 	return cfg
@@ -149,14 +149,14 @@ func pinned(s *sshd, file string) sshconn.Config {
 func TestPin(t *testing.T) {
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519", "rsa"}})
 	file := filepath.Join(t.TempDir(), "new", "pins")
-	dial(t, pinned(s, file))
+	dial(t, pinConfig(s, file))
 	first := testenv.ReadFile(t, file)
 	for path, want := range map[string]os.FileMode{file: 0o600, filepath.Dir(file): 0o700} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
-	dial(t, pinned(s, file))
+	dial(t, pinConfig(s, file))
 	if testenv.ReadFile(t, file) != first {
 		t.Error("the second connection pinned again")
 	}
@@ -166,13 +166,13 @@ func TestPin(t *testing.T) {
 	fields := strings.Fields(first)
 	changed := strings.Join(fields[:3], " ") + " " + testenv.ReadFile(t, other+".pub")
 	testenv.WriteFile(t, file, "a line that was cut\n"+changed)
-	e := refuses(t, pinned(s, file), diag.HostKeyChanged)
-	contains(t, e.Summary, file+":2", fingerprint(t, other+".pub"), fingerprint(t, s.hostKey("ed25519")+".pub"))
-	contains(t, e.Hint, "remove line 2 of "+file)
+	e := checkRefused(t, pinConfig(s, file), diag.HostKeyChanged)
+	checkContains(t, e.Summary, file+":2", fingerprint(t, other+".pub"), fingerprint(t, s.hostKey("ed25519")+".pub"))
+	checkContains(t, e.Hint, "remove line 2 of "+file)
 	// The type is gone.
 	s.addHostKey(t, "ecdsa")
 	testenv.WriteFile(t, file, strings.Join(fields[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("ecdsa")+".pub"))
-	contains(t, refuses(t, pinned(s, file), diag.HostKeyChanged).Summary, "only ")
+	checkContains(t, checkRefused(t, pinConfig(s, file), diag.HostKeyChanged).Summary, "only ")
 }
 
 // A node on an address of this machine's own may show another key: it is taken,
@@ -181,12 +181,12 @@ func TestRepin(t *testing.T) {
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519", "rsa"}})
 	file := filepath.Join(t.TempDir(), "pins")
 	var said bytes.Buffer
-	repinned := func() sshconn.Config {
-		cfg := pinned(s, file)
+	repinConfig := func() sshconn.Config {
+		cfg := pinConfig(s, file)
 		cfg.Node.HostKeys, cfg.Log = node.Repin, slog.New(slog.NewTextHandler(&said, nil))
 		return cfg
 	}
-	dial(t, repinned())
+	dial(t, repinConfig())
 	first := strings.Fields(testenv.ReadFile(t, file))
 	other := filepath.Join(s.dir, "other")
 	writeKey(t, other, newKey(t, "ed25519"))
@@ -194,27 +194,27 @@ func TestRepin(t *testing.T) {
 	if said.Len() > 0 {
 		t.Errorf("at first sight: %s", said.String())
 	}
-	dial(t, repinned())
+	dial(t, repinConfig())
 	shown := fingerprint(t, s.hostKey("ed25519")+".pub")
-	contains(t, said.String(), "another host key than before", fingerprint(t, other+".pub"), shown)
+	checkContains(t, said.String(), "another host key than before", fingerprint(t, other+".pub"), shown)
 	said.Reset()
 	after := testenv.ReadFile(t, file)
-	dial(t, repinned())
+	dial(t, repinConfig())
 	if testenv.ReadFile(t, file) != after || said.Len() > 0 {
 		t.Errorf("the new key was not found again: %s", said.String())
 	}
 	// The known type is asked for first, though the server has a key of a better
 	// one.
 	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("rsa")+".pub"))
-	dial(t, repinned())
+	dial(t, repinConfig())
 	if said.Len() > 0 {
 		t.Errorf("the key of the known type: %s", said.String())
 	}
 	// The known type is gone.
 	s.addHostKey(t, "ecdsa")
 	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("ecdsa")+".pub"))
-	dial(t, repinned())
-	contains(t, said.String(), "another host key than before", fingerprint(t, s.hostKey("ecdsa")+".pub"))
+	dial(t, repinConfig())
+	checkContains(t, said.String(), "another host key than before", fingerprint(t, s.hostKey("ecdsa")+".pub"))
 }
 
 // minikube gives a machine that it makes anew a new key to log in with; its new
@@ -229,7 +229,7 @@ func TestPinNewMachine(t *testing.T) {
 	old := fingerprint(t, other+".pub")
 	key := strings.TrimSpace(testenv.ReadFile(t, other+".pub"))
 	testenv.WriteFile(t, file, fmt.Sprintf("minikube %s %s %s\nprofile2 %s %s %s\n", s.addr, old, key, s.addr, mine, key))
-	dial(t, pinned(s, file))
+	dial(t, pinConfig(s, file))
 	if n := strings.Count(testenv.ReadFile(t, file), "minikube "+s.addr+" "+mine); n != 1 {
 		t.Errorf("pinned %d times:\n%s", n, testenv.ReadFile(t, file))
 	}
@@ -239,11 +239,11 @@ func TestPinNewMachine(t *testing.T) {
 func TestPinNeedsLogin(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	file := filepath.Join(t.TempDir(), "pins")
-	cfg := pinned(s, file)
+	cfg := pinConfig(s, file)
 	stranger := filepath.Join(s.dir, "stranger")
 	writeKey(t, stranger, newKey(t, "ed25519"))
 	cfg.Node.Identities = []string{stranger}
-	refuses(t, cfg, diag.KeyRefused)
+	checkRefused(t, cfg, diag.KeyRefused)
 	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s: %v", file, err)
 	}
@@ -255,7 +255,7 @@ func TestPinTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			cfg := pinned(s, file)
+			cfg := pinConfig(s, file)
 			cfg.Node.Name = fmt.Sprintf("minikube%d", i%4)
 			c, err := sshconn.Dial(t.Context(), cfg)
 			if err != nil {
@@ -276,7 +276,7 @@ func TestPinTogether(t *testing.T) {
 func TestPinCannotBeWritten(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	file := filepath.Join(s.identity, "pins") // below a file
-	c, err := sshconn.Dial(t.Context(), pinned(s, file))
+	c, err := sshconn.Dial(t.Context(), pinConfig(s, file))
 	if err == nil {
 		_ = c.Close()
 		t.Error("connected without a pin")

@@ -125,29 +125,29 @@ func (p *pins) check(addr string, _ net.Addr, key ssh.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	if found.differs(key) && !p.repin {
-		return p.changed(addr, found, describe(key))
+	if found.isDifferent(key) && !p.repin {
+		return p.changedError(addr, found, describe(key))
 	}
 	return nil
 }
 
-// differs reports whether another key than key is pinned.
-func (p *pin) differs(key ssh.PublicKey) bool {
+// isDifferent reports whether another key than key is pinned.
+func (p *pin) isDifferent(key ssh.PublicKey) bool {
 	return p != nil && !slices.Equal(p.key.Marshal(), key.Marshal())
 }
 
-// accepted pins the key, only now that the node has taken our login: an
+// accept pins the key, only now that the node has taken our login: an
 // address may for a while belong to another container.
-func (p *pins) accepted(addr string, key ssh.PublicKey) error {
+func (p *pins) accept(addr string, key ssh.PublicKey) error {
 	found, err := p.find(addr)
 	if err != nil {
 		return err
 	}
-	if found.differs(key) && p.repin {
+	if found.isDifferent(key) && p.repin {
 		p.log.Warn("the node shows another host key than before, which is taken from now on",
 			"node", p.name, "addr", addr, "before", describe(found.key), "now", describe(key))
 	}
-	if found == nil || found.differs(key) && p.repin {
+	if found == nil || found.isDifferent(key) && p.repin {
 		if err := p.add(addr, key); err != nil {
 			return diag.Errorf(diag.WriteFailed, "the host key of %s can't be stored: %w", p.name, err)
 		}
@@ -169,16 +169,16 @@ func (p *pins) add(addr string, key ssh.PublicKey) error {
 	return errors.Join(err, f.Close())
 }
 
-func (p *pins) changed(addr string, found *pin, shown string) error {
+func (p *pins) changedError(addr string, found *pin, shown string) error {
 	return diag.Errorf(diag.HostKeyChanged, "the host key of %s (%s) is another than before: it shows %s, pinned is %s (%s:%d)",
 		p.name, addr, shown, describe(found.key), p.file, found.line).
 		WithHint("if the node was made anew, remove line %d of %s; otherwise somebody may be in between", found.line, p.file)
 }
 
-func (p *pins) missing(addr string, err *ssh.AlgorithmNegotiationError) error {
+func (p *pins) missingError(addr string, err *ssh.AlgorithmNegotiationError) error {
 	found, _ := p.find(addr)
 	if found == nil || !slices.Equal(err.SupportedAlgorithms, p.algorithms(addr)) {
 		return nil
 	}
-	return p.changed(addr, found, "only "+strings.Join(err.RequestedAlgorithms, ", "))
+	return p.changedError(addr, found, "only "+strings.Join(err.RequestedAlgorithms, ", "))
 }

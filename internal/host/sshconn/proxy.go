@@ -28,15 +28,15 @@ type proxyConn struct {
 	addr net.Addr
 	cmd  *exec.Cmd
 
-	said    firstBytes
-	allSaid chan struct{} // closed when it says no more
+	stderr     firstBytes
+	stderrDone chan struct{} // closed when it says no more
 
-	closing sync.Once
+	closeOnce sync.Once
 }
 
 // dialProxy starts the command. It ends with the connection.
 func dialProxy(argv []string, addr string) (net.Conn, error) {
-	p := &proxyConn{addr: proxyAddr(addr), cmd: exec.Command(argv[0], argv[1:]...), allSaid: make(chan struct{})}
+	p := &proxyConn{addr: proxyAddr(addr), cmd: exec.Command(argv[0], argv[1:]...), stderrDone: make(chan struct{})}
 	var err error
 	if p.WriteCloser, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -52,8 +52,8 @@ func dialProxy(argv []string, addr string) (net.Conn, error) {
 		return nil, fmt.Errorf("the proxy: %w", err)
 	}
 	go func() {
-		defer close(p.allSaid)
-		io.Copy(&p.said, stderr) // until Close at the latest
+		defer close(p.stderrDone)
+		io.Copy(&p.stderr, stderr) // until Close at the latest
 	}()
 	return p, nil
 }
@@ -75,10 +75,10 @@ func (p *proxyConn) explain(err error) error {
 		return err
 	}
 	select {
-	case <-p.allSaid:
+	case <-p.stderrDone:
 	case <-time.After(proxyGrace):
 	}
-	if line := p.said.line(); line != "" {
+	if line := p.stderr.line(); line != "" {
 		return fmt.Errorf("the proxy says %q: %w", line, err)
 	}
 	return fmt.Errorf("the proxy has ended: %w", err)
@@ -86,11 +86,11 @@ func (p *proxyConn) explain(err error) error {
 
 // Close ends the command and returns when it has ended.
 func (p *proxyConn) Close() error {
-	p.closing.Do(func() {
+	p.closeOnce.Do(func() {
 		p.WriteCloser.Close()
 		p.cmd.Process.Kill() // it fails only when the command has ended already
 		p.cmd.Wait()
-		<-p.allSaid
+		<-p.stderrDone
 	})
 	return nil
 }

@@ -131,6 +131,6 @@ func (p *proxy) cutAfter(n int64) {
 func (p *proxy) knownHosts(t testing.TB, s *sshd) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "known_hosts")
-	testenv.WriteFile(t, path, fmt.Sprintf("%s %s", bracketed(p.addr), testenv.ReadFile(t, s.hostKey("ed25519")+".pub")))
+	testenv.WriteFile(t, path, fmt.Sprintf("%s %s", bracket(p.addr), testenv.ReadFile(t, s.hostKey("ed25519")+".pub")))
 	return path
 }

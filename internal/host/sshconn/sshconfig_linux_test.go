@@ -33,8 +33,8 @@ func sshCommand(t *testing.T, config string) string {
 	return command
 }
 
-// resolved returns how to reach what ssh knows under that name.
-func resolved(t *testing.T, alias, command string) sshconn.Config {
+// resolve returns how to reach what ssh knows under that name.
+func resolve(t *testing.T, alias, command string) sshconn.Config {
 	t.Helper()
 	n, err := node.Resolve(node.Options{Spec: "ssh:" + alias, SSH: command, GOOS: "linux", Home: t.TempDir()})
 	if err != nil {
@@ -78,7 +78,7 @@ func TestSSHConfig(t *testing.T) {
 	testenv.WriteFile(t, filepath.Join(s.dir, "aliased"), "other "+testenv.ReadFile(t, s.hostKey("ed25519")+".pub"))
 	for _, alias := range []string{"node", "node-alias", "node-command", "node-jump"} {
 		t.Run(alias, func(t *testing.T) {
-			cfg := resolved(t, alias, command)
+			cfg := resolve(t, alias, command)
 			if wantProxy := alias == "node-command" || alias == "node-jump"; wantProxy == (cfg.Node.Proxy == nil) || cfg.Node.Local == wantProxy {
 				t.Errorf("%+v", cfg.Node)
 			}
@@ -109,7 +109,7 @@ func TestProxyFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := s.config()
 			cfg.Node.Proxy, cfg.Timeout = tt.argv, time.Second
-			contains(t, refuses(t, cfg, diag.NodeUnreachable).Summary, tt.says)
+			checkContains(t, checkRefused(t, cfg, diag.NodeUnreachable).Summary, tt.says)
 		})
 	}
 }
@@ -129,7 +129,7 @@ func TestCertificate(t *testing.T) {
 			writeKey(t, identity, newKey(t, "ecdsa"))
 			cfg := s.config()
 			cfg.Node.Identities = []string{identity}
-			refuses(t, cfg, diag.KeyRefused)
+			checkRefused(t, cfg, diag.KeyRefused)
 			if out, err := exec.Command("ssh-keygen", "-q", "-s", ca, "-I", "test", "-n", user, identity+".pub").CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
@@ -156,7 +156,7 @@ func TestFilesOnly(t *testing.T) {
 	cfg.Node.Identities, cfg.Node.UserKeys, cfg.AgentSocket = []string{identity}, true, socket
 	dial(t, cfg)
 	cfg.Node.FilesOnly = true
-	contains(t, refuses(t, cfg, diag.KeyRefused).Summary, identity)
+	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Summary, identity)
 	cfg.Node.FilesOnly, cfg.Node.AgentSocket = false, "none"
-	refuses(t, cfg, diag.KeyRefused)
+	checkRefused(t, cfg, diag.KeyRefused)
 }

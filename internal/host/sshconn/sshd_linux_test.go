@@ -209,7 +209,7 @@ func (s *sshd) writeKnownHosts(t testing.TB, kinds ...string) {
 	s.knownHosts = filepath.Join(s.dir, "known_hosts")
 	var lines strings.Builder
 	for _, kind := range kinds {
-		fmt.Fprintf(&lines, "%s %s", bracketed(s.addr), testenv.ReadFile(t, s.hostKey(kind)+".pub"))
+		fmt.Fprintf(&lines, "%s %s", bracket(s.addr), testenv.ReadFile(t, s.hostKey(kind)+".pub"))
 	}
 	testenv.WriteFile(t, s.knownHosts, lines.String())
 }
@@ -261,7 +261,7 @@ func output(t testing.TB, c *sshconn.Conn, script string) string {
 	return string(stdout)
 }
 
-func bracketed(addr string) string {
+func bracket(addr string) string {
 	host, port, _ := net.SplitHostPort(addr)
 	return "[" + host + "]:" + port
 }
