@@ -102,7 +102,7 @@ func TestDoctor(t *testing.T) {
 		t.Cleanup(func() { f.root(t, "mv /root/docker.sudoers "+rule) })
 		checks := f.examine(t, 2)
 		check(t, checks["ssh"], doctor.OK, "connected")
-		check(t, checks["sudo"], doctor.Failed, "no passwordless sudo", "run there as root")
+		check(t, checks["sudo"], doctor.Failed, "no passwordless sudo", "run as root on the node")
 		check(t, checks["target"], doctor.Skipped, "skipped")
 	})
 	t.Run("ptrace refused", func(t *testing.T) {

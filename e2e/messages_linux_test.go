@@ -318,7 +318,7 @@ func TestNodeMessages(t *testing.T) {
 		}
 		host, _, _ := net.SplitHostPort(addr)
 		f.knownHosts(t, host+" "+string(other))
-		hint := f.fails(t, mistake{3, "is another than before", "somebody may be in between"}, bySSH()...)
+		hint := f.fails(t, mistake{3, "has changed", "somebody may be intercepting"}, bySSH()...)
 		f.userShell(t, between(t, hint, "remove the old key: ", ";"))
 		f.fails(t, mistake{3, "is not known", "ssh-keyscan"}, bySSH()...)
 	})
@@ -338,7 +338,7 @@ func TestNodeMessages(t *testing.T) {
 		// The node is on an address of this machine's own: the key is taken, once.
 		for _, warns := range []bool{true, false} {
 			out, err := f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...).CombinedOutput()
-			if err != nil || strings.Contains(string(out), "another host key than before") != warns || !strings.Contains(string(out), "containerd.service") {
+			if err != nil || strings.Contains(string(out), "host key has changed") != warns || !strings.Contains(string(out), "containerd.service") {
 				t.Errorf("warns %v: %v\n%s", warns, err, out)
 			}
 		}
@@ -349,8 +349,8 @@ func TestNodeMessages(t *testing.T) {
 		t.Cleanup(func() {
 			f.root(t, "rm -f /etc/sudoers.d/dapbridge; mv /root/docker.sudoers "+rule)
 		})
-		hint := f.fails(t, mistake{3, "the user docker has no passwordless sudo", "run there as root: "}, args("minikube:"+f.node.Name())...)
-		f.root(t, between(t, hint, "run there as root: ", "\n"))
+		hint := f.fails(t, mistake{3, "the user docker has no passwordless sudo", "run as root on the node: "}, args("minikube:"+f.node.Name())...)
+		f.root(t, between(t, hint, "run as root on the node: ", "\n"))
 		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 	})
 }
@@ -362,8 +362,8 @@ func TestSudoWantsTerminal(t *testing.T) {
 	ps := append([]string{"ps"}, f.nodeArgs()...)
 	f.root(t, "echo 'Defaults requiretty' > /etc/sudoers.d/aaa")
 	t.Cleanup(func() { f.root(t, "rm -f /etc/sudoers.d/aaa /etc/sudoers.d/dapbridge-tty") })
-	hint := f.fails(t, mistake{3, "sudo wants a terminal of the user docker", "run there as root: "}, ps...)
-	f.root(t, between(t, hint, "run there as root: ", "\n"))
+	hint := f.fails(t, mistake{3, "sudo requires a terminal for the user docker", "run as root on the node: "}, ps...)
+	f.root(t, between(t, hint, "run as root on the node: ", "\n"))
 	lists(t, f.command(t.Context(), userUID, ps...))
 }
 

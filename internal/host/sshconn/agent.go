@@ -9,17 +9,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// sshAgent is the user's SSH agent. It is connected to when its keys are wanted
-// and stays so, since it signs with them, until close.
+// sshAgent is the user's SSH agent. It is connected when its keys are first needed,
+// and stays connected until close, since it signs with them.
 type sshAgent struct {
 	cfg    *Config
 	loaded bool
 	list   []key
-	conn   io.Closer // nil if there is none
+	conn   io.Closer // nil if not connected
 	stop   func()
 }
 
-// keys returns what the agent holds; no agent is one without keys.
+// keys returns the agent's keys: none if there is no agent.
 func (a *sshAgent) keys(ctx context.Context) []key {
 	if a.loaded {
 		return a.list
@@ -27,20 +27,20 @@ func (a *sshAgent) keys(ctx context.Context) []key {
 	a.loaded = true
 	conn, err := dialAgent(ctx, a.cfg.AgentSocket)
 	if err != nil {
-		a.cfg.Log.Debug("no SSH agent", "err", err)
+		a.cfg.Log.Debug("cannot connect to the SSH agent", "err", err)
 		return nil
 	}
 	a.conn = conn
-	// An agent may ask its owner, who may be away: the wait ends when no dial
-	// can be waiting any more.
+	// An agent may ask its owner, who may be away: the wait ends when no dial can be
+	// waiting any more.
 	ctx, cancel := context.WithTimeout(ctx, maxConnections*a.cfg.Timeout)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	a.stop = func() { stop(); cancel() }
-	// Without a Close the client asks one thing at a time and starts no
-	// goroutine.
+	// For a connection without Close the client sends one request at a time and
+	// starts no goroutine.
 	signers, err := agent.NewClient(struct{ io.ReadWriter }{conn}).Signers()
 	if err != nil {
-		a.cfg.Log.Debug("the SSH agent does not list its keys", "err", err)
+		a.cfg.Log.Debug("cannot list the keys of the SSH agent", "err", err)
 		return nil
 	}
 	for _, s := range signers {

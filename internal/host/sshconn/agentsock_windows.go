@@ -14,7 +14,7 @@ const openSSHPipe = `\\.\pipe\openssh-ssh-agent`
 func dialAgent(_ context.Context, pipe string) (io.ReadWriteCloser, error) {
 	switch pipe {
 	case "none":
-		return nil, errors.New("no SSH agent is wanted")
+		return nil, errors.New("the SSH agent is disabled")
 	case "":
 		pipe = openSSHPipe
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// maxKeyFile bounds what is read of a key file.
+// maxKeyFile bounds how much of a key file is read.
 const maxKeyFile = 1 << 20
 
 // key is a private key to log in with.
@@ -26,15 +26,15 @@ type key struct {
 	source string // the file, or "agent (COMMENT)"
 }
 
-// keyring is what a Dial may offer, in order.
+// keyring holds the keys that a Dial may offer, in order.
 type keyring struct {
 	keys   []key
-	locked []string // default key files that have a passphrase and are in no agent
+	locked []string // default key files with a passphrase whose keys are not in the agent
 	agent  sshAgent
 }
 
-// loadKeys returns the keys for a node: those of its key files alone, or,
-// where nobody named any, the SSH agent's and then those of the default files.
+// loadKeys returns the keys for a node: only those of its key files, or, if the user
+// named none, the SSH agent's followed by those of the default files.
 func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
 	ring := &keyring{agent: sshAgent{cfg: cfg}}
 	if cfg.Node.UserKeys && !cfg.Node.FilesOnly {
@@ -47,7 +47,7 @@ func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
 			return nil, err
 		}
 		if err != nil {
-			cfg.Log.Debug("default key is left out", "file", path, "err", err)
+			cfg.Log.Debug("skipping a default key", "file", path, "err", err)
 		}
 	}
 	if len(ring.keys) == 0 {
@@ -58,9 +58,9 @@ func loadKeys(ctx context.Context, cfg *Config) (*keyring, error) {
 	return ring, nil
 }
 
-// addCertificates puts a key with its certificate before the plain keys, for
-// each certificate of a key that we have: the files named and, as ssh does
-// (sshconnect2.c, pubkey_prepare), KEYFILE-cert.pub.
+// addCertificates adds, before the plain keys, a key with its certificate for each
+// certificate whose key is in the ring. The certificates are those in the
+// configuration and, as for ssh (sshconnect2.c, pubkey_prepare), KEYFILE-cert.pub.
 func (r *keyring) addCertificates(cfg *Config) {
 	files := slices.Clone(cfg.Node.Certificates)
 	for _, path := range cfg.Node.Identities {
@@ -75,11 +75,11 @@ func (r *keyring) addCertificates(cfg *Config) {
 		pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
 		cert, ok := pub.(*ssh.Certificate)
 		if err != nil || !ok {
-			cfg.Log.Warn("no certificate for a key", "file", path)
+			cfg.Log.Warn("the file is not an SSH certificate", "file", path)
 			continue
 		}
 		for _, k := range r.keys {
-			if signer, err := ssh.NewCertSigner(cert, k.signer); err == nil { // it is the key's
+			if signer, err := ssh.NewCertSigner(cert, k.signer); err == nil { // it certifies this key
 				certified = append(certified, key{signer, path})
 				break
 			}
@@ -90,7 +90,7 @@ func (r *keyring) addCertificates(cfg *Config) {
 
 func (r *keyring) close() { r.agent.close() }
 
-// fingerprint returns the first key's.
+// fingerprint returns the fingerprint of the first key.
 func (r *keyring) fingerprint() string { return ssh.FingerprintSHA256(r.keys[0].signer.PublicKey()) }
 
 func signers(keys []key) []ssh.Signer {
@@ -101,11 +101,12 @@ func signers(keys []key) []ssh.Signer {
 	return s
 }
 
-// refusedError says that the server took none of the first offered keys.
+// refusedError returns the error for a server that accepted none of the first offered
+// keys.
 func (r *keyring) refusedError(n *node.Node, offered int) error {
 	var text string
 	if offered == 0 {
-		text = fmt.Sprintf("there is no private key to log in to %s with", n.Name)
+		text = fmt.Sprintf("no private key to log in to %s with", n.Name)
 	} else {
 		names := make([]string, offered)
 		for i, k := range r.keys[:offered] {
@@ -129,12 +130,12 @@ func (r *keyring) hasKey(pub ssh.PublicKey) bool {
 	return false
 }
 
-// addFile appends the key of a file, or the agent's key of the same name if the
-// file has a passphrase.
+// addFile appends the key in a file, or the same key from the agent if the file has a
+// passphrase.
 func (r *keyring) addFile(ctx context.Context, path string) error {
 	data, err := readKey(path)
 	if err != nil {
-		return diag.Errorf(diag.IdentityUnusable, "the private key can't be read: %w", err)
+		return diag.Errorf(diag.IdentityUnusable, "cannot read the private key: %w", err)
 	}
 	signer, err := ssh.ParsePrivateKey(data)
 	var locked *ssh.PassphraseMissingError
@@ -145,7 +146,7 @@ func (r *keyring) addFile(ctx context.Context, path string) error {
 		return diag.Errorf(diag.IdentityUnusable, "%s is a public key", path).
 			WithHint("name the private key: --identity %s", remote.Quote([]string{strings.TrimSuffix(path, ".pub")}))
 	case err != nil:
-		return diag.Errorf(diag.IdentityUnusable, "%s is no private key: %w", path, err)
+		return diag.Errorf(diag.IdentityUnusable, "%s is not a private key: %w", path, err)
 	}
 	if !r.hasKey(signer.PublicKey()) {
 		r.keys = append(r.keys, key{signer, path})
@@ -153,8 +154,8 @@ func (r *keyring) addFile(ctx context.Context, path string) error {
 	return nil
 }
 
-// addLocked looks in the agent for the key whose file has a passphrase. Old
-// formats hold the public half only in the file beside.
+// addLocked looks in the agent for a key whose file has a passphrase. With old
+// formats the public half is only in a file of its own, PATH.pub.
 func (r *keyring) addLocked(ctx context.Context, path string, pub ssh.PublicKey) error {
 	if pub == nil {
 		if data, err := readKey(path + ".pub"); err == nil {

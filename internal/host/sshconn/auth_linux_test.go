@@ -53,8 +53,7 @@ func startAgentProcess(t *testing.T, keys ...any) (socket string) {
 	return socket
 }
 
-// serverFor starts a server that accepts a key besides its
-// usual one.
+// serverFor starts a server that accepts key in addition to its usual one.
 func serverFor(t *testing.T, key any) *sshd {
 	return startSSHD(t, sshdOptions{before: func(s *sshd) {
 		path := filepath.Join(s.dir, "accepted")
@@ -91,8 +90,8 @@ func TestKeyRefused(t *testing.T) {
 	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Summary, "no private key")
 }
 
-// An agent full of keys comes before the file that fits, and OpenSSH's server
-// hangs up at the sixth.
+// The keys of an agent are offered before the file with the right one, and OpenSSH's
+// server closes the connection at the sixth.
 func TestManyKeys(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	var keys []any
@@ -126,11 +125,11 @@ func TestLockedKey(t *testing.T) {
 	cfg.Node.UserKeys = true
 	checkContains(t, checkRefused(t, cfg, diag.KeyRefused).Hint, "ssh-add "+remote.Quote([]string{file}))
 	cfg.Node.UserKeys = false
-	cfg.AgentSocket = startAgentProcess(t, newKey(t, "ed25519"), key) // as the hint says
+	cfg.AgentSocket = startAgentProcess(t, newKey(t, "ed25519"), key) // what the hint says
 	dial(t, cfg)
 }
 
-// The old format does not tell which key it is.
+// A locked file in the old format does not contain the public key.
 func TestLockedOldKey(t *testing.T) {
 	key := newKey(t, "rsa")
 	s := serverFor(t, key)
@@ -155,7 +154,7 @@ func TestIdentityUnusable(t *testing.T) {
 		cfg.Node.Identities = []string{file}
 		checkContains(t, checkRefused(t, cfg, diag.IdentityUnusable).Summary, file)
 		cfg.Node.Identities, cfg.Node.UserKeys = []string{file, s.identity}, true
-		dial(t, cfg) // guesses may fail
+		dial(t, cfg) // default files may be unusable
 	}
 }
 
@@ -167,7 +166,7 @@ func TestUnreachable(t *testing.T) {
 	}
 	closed := l.Addr().String()
 	_ = l.Close()
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel and says nothing
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts connections, and nothing answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +190,7 @@ func TestUnreachable(t *testing.T) {
 	dial(t, cfg)
 }
 
-// startWeb listens with something that is no SSH server.
+// startWeb starts a server that does not speak SSH.
 func startWeb(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -227,23 +226,24 @@ func TestDialIsCancelled(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	begin := time.Now()
 	if _, err := sshconn.Dial(ctx, cfg); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+		t.Errorf("Dial: %v, want %v", err, context.Canceled)
 	}
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-	// Once connected the context means nothing.
-	ctx, cancel = context.WithCancel(t.Context())
-	cfg.Node.Addrs = []string{s.addr}
-	c, err := sshconn.Dial(ctx, cfg)
+}
+
+// The context of Dial does not affect an established connection.
+func TestDialContextEnds(t *testing.T) {
+	s := startSSHD(t, sshdOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	c, err := sshconn.Dial(ctx, s.config())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	cancel()
-	if got := output(t, c, "echo alive"); got != "alive\n" {
-		t.Errorf("%q", got)
-	}
+	checkOutput(t, c, "echo alive", "alive\n")
 }
 
 func TestNoHome(t *testing.T) {

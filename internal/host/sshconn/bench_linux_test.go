@@ -9,7 +9,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
-// distances are one-way delays of the line.
+// runWithDelays runs f with several one-way delays of the network.
 func runWithDelays(b *testing.B, f func(b *testing.B, cfg sshconn.Config)) {
 	s := startSSHD(b, sshdOptions{user: "docker", sudoers: sudoAll})
 	for _, delay := range []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond} {
@@ -41,7 +41,8 @@ func BenchmarkDial(b *testing.B) {
 	})
 }
 
-// The fast path: from the call to the agent's first line.
+// BenchmarkStartAgent measures the time from the call to the agent's first line, for a
+// node that has the agent.
 func BenchmarkStartAgent(b *testing.B) {
 	needsNamespaces(b)
 	agent := standIn(b, "")
@@ -60,7 +61,7 @@ func BenchmarkStartAgent(b *testing.B) {
 	})
 }
 
-// A small message to the agent and back, through sudo.
+// BenchmarkRoundTrip sends a small message to the agent and back, through sudo.
 func BenchmarkRoundTrip(b *testing.B) {
 	needsNamespaces(b)
 	agent := standIn(b, "")

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -15,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// A server that closes sessions in which nothing runs. OpenSSH's here has no
-// setting that does it before a command is given, so this one is ours.
+// A server may close a session that runs no command. This OpenSSH has no setting that
+// closes one before its command starts, so the server is one of ours.
 func TestReservedSessionIsClosed(t *testing.T) {
 	dir := t.TempDir()
 	hostKey := newKey(t, "ed25519")
@@ -30,15 +29,21 @@ func TestReservedSessionIsClosed(t *testing.T) {
 		KnownHosts: []string{filepath.Join(dir, "known_hosts")},
 	})
 	<-closed
-	time.Sleep(50 * time.Millisecond) // until we know it too
 	stdout, _, exit, err := remote.Run(t.Context(), c, []string{"anything"}, nil)
-	if err != nil || exit != 0 || string(stdout) != "here" {
-		t.Errorf("%q, exit %d, %v", stdout, exit, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exit != 0 {
+		t.Errorf("exit status %d, want 0", exit)
+	}
+	if want := "here"; string(stdout) != want {
+		t.Errorf("stdout %q, want %q", stdout, want)
 	}
 }
 
 // serveClosing serves one connection: it closes the first session at once, and
-// answers "here" in the others.
+// writes "here" in the others. closed is closed when the client has seen the first
+// one close.
 func serveClosing(t *testing.T, hostKey any, closed chan<- struct{}) string {
 	t.Helper()
 	signer, err := ssh.NewSignerFromKey(hostKey)
@@ -58,7 +63,7 @@ func serveClosing(t *testing.T, hostKey any, closed chan<- struct{}) string {
 		if err != nil {
 			return
 		}
-		_, chans, reqs, err := ssh.NewServerConn(tcp, config)
+		sc, chans, reqs, err := ssh.NewServerConn(tcp, config)
 		if err != nil {
 			t.Error(err)
 			return
@@ -73,6 +78,7 @@ func serveClosing(t *testing.T, hostKey any, closed chan<- struct{}) string {
 			if first {
 				first = false
 				_ = ch.Close()
+				_, _, _ = sc.SendRequest("barrier", true, nil) // the client handles messages in order
 				close(closed)
 			}
 			wg.Go(func() { answer(ch, reqs) })

@@ -13,10 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// process is the session channel of a command. Its streams are the channel
-// itself, without a goroutine or a buffer of ours in between: one Write is one
-// packet and one system call (up to 32 KiB), and the two outputs share one window
-// of 2 MiB.
+// process is the session channel of a command. Its streams are the channel itself,
+// without a goroutine or a buffer of ours in between: one Write of up to 32 KiB is
+// one packet and one system call, and the two outputs share one window of 2 MiB.
 type process struct {
 	conn *Conn
 	ch   ssh.Channel
@@ -27,11 +26,11 @@ type process struct {
 	signal string
 }
 
-// Start implements [remote.Conn]. The command gets a session channel of its own.
+// Start implements [remote.Conn]. Each command has its own session channel.
 func (c *Conn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
 	line := remote.Quote(argv)
 	if strings.IndexByte(line, 0) >= 0 {
-		return nil, fmt.Errorf("run %s on %s: an argument holds a NUL byte", remote.Abbreviate(argv), c.node.Name)
+		return nil, fmt.Errorf("run %s on %s: an argument contains a NUL byte", remote.Abbreviate(argv), c.node.Name)
 	}
 	ctx, timer := remote.WithIdleTimeout(ctx, c, "reply to the start of a command")
 	defer timer.Stop()
@@ -42,19 +41,18 @@ func (c *Conn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
 	return &remote.Cmd{Stdin: stdin{p.ch}, Stdout: p.ch, Stderr: p.ch.Stderr(), Process: p}, nil
 }
 
-// session is an SSH session channel in which nothing runs yet.
+// session is an SSH session channel that runs no command yet.
 type session struct {
 	ch   ssh.Channel
 	reqs <-chan *ssh.Request
 }
 
-// reserve opens a session ahead of its use, which saves the next command a
-// round trip.
+// reserve opens a session in advance, which saves the next command a round trip.
 func (c *Conn) reserve() {
 	c.spawn(func() {
 		ch, reqs, err := c.ssh.OpenChannel("session", nil)
 		if err != nil {
-			return // the next command will see for itself
+			return // the next command will report it
 		}
 		select {
 		case c.spare <- session{ch, reqs}:
@@ -64,8 +62,8 @@ func (c *Conn) reserve() {
 	})
 }
 
-// open runs a command in the reserved session, or in a new one. It must be
-// called in a goroutine that c owns.
+// open runs a command in the reserved session, or in a new one. It must be called in a
+// goroutine that c owns.
 func (c *Conn) open(line string) (*process, error) {
 	select {
 	case s := <-c.spare:
@@ -74,7 +72,7 @@ func (c *Conn) open(line string) (*process, error) {
 		if !errors.Is(err, io.EOF) {
 			return p, err
 		}
-		// The server has closed it, as one that nobody used.
+		// The server has closed it because it was unused.
 	default:
 	}
 	ch, reqs, err := c.ssh.OpenChannel("session", nil)
@@ -88,8 +86,8 @@ func (c *Conn) open(line string) (*process, error) {
 	return p, nil
 }
 
-// exec runs a command in a session (RFC 4254, section 6.5). Its error is io.EOF
-// if the session is closed.
+// exec runs a command in a session (RFC 4254, section 6.5). Its error is io.EOF if the
+// session was closed.
 func (c *Conn) exec(s session, line string) (*process, error) {
 	p := &process{conn: c, ch: s.ch, done: make(chan struct{}), status: -1}
 	c.wg.Go(func() { p.watch(s.reqs) })
@@ -104,7 +102,7 @@ func (c *Conn) exec(s session, line string) (*process, error) {
 	return p, nil
 }
 
-// watch takes the channel's requests until it ends (RFC 4254, section 6.10).
+// watch handles the channel's requests until it is closed (RFC 4254, section 6.10).
 func (p *process) watch(reqs <-chan *ssh.Request) {
 	defer close(p.done)
 	for req := range reqs {
@@ -128,7 +126,7 @@ func (p *process) watch(reqs <-chan *ssh.Request) {
 	}
 }
 
-// Wait implements [remote.Process]; the channel is closed too when it returns.
+// Wait implements [remote.Process]. The channel is closed when it returns.
 func (p *process) Wait() error {
 	<-p.done
 	switch {
@@ -150,9 +148,9 @@ func (p *process) ExitStatus() int {
 	}
 }
 
-// Close implements [remote.Process]. OpenSSH answers when the command has ended,
-// so a command that does not mind keeps Wait and readers waiting until the
-// connection's end.
+// Close implements [remote.Process]. OpenSSH confirms it when the command has ended,
+// so a command that ignores the end of its input blocks Wait and readers until the
+// connection ends.
 func (p *process) Close() { _ = p.ch.Close() }
 
 // Go implements [remote.Process].
@@ -161,7 +159,7 @@ func (p *process) Go(f func()) bool { return p.conn.spawn(f) }
 // Cause implements [remote.Process].
 func (p *process) Cause(err error) error { return p.conn.cause(err) }
 
-// stdin is a channel whose Close closes only our side.
+// stdin is a channel whose Close closes only our direction.
 type stdin struct{ ssh.Channel }
 
 func (s stdin) Close() error { return s.CloseWrite() }

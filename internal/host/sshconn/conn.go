@@ -1,6 +1,5 @@
-// Package sshconn reaches a node over SSH: it dials and checks host keys,
-// keeps the connection alive and runs commands.
-// No other package imports x/crypto/ssh.
+// Package sshconn connects to a node over SSH: it dials, checks host keys, keeps the
+// connection alive and runs commands. No other package imports x/crypto/ssh.
 package sshconn
 
 import (
@@ -34,7 +33,7 @@ type Conn struct {
 
 	mu     sync.Mutex // guards the following, and wg against Add after Wait
 	closed bool
-	reason error // why we ended it ourselves
+	reason error // why we ended it, if we did
 	err    error // why it ended; set before done is closed
 	wg     sync.WaitGroup
 }
@@ -43,7 +42,7 @@ type Conn struct {
 func newConn(w *monitoredConn, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
 	conn := &Conn{ssh: sc, net: w, node: cfg.Node, log: cfg.Log, idleTimeout: cfg.IdleTimeout, done: make(chan struct{}), spare: make(chan session, 1)}
 	conn.wg.Go(func() {
-		for ch := range chans { // a node opens nothing on the host
+		for ch := range chans { // a node must not open channels to the host
 			_ = ch.Reject(ssh.Prohibited, "not allowed")
 		}
 	})
@@ -66,7 +65,7 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 // IdleTimeout implements [remote.Conn].
 func (c *Conn) IdleTimeout() time.Duration { return c.idleTimeout }
 
-// Err returns nil while the connection stands, remote.ErrClosed after Close, and a
+// Err returns nil until the connection has ended, remote.ErrClosed after Close, and a
 // diag.LinkLost error if it ended for another reason.
 func (c *Conn) Err() error {
 	select {
@@ -79,30 +78,31 @@ func (c *Conn) Err() error {
 	}
 }
 
-// Close ends the connection and all commands that run over it, and returns
-// when all goroutines are gone. It may be called again.
+// Close ends the connection and all commands that run over it, and waits for its
+// goroutines. It may be called again.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	if c.reason == nil && !c.net.broken.Load() { // else it was lost before
+	if c.reason == nil && !c.net.broken.Load() { // otherwise it was lost first
 		c.reason = remote.ErrClosed
 	}
 	c.mu.Unlock()
-	_ = c.ssh.Close() // it fails only when the connection is gone already
+	_ = c.ssh.Close() // fails only if the connection has already ended
 	c.wg.Wait()
 	return nil
 }
 
-// fail ends the connection for a reason of our own.
-func (c *Conn) fail(cause error) {
+// fail ends the connection for the given reason.
+func (c *Conn) fail(reason error) {
 	c.mu.Lock()
 	if c.reason == nil {
-		c.reason = cause
+		c.reason = reason
 	}
 	c.mu.Unlock()
 	_ = c.ssh.Close()
 }
 
+// finish records why the connection has ended.
 func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	switch {
@@ -118,13 +118,13 @@ func (c *Conn) finish(err error) {
 	close(c.done)
 }
 
-// keepAlive asks a node that was silent for a whole interval for a sign of
-// life, and ends the connection when the next one passes in silence too. All
-// that arrives counts, so that a slow line under load is not taken for dead.
+// keepAlive probes a node that was silent for a whole interval, and ends the
+// connection if it is silent in the next one too. Everything that arrives counts, so
+// that a slow connection under load is not taken for a dead one.
 func (c *Conn) keepAlive(every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	heard, asked := c.net.reads.Load(), false
+	last, probed := c.net.reads.Load(), false
 	for {
 		select {
 		case <-c.done:
@@ -133,20 +133,20 @@ func (c *Conn) keepAlive(every time.Duration) {
 		}
 		now := c.net.reads.Load()
 		switch {
-		case now != heard:
-			heard, asked = now, false
-		case asked:
-			c.fail(fmt.Errorf("no sign of life for %v", 2*every))
+		case now != last:
+			last, probed = now, false
+		case probed:
+			c.fail(fmt.Errorf("nothing received for %v", 2*every))
 			return
 		default:
-			asked = true
+			probed = true
 			c.wg.Go(func() { _, _, _ = c.ssh.SendRequest("keepalive@openssh.com", true, nil) })
 		}
 	}
 }
 
-// spawn runs f in a goroutine that Close joins. It reports false, and runs
-// nothing, after Close.
+// spawn runs f in a goroutine that Close waits for. After Close it runs nothing and
+// reports false.
 func (c *Conn) spawn(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -157,15 +157,15 @@ func (c *Conn) spawn(f func()) bool {
 	return true
 }
 
-// do returns what f returns, or an error at once when ctx ends: x/crypto/ssh
-// takes no contexts. An f that is left behind ends with the connection at the
-// latest; its result goes to drop, which may be nil.
+// do returns the result of f, or an error as soon as ctx ends: x/crypto/ssh takes no
+// contexts. An f that is left behind ends with the connection at the latest; its
+// result is passed to drop, which may be nil.
 func do[T any](ctx context.Context, c *Conn, f func() (T, error), drop func(T)) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
-	results := make(chan result) // unbuffered: a result is taken or dropped, never both
+	results := make(chan result) // unbuffered: a result is either received or dropped
 	started := c.spawn(func() {
 		v, err := f()
 		select {
@@ -188,12 +188,11 @@ func do[T any](ctx context.Context, c *Conn, f func() (T, error), drop func(T)) 
 	}
 }
 
-// cause returns why the connection ended, if it has, and err otherwise. The
-// channels of a connection end a moment before it says so itself, but after
-// reading has failed.
+// cause returns why the connection ended, if it has, and err otherwise. The channels
+// of a connection end shortly before done is closed, but after reading has failed.
 func (c *Conn) cause(err error) error {
 	var op *net.OpError
-	if errors.As(err, &op) { // of writing, which may fail before reading does
+	if errors.As(err, &op) { // a write, which may fail before a read does
 		c.fail(err)
 	} else if !c.net.broken.Load() {
 		return err
@@ -202,11 +201,11 @@ func (c *Conn) cause(err error) error {
 	return c.Err()
 }
 
-// monitoredConn is the TCP connection, watched: reads for keepAlive, their end for lost.
+// monitoredConn is the network connection.
 type monitoredConn struct {
 	net.Conn
-	reads  atomic.Uint64
-	broken atomic.Bool
+	reads  atomic.Uint64 // for keepAlive
+	broken atomic.Bool   // a read has failed; for cause
 }
 
 func (w *monitoredConn) Read(p []byte) (int, error) {

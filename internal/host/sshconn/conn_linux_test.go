@@ -2,7 +2,6 @@ package sshconn_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ func TestConn(t *testing.T) {
 	})
 }
 
-// A command that a signal ends: SSH names it.
+// For a command that a signal has ended, SSH reports the signal's name.
 func TestSignal(t *testing.T) {
 	c := dial(t, startSSHD(t, sshdOptions{}).config())
 	cmd, err := c.Start(t.Context(), []string{"exec", "sh", "-c", "kill -TERM $$"})
@@ -25,12 +24,22 @@ func TestSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var exit *remote.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Status != 128 || exit.Signal != "TERM" {
-		t.Errorf("Wait: %v", err)
+	if err := cmd.Wait(); !errors.As(err, &exit) {
+		t.Fatalf("Wait: %v, want an ExitError", err)
+	}
+	if want := (remote.ExitError{Status: 128, Signal: "TERM"}); *exit != want {
+		t.Errorf("Wait: %+v, want %+v", *exit, want)
 	}
 	c.Close()
 	if !errors.Is(c.Err(), remote.ErrClosed) {
-		t.Errorf("Err: %v", c.Err())
+		t.Errorf("Err: %v, want %v", c.Err(), remote.ErrClosed)
+	}
+}
+
+func checkCode(t *testing.T, what string, err error, want diag.Code) {
+	t.Helper()
+	if got := diag.CodeOf(err); got != want {
+		t.Errorf("%s: %v with code %s, want %s", what, err, got, want)
 	}
 }
 
@@ -43,20 +52,15 @@ func TestLostConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.cut()
-	if err := cmd.Wait(); diag.CodeOf(err) != diag.LinkLost {
-		t.Errorf("Wait: %v", err)
-	}
-	if diag.CodeOf(c.Err()) != diag.LinkLost {
-		t.Errorf("Err: %v", c.Err())
-	}
-	if _, _, _, err := remote.Run(t.Context(), c, []string{"true"}, nil); diag.CodeOf(err) != diag.LinkLost {
-		t.Errorf("Run: %v", err)
-	}
+	checkCode(t, "Wait", cmd.Wait(), diag.LinkLost)
+	checkCode(t, "Err", c.Err(), diag.LinkLost)
+	_, _, _, err = remote.Run(t.Context(), c, []string{"true"}, nil)
+	checkCode(t, "Run", err, diag.LinkLost)
 }
 
-// TestClosedWhenLost closes connections as soon as a command's output ends, since they
-// were cut: that they were lost is the reason still.
-func TestClosedWhenLost(t *testing.T) {
+// If a connection is closed as soon as a command's output ends because the connection
+// was cut, Err still reports that it was lost.
+func TestCloseOfLostConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	for range 20 {
 		p, cfg := behindProxy(t, s)
@@ -68,13 +72,12 @@ func TestClosedWhenLost(t *testing.T) {
 		go p.cut()
 		_, _ = cmd.Stdout.Read(make([]byte, 1))
 		c.Close()
-		if diag.CodeOf(c.Err()) != diag.LinkLost {
-			t.Fatalf("Err: %v", c.Err())
-		}
+		checkCode(t, "Err", c.Err(), diag.LinkLost)
 	}
 }
 
-// A line that passes nothing any more, and says nothing of it.
+// A connection that silently drops everything is noticed. One that is merely idle
+// stays.
 func TestSilentConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	p, cfg := behindProxy(t, s)
@@ -91,20 +94,18 @@ func TestSilentConnection(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("a dead connection did not end")
 	}
-	if err := c.Err(); diag.CodeOf(err) != diag.LinkLost || !strings.Contains(err.Error(), "no sign of life") {
-		t.Errorf("Err: %v", err)
-	}
+	checkCode(t, "Err", c.Err(), diag.LinkLost)
+	checkContains(t, c.Err().Error(), "nothing received for 200ms")
 }
 
-// A server with room for one session, and one that closes what nobody uses.
+// Commands run on a server that allows a single session, and on one that closes
+// sessions which are unused for a second.
 func TestSessionLimits(t *testing.T) {
 	for _, config := range []string{"MaxSessions 1\n", "ChannelTimeout session*=1\n"} {
 		c := dial(t, startSSHD(t, sshdOptions{config: config}).config())
 		for range 2 {
-			time.Sleep(1500 * time.Millisecond) // longer than the timeout
-			if got := output(t, c, "echo here"); got != "here\n" {
-				t.Errorf("%s: %q", config, got)
-			}
+			time.Sleep(1500 * time.Millisecond) // until the previous session is free, and the unused one closed
+			checkOutput(t, c, "echo here", "here\n")
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/node"
 )
 
-// maxOffers is how many keys are offered on one connection: OpenSSH's server
-// hangs up at the sixth that fails (MaxAuthTries). Further keys get further
+// maxOffers is how many keys are offered on one connection: OpenSSH's server closes
+// it at the sixth that fails (MaxAuthTries). The remaining keys are offered on further
 // connections, up to maxConnections.
 const (
 	maxOffers      = 5
@@ -30,13 +30,13 @@ const (
 // Config says how to reach a node.
 type Config struct {
 	Node        *node.Node
-	KnownHosts  []string      // files; nil is ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
-	PinFile     string        // where keys are pinned for node.Pin
-	AgentSocket string        // $SSH_AUTH_SOCK; "none" is none, and so is empty (on Windows: OpenSSH's pipe)
-	Log         *slog.Logger  // nil is none
-	Timeout     time.Duration // of one address, login included; 0 is 10 s
-	KeepAlive   time.Duration // silence after which the node is asked for a sign of life; 0 is 15 s, negative is never
-	IdleTimeout time.Duration // how long a node that gives signs of life may owe anything else; 0 is 60 s
+	KnownHosts  []string      // files; nil means ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
+	PinFile     string        // the file with pinned keys, for node.Pin and node.Repin
+	AgentSocket string        // $SSH_AUTH_SOCK; "none" disables the agent, and so does "" (on Windows: OpenSSH's pipe)
+	Log         *slog.Logger  // nil means no log
+	Timeout     time.Duration // for one address, including the login; 0 means 10 s
+	KeepAlive   time.Duration // silence after which the node is probed; 0 means 15 s, negative never
+	IdleTimeout time.Duration // how long a node that answers probes may owe other answers; 0 means 60 s
 }
 
 func (c *Config) setDefaults() {
@@ -66,16 +66,16 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// dialer is what one Dial knows.
+// dialer is the state of one Dial.
 type dialer struct {
 	Config
 	keys     *keyring
 	hostKeys hostKeys
 }
 
-// Dial connects to the node and logs in. It tries the node's addresses in
-// order, but goes on to the next only when nothing answers at one. When ctx
-// ends before Dial returns, Dial returns at once; later ctx has no meaning.
+// Dial connects to the node and logs in. It tries the node's addresses in order, and
+// continues with the next one only if nothing answers. Dial returns as soon as ctx
+// ends; ctx does not affect an established connection.
 func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	cfg.setDefaults()
 	d := &dialer{Config: cfg}
@@ -96,7 +96,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		if ctx.Err() != nil || diag.CodeOf(err) != diag.NodeUnreachable {
 			return nil, err
 		}
-		cfg.Log.Debug("ssh address does not answer", "addr", addr, "err", err)
+		cfg.Log.Debug("no answer at an SSH address", "addr", addr, "err", err)
 		tried = append(tried, err)
 	}
 	if cfg.Node.Container != nil {
@@ -112,8 +112,8 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	return nil, unreachableError(cfg.Node, tried)
 }
 
-// IsListening reports whether something listens at an address of the node's. It
-// takes at most a second an address.
+// IsListening reports whether something listens at one of the node's addresses. It
+// takes at most a second per address.
 func IsListening(n *node.Node) bool {
 	addrs := n.Addrs
 	if n.Container != nil {
@@ -134,7 +134,7 @@ func IsListening(n *node.Node) bool {
 
 const probeTimeout = time.Second
 
-// dialForwarded connects to the port that the node's container engine forwards.
+// dialForwarded connects through the port that the node's container engine forwards.
 func (d *dialer) dialForwarded(ctx context.Context) (*Conn, error) {
 	addr, err := d.Node.Container.SSHAddr(ctx)
 	if err != nil {
@@ -151,7 +151,7 @@ func unreachableError(n *node.Node, tried []error) error {
 	for i, err := range tried {
 		texts[i] = err.Error()
 	}
-	err := diag.Errorf(diag.NodeUnreachable, "%s can't be reached: %s", n.Name, strings.Join(texts, "; "))
+	err := diag.Errorf(diag.NodeUnreachable, "cannot reach %s: %s", n.Name, strings.Join(texts, "; "))
 	err.Err = errors.Join(tried...)
 	if n.Remedy != "" {
 		err = err.WithHint("%s", n.Remedy)
@@ -159,8 +159,8 @@ func unreachableError(n *node.Node, tried []error) error {
 	return err
 }
 
-// dialAddr connects to one address, again and again while there are keys that
-// the server did not want to hear of.
+// dialAddr connects to one address, several times if there are more keys than one
+// connection may offer.
 func (d *dialer) dialAddr(ctx context.Context, addr string) (*Conn, error) {
 	rest := d.keys.keys
 	for range maxConnections {
@@ -176,7 +176,7 @@ func (d *dialer) dialAddr(ctx context.Context, addr string) (*Conn, error) {
 	return nil, d.keys.refusedError(d.Node, len(d.keys.keys)-len(rest))
 }
 
-// hostKeyAddr returns the address by which the host key is looked up (ssh_config,
+// hostKeyAddr returns the address under which the host key is known (ssh_config,
 // HostKeyAlias).
 func (d *dialer) hostKeyAddr(addr string) string {
 	if d.Node.HostKeyAlias == "" {
@@ -226,7 +226,7 @@ func (d *dialer) connect(ctx context.Context, addr string, batch []key) (*Conn, 
 	return conn, nil
 }
 
-// dialConn connects, through the node's proxy if it has one.
+// dialConn connects to addr, through the node's proxy if it has one.
 func (d *dialer) dialConn(ctx context.Context, addr string) (*monitoredConn, error) {
 	if len(d.Node.Proxy) == 0 {
 		return dialTCP(ctx, addr)
@@ -238,8 +238,8 @@ func (d *dialer) dialConn(ctx context.Context, addr string) (*monitoredConn, err
 	return &monitoredConn{Conn: conn}, nil
 }
 
-// dialTCP connects without Nagle's delay (Go's default, which a round trip's
-// length depends on) and with probes, so that the kernel notices a dead peer.
+// dialTCP connects with TCP keep-alive, so that the kernel notices a dead peer. Go
+// disables Nagle's algorithm, without which a round trip would take longer.
 func dialTCP(ctx context.Context, addr string) (*monitoredConn, error) {
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable:   true,
@@ -254,7 +254,7 @@ func dialTCP(ctx context.Context, addr string) (*monitoredConn, error) {
 	return &monitoredConn{Conn: c}, nil
 }
 
-// connectError says what a failed connect means. verified tells that the host
+// connectError returns the error for a failed connect. verified means that the host
 // key was accepted, so that the login failed.
 func (d *dialer) connectError(ctx, timed context.Context, addr string, err error, verified bool) error {
 	if ctx.Err() != nil {
@@ -279,7 +279,7 @@ func (d *dialer) connectError(ctx, timed context.Context, addr string, err error
 	case verified:
 		return diag.Errorf(diag.KeyRefused, "%s: %w", addr, err)
 	}
-	return diag.Errorf(diag.NodeUnreachable, "%s: no SSH server that we understand: %w", addr, err)
+	return diag.Errorf(diag.NodeUnreachable, "%s: not an SSH server, or an unsupported one: %w", addr, err)
 }
 
 func isNetworkError(err error) bool {
@@ -287,8 +287,8 @@ func isNetworkError(err error) bool {
 	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
 
-// negotiationError tells a server that has no key of the known types from one
-// that shares no other algorithm with us.
+// negotiationError distinguishes a server without a host key of a known type from one
+// that has no other algorithm in common with us.
 func (d *dialer) negotiationError(addr string, err *ssh.AlgorithmNegotiationError) error {
 	if missing := d.hostKeys.missingError(d.hostKeyAddr(addr), err); missing != nil {
 		return missing

@@ -11,8 +11,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
-// A container whose own address does not answer is reached by the port that its
-// engine forwards; an engine that knows none is named in the error.
+// A container whose own address does not answer is reached through the port that its
+// engine forwards. If there is none, the error has the engine's message.
 func TestForwardedPort(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	host, port, err := net.SplitHostPort(s.addr)
@@ -24,11 +24,11 @@ func TestForwardedPort(t *testing.T) {
 	cfg.Node.Addrs = []string{closedAddr(t)}
 	cfg.Node.Container = &node.Container{Engine: engine, Name: "minikube", Host: host}
 	if sshconn.IsListening(cfg.Node) {
-		t.Error("a node without an engine answers")
+		t.Error("listening, though there is no engine")
 	}
 	writeProgram(t, engine, "echo "+port)
 	if !sshconn.IsListening(cfg.Node) {
-		t.Error("the node does not answer")
+		t.Error("not listening at the forwarded port")
 	}
 	dial(t, cfg)
 	writeProgram(t, engine, "echo no such container >&2; exit 1")

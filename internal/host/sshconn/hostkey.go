@@ -17,19 +17,19 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// hostKeys decides which host keys are the node's. check may be called from
-// another goroutine than the others, but at no time when they are.
+// hostKeys decides which host keys are the node's. check may be called from another
+// goroutine than the other methods, but never concurrently with them.
 type hostKeys interface {
-	// algorithms returns what the server is asked for, in order of preference:
-	// only types of which a key is known, if one is. Otherwise a server with
-	// several keys could show one that we have never seen.
+	// algorithms returns the host key algorithms to request, in order of preference:
+	// if a key is known, only those of known types. Otherwise a server with several
+	// keys could present one that we have never seen.
 	algorithms(addr string) []string
 	// check returns nil for the node's key, and otherwise a *diag.Error.
 	check(addr string, remote net.Addr, key ssh.PublicKey) error
-	// accept is told the key of a connection that was logged in to.
+	// accept is called with the key after a successful login.
 	accept(addr string, key ssh.PublicKey) error
-	// missingError returns an error if err says that the server has no key of the
-	// types that algorithms named, and these were not simply all.
+	// missingError returns an error if err means that the server has no key of a known
+	// type, and nil if algorithms did not restrict the types.
 	missingError(addr string, err *ssh.AlgorithmNegotiationError) error
 }
 
@@ -41,8 +41,8 @@ func newHostKeys(cfg *Config, keys *keyring) (hostKeys, error) {
 	return newKnownHosts(cfg.KnownHosts, cfg.Node)
 }
 
-// algorithmsFor returns the signature algorithms for a type of key: for RSA
-// those that are still safe.
+// algorithmsFor returns the signature algorithms for a type of key. For RSA these are
+// only the secure ones.
 func algorithmsFor(keyType string) []string {
 	if keyType == ssh.KeyAlgoRSA {
 		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
@@ -64,14 +64,14 @@ func allAlgorithms() []string {
 	}
 }
 
-// describe names a key as ssh-keygen -l does.
+// describe returns a key's type and fingerprint, as ssh-keygen -l prints them.
 func describe(key ssh.PublicKey) string { return key.Type() + " " + ssh.FingerprintSHA256(key) }
 
 func userKnownHosts(home string) string { return filepath.Join(home, ".ssh", "known_hosts") }
 
 // knownHosts checks against OpenSSH's known_hosts files.
 type knownHosts struct {
-	files    []string // where a new key belongs is the first
+	files    []string // new keys belong in the first
 	node     *node.Node
 	callback ssh.HostKeyCallback
 }
@@ -85,14 +85,14 @@ func newKnownHosts(files []string, n *node.Node) (*knownHosts, error) {
 	}
 	callback, err := knownhosts.New(present...)
 	if err != nil {
-		return nil, diag.Errorf(diag.HostKeyUnknown, "the known host keys can't be read: %w", err).
-			WithHint("correct or remove that file; ssh-keygen -l -f FILE shows what ssh makes of it")
+		return nil, diag.Errorf(diag.HostKeyUnknown, "cannot read the known host keys: %w", err).
+			WithHint("correct or remove that file; ssh-keygen -l -f FILE shows what ssh reads from it")
 	}
 	return &knownHosts{files: files, node: n, callback: callback}, nil
 }
 
-// knownKeys returns all lines that match addr, found by asking for a key that no
-// file can hold: x/crypto/ssh/knownhosts exports no other way.
+// knownKeys returns all keys for addr. It checks a key that no file can contain, since
+// x/crypto/ssh/knownhosts exports no other way to look keys up.
 func (k *knownHosts) knownKeys(addr string) []knownhosts.KnownKey {
 	var unknown *knownhosts.KeyError
 	if err := k.callback(addr, noAddr{}, noKey{}); errors.As(err, &unknown) {
@@ -117,8 +117,8 @@ func (k *knownHosts) algorithms(addr string) []string {
 	return slices.Compact(algorithms)
 }
 
-// isAuthority reads the key's line again, since a KnownKey does not tell
-// whether it is marked @cert-authority.
+// isAuthority reports whether the key's line is marked @cert-authority. It reads the
+// line again, since a KnownKey does not have the marker.
 func isAuthority(known knownhosts.KnownKey) bool {
 	data, err := os.ReadFile(known.Filename)
 	if err != nil {
@@ -137,7 +137,7 @@ func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) erro
 	if errors.As(err, &revoked) {
 		return diag.Errorf(diag.HostKeyChanged, "the host key of %s is revoked: %s in %s:%d",
 			addr, describe(key), revoked.Revoked.Filename, revoked.Revoked.Line).
-			WithHint("that key must not be trusted any more: ask whoever runs the node")
+			WithHint("this key must not be trusted any more: ask the administrator of the node")
 	}
 	var mismatch *knownhosts.KeyError
 	switch {
@@ -163,14 +163,14 @@ func (k *knownHosts) unknownError(addr string, key ssh.PublicKey) error {
 }
 
 func (k *knownHosts) changedError(addr string, known []knownhosts.KnownKey, shown string) error {
-	held := make([]string, len(known))
+	lines := make([]string, len(known))
 	for i, w := range known {
-		held[i] = fmt.Sprintf("%s (%s:%d)", describe(w.Key), w.Filename, w.Line)
+		lines[i] = fmt.Sprintf("%s (%s:%d)", describe(w.Key), w.Filename, w.Line)
 	}
 	host := knownhosts.Normalize(addr)
-	return diag.Errorf(diag.HostKeyChanged, "the host key of %s is another than before: it shows %s, known is %s",
-		addr, shown, strings.Join(held, ", ")).
-		WithHint("if the node was made anew, remove the old key: ssh-keygen -f %s -R %s; otherwise somebody may be in between",
+	return diag.Errorf(diag.HostKeyChanged, "the host key of %s has changed: the node has %s, known is %s",
+		addr, shown, strings.Join(lines, ", ")).
+		WithHint("if the node was recreated, remove the old key: ssh-keygen -f %s -R %s; otherwise somebody may be intercepting the connection",
 			remote.Quote([]string{known[0].Filename}), remote.Quote([]string{host}))
 }
 
@@ -184,7 +184,7 @@ func (k *knownHosts) missingError(addr string, err *ssh.AlgorithmNegotiationErro
 	return k.changedError(addr, known, "only "+strings.Join(err.RequestedAlgorithms, ", "))
 }
 
-// noAddr and noKey are what known asks with.
+// noAddr and noKey are the arguments of knownKeys' check.
 type noAddr struct{}
 
 func (noAddr) Network() string { return "tcp" }

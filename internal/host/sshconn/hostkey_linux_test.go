@@ -19,7 +19,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// refuses dials and returns the error, which must have the code.
+// checkRefused checks that Dial fails with the code, and returns the error.
 func checkRefused(t *testing.T, cfg sshconn.Config, code diag.Code) *diag.Error {
 	t.Helper()
 	c, err := sshconn.Dial(t.Context(), cfg)
@@ -43,7 +43,7 @@ func checkContains(t *testing.T, text string, parts ...string) {
 	}
 }
 
-// fingerprint is what ssh-keygen says.
+// fingerprint returns the fingerprint that ssh-keygen prints.
 func fingerprint(t *testing.T, pub string) string {
 	t.Helper()
 	out, err := exec.Command("ssh-keygen", "-l", "-f", pub).Output()
@@ -53,7 +53,7 @@ func fingerprint(t *testing.T, pub string) string {
 	return strings.Fields(string(out))[1]
 }
 
-// The hint of an unknown key is a command that makes it known.
+// The hint for an unknown key has a command that makes it known.
 func TestHostKeyUnknown(t *testing.T) {
 	for _, kind := range []string{"ed25519", "ecdsa", "rsa"} {
 		s := startSSHD(t, sshdOptions{hostKeys: []string{kind}})
@@ -69,7 +69,8 @@ func TestHostKeyUnknown(t *testing.T) {
 	}
 }
 
-// The same with the hint of a changed key, which names both keys and the line.
+// The error for a changed key names both keys and the line. The hint has a command that
+// removes the old one.
 func TestHostKeyChanged(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	other := filepath.Join(s.dir, "other")
@@ -84,8 +85,8 @@ func TestHostKeyChanged(t *testing.T) {
 	checkRefused(t, s.config(), diag.HostKeyUnknown)
 }
 
-// A server with several keys shows the one that is known.
-func TestKnownTypeIsAskedFor(t *testing.T) {
+// A server with several keys presents the known one.
+func TestKnownTypeIsRequested(t *testing.T) {
 	all := []string{"ed25519", "ecdsa", "rsa"}
 	s := startSSHD(t, sshdOptions{hostKeys: all})
 	for _, kind := range all {
@@ -100,12 +101,12 @@ func TestHashedHost(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if strings.Contains(testenv.ReadFile(t, s.knownHosts), "127.0.0.1") {
-		t.Fatal("ssh-keygen did not hash")
+		t.Fatal("ssh-keygen did not hash the address")
 	}
 	dial(t, s.config())
 }
 
-// The known key's type is gone from the server altogether.
+// The server no longer has a key of the known type.
 func TestKnownTypeIsGone(t *testing.T) {
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519"}})
 	s.addHostKey(t, "rsa")
@@ -152,38 +153,42 @@ func TestPin(t *testing.T) {
 	dial(t, pinConfig(s, file))
 	first := testenv.ReadFile(t, file)
 	for path, want := range map[string]os.FileMode{file: 0o600, filepath.Dir(file): 0o700} {
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%s: mode %v, want %v", path, got, want)
 		}
 	}
 	dial(t, pinConfig(s, file))
 	if testenv.ReadFile(t, file) != first {
 		t.Error("the second connection pinned again")
 	}
-	// Another key of the same machine: it was replaced.
+	// The pin is of another key of the same machine.
 	other := filepath.Join(s.dir, "other")
 	writeKey(t, other, newKey(t, "ed25519"))
 	fields := strings.Fields(first)
 	changed := strings.Join(fields[:3], " ") + " " + testenv.ReadFile(t, other+".pub")
-	testenv.WriteFile(t, file, "a line that was cut\n"+changed)
+	testenv.WriteFile(t, file, "an incomplete line\n"+changed)
 	e := checkRefused(t, pinConfig(s, file), diag.HostKeyChanged)
 	checkContains(t, e.Summary, file+":2", fingerprint(t, other+".pub"), fingerprint(t, s.hostKey("ed25519")+".pub"))
 	checkContains(t, e.Hint, "remove line 2 of "+file)
-	// The type is gone.
+	// The server no longer has a key of the pinned type.
 	s.addHostKey(t, "ecdsa")
 	testenv.WriteFile(t, file, strings.Join(fields[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("ecdsa")+".pub"))
 	checkContains(t, checkRefused(t, pinConfig(s, file), diag.HostKeyChanged).Summary, "only ")
 }
 
-// A node on an address of this machine's own may show another key: it is taken,
-// with one line that says so, and the next connection finds it.
+// With Repin a node may present another key: it is accepted with a warning, and the
+// next connection knows it.
 func TestRepin(t *testing.T) {
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519", "rsa"}})
 	file := filepath.Join(t.TempDir(), "pins")
-	var said bytes.Buffer
+	var log bytes.Buffer
 	repinConfig := func() sshconn.Config {
 		cfg := pinConfig(s, file)
-		cfg.Node.HostKeys, cfg.Log = node.Repin, slog.New(slog.NewTextHandler(&said, nil))
+		cfg.Node.HostKeys, cfg.Log = node.Repin, slog.New(slog.NewTextHandler(&log, nil))
 		return cfg
 	}
 	dial(t, repinConfig())
@@ -191,35 +196,37 @@ func TestRepin(t *testing.T) {
 	other := filepath.Join(s.dir, "other")
 	writeKey(t, other, newKey(t, "ed25519"))
 	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, other+".pub"))
-	if said.Len() > 0 {
-		t.Errorf("at first sight: %s", said.String())
+	checkSilent := func(when string) {
+		t.Helper()
+		if log.Len() > 0 {
+			t.Errorf("%s: %s", when, log.String())
+		}
 	}
+	checkSilent("on first use")
 	dial(t, repinConfig())
-	shown := fingerprint(t, s.hostKey("ed25519")+".pub")
-	checkContains(t, said.String(), "another host key than before", fingerprint(t, other+".pub"), shown)
-	said.Reset()
+	presented := fingerprint(t, s.hostKey("ed25519")+".pub")
+	checkContains(t, log.String(), "host key has changed", fingerprint(t, other+".pub"), presented)
+	log.Reset()
 	after := testenv.ReadFile(t, file)
 	dial(t, repinConfig())
-	if testenv.ReadFile(t, file) != after || said.Len() > 0 {
-		t.Errorf("the new key was not found again: %s", said.String())
+	checkSilent("with the new key")
+	if got := testenv.ReadFile(t, file); got != after {
+		t.Errorf("the new key was pinned again:\n%s", got)
 	}
-	// The known type is asked for first, though the server has a key of a better
-	// one.
+	// The known type is requested first, though the server has a key of a preferred
+	// type.
 	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("rsa")+".pub"))
 	dial(t, repinConfig())
-	if said.Len() > 0 {
-		t.Errorf("the key of the known type: %s", said.String())
-	}
-	// The known type is gone.
+	checkSilent("with a key of the known type")
+	// The server no longer has a key of the known type.
 	s.addHostKey(t, "ecdsa")
 	testenv.WriteFile(t, file, strings.Join(first[:3], " ")+" "+testenv.ReadFile(t, s.hostKey("ecdsa")+".pub"))
 	dial(t, repinConfig())
-	checkContains(t, said.String(), "another host key than before", fingerprint(t, s.hostKey("ecdsa")+".pub"))
+	checkContains(t, log.String(), "host key has changed", fingerprint(t, s.hostKey("ecdsa")+".pub"))
 }
 
-// minikube gives a machine that it makes anew a new key to log in with; its new
-// host key is then no alarm. Another profile at the same address is another
-// machine too.
+// When minikube recreates a machine, it generates a new key to log in with. The new host
+// key is then not an error. Another profile at the same address is another machine too.
 func TestPinNewMachine(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	file := filepath.Join(t.TempDir(), "pins")
@@ -235,7 +242,7 @@ func TestPinNewMachine(t *testing.T) {
 	}
 }
 
-// A login that fails pins nothing: who answers may be another container.
+// A failed login pins nothing: the server may be another container.
 func TestPinNeedsLogin(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	file := filepath.Join(t.TempDir(), "pins")
@@ -245,11 +252,11 @@ func TestPinNeedsLogin(t *testing.T) {
 	cfg.Node.Identities = []string{stranger}
 	checkRefused(t, cfg, diag.KeyRefused)
 	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s: %v", file, err)
+		t.Errorf("a pin was stored (%v)", err)
 	}
 }
 
-func TestPinTogether(t *testing.T) {
+func TestConcurrentPins(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	file := filepath.Join(t.TempDir(), "pins")
 	var wg sync.WaitGroup
@@ -268,14 +275,14 @@ func TestPinTogether(t *testing.T) {
 	wg.Wait()
 	for _, line := range strings.Split(testenv.ReadFile(t, file), "\n") {
 		if f := strings.Fields(line); len(f) != 0 && len(f) != 5 {
-			t.Errorf("a broken line: %q", line)
+			t.Errorf("malformed line %q", line)
 		}
 	}
 }
 
 func TestPinCannotBeWritten(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
-	file := filepath.Join(s.identity, "pins") // below a file
+	file := filepath.Join(s.identity, "pins") // identity is a file, not a directory
 	c, err := sshconn.Dial(t.Context(), pinConfig(s, file))
 	if err == nil {
 		_ = c.Close()

@@ -19,25 +19,25 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/node"
 )
 
-// maxPinFile bounds the file of pins; a line has at most 1 KiB.
+// maxPinFile bounds the size of the pin file. A line has at most 1 KiB.
 const maxPinFile = 4 << 20
 
-// pins checks against keys that were stored at first sight, a line each:
+// pins checks against keys that were stored on first use, one per line:
 //
 //	NAME ADDRESS IDENTITY TYPE KEY
 //
-// IDENTITY is the fingerprint of our own key. minikube makes a machine's key
-// pair together with the machine, so a machine that was deleted and made anew
-// is another one here, and its new host key no alarm.
+// IDENTITY is the fingerprint of the key that we log in with. minikube generates it
+// together with the machine, so a machine that was deleted and recreated is a
+// different one here, and its new host key is not an error.
 //
-// Lines are only ever appended, each by one write in append mode, and the first
-// for a machine counts, or the last where a key may change: several daemons need
-// no lock, and a write that was cut short is a line that nobody understands.
+// Lines are only ever appended, each by a single write in append mode. The first line
+// for a machine wins, or the last one if its key may change. So several daemons need no
+// lock, and an incomplete write is a malformed line, which is ignored.
 type pins struct {
 	file     string
 	name     string
 	identity string
-	repin    bool // take another key than before, and say so
+	repin    bool // accept a changed key, with a warning
 	log      *slog.Logger
 }
 
@@ -75,8 +75,8 @@ func (p *pins) read() ([]string, error) {
 		err = fmt.Errorf("%s is larger than %d bytes", p.file, maxPinFile)
 	}
 	if err != nil {
-		return nil, diag.Errorf(diag.HostKeyUnknown, "the pinned host keys can't be read: %w", err).
-			WithHint("make %s readable, or move it away to pin keys anew", p.file)
+		return nil, diag.Errorf(diag.HostKeyUnknown, "cannot read the pinned host keys: %w", err).
+			WithHint("make %s readable, or move it away to pin the keys again", p.file)
 	}
 	return strings.Split(string(data), "\n"), nil
 }
@@ -113,7 +113,7 @@ func (p *pins) algorithms(addr string) []string {
 		return allAlgorithms()
 	}
 	known := algorithmsFor(found.key.Type())
-	if p.repin { // the known type first, or the key would seem to change
+	if p.repin { // the known type first, or the key would appear to change
 		others := slices.DeleteFunc(allAlgorithms(), func(a string) bool { return slices.Contains(known, a) })
 		return append(known, others...)
 	}
@@ -131,28 +131,28 @@ func (p *pins) check(addr string, _ net.Addr, key ssh.PublicKey) error {
 	return nil
 }
 
-// isDifferent reports whether another key than key is pinned.
+// isDifferent reports whether p is a pin of a key other than key.
 func (p *pin) isDifferent(key ssh.PublicKey) bool {
 	return p != nil && !slices.Equal(p.key.Marshal(), key.Marshal())
 }
 
-// accept pins the key, only now that the node has taken our login: an
-// address may for a while belong to another container.
+// accept pins the key. This happens only after a successful login, since an address
+// may temporarily belong to another container.
 func (p *pins) accept(addr string, key ssh.PublicKey) error {
 	found, err := p.find(addr)
 	if err != nil {
 		return err
 	}
 	if found.isDifferent(key) && p.repin {
-		p.log.Warn("the node shows another host key than before, which is taken from now on",
+		p.log.Warn("the node's host key has changed; accepting the new one from now on",
 			"node", p.name, "addr", addr, "before", describe(found.key), "now", describe(key))
 	}
 	if found == nil || found.isDifferent(key) && p.repin {
 		if err := p.add(addr, key); err != nil {
-			return diag.Errorf(diag.WriteFailed, "the host key of %s can't be stored: %w", p.name, err)
+			return diag.Errorf(diag.WriteFailed, "cannot store the host key of %s: %w", p.name, err)
 		}
 	}
-	return p.check(addr, nil, key) // another daemon may have come first
+	return p.check(addr, nil, key) // another daemon may have pinned a key first
 }
 
 func (p *pins) add(addr string, key ssh.PublicKey) error {
@@ -163,16 +163,16 @@ func (p *pins) add(addr string, key ssh.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	// The newline before ends a line that was cut short.
+	// The leading newline ends a line that was written incompletely.
 	line := fmt.Sprintf("\n%s %s %s %s %s\n", p.name, addr, p.identity, key.Type(), base64.StdEncoding.EncodeToString(key.Marshal()))
 	_, err = f.WriteString(line)
 	return errors.Join(err, f.Close())
 }
 
 func (p *pins) changedError(addr string, found *pin, shown string) error {
-	return diag.Errorf(diag.HostKeyChanged, "the host key of %s (%s) is another than before: it shows %s, pinned is %s (%s:%d)",
+	return diag.Errorf(diag.HostKeyChanged, "the host key of %s (%s) has changed: the node has %s, pinned is %s (%s:%d)",
 		p.name, addr, shown, describe(found.key), p.file, found.line).
-		WithHint("if the node was made anew, remove line %d of %s; otherwise somebody may be in between", found.line, p.file)
+		WithHint("if the node was recreated, remove line %d of %s; otherwise somebody may be intercepting the connection", found.line, p.file)
 }
 
 func (p *pins) missingError(addr string, err *ssh.AlgorithmNegotiationError) error {

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// proxyGrace is how long a proxy command that has closed its end may take to say
-// why.
+// proxyGrace bounds how long to wait for the error output of a proxy command that has
+// closed its streams.
 const proxyGrace = time.Second
 
-// maxProxyOutput bounds what is kept of what a proxy command says.
+// maxProxyOutput bounds how much of a proxy command's error output is kept.
 const maxProxyOutput = 4 << 10
 
 // proxyConn is a connection through a command's standard input and output
@@ -34,7 +34,7 @@ type proxyConn struct {
 	closeOnce sync.Once
 }
 
-// dialProxy starts the command. It ends with the connection.
+// dialProxy starts a proxy command, which ends with the connection.
 func dialProxy(argv []string, addr string) (net.Conn, error) {
 	p := &proxyConn{addr: proxyAddr(addr), cmd: exec.Command(argv[0], argv[1:]...), stderrDone: make(chan struct{})}
 	var err error
@@ -49,11 +49,11 @@ func dialProxy(argv []string, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("the proxy: %w", err)
+		return nil, fmt.Errorf("start the proxy command: %w", err)
 	}
 	go func() {
 		defer close(p.stderrDone)
-		io.Copy(&p.stderr, stderr) // until Close at the latest
+		io.Copy(&p.stderr, stderr) // ends with Close at the latest
 	}()
 	return p, nil
 }
@@ -68,8 +68,8 @@ func (p *proxyConn) Write(b []byte) (int, error) {
 	return n, p.explain(err)
 }
 
-// explain adds what the command has said to an error of a stream that it has
-// closed.
+// explain adds the command's error output to the error of a stream that the command
+// has closed.
 func (p *proxyConn) explain(err error) error {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.EPIPE) {
 		return err
@@ -79,16 +79,16 @@ func (p *proxyConn) explain(err error) error {
 	case <-time.After(proxyGrace):
 	}
 	if line := p.stderr.line(); line != "" {
-		return fmt.Errorf("the proxy says %q: %w", line, err)
+		return fmt.Errorf("the proxy command failed: %q: %w", line, err)
 	}
-	return fmt.Errorf("the proxy has ended: %w", err)
+	return fmt.Errorf("the proxy command has ended: %w", err)
 }
 
-// Close ends the command and returns when it has ended.
+// Close ends the command and waits for it.
 func (p *proxyConn) Close() error {
 	p.closeOnce.Do(func() {
 		p.WriteCloser.Close()
-		p.cmd.Process.Kill() // it fails only when the command has ended already
+		p.cmd.Process.Kill() // fails only if the command has already ended
 		p.cmd.Wait()
 		<-p.stderrDone
 	})
@@ -98,18 +98,18 @@ func (p *proxyConn) Close() error {
 func (p *proxyConn) LocalAddr() net.Addr  { return p.addr }
 func (p *proxyConn) RemoteAddr() net.Addr { return p.addr }
 
-// Deadlines are not for pipes: the connection's user closes it instead.
+// Pipes have no deadlines here: Dial closes the connection instead.
 func (p *proxyConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
 func (p *proxyConn) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
 func (p *proxyConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
 
-// proxyAddr is the address that a proxy was asked for.
+// proxyAddr is the address to which the proxy connects.
 type proxyAddr string
 
 func (proxyAddr) Network() string  { return "tcp" }
 func (a proxyAddr) String() string { return string(a) }
 
-// firstBytes keeps the begin of what is written to it.
+// firstBytes keeps the first maxProxyOutput bytes that are written to it.
 type firstBytes struct {
 	mu   sync.Mutex
 	kept bytes.Buffer
@@ -122,7 +122,7 @@ func (f *firstBytes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// line returns the first line.
+// line returns the first line that was written.
 func (f *firstBytes) line() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,18 +13,18 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// proxy is a TCP line that can be slow, stall or be cut.
+// proxy is a TCP proxy that can delay, stall or cut its connections.
 type proxy struct {
 	addr string
 
 	mu    sync.Mutex
 	conns []net.Conn
 	quiet bool
-	left  int64         // bytes towards the server until it cuts itself; negative is no limit
+	left  int64         // bytes towards the server before the connections are cut; negative means no limit
 	delay time.Duration // one way
 }
 
-// behindProxy starts a proxy before the server, and returns the configuration of a
+// behindProxy starts a proxy in front of the server, and returns the configuration of a
 // client that connects through it.
 func behindProxy(t testing.TB, s *sshd) (*proxy, sshconn.Config) {
 	t.Helper()
@@ -57,8 +57,8 @@ func startProxy(t testing.TB, target string) *proxy {
 			p.mu.Lock()
 			p.conns = append(p.conns, in, out)
 			p.mu.Unlock()
-			wg.Go(func() { p.pass(out, in, true) })
-			wg.Go(func() { p.pass(in, out, false) })
+			wg.Go(func() { p.forward(out, in, true) })
+			wg.Go(func() { p.forward(in, out, false) })
 		}
 	})
 	t.Cleanup(func() { _ = l.Close(); p.cut(); wg.Wait() })
@@ -70,8 +70,8 @@ type parcel struct {
 	due  time.Time
 }
 
-// pass carries data with the delay, without holding up what comes behind.
-func (p *proxy) pass(dst, src net.Conn, up bool) {
+// forward copies data with the delay, which does not limit the throughput.
+func (p *proxy) forward(dst, src net.Conn, up bool) {
 	parcels := make(chan parcel, 1024)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -127,7 +127,7 @@ func (p *proxy) cutAfter(n int64) {
 	p.left = n
 }
 
-// knownHosts returns a file that knows the server by the proxy's address.
+// knownHosts returns a known_hosts file with the server's key at the proxy's address.
 func (p *proxy) knownHosts(t testing.TB, s *sshd) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "known_hosts")

@@ -13,11 +13,11 @@ func (c *Conn) Name() string { return c.node.Name }
 
 // Remedy implements [remote.Conn].
 func (c *Conn) Remedy() string {
-	return fmt.Sprintf("log in with ssh as %s and see whether the shell runs commands", c.node.User)
+	return fmt.Sprintf("log in with ssh as %s and check whether the shell runs commands", c.node.User)
 }
 
-// AsRoot implements [remote.Conn]. LC_ALL is for sudo, whose messages isSudo
-// reads.
+// AsRoot implements [remote.Conn]. LC_ALL keeps sudo's messages in English, for
+// isSudo.
 func (c *Conn) AsRoot(argv []string) []string {
 	if c.node.User == "root" {
 		return argv
@@ -25,22 +25,22 @@ func (c *Conn) AsRoot(argv []string) []string {
 	return append([]string{"env", "LC_ALL=C", "sudo", "-n", "--"}, argv...)
 }
 
-// ExplainRefusal implements [remote.Conn]: it knows what sudo says.
+// ExplainRefusal implements [remote.Conn]. It recognises the messages of sudo.
 func (c *Conn) ExplainRefusal(stderr []byte) *diag.Error {
 	user := c.node.User
 	if user == "root" || !isSudo(string(stderr)) {
 		return nil
 	}
 	if strings.Contains(string(stderr), "must have a tty") { // requiretty, sudoers(5)
-		return diag.Errorf(diag.NoSudo, "sudo wants a terminal of the user %s on %s: %s", user, c.node.Name, remote.OneLine(stderr)).
-			WithHint("run there as root: echo 'Defaults:%s !requiretty' > /etc/sudoers.d/dapbridge-tty", user)
+		return diag.Errorf(diag.NoSudo, "sudo requires a terminal for the user %s on %s: %s", user, c.node.Name, remote.OneLine(stderr)).
+			WithHint("run as root on the node: echo 'Defaults:%s !requiretty' > /etc/sudoers.d/dapbridge-tty", user)
 	}
 	return diag.Errorf(diag.NoSudo, "the user %s has no passwordless sudo on %s: %s", user, c.node.Name, remote.OneLine(stderr)).
-		WithHint("run there as root: echo '%s ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/dapbridge", user)
+		WithHint("run as root on the node: echo '%s ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/dapbridge", user)
 }
 
-// isSudo reports whether text, which was written before our script ran, is
-// sudo's, or a shell's about sudo.
+// isSudo reports whether text, which was written before our script ran, is from sudo,
+// or from a shell about sudo.
 func isSudo(text string) bool {
 	return strings.Contains(text, "sudo") || strings.Contains(text, "is not allowed to")
 }

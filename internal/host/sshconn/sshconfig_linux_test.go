@@ -15,8 +15,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// sshCommand returns a program that is OpenSSH's client with that configuration,
-// which goes on to apply when it starts itself for a jump.
+// sshCommand returns a program that runs OpenSSH's client with that configuration,
+// which also applies when it starts itself for a jump.
 func sshCommand(t *testing.T, config string) string {
 	t.Helper()
 	ssh, err := exec.LookPath("ssh")
@@ -33,7 +33,7 @@ func sshCommand(t *testing.T, config string) string {
 	return command
 }
 
-// resolve returns how to reach what ssh knows under that name.
+// resolve returns the configuration for a host in ssh's configuration.
 func resolve(t *testing.T, alias, command string) sshconn.Config {
 	t.Helper()
 	n, err := node.Resolve(node.Options{Spec: "ssh:" + alias, SSH: command, GOOS: "linux", Home: t.TempDir()})
@@ -43,8 +43,8 @@ func resolve(t *testing.T, alias, command string) sshconn.Config {
 	return sshconn.Config{Node: n}
 }
 
-// TestSSHConfig reaches a server by what real ssh makes of a configuration with
-// Match and Include, directly, by a ProxyCommand and through a jump host.
+// TestSSHConfig connects with the settings that real ssh reads from a configuration
+// with Match and Include: directly, with a ProxyCommand and through a jump host.
 func TestSSHConfig(t *testing.T) {
 	s, jump := startSSHD(t, sshdOptions{}), startSSHD(t, sshdOptions{})
 	host, port, _ := net.SplitHostPort(s.addr)
@@ -79,13 +79,15 @@ func TestSSHConfig(t *testing.T) {
 	for _, alias := range []string{"node", "node-alias", "node-command", "node-jump"} {
 		t.Run(alias, func(t *testing.T) {
 			cfg := resolve(t, alias, command)
-			if wantProxy := alias == "node-command" || alias == "node-jump"; wantProxy == (cfg.Node.Proxy == nil) || cfg.Node.Local == wantProxy {
-				t.Errorf("%+v", cfg.Node)
+			wantProxy := alias == "node-command" || alias == "node-jump"
+			if got := cfg.Node.Proxy != nil; got != wantProxy {
+				t.Errorf("proxy %q, want one: %v", cfg.Node.Proxy, wantProxy)
+			}
+			if got := cfg.Node.Local; got != !wantProxy {
+				t.Errorf("local is %v, want %v", got, !wantProxy)
 			}
 			c := dial(t, cfg)
-			if got := output(t, c, "echo $USER"); got != s.user+"\n" {
-				t.Errorf("logged in as %q", got)
-			}
+			checkOutput(t, c, "echo $USER", s.user+"\n")
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
@@ -93,28 +95,27 @@ func TestSSHConfig(t *testing.T) {
 	}
 }
 
-// TestProxyFails tells what the proxy's command said, and what is to be seen of
-// one that says nothing or does not end.
+// The error for a proxy command that fails has its message, if it printed one.
 func TestProxyFails(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	for name, tt := range map[string]struct {
 		argv []string
-		says string
+		want string
 	}{
-		"speaks":     {[]string{"/bin/sh", "-c", "echo no route to the jump host >&2; exit 1"}, "no route to the jump host"},
-		"is silent":  {[]string{"/bin/false"}, "the proxy has ended"},
-		"is missing": {[]string{filepath.Join(s.dir, "none")}, "no such file"},
+		"message":    {[]string{"/bin/sh", "-c", "echo no route to the jump host >&2; exit 1"}, "no route to the jump host"},
+		"no message": {[]string{"/bin/false"}, "the proxy command has ended"},
+		"missing":    {[]string{filepath.Join(s.dir, "none")}, "no such file"},
 		"hangs":      {[]string{"/bin/sh", "-c", "exec sleep 1000"}, "no answer within"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := s.config()
 			cfg.Node.Proxy, cfg.Timeout = tt.argv, time.Second
-			checkContains(t, checkRefused(t, cfg, diag.NodeUnreachable).Summary, tt.says)
+			checkContains(t, checkRefused(t, cfg, diag.NodeUnreachable).Summary, tt.want)
 		})
 	}
 }
 
-// TestCertificate logs in by a certificate alone.
+// TestCertificate logs in to a server that accepts only certificates.
 func TestCertificate(t *testing.T) {
 	ca := filepath.Join(t.TempDir(), "ca")
 	writeKey(t, ca, newKey(t, "ed25519"))
@@ -123,7 +124,7 @@ func TestCertificate(t *testing.T) {
 		config: "TrustedUserCAKeys " + ca + ".pub\n",
 		setup:  "chmod 644 " + ca + ".pub\n",
 	})
-	for name, file := range map[string]string{"beside the key": "", "named": "other"} {
+	for name, file := range map[string]string{"next to the key": "", "configured": "other"} {
 		t.Run(name, func(t *testing.T) {
 			identity := filepath.Join(t.TempDir(), "id")
 			writeKey(t, identity, newKey(t, "ecdsa"))
@@ -145,7 +146,7 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
-// TestFilesOnly offers of the agent's keys only the one whose file is named.
+// With FilesOnly the agent's other keys are not offered.
 func TestFilesOnly(t *testing.T) {
 	mine, other := newKey(t, "ed25519"), newKey(t, "ecdsa")
 	s := serverFor(t, other)

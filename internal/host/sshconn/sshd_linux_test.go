@@ -38,10 +38,9 @@ func needsNamespaces(t testing.TB) {
 	testenv.NeedsRoot(t, "it mounts file systems and logs in as another user, in a namespace of its own")
 }
 
-// sshd is OpenSSH's server on a loopback port. If the test runs as root, the
-// server has namespaces of its own for mounts and processes: it has its own
-// /run, /var/lib, users and sudoers, nothing of which the machine ever sees,
-// and whatever it started ends with it.
+// sshd is OpenSSH's server on a loopback port. If the test runs as root, the server has
+// mount and PID namespaces of its own: it has its own /run, /var/lib, users and sudoers,
+// which are invisible to the machine, and everything it started ends with it.
 type sshd struct {
 	addr       string
 	dir        string
@@ -57,7 +56,7 @@ type sshdOptions struct {
 	user     string   // who may log in; empty is the current user
 	shell    string   // the user's login shell; empty is /bin/sh
 	sudoers  string
-	before   func(*sshd) // called when the keys are there, before the server starts
+	before   func(*sshd) // called after the keys are written, before the server starts
 }
 
 // startSSHD starts a server that ends with the test.
@@ -95,8 +94,8 @@ func startSSHD(t testing.TB, o sshdOptions) *sshd {
 	return s
 }
 
-// pam is for a server that is not root: it can't read shadow, and without PAM
-// it then takes every account for locked.
+// pam returns the value of UsePAM. A server that is not root can't read shadow, and
+// without PAM considers every account locked.
 func pam() string {
 	if os.Getuid() == 0 {
 		return "no"
@@ -120,8 +119,8 @@ func (s *sshd) authorizedKeys() string {
 	return filepath.Join(s.dir, "authorized_keys")
 }
 
-// listen chooses a free port, below those that the kernel gives to others
-// before the server takes it.
+// listen chooses a free port, below the range from which the kernel could assign it to
+// another socket before the server listens.
 func (s *sshd) listen(t testing.TB) {
 	t.Helper()
 	for range 100 {
@@ -174,7 +173,7 @@ func (s *sshd) run(t testing.TB, path string, o sshdOptions) {
 	}
 }
 
-// namespace returns the script that makes the server's world.
+// namespace returns the script that sets up the server's namespaces.
 func (s *sshd) namespace(t testing.TB, o sshdOptions) string {
 	t.Helper()
 	script := "mount --make-rprivate /\nmount -t proc proc /proc\nmount -t tmpfs -o mode=755 tmpfs /run\nmkdir /run/sshd\n" +
@@ -203,7 +202,7 @@ func (s *sshd) hostKey(kind string) string { return filepath.Join(s.dir, "host_"
 
 func (s *sshd) addHostKey(t testing.TB, kind string) { writeKey(t, s.hostKey(kind), newKey(t, kind)) }
 
-// writeKnownHosts makes known_hosts hold the host keys of these types alone.
+// writeKnownHosts writes a known_hosts file with only the host keys of these types.
 func (s *sshd) writeKnownHosts(t testing.TB, kinds ...string) {
 	t.Helper()
 	s.knownHosts = filepath.Join(s.dir, "known_hosts")
@@ -214,7 +213,8 @@ func (s *sshd) writeKnownHosts(t testing.TB, kinds ...string) {
 	testenv.WriteFile(t, s.knownHosts, lines.String())
 }
 
-// authorize must come before the server starts, if it runs in a namespace.
+// authorize makes the server accept a key. In a namespace the server does not see keys
+// that are added after its start.
 func (s *sshd) authorize(t testing.TB, identity string) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(s.dir, "authorized_keys"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -259,6 +259,14 @@ func output(t testing.TB, c *sshconn.Conn, script string) string {
 		t.Fatalf("%s: exit %d, err %v, stderr %s", script, exit, err, stderr)
 	}
 	return string(stdout)
+}
+
+// checkOutput checks the output of a shell command on the node.
+func checkOutput(t testing.TB, c *sshconn.Conn, script, want string) {
+	t.Helper()
+	if got := output(t, c, script); got != want {
+		t.Errorf("%s: got %q, want %q", script, got, want)
+	}
 }
 
 func bracket(addr string) string {

@@ -24,7 +24,7 @@ import (
 
 const sudoAll = "docker ALL=(ALL) NOPASSWD:ALL\n"
 
-// standIn builds the stand-in agent. The same salt gives the same binary.
+// standIn builds the stand-in agent. Agents with the same salt are identical.
 func standIn(t testing.TB, salt string) remote.Binary {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent")
@@ -37,7 +37,7 @@ func standIn(t testing.TB, salt string) remote.Binary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteString(salt); err != nil { // ELF does not mind
+	if _, err := f.WriteString(salt); err != nil { // ELF allows trailing data
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -50,7 +50,7 @@ func standIn(t testing.TB, salt string) remote.Binary {
 	return b
 }
 
-// startAgent starts an agent, reads its hello and ends it.
+// startAgent starts an agent, reads and returns its hello line, and ends it.
 func startAgent(t testing.TB, c *sshconn.Conn, b remote.Binary, d remote.UploadOptions, args ...string) string {
 	t.Helper()
 	cmd, err := remote.StartAgent(t.Context(), c, b, d, args)
@@ -66,13 +66,13 @@ func startAgent(t testing.TB, c *sshconn.Conn, b remote.Binary, d remote.UploadO
 		t.Fatal(err)
 	}
 	if line, err := r.ReadString('\n'); err != nil || line != "ping\n" {
-		t.Fatalf("the agent answers %q, %v", line, err)
+		t.Fatalf("the agent echoes %q, %v", line, err)
 	}
 	if err := cmd.Stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
-		t.Fatalf("the agent's end: %q, %v", rest, err)
+		t.Fatalf("the agent ends with %q, %v", rest, err)
 	}
 	if stderr, err := io.ReadAll(cmd.Stderr); err != nil || !strings.HasSuffix(string(stderr), "bye\n") {
 		t.Fatalf("stderr %q, %v", stderr, err)
@@ -81,6 +81,19 @@ func startAgent(t testing.TB, c *sshconn.Conn, b remote.Binary, d remote.UploadO
 		t.Fatal(err)
 	}
 	return hello
+}
+
+// checkStartFails checks that StartAgent fails with the code and that the error
+// contains each of the parts.
+func checkStartFails(t *testing.T, c *sshconn.Conn, b remote.Binary, o remote.UploadOptions, args []string, code diag.Code, parts ...string) {
+	t.Helper()
+	_, err := remote.StartAgent(t.Context(), c, b, o, args)
+	if err == nil {
+		t.Errorf("the agent started, want code %s", code)
+		return
+	}
+	checkCode(t, "StartAgent", err, code)
+	checkContains(t, err.Error(), parts...)
 }
 
 func dockerNode(t testing.TB, shell, setup string) *sshd {
@@ -105,13 +118,13 @@ func TestStartAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if calls == 0 || last != [2]int64{info.Size(), info.Size()} {
-		t.Errorf("progress: %d calls, the last with %v", calls, last)
+	if want := [2]int64{info.Size(), info.Size()}; last != want {
+		t.Errorf("progress: %d calls, the last with %v, want %v", calls, last, want)
 	}
 	calls = 0
 	startAgent(t, c, b, d)
 	if calls != 0 {
-		t.Error("the agent was copied again")
+		t.Error("the agent was uploaded again")
 	}
 	got := output(t, c, "sudo sh -c 'ls -ldn /var/lib/minikube/dapbridge /var/lib/minikube/dapbridge/*/dapbridge' | cut -c1-10; sudo ls -A /var/lib/minikube/dapbridge; ls /var/lib")
 	if want := "drwx------\n-rwx------\n" + b.Hash + "\nminikube\n"; got != want {
@@ -119,9 +132,9 @@ func TestStartAgent(t *testing.T) {
 	}
 }
 
-// With no /var/lib/minikube the second directory is made; an older agent is
-// kept, one older still is not, unless it runs.
-func TestOldAgentsGo(t *testing.T) {
+// Without /var/lib/minikube the second directory is created. The previous agent stays,
+// and older ones are removed unless they run.
+func TestOldAgentsAreRemoved(t *testing.T) {
 	s := dockerNode(t, "", "")
 	c := dial(t, s.config())
 	var all []remote.Binary
@@ -135,10 +148,8 @@ func TestOldAgentsGo(t *testing.T) {
 	for _, b := range all[1:] {
 		startAgent(t, c, b, remote.UploadOptions{})
 	}
-	has := func() string { return output(t, c, "sudo ls -tr /var/lib/dapbridge") }
-	if want := all[0].Hash + "\n" + all[3].Hash + "\n" + all[4].Hash + "\n"; has() != want {
-		t.Errorf("stored are\n%swant\n%s", has(), want)
-	}
+	const list = "sudo ls -tr /var/lib/dapbridge"
+	checkOutput(t, c, list, all[0].Hash+"\n"+all[3].Hash+"\n"+all[4].Hash+"\n")
 	if err := running.Stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -146,9 +157,7 @@ func TestOldAgentsGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	startAgent(t, c, all[1], remote.UploadOptions{})
-	if want := all[4].Hash + "\n" + all[1].Hash + "\n"; has() != want {
-		t.Errorf("stored are\n%swant\n%s", has(), want)
-	}
+	checkOutput(t, c, list, all[4].Hash+"\n"+all[1].Hash+"\n")
 }
 
 func TestAgentAsRoot(t *testing.T) {
@@ -157,8 +166,8 @@ func TestAgentAsRoot(t *testing.T) {
 	startAgent(t, c, standIn(t, ""), remote.UploadOptions{})
 }
 
-// A login shell that talks, a gzip that is missing, other people's directories,
-// a mount without exec: none of them is in the way.
+// A login shell that prints something, a missing gzip, other users' directories and a
+// mount without exec do not prevent the upload.
 func TestOddNode(t *testing.T) {
 	noise := "printf 'Welcome!\\ndapbridge: \\n'; echo more >&2\n"
 	s := dockerNode(t, "/run/shell", `mkdir /var/lib/noexec /var/lib/link-to /var/lib/foreign /var/lib/bin
@@ -183,33 +192,22 @@ chmod 755 /run/shell /run/.profile
 	if !strings.HasSuffix(got, "/var/lib/foreign:\n\n/var/lib/good:\n"+b.Hash+"\n\n/var/lib/link-to:\n\n/var/lib/noexec/dapbridge:\n") {
 		t.Errorf("on the node:\n%s", got)
 	}
-	_, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{Dirs: d.Dirs[:4]}, nil)
-	if diag.CodeOf(err) != diag.AgentUpload {
-		t.Errorf("no usable directory: %v", err)
-	}
-	for _, why := range []string{"/nowhere does not exist", "/var/lib/link: not a directory owned by root", "/var/lib/foreign: not a directory owned by root", "/var/lib/noexec/dapbridge: programs cannot be run"} {
-		if !strings.Contains(err.Error(), why) {
-			t.Errorf("%q does not say %q", err, why)
-		}
-	}
+	checkStartFails(t, c, b, remote.UploadOptions{Dirs: d.Dirs[:4]}, nil, diag.AgentUpload,
+		"/nowhere does not exist", "/var/lib/link: not a directory owned by root",
+		"/var/lib/foreign: not a directory owned by root", "/var/lib/noexec/dapbridge: programs cannot be run")
 }
 
 func TestDiskFull(t *testing.T) {
 	s := dockerNode(t, "", "mount -t tmpfs -o size=300k,mode=755 tmpfs /var/lib\n")
 	c := dial(t, s.config())
-	_, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.UploadOptions{}, nil)
-	if diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "is full") {
-		t.Errorf("%v", err)
-	}
-	if left := output(t, c, "sudo find /var/lib -type f"); left != "" {
-		t.Errorf("left behind: %s", left)
-	}
+	checkStartFails(t, c, standIn(t, ""), remote.UploadOptions{}, nil, diag.AgentUpload, "is full")
+	checkOutput(t, c, "sudo find /var/lib -type f", "")
 }
 
 func TestNoSudo(t *testing.T) {
 	needsNamespaces(t)
 	b := standIn(t, "")
-	const password, terminal = "docker ALL=(ALL) NOPASSWD:ALL", "Defaults:docker !requiretty" // what is to be added
+	const password, terminal = "docker ALL=(ALL) NOPASSWD:ALL", "Defaults:docker !requiretty" // the rules in the hints
 	for name, o := range map[string]sshdOptions{
 		"not in sudoers": {},
 		"with password":  {sudoers: "docker ALL=(ALL) ALL\n"},
@@ -218,72 +216,64 @@ func TestNoSudo(t *testing.T) {
 		"no terminal":    {sudoers: "Defaults requiretty\n" + sudoAll},
 		"no file":        {setup: "mount -t tmpfs tmpfs /usr/local/bin; mkdir /run/bin; ln -s /usr/bin/sh /usr/bin/env /run/bin\n", config: "SetEnv PATH=/run/bin\n"},
 	} {
-		o.user = "docker"
-		c := dial(t, startSSHD(t, o).config())
-		_, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil)
-		var e *diag.Error
-		rule := password
-		if name == "no terminal" {
-			rule = terminal
-		}
-		if !errors.As(err, &e) || e.Code != diag.NoSudo || !strings.Contains(e.Hint, rule) {
-			t.Errorf("%s: %v", name, err)
-		} else {
-			t.Logf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			o.user = "docker"
+			c := dial(t, startSSHD(t, o).config())
+			_, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil)
+			checkCode(t, "StartAgent", err, diag.NoSudo)
+			var e *diag.Error
+			if !errors.As(err, &e) {
+				return
+			}
+			t.Log(e.Summary)
+			rule := password
+			if name == "no terminal" {
+				rule = terminal
+			}
+			checkContains(t, e.Hint, rule)
+		})
 	}
 }
 
 func TestAgentFails(t *testing.T) {
 	c := dial(t, dockerNode(t, "", "").config())
 	b := standIn(t, "")
-	_, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, []string{"fail"})
-	if diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "exit status 3: cannot go on") {
-		t.Errorf("an agent that fails: %v", err)
-	}
+	checkStartFails(t, c, b, remote.UploadOptions{}, []string{"fail"}, diag.AgentUpload, "exit status 3: cannot go on")
 	other := b
 	other.Arch, other.Hash = "s390x", strings.Repeat("0", 64)
-	if _, err := remote.StartAgent(t.Context(), c, other, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.NodePlatform {
-		t.Errorf("another architecture: %v", err)
-	}
+	checkStartFails(t, c, other, remote.UploadOptions{}, nil, diag.NodePlatform, "linux/s390x")
 	b.Hash = strings.Repeat("0", 64)
-	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.AgentUpload || !strings.Contains(err.Error(), "is damaged") {
-		t.Errorf("another hash: %v", err)
-	}
+	checkStartFails(t, c, b, remote.UploadOptions{}, nil, diag.AgentUpload, "is damaged")
 	text := filepath.Join(t.TempDir(), "text")
 	testenv.WriteFile(t, text, "echo wrong >&2; exit 5")
 	b.Path, b.Hash = text, fmt.Sprintf("%x", sha256.Sum256([]byte(testenv.ReadFile(t, text))))
-	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.NodePlatform || !strings.HasSuffix(err.Error(), "wrong") {
-		t.Errorf("one that does not run: %v", err)
-	}
-	if left := output(t, c, "sudo ls /var/lib/dapbridge | wc -l"); left != "1\n" {
-		t.Errorf("left behind: %s", left)
-	}
+	checkStartFails(t, c, b, remote.UploadOptions{}, nil, diag.NodePlatform, "cannot run", "wrong")
+	checkOutput(t, c, "sudo ls /var/lib/dapbridge | wc -l", "1\n")
 }
 
-// A cut connection, or a caller who gives up, leaves nothing on the node.
+// A cut connection, or a cancelled upload, leaves nothing on the node.
 func TestCutUpload(t *testing.T) {
 	s := dockerNode(t, "", "")
 	watch := dial(t, s.config())
 	b := standIn(t, "")
-	left := func() string {
-		for deadline := time.Now().Add(10 * time.Second); ; {
+	checkNothingLeft := func() {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			files := output(t, watch, "sudo find /var/lib -type f")
-			if files == "" || time.Now().After(deadline) {
-				return files
+			if files == "" {
+				return
 			}
-			time.Sleep(20 * time.Millisecond)
+			if time.Now().After(deadline) {
+				t.Errorf("left behind: %s", files)
+				return
+			}
 		}
 	}
 	p, cfg := behindProxy(t, s)
 	c := dial(t, cfg)
 	p.cutAfter(300 << 10)
-	if _, err := remote.StartAgent(t.Context(), c, b, remote.UploadOptions{}, nil); diag.CodeOf(err) != diag.LinkLost {
-		t.Errorf("a cut connection: %v", err)
-	}
-	if files := left(); files != "" {
-		t.Errorf("left after the cut: %s", files)
-	}
+	checkStartFails(t, c, b, remote.UploadOptions{}, nil, diag.LinkLost)
+	checkNothingLeft()
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -294,27 +284,26 @@ func TestCutUpload(t *testing.T) {
 		}
 	}}
 	if _, err := remote.StartAgent(ctx, watch, b, d, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("a cancelled context: %v", err)
+		t.Errorf("StartAgent: %v, want %v", err, context.Canceled)
 	}
-	if files := left(); files != "" {
-		t.Errorf("left after the cancellation: %s", files)
-	}
+	checkNothingLeft()
 	startAgent(t, watch, b, remote.UploadOptions{})
 }
 
 func TestPlatform(t *testing.T) {
 	c := dial(t, startSSHD(t, sshdOptions{}).config())
 	goos, goarch, err := remote.Platform(t.Context(), c)
-	if err != nil || goos != "linux" || goarch != runtime.GOARCH {
-		t.Errorf("%s/%s, %v", goos, goarch, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := goos+"/"+goarch, "linux/"+runtime.GOARCH; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-// A login shell that never stops talking is not waited for.
+// A login shell with endless output is an error.
 func TestEndlessNoise(t *testing.T) {
 	s := dockerNode(t, "/run/shell", "printf '#!/bin/sh\nexec yes\n' >/run/shell\nchmod 755 /run/shell\n")
 	c := dial(t, s.config())
-	if _, err := remote.StartAgent(t.Context(), c, standIn(t, ""), remote.UploadOptions{}, nil); err == nil || !strings.Contains(err.Error(), "the login shell printed more than") {
-		t.Errorf("%v", err)
-	}
+	checkStartFails(t, c, standIn(t, ""), remote.UploadOptions{}, nil, diag.AgentUpload, "the login shell printed more than")
 }
