@@ -156,7 +156,7 @@ func (s span) replace(value []byte) pathmap.Edit {
 // splice appends body to dst with the edits made, in whatever order they are;
 // their parts must not overlap.
 func splice(dst, body []byte, edits ...pathmap.Edit) []byte {
-	return pathmap.Apply(dst, body, inOrder(edits))
+	return pathmap.Apply(dst, body, inOrder(edits)...)
 }
 
 // inOrder sorts edits by their places.

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 // queue is what is to be written to a peer that may not read: only its run, and
@@ -199,7 +198,8 @@ func (o *outbox) relay(in inbound, requestSeq int64) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
-	o.buf = pathmap.Apply(o.buf[:0], in.body, in.numbered(o.seq, requestSeq))
+	in.number(o.seq, requestSeq)
+	o.buf = in.edits.Apply(o.buf[:0], in.body)
 	return o.w.write(o.buf)
 }
 
@@ -209,10 +209,10 @@ func (o *outbox) relayLarge(in inbound, requestSeq int64) error {
 	if err != nil {
 		return err
 	}
-	edits := in.numbered(seq, requestSeq)
+	in.number(seq, requestSeq)
 	w := bufio.NewWriterSize(o.conn, pieces)
-	w.Write(appendHeader(w.AvailableBuffer(), pathmap.Size(in.body, edits)))
-	writeEdited(w, in.body, edits)
+	w.Write(appendHeader(w.AvailableBuffer(), in.edits.Size(in.body)))
+	in.edits.WriteEdited(w, in.body) // Flush returns its error
 	err = w.Flush()
 	o.queue.release(err)
 	return err

@@ -62,12 +62,11 @@ func (u *upstream) read(e *pathmap.Edits, body []byte) (inbound, error) {
 	return inbound{body, env, e}, err
 }
 
-// numbered returns what is to change, the numbers included.
-func (in inbound) numbered(seq, requestSeq int64) []pathmap.Edit {
+// number adds the numbers to what is to change.
+func (in inbound) number(seq, requestSeq int64) {
 	for _, e := range in.renumbered(in.body, seq, requestSeq) {
 		in.edits.Insert(e)
 	}
-	return in.edits.List
 }
 
 // fromNode relays one message of the node's. Only events and answers to

@@ -340,25 +340,25 @@ func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 		}
 	}
 	if len(body) >= largeMessage {
-		return c.relayLarge(body, up.edits.List)
+		return c.relayLarge(body, &up.edits)
 	}
 	if err := c.queue.room(); err != nil {
 		return err
 	}
-	up.back = append(pathmap.Apply(up.back[:0], body, up.edits.List), '\n') // as Delve ends it
+	up.back = append(up.edits.Apply(up.back[:0], body), '\n') // as Delve ends it
 	_, err = c.queue.Write(up.back)
 	return err
 }
 
 // relayLarge writes an answer from where it is, past the queue.
-func (c *rpcClient) relayLarge(body []byte, edits []pathmap.Edit) error {
+func (c *rpcClient) relayLarge(body []byte, edits *pathmap.Edits) error {
 	for !c.queue.claim() {
 		if err := c.queue.idle(); err != nil {
 			return err
 		}
 	}
 	w := bufio.NewWriterSize(c.conn, pieces)
-	writeEdited(w, body, edits)
+	edits.WriteEdited(w, body) // Flush returns its error
 	w.WriteByte('\n')
 	err := w.Flush()
 	c.queue.release(err)

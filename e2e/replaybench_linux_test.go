@@ -22,11 +22,11 @@ const (
 )
 
 // BenchmarkReplay is the throughput of a response of 20 MB through the bridge and
-// SSH, with one path every 2 KB and without any, beside the same bytes through
-// ssh -L, and the most memory that the bridge's process takes. A server that
+// SSH, with one path every 2 KB, without any and of nothing but paths, beside the
+// same bytes through ssh -L, and the most memory that the bridge's process takes. A server that
 // replays it stands in Delve's place.
 func BenchmarkReplay(b *testing.B) {
-	for _, paths := range []string{"paths", "none"} {
+	for _, paths := range []string{"paths", "none", "console"} {
 		b.Run(paths, func(b *testing.B) { benchReplay(b, paths) })
 	}
 }

@@ -10,7 +10,7 @@ type Place struct {
 }
 
 // Absent knows which source files the host lacks. What Find has said of a file
-// is remembered until Forget, for 4,096 files at the most, so that a message
+// is remembered until Forget, for 16,384 files at the most, so that a message
 // whose files are known costs a look into a table. It is safe for concurrent
 // use.
 type Absent struct {
@@ -22,7 +22,7 @@ type Absent struct {
 	known map[string]Place // by the node's path
 }
 
-const maxKnown = 4096
+const maxKnown = 1 << 14
 
 // Forget makes Find be asked again.
 func (a *Absent) Forget() {
@@ -38,6 +38,14 @@ func (a *Absent) in(r role, host, node []byte) Place {
 		return Place{}
 	}
 	return a.place(host, node)
+}
+
+// recall returns what is remembered of the place of a file.
+func (a *Absent) recall(node []byte) (p Place, known bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, known = a.known[string(node)]
+	return p, known
 }
 
 func (a *Absent) place(host, node []byte) Place {

@@ -37,9 +37,9 @@ func (m *Map) WithClient(sub []Rule) (*Map, error) {
 // chain applies m to the Node of r if that is a path of the host.
 func (m *Map) chain(r Rule) Rule {
 	p := normal([]byte(r.Node))
-	_, asHost, ok := m.toNode.find(m.toNode.comparable(p))
-	_, asNode, known := m.toHost.find(p)
-	if ok && (!known || asHost > asNode) {
+	host, asHost := m.toNode.find(m.toNode.comparable(p))
+	node, asNode := m.toHost.find(p)
+	if host != nil && (node == nil || asHost > asNode) {
 		r.Node, _ = m.ToNode(r.Node)
 	}
 	return r
@@ -50,10 +50,10 @@ func (m *Map) layer(r Rule) {
 	host, node := m.toNode.key(r.Host), m.toHost.key(r.Node)
 	below, above := m.toNode.covers(host), m.toHost.covers(node)
 	if !below {
-		m.toNode.trees[host] = newEntry(r.Node, r)
+		m.toNode.set(host, newEntry(r.Node, r))
 	}
 	if !above {
-		m.toHost.trees[node] = newEntry(r.Host, r)
+		m.toHost.set(node, newEntry(r.Host, r))
 	}
 	if !below || !above {
 		m.rules = append(m.rules, r)

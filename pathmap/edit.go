@@ -2,54 +2,20 @@ package pathmap
 
 import (
 	"cmp"
+	"io"
+	"math"
 	"slices"
 )
 
-// Edit is one change to a message: Text takes the place of its bytes from Start
-// to End.
+// Edit is one change to a message: Text replaces its bytes from Start to End.
 type Edit struct {
 	Start, End int
 	Text       []byte
-
-	// Result says that the change is in a member "result", which may be a value of
-	// the target's (DAP, Evaluate Request), and not text for people.
-	Result bool
 }
 
-// Edits are the changes that make a message another one, in the order of their
-// places and without overlap. The zero value is none.
-type Edits struct {
-	List []Edit
-
-	text []byte // of List, as far as it had room
-}
-
-// keptEdits is how many edits Reset keeps room for.
-const keptEdits = 1 << 12
-
-// Reset empties e for another message. What was in it is no longer valid.
-func (e *Edits) Reset() {
-	if cap(e.List) > keptEdits {
-		*e = Edits{}
-	}
-	e.List, e.text = e.List[:0], e.text[:0]
-}
-
-// Insert puts one more edit into its place.
-func (e *Edits) Insert(one Edit) {
-	i, _ := slices.BinarySearchFunc(e.List, one, func(a, b Edit) int { return cmp.Compare(a.Start, b.Start) })
-	e.List = slices.Insert(e.List, i, one)
-}
-
-// DropResults takes the changes away that are in a member "result".
-func (e *Edits) DropResults() {
-	e.List = slices.DeleteFunc(e.List, func(one Edit) bool { return one.Result })
-}
-
-// Apply appends msg to dst with the edits made; they must be in order. dst and
-// msg must not overlap.
-func Apply(dst, msg []byte, edits []Edit) []byte {
-	dst = slices.Grow(dst, Size(msg, edits))
+// Apply appends msg to dst with the edits made, which must be in the order of
+// their places and must not overlap; neither must dst and msg.
+func Apply(dst, msg []byte, edits ...Edit) []byte {
 	done := 0
 	for _, e := range edits {
 		dst = append(append(dst, msg[done:e.Start]...), e.Text...)
@@ -58,18 +24,101 @@ func Apply(dst, msg []byte, edits []Edit) []byte {
 	return append(dst, msg[done:]...)
 }
 
-// Size is how many bytes Apply appends.
-func Size(msg []byte, edits []Edit) int {
+// Edits are changes to one message, in the order of their places and without
+// overlap. There may be hundreds of thousands of them, so they hold no pointers
+// and share texts. The zero value is no change.
+type Edits struct {
+	list []edit
+	text []byte
+}
+
+// edit is an [Edit] whose text is text[from:from+size].
+type edit struct {
+	start, end uint32
+	size       uint32
+	isResult   bool // in a member "result"
+	from       int
+}
+
+// maxMessage bounds a message, in bytes, so that the places in it fit an edit.
+const maxMessage = math.MaxUint32
+
+// keptEdits is how many edits Reset keeps room for.
+const keptEdits = 1 << 14
+
+// Reset empties e for another message.
+func (e *Edits) Reset() {
+	if cap(e.list) > keptEdits {
+		*e = Edits{}
+	}
+	e.list, e.text = e.list[:0], e.text[:0]
+}
+
+// Len returns the number of edits.
+func (e *Edits) Len() int { return len(e.list) }
+
+// Insert adds an edit at its place. The text is copied.
+func (e *Edits) Insert(one Edit) {
+	from := len(e.text)
+	e.text = append(e.text, one.Text...)
+	i, _ := slices.BinarySearchFunc(e.list, one.Start, func(x edit, start int) int { return cmp.Compare(int(x.start), start) })
+	e.list = slices.Insert(e.list, i, edit{start: uint32(one.Start), end: uint32(one.End), from: from, size: uint32(len(one.Text))})
+}
+
+// DropResults removes the edits in members "result", which may hold a value of the
+// target's (DAP, Evaluate Request) rather than text for people.
+func (e *Edits) DropResults() {
+	e.list = slices.DeleteFunc(e.list, func(one edit) bool { return one.isResult })
+}
+
+// Apply appends msg to dst with the edits made. dst and msg must not overlap.
+func (e *Edits) Apply(dst, msg []byte) []byte {
+	dst = slices.Grow(dst, e.Size(msg))
+	done := 0
+	for i := range e.list {
+		one := &e.list[i]
+		dst = append(dst, msg[done:one.start]...)
+		dst = append(dst, e.text[one.from:one.from+int(one.size)]...)
+		done = int(one.end)
+	}
+	return append(dst, msg[done:]...)
+}
+
+// WriteEdited writes msg with the edits made to w, in many small writes. It returns
+// w's first error.
+func (e *Edits) WriteEdited(w io.Writer, msg []byte) error {
+	done := 0
+	for i := range e.list {
+		one := &e.list[i]
+		if _, err := w.Write(msg[done:one.start]); err != nil {
+			return err
+		}
+		if _, err := w.Write(e.text[one.from : one.from+int(one.size)]); err != nil {
+			return err
+		}
+		done = int(one.end)
+	}
+	_, err := w.Write(msg[done:])
+	return err
+}
+
+// Size returns the length of msg with the edits made.
+func (e *Edits) Size(msg []byte) int {
 	n := len(msg)
-	for _, e := range edits {
-		n += len(e.Text) - (e.End - e.Start)
+	for i := range e.list {
+		n += int(e.list[i].size) - int(e.list[i].end-e.list[i].start)
 	}
 	return n
 }
 
-// add puts what has been appended to e.text from offset from on into the place of
-// the bytes from start to end.
-func (e *Edits) add(start, end, from int) {
-	to := len(e.text)
-	e.List = append(e.List, Edit{Start: start, End: end, Text: e.text[from:to:to]})
+// add appends an edit: what was appended to e.text from offset from on replaces the
+// bytes from start to end.
+func (e *Edits) add(start, end, from int) { e.addText(start, end, from, len(e.text)) }
+
+// addText appends an edit whose text is e.text[from:to].
+func (e *Edits) addText(start, end, from, to int) {
+	if len(e.list) == cap(e.list) {
+		e.list = slices.Grow(e.list, max(len(e.list), 8)) // append would copy more often
+	}
+	e.list = append(e.list, edit{start: uint32(start), end: uint32(end), from: from, size: uint32(to - from)})
 }

@@ -27,6 +27,8 @@ func FuzzRewrite(f *testing.F) {
 	f.Add([]byte(`{"location":{"adapterData":{"source":{"path":"/build"}}}}]`), false, false)
 	f.Add([]byte(`{"source":{"path":"file:///c%3A/w/a%20b.go"},"line":0,"lines":[-1,2147483647,1.0],"endColumn":7}`), true, true)
 	f.Add([]byte(`{"output":"at /build/containerd/a b.go:3, (/build/x.s) fmt/print.go.\n","targets":[{"start":1}]}`), true, false)
+	f.Add([]byte(`{"sources":[{"path":"0000000000000","path":null},{"path":"/build/a/x.go"},{"path":"/build/a/y.go"}]}`), false, false)
+	f.Add([]byte(`{"output":"/build/a/x.go\n/build/a/y.go\n/build/a/../y.go\n/build/a/y@v1.go a\n/build/a/z.go:3"}`), false, false)
 	m := parseMap(f, "/home/dev/containerd=/build/containerd", "/=/build", `C:\w=/w`, "/go/src=.")
 	f.Fuzz(func(t *testing.T, msg []byte, url, from0 bool) {
 		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}, Absent: &Absent{Find: findLacking}}
@@ -48,8 +50,8 @@ func checkRewrite(t *testing.T, r *Rewriter, msg []byte, dir Direction) {
 	before := bytes.Clone(msg)
 	out, changed := r.rewrite(nil, msg, dir, plain, false)
 	var e Edits
-	if dir == ToHost && r.Scan(&e, msg, nobody) == nil && !bytes.Equal(Apply(nil, msg, e.List), out) {
-		t.Fatalf("%s becomes %s, and by its edits %s", msg, out, Apply(nil, msg, e.List))
+	if dir == ToHost && r.Scan(&e, msg, nobody) == nil && !bytes.Equal(e.Apply(nil, msg), out) {
+		t.Fatalf("%s becomes %s, and by its edits %s", msg, out, e.Apply(nil, msg))
 	}
 	if !bytes.Equal(msg, before) {
 		t.Fatal("the message was written to")
@@ -177,6 +179,7 @@ func FuzzProse(f *testing.F) {
 	for _, text := range []string{
 		"/build/containerd/main.go:12\n\tat \"/build/x.s\", (/build/a b/c.go) fmt/print.go.", "/build/a.go.bak /build//a.go",
 		"see /a/b /build/c.go; x=/build/ü/<a>.go! /build/back\\slash.go", "runtime/proc.go:1 main.go .go /build/.s a.go/b.go",
+		"/build/a/x.go\n/build/a/y.go\n/build/a b/y.go\n/build/a b/z.go\n\\/build/a b/w.go", "fmt/print.go\nfmt/scan.go\tfmt/format.go\n/usr/x/a.go\n/usr/x/b.go",
 	} {
 		f.Add(text)
 	}

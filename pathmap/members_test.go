@@ -19,12 +19,12 @@ func TestScan(t *testing.T) {
 	} {
 		for r, want := range map[*Rewriter]string{r: c.want, {}: msg} {
 			var members []string
-			e := Edits{List: []Edit{{Start: 1}}} // of the message before
+			e := Edits{list: []edit{{start: 1}}} // of the message before
 			err := c.scan(r, &e, []byte(msg), func(name []byte, start, end int) error {
 				members = append(members, string(name)+" "+msg[start:end])
 				return nil
 			})
-			if got := string(Apply(nil, []byte(msg), e.List)); err != nil || got != want {
+			if got := string(e.Apply(nil, []byte(msg))); err != nil || got != want {
 				t.Errorf("%s: %s, %v, want %s", name, got, err, want)
 			}
 			if want := []string{"id [1]", `result {"file":"/node/x.go","source":{"path":"/node/y.go"}}`, "error null", `method "x"`}; !slices.Equal(members, want) {
@@ -57,14 +57,14 @@ func TestDropResults(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	const msg = `{"body":{"result":"/node/a.go:1 /node/b.go:2","source":{"path":"/node/c.go"}}}`
 	var e Edits
-	if err := r.Scan(&e, []byte(msg), nobody); err != nil || len(e.List) != 3 {
-		t.Fatalf("%d changes, %v", len(e.List), err)
+	if err := r.Scan(&e, []byte(msg), nobody); err != nil || e.Len() != 3 {
+		t.Fatalf("%d changes, %v", e.Len(), err)
 	}
 	e.DropResults()
-	if got, want := string(Apply([]byte("x"), []byte(msg), e.List)), "x"+strings.Replace(msg, "/node/c", "/host/c", 1); got != want {
+	if got, want := string(e.Apply([]byte("x"), []byte(msg))), "x"+strings.Replace(msg, "/node/c", "/host/c", 1); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if got, want := Size([]byte(msg), e.List), len(Apply(nil, []byte(msg), e.List)); got != want {
+	if got, want := e.Size([]byte(msg)), len(e.Apply(nil, []byte(msg))); got != want {
 		t.Errorf("Size is %d, and %d bytes were appended", got, want)
 	}
 }

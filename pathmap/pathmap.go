@@ -55,7 +55,7 @@ func New(rules ...Rule) (*Map, error) {
 }
 
 func newMap() *Map {
-	return &Map{toNode: table{trees: map[string]entry{}}, toHost: table{trees: map[string]entry{}}}
+	return &Map{toNode: newTable(), toHost: newTable()}
 }
 
 func (m *Map) add(r Rule) error {
@@ -77,10 +77,10 @@ func (m *Map) add(r Rule) error {
 	}
 	m.rules = append(m.rules, r)
 	if r.Way != OnlyToHost {
-		m.toNode.trees[host] = newEntry(r.Node, r)
+		m.toNode.set(host, newEntry(r.Node, r))
 	}
 	if r.Way != OnlyToNode {
-		m.toHost.trees[node] = newEntry(r.Host, r)
+		m.toHost.set(node, newEntry(r.Host, r))
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (m *Map) IgnoreCase(files []string) *Map {
 		}
 		out.rules = append(out.rules, r)
 		if e, ok := m.toNode.trees[m.toNode.key(r.Host)]; ok {
-			out.toNode.trees[key] = e
+			out.toNode.set(key, e)
 		}
 	}
 	return out

@@ -23,6 +23,11 @@ func (w *walker) prose(start, end int) {
 		if !pathEndsAt(text[at:]) {
 			continue
 		}
+		if w.last.isNextLine(text[from:at]) {
+			w.replaceDir(start + from + len(`\n`))
+			from = at
+			continue
+		}
 		word, absolute := pathStarts(text, from, at)
 		if absolute < 0 || !w.proseFile(start+absolute, start+at) {
 			if word >= 0 && word != absolute {
@@ -35,9 +40,15 @@ func (w *walker) prose(start, end int) {
 
 // proseFile replaces the path at msg[start:end] if the table has it.
 func (w *walker) proseFile(start, end int) bool {
-	p, ok := w.text(start, end, bytes.IndexByte(w.msg[start:end], '\\') >= 0)
+	escaped := bytes.IndexByte(w.msg[start:end], '\\') >= 0
+	p, ok := w.text(start, end, escaped)
 	if !ok || len(p) > maxPath {
 		return false
+	}
+	if !escaped {
+		if covered, ok := w.mapInDir(start, end); ok {
+			return covered
+		}
 	}
 	mapped, ok := w.table.translate(w.mapped[:0], p)
 	if ok && !bytes.Equal(mapped, p) {
@@ -83,46 +94,80 @@ func pathEndsAt(rest []byte) bool {
 // in it. Each is -1 if there is none.
 func pathStarts(text []byte, from, end int) (word, absolute int) {
 	word = -1
-	for i := end - 1; i >= max(from, end-maxPath); i-- {
-		begins, alone := wordBegins(text, i)
-		if !begins {
+	first := max(from, end-maxPath)
+	for i := end - 2; i >= max(first-2, 0); i-- {
+		if !endsWord(text[i]) {
+			continue
+		}
+		begin, alone := wordBehind(text, i)
+		if begin < first || begin >= end {
 			continue
 		}
 		if word < 0 {
-			word = i
+			word = begin
 		}
 		switch {
-		case text[i] == '/':
-			return word, i
+		case text[begin] == '/':
+			return word, begin
 		case alone:
 			return word, -1
 		}
 	}
+	if first > 0 {
+		return word, -1
+	}
+	if word < 0 {
+		word = 0
+	}
+	if text[0] == '/' {
+		return word, 0
+	}
 	return word, -1
+}
+
+// wordBehind returns where a word begins whose mark, see endsWord, is text[i], and
+// whether no word can go on from before it; -1 if none begins.
+func wordBehind(text []byte, i int) (begin int, alone bool) {
+	if text[i] != '\\' {
+		return i + 1, text[i] == ' ' && i >= 1 && (text[i-1] == ',' || text[i-1] == ';' || text[i-1] == ':')
+	}
+	if i+1 == len(text) || !breaks(text[i+1]) {
+		return -1, false
+	}
+	backslashes := 1
+	for i-backslashes >= 0 && text[i-backslashes] == '\\' {
+		backslashes++
+	}
+	if backslashes%2 == 0 {
+		return -1, false
+	}
+	return i + 2, true
+}
+
+// isWord reports whether no word begins within p.
+func isWord(p []byte) bool {
+	for _, c := range p {
+		if endsWord(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// endsWord reports whether c, in raw JSON, may stand before a word: one of the
+// characters " ([{<=,;'`|", or the backslash of an escape.
+func endsWord(c byte) bool {
+	const (
+		low  = 1<<' ' | 1<<'(' | 1<<'<' | 1<<'=' | 1<<',' | 1<<';' | 1<<'\''
+		high = 1<<('['-64) | 1<<('{'-64) | 1<<('`'-64) | 1<<('|'-64) | 1<<('\\'-64)
+	)
+	set := uint64(low)
+	if c&64 != 0 {
+		set = high
+	}
+	return c < 128 && set>>(c&63)&1 != 0
 }
 
 // breaks reports whether a backslash and c are the escape of a character that no
 // path has.
 func breaks(c byte) bool { return c == 'n' || c == 't' || c == 'r' || c == '"' }
-
-// wordBegins reports whether a word begins at text[i], which is raw JSON, and if
-// so whether none can go on from before it.
-func wordBegins(text []byte, i int) (begins, alone bool) {
-	if i == 0 {
-		return true, true
-	}
-	switch text[i-1] {
-	case ' ':
-		return true, i >= 2 && (text[i-2] == ',' || text[i-2] == ';' || text[i-2] == ':')
-	case '(', '[', '{', '<', '=', ',', ';', '\'', '`', '|':
-		return true, false
-	}
-	if breaks(text[i-1]) {
-		backslashes := 0
-		for i-2-backslashes >= 0 && text[i-2-backslashes] == '\\' {
-			backslashes++
-		}
-		return backslashes%2 == 1, true
-	}
-	return false, false
-}

@@ -64,6 +64,7 @@ type walker struct {
 	absent *Absent // to the host alone
 
 	place placing // of the Source that is being read
+	last  dirMapping
 	edits Edits
 
 	each MemberFunc // may be nil
@@ -74,6 +75,9 @@ type walker struct {
 
 // message goes over the message and reports whether it is well formed.
 func (w *walker) message(r role) bool {
+	if len(w.msg) > maxMessage {
+		return false
+	}
 	end := w.value(0, r, 0)
 	return end >= 0 && skipSpace(w.msg, end) == len(w.msg)
 }
@@ -225,10 +229,10 @@ func (w *walker) str(start, end int, escaped bool, r role) {
 		}
 	case result:
 		if w.dir == ToHost && len(w.table.trees) > 0 {
-			before := len(w.edits.List)
+			before := w.edits.Len()
 			w.prose(start, end)
-			for i := before; i < len(w.edits.List); i++ {
-				w.edits.List[i].Result = true
+			for i := before; i < w.edits.Len(); i++ {
+				w.edits.list[i].isResult = true
 			}
 		}
 	}

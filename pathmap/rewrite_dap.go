@@ -57,6 +57,7 @@ type placing struct {
 func (w *walker) sourceMember(key []byte) role {
 	switch string(key) {
 	case "path":
+		w.place.at = Place{} // of two paths the last one counts
 		return sourceFile
 	case "adapterData":
 		return opaque
@@ -94,8 +95,8 @@ func (w *walker) sourceObject(i, depth int) int {
 
 // path replaces the path at msg[start:end] by what the other side calls it.
 func (w *walker) path(start, end int, escaped bool, r role) {
-	if r == sourceFile {
-		w.place.at = Place{} // of two paths the last one counts
+	if !escaped && w.pathInDir(start, end, r) {
+		return
 	}
 	given, ok := w.text(start, end, escaped)
 	if !ok || len(given) == 0 || len(given) > maxPath {
@@ -125,6 +126,29 @@ func (w *walker) path(start, end int, escaped bool, r role) {
 	if !bytes.Equal(mapped, given) {
 		w.splice(start, end, mapped)
 	}
+}
+
+// pathInDir is path for one that mapInDir replaces, and of which is known whether
+// the host lacks it. It reports false, and does nothing, for others.
+func (w *walker) pathInDir(start, end int, r role) bool {
+	p := w.msg[start:end]
+	if w.client.URI || len(p) == 0 || len(p) > maxPath {
+		return false
+	}
+	var at Place
+	if w.absent != nil && p[0] != '<' && (r == sourceFile || r == rpcFile) {
+		known := false
+		if at, known = w.absent.recall(p); !known || at.Path != "" {
+			return false
+		}
+	}
+	if _, ok := w.mapInDir(start, end); !ok {
+		return false
+	}
+	if r == sourceFile {
+		w.place.at = at
+	}
+	return true
 }
 
 // shift moves the number at msg[start:end] between a client's count, which

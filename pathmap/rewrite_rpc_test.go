@@ -79,7 +79,7 @@ func FuzzRewriteRPC(f *testing.F) {
 			out, changed := m.RewriteRPC(nil, msg, dir)
 			var e Edits
 			if r := (&Rewriter{Map: m}); dir == ToHost && r.ScanRPC(&e, msg, nobody) == nil {
-				if scanned := Apply(nil, msg, e.List); !bytes.Equal(out, scanned) || changed != len(e.List) {
+				if scanned := e.Apply(nil, msg); !bytes.Equal(out, scanned) || changed != e.Len() {
 					t.Fatalf("%q or %q", out, scanned)
 				}
 			}

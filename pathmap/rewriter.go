@@ -52,10 +52,10 @@ func (r *Rewriter) rewrite(dst, msg []byte, dir Direction, is role, values bool)
 	if values {
 		w.edits.DropResults()
 	}
-	if changed = len(w.edits.List); changed == 0 {
+	if changed = w.edits.Len(); changed == 0 {
 		return msg, 0
 	}
-	return Apply(dst, msg, w.edits.List), changed
+	return w.edits.Apply(dst, msg), changed
 }
 
 // walker returns a walker for msg.

@@ -52,12 +52,16 @@ func run(args []string) error {
 	return fmt.Errorf("usage: see the package's comment")
 }
 
-// response returns the body of a response of that many bytes, of which one in
-// 2 KB is a Source's path if paths is "paths".
+// response returns the body of a response of that many bytes. If paths is "paths"
+// it holds one Source's path for every 2 KB; if it is "console" it is nothing but
+// paths, as `dlv sources` prints them in the debug console.
 func response(size, paths string) ([]byte, error) {
 	n, err := strconv.Atoi(size)
 	if err != nil {
 		return nil, err
+	}
+	if paths == "console" {
+		return consoleResponse(n), nil
 	}
 	member := "name"
 	if paths == "paths" {
@@ -73,6 +77,17 @@ func response(size, paths string) ([]byte, error) {
 	}
 	b.WriteString(`]}`)
 	return []byte(b.String()), nil
+}
+
+// consoleResponse returns a list of source files, twelve in each directory.
+func consoleResponse(size int) []byte {
+	var b strings.Builder
+	b.WriteString(`{"result":"`)
+	for i := 0; b.Len() < size; i++ {
+		fmt.Fprintf(&b, `/node/src/vendor/github.com/opencontainers/image-spec/v%d/container_create_%d_linux.go\n`, i/12, i%12)
+	}
+	b.WriteString(`","variablesReference":0}`)
+	return []byte(b.String())
 }
 
 func listen(addr string, body []byte) error {

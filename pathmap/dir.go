@@ -1,0 +1,99 @@
+package pathmap
+
+import "bytes"
+
+// dirMapping is how the files directly in one directory are mapped. A message names
+// many files of one directory in a row; with the mapping of the last one at hand,
+// most of them cost a comparison. The zero value is for no file.
+type dirMapping struct {
+	dir      []byte // with its slash, as in the message
+	from, to int    // its counterpart is text[from:to] of the edits
+	changes  bool   // the counterpart differs
+	isMapped bool   // a rule covers the directory
+	isWord   bool   // in text, no word begins within dir
+}
+
+// mapInDir replaces the path at msg[start:end], which holds no escapes, by the
+// mapping of its directory, and reports whether a rule covers it. If no such
+// mapping applies, it changes nothing and ok is false.
+func (w *walker) mapInDir(start, end int) (covered, ok bool) {
+	p := w.msg[start:end]
+	if !w.last.holds(p) && !w.learnDir(p) {
+		return false, false
+	}
+	w.replaceDir(start)
+	return w.last.isMapped, true
+}
+
+// replaceDir replaces the last directory, which is at msg[start:].
+func (w *walker) replaceDir(start int) {
+	if d := &w.last; d.changes {
+		w.edits.addText(start, start+len(d.dir), d.from, d.to)
+	}
+}
+
+// base returns the name of the file p below the directory, nil if p is elsewhere.
+func (d *dirMapping) base(p []byte) []byte {
+	n := len(d.dir)
+	if n == 0 || len(p) <= n || string(p[:n]) != string(d.dir) {
+		return nil
+	}
+	return p[n:]
+}
+
+// holds reports whether p is a file directly in the directory.
+func (d *dirMapping) holds(p []byte) bool { return isFileName(d.base(p)) }
+
+// isNextLine reports whether text, the part of a string from the end of the last
+// path to that of the next, is a line break and a file of the directory: one more
+// line of a list of files.
+func (d *dirMapping) isNextLine(text []byte) bool {
+	const lineBreak = len(`\n`)
+	if !d.isWord || len(text) <= lineBreak || text[0] != '\\' || !breaks(text[1]) {
+		return false
+	}
+	base := d.base(text[lineBreak:])
+	for _, c := range base {
+		if c == '/' || c == '@' || endsWord(c) {
+			return false
+		}
+	}
+	return len(base) > 0 && base[0] != '.'
+}
+
+// isFileName reports whether base names a file in a directory and nothing else: an
+// @ might begin the version of another module.
+func isFileName(base []byte) bool {
+	for _, c := range base {
+		if c == '/' || c == '@' {
+			return false
+		}
+	}
+	return len(base) > 0 && base[0] != '.'
+}
+
+// learnDir makes the directory of p the last one. It reports false, and changes
+// nothing, if not all files in it are mapped alike, or not all spellings of them.
+func (w *walker) learnDir(p []byte) bool {
+	cut := bytes.LastIndexByte(p, '/') + 1
+	if cut <= 1 || !isFileName(p[cut:]) || windows(p) || !clean(p) {
+		return false
+	}
+	dir, base := p[:cut], p[cut:]
+	if w.table.names != nil || w.table.real != nil || w.table.parents[string(dir)] {
+		return false
+	}
+	w.last = dirMapping{dir: dir, isWord: isWord(dir)}
+	e, rest := w.table.lookup(p)
+	if e == nil {
+		return true
+	}
+	w.last.isMapped = true
+	mapped := e.appendPath(w.mapped[:0], rest)
+	if mapped = mapped[:len(mapped)-len(base)]; !bytes.Equal(mapped, dir) {
+		w.last.changes, w.last.from = true, len(w.edits.text)
+		w.edits.text = appendEscaped(w.edits.text, mapped)
+		w.last.to = len(w.edits.text)
+	}
+	return true
+}
