@@ -28,23 +28,7 @@ which ones a workspace's file may set.`,
   dapbridge config --root ~/src/containerd -o json
   DAPBRIDGE_NODE=ssh:devnode dapbridge config`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			s, err := env.loadConfig(cmd)
-			if err != nil {
-				return err
-			}
-			src, err := env.configSources()
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return printJSON(env.out, newConfigJSON(s, src.UserFile))
-			}
-			return printConfig(env.out, s, src.UserFile)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runConfig(cmd, env, output) },
 	}
 	for _, k := range config.Keys() {
 		switch {
@@ -60,6 +44,24 @@ which ones a workspace's file may set.`,
 	}
 	output.add(cmd)
 	return cmd
+}
+
+func runConfig(cmd *cobra.Command, env environment, output outputFlag) error {
+	if err := output.check(); err != nil {
+		return err
+	}
+	s, err := env.loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	src, err := env.configSources()
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return printJSON(env.out, newConfigJSON(s, src.UserFile))
+	}
+	return printConfig(env.out, s, src.UserFile)
 }
 
 func printConfig(out io.Writer, s *config.Settings, userFile string) error {

@@ -13,10 +13,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/doctor"
 )
 
+type doctorOptions struct {
+	nodeFlags
+	fix    bool
+	output outputFlag
+}
+
 func newDoctor(env environment) *cobra.Command {
-	var flags nodeFlags
-	var output outputFlag
-	var fix bool
+	var o doctorOptions
 	cmd := withConfig(&cobra.Command{
 		Use:   "doctor",
 		Short: "Find out what prevents debugging, and how to fix it",
@@ -30,38 +34,40 @@ Exit status: 0 if there is no problem, 1 for a warning, 2 for an error.`,
   dapbridge doctor --node minikube:dev --root ~/src/containerd
   dapbridge doctor -o json | jq '.checks[] | select(.status != "ok")'`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			report, err := examine(cmd, env, flags, fix)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				err = printJSON(env.out, report)
-			} else {
-				err = printReport(env.out, report)
-			}
-			if err != nil {
-				return err
-			}
-			if status := exitStatus(report.ExitStatus()); status != 0 {
-				return status
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, o) },
 	}, env)
-	flags.add(cmd, env)
-	cmd.Flags().BoolVar(&fix, "fix", false, "fix what can be fixed safely: build the symbols of a stripped target")
-	output.add(cmd)
+	o.nodeFlags.add(cmd, env)
+	cmd.Flags().BoolVar(&o.fix, "fix", false, "fix what can be fixed safely: build the symbols of a stripped target")
+	o.output.add(cmd)
 	return cmd
+}
+
+func runDoctor(cmd *cobra.Command, env environment, o doctorOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	report, err := examine(cmd, env, o)
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		err = printJSON(env.out, report)
+	} else {
+		err = printReport(env.out, report)
+	}
+	if err != nil {
+		return err
+	}
+	if status := exitStatus(report.ExitStatus()); status != 0 {
+		return status
+	}
+	return nil
 }
 
 // examine returns the report. A node that does not exist or is not local is a report
 // too, not an error.
-func examine(cmd *cobra.Command, env environment, flags nodeFlags, fix bool) (doctor.Report, error) {
-	c, err := flags.config(env)
+func examine(cmd *cobra.Command, env environment, o doctorOptions) (doctor.Report, error) {
+	c, err := o.config(env)
 	switch diag.CodeOf(err) {
 	case diag.NodeUnknown, diag.NodeNotLocal:
 		return doctor.Examine(doctor.Facts{Err: err}), nil
@@ -69,7 +75,7 @@ func examine(cmd *cobra.Command, env environment, flags nodeFlags, fix bool) (do
 	if err != nil {
 		return doctor.Report{}, err
 	}
-	return daemon.Examine(cmd.Context(), c, fix)
+	return daemon.Examine(cmd.Context(), c, o.fix)
 }
 
 // printReport prints a line for each check and, if it is not OK, why it matters and

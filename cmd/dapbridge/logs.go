@@ -10,10 +10,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
+type logsOptions struct {
+	nodeFlags
+	follow bool
+	since  string
+}
+
 func newLogs(env environment) *cobra.Command {
-	var flags nodeFlags
-	var journal daemon.Journal
-	var since string
+	var o logsOptions
 	cmd := withConfig(&cobra.Command{
 		Use:   "logs",
 		Short: "Show the target's journal",
@@ -25,25 +29,28 @@ since a given time. For a target that is not running, its usual unit is shown. W
   dapbridge logs --since 10m
   dapbridge logs --since 2026-11-28T09:30:00Z`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := parseSince(since, &journal); err != nil {
-				return err
-			}
-			c, err := flags.config(env)
-			if err != nil {
-				return err
-			}
-			r, err := journal.Write(cmd.Context(), c, env.out)
-			if err == nil && r.Lines == 0 && !journal.Follow {
-				fmt.Fprintf(env.err, "the node's journal has no entries for %s in that range\n", diag.Escape(r.Unit))
-			}
-			return err
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runLogs(cmd, env, o) },
 	}, env)
-	flags.add(cmd, env)
-	cmd.Flags().BoolVarP(&journal.Follow, "follow", "f", false, "show new lines as they are written")
-	cmd.Flags().StringVar(&since, "since", "", "show everything since `TIME` (2026-11-28T09:30:00Z), or since that long ago (10m)")
+	o.nodeFlags.add(cmd, env)
+	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "show new lines as they are written")
+	cmd.Flags().StringVar(&o.since, "since", "", "show everything since `TIME` (2026-11-28T09:30:00Z), or since that long ago (10m)")
 	return cmd
+}
+
+func runLogs(cmd *cobra.Command, env environment, o logsOptions) error {
+	journal := daemon.Journal{Follow: o.follow}
+	if err := parseSince(o.since, &journal); err != nil {
+		return err
+	}
+	c, err := o.config(env)
+	if err != nil {
+		return err
+	}
+	r, err := journal.Write(cmd.Context(), c, env.out)
+	if err == nil && r.Lines == 0 && !o.follow {
+		fmt.Fprintf(env.err, "the node's journal has no entries for %s in that range\n", diag.Escape(r.Unit))
+	}
+	return err
 }
 
 // parseSince parses a duration or a time into j.

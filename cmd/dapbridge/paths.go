@@ -15,6 +15,13 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
+type pathsOptions struct {
+	nodeFlags
+	maps   mapFlag
+	exe    string
+	output outputFlag
+}
+
 func newPaths(env environment) *cobra.Command {
 	var o pathsOptions
 	cmd := withConfig(&cobra.Command{
@@ -46,13 +53,6 @@ binary names it.`,
 	cmd.MarkFlagFilename("exe")
 	o.output.add(cmd)
 	return cmd
-}
-
-type pathsOptions struct {
-	nodeFlags
-	maps   mapFlag
-	exe    string
-	output outputFlag
 }
 
 func runPaths(cmd *cobra.Command, env environment, o pathsOptions, file string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"path"
 	"text/tabwriter"
 	"time"
@@ -14,9 +15,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
+type psOptions struct {
+	nodeFlags
+	output outputFlag
+}
+
 func newPs(env environment) *cobra.Command {
-	var flags nodeFlags
-	var output outputFlag
+	var o psOptions
 	cmd := withConfig(&cobra.Command{
 		Use:   "ps",
 		Short: "List the Go processes on the node",
@@ -26,31 +31,33 @@ information, which dapbridge symbols can build; in an optimised one some variabl
 and lines are missing.`,
 		Example: "  dapbridge ps\n  dapbridge ps --node ssh://docker@127.0.0.1:32771 -o json",
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			c, err := flags.config(env)
-			if err != nil {
-				return err
-			}
-			list, err := daemon.List(cmd.Context(), c)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return printJSON(env.out, list)
-			}
-			return printCandidates(env, list)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runPs(cmd, env, o) },
 	}, env)
-	flags.add(cmd, env)
-	output.add(cmd)
+	o.nodeFlags.add(cmd, env)
+	o.output.add(cmd)
 	return cmd
 }
 
-func printCandidates(env environment, list []api.Candidate) error {
-	w := tabwriter.NewWriter(env.out, 0, 0, 2, ' ', 0)
+func runPs(cmd *cobra.Command, env environment, o psOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	c, err := o.config(env)
+	if err != nil {
+		return err
+	}
+	list, err := daemon.List(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		return printJSON(env.out, list)
+	}
+	return printCandidates(env.out, list)
+}
+
+func printCandidates(out io.Writer, list []api.Candidate) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PID\tNAME\tUNIT\tGO\tMODULE\tSYMBOLS\tOPTIMISED\tSTARTED")
 	for _, c := range list {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Process.PID, diag.EscapeLine(path.Base(c.Process.Exe)), orDash(c.Process.Unit),

@@ -12,10 +12,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
+type restoreOptions struct {
+	nodeFlags
+	replaced string
+	dryRun   bool
+	output   outputFlag
+}
+
 func newRestore(env environment) *cobra.Command {
-	var flags nodeFlags
-	var output outputFlag
-	var q api.RestoreRequest
+	var o restoreOptions
 	cmd := withConfig(&cobra.Command{
 		Use:   "restore",
 		Short: "Undo everything deploy has changed on the node",
@@ -31,37 +36,39 @@ says what to do.`,
   dapbridge restore --dry-run
   dapbridge restore --replaced keep   # containerd was upgraded meanwhile: leave it`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			if q.Replaced != "" && q.Replaced != api.KeepReplaced && q.Replaced != api.UndoReplaced {
-				return diag.Errorf(diag.Usage, "--replaced %s: choose %s or %s", q.Replaced, api.KeepReplaced, api.UndoReplaced)
-			}
-			c, err := flags.config(env)
-			if err != nil {
-				return err
-			}
-			r, err := daemon.Restore(cmd.Context(), c, q, env.swapStep)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return printJSON(env.out, r)
-			}
-			printRestored(env.out, r, q.DryRun)
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runRestore(cmd, env, o) },
 	}, env)
-	flags.add(cmd, env)
+	o.nodeFlags.add(cmd, env)
 	for _, name := range []string{"root", "target", "pid"} {
 		cmd.Flags().Lookup(name).Hidden = true // restore applies to all targets
 	}
-	cmd.Flags().StringVar(&q.Replaced, "replaced", "", "keep or undo an executable that somebody else replaced after the deploy; `ACTION` is keep or undo")
+	cmd.Flags().StringVar(&o.replaced, "replaced", "", "keep or undo an executable that somebody else replaced after the deploy; `ACTION` is keep or undo")
 	_ = cmd.RegisterFlagCompletionFunc("replaced", cobra.FixedCompletions([]string{api.KeepReplaced, api.UndoReplaced}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.Flags().BoolVar(&q.DryRun, "dry-run", false, "show what restore would do, without changing anything")
-	output.add(cmd)
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what restore would do, without changing anything")
+	o.output.add(cmd)
 	return cmd
+}
+
+func runRestore(cmd *cobra.Command, env environment, o restoreOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	if o.replaced != "" && o.replaced != api.KeepReplaced && o.replaced != api.UndoReplaced {
+		return diag.Errorf(diag.Usage, "--replaced %s: choose %s or %s", o.replaced, api.KeepReplaced, api.UndoReplaced)
+	}
+	c, err := o.config(env)
+	if err != nil {
+		return err
+	}
+	r, err := daemon.Restore(cmd.Context(), c, api.RestoreRequest{Replaced: o.replaced, DryRun: o.dryRun}, env.swapStep)
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		return printJSON(env.out, r)
+	}
+	printRestored(env.out, r, o.dryRun)
+	return nil
 }
 
 func printRestored(w io.Writer, result *api.RestoreResult, dryRun bool) {

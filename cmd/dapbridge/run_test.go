@@ -79,7 +79,7 @@ func TestMistakes(t *testing.T) {
 		{"restore containerd", 2, "takes no argument"},
 		{"paths a b", 2, "takes one file"},
 		{"paths --exe /nonexistent/containerd", 2, "--exe: stat /nonexistent/containerd"},
-		{"paths --exe / --log-level warn", 4, "no regular file"},
+		{"paths --exe / --log-level warn", 4, "not a regular file"},
 		{"paths --map nonsense --node ssh://root@127.0.0.1:1", 2, "--map nonsense"},
 		{"init emacs", 2, "unknown IDE"},
 		{"init vscode --listen unix:/x", 2, "not HOST:PORT"},

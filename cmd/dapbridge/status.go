@@ -12,9 +12,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
+type statusOptions struct {
+	watch  bool
+	output outputFlag
+}
+
 func newStatus(env environment) *cobra.Command {
-	var output outputFlag
-	var watch bool
+	var o statusOptions
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the status of running serve processes",
@@ -29,15 +33,10 @@ than two minutes, the source cannot be copied, or the process does not answer.`,
   dapbridge status -o json
   dapbridge status --watch           # refresh every second until Ctrl-C`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			return runStatus(cmd, env, output, watch)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd, env, o) },
 	}
-	cmd.Flags().BoolVar(&watch, "watch", false, "refresh every second until Ctrl-C")
-	output.add(cmd)
+	cmd.Flags().BoolVar(&o.watch, "watch", false, "refresh every second until Ctrl-C")
+	o.output.add(cmd)
 	return cmd
 }
 
@@ -46,7 +45,10 @@ type statusReport struct {
 	Daemons []daemon.Daemon `json:"daemons"`
 }
 
-func runStatus(cmd *cobra.Command, env environment, output outputFlag, watch bool) error {
+func runStatus(cmd *cobra.Command, env environment, o statusOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
 	dirs, err := env.controlDirs()
 	if err != nil {
 		return err
@@ -56,17 +58,17 @@ func runStatus(cmd *cobra.Command, env environment, output outputFlag, watch boo
 		if err != nil {
 			return err
 		}
-		if output == "json" {
+		if o.output == "json" {
 			if err := printJSON(env.out, statusReport{append([]daemon.Daemon{}, all...)}); err != nil {
 				return err
 			}
 		} else {
-			if watch && env.outIsTerminal() {
+			if o.watch && env.outIsTerminal() {
 				fmt.Fprint(env.out, "\x1b[H\x1b[2J")
 			}
 			printStatus(env.out, all, time.Now())
 		}
-		if !watch {
+		if !o.watch {
 			return checkDaemons(all)
 		}
 		select {

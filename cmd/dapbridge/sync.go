@@ -15,6 +15,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
+type syncOptions struct {
+	nodeFlags
+	maps                         mapFlag
+	to                           string
+	force, watch, dryRun, verify bool
+	output                       outputFlag
+}
+
 func newSync(env environment) *cobra.Command {
 	var o syncOptions
 	cmd := withConfig(&cobra.Command{
@@ -50,14 +58,6 @@ Exit status: 1 if --verify finds a difference, 3 if some files could not be copi
 	f.BoolVar(&o.verify, "verify", false, "compare the contents of both sides, without changing anything")
 	o.output.add(cmd)
 	return cmd
-}
-
-type syncOptions struct {
-	nodeFlags
-	maps                         mapFlag
-	to                           string
-	force, watch, dryRun, verify bool
-	output                       outputFlag
 }
 
 // configs returns the configurations of the connection and of the copy.

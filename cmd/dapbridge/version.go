@@ -32,26 +32,28 @@ func newVersion(env environment) *cobra.Command {
 		Short:   "Print the version of dapbridge and its components",
 		Example: "  dapbridge version\n  dapbridge version -o json",
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			v := struct {
-				Version  string `json:"version"`
-				Delve    string `json:"delve"`
-				Go       string `json:"go"`
-				Platform string `json:"platform"`
-				Protocol int    `json:"protocol"`
-			}{version(), delveVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, api.Protocol}
-			if output == "json" {
-				return printJSON(env.out, v)
-			}
-			_, err := fmt.Fprintf(env.out, "dapbridge %s\nDelve %s, %s, %s, agent protocol %d\n", v.Version, v.Delve, v.Go, v.Platform, v.Protocol)
-			return err
-		},
+		RunE:    func(*cobra.Command, []string) error { return runVersion(env, output) },
 	}
 	output.add(cmd)
 	return cmd
+}
+
+func runVersion(env environment, output outputFlag) error {
+	if err := output.check(); err != nil {
+		return err
+	}
+	v := struct {
+		Version  string `json:"version"`
+		Delve    string `json:"delve"`
+		Go       string `json:"go"`
+		Platform string `json:"platform"`
+		Protocol int    `json:"protocol"`
+	}{version(), delveVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, api.Protocol}
+	if output == "json" {
+		return printJSON(env.out, v)
+	}
+	_, err := fmt.Fprintf(env.out, "dapbridge %s\nDelve %s, %s, %s, agent protocol %d\n", v.Version, v.Delve, v.Go, v.Platform, v.Protocol)
+	return err
 }
 
 // delveVersion returns the version of the Delve module in this program.
