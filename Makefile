@@ -133,6 +133,23 @@ bench: ## measure; beside dlv over ssh -L on a real node (root)
 	go test -run '^$$' -bench . ./pathmap ./bridge
 	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e
 
+COUNT    ?= 10
+SEED     ?=
+DURATION ?= 10m
+
+torture: export DAPBRIDGE_TEST := all
+torture: export DAPBRIDGE_TORTURE_COUNT := $(COUNT)
+torture: export DAPBRIDGE_TORTURE_SEED := $(SEED)
+torture: export DAPBRIDGE_TORTURE_DURATION := $(DURATION)
+torture: modules test-parts ## repeat what is random COUNT (10) times as often, for DURATION (10m), from SEED
+	@failed=; \
+	files=$$(grep -rlE 'testenv\.(Rounds|Seed|Lasts)\(' --include='*_test.go' bridge e2e internal); \
+	for dir in $$(dirname $$files | sort -u); do \
+		names=$$(grep -hoE '^func Test[A-Za-z0-9]+' $$(printf '%s\n' $$files | grep "^$$dir/[^/]*$$") | cut -c6- | paste -sd '|'); \
+		(set -x; go test -count=1 -timeout 0 -run "^($$names)$$" ./$$dir) || failed=1; \
+	done; \
+	[ -z "$$failed" ]
+
 cross: ## build dist/dapbridge-OS-ARCH for every platform, and vet all packages and tests there
 	@for platform in $(PLATFORMS); do \
 		export GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0; \
@@ -156,6 +173,6 @@ clean: ## remove what was built here
 	rm -rf bin dist
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[a-z ]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):[a-z -]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
 		printf '  %-8s %s\n' "$$name" "$$text"; \
 	done

@@ -226,7 +226,7 @@ func TestDeployKilledAnywhere(t *testing.T) {
 	start := time.Now()
 	f.deploy(t, f.another(t))
 	took := time.Since(start)
-	for i := range 4 {
+	for i := range testenv.Rounds(t, 2) {
 		after := time.Duration(mathrand.Int64N(int64(took)))
 		cmd := f.deploying(t, f.another(t))
 		said := &testenv.Buffer{}

@@ -9,14 +9,11 @@ import (
 	"github.com/google/go-dap"
 
 	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// detaches is how often TestDetachHot detaches. A plain Delve killed 24 of 40
-// targets here.
-const detaches = 100
-
 // TestDetachHot detaches from a containerd that runs, again and again, into a
-// breakpoint whose condition is false.
+// breakpoint whose condition is false. Plain Delve killed 24 of 40 targets here.
 func TestDetachHot(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t, "--log-level", "warn")
@@ -27,12 +24,13 @@ func TestDetachHot(t *testing.T) {
 		Breakpoints: []dap.SourceBreakpoint{{Line: f.lineOf(t, versionFile, versionCode), Condition: "1 == 2"}},
 	}
 	start := time.Now()
+	detaches := testenv.Rounds(t, 10)
 	for i := range detaches {
 		hotSession(t, s, args)
 		if tracer, err := f.node.TracerPid(t.Context(), pid); err != nil || tracer != 0 {
 			t.Fatalf("after %d detaches containerd is traced by %d (%v)", i+1, tracer, err)
 		}
-		if (i+1)%10 == 0 {
+		if (i+1)%5 == 0 {
 			f.free(t, pid, 0)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/agent/procfs"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // A busy target dies of a careless detach: of signals that the debugger left
@@ -39,12 +40,12 @@ func TestDetachWithAHotLogpoint(t *testing.T) {
 	})
 }
 
-// detachOften has 40 sessions on one target end in the middle of what they are
+// detachOften has sessions on one target, one after the other, end in the middle of what they are
 // made to do, half of them by the daemon and half by the client.
 func detachOften(t *testing.T, do func(context.Context, *session, *busy)) {
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
-	for i := range 40 {
+	for i := range testenv.Rounds(t, 8) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		sess := s.start(ctx, 0)
 		do(ctx, sess, b)
@@ -195,7 +196,7 @@ func TestDetachAfterALastRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
-			for i := range 8 {
+			for i := range testenv.Rounds(t, 4) {
 				ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 				sess := s.start(ctx, 0)
 				stop := &dap.StoppedEventBody{}
@@ -227,7 +228,7 @@ func TestAttachWhileThreadsBegin(t *testing.T) {
 	b := startBusy(t)
 	b.say("threads")
 	s := startSupervisor(t, b, config{})
-	for i := range 15 {
+	for i := range testenv.Rounds(t, 5) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		sess, err := s.open(ctx, 0)
 		if err != nil {

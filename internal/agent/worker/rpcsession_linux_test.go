@@ -17,6 +17,8 @@ import (
 	"github.com/go-delve/delve/pkg/logflags"
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // testTimeout bounds how long a test waits for what must come.
@@ -202,7 +204,7 @@ func TestRPCHaltAtBreakpoint(t *testing.T) {
 		return fmt.Sprintf("n = %s at line %d", v.Value, s.CurrentThread.Line)
 	}
 	stops := 0
-	for i := range 100 {
+	for i := range testenv.Rounds(t, 30) {
 		stopped := c.Continue()
 		time.Sleep(time.Duration(i%30) * 100 * time.Microsecond)
 		if _, err := c.Halt(); err != nil {
@@ -236,7 +238,7 @@ func TestRPCHaltAtBreakpoint(t *testing.T) {
 // continue that came before it.
 func TestRPCHaltBehindContinue(t *testing.T) {
 	r := serveTarget(t)
-	for range 50 {
+	for range testenv.Rounds(t, 10) {
 		const both = `{"method":"RPCServer.Command","params":[{"name":"continue"}],"id":1}{"method":"RPCServer.Command","params":[{"name":"halt"}],"id":2}`
 		if _, err := io.WriteString(r.conn, both); err != nil {
 			t.Fatal(err)
@@ -262,7 +264,7 @@ func TestRPCStateBeforeContinue(t *testing.T) {
 		halt    = `{"method":"RPCServer.Command","params":[{"name":"halt"}],"id":3}`
 	)
 	r := serveTarget(t)
-	for range 50 {
+	for range testenv.Rounds(t, 10) {
 		r.conn.SetDeadline(time.Now().Add(testTimeout))
 		if _, err := io.WriteString(r.conn, strings.Repeat(state, states)+proceed); err != nil {
 			t.Fatal(err)

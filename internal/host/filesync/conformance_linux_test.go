@@ -287,7 +287,7 @@ func TestChangesWhileSent(t *testing.T) {
 		if _, err := m.Whole(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
-		for round := range 2 {
+		for round := range testenv.Rounds(t, 2) {
 			for i := range 16 {
 				testenv.WriteFile(t, name(i), fmt.Sprint(round, string(text)))
 			}

@@ -105,9 +105,7 @@ func TestFollowSwap(t *testing.T) {
 
 // TestFollowAtRandom changes a small tree, so that one path is many things.
 func TestFollowAtRandom(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := rand.New(rand.NewPCG(testenv.Seed(t), 0))
 	c := follow(t, 0, "")
 	path := func() string {
 		at := c.dir
@@ -116,7 +114,7 @@ func TestFollowAtRandom(t *testing.T) {
 		}
 		return at
 	}
-	for round := range 100 {
+	for round := range testenv.Rounds(t, 40) {
 		var did strings.Builder
 		for range 1 + r.IntN(8) {
 			p, q := path(), path()

@@ -17,13 +17,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestIgnoreAsGit asks git about 1,000 random trees with random rules.
+// TestIgnoreAsGit asks git about random trees with random rules.
 func TestIgnoreAsGit(t *testing.T) {
 	git, err := exec.LookPath("git")
 	if err != nil {
 		testenv.Skipf(t, "needs git")
 	}
-	const trees = 1000
+	trees := testenv.Rounds(t, 200)
 	paths, left, decided := 0, 0, 0
 	for seed := range uint64(trees) {
 		w := &wilderness{Rand: rand.New(rand.NewPCG(seed, 1)), dir: t.TempDir()}

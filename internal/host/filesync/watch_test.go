@@ -317,7 +317,7 @@ func TestWatchRandomly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tree")
 	testenv.WriteFile(t, filepath.Join(dir, "a/f"), "1")
 	r := startReplica(t, filesync.WatchConfig{Dir: dir})
-	rnd := rand.New(rand.NewPCG(1, 2))
+	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 2))
 	some := func() string { // a path that may be there
 		var names []string
 		for range 1 + rnd.IntN(3) {
@@ -325,7 +325,7 @@ func TestWatchRandomly(t *testing.T) {
 		}
 		return filepath.Join(dir, filepath.Join(names...))
 	}
-	for i := range 3000 {
+	for i := range testenv.Rounds(t, 1000) {
 		p := some()
 		switch rnd.IntN(8) {
 		case 0, 1:
