@@ -417,7 +417,7 @@ func TestSymbolsRefused(t *testing.T) {
 	hostGit(t, there, "add", "--all")
 	hostGit(t, there, "commit", "--quiet", "--message=second")
 	f.install(t, there, "aheadd")
-	symbols("aheadd", 5, "does not hold", "hint: git -C "+here+" fetch")
+	symbols("aheadd", 5, "does not contain", "hint: git -C "+here+" fetch")
 	f.run(t, "cleand")
 	symbols("cleand", 0, "nothing to do")
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/procgroup"
 )
 
-// compile runs go build and returns the twin's path.
+// compile runs go build and returns the path of the twin.
 func (j *job) compile(ctx context.Context, src source) (string, error) {
 	toolexec, err := toolexecValue(j.ToolExec, j.rules(src), j.recipe.Roots.GOROOT)
 	if err != nil {
@@ -19,26 +19,26 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 	flags := j.flags()
 	list, err := j.output(ctx, src.dir, j.env, j.goTool, slices.Concat([]string{"list", "-deps"}, listFlags(flags), []string{"--", j.recipe.Package})...)
 	if err != nil {
-		return "", buildError("the packages of %s: %w", j.recipe.Package, err)
+		return "", buildError("list the packages of %s: %w", j.recipe.Package, err)
 	}
 	total := bytes.Count(list, []byte("\n"))
 	out := filepath.Join(j.work, "twin")
-	said := &packageCounter{onPackage: func(done int) { j.report(Step{Packages, done, total}) }}
-	said.onPackage(0)
+	counter := &packageCounter{onPackage: func(done int) { j.report(Step{Packages, done, total}) }}
+	counter.onPackage(0)
 	args := slices.Concat([]string{"build", "-v", "-toolexec=" + toolexec, "-o", out}, flags, []string{"--", j.recipe.Package})
 	j.Log.Debug("building the twin", "dir", src.dir, "args", args)
 	cmd := procgroup.Command(ctx, j.goTool, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = src.dir, withVariables(j.env, "PWD="+src.dir), said, said
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = src.dir, withVariables(j.env, "PWD="+src.dir), counter, counter
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", buildError("go build %s: %w: %s", j.recipe.Package, err, lastLines(said.rest.String(), 5))
+		return "", buildError("go build %s: %w: %s", j.recipe.Package, err, lastLines(counter.rest.String(), 5))
 	}
 	return out, nil
 }
 
-// flags are those of go build.
+// flags returns the flags of go build.
 func (j *job) flags() []string {
 	flags := slices.Clone(j.recipe.Flags)
 	if j.ldflags != "" && !j.recipe.LinkFlags {
@@ -47,35 +47,36 @@ func (j *job) flags() []string {
 	return flags
 }
 
-// listFlags are those of the build that choose packages.
+// listFlags returns those of the flags that decide which packages are built.
 func listFlags(flags []string) []string {
 	return slices.DeleteFunc(slices.Clone(flags), func(f string) bool {
 		return !strings.HasPrefix(f, "-mod=") && !strings.HasPrefix(f, "-tags=") && !strings.HasPrefix(f, "-race=")
 	})
 }
 
-// rules are those for -trimpath: what stands for a directory of this machine.
-// GOROOT may be below GOMODCACHE, and the first rule that fits wins.
+// rules returns the -trimpath rules that replace directories of the host with those
+// of the build machine. The first rule that matches wins; GOROOT is the first since
+// it may be below GOMODCACHE.
 func (j *job) rules(src source) []string {
 	roots := j.recipe.Roots
 	var rules []string
-	add := func(here, there string) {
-		if here != "" && there != "" && here != there {
-			rules = append(rules, here+"=>"+there)
+	add := func(hostDir, buildDir string) {
+		if hostDir != "" && buildDir != "" && hostDir != buildDir {
+			rules = append(rules, hostDir+"=>"+buildDir)
 		}
 	}
 	add(j.goroot, roots.GOROOT)
 	add(src.module, roots.Module)
 	if below, err := filepath.Rel(src.tree, src.module); err == nil && src.tree != "" && below != "." {
-		there, _ := strings.CutSuffix(roots.Module, "/"+filepath.ToSlash(below)) // what stands beside the module
-		add(src.tree, there)
+		buildTree, _ := strings.CutSuffix(roots.Module, "/"+filepath.ToSlash(below))
+		add(src.tree, buildTree) // for modules beside this one
 	}
 	add(j.cache, roots.ModCache)
 	return rules
 }
 
-// counter counts the packages that go build -v names, and keeps what it says
-// besides.
+// packageCounter is a writer that counts the packages that go build -v prints and
+// keeps the rest of its output.
 type packageCounter struct {
 	onPackage func(done int)
 	line      []byte
@@ -83,7 +84,7 @@ type packageCounter struct {
 	rest      bytes.Buffer
 }
 
-// restLimit bounds what is kept of what a build says.
+// restLimit bounds the output that is kept, in bytes.
 const restLimit = 64 << 10
 
 func (c *packageCounter) Write(p []byte) (int, error) {
@@ -94,7 +95,7 @@ func (c *packageCounter) Write(p []byte) (int, error) {
 			}
 			continue
 		}
-		// A package's path has neither blanks nor colons, which messages have.
+		// Import paths contain neither blanks nor colons; messages do.
 		if len(c.line) > 0 && !bytes.ContainsAny(c.line, " :#\t") {
 			c.done++
 			c.onPackage(c.done)

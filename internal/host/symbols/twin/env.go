@@ -13,12 +13,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/procgroup"
 )
 
-// prepare finds the toolchain and makes the environment that the go command
-// gets: the user's, but for what would change the program or let the recipe
-// reach where it must not.
+// prepare finds the toolchain and makes the go command's environment: the user's,
+// without what would change the program or let the recipe access what it must not.
 func (j *job) prepare(ctx context.Context) (err error) {
 	if j.goTool, err = exec.LookPath("go"); err != nil { // refuses one in the current directory
-		return buildError("%w: a twin is built by the Go toolchain", errNoGo)
+		return buildError("%w: building symbols needs the Go toolchain", errNoGo)
 	}
 	if err := os.MkdirAll(filepath.Join(j.work, "tmp"), 0o700); err != nil {
 		return buildError("%w", err)
@@ -31,27 +30,28 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	j.env = withVariables(withoutGo(j.Env), j.buildVariables(user)...)
 	chain, err := j.goEnv(ctx, j.env, "GOROOT", "GOVERSION")
 	if err != nil {
-		return buildError("the target was built by %s, which can't be had: %w", j.recipe.Toolchain, err)
+		return buildError("the target was built by %s, which is not available: %w", j.recipe.Toolchain, err)
 	}
 	if chain["GOVERSION"] != j.recipe.Toolchain {
-		return buildError("the target was built by %s; the go command gives %s", j.recipe.Toolchain, chain["GOVERSION"])
+		return buildError("the target was built by %s, but the go command provides %s", j.recipe.Toolchain, chain["GOVERSION"])
 	}
 	j.goroot = chain["GOROOT"]
 	return nil
 }
 
-// userSettings are those that the user may have made by go env -w.
+// userSettings returns the variables whose values the user may set with go env -w.
 func userSettings() []string {
 	return []string{"GOPROXY", "GONOPROXY", "GOPRIVATE", "GONOSUMDB", "GOSUMDB", "GOMODCACHE", "GOPATH", "GOINSECURE", "GOAUTH"}
 }
 
-// variables are what the build sees besides the user's environment.
+// buildVariables returns the variables that the build gets in addition to the user's
+// environment.
 func (j *job) buildVariables(user map[string]string) []string {
 	v := []string{
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=" + j.recipe.Toolchain,
 		"GOCACHE=" + filepath.Join(j.Dir, "gocache"), "GOTMPDIR=" + filepath.Join(j.work, "tmp"),
-		// Names of modules come from the node: no version control system is
-		// run for them, and what a proxy gives is checked.
+		// The node chooses the module paths: no version control system runs for
+		// them, and what a proxy returns is verified.
 		"GOVCS=*:off", "GOPROXY=" + proxies(user["GOPROXY"]),
 	}
 	for _, name := range userSettings() {
@@ -64,7 +64,7 @@ func (j *job) buildVariables(user map[string]string) []string {
 	return append(v, j.recipe.Env...)
 }
 
-// proxies is the user's list without "direct".
+// proxies returns the user's GOPROXY without "direct".
 func proxies(list string) string {
 	var kept strings.Builder
 	for list != "" {
@@ -72,9 +72,9 @@ func proxies(list string) string {
 		if end < 0 {
 			end = len(list)
 		}
-		one := list[:end]
-		if one != "direct" && one != "" {
-			kept.WriteString(one)
+		proxy := list[:end]
+		if proxy != "direct" && proxy != "" {
+			kept.WriteString(proxy)
 			if end < len(list) {
 				kept.WriteByte(list[end])
 			}
@@ -87,8 +87,8 @@ func proxies(list string) string {
 	return "off"
 }
 
-// withoutGo leaves out what steers the go command: the recipe says that. Which
-// compiler there is (CC) and the like is the user's.
+// withoutGo removes the variables that control the go command, since the recipe
+// decides that. It keeps those that describe the machine, such as CC.
 func withoutGo(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
@@ -98,15 +98,15 @@ func withoutGo(env []string) []string {
 	})
 }
 
-// gitVariables would have git look into another repository than it is told.
+// gitVariables returns the variables that redirect git to another repository.
 func gitVariables() []string {
 	return []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR"}
 }
 
-// withVariables adds variables, the last of a name wins.
+// withVariables adds variables; the last of a name wins.
 func withVariables(env []string, more ...string) []string { return append(slices.Clone(env), more...) }
 
-// goEnv asks the go command.
+// goEnv returns what go env prints for the names.
 func (j *job) goEnv(ctx context.Context, env []string, names ...string) (map[string]string, error) {
 	out, err := j.output(ctx, j.work, env, j.goTool, append([]string{"env", "-json"}, names...)...)
 	if err != nil {
@@ -116,22 +116,20 @@ func (j *job) goEnv(ctx context.Context, env []string, names ...string) (map[str
 	return values, json.Unmarshal(out, &values)
 }
 
-// output runs a command and returns what it writes; its error is the end of
-// what it says on standard error.
+// output runs a command and returns its standard output. If it fails, the error is
+// the end of its standard error.
 func (j *job) output(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
-	var out, said strings.Builder
+	var out, stderr strings.Builder
 	cmd := procgroup.Command(ctx, name, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, withVariables(env, "PWD="+dir), &out, &said
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, withVariables(env, "PWD="+dir), &out, &stderr
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if text := lastLines(said.String(), 5); text != "" {
+		if text := lastLines(stderr.String(), 5); text != "" {
 			return nil, errors.New(text)
 		}
 		return nil, err
 	}
 	return []byte(out.String()), nil
 }
-
-func asExit(err error, exit **exec.ExitError) bool { return errors.As(err, exit) }

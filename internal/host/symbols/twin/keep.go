@@ -16,18 +16,19 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/symbols/debugfile"
 )
 
-// Kept is the debug file of a twin that has been proved to be one.
+// DebugFile is the stored debug information of a twin that passed the proof.
 type DebugFile struct {
-	Path  string `json:"path"` // of the debug file
-	Hash  string `json:"hash"` // its SHA-256 in hex
+	Path  string `json:"path"`
+	Hash  string `json:"hash"` // SHA-256 in hex
 	Size  int64  `json:"size"`
-	Times Times  `json:"times"` // of the build that made it
-	// LDFlags are the linker's flags, if the executable does not record them.
+	Times Times  `json:"times"` // durations of the build
+	// LDFlags are the linker flags of the twin, if the executable does not record them.
 	LDFlags string `json:"ldflags,omitempty"`
 }
 
-// key names what has a fingerprint: all that is loaded of it and where. So
-// what is found under the key of a target is of its twin, without another proof.
+// fingerprintKey returns the name under which the twin of an executable is stored. A
+// fingerprint covers everything that is loaded and its addresses, so a debug file
+// found under a target's key needs no second proof.
 func fingerprintKey(p exe.Fingerprint) (string, error) {
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -37,7 +38,7 @@ func fingerprintKey(p exe.Fingerprint) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Find returns the twin of a target with that fingerprint, or nil if none has
+// Find returns the debug file for a target with that fingerprint, or nil if none has
 // been built.
 func (b *Builder) Find(p exe.Fingerprint) (*DebugFile, error) {
 	name, err := fingerprintKey(p)
@@ -58,12 +59,12 @@ func (b *Builder) Find(p exe.Fingerprint) (*DebugFile, error) {
 	}
 	k.Path = filepath.Join(dir, "debug")
 	if info, err := os.Stat(k.Path); err != nil || info.Size() != k.Size {
-		return nil, err // built again
+		return nil, err // incomplete: build it again
 	}
 	return k, nil
 }
 
-// keep stores the debug sections of a twin. They are whole or not there.
+// store stores the debug sections of a twin atomically.
 func (j *job) store(p exe.Fingerprint, twin string, times Times) (*DebugFile, error) {
 	k := &DebugFile{Times: times, LDFlags: j.ldflags}
 	name, err := fingerprintKey(p)
@@ -75,7 +76,7 @@ func (j *job) store(p exe.Fingerprint, twin string, times Times) (*DebugFile, er
 		return nil, diag.Errorf(diag.WriteFailed, "%w", err)
 	}
 	if k.Hash, k.Size, err = writeDebug(filepath.Join(next, "debug"), twin); err != nil {
-		return nil, diag.Errorf(diag.WriteFailed, "keep the debug sections: %w", err)
+		return nil, diag.Errorf(diag.WriteFailed, "store the debug sections: %w", err)
 	}
 	text, err := json.Marshal(k)
 	if err == nil {
@@ -89,12 +90,13 @@ func (j *job) store(p exe.Fingerprint, twin string, times Times) (*DebugFile, er
 		err = errors.Join(os.RemoveAll(final), os.Rename(next, final))
 	}
 	if err != nil {
-		return nil, diag.Errorf(diag.WriteFailed, "keep the debug sections: %w", err)
+		return nil, diag.Errorf(diag.WriteFailed, "store the debug sections: %w", err)
 	}
 	k.Path = filepath.Join(final, "debug")
 	return k, nil
 }
 
+// writeDebug writes the debug sections of the twin to a new file at path.
 func writeDebug(path, twin string) (hash string, size int64, err error) {
 	in, err := os.Open(twin)
 	if err != nil {
@@ -114,7 +116,7 @@ func writeDebug(path, twin string) (hash string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), info.Size(), nil
 }
 
-// Remove removes all twins and the build cache.
+// Remove removes all debug files and the build cache.
 func (b *Builder) Remove() error {
 	if err := removeAll(b.Dir); err != nil {
 		return diag.Errorf(diag.WriteFailed, "%w", err)

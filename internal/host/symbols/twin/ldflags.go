@@ -12,14 +12,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
-// With -trimpath Go does not record the linker's flags, and so not what -X
-// sets. The target itself holds these strings: a twin that was linked without
-// them has the same code but for the addresses in it, so where the twin's code
-// loads a variable, the target's shows where the target has it, and what it
-// says.
+// With -trimpath, Go does not record the linker flags, so the values that -X set are
+// unknown. But the target contains them: a twin linked without them has the same code
+// except for addresses. Where the twin's code loads a variable, the target's code at
+// the same offset yields the variable's address in the target, and so its value.
 
-// found returns the -X flags that the target was linked with, "" if none show.
-func recoverLinkFlags(ctx context.Context, twin string, s Original) (string, error) {
+// recoverLinkFlags returns the -X flags that the target was linked with, "" if none
+// can be found.
+func recoverLinkFlags(ctx context.Context, twin string, o Original) (string, error) {
 	x, err := exe.Open(twin)
 	if err != nil {
 		return "", err
@@ -29,46 +29,47 @@ func recoverLinkFlags(ctx context.Context, twin string, s Original) (string, err
 	if err != nil || len(uses) == 0 {
 		return "", err
 	}
-	there, err := locateVariables(ctx, uses, s)
-	if err != nil || len(there) == 0 {
+	addrs, err := locateVariables(ctx, uses, o)
+	if err != nil || len(addrs) == 0 {
 		return "", err
 	}
-	return diffStrings(ctx, x, s, there)
+	return diffStrings(ctx, x, o, addrs)
 }
 
-// use is a place in the code that loads a variable, or its second word.
+// use is a place in the code that loads the first or second word of a string
+// variable.
 type use struct {
 	variable exe.Variable
-	offset   uint64 // into .text, of the four bytes
-	within   uint64 // 0 or 8 into the variable
-	end      uint64 // address behind the four bytes, which they count from
+	offset   uint64 // of the four-byte displacement in .text
+	within   uint64 // offset in the variable, 0 or 8
+	end      uint64 // address after the displacement, which it is relative to
 }
 
-// flagsLimit bounds the flags that are found, in bytes: they become one
-// argument of a command.
+// flagsLimit bounds the recovered flags, in bytes, since they become a single
+// command-line argument.
 const flagsLimit = 32 << 10
 
-// usesPerVariable is more than what is needed: a few places agree by chance.
+// usesPerVariable is more than is needed, since some bytes look like a use by chance.
 const (
 	usesPerVariable = 8
 	usesLimit       = 32 << 10
 )
 
-// usesOf finds where the code loads the variables that may have been set: not
-// those of the standard library. On amd64 an address is the distance from the
-// next instruction, in four bytes that most instructions end with.
+// findUses finds where the code loads variables that -X may have set, which excludes
+// those of the standard library. On amd64 an address is encoded as the distance from
+// the next instruction, in the four bytes that most instructions end with.
 func findUses(x *exe.File) ([]use, error) {
 	variables, err := x.Variables()
 	if err != nil {
 		return nil, err
 	}
-	at := map[uint64]exe.Variable{}
+	byAddr := map[uint64]exe.Variable{}
 	low, high := ^uint64(0), uint64(0)
 	for _, v := range variables {
 		if isStandard(v.Name) || !strings.Contains(v.Name, ".") {
 			continue
 		}
-		at[v.Addr] = v
+		byAddr[v.Addr] = v
 		low, high = min(low, v.Addr), max(high, v.Addr+8)
 	}
 	addr, code, err := x.Code()
@@ -84,7 +85,7 @@ func findUses(x *exe.File) ([]use, error) {
 			continue
 		}
 		for _, within := range []uint64{0, 8} {
-			if v, ok := at[to-within]; ok && count[v.Name] < usesPerVariable {
+			if v, ok := byAddr[to-within]; ok && count[v.Name] < usesPerVariable {
 				count[v.Name]++
 				uses = append(uses, use{v, uint64(i), within, end})
 			}
@@ -93,14 +94,14 @@ func findUses(x *exe.File) ([]use, error) {
 	return uses, nil
 }
 
-// located returns where the target has the variables: where most of their uses
-// say so.
-func locateVariables(ctx context.Context, uses []use, s Original) (map[exe.Variable]uint64, error) {
+// locateVariables returns the addresses of the variables in the target: for each,
+// the one that most of its uses agree on.
+func locateVariables(ctx context.Context, uses []use, o Original) (map[exe.Variable]uint64, error) {
 	offsets := make([]uint64, len(uses))
 	for i, u := range uses {
 		offsets[i] = u.offset
 	}
-	words, err := s.Words(ctx, offsets)
+	words, err := o.Words(ctx, offsets)
 	if err != nil || len(words) != len(uses) {
 		return nil, err
 	}
@@ -111,22 +112,23 @@ func locateVariables(ctx context.Context, uses []use, s Original) (map[exe.Varia
 		}
 		votes[u.variable][u.end+uint64(int64(int32(words[i])))-u.within]++
 	}
-	there := map[exe.Variable]uint64{}
-	for v, places := range votes {
+	winners := map[exe.Variable]uint64{}
+	for v, addrs := range votes {
 		most := 0
-		for addr, n := range places {
+		for addr, n := range addrs {
 			if n > most {
-				there[v], most = addr, n
+				winners[v], most = addr, n
 			}
 		}
 	}
-	return there, nil
+	return winners, nil
 }
 
-// differingStrings makes flags of the variables whose strings differ.
-func diffStrings(ctx context.Context, x *exe.File, s Original, there map[exe.Variable]uint64) (string, error) {
+// diffStrings returns -X flags for the variables whose strings differ between the
+// twin and the target, which has them at addrs.
+func diffStrings(ctx context.Context, x *exe.File, o Original, addrs map[exe.Variable]uint64) (string, error) {
 	var variables []exe.Variable
-	for v := range there {
+	for v := range addrs {
 		variables = append(variables, v)
 	}
 	slices.SortFunc(variables, func(a, b exe.Variable) int { return strings.Compare(a.Name, b.Name) })
@@ -134,19 +136,19 @@ func diffStrings(ctx context.Context, x *exe.File, s Original, there map[exe.Var
 	const part = 4096
 	for ; len(variables) > 0; variables = variables[min(len(variables), part):] {
 		var ours, theirs []uint64
-		some := variables[:min(len(variables), part)]
-		for _, v := range some {
-			ours, theirs = append(ours, v.Addr), append(theirs, there[v])
+		batch := variables[:min(len(variables), part)]
+		for _, v := range batch {
+			ours, theirs = append(ours, v.Addr), append(theirs, addrs[v])
 		}
 		have, err := x.Strings(ours)
 		if err != nil {
 			return "", err
 		}
-		want, err := s.Strings(ctx, theirs)
-		if err != nil || len(want) != len(some) {
+		want, err := o.Strings(ctx, theirs)
+		if err != nil || len(want) != len(batch) {
 			return "", err
 		}
-		for i, v := range some {
+		for i, v := range batch {
 			if have[i].Valid && want[i].Valid && have[i] != want[i] {
 				flags = append(flags, formatSetFlag(v.Name, want[i].Value))
 			}
@@ -154,12 +156,12 @@ func diffStrings(ctx context.Context, x *exe.File, s Original, there map[exe.Var
 	}
 	text := strings.Join(slices.DeleteFunc(flags, func(f string) bool { return f == "" }), " ")
 	if len(text) > flagsLimit || recipe.CheckLinkFlags(text) != nil {
-		return "", nil // what the node says is not to be trusted
+		return "", nil // the node's answers are not trusted
 	}
 	return text, nil
 }
 
-// setFlag is -X for one variable, "" if its value can't be said to the linker.
+// formatSetFlag returns -X for one variable, "" if its value cannot be quoted.
 func formatSetFlag(symbol, value string) string {
 	name, err := url.PathUnescape(symbol) // cmd/internal/objabi, PathToPrefix
 	if err != nil || strings.ContainsFunc(value, unicode.IsControl) {

@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
-// The test binary is the -toolexec program too: called with "toolexec" it runs
-// a tool, as dapbridge does.
+// TestMain makes the test binary a -toolexec program too: with the argument
+// "toolexec" it runs a tool, as dapbridge does.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "toolexec" {
 		os.Exit(runToolexec(os.Args[2:]))
@@ -51,7 +51,7 @@ func runToolexec(args []string) int {
 	return 2
 }
 
-// noRaceSleep spares each tool the second that a program with the race detector
+// noRaceSleep saves each tool the second that a program built with the race detector
 // sleeps before it exits.
 const noRaceSleep = "GORACE=atexit_sleep_ms=0"
 
@@ -66,7 +66,7 @@ type testLog struct{ t *testing.T }
 
 func (l testLog) Write(p []byte) (int, error) { l.t.Log(string(p)); return len(p), nil }
 
-// suspect is an executable on this machine.
+// localOriginal is an executable on this machine.
 type localOriginal struct{ x *exe.File }
 
 func openOriginal(t *testing.T, path string) localOriginal {
@@ -79,43 +79,43 @@ func openOriginal(t *testing.T, path string) localOriginal {
 	return localOriginal{x}
 }
 
-func (s localOriginal) Fingerprint(context.Context) (exe.Fingerprint, error) {
-	p, err := s.x.Fingerprint()
+func (o localOriginal) Fingerprint(context.Context) (exe.Fingerprint, error) {
+	p, err := o.x.Fingerprint()
 	if err != nil {
 		return exe.Fingerprint{}, err
 	}
 	return *p, nil
 }
 
-func (s localOriginal) Blocks(_ context.Context, r exe.Range) ([]byte, error) {
-	return s.x.Blocks(r)
+func (o localOriginal) Blocks(_ context.Context, r exe.Range) ([]byte, error) {
+	return o.x.Blocks(r)
 }
-func (s localOriginal) Shapes(context.Context) ([]byte, error) { return s.x.Shapes() }
-func (s localOriginal) Function(_ context.Context, i uint64) (exe.Function, error) {
-	return s.x.Function(i)
-}
-
-func (s localOriginal) Words(_ context.Context, offsets []uint64) ([]uint32, error) {
-	return s.x.Words(offsets)
-}
-func (s localOriginal) Strings(_ context.Context, addrs []uint64) ([]exe.Text, error) {
-	return s.x.Strings(addrs)
+func (o localOriginal) Shapes(context.Context) ([]byte, error) { return o.x.Shapes() }
+func (o localOriginal) Function(_ context.Context, i uint64) (exe.Function, error) {
+	return o.x.Function(i)
 }
 
-func (s localOriginal) recipe(t *testing.T) *recipe.Recipe {
+func (o localOriginal) Words(_ context.Context, offsets []uint64) ([]uint32, error) {
+	return o.x.Words(offsets)
+}
+func (o localOriginal) Strings(_ context.Context, addrs []uint64) ([]exe.Text, error) {
+	return o.x.Strings(addrs)
+}
+
+func (o localOriginal) recipe(t *testing.T) *recipe.Recipe {
 	t.Helper()
-	o, err := s.x.Origin()
+	origin, err := o.x.Origin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := recipe.New(o, recipe.Host{OS: "linux", Arch: o.Arch})
+	r, err := recipe.New(origin, recipe.Host{OS: "linux", Arch: origin.Arch})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// writeTree writes files by their path below dir.
+// writeTree writes files, given by their paths below dir.
 func writeTree(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
@@ -129,7 +129,7 @@ func writeTree(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-// run runs a command in dir, with more in its environment.
+// run runs a command in dir with the variables in env and returns its output.
 func run(t *testing.T, dir string, env []string, argv ...string) string {
 	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -137,11 +137,11 @@ func run(t *testing.T, dir string, env []string, argv ...string) string {
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
 		"GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t", "GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t", "GOOS=linux", "PWD="+dir)
 	cmd.Env = append(cmd.Env, env...)
-	var said strings.Builder // what it downloads, too
-	cmd.Stderr = &said
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s%s", strings.Join(argv, " "), err, out, said.String())
+		t.Fatalf("%s: %v\n%s%s", strings.Join(argv, " "), err, out, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
-// prove returns nil if the file at path is the same program as the suspect,
-// whose fingerprint is want: the same sections are loaded at the same addresses
-// with the same content. Otherwise its error says where they first differ, and
-// what most likely differs in their making.
-func prove(ctx context.Context, want exe.Fingerprint, path string, s Original, r *recipe.Recipe) error {
+// prove returns nil if the file at path is the same program as the original, whose
+// fingerprint is want: the same sections are loaded at the same addresses with the
+// same content. Otherwise the error says where they first differ and what the most
+// likely cause is.
+func prove(ctx context.Context, want exe.Fingerprint, path string, o Original, r *recipe.Recipe) error {
 	x, err := exe.Open(path)
 	if err != nil {
 		return err
@@ -30,17 +30,17 @@ func prove(ctx context.Context, want exe.Fingerprint, path string, s Original, r
 		return nil
 	}
 	d := difference{section: section, recipe: r, resized: firstResized(want, *got)}
-	if err := d.locate(ctx, x, s, *got); err != nil {
+	if err := d.locate(ctx, x, o, *got); err != nil {
 		return err
 	}
 	return d.error()
 }
 
-// differing names the first section that differs, "" if none does. Code comes
-// before what follows from it.
+// firstDifferentSection returns the name of the first section that differs, "" if
+// none does. .text comes first, since other sections depend on the code.
 func firstDifferentSection(want, got exe.Fingerprint) string {
 	if want.Arch != got.Arch || want.Type != got.Type {
-		return fmt.Sprintf("kind of executable (%s %v, not %s %v)", got.Arch, got.Type, want.Arch, want.Type)
+		return fmt.Sprintf("type of the executable (%s %v instead of %s %v)", got.Arch, got.Type, want.Arch, want.Type)
 	}
 	have := map[string]exe.Section{}
 	for _, s := range got.Sections {
@@ -54,7 +54,7 @@ func firstDifferentSection(want, got exe.Fingerprint) string {
 		delete(have, s.Name)
 	}
 	for _, s := range got.Sections {
-		if _, more := have[s.Name]; more && first == "" {
+		if _, extra := have[s.Name]; extra && first == "" {
 			first = s.Name
 		}
 	}
@@ -64,8 +64,9 @@ func firstDifferentSection(want, got exe.Fingerprint) string {
 	return first
 }
 
-// moved names the first section besides the code that has another size, "" if
-// none has: what follows lies elsewhere, and all code that names it differs.
+// firstResized describes the first section other than the code whose size differs,
+// "" if there is none. All sections after it have moved, and with them every address
+// in the code.
 func firstResized(want, got exe.Fingerprint) string {
 	sizes := map[string]uint64{}
 	for _, s := range got.Sections {
@@ -73,7 +74,7 @@ func firstResized(want, got exe.Fingerprint) string {
 	}
 	for _, s := range want.Sections {
 		if size, ok := sizes[s.Name]; ok && s.Name != ".text" && size != s.Size {
-			return fmt.Sprintf("%s has %d bytes in place of %d", s.Name, size, s.Size)
+			return fmt.Sprintf("%s has %d bytes instead of %d", s.Name, size, s.Size)
 		}
 	}
 	return ""
@@ -81,18 +82,18 @@ func firstResized(want, got exe.Fingerprint) string {
 
 // difference is where a twin differs from the target.
 type difference struct {
-	resized string // what has another size, besides code
+	resized string // see firstResized
 	recipe  *recipe.Recipe
 	section string
-	ours    exe.Function // the twin's first differing function, if it is Go's
-	theirs  exe.Function // what the target has in its place
-	symbol  string       // the twin's symbol, if it is not Go's
+	ours    exe.Function // the twin's first Go function that differs
+	theirs  exe.Function // the target's function in its place
+	symbol  string       // the twin's symbol at the difference, if all Go functions match
 }
 
-// locate finds the first function that differs: by name and size, since a
-// function that is longer moves all that follow, and else by its code.
-func (d *difference) locate(ctx context.Context, x *exe.File, s Original, got exe.Fingerprint) error {
-	theirs, err := s.Shapes(ctx)
+// locate finds the first function that differs: by name and size, since a longer
+// function moves all functions after it, or else by its code.
+func (d *difference) locate(ctx context.Context, x *exe.File, o Original, got exe.Fingerprint) error {
+	theirs, err := o.Shapes(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,9 +101,9 @@ func (d *difference) locate(ctx context.Context, x *exe.File, s Original, got ex
 	if err != nil {
 		return err
 	}
-	if at := firstDifference(ours, theirs, exe.BlockHash); at >= 0 {
-		i := uint64(at / exe.BlockHash)
-		if d.theirs, err = s.Function(ctx, i); err != nil {
+	if offset := firstDifference(ours, theirs, exe.BlockHash); offset >= 0 {
+		i := uint64(offset / exe.BlockHash)
+		if d.theirs, err = o.Function(ctx, i); err != nil {
 			return err
 		}
 		d.ours, err = x.Function(i)
@@ -111,12 +112,12 @@ func (d *difference) locate(ctx context.Context, x *exe.File, s Original, got ex
 	if d.section != ".text" {
 		return nil
 	}
-	return d.locateCode(ctx, x, s, got)
+	return d.locateCode(ctx, x, o, got)
 }
 
-// locateCode finds the first byte of .text that differs, and whose it is. All
-// functions of Go's have the same names and sizes.
-func (d *difference) locateCode(ctx context.Context, x *exe.File, s Original, got exe.Fingerprint) error {
+// locateCode finds the first block of .text that differs and its symbol, given that
+// all Go functions have the same names and sizes.
+func (d *difference) locateCode(ctx context.Context, x *exe.File, o Original, got exe.Fingerprint) error {
 	var text exe.Section
 	for _, sec := range got.Sections {
 		if sec.Name == ".text" {
@@ -126,27 +127,27 @@ func (d *difference) locateCode(ctx context.Context, x *exe.File, s Original, go
 	part := exe.Range{Section: ".text", Size: text.Size, Block: 64 << 10}
 	for _, block := range []uint64{64 << 10, 64} {
 		part.Block = block
-		theirs, err := s.Blocks(ctx, part)
+		theirs, err := o.Blocks(ctx, part)
 		if err != nil {
-			return nil // of another size: the section says it
+			return nil // .text has another size, which the section's name says
 		}
 		ours, err := x.Blocks(part)
 		if err != nil {
 			return err
 		}
-		at := firstDifference(ours, theirs, exe.BlockHash)
-		if at < 0 {
+		offset := firstDifference(ours, theirs, exe.BlockHash)
+		if offset < 0 {
 			return nil
 		}
-		part.Offset += uint64(at/exe.BlockHash) * block
+		part.Offset += uint64(offset/exe.BlockHash) * block
 		part.Size = min(block, text.Size-part.Offset)
 	}
 	d.symbol = x.SymbolAt(text.Addr + part.Offset)
 	return nil
 }
 
-// firstDifference returns where two lists of records of some size first
-// differ, -1 if they don't.
+// firstDifference returns the offset of the first record of the given size in which
+// a and b differ, -1 if they are equal.
 func firstDifference(a, b []byte, size int) int {
 	for at := 0; at < max(len(a), len(b)); at += size {
 		if at+size > len(a) || at+size > len(b) || !bytes.Equal(a[at:at+size], b[at:at+size]) {
@@ -157,24 +158,24 @@ func firstDifference(a, b []byte, size int) int {
 }
 
 func (d *difference) error() error {
-	text := "what was built is another program: " + d.section + " differs"
+	text := "the twin is not the same program: " + d.section + " differs"
 	name := d.symbol
 	switch {
 	case d.ours.Name != "" && d.theirs.Name == d.ours.Name:
-		text += fmt.Sprintf(", first in %s (%d bytes of code in place of %d)", d.ours.Name, d.ours.Size, d.theirs.Size)
+		text += fmt.Sprintf(", first in %s (%d bytes of code instead of %d)", d.ours.Name, d.ours.Size, d.theirs.Size)
 		name = d.ours.Name
 	case d.ours.Name != "" || d.theirs.Name != "":
-		text += fmt.Sprintf(", first where the target has %s and this has %s", orNothing(d.theirs.Name), orNothing(d.ours.Name))
+		text += fmt.Sprintf(", first where the target has %s and the twin has %s", orNothing(d.theirs.Name), orNothing(d.ours.Name))
 		if name = d.ours.Name; name == "" {
 			name = d.theirs.Name
 		}
 	case d.symbol != "" && d.resized != "":
-		text = "what was built is another program: its functions are the same, its data is not (" + d.resized + ")"
+		text = "the twin is not the same program: its functions match, but its data differs (" + d.resized + ")"
 		name, d.section = "", ".rodata"
 	case d.symbol != "":
 		text += ", first in " + d.symbol
 	}
-	return diag.Errorf(diag.TwinDiffers, "%s; most likely %s", text, d.likelyCause(name))
+	return diag.Errorf(diag.TwinDiffers, "%s; most likely cause: %s", text, d.likelyCause(name))
 }
 
 func orNothing(name string) string {
@@ -184,34 +185,34 @@ func orNothing(name string) string {
 	return name
 }
 
-// likely says what most likely differs in the making of the two programs, by
-// the first function that does.
+// likelyCause returns what most likely differs between the two builds, judged by the
+// name of the first function that differs.
 func (d *difference) likelyCause(name string) string {
 	module := d.recipe.Source.Module
-	for _, made := range []string{"type:.eq.", "type:.hash."} { // by the compiler, for a type
-		name = strings.TrimPrefix(name, made)
+	for _, generated := range []string{"type:.eq.", "type:.hash."} { // by the compiler, for a type
+		name = strings.TrimPrefix(name, generated)
 	}
 	switch {
 	case name == "" && (d.section == ".rodata" || d.section == ".go.buildinfo" || strings.Contains(d.section, "data")) && !d.recipe.LinkFlags:
-		return "a value that was set by -ldflags -X, which -trimpath leaves out of what is recorded: give the flags with --ldflags"
+		return "a value set by -ldflags -X, which is not recorded with -trimpath: give the flags with --ldflags"
 	case name == "" && (d.section == ".go.buildinfo" || d.section == ".rodata"):
-		return "a string in its source, or the versions that are stamped into the program"
+		return "a string in the source, or a version stamped into the program"
 	case name == "":
-		return "the linker, the C compiler, or data that is built in"
+		return "the linker, the C compiler, or embedded data"
 	case !strings.Contains(name, "."):
-		return "another C compiler: only functions of C differ so far"
+		return "another C compiler, since all Go functions match"
 	case d.recipe.Source.Tree && !isStandard(name):
-		return "another source, or other flags: the target names no commit, so the directory was taken as it is"
+		return "another source or other flags: the target records no commit, so the directory was used as it is"
 	case isStandard(name):
-		return "another toolchain, or a flag that is not recorded (the standard library differs already)"
+		return "another toolchain, or a flag that is not recorded (the standard library differs)"
 	case strings.HasPrefix(name, module) || strings.HasPrefix(name, "main."):
 		return "another source of " + module
 	}
 	return "another version of a dependency"
 }
 
-// standard reports whether a function is of the standard library: its package's
-// first element has no dot.
+// isStandard reports whether a symbol belongs to the standard library: the first
+// element of its package's path has no dot.
 func isStandard(name string) bool {
 	first, rest, _ := strings.Cut(name, "/")
 	if rest == "" {

@@ -17,16 +17,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// source is where the go command runs, and which directory stands for the
-// target's main module.
+// source says where the source is on the host.
 type source struct {
-	dir    string // the directory of go.mod
-	module string // "" if -trimpath took away where it was
-	tree   string // the repository, if the module is not its root
+	dir    string // of go.mod, where the go command runs
+	module string // the target's main module
+	tree   string // the repository of the main module, "" if it has none
 }
 
-// sources makes the source, in a directory of our own: the user's is not
-// written to.
+// prepareSource puts the source into a directory of our own, so that the user's is
+// not written to.
 func (j *job) prepareSource(ctx context.Context) (source, error) {
 	dir := filepath.Join(j.work, "src")
 	src, err := j.fetchSource(ctx, dir)
@@ -36,8 +35,8 @@ func (j *job) prepareSource(ctx context.Context) (source, error) {
 	return src, err
 }
 
-// workspaceAbove returns the go.work of a directory, in it or above it up to
-// the root, "off" if there is none.
+// workspaceAbove returns the value of GOWORK for a directory: the nearest go.work
+// from dir up to root, or "off" if there is none.
 func workspaceAbove(dir, root string) string {
 	for ; ; dir = filepath.Dir(dir) {
 		file := filepath.Join(dir, "go.work")
@@ -63,7 +62,7 @@ func (j *job) fetchSource(ctx context.Context, dir string) (source, error) {
 	return source{dir: dir, module: dir}, nil
 }
 
-// published writes a module that asks for the target's modules, exactly.
+// writeModule writes a module that requires exactly the target's modules.
 func (j *job) writeModule(dir string) (source, error) {
 	s := j.recipe.Source
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -80,7 +79,7 @@ func (j *job) writeModule(dir string) (source, error) {
 	return source{dir: dir, module: filepath.Join(j.cache, escaped)}, err
 }
 
-// moduleDir is where a module is below GOMODCACHE.
+// moduleDir returns a module's directory relative to GOMODCACHE.
 func moduleDir(path, version string) (string, error) {
 	p, err := module.EscapePath(path)
 	if err != nil {
@@ -93,9 +92,9 @@ func moduleDir(path, version string) (string, error) {
 	return filepath.FromSlash(p + "@" + v), nil
 }
 
-// checkout makes a repository of our own that borrows the objects of the
-// user's, with nothing in it but the commit: the user's is not written to, as
-// git worktree would, and no hook of theirs runs.
+// checkout checks out the commit in a repository of our own that borrows the user's
+// objects. Unlike git worktree, this does not write to the user's repository, and
+// runs none of its hooks.
 func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 	rev := j.recipe.Source.Revision
 	objects, err := j.findObjects(ctx, rev)
@@ -119,37 +118,38 @@ func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 	}
 	if tag, at := j.recipe.StampTag(); tag != "" {
 		if _, err := j.git(ctx, dir, "tag", "--no-sign", tagPrefix(dir, root)+tag, at); err != nil {
-			j.Log.Debug("the version's tag", "tag", tag, "error", err) // the proof will tell
+			j.Log.Debug("cannot tag the version", "tag", tag, "error", err) // the proof shows whether it matters
 		}
 	}
 	return source{root, root, dir}, nil
 }
 
-// objects returns the directory of the user's repository's objects, which hold
-// the commit.
+// findObjects returns the object directory of the user's repository. It fails if the
+// repository lacks the commit.
 func (j *job) findObjects(ctx context.Context, rev string) (string, error) {
 	if _, err := exec.LookPath("git"); err != nil {
-		return "", buildError("the target was built at commit %s, for which git is needed: %w", rev, err)
+		return "", buildError("the target was built at commit %s, and git is needed to check it out: %w", rev, err)
 	}
 	objects, err := j.git(ctx, j.dir, "rev-parse", "--path-format=absolute", "--git-path", "objects")
 	if err != nil {
-		return "", buildError("the target was built at commit %s: %s is in no git repository (%w)", rev, j.dir, err)
+		return "", buildError("the target was built at commit %s, but %s is not in a git repository (%w)", rev, j.dir, err)
 	}
 	if _, err := j.git(ctx, j.dir, "cat-file", "-e", rev+"^{commit}"); err != nil {
-		return "", diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not hold", rev, j.dir).
-			WithHint("git -C %s fetch --tags, or fetch that commit by its name", j.dir)
+		return "", diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not contain", rev, j.dir).
+			WithHint("git -C %s fetch --tags, or fetch that commit by its hash", j.dir)
 	}
 	return objects, nil
 }
 
-// git runs git in a directory, without what its configuration there would run.
+// git runs git in a directory, without the programs that the configuration there
+// names.
 func (j *job) git(ctx context.Context, dir string, args ...string) (string, error) {
 	args = append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull, "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false"}, args...)
 	out, err := j.output(ctx, j.work, withVariables(withoutGo(j.Env), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), "git", args...)
 	return strings.TrimSpace(string(out)), err
 }
 
-// tagPrefix is what stands before the version in a tag for a module that is not
+// tagPrefix returns what precedes the version in the tags of a module that is not at
 // the repository's root (https://go.dev/ref/mod#vcs-version).
 func tagPrefix(repository, root string) string {
 	rel, err := filepath.Rel(repository, root)
@@ -163,7 +163,7 @@ func tagPrefix(repository, root string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(rel, "./"), "/")
 }
 
-// objectFormat is the hash of a repository with commits of such a name.
+// objectFormat returns the hash algorithm of a repository that has the commit.
 func objectFormat(rev string) string {
 	if len(rev) == 64 {
 		return "sha256"
@@ -171,8 +171,8 @@ func objectFormat(rev string) string {
 	return "sha1"
 }
 
-// borrow lets a repository take objects from elsewhere (gitrepository-layout,
-// objects/info/alternates).
+// borrowObjects lets a repository use objects of another one (gitrepository-layout,
+// objects/info/alternates). If that is a shallow clone, this becomes one too.
 func borrowObjects(dir, objects string) error {
 	info := filepath.Join(dir, ".git", "objects", "info")
 	if err := os.MkdirAll(info, 0o700); err != nil {
@@ -191,7 +191,7 @@ func borrowObjects(dir, objects string) error {
 	return os.WriteFile(filepath.Join(dir, ".git", "shallow"), shallow, 0o600)
 }
 
-// copyTree copies the user's module, without what version control keeps there.
+// copyTree copies the user's module without .git.
 func (j *job) copyTree(ctx context.Context, dir string) error {
 	root, err := moduleAbove(j.dir, j.recipe.Source.Module)
 	if err != nil {
@@ -222,6 +222,8 @@ func (j *job) copyTree(ctx context.Context, dir string) error {
 	return nil
 }
 
+// copyEntry copies a directory entry: a directory without its content, a symbolic
+// link as a link, a regular file. Others cannot be source and are left out.
 func copyEntry(from, to string, d fs.DirEntry) error {
 	switch kind := d.Type(); {
 	case kind.IsDir():
@@ -233,7 +235,7 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 		}
 		return os.Symlink(dest, to)
 	case !kind.IsRegular():
-		return nil // a socket or pipe is no source
+		return nil
 	}
 	in, err := os.Open(from)
 	if err != nil {
@@ -248,20 +250,19 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 	return errors.Join(err, out.Close())
 }
 
-// moduleAbove returns the directory, dir or above it, of the go.mod that names
-// the module.
+// moduleAbove returns the root of the module, which must be dir or a parent of it.
 func moduleAbove(dir, path string) (string, error) {
 	for root := dir; ; root = filepath.Dir(root) {
 		if data, err := os.ReadFile(filepath.Join(root, "go.mod")); err == nil && modfile.ModulePath(data) == path {
 			return root, nil
 		}
 		if root == filepath.Dir(root) {
-			return "", buildError("%s is not in the source of the target's module %s, and the target names no commit", dir, path)
+			return "", buildError("%s is not in the target's module %s, and the target records no commit", dir, path)
 		}
 	}
 }
 
-// findModule returns the directory of the module in a tree.
+// findModule returns the root of the module in a tree, the nearest to the top.
 func findModule(tree, path string) (string, error) {
 	found := ""
 	err := filepath.WalkDir(tree, func(file string, d fs.DirEntry, err error) error {
@@ -280,7 +281,7 @@ func findModule(tree, path string) (string, error) {
 		return err
 	})
 	if err == nil && found == "" {
-		return "", buildError("the module %s is not in that source", path)
+		return "", buildError("the commit does not contain module %s", path)
 	}
 	if err != nil {
 		return "", buildError("%w", err)

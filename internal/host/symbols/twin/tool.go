@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -12,33 +13,32 @@ import (
 	"strings"
 )
 
-// Tool runs one of Go's tools as a -toolexec program does: tool is the command,
-// with its arguments changed for a twin. Rules are what a compiler's -trimpath
-// takes, HOST=>BUILD, the first that fits wins; goroot is what the program is
-// to say of its GOROOT, nothing if that is not to change. It returns the tool's
-// exit status.
+// RunTool runs a tool of the Go toolchain for a twin's build, as the -toolexec
+// program. tool is the command, whose arguments it changes. rules are -trimpath rules,
+// HOST=>BUILD, of which the first match wins. goroot is the GOROOT that the linked
+// program shall report; "" leaves it unchanged. RunTool returns the tool's exit status.
 func RunTool(tool, rules []string, goroot string, env []string, stdout, stderr io.Writer) (status int, err error) {
 	name := strings.TrimSuffix(filepath.Base(tool[0]), ".exe")
-	asks := slices.Contains(tool[1:], "-V=full")
-	var said bytes.Buffer
+	versionQuery := slices.Contains(tool[1:], "-V=full")
+	var version bytes.Buffer
 	cmd := exec.Command(tool[0], toolArgs(name, tool[1:], rules)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = os.Stdin, stdout, stderr, env
-	if asks {
-		cmd.Stdout = &said
+	if versionQuery {
+		cmd.Stdout = &version
 	}
-	if name == "link" && goroot != "" && !asks {
-		// The linker writes what its environment says (cmd/link/internal/ld,
-		// runtime.defaultGOROOT).
+	if name == "link" && goroot != "" && !versionQuery {
+		// The linker writes the GOROOT of its environment into the program
+		// (cmd/link/internal/ld, runtime.defaultGOROOT).
 		cmd.Env = append(slices.Clone(env), "GOROOT="+goroot)
 	}
 	if err := cmd.Run(); err != nil {
-		if exit := (*exec.ExitError)(nil); asExit(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return max(exit.ExitCode(), 1), nil
 		}
 		return 1, err
 	}
-	if asks {
-		line := said.Bytes()
+	if versionQuery {
+		line := version.Bytes()
 		if changesOutput(name, rules, goroot) {
 			line = versionLine(line, rules, goroot)
 		}
@@ -47,14 +47,15 @@ func RunTool(tool, rules []string, goroot string, env []string, stdout, stderr i
 	return 0, err
 }
 
-// changes reports whether a tool's output may differ here from what it is
-// elsewhere. A program that was built with -trimpath is compiled as ever, and
-// what the user's build cache holds of it serves.
+// changesOutput reports whether the tool's output may differ from that of an ordinary
+// build. The packages of a program built with -trimpath are compiled as usual, so
+// that ordinary builds and twins share the cache for them.
 func changesOutput(name string, rules []string, goroot string) bool {
 	return name == "link" || len(rules) > 0 || goroot != ""
 }
 
-// toolArgs changes a tool's arguments.
+// toolArgs returns a tool's arguments for a twin: the compiler and the assembler get
+// the rules before their own -trimpath, the linker does not strip.
 func toolArgs(name string, args, rules []string) []string {
 	args = slices.Clone(args)
 	switch name {
@@ -64,8 +65,8 @@ func toolArgs(name string, args, rules []string) []string {
 			return args
 		}
 		for i := range args {
-			switch value, isOne := strings.CutPrefix(args[i], "-trimpath="); {
-			case isOne:
+			switch value, ok := strings.CutPrefix(args[i], "-trimpath="); {
+			case ok:
 				args[i] = "-trimpath=" + prefix + ";" + value
 			case args[i] == "-trimpath" && i+1 < len(args):
 				args[i+1] = prefix + ";" + args[i+1]
@@ -77,16 +78,16 @@ func toolArgs(name string, args, rules []string) []string {
 	return args
 }
 
-// versionLine adds to a tool's answer to -V=full what is changed here: the go
-// command makes it part of the key of whatever it caches (cmd/go/internal/work,
-// toolID), so that one build cache serves for all twins.
+// versionLine adds a hash of our changes to a tool's answer to -V=full. The go command
+// makes the answer part of its cache keys (cmd/go/internal/work, toolID), so that all
+// twins can share one build cache.
 func versionLine(line []byte, rules []string, goroot string) []byte {
 	sum := sha256.Sum256([]byte(strings.Join(rules, "\x00") + "\x00" + goroot))
 	return append(bytes.TrimRight(line, "\r\n"), " twin/1/"+hex.EncodeToString(sum[:8])+"\n"...)
 }
 
-// toolExec is the value of -toolexec: the command with its flags, as the go
-// command splits it (cmd/internal/quoted).
+// toolexecValue returns the value of -toolexec: the command with its flags, quoted as
+// the go command splits it (cmd/internal/quoted).
 func toolexecValue(command, rules []string, goroot string) (string, error) {
 	words := slices.Clone(command)
 	for _, r := range rules {
@@ -104,7 +105,7 @@ func toolexecValue(command, rules []string, goroot string) (string, error) {
 		case !strings.Contains(w, `"`):
 			words[i] = `"` + w + `"`
 		default:
-			return "", buildError("%s can't be said to the go command: it holds both kinds of quotes", w)
+			return "", buildError("cannot pass %s to the go command: it contains both kinds of quotes", w)
 		}
 	}
 	return strings.Join(words, " "), nil

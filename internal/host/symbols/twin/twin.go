@@ -1,13 +1,12 @@
-// Package twin builds, on the host, the twin of a stripped executable that runs
-// on a node: the same program, byte for byte where it is loaded, but with the
-// debug information. Its debug sections are then as good as the executable's
-// own.
+// Package twin builds, on the host, the twin of a stripped executable that runs on a
+// node: the same program with debug information. Everything that is loaded is equal
+// byte for byte, so the twin's debug sections are valid for the executable.
 //
-// Where it was built stands in an executable: in the function table, whose size
-// moves all that follows. So the go command runs with this program as its
-// -toolexec ([Tool]), which gives the compiler and the assembler one more
-// -trimpath rule for each directory, and keeps the linker from stripping; the
-// flags that are recorded stay as they were.
+// An executable contains the directories it was built in: in the function table,
+// whose size moves everything after it. So the go command runs with this program as
+// its -toolexec ([RunTool]), which gives the compiler and the assembler additional
+// -trimpath rules, one for each directory, and keeps the linker from stripping. The
+// recorded flags stay unchanged.
 package twin
 
 import (
@@ -28,24 +27,24 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
-// Builder builds twins. Its methods may be called from several goroutines and
-// processes: one build at a time works on a directory of source.
+// Builder builds twins. Its methods may be called by several goroutines and
+// processes; builds of the same module wait for each other.
 type Builder struct {
-	Dir      string       // keeps finished twins, and a build cache; made if need be
+	Dir      string       // holds the debug files and a build cache; created if needed
 	Env      []string     // the user's environment
-	ToolExec []string     // the command that runs [Tool], to which --map flags and the tool are added
-	LDFlags  string       // the linker's flags, where the executable does not say them; the user's own
-	Progress func(Step)   // told what happens, from one goroutine at a time; may be nil
+	ToolExec []string     // the command that runs [RunTool]; --map flags and the tool are appended
+	LDFlags  string       // the user's linker flags, for an executable that does not record its own
+	Progress func(Step)   // is called with the progress, by one goroutine at a time; may be nil
 	Log      *slog.Logger // not nil
 }
 
-// Step says how far a build is.
+// Step is the progress of a build.
 type Step struct {
-	Phase       string // one of the constants
-	Done, Total int    // packages; 0 of 0 if there is nothing to count
+	Phase       string // Sources, Packages or Proof
+	Done, Total int    // packages; both are 0 in other phases
 }
 
-// What a build is at.
+// The phases of a build.
 const (
 	Sources  = "sources"
 	Packages = "packages"
@@ -58,18 +57,18 @@ func (b *Builder) report(s Step) {
 	}
 }
 
-// Times says how long the parts of a build took.
+// Times holds the durations of a build's phases.
 type Times struct {
 	Sources time.Duration `json:"sources"`
 	Build   time.Duration `json:"build"`
 	Proof   time.Duration `json:"proof"`
 }
 
-// Build builds the twin of the suspect by its recipe and proves that it is one,
-// with the source in or found through dir, which is only read. What it returns
-// is kept until [Builder.Remove]. The error's code is diag.TwinBuild or
-// diag.TwinDiffers, and nothing is left then.
-func (b *Builder) Build(ctx context.Context, r *recipe.Recipe, dir string, s Original) (*DebugFile, error) {
+// Build builds the twin of an executable by its recipe, proves that it is the same
+// program and stores its debug information until [Builder.Remove]. The source is in
+// dir, or in the repository around it; dir is only read. The error's code is
+// diag.TwinBuild or diag.TwinDiffers; nothing is left behind then.
+func (b *Builder) Build(ctx context.Context, r *recipe.Recipe, dir string, o Original) (*DebugFile, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -83,21 +82,21 @@ func (b *Builder) Build(ctx context.Context, r *recipe.Recipe, dir string, s Ori
 		return nil, diag.Errorf(diag.WriteFailed, "%w", err)
 	}
 	defer unlock()
-	if err := removeAll(work); err != nil { // what a killed build left
+	if err := removeAll(work); err != nil { // left by a killed build
 		return nil, diag.Errorf(diag.WriteFailed, "%w", err)
 	}
 	defer removeAll(work)
-	j := &job{Builder: b, recipe: r, dir: dir, work: work, original: s, ldflags: b.LDFlags}
-	kept, err := j.run(ctx)
+	j := &job{Builder: b, recipe: r, dir: dir, work: work, original: o, ldflags: b.LDFlags}
+	file, err := j.run(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	return kept, err
+	return file, err
 }
 
-// workName names the directory in which a program is built. It is always the
-// same for one module, since the build cache keeps packages by the directories
-// that stand in them.
+// workName returns the name of the directory in which a program is built. It is the
+// same for all builds of a module, since the build cache's keys include the
+// directories in a package's file names.
 func workName(r *recipe.Recipe) string {
 	sum := sha256.Sum256([]byte(r.Source.Module))
 	return hex.EncodeToString(sum[:8])
@@ -107,11 +106,11 @@ func workName(r *recipe.Recipe) string {
 type job struct {
 	*Builder
 	recipe   *recipe.Recipe
-	dir      string // the user's
-	work     string // ours
+	dir      string // the user's directory
+	work     string // our working directory
 	original Original
 
-	ldflags string // as given, or as found in the target
+	ldflags string // the user's, or recovered from the target
 
 	goTool string
 	env    []string // of the go command
@@ -134,12 +133,12 @@ func (j *job) run(ctx context.Context) (*DebugFile, error) {
 
 	want, out, err := j.buildAndProve(ctx, src)
 	if diag.CodeOf(err) == diag.TwinDiffers && !j.recipe.LinkFlags && j.LDFlags == "" && want.Arch == "amd64" {
-		flags, findErr := recoverLinkFlags(ctx, out, j.original)
-		if findErr != nil {
-			return nil, findErr
+		flags, recoverErr := recoverLinkFlags(ctx, out, j.original)
+		if recoverErr != nil {
+			return nil, recoverErr
 		}
 		if flags != "" {
-			j.Log.Info("linking again with what the target shows of its flags", "ldflags", flags)
+			j.Log.Info("linking again with linker flags recovered from the target", "ldflags", flags)
 			j.ldflags = flags
 			want, out, err = j.buildAndProve(ctx, src)
 		}
@@ -150,8 +149,8 @@ func (j *job) run(ctx context.Context) (*DebugFile, error) {
 	return j.store(want, out, j.times)
 }
 
-// buildAndProve returns the target's fingerprint and the twin's path, the
-// latter also with the error that it is none.
+// buildAndProve returns the target's fingerprint and the path of what was built; the
+// path is valid too if the error's code is diag.TwinDiffers.
 func (j *job) buildAndProve(ctx context.Context, src source) (want exe.Fingerprint, out string, err error) {
 	start := time.Now()
 	if out, err = j.compile(ctx, src); err != nil {
@@ -167,8 +166,8 @@ func (j *job) buildAndProve(ctx context.Context, src source) (want exe.Fingerpri
 	return want, out, err
 }
 
-// Suspect is an executable on the node, as it can be asked from here. What it
-// says may be made up.
+// Original is the executable on the node whose twin is built. Its answers are not
+// trusted.
 type Original interface {
 	Fingerprint(ctx context.Context) (exe.Fingerprint, error)
 	Blocks(ctx context.Context, r exe.Range) ([]byte, error)
@@ -178,8 +177,8 @@ type Original interface {
 	Strings(ctx context.Context, addrs []uint64) ([]exe.Text, error)
 }
 
-// removeAll is os.RemoveAll for a tree with directories that may not be
-// written to, as the module cache's are.
+// removeAll is os.RemoveAll for a tree that may contain read-only directories, as
+// the module cache does.
 func removeAll(dir string) error {
 	if os.RemoveAll(dir) == nil {
 		return nil
@@ -193,15 +192,15 @@ func removeAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// failed is a build's end for a reason that the user should see.
+// buildError returns an error with the code diag.TwinBuild.
 func buildError(format string, args ...any) error {
 	return diag.Errorf(diag.TwinBuild, format, args...)
 }
 
-// lastLines returns the end of what a command said, as one line.
+// lastLines returns the last n lines of a command's output as one line.
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
-var errNoGo = errors.New("there is no go command on the PATH")
+var errNoGo = errors.New("no go command on the PATH")

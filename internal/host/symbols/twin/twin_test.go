@@ -22,8 +22,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// sample is a program with a dependency in its vendor directory. It needs
-// nothing but the runtime, so that it is built in a moment.
+// sample returns a program with a vendored dependency. It imports nothing but the
+// runtime, so that it builds quickly.
 func sample() map[string]string {
 	return map[string]string{
 		"go.mod":                        "module example.com/m\n\ngo 1.26.0\n\nrequire example.com/dep v1.0.0\n",
@@ -36,8 +36,8 @@ func sample() map[string]string {
 	}
 }
 
-// buildTarget builds the sample in dir and returns the executable, without the
-// directory that it was built in being needed any more.
+// buildTarget builds the sample in dir and returns the path of the executable, which
+// is outside of dir.
 func buildTarget(t *testing.T, dir string, env []string, flags ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "m")
@@ -45,12 +45,12 @@ func buildTarget(t *testing.T, dir string, env []string, flags ...string) string
 	return out
 }
 
-// TestFromATree builds the twins of programs that name no commit, from a copy
-// of their source in another directory.
-func TestFromATree(t *testing.T) {
-	there, here := t.TempDir(), t.TempDir()
-	writeTree(t, there, sample())
-	writeTree(t, here, sample())
+// TestFromTree builds the twins of programs that record no commit, from a copy of
+// their source in another directory.
+func TestFromTree(t *testing.T) {
+	buildDir, userDir := t.TempDir(), t.TempDir()
+	writeTree(t, buildDir, sample())
+	writeTree(t, userDir, sample())
 	for name, test := range map[string]struct{ env, flags []string }{
 		"recorded flags":       {nil, []string{"-ldflags=-s -w -X 'main.version=1 2'", "-tags=extra"}},
 		"trimpath":             {nil, []string{"-trimpath", "-ldflags=-s -w"}},
@@ -58,10 +58,10 @@ func TestFromATree(t *testing.T) {
 		"another architecture": {[]string{"GOARCH=" + otherArch()}, []string{"-ldflags=-s -w"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openOriginal(t, buildTarget(t, there, test.env, append(test.flags, "-buildvcs=false")...))
-			checkTwin(t, s, here)
+			o := openOriginal(t, buildTarget(t, buildDir, test.env, append(test.flags, "-buildvcs=false")...))
+			checkTwin(t, o, userDir)
 			if name == "recorded flags" {
-				checkShell(t, s, here, "")
+				checkShellScript(t, o, userDir, "")
 			}
 		})
 	}
@@ -74,24 +74,25 @@ func otherArch() string {
 	return "arm64"
 }
 
-// checkTwin builds the twin and looks at what is kept of it.
-func checkTwin(t *testing.T, s localOriginal, dir string) *DebugFile {
+// checkTwin builds the twin with the source in dir, and checks the debug file and
+// that the build leaves no traces.
+func checkTwin(t *testing.T, o localOriginal, dir string) *DebugFile {
 	t.Helper()
 	before := hashTree(t, dir)
 	b := newBuilder(t)
 	packages := 0
 	b.Progress = func(s Step) { packages = max(packages, s.Total) }
-	k, err := b.Build(t.Context(), s.recipe(t), dir, s)
+	file, err := b.Build(t.Context(), o.recipe(t), dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if packages < 5 {
-		t.Errorf("progress tells of %d packages", packages)
+		t.Errorf("progress reports %d packages, want at least 5", packages)
 	}
 	if hashTree(t, dir) != before {
-		t.Error("the user's directory has changed")
+		t.Error("the build changed the user's directory")
 	}
-	f, err := elf.Open(k.Path)
+	f, err := elf.Open(file.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,19 +100,24 @@ func checkTwin(t *testing.T, s localOriginal, dir string) *DebugFile {
 	if _, err := f.DWARF(); err != nil {
 		t.Error(err)
 	}
-	p, err := s.Fingerprint(t.Context())
+	p, err := o.Fingerprint(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := b.Find(p); err != nil || again == nil || *again != *k {
-		t.Errorf("found %+v, %v; want %+v", again, err, k)
+	found, err := b.Find(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found == nil || *found != *file {
+		t.Errorf("found %+v, want %+v", found, file)
 	}
 	checkNoWork(t, b)
-	return k
+	return file
 }
 
-// checkShell runs what symbols --print shows: it must leave the same twin.
-func checkShell(t *testing.T, s localOriginal, dir, ldflags string) {
+// checkShellScript runs the script that symbols --print prints, which must build the
+// same twin.
+func checkShellScript(t *testing.T, o localOriginal, dir, ldflags string) {
 	t.Helper()
 	quote := func(words []string) string {
 		var b strings.Builder
@@ -120,27 +126,27 @@ func checkShell(t *testing.T, s localOriginal, dir, ldflags string) {
 		}
 		return b.String()[1:]
 	}
-	script, err := s.recipe(t).ShellScript(dir, ldflags, quote)
+	script, err := o.recipe(t).ShellScript(dir, ldflags, quote)
 	if err != nil {
 		t.Fatal(err)
 	}
-	where := t.TempDir()
-	writeTree(t, where, map[string]string{"dapbridge": "#!/bin/sh\nexec env " + noRaceSleep + " " + os.Args[0] + " \"$@\"\n"})
-	if err := os.Chmod(filepath.Join(where, "dapbridge"), 0o700); err != nil {
+	tmp := t.TempDir()
+	writeTree(t, tmp, map[string]string{"dapbridge": "#!/bin/sh\nexec env " + noRaceSleep + " " + os.Args[0] + " \"$@\"\n"})
+	if err := os.Chmod(filepath.Join(tmp, "dapbridge"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"PATH=" + where + ":" + os.Getenv("PATH"), "TMPDIR=" + where, "GOCACHE=" + filepath.Join(newBuilder(t).Dir, "gocache")}
-	run(t, where, env, "sh", "-c", script)
-	p, err := s.Fingerprint(t.Context())
+	env := []string{"PATH=" + tmp + ":" + os.Getenv("PATH"), "TMPDIR=" + tmp, "GOCACHE=" + filepath.Join(newBuilder(t).Dir, "gocache")}
+	run(t, tmp, env, "sh", "-c", script)
+	p, err := o.Fingerprint(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := prove(t.Context(), p, filepath.Join(where, "twin"), s, s.recipe(t)); err != nil {
-		t.Errorf("by the shell: %v\n%s", err, script)
+	if err := prove(t.Context(), p, filepath.Join(tmp, "twin"), o, o.recipe(t)); err != nil {
+		t.Errorf("the script's twin: %v\n%s", err, script)
 	}
 }
 
-// noWork sees that no build has left anything but its lock.
+// checkNoWork checks that no build left anything but its lock.
 func checkNoWork(t *testing.T, b *Builder) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(b.Dir, "work"))
@@ -149,12 +155,12 @@ func checkNoWork(t *testing.T, b *Builder) {
 	}
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), ".lock") {
-			t.Errorf("%s is left", e.Name())
+			t.Errorf("%s was left behind", e.Name())
 		}
 	}
 }
 
-// hashTree sums up names, modes, times and contents.
+// hashTree returns a hash over the names, modes, times and contents in a directory.
 func hashTree(t *testing.T, dir string) string {
 	t.Helper()
 	h := sha256.New()
@@ -180,68 +186,69 @@ func hashTree(t *testing.T, dir string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// TestFromARevision builds the twins of programs with the stamps of a git
-// repository: from a tag, from a commit behind the user's, and in a
-// subdirectory of the repository.
-func TestFromARevision(t *testing.T) {
-	there := t.TempDir()
-	writeTree(t, there, sample())
-	git := func(dir string, args ...string) string { return run(t, dir, nil, append([]string{"git"}, args...)...) }
-	git(there, "init", "--quiet", "--initial-branch=main")
-	git(there, "add", "--all")
-	git(there, "commit", "--quiet", "--message=first")
-	behind := buildTarget(t, there, nil, "-buildvcs=true", "-ldflags=-s -w")
-	writeTree(t, there, map[string]string{"cmd/m/more.go": "package main\n\nfunc init() { println(\"more\") }\n"})
-	git(there, "add", "--all")
-	git(there, "commit", "--quiet", "--message=second")
-	git(there, "tag", "v1.2.3")
-	tagged := buildTarget(t, there, nil, "-buildvcs=true", "-ldflags=-s -w")
-	writeTree(t, there, map[string]string{"cmd/m/more.go": "package main\n\nfunc init() { println(\"even more\") }\n"})
-	git(there, "commit", "--quiet", "--all", "--message=third")
-	pseudo := buildTarget(t, there, nil, "-buildvcs=true", "-trimpath", "-ldflags=-s -w")
+// TestFromRevision builds the twins of programs that record a commit of a git
+// repository. The user's clone is ahead of it, has other tags, and has uncommitted
+// changes.
+func TestFromRevision(t *testing.T) {
+	repo := t.TempDir()
+	writeTree(t, repo, sample())
+	git := func(args ...string) { run(t, repo, nil, append([]string{"git"}, args...)...) }
+	git("init", "--quiet", "--initial-branch=main")
+	git("add", "--all")
+	git("commit", "--quiet", "--message=first")
+	first := buildTarget(t, repo, nil, "-buildvcs=true", "-ldflags=-s -w")
+	writeTree(t, repo, map[string]string{"cmd/m/more.go": "package main\n\nfunc init() { println(\"more\") }\n"})
+	git("add", "--all")
+	git("commit", "--quiet", "--message=second")
+	git("tag", "v1.2.3")
+	tagged := buildTarget(t, repo, nil, "-buildvcs=true", "-ldflags=-s -w")
+	writeTree(t, repo, map[string]string{"cmd/m/more.go": "package main\n\nfunc init() { println(\"even more\") }\n"})
+	git("commit", "--quiet", "--all", "--message=third")
+	pseudo := buildTarget(t, repo, nil, "-buildvcs=true", "-trimpath", "-ldflags=-s -w")
 
-	// The user's own: another directory, further on, with other tags and changes.
-	here := filepath.Join(t.TempDir(), "clone")
-	git(there, "clone", "--quiet", there, here)
-	git(here, "tag", "v1.0.0", "HEAD~2")
-	git(here, "tag", "--delete", "v1.2.3")
-	writeTree(t, here, map[string]string{"cmd/m/main.go": "package broken\n", "new.txt": "not committed"})
-	for name, path := range map[string]string{"behind": behind, "tagged": tagged, "pseudo-version": pseudo} {
-		t.Run(name, func(t *testing.T) { checkTwin(t, openOriginal(t, path), filepath.Join(here, "cmd")) })
+	clone := filepath.Join(t.TempDir(), "clone")
+	git("clone", "--quiet", repo, clone)
+	git("-C", clone, "tag", "v1.0.0", "HEAD~2")
+	git("-C", clone, "tag", "--delete", "v1.2.3")
+	writeTree(t, clone, map[string]string{"cmd/m/main.go": "package broken\n", "new.txt": "not committed"})
+	for name, path := range map[string]string{"older commit": first, "tagged": tagged, "pseudo-version": pseudo} {
+		t.Run(name, func(t *testing.T) { checkTwin(t, openOriginal(t, path), filepath.Join(clone, "cmd")) })
 	}
-
-	t.Run("workspace", func(t *testing.T) {
-		there := t.TempDir()
-		for name, text := range sample() {
-			if rel, ok := strings.CutPrefix(name, "vendor/example.com/"); ok {
-				name = rel
-			} else {
-				name = "m/" + name
-			}
-			if !strings.Contains(name, "modules.txt") {
-				writeTree(t, there, map[string]string{name: text})
-			}
-		}
-		writeTree(t, there, map[string]string{"go.work": "go 1.26.0\n\nuse (\n\t./m\n\t./dep\n)\n"})
-		git(there, "init", "--quiet", "--initial-branch=main")
-		git(there, "add", "--all")
-		git(there, "commit", "--quiet", "--message=first")
-		s := openOriginal(t, buildTarget(t, filepath.Join(there, "m"), []string{"GOWORK="}, "-buildvcs=true", "-ldflags=-s -w"))
-		if r := s.recipe(t); !r.Workspace {
-			t.Fatalf("the recipe: %+v", r)
-		}
-		here := filepath.Join(t.TempDir(), "clone")
-		git(there, "clone", "--quiet", "--no-tags", there, here)
-		checkTwin(t, s, here)
-		checkShell(t, s, filepath.Join(here, "dep"), "")
-	})
-	t.Run("not there", func(t *testing.T) {
-		s := openOriginal(t, tagged)
-		r := s.recipe(t)
+	t.Run("missing commit", func(t *testing.T) {
+		o := openOriginal(t, tagged)
+		r := o.recipe(t)
 		r.Source.Revision = strings.Repeat("0", 40)
-		wantError(t, r, here, s, diag.TwinBuild, "does not hold")
-		wantError(t, r, t.TempDir(), s, diag.TwinBuild, "is in no git repository")
+		checkBuildFails(t, r, clone, o, diag.TwinBuild, "does not contain")
+		checkBuildFails(t, r, t.TempDir(), o, diag.TwinBuild, "is not in a git repository")
 	})
+}
+
+// TestFromWorkspace builds the twin of a program whose dependency is in the same
+// go.work.
+func TestFromWorkspace(t *testing.T) {
+	repo := t.TempDir()
+	for name, text := range sample() {
+		if rel, ok := strings.CutPrefix(name, "vendor/example.com/"); ok {
+			name = rel
+		} else {
+			name = "m/" + name
+		}
+		if !strings.Contains(name, "modules.txt") {
+			writeTree(t, repo, map[string]string{name: text})
+		}
+	}
+	writeTree(t, repo, map[string]string{"go.work": "go 1.26.0\n\nuse (\n\t./m\n\t./dep\n)\n"})
+	run(t, repo, nil, "git", "init", "--quiet", "--initial-branch=main")
+	run(t, repo, nil, "git", "add", "--all")
+	run(t, repo, nil, "git", "commit", "--quiet", "--message=first")
+	o := openOriginal(t, buildTarget(t, filepath.Join(repo, "m"), []string{"GOWORK="}, "-buildvcs=true", "-ldflags=-s -w"))
+	if r := o.recipe(t); !r.Workspace {
+		t.Fatalf("the recipe is not one of a workspace: %+v", r)
+	}
+	clone := filepath.Join(t.TempDir(), "clone")
+	run(t, repo, nil, "git", "clone", "--quiet", "--no-tags", repo, clone)
+	checkTwin(t, o, clone)
+	checkShellScript(t, o, filepath.Join(clone, "dep"), "")
 }
 
 func TestTagPrefix(t *testing.T) {
@@ -249,14 +256,14 @@ func TestTagPrefix(t *testing.T) {
 		"/r": "", "/r/m": "m/", "/r/a/m": "a/m/", "/r/v2": "", "/r/m/v2": "m/", "/r/vendor": "vendor/",
 	} {
 		if got := tagPrefix("/r", root); got != want {
-			t.Errorf("%s: %q, want %q", root, got, want)
+			t.Errorf("tagPrefix(/r, %s) = %q, want %q", root, got, want)
 		}
 	}
 }
 
-// TestFromAModule builds the twin of a program of a published module, here from
-// a proxy in a directory.
-func TestFromAModule(t *testing.T) {
+// TestFromModule builds the twins of programs of a published module, which a proxy
+// in a directory serves.
+func TestFromModule(t *testing.T) {
 	proxy, src := t.TempDir(), t.TempDir()
 	files := sample()
 	for name := range files {
@@ -277,16 +284,16 @@ func TestFromAModule(t *testing.T) {
 	for _, flags := range [][]string{{"-trimpath", "-ldflags=-s -w"}, {"-ldflags=-s -w"}} {
 		bin := t.TempDir()
 		run(t, bin, append([]string{"CGO_ENABLED=0", "GOBIN=" + bin}, settings...), slices.Concat([]string{"go", "install"}, flags, []string{"example.com/m/cmd/m@v1.5.0"})...)
-		s := openOriginal(t, filepath.Join(bin, "m"))
-		if r := s.recipe(t); r.Source.Version != "v1.5.0" {
-			t.Fatalf("the recipe: %+v", r)
+		o := openOriginal(t, filepath.Join(bin, "m"))
+		if got := o.recipe(t).Source.Version; got != "v1.5.0" {
+			t.Fatalf("the recipe's version is %q, want v1.5.0", got)
 		}
-		checkTwin(t, s, t.TempDir())
-		checkShell(t, s, t.TempDir(), "")
+		checkTwin(t, o, t.TempDir())
+		checkShellScript(t, o, t.TempDir(), "")
 	}
 }
 
-// publish puts a module into a proxy's directory (https://go.dev/ref/mod#goproxy-protocol).
+// publish adds a module to a proxy's directory (https://go.dev/ref/mod#goproxy-protocol).
 func publish(t *testing.T, proxy, dir string, v module.Version) {
 	t.Helper()
 	at := filepath.Join(proxy, v.Path, "@v")
@@ -305,12 +312,12 @@ func publish(t *testing.T, proxy, dir string, v module.Version) {
 	}
 }
 
-// TestDiffers sees that a twin that is none is refused, with the first function
-// that differs and what most likely does.
+// TestDiffers refuses a build that is another program, and names the first function
+// that differs and the likely cause.
 func TestDiffers(t *testing.T) {
-	there := t.TempDir()
-	writeTree(t, there, sample())
-	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	buildDir := t.TempDir()
+	writeTree(t, buildDir, sample())
+	o := openOriginal(t, buildTarget(t, buildDir, nil, "-buildvcs=false", "-ldflags=-s -w"))
 	changed := func(name, from, to string) string {
 		dir := t.TempDir()
 		files := sample()
@@ -318,38 +325,37 @@ func TestDiffers(t *testing.T) {
 		writeTree(t, dir, files)
 		return dir
 	}
-	wantError(t, s.recipe(t), changed("cmd/m/plain.go", "return 1", "println(\"changed\"); return 1"), s, diag.TwinDiffers, "first in main.extra", "another source")
-	wantError(t, s.recipe(t), changed("cmd/m/plain.go", "return 1", "return 7"), s, diag.TwinDiffers, ".text differs, first in main.")
-	wantError(t, s.recipe(t), changed("vendor/example.com/dep/dep.go", "2 * n", "3*n + 4*(n+1)"), s, diag.TwinDiffers, "example.com/dep.Twice")
+	checkBuildFails(t, o.recipe(t), changed("cmd/m/plain.go", "return 1", "println(\"changed\"); return 1"), o, diag.TwinDiffers, "first in main.extra", "another source")
+	checkBuildFails(t, o.recipe(t), changed("cmd/m/plain.go", "return 1", "return 7"), o, diag.TwinDiffers, ".text differs, first in main.")
+	checkBuildFails(t, o.recipe(t), changed("vendor/example.com/dep/dep.go", "2 * n", "3*n + 4*(n+1)"), o, diag.TwinDiffers, "example.com/dep.Twice")
 
-	r := s.recipe(t)
+	r := o.recipe(t)
 	r.Flags = append(r.Flags, "-tags=extra")
-	wantError(t, r, there, s, diag.TwinDiffers)
-	r = s.recipe(t)
+	checkBuildFails(t, r, buildDir, o, diag.TwinDiffers)
+	r = o.recipe(t)
 	r.Env = append(r.Env, "GOAMD64=v3")
-	wantError(t, r, there, s, diag.TwinDiffers, "another toolchain, or a flag")
+	checkBuildFails(t, r, buildDir, o, diag.TwinDiffers, "another toolchain, or a flag")
 }
 
-// TestAnotherToolchain sees that what another patch version of Go makes of the
-// same source is refused, and that the toolchain is named as the reason.
+// TestAnotherToolchain refuses what another patch version of Go makes of the same
+// source, and names the toolchain as the cause.
 func TestAnotherToolchain(t *testing.T) {
 	testenv.SecondTier(t)
-	there := t.TempDir()
-	writeTree(t, there, sample())
-	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
-	r := s.recipe(t)
-	r.Toolchain = sibling(t, r.Toolchain)
-	wantError(t, r, there, s, diag.TwinDiffers, "first in runtime.", "another toolchain")
+	buildDir := t.TempDir()
+	writeTree(t, buildDir, sample())
+	o := openOriginal(t, buildTarget(t, buildDir, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	r := o.recipe(t)
+	r.Toolchain = fetchSibling(t, r.Toolchain)
+	checkBuildFails(t, r, buildDir, o, diag.TwinDiffers, "first in runtime.", "another toolchain")
 }
 
-// sibling returns another patch version of Go than that one, far from it, since
-// neighbours may compile a small program alike but for the version in it. The
-// go command must be able to fetch it.
-func sibling(t *testing.T, version string) string {
+// fetchSibling downloads another patch version of Go and returns it: a distant one,
+// since neighbours may compile a small program to the same code.
+func fetchSibling(t *testing.T, version string) string {
 	t.Helper()
 	parts := strings.Split(version, ".") // go1, 26, 8
 	if len(parts) != 3 {
-		t.Fatalf("%s is no release of Go", version)
+		t.Fatalf("%s is not a Go release", version)
 	}
 	patch := "0"
 	if parts[2] == patch {
@@ -359,89 +365,89 @@ func sibling(t *testing.T, version string) string {
 	cmd := exec.Command("go", "version")
 	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "GOTOOLCHAIN="+other)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		testenv.Skipf(t, "%s can't be had: %v\n%s", other, err, out)
+		testenv.Skipf(t, "%s is not available: %v\n%s", other, err, out)
 	}
 	return other
 }
 
-// TestLinkFlags builds the twins of programs that don't record what -X has set:
-// from what the program shows, and from what the user says.
+// TestLinkFlags builds the twins of programs that do not record the values set by
+// -X: with those recovered from the program, and with those that the user gives.
 func TestLinkFlags(t *testing.T) {
-	there := t.TempDir()
+	buildDir := t.TempDir()
 	files := sample()
 	files["cmd/m/main.go"] = strings.Replace(files["cmd/m/main.go"], "var version", "var commit, unset string\n\nvar version", 1)
 	files["cmd/m/main.go"] = strings.Replace(files["cmd/m/main.go"], "println(version", "println(commit, unset, version", 1)
-	writeTree(t, there, files)
+	writeTree(t, buildDir, files)
 	for _, flags := range [][]string{{}, {"-buildmode=pie"}} {
-		s := openOriginal(t, buildTarget(t, there, nil, append(flags, "-buildvcs=false", "-trimpath", "-ldflags=-s -w -X main.version=v9 -X 'main.commit=it is a longer one'")...))
-		k := checkTwin(t, s, there)
-		checkShell(t, s, there, k.LDFlags)
+		o := openOriginal(t, buildTarget(t, buildDir, nil, append(flags, "-buildvcs=false", "-trimpath", "-ldflags=-s -w -X main.version=v9 -X 'main.commit=it is a longer one'")...))
+		file := checkTwin(t, o, buildDir)
+		checkShellScript(t, o, buildDir, file.LDFlags)
 		b := newBuilder(t)
 		b.LDFlags = "-s -X main.version=v9 -X 'main.commit=it is a longer one'"
-		if _, err := b.Build(t.Context(), s.recipe(t), there, s); err != nil {
-			t.Error(err)
+		if _, err := b.Build(t.Context(), o.recipe(t), buildDir, o); err != nil {
+			t.Errorf("with the right flags: %v", err)
 		}
 		b.LDFlags = "-X main.version=v8"
-		if _, err := b.Build(t.Context(), s.recipe(t), there, s); diag.CodeOf(err) != diag.TwinDiffers {
-			t.Error(err)
+		if _, err := b.Build(t.Context(), o.recipe(t), buildDir, o); diag.CodeOf(err) != diag.TwinDiffers {
+			t.Errorf("with wrong flags: %v, want a %s error", err, diag.TwinDiffers)
 		}
 	}
 }
 
-// TestBuildFails hands on what the toolchain says.
+// TestBuildFails checks that errors contain the toolchain's messages.
 func TestBuildFails(t *testing.T) {
-	there, here := t.TempDir(), t.TempDir()
-	writeTree(t, there, sample())
-	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	buildDir, userDir := t.TempDir(), t.TempDir()
+	writeTree(t, buildDir, sample())
+	o := openOriginal(t, buildTarget(t, buildDir, nil, "-buildvcs=false", "-ldflags=-s -w"))
 	files := sample()
 	files["cmd/m/main.go"] += "\nfunc broken() { return 1 }\n"
-	writeTree(t, here, files)
-	wantError(t, s.recipe(t), here, s, diag.TwinBuild, "too many return values")
-	wantError(t, s.recipe(t), t.TempDir(), s, diag.TwinBuild, "is not in the source of the target's module example.com/m")
-	r := s.recipe(t)
+	writeTree(t, userDir, files)
+	checkBuildFails(t, o.recipe(t), userDir, o, diag.TwinBuild, "too many return values")
+	checkBuildFails(t, o.recipe(t), t.TempDir(), o, diag.TwinBuild, "is not in the target's module example.com/m")
+	r := o.recipe(t)
 	r.Toolchain = "go1.21.99"
-	wantError(t, r, there, s, diag.TwinBuild, "can't be had")
+	checkBuildFails(t, r, buildDir, o, diag.TwinBuild, "is not available")
 }
 
-// wantError builds a twin and wants it to fail, and to leave nothing.
-func wantError(t *testing.T, r *recipe.Recipe, dir string, s localOriginal, code diag.Code, texts ...string) {
+// checkBuildFails builds a twin and checks that this fails with the code and texts,
+// and leaves nothing behind.
+func checkBuildFails(t *testing.T, r *recipe.Recipe, dir string, o localOriginal, code diag.Code, texts ...string) {
 	t.Helper()
 	b := newBuilder(t)
-	k, err := b.Build(t.Context(), r, dir, s)
+	file, err := b.Build(t.Context(), r, dir, o)
 	if diag.CodeOf(err) != code {
-		t.Errorf("%+v, %v; want the error %s", k, err, code)
+		t.Errorf("built %+v, error %v, want a %s error", file, err, code)
 		return
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("%v; want %q", err, text)
+			t.Errorf("error %q, want %q", err, text)
 		}
 	}
 	checkNoWork(t, b)
 }
 
-// TestCancelled ends a build in its middle: nothing is left, neither files nor
-// processes.
+// TestCancelled cancels a build midway: neither files nor processes are left.
 func TestCancelled(t *testing.T) {
-	there := t.TempDir()
-	writeTree(t, there, sample())
-	s := openOriginal(t, buildTarget(t, there, nil, "-buildvcs=false", "-ldflags=-s -w"))
+	buildDir := t.TempDir()
+	writeTree(t, buildDir, sample())
+	o := openOriginal(t, buildTarget(t, buildDir, nil, "-buildvcs=false", "-ldflags=-s -w"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b := newBuilder(t)
-	b.Dir = t.TempDir() // an empty build cache: it takes a while
+	b.Dir = t.TempDir() // has an empty build cache, so that the build takes a while
 	b.Progress = func(s Step) {
 		if s.Phase == Packages && s.Done == 2 {
 			cancel()
 		}
 	}
-	_, err := b.Build(ctx, s.recipe(t), there, s)
+	_, err := b.Build(ctx, o.recipe(t), buildDir, o)
 	if !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+		t.Fatalf("error %v, want context.Canceled", err)
 	}
 	checkNoWork(t, b)
 	if _, err := os.Stat(filepath.Join(b.Dir, "kept")); err == nil {
-		t.Error("something was kept")
+		t.Error("a debug file was stored")
 	}
 	environs, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -449,14 +455,14 @@ func TestCancelled(t *testing.T) {
 	}
 	for _, path := range environs {
 		if env, err := os.ReadFile(path); err == nil && strings.Contains(string(env), b.Dir) {
-			t.Errorf("a process of the build is left: %s", path)
+			t.Errorf("a process of the build is still running: %s", path)
 		}
 	}
 	removeAll(b.Dir)
 }
 
-// TestToolVersion: by its answer the go command knows whether what it has in its
-// cache was compiled as the tool would now.
+// TestToolVersion checks that a tool's version says whether its output differs from
+// that of an ordinary build, since the go command's cache relies on it.
 func TestToolVersion(t *testing.T) {
 	out, err := exec.Command("go", "env", "GOTOOLDIR").Output()
 	if err != nil {
@@ -480,12 +486,16 @@ func TestToolVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var said strings.Builder
-		if status, err := RunTool(tool, tt.rules, tt.goroot, os.Environ(), &said, os.Stderr); status != 0 || err != nil {
-			t.Fatal(status, err)
+		var stdout strings.Builder
+		if status, err := RunTool(tool, tt.rules, tt.goroot, os.Environ(), &stdout, os.Stderr); status != 0 || err != nil {
+			t.Fatalf("%s: exit status %d, %v", tt.name, status, err)
 		}
-		if got := said.String(); (got == string(plain)) != tt.same || !strings.HasPrefix(got, strings.TrimSpace(string(plain))) {
-			t.Errorf("%s with %q, %q says %q, by itself %q", tt.name, tt.rules, tt.goroot, got, plain)
+		got := stdout.String()
+		if same := got == string(plain); same != tt.same {
+			t.Errorf("%s with %q, %q prints %q, without %q; same: want %v", tt.name, tt.rules, tt.goroot, got, plain, tt.same)
+		}
+		if want := strings.TrimSpace(string(plain)); !strings.HasPrefix(got, want) {
+			t.Errorf("%s prints %q, want it to begin with %q", tt.name, got, want)
 		}
 	}
 }
