@@ -286,9 +286,9 @@ func TestRsyncTree(t *testing.T) {
 	if err := os.Mkdir(top, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m := &filesync.Mirror{Dir: dir, Deltas: &rsync.Transfer{Self: f.bin, Node: remotetest.Local{}, Top: top}, DeltaFrom: 1}
+	m := &filesync.Mirror{Dir: dir, Deltas: &rsync.Transfer{Self: f.bin, Node: remotetest.Local{}, Top: top}, MinDeltaSize: 1}
 	f.receive(t, m, top)
-	if r, err := m.Whole(t.Context(), false); err != nil || r.Files < 1489 || r.Deltas != 0 {
+	if r, err := m.SyncAll(t.Context(), false); err != nil || r.Files < 1489 || r.Deltas != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	want, err := holds(dir, nil)
@@ -309,7 +309,7 @@ func TestRsyncTree(t *testing.T) {
 			f.Close()
 		}
 	}
-	r, err := m.Whole(t.Context(), false)
+	r, err := m.SyncAll(t.Context(), false)
 	if err != nil || r.Files != files || r.Deltas < files-20 || len(r.Failed)+len(r.Kept) > 0 { // an empty file has no difference
 		t.Errorf("%d files: %+v, %v", files, r, err)
 	}

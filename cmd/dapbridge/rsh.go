@@ -14,7 +14,7 @@ func newRsh(env environment) *cobra.Command {
 		Hidden:             true,
 		DisableFlagParsing: true, // all arguments are rsync's
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return rsync.Shell(cmd.Context(), args, env.in, env.out)
+			return rsync.RunShell(cmd.Context(), args, env.in, env.out)
 		},
 	}
 }

@@ -171,7 +171,7 @@ func printSync(w io.Writer, c *daemon.SyncStatus, now time.Time) {
 	if l := c.Last; l != nil {
 		printRow(w, "", "last %s ago: %s sent (%s), %d removed in %.2f s", formatAge(now, l.At), plural(l.Files, "file"), formatMegabytes(l.Bytes), l.Removed, l.Seconds)
 		for _, f := range l.Failed {
-			printRow(w, "", "%s was not copied: %s", f.Path, f.Why)
+			printRow(w, "", "%s was not copied: %s", f.Path, f.Reason)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func TestPrintStatus(t *testing.T) {
 		Link:    daemon.LinkStatus{State: daemon.LinkLost, Since: before(20 * time.Second)},
 		Session: &daemon.SessionStatus{Client: "GoLand", Process: "pid 9 (goland)", Protocol: "DAP", Since: before(time.Hour), State: bridge.Halted, Halted: &halted, Risk: "kubelet's calls to it are timing out"},
 		Sync: &daemon.SyncStatus{Dir: "/src", To: "/d", State: daemon.SyncWaiting, Pending: -1, Error: "no route",
-			Last: &daemon.SyncRun{At: before(time.Hour), Failed: []filesync.Path{{Path: "a\nb", Why: "no space"}}}},
+			Last: &daemon.SyncRun{At: before(time.Hour), Failed: []filesync.PathProblem{{Path: "a\nb", Reason: "no space"}}}},
 		Trouble: []string{"the link to the node is lost"},
 	}}
 	silent := daemon.Daemon{Status: daemon.Status{PID: 4713}, Silent: diag.Errorf(diag.DaemonSilent, "dapbridge serve, pid 4713: no answer")}

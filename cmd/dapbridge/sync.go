@@ -172,7 +172,7 @@ func checkFailed(err error, r daemon.SyncReport) error {
 		return err
 	case len(r.Failed) > 0:
 		return diag.Errorf(diag.SyncFailed, "%s could not be copied", plural(len(r.Failed), "file"))
-	case r.Again:
+	case r.Incomplete:
 		return diag.Errorf(diag.SyncFailed, "files kept changing while they were copied").WithHint("run dapbridge sync again, or use --watch")
 	}
 	return nil
@@ -189,7 +189,7 @@ func (o syncOptions) print(env environment, r daemon.SyncReport, short bool) {
 		line("%s was edited on the node: the edited file is now %s there", k.Path, k.At)
 	}
 	for _, f := range r.Failed {
-		line("%s was not copied: %s", orDash(f.Path), f.Why)
+		line("%s was not copied: %s", orDash(f.Path), f.Reason)
 	}
 	what := fmt.Sprintf("%s sent (%s), %d removed in %.2f s", plural(r.Files, "file"), formatSize(r), r.Removed, r.Seconds)
 	if short {
@@ -221,7 +221,7 @@ func printSyncPlan(w io.Writer, r daemon.SyncReport) {
 		fmt.Fprintf(w, "%-6s  %s\n", c.What, diag.EscapeLine(c.Path))
 	}
 	for _, f := range r.Failed {
-		fmt.Fprintf(w, "failed  %s: %s\n", diag.EscapeLine(f.Path), diag.EscapeLine(f.Why))
+		fmt.Fprintf(w, "failed  %s: %s\n", diag.EscapeLine(f.Path), diag.EscapeLine(f.Reason))
 	}
 	fmt.Fprintf(w, "%s from %s to %s\n", plural(len(r.Changes), "change"), diag.EscapeLine(r.Dir), diag.EscapeLine(r.To))
 }
@@ -237,7 +237,7 @@ func (o syncOptions) verifySync(cmd *cobra.Command, env environment, c daemon.Co
 		}
 	} else {
 		for _, d := range r.Differ {
-			fmt.Fprintf(env.out, "%s: %s\n", diag.EscapeLine(d.Path), diag.EscapeLine(d.Why))
+			fmt.Fprintf(env.out, "%s: %s\n", diag.EscapeLine(d.Path), diag.EscapeLine(d.Reason))
 		}
 		fmt.Fprintf(env.out, "compared %s in %s with %s: %s\n", plural(r.Files, "file"), diag.EscapeLine(r.Dir), diag.EscapeLine(r.To), plural(len(r.Differ), "difference"))
 	}

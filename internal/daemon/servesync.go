@@ -49,7 +49,7 @@ func (c Config) syncDestination(m *sourceMap) (string, error) {
 		return "", nil
 	}
 	var known []string // the user has put it there before, the last time first
-	for _, f := range filesync.Copies(c.Sync.RecordDir) {
+	for _, f := range filesync.ListCopies(c.Sync.RecordDir) {
 		if f.Dir == c.Root && f.Node == c.SSH.Node.Name {
 			known = append(known, f.To)
 		}
@@ -66,7 +66,7 @@ func (c Config) syncDestination(m *sourceMap) (string, error) {
 		return "", diag.Errorf(diag.SyncRefused, "it is not known where on the node %s belongs", c.Root).
 			WithHint("copy it once with dapbridge sync --to DIR; serve then goes on with that")
 	}
-	return derived, filesync.CheckDerived(derived)
+	return derived, filesync.CheckDerivedDestination(derived)
 }
 
 // follower keeps the node's copy of the tree like it while a daemon serves, over the
@@ -115,12 +115,12 @@ const (
 
 // SyncRun is what a run has come to.
 type SyncRun struct {
-	At      time.Time       `json:"at"`
-	Files   int             `json:"files"`
-	Bytes   int64           `json:"bytes"`
-	Removed int             `json:"removed"`
-	Seconds float64         `json:"seconds"`
-	Failed  []filesync.Path `json:"failed,omitempty"` // the first of them
+	At      time.Time              `json:"at"`
+	Files   int                    `json:"files"`
+	Bytes   int64                  `json:"bytes"`
+	Removed int                    `json:"removed"`
+	Seconds float64                `json:"seconds"`
+	Failed  []filesync.PathProblem `json:"failed,omitempty"` // the first of them
 }
 
 // follow begins to copy to a directory of the node's.
@@ -211,7 +211,7 @@ func (f *follower) told(r SyncReport, whole bool) (run int) {
 		f.cfg.Log.Warn("a file was edited on the node, and is kept there", "file", diag.Escape(k.Path), "kept", diag.Escape(k.At))
 	}
 	for _, p := range r.Failed {
-		f.cfg.Log.Warn("a file was not copied", "file", diag.Escape(p.Path), "reason", diag.Escape(p.Why))
+		f.cfg.Log.Warn("a file was not copied", "file", diag.Escape(p.Path), "reason", diag.Escape(p.Reason))
 	}
 	say := f.cfg.Log.Debug
 	if whole {
@@ -262,7 +262,7 @@ func (f *follower) now(ctx context.Context) syncAnswer {
 	f.mu.Unlock()
 	return f.keeper.asks.wait(ctx, func() {
 		if w != nil {
-			w.Everything("dapbridge sync asked for it")
+			w.RequestFullScan("dapbridge sync asked for it")
 		}
 	})
 }

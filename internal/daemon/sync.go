@@ -52,10 +52,10 @@ type SyncChange struct {
 
 // VerifyReport is what differs between the trees.
 type VerifyReport struct {
-	Dir    string          `json:"dir"`
-	To     string          `json:"to"`
-	Files  int             `json:"files"` // of the host's tree
-	Differ []filesync.Path `json:"differ"`
+	Dir    string                 `json:"dir"`
+	To     string                 `json:"to"`
+	Files  int                    `json:"files"` // of the host's tree
+	Differ []filesync.PathProblem `json:"differ"`
 }
 
 // Sync makes the node's copy of the tree be like it.
@@ -74,7 +74,7 @@ func PlanSync(ctx context.Context, c Config, s SyncConfig) (SyncReport, error) {
 		r.To, r.Report = to, report
 		for _, change := range changes {
 			what := "send"
-			if change.Removes() {
+			if change.IsRemoval() {
 				what = "remove"
 			}
 			r.Changes = append(r.Changes, SyncChange{what, change.Want.Path})
@@ -85,7 +85,7 @@ func PlanSync(ctx context.Context, c Config, s SyncConfig) (SyncReport, error) {
 
 // VerifySync compares all of both trees, and changes nothing.
 func VerifySync(ctx context.Context, c Config, s SyncConfig) (VerifyReport, error) {
-	r := VerifyReport{Dir: c.Root, Differ: []filesync.Path{}}
+	r := VerifyReport{Dir: c.Root, Differ: []filesync.PathProblem{}}
 	return r, withCopy(ctx, c, s, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
 		r.To = to
 		files, differ, err := m.Verify(ctx)
@@ -97,7 +97,7 @@ func VerifySync(ctx context.Context, c Config, s SyncConfig) (VerifyReport, erro
 // whole runs a full comparison.
 func (s SyncConfig) whole(ctx context.Context, to string, m *filesync.Mirror, r *SyncReport) error {
 	began := time.Now()
-	report, err := m.Whole(ctx, s.Force)
+	report, err := m.SyncAll(ctx, s.Force)
 	*r = SyncReport{Dir: m.Dir, To: to, Seconds: time.Since(began).Seconds(), Report: report}
 	return refusal(to, err)
 }
@@ -142,7 +142,7 @@ func (s SyncConfig) destination(ctx context.Context, c Config) (string, error) {
 	if err = errors.Join(err, d.close()); err != nil {
 		return "", err
 	}
-	return to, filesync.CheckDerived(to)
+	return to, filesync.CheckDerivedDestination(to)
 }
 
 // placeOf returns where on the node the target's binary says a directory of the

@@ -95,7 +95,7 @@ func (k *keeper) run(ctx context.Context) error {
 		case <-k.asks.come():
 		}
 		wait = min(2*wait, lastRetry)
-		k.w.Everything("the connection to the node was lost")
+		k.w.RequestFullScan("the connection to the node was lost")
 	}
 }
 
@@ -111,7 +111,7 @@ func (k *keeper) follow(ctx context.Context, m *filesync.Mirror, worked func()) 
 		if err != nil {
 			return err
 		}
-		whole := b.Why != ""
+		whole := b.FullScan != ""
 		k.begun(whole)
 		r := SyncReport{Dir: m.Dir, To: k.to}
 		var waiting []chan<- syncAnswer
@@ -120,7 +120,7 @@ func (k *keeper) follow(ctx context.Context, m *filesync.Mirror, worked func()) 
 			err = k.s.whole(ctx, k.to, m, &r)
 		} else {
 			began := time.Now()
-			r.Report, err = m.Batch(ctx, b)
+			r.Report, err = m.SyncBatch(ctx, b)
 			r.Seconds = time.Since(began).Seconds()
 		}
 		if err != nil {
@@ -149,7 +149,7 @@ func next(ctx context.Context, w *filesync.Watcher, retry <-chan time.Time) (fil
 		defer close(done)
 		select {
 		case <-retry:
-			w.Everything("some of it could not be copied")
+			w.RequestFullScan("some of it could not be copied")
 		case <-stop:
 		}
 	}()

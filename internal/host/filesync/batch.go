@@ -13,7 +13,7 @@ import (
 type Batch struct {
 	// Why is not empty if more may have changed than can be told: then the trees
 	// are to be compared as a whole.
-	Why string
+	FullScan string
 	// Paths, without a Why, are those where something has changed, appeared or
 	// vanished, sorted as by [tree.Compare]. Of a directory that has appeared its whole
 	// content is among them. What has vanished from below one of them need not be.
@@ -33,7 +33,7 @@ func (w *Watcher) Next(ctx context.Context) (Batch, error) {
 			return Batch{}, ctx.Err()
 		}
 		for {
-			wait := w.due()
+			wait := w.untilDue()
 			if wait <= 0 {
 				return w.take(), nil
 			}
@@ -47,13 +47,13 @@ func (w *Watcher) Next(ctx context.Context) (Batch, error) {
 	}
 }
 
-// Everything has the next batch say that everything is to be compared: after a
+// RequestFullScan has the next batch say that everything is to be compared: after a
 // failure, when it is not known what the other side has.
-func (w *Watcher) Everything(why string) {
+func (w *Watcher) RequestFullScan(why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pending.Why == "" {
-		w.pending.Why = why
+	if w.pending.FullScan == "" {
+		w.pending.FullScan = why
 		clear(w.paths)
 	}
 	w.touch()
@@ -64,10 +64,10 @@ func (w *Watcher) Everything(why string) {
 func (w *Watcher) Pending() (paths int, all bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.paths), w.pending.Why != ""
+	return len(w.paths), w.pending.FullScan != ""
 }
 
-func (w *Watcher) due() time.Duration {
+func (w *Watcher) untilDue() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	quiet, most := w.last.Add(w.cfg.Quiet), w.first.Add(w.cfg.MaxWait)
@@ -92,13 +92,13 @@ func (w *Watcher) take() Batch {
 	return b
 }
 
-// change notes a path.
-func (w *Watcher) change(path string) { w.note(path, false) }
+// noteChange notes a path.
+func (w *Watcher) noteChange(path string) { w.note(path, false) }
 
 func (w *Watcher) note(path string, ignored bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pending.Why == "" { // or all is to be compared anyway, however long nobody does
+	if w.pending.FullScan == "" { // or all is to be compared anyway, however long nobody does
 		w.paths[path] = ignored
 	}
 	w.touch()

@@ -13,18 +13,18 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
 )
 
-// Compare returns what is to be done so that the node holds what the host does:
+// planAll returns what is to be done so that the node holds what the host does:
 // what the record says was put there and the host no longer has is removed. What
 // else stands on the node is left, and counted in others. What the host could not
 // look at, unknown, is left as it is, with all below it.
-func Compare(host, node tree.Manifest, record *Record, unknown []tree.Problem) (changes []receiver.Change, others int) {
+func planAll(host, node tree.Manifest, record *Record, unknown []tree.Problem) (changes []receiver.Change, others int) {
 	for _, e := range host {
 		there, _ := node.Find(e.Path)
 		put, known := record.Get(e.Path)
-		if known && put.holds(e, there) {
+		if known && put.isUpToDate(e, there) {
 			continue
 		}
-		changes = append(changes, receiver.Change{Want: e, Expected: put.Expected(there)})
+		changes = append(changes, receiver.Change{Want: e, Expected: put.expected(there)})
 	}
 	for _, e := range node {
 		_, mine := record.Get(e.Path)
@@ -34,20 +34,20 @@ func Compare(host, node tree.Manifest, record *Record, unknown []tree.Problem) (
 	}
 	var gone []string
 	for p := range record.Paths() {
-		if _, there := host.Find(p); !there && !slices.ContainsFunc(unknown, func(u tree.Problem) bool { return under(p, u.Path) }) {
+		if _, there := host.Find(p); !there && !slices.ContainsFunc(unknown, func(u tree.Problem) bool { return isUnder(p, u.Path) }) {
 			gone = append(gone, p)
 		}
 	}
-	return append(removals(gone, node, record), changes...), others
+	return append(planRemovals(gone, node, record), changes...), others
 }
 
-// under reports whether a path is dir or below it.
-func under(path, dir string) bool {
+// isUnder reports whether a path is dir or below it.
+func isUnder(path, dir string) bool {
 	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// above returns the nearest of paths that is p or above it.
-func above[V any](paths map[string]V, p string) (at string, found bool) {
+// nearestAncestor returns the nearest of paths that is p or above it.
+func nearestAncestor[V any](paths map[string]V, p string) (at string, found bool) {
 	for at = p; ; at = at[:max(0, strings.LastIndexByte(at, '/'))] {
 		if _, found = paths[at]; found || at == "" {
 			return at, found
@@ -55,27 +55,27 @@ func above[V any](paths map[string]V, p string) (at string, found bool) {
 	}
 }
 
-// removals removes paths, what a directory holds before it. What stands on the
+// planRemovals removes paths, what a directory holds before it. What stands on the
 // node may be not known.
-func removals(paths []string, node tree.Manifest, record *Record) []receiver.Change {
+func planRemovals(paths []string, node tree.Manifest, record *Record) []receiver.Change {
 	slices.SortFunc(paths, func(a, b string) int { return tree.Compare(b, a) })
 	var changes []receiver.Change
 	for _, p := range slices.Compact(paths) {
 		put, _ := record.Get(p)
 		there, _ := node.Find(p)
-		changes = append(changes, receiver.Change{Want: tree.Entry{Path: p}, Expected: put.Expected(there)})
+		changes = append(changes, receiver.Change{Want: tree.Entry{Path: p}, Expected: put.expected(there)})
 	}
 	return changes
 }
 
-// Follow returns what is to be done after something has changed at paths of the
+// planBatch returns what is to be done after something has changed at paths of the
 // host's tree, as a [Batch] has them, and where it could not be seen what. What is
 // named is sent whether it looks the same or not.
-func Follow(root *os.Root, b Batch, record *Record) (changes []receiver.Change, unknown []tree.Problem) {
+func planBatch(root *os.Root, b Batch, record *Record) (changes []receiver.Change, unknown []tree.Problem) {
 	now := make(map[string]tree.Kind, len(b.Paths)) // Nothing for what is not to stand on the node
 	var trees bool                                  // what is recorded below a path may be gone with it
 	for _, p := range b.Paths {
-		e, err := look(root, p)
+		e, err := lookUp(root, p)
 		if err != nil {
 			unknown = append(unknown, tree.Problem{Path: p, Err: err})
 			continue
@@ -95,27 +95,27 @@ func Follow(root *os.Root, b Batch, record *Record) (changes []receiver.Change, 
 	}
 	var gone []string
 	for known := range record.Paths() {
-		at, named := above(now, known)
+		at, named := nearestAncestor(now, known)
 		kind := now[at]
 		switch {
 		case !named, at == known && kind != tree.Nothing:
 			continue
 		case kind == tree.Dir: // it may be another one than before, and of its content only what is there was named
-			e, err := look(root, known)
+			e, err := lookUp(root, known)
 			if err != nil || e.Kind != tree.Nothing {
 				continue
 			}
 		}
 		gone = append(gone, known)
 	}
-	return append(removals(gone, nil, record), changes...), unknown
+	return append(planRemovals(gone, nil, record), changes...), unknown
 }
 
 var errLongPath = fmt.Errorf("its path has more than %d bytes", frame.MaxPath)
 
-// look returns what stands at a path that leads through directories only. That
+// lookUp returns what stands at a path that leads through directories only. That
 // nothing does is no error.
-func look(root *os.Root, p string) (tree.Entry, error) {
+func lookUp(root *os.Root, p string) (tree.Entry, error) {
 	if len(p) > frame.MaxPath {
 		return tree.Entry{Path: p}, errLongPath
 	}
@@ -138,14 +138,14 @@ func look(root *os.Root, p string) (tree.Entry, error) {
 	return e, err
 }
 
-// Foreign returns a file of the node's tree if it is not a copy that the record
+// findForeign returns a file of the node's tree if it is not a copy that the record
 // tells of: it holds files, but none as it was put there.
-func Foreign(node tree.Manifest, record *Record) (path string, foreign bool) {
+func findForeign(node tree.Manifest, record *Record) (path string, foreign bool) {
 	for _, e := range node {
 		if e.Kind == tree.Dir {
 			continue
 		}
-		if put, ok := record.Get(e.Path); ok && e.Same(put.Expected(e)) {
+		if put, ok := record.Get(e.Path); ok && e.Same(put.expected(e)) {
 			return "", false
 		}
 		if path == "" {

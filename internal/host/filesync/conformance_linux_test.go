@@ -36,7 +36,7 @@ func bothWays(t *testing.T, f func(t *testing.T, m *filesync.Mirror, dir, top st
 			t.Fatal(err)
 		}
 		m, dir, top := mirror(t)
-		m.Deltas, m.DeltaFrom = &rsync.Transfer{Self: self, Node: remotetest.Local{}, Top: top}, 1
+		m.Deltas, m.MinDeltaSize = &rsync.Transfer{Self: self, Node: remotetest.Local{}, Top: top}, 1
 		f(t, m, dir, top)
 	})
 }
@@ -110,10 +110,10 @@ func (f *follower) settle(t *testing.T, after string) {
 			t.Fatalf("after %s these differ: %q (%+v)", after, differ(f.dir, f.top), f.sum)
 		}
 		var r filesync.Report
-		if b.Why != "" {
-			r, err = f.m.Whole(ctx, false)
+		if b.FullScan != "" {
+			r, err = f.m.SyncAll(ctx, false)
 		} else {
-			r, err = f.m.Batch(ctx, b)
+			r, err = f.m.SyncBatch(ctx, b)
 		}
 		if err != nil || r.NoDeltas != "" {
 			t.Fatalf("after %s: %v, %s", after, err, r.NoDeltas)
@@ -284,7 +284,7 @@ func TestChangesWhileSent(t *testing.T) {
 		for i := range 16 {
 			aged(t, name(i), string(text))
 		}
-		if _, err := m.Whole(t.Context(), false); err != nil {
+		if _, err := m.SyncAll(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		for round := range testenv.Rounds(t, 2) {
@@ -317,14 +317,14 @@ func TestChangesWhileSent(t *testing.T) {
 					}
 				}
 			}()
-			_, err := m.Whole(t.Context(), false)
+			_, err := m.SyncAll(t.Context(), false)
 			close(stop)
 			<-ended
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 3 { // what has just been written to is sent once more
-				if _, err := m.Whole(t.Context(), false); err != nil {
+				if _, err := m.SyncAll(t.Context(), false); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -341,19 +341,19 @@ func TestEditedOnTheNode(t *testing.T) {
 	bothWays(t, func(t *testing.T, m *filesync.Mirror, dir, top string) {
 		large := strings.Repeat("line\n", 1<<20)
 		aged(t, filepath.Join(dir, "large"), large)
-		if _, err := m.Whole(t.Context(), true); err != nil {
+		if _, err := m.SyncAll(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
 		aged(t, filepath.Join(dir, "large"), large+"the host's")
 		aged(t, filepath.Join(top, "large"), large+"the node's")
-		r, err := m.Whole(t.Context(), true)
+		r, err := m.SyncAll(t.Context(), true)
 		if err != nil || len(r.Kept) != 1 || content(t, r.Kept[0].At) != large+"the node's" || content(t, filepath.Join(top, "large")) != large+"the host's" {
 			t.Errorf("%+v, %v", r, err)
 		}
 		// The same was written on both sides.
 		aged(t, filepath.Join(dir, "large"), large+"the same")
 		testenv.WriteFile(t, filepath.Join(top, "large"), large+"the same")
-		if r, err := m.Whole(t.Context(), true); err != nil || len(r.Kept) != 0 || len(differ(dir, top)) > 0 {
+		if r, err := m.SyncAll(t.Context(), true); err != nil || len(r.Kept) != 0 || len(differ(dir, top)) > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 		// What stands in its place leads elsewhere.
@@ -364,7 +364,7 @@ func TestEditedOnTheNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		aged(t, filepath.Join(dir, "large"), large+"the last")
-		r, err = m.Whole(t.Context(), true)
+		r, err = m.SyncAll(t.Context(), true)
 		if err != nil || len(r.Kept) != 1 || content(t, outside) != large || len(differ(dir, top)) > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -376,7 +376,7 @@ func TestNodeMadeAnew(t *testing.T) {
 	bothWays(t, func(t *testing.T, m *filesync.Mirror, dir, top string) {
 		aged(t, filepath.Join(dir, "d/f"), "first")
 		aged(t, filepath.Join(dir, "d/g"), "first")
-		if _, err := m.Whole(t.Context(), false); err != nil {
+		if _, err := m.SyncAll(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		os.RemoveAll(filepath.Join(top, "d"))
@@ -384,7 +384,7 @@ func TestNodeMadeAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		os.Remove(filepath.Join(dir, "d/g"))
-		if r, err := m.Whole(t.Context(), false); err != nil || r.Files != 1 || r.Deltas != 0 || len(differ(dir, top)) > 0 {
+		if r, err := m.SyncAll(t.Context(), false); err != nil || r.Files != 1 || r.Deltas != 0 || len(differ(dir, top)) > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})

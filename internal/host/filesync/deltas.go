@@ -9,25 +9,25 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
 )
 
-// Deltas brings files to the node by their differences to what stands there. See
+// DeltaSender brings files to the node by their differences to what stands there. See
 // [github.com/dapbridge/dapbridge/internal/host/filesync/rsync.Transfer].
-type Deltas interface {
+type DeltaSender interface {
 	// Send brings the files of the host's directory dir at paths to below stage, a
 	// path in the node's tree; slow is a line for which compressing pays. bytes is what
 	// went over it. What arrives need not be right or all: that is seen afterwards.
 	Send(ctx context.Context, dir, stage string, paths []string, slow bool) (bytes int64, err error)
 }
 
-// deltaFrom is the default of Mirror.DeltaFrom. Where the line is as fast as a local
+// minDeltaSize is the default of Mirror.MinDeltaSize. Where the line is as fast as a local
 // node's, small files are sent sooner as they are (docs/benchmarks.md).
-const deltaFrom = 1 << 20
+const minDeltaSize = 1 << 20
 
-// stage has files of changes brought by Deltas, if that is worth it, and says in the
+// stageDeltas has files of changes brought by Deltas, if that is worth it, and says in the
 // changes which have come. What has not is sent as if there was no such way. bytes
 // went over the line. The error is the channel's, or ctx's.
-func (m *Mirror) stage(ctx context.Context, changes []receiver.Change, r *Report) (bytes int64, err error) {
-	from := cmp.Or(m.DeltaFrom, deltaFrom)
-	which, size := candidates(changes, from/4)
+func (m *Mirror) stageDeltas(ctx context.Context, changes []receiver.Change, r *Report) (bytes int64, err error) {
+	from := cmp.Or(m.MinDeltaSize, minDeltaSize)
+	which, size := deltaCandidates(changes, from/4)
 	if m.Deltas == nil || size < from {
 		return 0, nil
 	}
@@ -37,13 +37,13 @@ func (m *Mirror) stage(ctx context.Context, changes []receiver.Change, r *Report
 	}
 	if failed == nil {
 		m.staging = true
-		bytes, failed = m.Deltas.Send(ctx, m.Dir, dir, paths(changes, which), m.Client.Slow())
+		bytes, failed = m.Deltas.Send(ctx, m.Dir, dir, pathsOf(changes, which), m.Client.IsSlow())
 	}
 	if ctx.Err() != nil {
 		return bytes, ctx.Err()
 	}
 	if failed == nil {
-		return bytes, m.arrived(dir, changes, which)
+		return bytes, m.hashStaged(dir, changes, which)
 	}
 	r.NoDeltas = failed.Error()
 	if hint := diag.Hint(failed); hint != "" {
@@ -52,9 +52,9 @@ func (m *Mirror) stage(ctx context.Context, changes []receiver.Change, r *Report
 	return bytes, m.unstage() // what has come may be in the way: the node's disk may be full
 }
 
-// candidates are the indexes of the changes of files of at least so many bytes of
+// deltaCandidates are the indexes of the changes of files of at least so many bytes of
 // which the node may hold an earlier content, and how many they are together.
-func candidates(changes []receiver.Change, least int64) (which []int, size int64) {
+func deltaCandidates(changes []receiver.Change, least int64) (which []int, size int64) {
 	for i, c := range changes {
 		if c.Want.Kind == tree.File && c.Want.Size >= max(least, 1) && c.Expected.Kind == tree.File && c.Expected.Size > 0 {
 			which = append(which, i)
@@ -64,7 +64,7 @@ func candidates(changes []receiver.Change, least int64) (which []int, size int64
 	return which, size
 }
 
-func paths(changes []receiver.Change, which []int) []string {
+func pathsOf(changes []receiver.Change, which []int) []string {
 	names := make([]string, len(which))
 	for i, n := range which {
 		names[i] = changes[n].Want.Path
@@ -72,16 +72,16 @@ func paths(changes []receiver.Change, which []int) []string {
 	return names
 }
 
-// arrived asks what stands in dir, and says so in those of the changes.
-func (m *Mirror) arrived(dir string, changes []receiver.Change, which []int) error {
-	staged := paths(changes, which)
+// hashStaged asks what stands in dir, and says so in those of the changes.
+func (m *Mirror) hashStaged(dir string, changes []receiver.Change, which []int) error {
+	staged := pathsOf(changes, which)
 	for i := range staged {
 		staged[i] = tree.Join(dir, staged[i])
 	}
 	next := 0
-	return m.Client.Sums(staged, func(path string, sum []byte, err error) {
+	return m.Client.HashFiles(staged, func(path string, sum []byte, err error) {
 		if err == nil {
-			changes[which[next]].Staged = receiver.Staged{Path: path, Sum: sum}
+			changes[which[next]].Staged = receiver.StagedFile{Path: path, Sum: sum}
 		}
 		next++
 	})

@@ -23,11 +23,11 @@ func CheckDestination(dir string, force bool) error {
 	return nil
 }
 
-// CheckDerived is CheckDestination for a directory that nobody has typed: the
+// CheckDerivedDestination is CheckDestination for a directory that nobody has typed: the
 // target's executable names it, or the map of a workspace that was not trusted. So
 // it must not be a hidden one either, where programs look for what they run
 // (~/.config, ~/.local/bin).
-func CheckDerived(dir string) error {
+func CheckDerivedDestination(dir string) error {
 	if i := strings.Index(dir, "/."); i >= 0 && path.Clean(dir) == dir {
 		return diag.Errorf(diag.SyncRefused, "%s is in a hidden directory, and was not named by you", dir).
 			WithHint("if it is the place that you want, name it with --to")

@@ -22,9 +22,9 @@ func TestEnter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer notify.Close()
-	w := &Watcher{cfg: WatchConfig{Dir: dir, Log: slog.New(slog.DiscardHandler)}, fs: notify, dirs: map[string]*Ignore{}}
+	w := &Watcher{cfg: WatchConfig{Dir: dir, Log: slog.New(slog.DiscardHandler)}, notify: notify, dirs: map[string]*Ignore{}}
 	rules := filepath.Join(dir, gitIgnore)
-	err = w.enter("", func() (*Ignore, error) {
+	err = w.watchTree("", func() (*Ignore, error) {
 		ignore, err := LoadIgnore(dir)
 		if err == nil {
 			err = os.WriteFile(rules, []byte("*.o\n"), 0o644)
@@ -52,7 +52,7 @@ func TestOurs(t *testing.T) {
 	}
 	defer record.Close()
 	x := tree.Entry{Path: "put/x", Kind: tree.File}
-	if err := record.Set("put/x", Put{Now: x, Sent: x}); err != nil {
+	if err := record.Set("put/x", RecordEntry{Now: x, Sent: x}); err != nil {
 		t.Fatal(err)
 	}
 	host := tree.Manifest{{Path: "d", Kind: tree.Dir}, {Path: "d/f", Kind: tree.File}}
@@ -61,7 +61,7 @@ func TestOurs(t *testing.T) {
 		problems = append(problems, tree.Problem{Path: p, Err: os.ErrPermission})
 	}
 	var got []string
-	for _, p := range ours(problems, host, record) {
+	for _, p := range relevantProblems(problems, host, record) {
 		got = append(got, p.Path)
 	}
 	if !slices.Equal(got, []string{"d", "put"}) {
@@ -72,14 +72,14 @@ func TestOurs(t *testing.T) {
 // TestPending remembers no paths while all is to be compared anyway.
 func TestPending(t *testing.T) {
 	w := &Watcher{paths: map[string]bool{}, wake: make(chan struct{}, 1)}
-	w.change("before")
-	w.Everything("the node is away")
-	w.change("after")
+	w.noteChange("before")
+	w.RequestFullScan("the node is away")
+	w.noteChange("after")
 	if paths, all := w.Pending(); paths != 0 || !all {
 		t.Errorf("%d paths, all %v", paths, all)
 	}
 	w.take()
-	w.change("then")
+	w.noteChange("then")
 	if paths, all := w.Pending(); paths != 1 || all {
 		t.Errorf("then %d paths, all %v", paths, all)
 	}

@@ -25,7 +25,7 @@ type copied struct {
 	w        *filesync.Watcher
 	dir, top string
 	log      bytes.Buffer // read it when the watcher is closed
-	failed   []filesync.Path
+	failed   []filesync.PathProblem
 }
 
 // follow has a copy follow a tree that holds files, each with its path for content,
@@ -41,7 +41,7 @@ func follow(t *testing.T, every time.Duration, rules string, files ...string) *c
 		aged(t, filepath.Join(c.dir, f), f)
 	}
 	var err error
-	c.w, err = filesync.Watch(filesync.WatchConfig{Dir: c.dir, Every: every, Log: slog.New(slog.NewTextHandler(&c.log, nil))})
+	c.w, err = filesync.Watch(filesync.WatchConfig{Dir: c.dir, Interval: every, Log: slog.New(slog.NewTextHandler(&c.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +62,10 @@ func (c *copied) copy(t *testing.T, silent time.Duration) (told bool) {
 			return told
 		}
 		var r filesync.Report
-		if b.Why != "" {
-			r, err = c.m.Whole(t.Context(), false)
+		if b.FullScan != "" {
+			r, err = c.m.SyncAll(t.Context(), false)
 		} else {
-			r, err = c.m.Batch(t.Context(), b)
+			r, err = c.m.SyncBatch(t.Context(), b)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -218,7 +218,7 @@ func TestDirectoriesNamedLikeEditorsFiles(t *testing.T) {
 	for _, d := range []string{"4913", "5036", "backup~", ".x.swp", "#a#"} {
 		aged(t, filepath.Join(dir, "testdata", d, "a.go"), d)
 	}
-	if r, err := m.Whole(t.Context(), false); err != nil || len(differ(dir, top)) > 0 {
+	if r, err := m.SyncAll(t.Context(), false); err != nil || len(differ(dir, top)) > 0 {
 		t.Errorf("%+v, %v: these differ: %q", r, err, differ(dir, top))
 	}
 }
@@ -229,7 +229,7 @@ func TestRemoveBelowWhatIsNoDirectory(t *testing.T) {
 	m, dir, top := mirror(t)
 	aged(t, filepath.Join(dir, "d/x"), "1")
 	aged(t, filepath.Join(dir, "e"), "1")
-	if _, err := m.Whole(t.Context(), false); err != nil {
+	if _, err := m.SyncAll(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, side := range []string{dir, top} {
@@ -238,7 +238,7 @@ func TestRemoveBelowWhatIsNoDirectory(t *testing.T) {
 		}
 		aged(t, filepath.Join(side, "d"), "a file")
 	}
-	if r, err := m.Whole(t.Context(), false); err != nil || len(r.Failed) > 0 {
+	if r, err := m.SyncAll(t.Context(), false); err != nil || len(r.Failed) > 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -247,7 +247,7 @@ func TestRemoveBelowWhatIsNoDirectory(t *testing.T) {
 func TestKeepPipe(t *testing.T) {
 	m, dir, top := mirror(t)
 	aged(t, filepath.Join(dir, "removed"), "1")
-	if _, err := m.Whole(t.Context(), false); err != nil {
+	if _, err := m.SyncAll(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Remove(filepath.Join(dir, "removed")), os.Remove(filepath.Join(top, "removed"))); err != nil {
@@ -259,7 +259,7 @@ func TestKeepPipe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r, err := m.Whole(t.Context(), false); err != nil || len(r.Kept) != 2 || len(r.Failed) > 0 {
+	if r, err := m.SyncAll(t.Context(), false); err != nil || len(r.Kept) != 2 || len(r.Failed) > 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -286,14 +286,14 @@ func TestLongPath(t *testing.T) {
 	}
 	at.Close()
 	aged(t, filepath.Join(dir, "z"), "1")
-	r, err := m.Whole(t.Context(), false)
-	if err != nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Why, "its path has more than") {
+	r, err := m.SyncAll(t.Context(), false)
+	if err != nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Reason, "its path has more than") {
 		t.Errorf("%d failed, %v", len(r.Failed), err)
 	}
 	if content(t, filepath.Join(top, "z")) != "1" {
 		t.Error("the rest was not copied")
 	}
-	if r, err = m.Batch(t.Context(), filesync.Batch{Paths: []string{strings.Repeat("d/", 2100) + "f"}}); err != nil || len(r.Failed) != 1 {
+	if r, err = m.SyncBatch(t.Context(), filesync.Batch{Paths: []string{strings.Repeat("d/", 2100) + "f"}}); err != nil || len(r.Failed) != 1 {
 		t.Errorf("as a change: %d failed, %v", len(r.Failed), err)
 	}
 }

@@ -52,7 +52,7 @@ func LoadIgnore(dir string) (*Ignore, error) {
 	if ig.info, err = readRules(infoExclude(top)); err != nil {
 		return nil, err
 	}
-	if err := ig.read(); err != nil {
+	if err := ig.load(); err != nil {
 		return nil, err
 	}
 	below, err := filepath.Rel(top, abs)
@@ -70,24 +70,24 @@ func LoadIgnore(dir string) (*Ignore, error) {
 // Enter returns the rules for the entries of the subdirectory of that name.
 func (ig *Ignore) Enter(name string) (*Ignore, error) {
 	sub := &Ignore{parent: ig, path: ig.join(name), abs: filepath.Join(ig.abs, name)}
-	return sub, sub.read()
+	return sub, sub.load()
 }
 
 // Match reports whether the entry of that name is not copied. Nothing below a
 // directory is, of which that is so.
 func (ig *Ignore) Match(name string, isDir bool) bool {
-	if neverCopied(name, isDir) {
+	if isNeverCopied(name, isDir) {
 		return true
 	}
 	path := ig.join(name)
 	for at := ig; at != nil; at = at.parent {
-		if ignored, decided := decide(at.own, at.below(path), isDir); decided {
+		if ignored, decided := decide(at.own, at.relative(path), isDir); decided {
 			return ignored
 		}
 	}
 	top := ig
 	for at := ig; at != nil; top, at = at, at.parent {
-		if ignored, decided := decide(at.git, at.below(path), isDir); decided {
+		if ignored, decided := decide(at.git, at.relative(path), isDir); decided {
 			return ignored
 		}
 	}
@@ -97,15 +97,15 @@ func (ig *Ignore) Match(name string, isDir bool) bool {
 
 func (ig *Ignore) join(name string) string { return tree.Join(ig.path, name) }
 
-// below returns the path of something in the directory, from there.
-func (ig *Ignore) below(path string) string {
+// relative returns the path of something in the directory, from there.
+func (ig *Ignore) relative(path string) string {
 	if ig.path == "" {
 		return path
 	}
 	return path[len(ig.path)+1:]
 }
 
-func (ig *Ignore) read() (err error) {
+func (ig *Ignore) load() (err error) {
 	if ig.git, err = readRules(filepath.Join(ig.abs, gitIgnore)); err != nil {
 		return err
 	}
@@ -151,9 +151,9 @@ func repositoryTop(dir string) string {
 	}
 }
 
-// outsideRules returns a stamp of the rules for dir that do not stand in it: another
+// stampOutsideRules returns a stamp of the rules for dir that do not stand in it: another
 // one when they have changed.
-func outsideRules(dir string) string {
+func stampOutsideRules(dir string) string {
 	top := repositoryTop(dir)
 	files := []string{infoExclude(top)}
 	for at := dir; at != top; {
@@ -174,19 +174,19 @@ func outsideRules(dir string) string {
 // repository (gitrepository-layout(5)).
 func infoExclude(top string) string {
 	dir := filepath.Join(top, ".git")
-	if text, ok := readName(dir); ok {
+	if text, ok := readGitFile(dir); ok {
 		if named, ok := strings.CutPrefix(text, "gitdir: "); ok {
-			dir = from(top, named)
+			dir = resolvePath(top, named)
 		}
 	}
-	if common, ok := readName(filepath.Join(dir, "commondir")); ok {
-		dir = from(dir, common)
+	if common, ok := readGitFile(filepath.Join(dir, "commondir")); ok {
+		dir = resolvePath(dir, common)
 	}
 	return filepath.Join(dir, "info", "exclude")
 }
 
-// readName reads a file of git's that holds one name.
-func readName(path string) (string, bool) {
+// readGitFile reads a file of git's that holds one name.
+func readGitFile(path string) (string, bool) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<16 {
 		return "", false
@@ -195,8 +195,8 @@ func readName(path string) (string, bool) {
 	return strings.TrimRight(string(text), "\r\n"), err == nil
 }
 
-// from returns the path that is written relative to dir, or absolute.
-func from(dir, path string) string {
+// resolvePath returns the path that is written relative to dir, or absolute.
+func resolvePath(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return path
 	}

@@ -21,10 +21,10 @@ type Mirror struct {
 	Record *Record
 	// Deltas brings what has changed of files that the node holds already; nil has
 	// all files sent as a whole.
-	Deltas Deltas
+	Deltas DeltaSender
 	// DeltaFrom is how many bytes files must have together for Deltas to be worth its
 	// start; a quarter of it makes a file count. 0 is 1 MiB.
-	DeltaFrom int64
+	MinDeltaSize int64
 	// Progress is called for each of so many changes that is done; nil is no one.
 	Progress func(done, total int)
 
@@ -34,41 +34,41 @@ type Mirror struct {
 // Report is what one run of a mirror has come to. Paths are the tree's, but for
 // Kept.At.
 type Report struct {
-	Files   int    `json:"files"`   // that were sent, links among them
-	Bytes   int64  `json:"bytes"`   // of those
-	Saved   int64  `json:"saved"`   // of those, how many did not have to be sent, by differences
-	Deltas  int    `json:"deltas"`  // files that were sent so
-	Removed int    `json:"removed"` // files, links and directories
-	Kept    []Kept `json:"kept,omitempty"`
-	Failed  []Path `json:"failed,omitempty"`
-	Others  int    `json:"others,omitempty"` // on the node, and not of this copy; counted by a full comparison
+	Files   int           `json:"files"`   // that were sent, links among them
+	Bytes   int64         `json:"bytes"`   // of those
+	Saved   int64         `json:"saved"`   // of those, how many did not have to be sent, by differences
+	Deltas  int           `json:"deltas"`  // files that were sent so
+	Removed int           `json:"removed"` // files, links and directories
+	Kept    []KeptFile    `json:"kept,omitempty"`
+	Failed  []PathProblem `json:"failed,omitempty"`
+	Others  int           `json:"others,omitempty"` // on the node, and not of this copy; counted by a full comparison
 	// Again says that something changed while it was being sent: what was sent last
 	// is not what stands there.
-	Again bool `json:"again,omitempty"`
+	Incomplete bool `json:"again,omitempty"`
 	// NoDeltas says why files were sent as a whole, where differences would have been
 	// worth their start, and what to do about it.
 	NoDeltas string `json:"noDeltas,omitempty"`
 }
 
-// Kept is what had been changed on the node, and where it is now.
-type Kept struct {
+// KeptFile is what had been changed on the node, and where it is now.
+type KeptFile struct {
 	Path string `json:"path"`
 	At   string `json:"at"`
 }
 
-// Path is one of which something is to be said.
-type Path struct {
-	Path string `json:"path"`
-	Why  string `json:"why"`
+// PathProblem is one of which something is to be said.
+type PathProblem struct {
+	Path   string `json:"path"`
+	Reason string `json:"why"`
 }
 
-// attempts is how often a full comparison follows a tree that changes meanwhile.
-const attempts = 3
+// maxAttempts is how often a full comparison follows a tree that changes meanwhile.
+const maxAttempts = 3
 
-// Whole compares the trees and makes the node's like the host's. It fails, before
+// SyncAll compares the trees and makes the node's like the host's. It fails, before
 // anything is written, if the node's is no copy, unless force says that it may be
 // written to all the same.
-func (m *Mirror) Whole(ctx context.Context, force bool) (Report, error) {
+func (m *Mirror) SyncAll(ctx context.Context, force bool) (Report, error) {
 	var sum Report
 	for try := 1; ; try++ {
 		changes, r, err := m.Plan(ctx, force)
@@ -79,14 +79,14 @@ func (m *Mirror) Whole(ctx context.Context, force bool) (Report, error) {
 		r.Files, r.Bytes, r.Removed = r.Files+sum.Files, r.Bytes+sum.Bytes, r.Removed+sum.Removed
 		r.Deltas, r.Saved, r.NoDeltas = r.Deltas+sum.Deltas, r.Saved+sum.Saved, cmp.Or(r.NoDeltas, sum.NoDeltas)
 		r.Kept = append(sum.Kept, r.Kept...)
-		if sum = r; err != nil || !sum.Again || try == attempts {
+		if sum = r; err != nil || !sum.Incomplete || try == maxAttempts {
 			return sum, err
 		}
 		force = true // by now it holds what was put there
 	}
 }
 
-// Plan is the comparison of [Mirror.Whole] alone. The report holds what could not
+// Plan is the comparison of [Mirror.SyncAll] alone. The report holds what could not
 // be looked at, and Others.
 func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Report, error) {
 	var r Report
@@ -96,38 +96,38 @@ func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Repor
 	}
 	var node tree.Manifest
 	var unseen []tree.Problem
-	if m.Client.There() {
+	if m.Client.TopExists() {
 		if node, unseen, err = m.Client.Scan(); err != nil {
 			return nil, r, err
 		}
 	}
-	if path, foreign := Foreign(node, m.Record); foreign && !force {
+	if path, foreign := findForeign(node, m.Record); foreign && !force {
 		return nil, r, &ForeignError{Path: path}
 	}
 	for _, p := range unknown {
-		r.Failed = append(r.Failed, Path{p.Path, p.Err.Error()})
+		r.Failed = append(r.Failed, PathProblem{p.Path, p.Err.Error()})
 	}
-	unseen = ours(unseen, host, m.Record)
+	unseen = relevantProblems(unseen, host, m.Record)
 	for _, p := range unseen {
-		r.Failed = append(r.Failed, Path{p.Path, "on the node: " + p.Err.Error()})
+		r.Failed = append(r.Failed, PathProblem{p.Path, "on the node: " + p.Err.Error()})
 	}
 	var changes []receiver.Change
-	changes, r.Others = Compare(host, node, m.Record, unknown)
+	changes, r.Others = planAll(host, node, m.Record, unknown)
 	if len(unseen) == 0 {
-		expectNone(changes, node)
+		clearExpected(changes, node)
 	}
 	return changes, r, nil
 }
 
-// ours are those problems of the node's tree that concern what is or was copied. What
+// relevantProblems are those problems of the node's tree that concern what is or was copied. What
 // else stands there is nobody's business here.
-func ours(problems []tree.Problem, host tree.Manifest, record *Record) []tree.Problem {
+func relevantProblems(problems []tree.Problem, host tree.Manifest, record *Record) []tree.Problem {
 	concerned := map[string]bool{}
 	for _, p := range problems {
 		concerned[p.Path] = false
 	}
 	mark := func(path string) {
-		if at, found := above(concerned, path); found {
+		if at, found := nearestAncestor(concerned, path); found {
 			concerned[at] = true
 		}
 	}
@@ -142,9 +142,9 @@ func ours(problems []tree.Problem, host tree.Manifest, record *Record) []tree.Pr
 	return slices.DeleteFunc(problems, func(p tree.Problem) bool { return !concerned[p.Path] })
 }
 
-// expectNone expects nothing where the node, which was seen as a whole, has nothing,
+// clearExpected expects nothing where the node, which was seen as a whole, has nothing,
 // whatever was put there once: there is nothing that a file could differ from.
-func expectNone(changes []receiver.Change, node tree.Manifest) {
+func clearExpected(changes []receiver.Change, node tree.Manifest) {
 	for i, c := range changes {
 		if _, there := node.Find(c.Want.Path); !there {
 			changes[i].Expected = tree.Entry{Path: c.Want.Path}
@@ -159,17 +159,17 @@ func (e *ForeignError) Error() string {
 	return "it holds files that dapbridge sync has not put there, " + e.Path + " for one"
 }
 
-// Batch makes what has changed on the host change on the node.
-func (m *Mirror) Batch(ctx context.Context, b Batch) (Report, error) {
+// SyncBatch makes what has changed on the host change on the node.
+func (m *Mirror) SyncBatch(ctx context.Context, b Batch) (Report, error) {
 	var r Report
 	root, err := os.OpenRoot(m.Dir)
 	if err != nil {
 		return r, err
 	}
-	changes, unknown := Follow(root, b, m.Record)
+	changes, unknown := planBatch(root, b, m.Record)
 	root.Close()
 	for _, p := range unknown {
-		r.Failed = append(r.Failed, Path{p.Path, p.Err.Error()})
+		r.Failed = append(r.Failed, PathProblem{p.Path, p.Err.Error()})
 	}
 	return r, m.apply(ctx, changes, &r)
 }
@@ -181,10 +181,10 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 		return err
 	}
 	defer root.Close()
-	if err := m.Record.Intend(puts(changes)); err != nil {
+	if err := m.Record.Intend(wantedEntries(changes)); err != nil {
 		return err
 	}
-	wire, err := m.stage(ctx, changes, r)
+	wire, err := m.stageDeltas(ctx, changes, r)
 	if err != nil {
 		return err
 	}
@@ -195,13 +195,13 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 			m.Progress(done, len(changes))
 		}
 		if result.Err == nil {
-			put := Put{Sent: result.Sent, Now: result.Now, Sure: settled(result.Sent, result.Read)}
+			put := RecordEntry{Sent: result.Sent, Now: result.Now, Settled: isSettled(result.Sent, result.ReadAt)}
 			if err := m.Record.Set(c.Want.Path, put); err != nil {
 				unwritten = err
 			}
 		}
 		r.add(c, result)
-		if result.Staged && result.Err == nil {
+		if result.FromStaged && result.Err == nil {
 			r.Deltas++
 			staged += result.Sent.Size
 		}
@@ -216,11 +216,11 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 	return err
 }
 
-// puts are the entries that changes put.
-func puts(changes []receiver.Change) iter.Seq[tree.Entry] {
+// wantedEntries are the entries that changes put.
+func wantedEntries(changes []receiver.Change) iter.Seq[tree.Entry] {
 	return func(yield func(tree.Entry) bool) {
 		for _, c := range changes {
-			if !c.Removes() && !yield(c.Want) {
+			if !c.IsRemoval() && !yield(c.Want) {
 				return
 			}
 		}
@@ -231,14 +231,14 @@ func puts(changes []receiver.Change) iter.Seq[tree.Entry] {
 func (r *Report) add(c receiver.Change, result receiver.Result) {
 	path := c.Want.Path
 	if result.Kept != "" {
-		r.Kept = append(r.Kept, Kept{path, result.Kept})
+		r.Kept = append(r.Kept, KeptFile{path, result.Kept})
 	}
 	switch err := result.Err; {
 	case errors.Is(err, receiver.ErrChanged), errors.Is(err, fs.ErrNotExist):
-		r.Again = true // the host's own; the node's errors are text
+		r.Incomplete = true // the host's own; the node's errors are text
 	case err != nil:
-		r.Failed = append(r.Failed, Path{path, err.Error()})
-	case c.Removes():
+		r.Failed = append(r.Failed, PathProblem{path, err.Error()})
+	case c.IsRemoval():
 		r.Removed++
 	case c.Want.Kind != tree.Dir:
 		r.Files++

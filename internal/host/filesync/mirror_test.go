@@ -84,7 +84,7 @@ func TestWhole(t *testing.T) {
 	testenv.WriteFile(t, filepath.Join(dir, "fresh"), "4")
 	run := func(files, removed int, kept ...string) filesync.Report {
 		t.Helper()
-		r, err := m.Whole(t.Context(), false)
+		r, err := m.SyncAll(t.Context(), false)
 		var got []string
 		for _, k := range r.Kept {
 			got = append(got, k.Path)
@@ -133,7 +133,7 @@ func TestWhole(t *testing.T) {
 	aged(t, filepath.Join(dir, "rules/f"), "x")
 	run(1, 0)
 	testenv.WriteFile(t, filepath.Join(dir, "rules/.gitignore"), strings.Repeat("x\n", 1<<20))
-	r, err := m.Whole(t.Context(), false)
+	r, err := m.SyncAll(t.Context(), false)
 	if err != nil || len(r.Failed) != 1 || r.Removed != 0 || content(t, filepath.Join(top, "rules/f")) != "x" {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -157,20 +157,20 @@ func TestForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	aged(t, filepath.Join(top, "d/f"), "theirs")
-	if _, err := m.Whole(t.Context(), false); err == nil || !strings.Contains(err.Error(), "d/f") || content(t, filepath.Join(top, "d/f")) != "theirs" {
+	if _, err := m.SyncAll(t.Context(), false); err == nil || !strings.Contains(err.Error(), "d/f") || content(t, filepath.Join(top, "d/f")) != "theirs" {
 		t.Errorf("%v", err)
 	}
-	if r, err := m.Whole(t.Context(), true); err != nil || len(r.Kept) != 1 || content(t, r.Kept[0].At) != "theirs" {
+	if r, err := m.SyncAll(t.Context(), true); err != nil || len(r.Kept) != 1 || content(t, r.Kept[0].At) != "theirs" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// The node was made anew, and somebody has put other files there.
 	os.RemoveAll(filepath.Join(top, "d"))
 	aged(t, filepath.Join(top, "d/f"), "of another")
-	if _, err := m.Whole(t.Context(), false); err == nil {
+	if _, err := m.SyncAll(t.Context(), false); err == nil {
 		t.Error("the record of another directory was believed")
 	}
 	os.RemoveAll(filepath.Join(top, "d"))
-	if r, err := m.Whole(t.Context(), false); err != nil || r.Files != 1 {
+	if r, err := m.SyncAll(t.Context(), false); err != nil || r.Files != 1 {
 		t.Errorf("an empty one: %+v, %v", r, err)
 	}
 }
@@ -182,7 +182,7 @@ func TestUnheard(t *testing.T) {
 		m, dir, top := mirror(t)
 		name := filepath.Join(dir, "f")
 		aged(t, name, "first")
-		if _, err := m.Whole(t.Context(), false); err != nil {
+		if _, err := m.SyncAll(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		aged(t, name, "second")
@@ -205,7 +205,7 @@ func TestUnheard(t *testing.T) {
 			t.Errorf("arrived %v: %+v, %v", arrived, changes, err)
 		}
 		aged(t, name, "the third")
-		if r, err := m.Whole(t.Context(), false); err != nil || r.Files != 1 || len(r.Kept) != 0 || content(t, filepath.Join(top, "f")) != "the third" {
+		if r, err := m.SyncAll(t.Context(), false); err != nil || r.Files != 1 || len(r.Kept) != 0 || content(t, filepath.Join(top, "f")) != "the third" {
 			t.Errorf("arrived %v: %+v, %v", arrived, r, err)
 		}
 	}
@@ -217,12 +217,12 @@ func TestBatch(t *testing.T) {
 	for i := range 3 {
 		aged(t, filepath.Join(dir, fmt.Sprint("d/", i)), "x")
 	}
-	if _, err := m.Whole(t.Context(), false); err != nil {
+	if _, err := m.SyncAll(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	batch := func(files, removed int, paths ...string) {
 		t.Helper()
-		r, err := m.Batch(t.Context(), filesync.Batch{Paths: paths})
+		r, err := m.SyncBatch(t.Context(), filesync.Batch{Paths: paths})
 		if err != nil || len(r.Failed) != 0 || r.Files != files || r.Removed != removed {
 			t.Fatalf("%q: %+v, %v", paths, r, err)
 		}
@@ -275,7 +275,7 @@ func TestCheckDerived(t *testing.T) {
 		"/go/src/containerd": true, "/home/me/a.b": true,
 		"/home/me/.config/x": false, "/home/me/.ssh": false, "/.x/y": false, "/etc/x": false, "/a/../b": false, "a": false,
 	} {
-		if err := filesync.CheckDerived(to); (err == nil) != ok || err != nil && diag.CodeOf(err) != diag.SyncRefused {
+		if err := filesync.CheckDerivedDestination(to); (err == nil) != ok || err != nil && diag.CodeOf(err) != diag.SyncRefused {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
@@ -318,7 +318,7 @@ func FuzzRecord(f *testing.F) {
 		for p := range r.Paths() {
 			n++
 			was, _ := r.Get(p)
-			if is, ok := again.Get(p); !ok || is != was || was.Now.Kind == tree.Nothing && was.Next.Kind == tree.Nothing {
+			if is, ok := again.Get(p); !ok || is != was || was.Now.Kind == tree.Nothing && was.InFlight.Kind == tree.Nothing {
 				t.Errorf("%q: %+v, was %+v", p, is, was)
 			}
 		}

@@ -21,8 +21,8 @@ import (
 // this, and only this, is replaced and removed there. It is a file to which a line
 // is added for each change, so that it holds after a crash what was told before.
 type Record struct {
-	f    *os.File
-	puts map[string]Put
+	f       *os.File
+	entries map[string]RecordEntry
 }
 
 // Copy says of what a record is: where a directory of the host's was put last.
@@ -32,59 +32,59 @@ type Copy struct {
 	To   string `json:"to"`   // the directory there
 }
 
-// Put is what was put at a path.
-type Put struct {
+// RecordEntry is what was put at a path.
+type RecordEntry struct {
 	Sent tree.Entry // what stood on the host
 	Now  tree.Entry // what then stood on the node, whose file system may keep less of the time
 	// Next was on its way when the node was last heard of: it may stand there in the
 	// place of Now. Nothing if there is none such.
-	Next tree.Entry
+	InFlight tree.Entry
 	// Sure is false for a file that was written to so shortly before it was sent, as
 	// Sent or as Next, that its time may be the same after another write.
-	Sure bool
+	Settled bool
 }
 
-// Expected returns what is expected to stand on the node, where there does.
-func (p Put) Expected(there tree.Entry) tree.Entry {
-	if p.Next.Kind != tree.Nothing && there.Same(p.Next) {
-		return p.Next
+// expected returns what is expected to stand on the node, where there does.
+func (p RecordEntry) expected(there tree.Entry) tree.Entry {
+	if p.InFlight.Kind != tree.Nothing && there.Same(p.InFlight) {
+		return p.InFlight
 	}
 	return p.Now
 }
 
-// holds reports whether the node, where there stands, has what the host has.
-func (p Put) holds(host, there tree.Entry) bool {
+// isUpToDate reports whether the node, where there stands, has what the host has.
+func (p RecordEntry) isUpToDate(host, there tree.Entry) bool {
 	sent, now := p.Sent, p.Now
-	if p.Next.Kind != tree.Nothing {
-		sent, now = p.Next, p.Next
+	if p.InFlight.Kind != tree.Nothing {
+		sent, now = p.InFlight, p.InFlight
 	}
-	return p.Sure && as(host, sent) && as(there, now)
+	return p.Settled && isSameEntry(host, sent) && isSameEntry(there, now)
 }
 
-// as reports whether nothing has to be done for an entry to be like another.
-func as(a, b tree.Entry) bool { return a.Same(b) && a.Perm == b.Perm }
+// isSameEntry reports whether nothing has to be done for an entry to be like another.
+func isSameEntry(a, b tree.Entry) bool { return a.Same(b) && a.Perm == b.Perm }
 
 // clockStep is more than the step in which any file system's clock goes.
 const clockStep = 2 * time.Second
 
-// settled reports whether a file that was read at a time can't have been written to
+// isSettled reports whether a file that was read at a time can't have been written to
 // again without that its own time shows it.
-func settled(e tree.Entry, read time.Time) bool {
+func isSettled(e tree.Entry, read time.Time) bool {
 	return e.Kind != tree.File || read.Sub(time.Unix(0, e.MTime)) > clockStep
 }
 
 // recordLine is a line of the file. Nothing was removed, or never there. Paths are
 // bytes that need not be UTF-8.
 type recordLine struct {
-	Path []byte   `json:"path"`
-	Sent standing `json:"sent,omitzero"`
-	Now  standing `json:"now,omitzero"`
-	Next standing `json:"next,omitzero"`
-	Sure bool     `json:"sure,omitzero"`
-	Copy Copy     `json:"copy,omitzero"` // of the first line alone, which has no path
+	Path     []byte        `json:"path"`
+	Sent     recordedEntry `json:"sent,omitzero"`
+	Now      recordedEntry `json:"now,omitzero"`
+	InFlight recordedEntry `json:"next,omitzero"`
+	Settled  bool          `json:"sure,omitzero"`
+	Copy     Copy          `json:"copy,omitzero"` // of the first line alone, which has no path
 }
 
-type standing struct {
+type recordedEntry struct {
 	Kind   tree.Kind `json:"kind"`
 	Perm   uint32    `json:"perm,omitzero"`
 	Size   int64     `json:"size,omitzero"`
@@ -92,18 +92,18 @@ type standing struct {
 	Target []byte    `json:"target,omitempty"`
 }
 
-func stands(e tree.Entry) standing {
-	return standing{e.Kind, e.Perm, e.Size, e.MTime, []byte(e.Target)}
+func toRecorded(e tree.Entry) recordedEntry {
+	return recordedEntry{e.Kind, e.Perm, e.Size, e.MTime, []byte(e.Target)}
 }
 
-func (s standing) entry(path string) tree.Entry {
+func (s recordedEntry) toEntry(path string) tree.Entry {
 	return tree.Entry{Path: path, Kind: s.Kind, Perm: s.Perm, Size: s.Size, MTime: s.MTime, Target: string(s.Target)}
 }
 
 // ReadRecord reads the record in a file, which need not exist. What is damaged of
 // it counts as unknown. Nothing can be added to it.
 func ReadRecord(name string) (*Record, error) {
-	r := &Record{puts: map[string]Put{}}
+	r := &Record{entries: map[string]RecordEntry{}}
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -117,7 +117,7 @@ func ReadRecord(name string) (*Record, error) {
 			continue
 		}
 		p := string(l.Path)
-		r.keep(p, Put{Sent: l.Sent.entry(p), Now: l.Now.entry(p), Next: l.Next.entry(p), Sure: l.Sure})
+		r.store(p, RecordEntry{Sent: l.Sent.toEntry(p), Now: l.Now.toEntry(p), InFlight: l.InFlight.toEntry(p), Settled: l.Settled})
 	}
 	return r, nil
 }
@@ -137,10 +137,10 @@ func OpenRecord(name string, of Copy) (*Record, error) {
 		return nil, err
 	}
 	w := bufio.NewWriter(r.f)
-	_, err = w.Write(lineText(recordLine{Copy: of}))
-	for path, p := range r.puts {
+	_, err = w.Write(marshalLine(recordLine{Copy: of}))
+	for path, p := range r.entries {
 		if err == nil {
-			_, err = w.Write(recordText(path, p))
+			_, err = w.Write(marshalEntry(path, p))
 		}
 	}
 	if err == nil {
@@ -159,9 +159,9 @@ func OpenRecord(name string, of Copy) (*Record, error) {
 // maxCopyLine bounds the line that says of what a record is.
 const maxCopyLine = 64 << 10
 
-// Copies returns of what the records in a directory are, the last that was written
+// ListCopies returns of what the records in a directory are, the last that was written
 // to first. What can't be read is none.
-func Copies(dir string) []Copy {
+func ListCopies(dir string) []Copy {
 	names, _ := filepath.Glob(filepath.Join(dir, "*.jsonl")) // the pattern is well-formed
 	written := map[Copy]time.Time{}
 	for _, name := range names {
@@ -169,14 +169,14 @@ func Copies(dir string) []Copy {
 		if err != nil {
 			continue
 		}
-		if c, ok := copyOf(name); ok {
+		if c, ok := readCopy(name); ok {
 			written[c] = info.ModTime()
 		}
 	}
 	return slices.SortedFunc(maps.Keys(written), func(a, b Copy) int { return written[b].Compare(written[a]) })
 }
 
-func copyOf(name string) (Copy, bool) {
+func readCopy(name string) (Copy, bool) {
 	f, err := os.Open(name)
 	if err != nil {
 		return Copy{}, false
@@ -199,18 +199,18 @@ func (r *Record) Close() error {
 }
 
 // Get returns what was put at a path.
-func (r *Record) Get(path string) (Put, bool) {
-	p, ok := r.puts[path]
+func (r *Record) Get(path string) (RecordEntry, bool) {
+	p, ok := r.entries[path]
 	return p, ok
 }
 
 // Paths are those at which something was put.
-func (r *Record) Paths() iter.Seq[string] { return maps.Keys(r.puts) }
+func (r *Record) Paths() iter.Seq[string] { return maps.Keys(r.entries) }
 
 // Set remembers what now stands at a path; Nothing forgets it.
-func (r *Record) Set(path string, p Put) error {
-	r.keep(path, p)
-	_, err := r.f.Write(recordText(path, p))
+func (r *Record) Set(path string, p RecordEntry) error {
+	r.store(path, p)
+	_, err := r.f.Write(marshalEntry(path, p))
 	return err
 }
 
@@ -219,29 +219,29 @@ func (r *Record) Intend(entries iter.Seq[tree.Entry]) error {
 	var text []byte
 	now := time.Now()
 	for e := range entries {
-		p := r.puts[e.Path]
-		p.Next, p.Sure = e, settled(e, now)
-		r.keep(e.Path, p)
-		text = append(text, recordText(e.Path, p)...)
+		p := r.entries[e.Path]
+		p.InFlight, p.Settled = e, isSettled(e, now)
+		r.store(e.Path, p)
+		text = append(text, marshalEntry(e.Path, p)...)
 	}
 	_, err := r.f.Write(text)
 	return err
 }
 
-func (r *Record) keep(path string, p Put) {
-	if p.Now.Kind == tree.Nothing && p.Next.Kind == tree.Nothing {
-		delete(r.puts, path)
+func (r *Record) store(path string, p RecordEntry) {
+	if p.Now.Kind == tree.Nothing && p.InFlight.Kind == tree.Nothing {
+		delete(r.entries, path)
 		return
 	}
-	p.Sent.Path, p.Now.Path, p.Next.Path = path, path, path
-	r.puts[path] = p
+	p.Sent.Path, p.Now.Path, p.InFlight.Path = path, path, path
+	r.entries[path] = p
 }
 
-func recordText(path string, p Put) []byte {
-	return lineText(recordLine{Path: []byte(path), Sent: stands(p.Sent), Now: stands(p.Now), Next: stands(p.Next), Sure: p.Sure})
+func marshalEntry(path string, p RecordEntry) []byte {
+	return marshalLine(recordLine{Path: []byte(path), Sent: toRecorded(p.Sent), Now: toRecorded(p.Now), InFlight: toRecorded(p.InFlight), Settled: p.Settled})
 }
 
-func lineText(line recordLine) []byte {
+func marshalLine(line recordLine) []byte {
 	text, err := json.Marshal(line)
 	if err != nil {
 		panic(err) // it holds numbers and bytes only

@@ -35,10 +35,10 @@ func TestCopies(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(dir, "a.jsonl"), time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := filesync.Copies(dir), []filesync.Copy{last, old}; !slices.Equal(got, want) {
+	if got, want := filesync.ListCopies(dir), []filesync.Copy{last, old}; !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got := filesync.Copies(filepath.Join(dir, "none")); len(got) > 0 {
+	if got := filesync.ListCopies(filepath.Join(dir, "none")); len(got) > 0 {
 		t.Errorf("%+v of a directory that is not there", got)
 	}
 }

@@ -25,10 +25,10 @@ func TestRepair(t *testing.T) {
 	defer w.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if b, err := w.Next(ctx); err != nil || b.Why == "" {
+	if b, err := w.Next(ctx); err != nil || b.FullScan == "" {
 		t.Fatalf("%+v, %v", b, err)
 	}
-	if err := w.fs.Remove(filepath.Join(dir, "a", "b")); err != nil {
+	if err := w.notify.Remove(filepath.Join(dir, "a", "b")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(filepath.Join(dir, "c"), filepath.Join(dir, "d")); err != nil {
@@ -39,7 +39,7 @@ func TestRepair(t *testing.T) {
 		if err != nil {
 			t.Fatal("the watch is not missed")
 		}
-		why = b.Why
+		why = b.FullScan
 	}
 	if err := os.WriteFile(filepath.Join(dir, "a", "b", "f"), nil, 0o644); err != nil {
 		t.Fatal(err)

@@ -24,24 +24,24 @@ func Scan(ctx context.Context, dir string) (tree.Manifest, []tree.Problem, error
 		return nil, nil, err
 	}
 	defer root.Close()
-	s := scan{ctx: ctx, root: root}
-	if err := s.dir("", ignore); err != nil {
+	s := scanner{ctx: ctx, root: root}
+	if err := s.scanDir("", ignore); err != nil {
 		return nil, nil, err
 	}
 	s.manifest.Sort()
 	return s.manifest, s.problems, nil
 }
 
-type scan struct {
+type scanner struct {
 	ctx      context.Context
 	root     *os.Root
 	manifest tree.Manifest
 	problems []tree.Problem
 }
 
-// dir looks at a directory. Its error ends the scan, unless the directory is one
+// scanDir looks at a directory. Its error ends the scan, unless the directory is one
 // below the top.
-func (s *scan) dir(path string, ignore *Ignore) error {
+func (s *scanner) scanDir(path string, ignore *Ignore) error {
 	infos, err := tree.ReadDir(s.root, path)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *scan) dir(path string, ignore *Ignore) error {
 			s.manifest = append(s.manifest, e)
 		}
 		if err == nil && e.Kind == tree.Dir {
-			err = s.enter(below, info.Name(), ignore)
+			err = s.scanSubdir(below, info.Name(), ignore)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it has vanished meanwhile
 			if s.ctx.Err() != nil {
@@ -78,10 +78,10 @@ func (s *scan) dir(path string, ignore *Ignore) error {
 	return nil
 }
 
-func (s *scan) enter(path, name string, ignore *Ignore) error {
+func (s *scanner) scanSubdir(path, name string, ignore *Ignore) error {
 	sub, err := ignore.Enter(name)
 	if err != nil {
 		return err
 	}
-	return s.dir(path, sub)
+	return s.scanDir(path, sub)
 }

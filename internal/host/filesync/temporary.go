@@ -7,11 +7,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/frame"
 )
 
-// neverCopied reports whether an entry of that name is copied under no rules:
+// isNeverCopied reports whether an entry of that name is copied under no rules:
 // git's own data, which is large, changes all the time and is of no use on a
 // node; and what editors and this package put beside a file for a moment. Of an
 // editor's there are files only.
-func neverCopied(name string, isDir bool) bool {
+func isNeverCopied(name string, isDir bool) bool {
 	switch {
 	case name == ".git":
 		return true

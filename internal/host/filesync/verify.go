@@ -14,21 +14,21 @@ import (
 // Verify compares all of both trees, contents by their SHA-256, and returns how
 // many files of the host's it has compared and what differs. What is on the node
 // and was not put there by the record does not count.
-func (m *Mirror) Verify(ctx context.Context) (files int, differ []Path, err error) {
+func (m *Mirror) Verify(ctx context.Context) (files int, differ []PathProblem, err error) {
 	host, unknown, err := Scan(ctx, m.Dir)
 	if err != nil {
 		return 0, nil, err
 	}
 	var node tree.Manifest
-	if m.Client.There() {
+	if m.Client.TopExists() {
 		var unseen []tree.Problem
 		if node, unseen, err = m.Client.Scan(); err != nil {
 			return 0, nil, err
 		}
-		unknown = append(unknown, ours(unseen, host, m.Record)...)
+		unknown = append(unknown, relevantProblems(unseen, host, m.Record)...)
 	}
 	for _, p := range unknown {
-		differ = append(differ, Path{p.Path, p.Err.Error()})
+		differ = append(differ, PathProblem{p.Path, p.Err.Error()})
 	}
 	var read []string
 	for _, e := range host {
@@ -36,8 +36,8 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []Path, err erro
 		if e.Kind == tree.File {
 			files++
 		}
-		if why := difference(e, there); why != "" {
-			differ = append(differ, Path{e.Path, why})
+		if why := describeDifference(e, there); why != "" {
+			differ = append(differ, PathProblem{e.Path, why})
 		} else if e.Kind == tree.File {
 			read = append(read, e.Path)
 		}
@@ -45,7 +45,7 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []Path, err erro
 	for p := range m.Record.Paths() {
 		_, wanted := host.Find(p)
 		if _, there := node.Find(p); there && !wanted {
-			differ = append(differ, Path{p, "it is on the node only"})
+			differ = append(differ, PathProblem{p, "it is on the node only"})
 		}
 	}
 	root, err := os.OpenRoot(m.Dir)
@@ -53,16 +53,16 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []Path, err erro
 		return files, differ, err
 	}
 	defer root.Close()
-	err = m.Client.Sums(read, func(path string, sum []byte, err error) {
-		own, ownErr := digest(root, path)
+	err = m.Client.HashFiles(read, func(path string, sum []byte, err error) {
+		own, ownErr := hashFile(root, path)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			differ = append(differ, Path{path, "on the node: " + err.Error()})
+			differ = append(differ, PathProblem{path, "on the node: " + err.Error()})
 		case ownErr != nil:
-			differ = append(differ, Path{path, ownErr.Error()})
+			differ = append(differ, PathProblem{path, ownErr.Error()})
 		case !bytes.Equal(own, sum):
-			differ = append(differ, Path{path, "its content is another"})
+			differ = append(differ, PathProblem{path, "its content is another"})
 		}
 	})
 	if ctx.Err() != nil {
@@ -71,8 +71,8 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []Path, err erro
 	return files, differ, err
 }
 
-// difference says what differs between entries, but for files' content, or "".
-func difference(host, node tree.Entry) string {
+// describeDifference says what differs between entries, but for files' content, or "".
+func describeDifference(host, node tree.Entry) string {
 	switch {
 	case node.Kind == tree.Nothing:
 		return "it is not on the node"
@@ -88,7 +88,7 @@ func difference(host, node tree.Entry) string {
 	return ""
 }
 
-func digest(root *os.Root, path string) ([]byte, error) {
+func hashFile(root *os.Root, path string) ([]byte, error) {
 	f, err := root.Open(filepath.FromSlash(path))
 	if err != nil {
 		return nil, err

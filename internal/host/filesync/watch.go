@@ -29,28 +29,28 @@ type WatchConfig struct {
 	// Every is how often it is seen whether Dir is the one that is watched and the
 	// rules outside of it are those that were read, and how often all counts as changed
 	// if not all can be watched; 0 is 10 s.
-	Every time.Duration
-	Log   *slog.Logger // nil logs nothing
+	Interval time.Duration
+	Log      *slog.Logger // nil logs nothing
 }
 
 // Watcher tells what changes in a tree, as far as it is copied. Nothing is
 // missed silently: what can't be told leads to a Batch that says Why. Rules that
 // stand outside of the tree, and git's info/exclude, are looked at every so often.
 type Watcher struct {
-	cfg  WatchConfig
-	fs   *fsnotify.Watcher
-	errs chan error // fsnotify's; closed when it is
-	stop context.CancelFunc
-	done chan struct{}
+	cfg    WatchConfig
+	notify *fsnotify.Watcher
+	errs   chan error // fsnotify's; closed when it is
+	stop   context.CancelFunc
+	done   chan struct{}
 
 	// Owned by the goroutine that runs.
-	dirs    map[string]*Ignore // the directories that are watched
-	unread  map[string]loader  // those that are not, since their rules could not be read
-	top     fs.FileInfo        // what dirs[""] is; nil while it is not there
-	said    string             // why it is not, as the log has it
-	outside string             // outsideRules
-	partial bool               // not all directories could be watched
-	moved   bool               // a directory was moved or removed in the last event
+	dirs         map[string]*Ignore     // the directories that are watched
+	unread       map[string]rulesLoader // those that are not, since their rules could not be read
+	top          fs.FileInfo            // what dirs[""] is; nil while it is not there
+	lastWarning  string                 // why it is not, as the log has it
+	outsideStamp string                 // outsideRules
+	partial      bool                   // not all directories could be watched
+	dirMoved     bool                   // a directory was moved or removed in the last event
 
 	mu      sync.Mutex
 	pending Batch
@@ -60,14 +60,14 @@ type Watcher struct {
 	wake    chan struct{} // holds one when something is pending
 }
 
-// loader reads a directory's rules.
-type loader func() (*Ignore, error)
+// rulesLoader reads a directory's rules.
+type rulesLoader func() (*Ignore, error)
 
 // Watch begins to watch. The first batch says that everything is to be compared.
 func Watch(cfg WatchConfig) (*Watcher, error) {
 	cfg.Quiet = orDefault(cfg.Quiet, 3*time.Millisecond)
 	cfg.MaxWait = orDefault(cfg.MaxWait, 200*time.Millisecond)
-	cfg.Every = orDefault(cfg.Every, 10*time.Second)
+	cfg.Interval = orDefault(cfg.Interval, 10*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -82,10 +82,10 @@ func Watch(cfg WatchConfig) (*Watcher, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Watcher{
-		cfg: cfg, fs: notify, errs: make(chan error, 1), stop: stop, done: make(chan struct{}),
+		cfg: cfg, notify: notify, errs: make(chan error, 1), stop: stop, done: make(chan struct{}),
 		paths: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
-	go w.takeErrors()
+	go w.drainErrors()
 	if err := w.restart("watching has begun"); err != nil {
 		stop()
 		notify.Close()
@@ -109,19 +109,19 @@ func orDefault(d, value time.Duration) time.Duration {
 func (w *Watcher) Close() error {
 	w.stop()
 	<-w.done
-	err := w.fs.Close()
+	err := w.notify.Close()
 	for range w.errs { // until takeErrors has ended
 	}
 	return err
 }
 
-// takeErrors takes fsnotify's errors until it is closed: it holds its lock until
+// drainErrors takes fsnotify's errors until it is closed: it holds its lock until
 // somebody does, and run may be waiting for that lock. One that waits for run
 // stands for all. That a watch was gone when it was to be removed is none, as its
 // directory has been moved and removed (inotify_rm_watch(2), EINVAL).
-func (w *Watcher) takeErrors() {
+func (w *Watcher) drainErrors() {
 	defer close(w.errs)
-	for err := range w.fs.Errors {
+	for err := range w.notify.Errors {
 		if errors.Is(err, syscall.EINVAL) {
 			continue
 		}
@@ -133,7 +133,7 @@ func (w *Watcher) takeErrors() {
 }
 
 func (w *Watcher) run(ctx context.Context) {
-	tick := time.NewTicker(w.cfg.Every)
+	tick := time.NewTicker(w.cfg.Interval)
 	defer tick.Stop()
 	settled := time.NewTimer(0)
 	defer settled.Stop()
@@ -141,70 +141,70 @@ func (w *Watcher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case event := <-w.fs.Events:
-			w.event(event)
+		case event := <-w.notify.Events:
+			w.handleEvent(event)
 		case err := <-w.errs:
 			w.cfg.Log.Debug("watching files", "err", err)
-			w.again("the kernel has reported more changes than could be read: " + err.Error())
+			w.rewatch("the kernel has reported more changes than could be read: " + err.Error())
 		case <-tick.C:
-			w.tick()
+			w.poll()
 		case <-settled.C:
-			w.repair()
+			w.repairWatches()
 		}
-		if w.moved {
-			w.moved = false
-			settled.Reset(settleTime)
+		if w.dirMoved {
+			w.dirMoved = false
+			settled.Reset(repairDelay)
 		}
 	}
 }
 
-// settleTime is how long after a directory was moved or removed it is seen
+// repairDelay is how long after a directory was moved or removed it is seen
 // whether all are watched.
-const settleTime = 250 * time.Millisecond
+const repairDelay = 250 * time.Millisecond
 
-// tick sees what no event tells.
-func (w *Watcher) tick() {
+// poll sees what no event tells.
+func (w *Watcher) poll() {
 	info, err := os.Stat(w.cfg.Dir)
 	switch {
 	case err != nil || !info.IsDir():
-		w.vanished()
+		w.noteMissing()
 	case w.top == nil:
-		w.again("the directory is there again")
+		w.rewatch("the directory is there again")
 	case !os.SameFile(info, w.top):
-		w.again("the directory is another one")
-	case w.outside != outsideRules(w.cfg.Dir):
-		w.again("the rules outside of the directory have changed")
+		w.rewatch("the directory is another one")
+	case w.outsideStamp != stampOutsideRules(w.cfg.Dir):
+		w.rewatch("the rules outside of the directory have changed")
 	case w.partial:
-		w.Everything("not all directories can be watched")
+		w.RequestFullScan("not all directories can be watched")
 	default:
 		for dir, load := range w.unread {
 			if _, err := load(); err == nil {
-				w.again("the rules of " + dir + " can be read again")
+				w.rewatch("the rules of " + dir + " can be read again")
 				return
 			}
 		}
 	}
 }
 
-// vanished says that the tree is not there. That is no change to be copied: it
+// noteMissing says that the tree is not there. That is no change to be copied: it
 // is moved, or not mounted.
-func (w *Watcher) vanished() {
+func (w *Watcher) noteMissing() {
 	if w.top != nil {
 		w.cfg.Log.Warn("the directory is not there: nothing is copied until it is", "dir", w.cfg.Dir)
 		w.top = nil
 	}
 }
 
-// again watches the whole tree anew. If that is not possible, the next tick tries.
-func (w *Watcher) again(why string) {
+// rewatch watches the whole tree anew. If that is not possible, the next tick tries.
+func (w *Watcher) rewatch(why string) {
 	err := w.restart(why)
 	if err == nil {
-		w.said = ""
+		w.lastWarning = ""
 		return
 	}
 	w.top = nil
-	if text := err.Error(); text != w.said {
-		w.said = text
+	if text := err.Error(); text != w.lastWarning {
+		w.lastWarning = text
 		w.cfg.Log.Warn("nothing is copied until the directory can be watched", "dir", w.cfg.Dir, "err", err)
 	}
 }
@@ -212,10 +212,10 @@ func (w *Watcher) again(why string) {
 // restart watches the directories that are to be watched, and no others, and
 // notes that everything may have changed.
 func (w *Watcher) restart(why string) error {
-	for _, watched := range w.fs.WatchList() {
-		_ = w.fs.Remove(watched) // it fails for one that is gone
+	for _, watched := range w.notify.WatchList() {
+		_ = w.notify.Remove(watched) // it fails for one that is gone
 	}
-	w.dirs, w.unread, w.top, w.partial = map[string]*Ignore{}, map[string]loader{}, nil, false
+	w.dirs, w.unread, w.top, w.partial = map[string]*Ignore{}, map[string]rulesLoader{}, nil, false
 	info, err := os.Stat(w.cfg.Dir)
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "watch", Path: w.cfg.Dir, Err: errors.New("not a directory")}
@@ -223,20 +223,20 @@ func (w *Watcher) restart(why string) error {
 	if err != nil {
 		return err
 	}
-	w.outside = outsideRules(w.cfg.Dir)
-	if err := w.enter("", func() (*Ignore, error) { return LoadIgnore(w.cfg.Dir) }, func(string) {}); err != nil {
+	w.outsideStamp = stampOutsideRules(w.cfg.Dir)
+	if err := w.watchTree("", func() (*Ignore, error) { return LoadIgnore(w.cfg.Dir) }, func(string) {}); err != nil {
 		return err
 	}
 	w.top = info
-	w.Everything(why)
+	w.RequestFullScan(why)
 	return nil
 }
 
-// enter watches a directory and all below it, and then reads its rules and names what
+// watchTree watches a directory and all below it, and then reads its rules and names what
 // is in them, so that nothing is missed that appears or changes meanwhile. It fails
 // if its own rules can't be read.
-func (w *Watcher) enter(dir string, rules loader, name func(path string)) error {
-	if !w.watch(dir) {
+func (w *Watcher) watchTree(dir string, rules rulesLoader, name func(path string)) error {
+	if !w.watchDir(dir) {
 		return nil
 	}
 	ignore, err := rules()
@@ -258,25 +258,25 @@ func (w *Watcher) enter(dir string, rules loader, name func(path string)) error 
 		if !e.IsDir() {
 			continue
 		}
-		w.enterSub(below, ignore, name)
+		w.watchSubtree(below, ignore, name)
 	}
 	return nil
 }
 
-// enterSub is enter for a directory in one with those rules. One whose own rules can't
+// watchSubtree is enter for a directory in one with those rules. One whose own rules can't
 // be read is left alone until they can: a comparison says why.
-func (w *Watcher) enterSub(dir string, parent *Ignore, name func(path string)) {
+func (w *Watcher) watchSubtree(dir string, parent *Ignore, name func(path string)) {
 	rules := func() (*Ignore, error) { return parent.Enter(path.Base(dir)) }
-	if err := w.enter(dir, rules, name); err != nil {
+	if err := w.watchTree(dir, rules, name); err != nil {
 		w.cfg.Log.Debug("watching files", "err", err)
 		w.unread[dir] = rules
-		w.Everything(err.Error())
+		w.RequestFullScan(err.Error())
 	}
 }
 
-// watch reports whether the directory is worth looking into.
-func (w *Watcher) watch(dir string) bool {
-	err := w.fs.Add(w.abs(dir))
+// watchDir reports whether the directory is worth looking into.
+func (w *Watcher) watchDir(dir string) bool {
+	err := w.notify.Add(w.abs(dir))
 	switch {
 	case err == nil:
 		return true
@@ -286,7 +286,7 @@ func (w *Watcher) watch(dir string) bool {
 	if !w.partial {
 		w.partial = true
 		w.cfg.Log.Warn("not all directories can be watched: the trees are compared from time to time instead",
-			"every", w.cfg.Every, "err", err, "remedy", watchRemedy(err))
+			"every", w.cfg.Interval, "err", err, "remedy", watchRemedy(err))
 	}
 	return true
 }
@@ -295,11 +295,11 @@ func (w *Watcher) abs(path string) string {
 	return filepath.Join(w.cfg.Dir, filepath.FromSlash(path))
 }
 
-// event takes one of fsnotify's.
-func (w *Watcher) event(e fsnotify.Event) {
+// handleEvent takes one of fsnotify's.
+func (w *Watcher) handleEvent(e fsnotify.Event) {
 	if e.Name == w.cfg.Dir {
 		if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) {
-			w.vanished()
+			w.noteMissing()
 		}
 		return
 	}
@@ -314,7 +314,7 @@ func (w *Watcher) event(e fsnotify.Event) {
 		return // of a directory that has been left
 	}
 	if name == gitIgnore || name == dapbridgeIgnore {
-		w.again("the rules in " + p + " have changed")
+		w.rewatch("the rules in " + p + " have changed")
 		return
 	}
 	came, went := e.Has(fsnotify.Create), e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)
@@ -324,8 +324,8 @@ func (w *Watcher) event(e fsnotify.Event) {
 		came = came || err == nil && info.IsDir()
 	}
 	if wasDir && (came || went) {
-		w.leave(p)
-		w.moved = true
+		w.unwatchTree(p)
+		w.dirMoved = true
 	}
 	isDir := wasDir
 	if came || went {
@@ -335,41 +335,41 @@ func (w *Watcher) event(e fsnotify.Event) {
 	ignored := ignore.Match(name, isDir)
 	switch {
 	case !ignored:
-		w.change(p)
-	case wasDir, (came || went) && !neverCopied(name, isDir) && !ignore.Match(name, !isDir):
+		w.noteChange(p)
+	case wasDir, (came || went) && !isNeverCopied(name, isDir) && !ignore.Match(name, !isDir):
 		w.note(p, true)
 	}
 	if isDir && (came || went) && !ignored {
-		w.enterSub(p, ignore, w.change)
+		w.watchSubtree(p, ignore, w.noteChange)
 	}
 }
 
-// leave stops watching a directory and all below it.
-func (w *Watcher) leave(dir string) {
+// unwatchTree stops watching a directory and all below it.
+func (w *Watcher) unwatchTree(dir string) {
 	for d := range w.dirs {
 		if d == dir || strings.HasPrefix(d, dir+"/") {
-			_ = w.fs.Remove(w.abs(d)) // it fails for one that is gone
+			_ = w.notify.Remove(w.abs(d)) // it fails for one that is gone
 			delete(w.dirs, d)
 		}
 	}
-	maps.DeleteFunc(w.unread, func(d string, _ loader) bool { return under(d, dir) })
+	maps.DeleteFunc(w.unread, func(d string, _ rulesLoader) bool { return isUnder(d, dir) })
 }
 
-// repair sees that exactly w.dirs is watched. A directory that was moved while
+// repairWatches sees that exactly w.dirs is watched. A directory that was moved while
 // its new place was looked at may be watched under its old name: inotify knows
 // no names.
-func (w *Watcher) repair() {
+func (w *Watcher) repairWatches() {
 	missing := map[string]bool{}
 	for d := range w.dirs {
 		missing[w.abs(d)] = true
 	}
-	for _, watched := range w.fs.WatchList() {
+	for _, watched := range w.notify.WatchList() {
 		if !missing[watched] {
-			_ = w.fs.Remove(watched)
+			_ = w.notify.Remove(watched)
 		}
 		delete(missing, watched)
 	}
 	if len(missing) > 0 && !w.partial {
-		w.again("directories were moved while they were looked at")
+		w.rewatch("directories were moved while they were looked at")
 	}
 }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		watchAndTell(dir)
 	}
 	if len(os.Args) > 1 && os.Args[1] == "rsh" { // rsync has started it
-		if err := rsync.Shell(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+		if err := rsync.RunShell(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -40,11 +40,11 @@ func TestMain(m *testing.M) {
 // watchAndTell writes a line for each batch, until it is killed.
 func watchAndTell(dir string) {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	w, err := filesync.Watch(filesync.WatchConfig{Dir: dir, Every: 100 * time.Millisecond, Log: log})
+	w, err := filesync.Watch(filesync.WatchConfig{Dir: dir, Interval: 100 * time.Millisecond, Log: log})
 	for err == nil {
 		var b filesync.Batch
 		if b, err = w.Next(context.Background()); err == nil {
-			fmt.Printf("batch of %d, %q\n", len(b.Paths), b.Why)
+			fmt.Printf("batch of %d, %q\n", len(b.Paths), b.FullScan)
 		}
 	}
 	fmt.Println("error:", err)

@@ -48,11 +48,11 @@ func (r *replica) follows(t testing.TB) bool {
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		more := r.next(t, 60*time.Millisecond)
-		if !more && maps.Equal(r.holds, standing(t, r.dir)) {
+		if !more && maps.Equal(r.holds, recordedEntry(t, r.dir)) {
 			return true
 		}
 		if time.Now().After(deadline) {
-			want := standing(t, r.dir)
+			want := recordedEntry(t, r.dir)
 			for _, p := range slices.Sorted(maps.Keys(want)) {
 				if r.holds[p] != want[p] {
 					t.Logf("%s: %.40q, not %.40q", p, r.holds[p], want[p])
@@ -78,26 +78,26 @@ func (r *replica) next(t testing.TB, wait time.Duration) bool {
 		return false
 	}
 	r.batches++
-	if b.Why != "" {
-		r.why = append(r.why, b.Why)
-		r.holds = standing(t, r.dir)
+	if b.FullScan != "" {
+		r.why = append(r.why, b.FullScan)
+		r.holds = recordedEntry(t, r.dir)
 		return true
 	}
 	for _, p := range b.Paths {
 		maps.DeleteFunc(r.holds, func(at, _ string) bool {
-			return at == p || strings.HasPrefix(at, p+"/") && stands(filepath.Join(r.dir, at)) == ""
+			return at == p || strings.HasPrefix(at, p+"/") && toRecorded(filepath.Join(r.dir, at)) == ""
 		})
 		if b.Ignored[p] {
 			maps.DeleteFunc(r.holds, func(at, _ string) bool { return at == p || strings.HasPrefix(at, p+"/") })
-		} else if what := stands(filepath.Join(r.dir, p)); what != "" {
+		} else if what := toRecorded(filepath.Join(r.dir, p)); what != "" {
 			r.holds[p] = what
 		}
 	}
 	return true
 }
 
-// standing returns what a tree holds that is copied.
-func standing(t testing.TB, dir string) map[string]string {
+// recordedEntry returns what a tree holds that is copied.
+func recordedEntry(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	m, _, err := filesync.Scan(t.Context(), dir)
@@ -105,15 +105,15 @@ func standing(t testing.TB, dir string) map[string]string {
 		return all
 	}
 	for _, e := range m {
-		if what := stands(filepath.Join(dir, e.Path)); what != "" {
+		if what := toRecorded(filepath.Join(dir, e.Path)); what != "" {
 			all[e.Path] = what
 		}
 	}
 	return all
 }
 
-// stands describes what stands at a path, "" for nothing.
-func stands(path string) string {
+// toRecorded describes what stands at a path, "" for nothing.
+func toRecorded(path string) string {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return ""
@@ -202,7 +202,7 @@ func TestWatch(t *testing.T) {
 				t.Error("no full comparison")
 			}
 			// Whatever has happened, all that is there now is watched.
-			for p := range standing(t, dir) {
+			for p := range recordedEntry(t, dir) {
 				if isDir(filepath.Join(dir, p)) {
 					testenv.WriteFile(t, filepath.Join(dir, p, "last"), "x")
 				}
@@ -276,7 +276,7 @@ func TestWatchGathers(t *testing.T) {
 func TestWatchVanished(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "above", "tree")
 	testenv.WriteFile(t, filepath.Join(dir, "a/f"), "1")
-	r := startReplica(t, filesync.WatchConfig{Dir: dir, Every: 20 * time.Millisecond})
+	r := startReplica(t, filesync.WatchConfig{Dir: dir, Interval: 20 * time.Millisecond})
 	for _, tt := range []struct{ name, do, undo string }{
 		{"renamed", "mv tree gone", "mv gone tree"},
 		{"replaced", "mv tree gone && mkdir -p tree/b && echo x >tree/b/g", "true"},

@@ -25,27 +25,27 @@ type Change struct {
 	// there is kept beside the tree, unless it has Want's content.
 	Expected tree.Entry
 	// Staged is where on the node a file's content may be by now.
-	Staged Staged
+	Staged StagedFile
 }
 
-// Staged is a file in the directory that [Client.Stage] has made.
-type Staged struct {
+// StagedFile is a file in the directory that [Client.Stage] has made.
+type StagedFile struct {
 	Path string // in the tree; "" for none
 	Sum  []byte // the SHA-256 of what it holds, as the node says
 }
 
-// Removes reports whether nothing is to stand there.
-func (c Change) Removes() bool { return c.Want.Kind == tree.Nothing }
+// IsRemoval reports whether nothing is to stand there.
+func (c Change) IsRemoval() bool { return c.Want.Kind == tree.Nothing }
 
 // Result is what has become of a Change.
 type Result struct {
-	Now  tree.Entry // what stands there now
-	Sent tree.Entry // what was sent: Want, or what it was by then
-	Read time.Time  // when it had been read, if it is a file
-	Kept string     // where on the node is what stood there and was not expected, if it did
-	Err  error      // why it was not done
+	Now    tree.Entry // what stands there now
+	Sent   tree.Entry // what was sent: Want, or what it was by then
+	ReadAt time.Time  // when it had been read, if it is a file
+	Kept   string     // where on the node is what stood there and was not expected, if it did
+	Err    error      // why it was not done
 	// Staged is true if the content was that of Change.Staged.
-	Staged bool
+	FromStaged bool
 }
 
 // ErrChanged says that a file has changed while it was being sent.
@@ -61,14 +61,14 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 	var failed, lost error
 	go func() {
 		defer close(f.changes)
-		failed = c.sendAll(ctx, root, changes, f)
+		failed = c.sendChanges(ctx, root, changes, f)
 	}()
 	for s := range f.changes {
 		if lost != nil { // sendAll ends, for the channel was cut
 			continue
 		}
 		var r Result
-		if r, lost = c.result(s, f); lost == nil {
+		if r, lost = c.readResult(s, f); lost == nil {
 			told(s.change, r)
 		} else {
 			f.end()
@@ -80,21 +80,21 @@ func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, tol
 	return lost
 }
 
-// sent is a change that is on its way.
-type sent struct {
-	change Change
-	asked  bool // an answer will come
+// pendingChange is a change that is on its way.
+type pendingChange struct {
+	change       Change
+	awaitsAnswer bool // an answer will come
 
-	ready  chan struct{} // closed when all has been sent, and the following is known
+	sent   chan struct{} // closed when all has been sent, and the following is known
 	entry  tree.Entry
-	read   time.Time
+	readAt time.Time
 	err    error // it has not been sent, or is void
 	staged bool
 	end    int64 // the last of its bytes, see flight
 }
 
-// sendAll sends changes. The error is the channel's, or ctx's.
-func (c *Client) sendAll(ctx context.Context, root *os.Root, changes []Change, f *flight) error {
+// sendChanges sends changes. The error is the channel's, or ctx's.
+func (c *Client) sendChanges(ctx context.Context, root *os.Root, changes []Change, f *flight) error {
 	for _, change := range changes {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -107,72 +107,72 @@ func (c *Client) sendAll(ctx context.Context, root *os.Root, changes []Change, f
 				return err
 			}
 		}
-		s := &sent{change: change, asked: true, ready: make(chan struct{}), entry: change.Want}
-		if err := c.send(root, s, f); err != nil {
+		s := &pendingChange{change: change, awaitsAnswer: true, sent: make(chan struct{}), entry: change.Want}
+		if err := c.sendChange(root, s, f); err != nil {
 			return err
 		}
 	}
 	return c.out.Flush()
 }
 
-// send sends a change. A file is sent as it is now. The error is the channel's.
-func (c *Client) send(root *os.Root, s *sent, f *flight) (lost error) {
+// sendChange sends a change. A file is sent as it is now. The error is the channel's.
+func (c *Client) sendChange(root *os.Root, s *pendingChange, f *flight) (lost error) {
 	var file *os.File
 	if s.change.Want.Kind == tree.File {
 		var info fs.FileInfo
 		if file, info, s.err = openFile(root, s.entry.Path); s.err != nil {
-			s.asked = false
+			s.awaitsAnswer = false
 		} else {
 			defer file.Close()
 			s.entry, _ = tree.Describe(root, s.entry.Path, info) // it fails only for links
 		}
 	}
 	f.changes <- s // before its data: of a large file the receiver says meanwhile how much has come
-	defer close(s.ready)
+	defer close(s.sent)
 	switch {
-	case !s.asked:
+	case !s.awaitsAnswer:
 		return nil
 	case file == nil:
 		s.end = f.add(0)
-		return c.ask(s.change)
-	case s.change.Staged.Path != "" && s.change.Staged.holds(file, s.entry):
+		return c.sendRequest(s.change)
+	case s.change.Staged.Path != "" && s.change.Staged.matches(file, s.entry):
 		s.staged = true
-		lost = c.place(s.entry, s.change)
+		lost = c.sendPlace(s.entry, s.change)
 	default:
 		s.err, lost = c.sendFile(file, s.entry, s.change.Expected, f)
 	}
-	s.read, s.end = time.Now(), f.add(0)
+	s.readAt, s.end = time.Now(), f.add(0)
 	return lost
 }
 
-// result reads what has become of a change. lost is an error of the channel.
-func (c *Client) result(s *sent, f *flight) (r Result, lost error) {
+// readResult reads what has become of a change. lost is an error of the channel.
+func (c *Client) readResult(s *pendingChange, f *flight) (r Result, lost error) {
 	r.Now.Path = s.change.Want.Path
-	if s.asked {
-		if r.Now, r.Kept, r.Err, lost = c.answer(r.Now.Path, f); lost != nil {
+	if s.awaitsAnswer {
+		if r.Now, r.Kept, r.Err, lost = c.readAnswer(r.Now.Path, f); lost != nil {
 			return r, lost
 		}
 	}
 	f.await(s)
-	r.Sent, r.Read, r.Staged = s.entry, s.read, s.staged
+	r.Sent, r.ReadAt, r.FromStaged = s.entry, s.readAt, s.staged
 	if s.err != nil {
 		r.Err = s.err
 	}
-	c.speed.arrived(f.landTo(s.end))
+	c.speed.add(f.landTo(s.end))
 	return r, nil
 }
 
-// ask sends a change without data.
-func (c *Client) ask(change Change) error {
-	if change.Removes() {
+// sendRequest sends a change without data.
+func (c *Client) sendRequest(change Change) error {
+	if change.IsRemoval() {
 		change.Expected.Path = change.Want.Path
 		c.out.Entry(change.Expected)
 		return c.out.Send(frame.Remove)
 	}
-	return c.head(change.Want, change.Expected)
+	return c.sendPut(change.Want, change.Expected)
 }
 
-func (c *Client) head(want, expected tree.Entry) error {
+func (c *Client) sendPut(want, expected tree.Entry) error {
 	expected.Path = want.Path
 	c.out.Entry(want)
 	c.out.Entry(expected)
@@ -181,7 +181,7 @@ func (c *Client) head(want, expected tree.Entry) error {
 
 // sendFile sends the content of a file, which e tells of.
 func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (failed, lost error) {
-	if err := c.head(e, expected); err != nil {
+	if err := c.sendPut(e, expected); err != nil {
 		return nil, err
 	}
 	hash := sha256.New()
@@ -213,7 +213,7 @@ func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (faile
 			break
 		}
 	}
-	if failed == nil && (sent != e.Size || changed(f, e)) {
+	if failed == nil && (sent != e.Size || hasChanged(f, e)) {
 		failed = ErrChanged
 	}
 	sum := hash.Sum(nil)
@@ -224,24 +224,24 @@ func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (faile
 	return failed, c.out.Send(frame.End)
 }
 
-// changed reports whether a file is no longer what e tells of.
-func changed(f *os.File, e tree.Entry) bool {
+// hasChanged reports whether a file is no longer what e tells of.
+func hasChanged(f *os.File, e tree.Entry) bool {
 	info, err := f.Stat()
 	return err != nil || info.Size() != e.Size || info.ModTime().UnixNano() != e.MTime
 }
 
-// holds reports whether a staged file has the content of f, of which e tells. It
+// matches reports whether a staged file has the content of f, of which e tells. It
 // leaves f at its beginning.
-func (s Staged) holds(f *os.File, e tree.Entry) bool {
+func (s StagedFile) matches(f *os.File, e tree.Entry) bool {
 	hash := sha256.New()
 	n, err := io.Copy(hash, f)
-	same := err == nil && n == e.Size && bytes.Equal(hash.Sum(nil), s.Sum) && !changed(f, e)
+	same := err == nil && n == e.Size && bytes.Equal(hash.Sum(nil), s.Sum) && !hasChanged(f, e)
 	_, err = f.Seek(0, io.SeekStart)
 	return same && err == nil
 }
 
-// place has a staged file put at its path.
-func (c *Client) place(e tree.Entry, change Change) error {
+// sendPlace has a staged file put at its path.
+func (c *Client) sendPlace(e tree.Entry, change Change) error {
 	change.Expected.Path = e.Path
 	c.out.Entry(e)
 	c.out.Entry(change.Expected)
@@ -252,15 +252,15 @@ func (c *Client) place(e tree.Entry, change Change) error {
 // Stage has the receiver make a directory in its tree, which only its user enters,
 // for files that are brought there another way. It returns that directory's path in
 // the tree. failed is why there is none, lost an error of the channel.
-func (c *Client) Stage() (dir string, failed, lost error) { return c.stage(1) }
+func (c *Client) Stage() (dir string, failed, lost error) { return c.sendStage(1) }
 
 // Unstage removes that directory with what is left in it.
 func (c *Client) Unstage() (failed, lost error) {
-	_, failed, lost = c.stage(0)
+	_, failed, lost = c.sendStage(0)
 	return failed, lost
 }
 
-func (c *Client) stage(wanted uint64) (dir string, failed, lost error) {
+func (c *Client) sendStage(wanted uint64) (dir string, failed, lost error) {
 	c.out.Number(wanted)
 	err := c.out.Send(frame.Stage)
 	if err == nil {
@@ -277,7 +277,7 @@ func (c *Client) stage(wanted uint64) (dir string, failed, lost error) {
 	if err = f.Done(); err == nil && failed == nil && wanted == 1 && (!frame.Inside(dir) || !strings.HasPrefix(dir, frame.TemporaryPrefix)) {
 		err = fmt.Errorf("%w: %q for staged files", frame.ErrMalformed, dir)
 	}
-	return dir, failed, c.wrong(err)
+	return dir, failed, c.fail(err)
 }
 
 // openFile opens what is a file, not what a link leads to.
@@ -305,9 +305,9 @@ func openFile(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// answer reads what has become of a change at path, and before that how much of it
+// readAnswer reads what has become of a change at path, and before that how much of it
 // has come.
-func (c *Client) answer(path string, to *flight) (now tree.Entry, kept string, failed, lost error) {
+func (c *Client) readAnswer(path string, to *flight) (now tree.Entry, kept string, failed, lost error) {
 	for {
 		kind, f, err := frame.Read(c.in, &c.buf)
 		switch {
@@ -315,7 +315,7 @@ func (c *Client) answer(path string, to *flight) (now tree.Entry, kept string, f
 		case kind == frame.Received:
 			n := f.Number(frame.MaxReceived)
 			if err = f.Done(); err == nil {
-				c.speed.arrived(to.landMore(int64(n)))
+				c.speed.add(to.landMore(int64(n)))
 				continue
 			}
 		case kind == frame.Answer:
@@ -324,8 +324,8 @@ func (c *Client) answer(path string, to *flight) (now tree.Entry, kept string, f
 				err = fmt.Errorf("%w: an answer for another path", frame.ErrMalformed)
 			}
 		default:
-			err = unexpected(kind)
+			err = unexpectedKind(kind)
 		}
-		return now, kept, failed, c.wrong(err)
+		return now, kept, failed, c.fail(err)
 	}
 }

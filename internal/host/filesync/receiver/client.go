@@ -15,12 +15,12 @@ import (
 // Client is the host's end. Its methods must not run at the same time; after an
 // error it is of no more use.
 type Client struct {
-	in    *bufio.Reader
-	out   *frame.Writer
-	cut   func()
-	there bool
-	buf   [frame.MaxSize]byte
-	speed speed
+	in        *bufio.Reader
+	out       *frame.Writer
+	hangUp    func()
+	topExists bool
+	buf       [frame.MaxSize]byte
+	speed     speedGauge
 
 	window window
 }
@@ -28,7 +28,7 @@ type Client struct {
 // Connect waits for the receiver's hello. cut ends the channel, so that nothing
 // waits for it any longer; it is called when the other end can't be understood.
 func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
-	c := &Client{in: bufio.NewReaderSize(r, frame.MaxSize), out: frame.NewWriter(w), cut: cut}
+	c := &Client{in: bufio.NewReaderSize(r, frame.MaxSize), out: frame.NewWriter(w), hangUp: cut}
 	f, err := c.expect(frame.Hello)
 	if err != nil {
 		return nil, err
@@ -37,10 +37,10 @@ func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
 	if version != frame.Version && !f.IsBad() {
 		return nil, diag.Errorf(diag.AgentProtocol, "the receiver of files speaks version %d of its protocol, not %d", version, frame.Version)
 	}
-	c.there = f.Number(1) == 1
+	c.topExists = f.Number(1) == 1
 	code, problem := f.Text(frame.MaxText), f.Message()
 	if err := f.Done(); err != nil {
-		return nil, c.wrong(err)
+		return nil, c.fail(err)
 	}
 	if problem == nil {
 		return c, nil
@@ -51,13 +51,13 @@ func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
 	return nil, diag.Errorf(diag.SyncFailed, "on the node: %w", problem)
 }
 
-// Slow reports whether the line has turned out to be so slow that what is sent is
+// IsSlow reports whether the line has turned out to be so slow that what is sent is
 // compressed.
-func (c *Client) Slow() bool { return c.speed.slow.Load() }
+func (c *Client) IsSlow() bool { return c.speed.slow.Load() }
 
-// There reports whether the tree's top directory is there: a receiver that only
+// TopExists reports whether the tree's top directory is there: a receiver that only
 // looks does not make it.
-func (c *Client) There() bool { return c.there }
+func (c *Client) TopExists() bool { return c.topExists }
 
 // Scan returns what the tree holds on the node, and what there could not be
 // looked at. It removes temporary files that killed receivers have left.
@@ -74,7 +74,7 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	for held := 0; ; {
 		kind, f, err := frame.Read(c.in, &c.buf)
 		if err != nil {
-			return nil, nil, c.wrong(err)
+			return nil, nil, c.fail(err)
 		}
 		held += len(f.Left())
 		switch kind {
@@ -87,10 +87,10 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 			f.Fail()
 		}
 		if len(m)+len(problems) > maxEntries || held > maxHeld {
-			return nil, nil, c.wrong(fmt.Errorf("%w: more than %d files, or %d bytes of their names", frame.ErrMalformed, maxEntries, maxHeld))
+			return nil, nil, c.fail(fmt.Errorf("%w: more than %d files, or %d bytes of their names", frame.ErrMalformed, maxEntries, maxHeld))
 		}
 		if err := f.Done(); err != nil {
-			return nil, nil, c.wrong(err)
+			return nil, nil, c.fail(err)
 		}
 		if kind == frame.End {
 			m.Sort()
@@ -105,9 +105,9 @@ const (
 	maxHeld    = 256 << 20 // bytes of all entries together
 )
 
-// Sums returns the SHA-256 of files' contents on the node, and for those that
+// HashFiles returns the SHA-256 of files' contents on the node, and for those that
 // can't be read why.
-func (c *Client) Sums(paths []string, told func(path string, sum []byte, err error)) error {
+func (c *Client) HashFiles(paths []string, told func(path string, sum []byte, err error)) error {
 	var failed error
 	asked := make(chan struct{})
 	go func() {
@@ -124,7 +124,7 @@ func (c *Client) Sums(paths []string, told func(path string, sum []byte, err err
 		f, err := c.expect(frame.Sum)
 		if err == nil {
 			sum, problem := f.Text(sha256.Size), f.Message()
-			if err = c.wrong(f.Done()); err == nil {
+			if err = c.fail(f.Done()); err == nil {
 				told(p, []byte(sum), problem)
 			}
 		}
@@ -141,21 +141,21 @@ func (c *Client) Sums(paths []string, told func(path string, sum []byte, err err
 func (c *Client) expect(kind byte) (*frame.Fields, error) {
 	got, f, err := frame.Read(c.in, &c.buf)
 	if err == nil && got != kind {
-		err = unexpected(got)
+		err = unexpectedKind(got)
 	}
-	return f, c.wrong(err)
+	return f, c.fail(err)
 }
 
-func unexpected(kind byte) error {
+func unexpectedKind(kind byte) error {
 	return fmt.Errorf("%w: an answer of kind %q", frame.ErrMalformed, kind)
 }
 
-// wrong makes an error of the channel one for people, and ends the channel.
-func (c *Client) wrong(err error) error {
+// fail makes an error of the channel one for people, and ends the channel.
+func (c *Client) fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	c.cut()
+	c.hangUp()
 	switch {
 	case errors.Is(err, frame.ErrMalformed):
 		return diag.Errorf(diag.AgentProtocol, "the receiver of files on the node: %w", err)

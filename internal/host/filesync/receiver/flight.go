@@ -9,7 +9,7 @@ import (
 // flight is what is on its way in a run of changes. Who sends waits while it holds
 // more than the window.
 type flight struct {
-	changes chan *sent
+	changes chan *pendingChange
 
 	mu           sync.Mutex
 	less         sync.Cond // of mu: there may be room
@@ -30,7 +30,7 @@ const mostChanges = 256
 
 func newFlight(w *window) *flight {
 	w.begin()
-	f := &flight{changes: make(chan *sent, mostChanges), window: w}
+	f := &flight{changes: make(chan *pendingChange, mostChanges), window: w}
 	f.less.L = &f.mu
 	return f
 }
@@ -99,9 +99,9 @@ func (f *flight) land(end int64) int64 {
 
 // await returns when a change has been sent, whose answer has come: from a hostile
 // node it may come before, and what it then takes nothing would tell.
-func (f *flight) await(s *sent) {
+func (f *flight) await(s *pendingChange) {
 	select {
-	case <-s.ready:
+	case <-s.sent:
 		return
 	default:
 	}
@@ -109,7 +109,7 @@ func (f *flight) await(s *sent) {
 	f.answered = true
 	f.less.Broadcast()
 	f.mu.Unlock()
-	<-s.ready
+	<-s.sent
 	f.mu.Lock()
 	f.answered = false
 	f.mu.Unlock()

@@ -160,7 +160,7 @@ func FuzzClient(f *testing.F) {
 			if failed == nil && err == nil && (!frame.Inside(dir) || !strings.HasPrefix(dir, frame.TemporaryPrefix)) {
 				t.Errorf("staged in %q", dir)
 			}
-			_ = c.Sums([]string{"f"}, func(string, []byte, error) {})
+			_ = c.HashFiles([]string{"f"}, func(string, []byte, error) {})
 		}
 	})
 }

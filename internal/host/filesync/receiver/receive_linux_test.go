@@ -136,7 +136,7 @@ func TestReceive(t *testing.T) {
 		// What root alone may read is not read, and what it may write not written.
 		secret := filepath.Join(top, "secret")
 		writeMode(t, secret, "root's", 0o600)
-		if err := c.Sums([]string{"secret"}, func(_ string, _ []byte, err error) {
+		if err := c.HashFiles([]string{"secret"}, func(_ string, _ []byte, err error) {
 			if err == nil {
 				t.Error("somebody else's file was read")
 			}
@@ -152,13 +152,13 @@ func TestReceive(t *testing.T) {
 			t.Errorf("a second receiver: %v", err)
 		}
 		look, err := startReceiver(t, started{Top: top, Look: true, User: somebody})
-		if err != nil || !look.There() {
+		if err != nil || !look.TopExists() {
 			t.Errorf("one that only looks: %v", err)
 		}
 	})
 	t.Run("looking makes nothing", func(t *testing.T) {
 		c, err := startReceiver(t, started{Top: at("go2/none"), Look: true, User: somebody})
-		if err != nil || c.There() {
+		if err != nil || c.TopExists() {
 			t.Errorf("%v", err)
 		}
 		if _, err := os.Lstat(at("go2")); err == nil {

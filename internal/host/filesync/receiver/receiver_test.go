@@ -201,7 +201,7 @@ func TestPut(t *testing.T) {
 		}
 	}
 	sums := map[string]string{}
-	if err := p.client.Sums([]string{"empty", "d", "nothing"}, func(path string, sum []byte, err error) {
+	if err := p.client.HashFiles([]string{"empty", "d", "nothing"}, func(path string, sum []byte, err error) {
 		sums[path] = string(sum)
 		if (err == nil) != (path == "empty") {
 			t.Errorf("sum of %s: %v", path, err)
@@ -322,7 +322,7 @@ func TestLinksOnTheNode(t *testing.T) {
 	if entries, _ := os.ReadDir(outside); len(entries) != 1 {
 		t.Error("there is more outside")
 	}
-	if err := p.client.Sums([]string{"out/f", "f"}, func(path string, sum []byte, err error) {
+	if err := p.client.HashFiles([]string{"out/f", "f"}, func(path string, sum []byte, err error) {
 		if (err == nil) != (path == "f") {
 			t.Errorf("sum of %s: %x, %v", path, sum, err)
 		}

@@ -5,37 +5,37 @@ import (
 	"time"
 )
 
-// speed judges how fast a line is, by how many bytes of files have arrived since a
+// speedGauge judges how fast a line is, by how many bytes of files have arrived since a
 // run of changes began.
-type speed struct {
+type speedGauge struct {
 	slow  atomic.Bool // it stays so from run to run
-	began time.Time
-	told  int64 // bytes of which the node has said that they arrived
+	start time.Time
+	total int64 // bytes of which the node has said that they arrived
 }
 
 const (
 	// slowLine is the bytes a second below which compressing pays for sure: that goes
 	// ten times as fast.
-	slowLine = 4 << 20
+	slowRate = 4 << 20
 	// fastLine is the same for contents that are compressed, to a third as a rule.
-	fastLine = 3 * slowLine
+	fastRate = 3 * slowRate
 	// enough and longEnough are what a judgement takes: a busy machine stalls now and
 	// then.
-	enough     = 256 << 10
-	longEnough = 300 * time.Millisecond
+	minBytes = 256 << 10
+	minTime  = 300 * time.Millisecond
 )
 
-func (s *speed) begin() { s.began, s.told = time.Now(), 0 }
+func (s *speedGauge) begin() { s.start, s.total = time.Now(), 0 }
 
-// arrived judges by what has arrived, n bytes more.
-func (s *speed) arrived(n int64) {
-	s.told += n
-	took := time.Since(s.began)
-	if s.told < enough || took < longEnough {
+// add judges by what has arrived, n bytes more.
+func (s *speedGauge) add(n int64) {
+	s.total += n
+	took := time.Since(s.start)
+	if s.total < minBytes || took < minTime {
 		return
 	}
-	rate := float64(s.told) / took.Seconds()
-	if slow := s.slow.Load(); !slow && rate < slowLine || slow && rate > fastLine {
+	rate := float64(s.total) / took.Seconds()
+	if slow := s.slow.Load(); !slow && rate < slowRate || slow && rate > fastRate {
 		s.slow.Store(!slow)
 	}
 }

@@ -33,23 +33,23 @@ func TestSpeed(t *testing.T) {
 			{"too little to judge", 100 << 10, time.Minute, false},
 			{"a moment's stall", 300 << 10, 200 * time.Millisecond, false},
 		} {
-			var s speed
+			var s speedGauge
 			s.begin()
 			time.Sleep(tt.took)
-			s.arrived(tt.arrived)
+			s.add(tt.arrived)
 			if s.slow.Load() != tt.slow {
 				t.Errorf("%s: slow is %v", tt.what, !tt.slow)
 			}
 		}
 		// What a line is taken for holds until it has shown itself to be another.
-		var s speed
+		var s speedGauge
 		for _, run := range []struct {
 			arrived int64
 			slow    bool
 		}{{1 << 20, true}, {1 << 10, true}, {8 << 20, true}, {20 << 20, false}, {1 << 10, false}} {
 			s.begin()
 			time.Sleep(time.Second)
-			if s.arrived(run.arrived); s.slow.Load() != run.slow {
+			if s.add(run.arrived); s.slow.Load() != run.slow {
 				t.Errorf("after %d bytes in a second slow is %v", run.arrived, !run.slow)
 			}
 		}
@@ -111,8 +111,8 @@ func TestSlowLine(t *testing.T) {
 			t.Errorf("%s holds something else", path)
 		}
 	}
-	if n := passed.Load(); !client.Slow() || n > size/2 {
-		t.Errorf("%d bytes passed for %d, slow is %v", n, size, client.Slow())
+	if n := passed.Load(); !client.IsSlow() || n > size/2 {
+		t.Errorf("%d bytes passed for %d, slow is %v", n, size, client.IsSlow())
 	}
 	fromHost.w.Close()
 	for range 2 {

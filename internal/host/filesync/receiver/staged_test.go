@@ -34,7 +34,7 @@ func TestStaged(t *testing.T) {
 			writeMode(t, filepath.Join(top, path), text, 0o200)
 		}
 		sum := sha256.Sum256([]byte(text))
-		changes[i].Staged = Staged{Path: path, Sum: sum[:]}
+		changes[i].Staged = StagedFile{Path: path, Sum: sum[:]}
 	}
 	all := p.apply(t, changes...)
 	for path, r := range all {
@@ -43,8 +43,8 @@ func TestStaged(t *testing.T) {
 		if r.Err != nil || err != nil || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) || content(t, filepath.Join(top, path)) != "the host's "+path {
 			t.Errorf("%s: %+v, %v", path, r, err)
 		}
-		if staged := path == "d/right" || path == "d/edited"; r.Staged != staged {
-			t.Errorf("%s: its content was staged: %v", path, r.Staged)
+		if staged := path == "d/right" || path == "d/edited"; r.FromStaged != staged {
+			t.Errorf("%s: its content was staged: %v", path, r.FromStaged)
 		}
 	}
 	if kept := all["d/edited"].Kept; content(t, kept) != "by the node" {
@@ -69,7 +69,7 @@ func TestStagedElsewhere(t *testing.T) {
 	place := func(from string) Result {
 		t.Helper()
 		c := p.put(t, "f")
-		c.Staged = Staged{Path: from, Sum: sum[:]}
+		c.Staged = StagedFile{Path: from, Sum: sum[:]}
 		return p.apply(t, c)["f"]
 	}
 	if r := place("theirs"); r.Err == nil {

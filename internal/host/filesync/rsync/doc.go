@@ -3,7 +3,7 @@
 // not sent again.
 //
 // The host's rsync wants a remote shell (rsync(1), -e), which is this program, by
-// the name of `dapbridge rsh` ([Shell]). It has inherited a socket from rsync, and
+// the name of `dapbridge rsh` ([RunShell]). It has inherited a socket from rsync, and
 // passes rsync's words and bytes on to [Transfer.Send] at the other end, which runs
 // nothing but the one command that it expects.
 package rsync

@@ -17,8 +17,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/procgroup"
 )
 
-// hole is what a hostile receiving side makes use of in versions before 3.4.
-const hole = "CVE-2024-12086"
+// cve is what a hostile receiving side makes use of in versions before 3.4.
+const cve = "CVE-2024-12086"
 
 // versionTimeout bounds how long rsync, or the system's package manager, may take to say
 // its version.
@@ -38,16 +38,16 @@ func Find(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", diag.Errorf(diag.NoRsync, "this machine has no rsync")
 	}
-	text, err := output(ctx, path, "--version")
+	text, err := runTool(ctx, path, "--version")
 	if err != nil {
 		return "", diag.Errorf(diag.NoRsync, "%s --version: %w", path, err)
 	}
-	return path, judge(path, text, func() bool { return patched(ctx, path) })
+	return path, checkVersion(path, text, func() bool { return isPatched(ctx, path) })
 }
 
-// judge says why a program that prints text for --version is not used, nil if it
+// checkVersion says why a program that prints text for --version is not used, nil if it
 // is. patched is asked only of a version that has the hole.
-func judge(path string, text []byte, patched func() bool) error {
+func checkVersion(path string, text []byte, patched func() bool) error {
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	if bytes.Contains(text, []byte("openrsync")) {
 		return diag.Errorf(diag.NoRsync, "%s is openrsync, which lacks options that are needed", path)
@@ -62,27 +62,27 @@ func judge(path string, text []byte, patched func() bool) error {
 	case major < 3:
 		return diag.Errorf(diag.NoRsync, "%s is version %d.%d, which is too old", path, major, minor)
 	case major == 3 && minor < 4 && !patched():
-		return diag.Errorf(diag.NoRsync, "%s is version %d.%d, by which a hostile node can read this user's files (%s)", path, major, minor, hole)
+		return diag.Errorf(diag.NoRsync, "%s is version %d.%d, by which a hostile node can read this user's files (%s)", path, major, minor, cve)
 	}
 	return nil
 }
 
-// patched reports whether the changelog of the package that a program belongs to
+// isPatched reports whether the changelog of the package that a program belongs to
 // names the hole: distributions mend old versions, and say so there.
-func patched(ctx context.Context, path string) bool {
+func isPatched(ctx context.Context, path string) bool {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil || path != "/usr/bin/rsync" {
 		return false // of no package
 	}
-	if namesHole(os.DirFS("/usr/share/doc/rsync"), "changelog.Debian.gz") {
+	if mentionsCVE(os.DirFS("/usr/share/doc/rsync"), "changelog.Debian.gz") {
 		return true
 	}
-	text, err := output(ctx, "rpm", "--query", "--changelog", "--file", path)
-	return err == nil && bytes.Contains(text, []byte(hole))
+	text, err := runTool(ctx, "rpm", "--query", "--changelog", "--file", path)
+	return err == nil && bytes.Contains(text, []byte(cve))
 }
 
-// namesHole reports whether a compressed file names the hole.
-func namesHole(dir fs.FS, name string) bool {
+// mentionsCVE reports whether a compressed file names the hole.
+func mentionsCVE(dir fs.FS, name string) bool {
 	f, err := dir.Open(name)
 	if err != nil {
 		return false
@@ -92,15 +92,15 @@ func namesHole(dir fs.FS, name string) bool {
 	if err != nil {
 		return false
 	}
-	text, err := io.ReadAll(io.LimitReader(unpacked, maxText))
-	return err == nil && bytes.Contains(text, []byte(hole))
+	text, err := io.ReadAll(io.LimitReader(unpacked, maxChangelog))
+	return err == nil && bytes.Contains(text, []byte(cve))
 }
 
-// maxText bounds a changelog.
-const maxText = 4 << 20
+// maxChangelog bounds a changelog.
+const maxChangelog = 4 << 20
 
-// output returns what a program prints.
-func output(ctx context.Context, name string, args ...string) ([]byte, error) {
+// runTool returns what a program prints.
+func runTool(ctx context.Context, name string, args ...string) ([]byte, error) {
 	cmd := procgroup.Command(ctx, name, args...)
 	cmd.Env = []string{"LC_ALL=C"}
 	return cmd.Output()

@@ -24,12 +24,12 @@ func TestJudge(t *testing.T) {
 		"rsync  version 2.6.9  protocol version 29\nopenrsync: protocol version 29": "openrsync",
 		"": "not understood", "\x1b[2J": "not understood", "rsync  version 99999999999999999999999.4.0": "not understood",
 	} {
-		err := judge("/x/rsync", []byte(text), func() bool { return false })
+		err := checkVersion("/x/rsync", []byte(text), func() bool { return false })
 		if why == "" && err != nil || why != "" && (diag.CodeOf(err) != diag.NoRsync || !strings.Contains(err.Error(), why) || diag.Hint(err) == "") {
 			t.Errorf("%q: %v, want …%s…", text, err, why)
 		}
-		mended := judge("/x/rsync", []byte(text), func() bool { return true })
-		if wanted := why == "" || why == hole; wanted != (mended == nil) {
+		mended := checkVersion("/x/rsync", []byte(text), func() bool { return true })
+		if wanted := why == "" || why == cve; wanted != (mended == nil) {
 			t.Errorf("%q, mended: %v", text, mended)
 		}
 	}
@@ -50,13 +50,13 @@ func TestNamesHole(t *testing.T) {
 		want bool
 	}{
 		"mended": {zip(mended), true}, "not": {zip("rsync (3.2.7-1) unstable; urgency=medium\n"), false},
-		"no gzip": {[]byte(mended), false}, "torn": {zip(mended)[:40], false}, "too far down": {zip(strings.Repeat(" ", maxText) + mended), false},
+		"no gzip": {[]byte(mended), false}, "torn": {zip(mended)[:40], false}, "too far down": {zip(strings.Repeat(" ", maxChangelog) + mended), false},
 	} {
-		if got := namesHole(fstest.MapFS{"c.gz": {Data: tt.text}}, "c.gz"); got != tt.want {
+		if got := mentionsCVE(fstest.MapFS{"c.gz": {Data: tt.text}}, "c.gz"); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if namesHole(fstest.MapFS{}, "c.gz") {
+	if mentionsCVE(fstest.MapFS{}, "c.gz") {
 		t.Error("no changelog names it")
 	}
 }
@@ -67,7 +67,7 @@ func TestFind(t *testing.T) {
 	t.Setenv("PATH", dir)
 	for script, why := range map[string]string{
 		"echo 'rsync  version 3.4.1  protocol version 32'": "",
-		"echo 'rsync  version 3.2.7  protocol version 31'": hole, // of no package
+		"echo 'rsync  version 3.2.7  protocol version 31'": cve, // of no package
 		"exit 1": "exit status 1",
 	} {
 		name := filepath.Join(dir, "rsync")

@@ -9,14 +9,14 @@ import (
 	"sync"
 )
 
-// shellSocket is the descriptor of the socket that [Shell] inherits: the first one
+// shellFD is the descriptor of the socket that [RunShell] inherits: the first one
 // that is not standard (os/exec, Cmd.ExtraFiles).
-const shellSocket = 3
+const shellFD = 3
 
-// Shell is rsync's remote shell: argv is what rsync wants to be run, in and out are
+// RunShell is rsync's remote shell: argv is what rsync wants to be run, in and out are
 // what it says and hears. It ends when either side does.
-func Shell(ctx context.Context, argv []string, in io.Reader, out io.Writer) error {
-	f := os.NewFile(shellSocket, "socket")
+func RunShell(ctx context.Context, argv []string, in io.Reader, out io.Writer) error {
+	f := os.NewFile(shellFD, "socket")
 	defer f.Close()
 	conn, err := net.FileConn(f)
 	if err != nil {

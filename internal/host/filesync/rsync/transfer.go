@@ -30,7 +30,7 @@ type Transfer struct {
 	Node remote.Conn
 	Top  string // the tree on the node, an absolute path
 
-	unfit error // why no Send can work
+	unusable error // why no Send can work
 }
 
 // Send brings the files of the host's directory dir at the paths to the node's
@@ -42,22 +42,22 @@ type Transfer struct {
 // no error: whoever uses them must see that they are right. An error that
 // [ErrUnfit] is will come again.
 func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string, slow bool) (bytes int64, err error) {
-	if t.unfit == nil && t.Program == "" {
-		t.Program, t.unfit = Find(ctx)
+	if t.unusable == nil && t.Program == "" {
+		t.Program, t.unusable = Find(ctx)
 	}
-	if t.unfit == nil {
+	if t.unusable == nil {
 		bytes, err = t.send(ctx, dir, stage, paths, slow)
 	} else {
-		err = t.unfit
+		err = t.unusable
 	}
 	if errors.Is(err, &diag.Error{Code: diag.NoRsync}) {
-		t.unfit = err
+		t.unusable = err
 	}
 	return bytes, err
 }
 
-// lastWait is how long the node's rsync may go on when the host's has ended.
-const lastWait = 10 * time.Second
+// nodeGrace is how long the node's rsync may go on when the host's has ended.
+const nodeGrace = 10 * time.Second
 
 func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, slow bool) (int64, error) {
 	ours, theirs, err := socketpair()
@@ -70,7 +70,7 @@ func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, 
 	cmd := procgroup.Command(ctx, t.Program, t.args(slow)...)
 	cmd.Dir, cmd.Env = dir, []string{"LC_ALL=C"} // none of RSYNC_*, no HOME with a .popt
 	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
-	cmd.Stdin = names(paths)
+	cmd.Stdin = fileList(paths)
 	said := &tail{}
 	cmd.Stdout, cmd.Stderr = said, said
 	err = cmd.Start()
@@ -84,16 +84,16 @@ func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, 
 	wg.Go(func() { passed, there = t.serve(ctx, ours, stage, slow) })
 	err = cmd.Wait()
 	ours.Close() // a shell that rsync never started is not waited for
-	defer time.AfterFunc(lastWait, stop).Stop()
+	defer time.AfterFunc(nodeGrace, stop).Stop()
 	wg.Wait()
-	return passed, explain(err, there, said)
+	return passed, chooseError(err, there, said)
 }
 
-// explain says how a run ended, by how rsync did, and what is known of the node's
+// chooseError says how a run ended, by how rsync did, and what is known of the node's
 // side.
-func explain(here, there error, said *tail) error {
+func chooseError(here, there error, said *tail) error {
 	var exit interface{ ExitCode() int }
-	if errors.As(here, &exit) && slices.Contains(partial(), exit.ExitCode()) {
+	if errors.As(here, &exit) && slices.Contains(partialStatuses(), exit.ExitCode()) {
 		here = nil
 	}
 	switch {
@@ -105,13 +105,13 @@ func explain(here, there error, said *tail) error {
 	return fmt.Errorf("rsync: %w: %s", here, remote.OneLine(said.text))
 }
 
-// partial are the exit statuses of an rsync that has done its work but for some of
+// partialStatuses are the exit statuses of an rsync that has done its work but for some of
 // the files (rsync(1), EXIT VALUES).
-func partial() []int { return []int{23, 24} }
+func partialStatuses() []int { return []int{23, 24} }
 
-// names are paths as --files-from and --from0 have them. One that begins with "#",
+// fileList are paths as --files-from and --from0 have them. One that begins with "#",
 // ";" or "-" is nothing but a name after "./".
-func names(paths []string) io.Reader {
+func fileList(paths []string) io.Reader {
 	var b bytes.Buffer
 	for _, p := range paths {
 		b.WriteString("./" + p + "\x00")
@@ -119,9 +119,9 @@ func names(paths []string) io.Reader {
 	return &b
 }
 
-// destination is what rsync knows of the directory on the node. It has nothing in
+// stageName is what rsync knows of the directory on the node. It has nothing in
 // it that rsync would quote for a shell.
-const destination = "staged"
+const stageName = "staged"
 
 // args are the words after the host's rsync.
 //
@@ -131,37 +131,37 @@ const destination = "staged"
 func (t *Transfer) args(slow bool) []string {
 	args := []string{
 		"-I", "--no-whole-file", "--chmod=D700,F600", "--copy-dest=..", "--no-s",
-		"--files-from=-", "--from0", "-e", quoted(t.Self) + " rsh",
+		"--files-from=-", "--from0", "-e", quote(t.Self) + " rsh",
 	}
 	if slow {
 		args = append(args, "-z")
 	}
-	return append(args, "./", "node:"+destination)
+	return append(args, "./", "node:"+stageName)
 }
 
-// quoted is a word of -e, where a quote stands for itself by being doubled
+// quote is a word of -e, where a quote stands for itself by being doubled
 // (rsync(1), --rsh).
-func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", "''") + "'" }
+func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", "''") + "'" }
 
-// command returns what is run on the node, if argv is what the host's rsync says
+// checkCommand returns what is run on the node, if argv is what the host's rsync says
 // after the options of args (its options.c, server_options).
-func (t *Transfer) command(argv []string, stage string, slow bool) ([]string, error) {
+func (t *Transfer) checkCommand(argv []string, stage string, slow bool) ([]string, error) {
 	letters := `^-IRe[0-9.]*\.[A-Za-z]*$` // -e is followed by what the client can do
 	if slow {
 		letters = `^-IRze[0-9.]*\.[A-Za-z]*$`
 	}
-	want := []string{"node", "rsync", "--server", "", "--copy-dest", "..", ".", destination}
+	want := []string{"node", "rsync", "--server", "", "--copy-dest", "..", ".", stageName}
 	if len(argv) != len(want) || !regexp.MustCompile(letters).MatchString(argv[3]) {
-		return nil, refused(argv)
+		return nil, unexpectedCommand(argv)
 	}
 	want[3] = argv[3]
 	if !slices.Equal(argv, want) {
-		return nil, refused(argv)
+		return nil, unexpectedCommand(argv)
 	}
 	return append(want[1:len(want)-1], path.Join(t.Top, stage)+"/"), nil
 }
 
-func refused(argv []string) error {
+func unexpectedCommand(argv []string) error {
 	return diag.Errorf(diag.NoRsync, "this machine's rsync asks the node for another command than was expected: %s", remote.Abbreviate(argv))
 }
 
@@ -178,9 +178,9 @@ func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string, slow
 	}
 	var argv []string
 	if err = json.Unmarshal(line, &argv); err == nil {
-		argv, err = t.command(argv, stage, slow)
+		argv, err = t.checkCommand(argv, stage, slow)
 	} else {
-		err = refused(nil)
+		err = unexpectedCommand(nil)
 	}
 	if err != nil {
 		shell.Close()
@@ -205,11 +205,11 @@ func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string, slow
 	}
 	cmd.Close()
 	wg.Wait()
-	return passed, onNode(err, said)
+	return passed, explainNodeExit(err, said)
 }
 
-// onNode says how rsync on the node ended.
-func onNode(err error, said *tail) error {
+// explainNodeExit says how rsync on the node ended.
+func explainNodeExit(err error, said *tail) error {
 	var exit *remote.ExitError
 	switch {
 	case err == nil:

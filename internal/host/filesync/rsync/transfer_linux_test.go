@@ -22,7 +22,7 @@ import (
 // TestMain is rsync's remote shell if rsync has started it.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "rsh" {
-		if err := Shell(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+		if err := RunShell(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -107,7 +107,7 @@ func TestSend(t *testing.T) {
 func TestCommand(t *testing.T) {
 	tr := &Transfer{Top: "/home/docker/copy"}
 	good := []string{"node", "rsync", "--server", "-IRe.LsfxCIvu", "--copy-dest", "..", ".", "staged"}
-	got, err := tr.command(good, ".s", false)
+	got, err := tr.checkCommand(good, ".s", false)
 	if want := "rsync --server -IRe.LsfxCIvu --copy-dest .. . /home/docker/copy/.s/"; err != nil || strings.Join(got, " ") != want {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -122,7 +122,7 @@ func TestCommand(t *testing.T) {
 		with(3, "-IRze.LsfxCIvu"), with(3, "-IRse.LsfxCIvu"), with(3, "-IRe.Lsf --x"), with(3, "-IRe.L\nx"), with(3, "--rsh=sh"), with(4, "--log-file"),
 		with(3, "-IRe.iLsfxCIvu;id"), with(3, "-vIRe.LsfxCIvu"),
 	} {
-		if got, err := tr.command(bad, ".s", false); diag.CodeOf(err) != diag.NoRsync {
+		if got, err := tr.checkCommand(bad, ".s", false); diag.CodeOf(err) != diag.NoRsync {
 			t.Errorf("%q runs %q: %v", bad, got, err)
 		}
 	}
