@@ -22,14 +22,14 @@ func newReceive(env environment) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return runReceive(env, c, force) },
 	}
 	cmd.Flags().StringVar(&c.Top, "top", "", "")
-	cmd.Flags().BoolVar(&c.Look, "look", false, "")
+	cmd.Flags().BoolVar(&c.ReadOnly, "look", false, "")
 	cmd.Flags().BoolVar(&force, "force", false, "")
 	return cmd
 }
 
 func runReceive(env environment, c receive.Config, force bool) error {
 	signal.Ignore(syscall.SIGPIPE) // the end of the input is noticed anyway
-	owner, err := receive.LoggedIn(env.getenv("SUDO_UID"))
+	owner, err := receive.LookupUser(env.getenv("SUDO_UID"))
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 // newSupervise returns the command behind a link: it answers the daemon's requests and
 // starts the workers.
 func newSupervise(env environment) *cobra.Command {
-	c := supervisor.SupervisorConfig{Version: version(), In: env.in, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(env.err, nil))}
+	c := supervisor.Config{Version: version(), In: env.in, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(env.err, nil))}
 	var sel api.Selector
 	var daemon string // unused; other agents read it from our command line
 	cmd := &cobra.Command{
@@ -34,7 +34,7 @@ func newSupervise(env environment) *cobra.Command {
 			return runSupervise(cmd, c)
 		},
 	}
-	cmd.Flags().BoolVar(&c.Errand, strings.TrimPrefix(api.ErrandFlag, "--"), false, "")
+	cmd.Flags().BoolVar(&c.NoSession, strings.TrimPrefix(api.NoSessionFlag, "--"), false, "")
 	cmd.Flags().IntVar(&c.Protocol, "protocol", 0, "")
 	cmd.Flags().StringVar(&daemon, "daemon", "", "")
 	cmd.Flags().DurationVar(&c.Lease, "lease", 30*time.Second, "")
@@ -44,7 +44,7 @@ func newSupervise(env environment) *cobra.Command {
 	return cmd
 }
 
-func runSupervise(cmd *cobra.Command, c supervisor.SupervisorConfig) (err error) {
+func runSupervise(cmd *cobra.Command, c supervisor.Config) (err error) {
 	signal.Ignore(syscall.SIGPIPE)
 	c.Debugger = worker.Debugger()
 	c.WorkerArgv = []string{"/proc/self/exe", "agent", "worker"}
@@ -55,8 +55,8 @@ func runSupervise(cmd *cobra.Command, c supervisor.SupervisorConfig) (err error)
 	if err != nil {
 		return err
 	}
-	c.Hold = func(ctx context.Context) (func(), error) {
-		return swap.Hold(ctx, swap.Store(dir, remote.AgentDirs()))
+	c.PreventSwap = func(ctx context.Context) (func(), error) {
+		return swap.PreventSwap(ctx, swap.Store(dir, remote.AgentDirs()))
 	}
 	if c.Capabilities, err = worker.Capabilities(); err != nil {
 		return err

@@ -35,6 +35,6 @@ func runSwap(cmd *cobra.Command, c swap.Command) error {
 		return err
 	}
 	c.AgentDir, c.Store = dir, swap.Store(dir, remote.AgentDirs())
-	c.Sessions = swap.Sessions{Of: supervisor.Session, End: supervisor.LetGo}
+	c.Sessions = swap.Sessions{Find: supervisor.FindSession, End: supervisor.ReleaseTarget}
 	return swap.RunCommand(cmd.Context(), c)
 }

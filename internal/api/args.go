@@ -17,7 +17,7 @@ func SuperviseArgs(sel Selector, lease time.Duration, daemon, dlv string) []stri
 }
 
 // ErrandFlag is added to it by a daemon that wants no session.
-const ErrandFlag = "--errand"
+const NoSessionFlag = "--no-session"
 
 // DaemonFlag is read by other agents too, in the supervisor's command line.
 const DaemonFlag = "--daemon"
@@ -36,6 +36,6 @@ func NewToken() string { return rand.Text() }
 func SymbolsArgs(hash string) []string { return []string{"agent", "symbols", "--hash", hash} }
 
 // ReceiveArgs is the command line that starts a receiver for a directory on the node.
-func ReceiveArgs(top string, look, force bool) []string {
-	return []string{"agent", "receive", "--top=" + top, "--look=" + strconv.FormatBool(look), "--force=" + strconv.FormatBool(force)}
+func ReceiveArgs(top string, readOnly, force bool) []string {
+	return []string{"agent", "receive", "--top=" + top, "--read-only=" + strconv.FormatBool(readOnly), "--force=" + strconv.FormatBool(force)}
 }

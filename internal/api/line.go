@@ -10,34 +10,34 @@ import (
 // lines is a jrpc2 channel of one JSON message a line. It refuses a line over
 // maxLine, which the package's own framing would gather without end, and tells
 // of each one received, which is what renews the lease.
-type lines struct {
-	r       *bufio.Reader
-	w       io.WriteCloser
-	heard   func() // may be nil
-	closing sync.Once
+type LineChannel struct {
+	r         *bufio.Reader
+	w         io.WriteCloser
+	onReceive func() // may be nil
+	closing   sync.Once
 }
 
-func NewLines(r io.Reader, w io.WriteCloser, heard func()) *lines {
-	return &lines{r: bufio.NewReader(r), w: w, heard: heard}
+func NewLineChannel(r io.Reader, w io.WriteCloser, heard func()) *LineChannel {
+	return &LineChannel{r: bufio.NewReader(r), w: w, onReceive: heard}
 }
 
 // Send writes one message and its newline in one call.
-func (l *lines) Send(msg []byte) error {
+func (l *LineChannel) Send(msg []byte) error {
 	_, err := l.w.Write(append(msg, '\n'))
 	return err
 }
 
 // Recv returns the next line without its newline; it is the caller's.
-func (l *lines) Recv() ([]byte, error) {
+func (l *LineChannel) Recv() ([]byte, error) {
 	line, err := ReadLine(l.r)
-	if err == nil && l.heard != nil {
-		l.heard()
+	if err == nil && l.onReceive != nil {
+		l.onReceive()
 	}
 	return line, err
 }
 
 // Close closes the writing side; what reads at the other end sees an EOF.
-func (l *lines) Close() (err error) {
+func (l *LineChannel) Close() (err error) {
 	l.closing.Do(func() { err = l.w.Close() })
 	return err
 }

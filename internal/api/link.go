@@ -107,7 +107,7 @@ type Ended struct {
 	Lingers bool   `json:"lingers,omitempty"`
 	// Yielded says that the target was let go for somebody else on the node, who
 	// gave the reason.
-	Yielded bool `json:"yielded,omitempty"`
+	Preempted bool `json:"preempted,omitempty"`
 }
 
 // LogLine is one line of the agent's log.

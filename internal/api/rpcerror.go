@@ -11,7 +11,7 @@ import (
 )
 
 // RPCError turns err into a JSON-RPC error that keeps a [diag.Error] whole.
-func RPCError(err error) error {
+func ToRPC(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -30,24 +30,24 @@ func FromRPC(err error) error {
 	}
 	d := &diag.Error{}
 	if len(r.Data) == 0 || json.Unmarshal(r.Data, d) != nil || d.Summary == "" {
-		return diag.Errorf(diag.Internal, "the agent says: %s", OneLine(r.Message))
+		return diag.Errorf(diag.Internal, "the agent says: %s", JoinLines(r.Message))
 	}
-	return FlattenError(d)
+	return JoinErrorLines(d)
 }
 
 // FlattenError makes an error of the node's have one line each for what is wrong and
 // what to do: a line of its own could look like ours.
-func FlattenError(d *diag.Error) *diag.Error {
-	d.Summary, d.Hint = OneLine(d.Summary), OneLine(d.Hint)
+func JoinErrorLines(d *diag.Error) *diag.Error {
+	d.Summary, d.Hint = JoinLines(d.Summary), JoinLines(d.Hint)
 	return d
 }
 
 // noteLimit bounds a line of the node's for people, in bytes.
-const noteLimit = 4 << 10
+const lineLimit = 4 << 10
 
-func OneLine(text string) string {
-	if len(text) > noteLimit {
-		text = strings.ToValidUTF8(text[:noteLimit], "") + "…"
+func JoinLines(text string) string {
+	if len(text) > lineLimit {
+		text = strings.ToValidUTF8(text[:lineLimit], "") + "…"
 	}
 	return strings.NewReplacer("\n", " ", "\t", " ").Replace(text)
 }

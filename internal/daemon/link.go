@@ -85,7 +85,7 @@ func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
 func start(ctx context.Context, conn nodeConn, c Config) (*Link, error) {
 	args := api.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
 	if c.errand {
-		args = append(args, api.ErrandFlag)
+		args = append(args, api.NoSessionFlag)
 	}
 	cmd, err := startAgent(ctx, conn, c, args)
 	if err != nil {

@@ -47,7 +47,7 @@ func newGuide(former *io.SectionReader) (*guide, error) {
 		if n == 0 {
 			return nil, io.ErrUnexpectedEOF
 		}
-		hash = g.landmarks(hash, part[:n], func(mark uint64, i int) {
+		hash = g.eachLandmark(hash, part[:n], func(mark uint64, i int) {
 			if _, ok := g.marks[mark]; ok {
 				g.marks[mark] = ambiguous
 			} else {
@@ -62,7 +62,7 @@ func newGuide(former *io.SectionReader) (*guide, error) {
 // landmarks calls f for each landmark in b, with a hash of the 32 bytes in front
 // of it (a gear hash: each byte is shifted out in the end), and returns the hash
 // at the end of b, which goes on where the next part follows.
-func (g *guide) landmarks(hash uint64, b []byte, f func(mark uint64, i int)) uint64 {
+func (g *guide) eachLandmark(hash uint64, b []byte, f func(mark uint64, i int)) uint64 {
 	for i, c := range b {
 		if hash = hash<<2 + g.gear[c]; hash>>(64-rarity) == 0 {
 			f(hash, i)
@@ -73,12 +73,12 @@ func (g *guide) landmarks(hash uint64, b []byte, f func(mark uint64, i int)) uin
 
 // formerly returns where in the former file a piece has begun, which may be
 // outside of it. The pieces come in their order.
-func (g *guide) formerly(at int64, piece []byte) int64 {
+func (g *guide) findStart(at int64, piece []byte) int64 {
 	if g == nil {
 		return 0
 	}
 	votes := map[int64]int{}
-	g.landmarks(0, piece, func(mark uint64, i int) {
+	g.eachLandmark(0, piece, func(mark uint64, i int) {
 		if was, ok := g.marks[mark]; ok && was != ambiguous {
 			votes[(was-at-int64(i))>>nearby]++
 		}

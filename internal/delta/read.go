@@ -32,7 +32,7 @@ func (r *reader) Read(b []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
-		r.rest, r.err = r.next()
+		r.rest, r.err = r.readPiece()
 	}
 	n := copy(b, r.rest)
 	r.rest = r.rest[n:]
@@ -40,15 +40,15 @@ func (r *reader) Read(b []byte) (int, error) {
 }
 
 // next reads a piece. Its error is io.EOF only between two pieces.
-func (r *reader) next() ([]byte, error) {
+func (r *reader) readPiece() ([]byte, error) {
 	if _, err := r.in.Peek(1); err != nil {
 		return nil, err
 	}
-	start, err := r.number(1<<62, "start of a dictionary")
+	start, err := r.readNumber(1<<62, "start of a dictionary")
 	if err != nil {
 		return nil, err
 	}
-	dict, err := r.bytes(dictSize, "dictionary", func(b []byte) error {
+	dict, err := r.readBytes(dictSize, "dictionary", func(b []byte) error {
 		if r.former == nil {
 			return errors.New("there is no former file")
 		}
@@ -58,7 +58,7 @@ func (r *reader) next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	frame, err := r.bytes(packedSize, "piece", func(b []byte) error {
+	frame, err := r.readBytes(packedSize, "piece", func(b []byte) error {
 		_, err := io.ReadFull(r.in, b)
 		return err
 	})
@@ -84,8 +84,8 @@ func (r *reader) next() ([]byte, error) {
 }
 
 // bytes reads a length and has that many bytes filled.
-func (r *reader) bytes(most int64, what string, fill func([]byte) error) ([]byte, error) {
-	n, err := r.number(most, "length of a "+what)
+func (r *reader) readBytes(most int64, what string, fill func([]byte) error) ([]byte, error) {
+	n, err := r.readNumber(most, "length of a "+what)
 	if err != nil || n == 0 {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (r *reader) bytes(most int64, what string, fill func([]byte) error) ([]byte
 	return b, nil
 }
 
-func (r *reader) number(most int64, what string) (int64, error) {
+func (r *reader) readNumber(most int64, what string) (int64, error) {
 	n, err := binary.ReadUvarint(r.in)
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF

@@ -26,19 +26,19 @@ func Write(w io.Writer, file io.Reader, former *io.SectionReader) error {
 	defer wg.Wait()
 	stop := make(chan struct{})
 	defer close(stop)
-	pieces := make(chan chan packed, runtime.GOMAXPROCS(0))
+	pieces := make(chan chan packedPiece, runtime.GOMAXPROCS(0))
 	wg.Go(func() {
 		defer close(pieces)
 		for at := int64(0); ; at += pieceSize {
-			result := make(chan packed, 1)
-			piece, err := cut(file)
+			result := make(chan packedPiece, 1)
+			piece, err := readPiece(file)
 			switch {
 			case errors.Is(err, io.EOF):
 				return
 			case err != nil:
-				result <- packed{err: err}
+				result <- packedPiece{err: err}
 			default:
-				start := p.guide.formerly(at, piece)
+				start := p.guide.findStart(at, piece)
 				wg.Go(func() { result <- p.pack(piece, start) })
 			}
 			select {
@@ -64,7 +64,7 @@ func Write(w io.Writer, file io.Reader, former *io.SectionReader) error {
 }
 
 // cut reads a piece, which is shorter than others only at the end of the file.
-func cut(file io.Reader) ([]byte, error) {
+func readPiece(file io.Reader) ([]byte, error) {
 	piece := make([]byte, pieceSize)
 	n, err := io.ReadFull(file, piece)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -74,7 +74,7 @@ func cut(file io.Reader) ([]byte, error) {
 }
 
 // packed is a piece's frame.
-type packed struct {
+type packedPiece struct {
 	frame []byte
 	err   error
 }
@@ -86,7 +86,7 @@ type packer struct {
 }
 
 // pack packs a piece that is thought to have begun at start of the former file.
-func (p packer) pack(piece []byte, start int64) packed {
+func (p packer) pack(piece []byte, start int64) packedPiece {
 	var dict []byte
 	var from int64
 	if p.former != nil {
@@ -94,12 +94,12 @@ func (p packer) pack(piece []byte, start int64) packed {
 		from = min(max(start-slack, 0), size)
 		dict = make([]byte, min(max(start+int64(len(piece))+slack, from), size)-from)
 		if n, err := p.former.ReadAt(dict, from); n < len(dict) {
-			return packed{err: err}
+			return packedPiece{err: err}
 		}
 	}
 	z, err := zstd.NewWriter(nil, encoderOptions(dict)...)
 	if err != nil {
-		return packed{err: err}
+		return packedPiece{err: err}
 	}
 	defer z.Close()
 	body := z.EncodeAll(piece, nil)
@@ -107,5 +107,5 @@ func (p packer) pack(piece []byte, start int64) packed {
 	for _, n := range []uint64{uint64(from), uint64(len(dict)), uint64(len(body))} {
 		head = binary.AppendUvarint(head, n)
 	}
-	return packed{frame: slices.Concat(head, body)}
+	return packedPiece{frame: slices.Concat(head, body)}
 }

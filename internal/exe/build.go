@@ -32,7 +32,7 @@ type Build struct {
 // executable is not a Go program.
 func (x *File) Build() (b *Build, err error) {
 	err = withELF(x.r, func(e executable) error {
-		b, err = e.build()
+		b, err = e.readBuild()
 		return err
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func (x *File) Build() (b *Build, err error) {
 	return b, nil
 }
 
-func (e executable) build() (*Build, error) {
+func (e executable) readBuild() (*Build, error) {
 	info, err := buildinfo.Read(e.r)
 	if err != nil {
 		return nil, diag.Errorf(diag.TargetNotGo, "not a Go program: %w", err)
@@ -52,10 +52,10 @@ func (e executable) build() (*Build, error) {
 		ModulePath:    info.Main.Path,
 		ModuleVersion: info.Main.Version,
 		Settings:      map[string]string{},
-		MainFile:      e.mainFile(),
+		MainFile:      e.findMainFile(),
 		Stripped:      e.debugInfo() == nil,
-		BuildID:       e.buildID(),
-		Arch:          e.arch(),
+		BuildID:       e.readBuildID(),
+		Arch:          e.goarch(),
 		PIE:           e.Type == elf.ET_DYN,
 	}
 	for _, s := range info.Settings {
@@ -83,7 +83,7 @@ func (e executable) debugInfo() *elf.Section {
 }
 
 // buildID returns the note that Go's linker writes: name "Go\0\0", type 4.
-func (e executable) buildID() string {
+func (e executable) readBuildID() string {
 	s := e.section(".note.go.buildid")
 	if s == nil || s.Size > 1<<10 {
 		return ""
@@ -96,7 +96,7 @@ func (e executable) buildID() string {
 	return string(note[16:min(uint64(len(note)), 16+uint64(size))])
 }
 
-func (e executable) arch() string {
+func (e executable) goarch() string {
 	little := e.ByteOrder == binary.LittleEndian
 	switch e.Machine {
 	case elf.EM_X86_64:

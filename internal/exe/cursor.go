@@ -25,7 +25,7 @@ func (c *cursor) take(n uint64) []byte {
 
 func (c *cursor) skip(n uint64) { c.take(n) }
 
-func (c *cursor) uint(size uint64) uint64 {
+func (c *cursor) readUint(size uint64) uint64 {
 	b := c.take(size)
 	switch len(b) {
 	case 1:
@@ -41,7 +41,7 @@ func (c *cursor) uint(size uint64) uint64 {
 }
 
 // uleb reads a LEB128 number; a signed one is skipped as well by it.
-func (c *cursor) uleb() uint64 {
+func (c *cursor) readULEB() uint64 {
 	v, n := binary.Uvarint(c.b)
 	if n <= 0 {
 		c.b, c.bad = nil, true
@@ -51,7 +51,7 @@ func (c *cursor) uleb() uint64 {
 	return v
 }
 
-func (c *cursor) text() string {
+func (c *cursor) readText() string {
 	text, rest, ok := bytes.Cut(c.b, []byte{0})
 	c.b, c.bad = rest, c.bad || !ok
 	return string(text)
@@ -59,19 +59,19 @@ func (c *cursor) text() string {
 
 // abbrev moves behind the head of the abbreviation with that code and returns
 // its tag, 0 if there is none; section 7.5.3.
-func (c *cursor) abbrev(code uint64) (tag uint64) {
+func (c *cursor) findAbbrev(code uint64) (tag uint64) {
 	for !c.bad {
-		found := c.uleb()
+		found := c.readULEB()
 		if found == 0 {
 			return 0
 		}
-		tag := c.uleb()
+		tag := c.readULEB()
 		c.skip(1) // whether it has children
 		if found == code {
 			return tag
 		}
 		for !c.bad {
-			if attr, form := c.spec(); attr == 0 && form == 0 {
+			if attr, form := c.readSpec(); attr == 0 && form == 0 {
 				break
 			}
 		}
@@ -80,10 +80,10 @@ func (c *cursor) abbrev(code uint64) (tag uint64) {
 }
 
 // spec reads one attribute of an abbreviation.
-func (c *cursor) spec() (attr, form uint64) {
-	attr, form = c.uleb(), c.uleb()
+func (c *cursor) readSpec() (attr, form uint64) {
+	attr, form = c.readULEB(), c.readULEB()
 	if form == formImplicitConst {
-		c.uleb()
+		c.readULEB()
 	}
 	return attr, form
 }

@@ -36,7 +36,7 @@ func openDebug(s *elf.Section) io.Reader {
 }
 
 // abbrevs returns .debug_abbrev, cut at a limit.
-func (e executable) abbrevs() ([]byte, error) {
+func (e executable) readAbbrevs() ([]byte, error) {
 	s := e.section(".debug_abbrev", ".zdebug_abbrev")
 	if s == nil {
 		return nil, errors.New("no .debug_abbrev section")
@@ -81,40 +81,40 @@ func (u *unit) compileUnit(abbrevs []byte) (cu compileUnit) {
 		offset = 8
 		c.skip(8)
 	}
-	version := c.uint(2)
+	version := c.readUint(2)
 	var table, address uint64
 	if version >= 5 {
 		c.skip(1) // the kind of unit
-		address = c.uint(1)
-		table = c.uint(offset)
+		address = c.readUint(1)
+		table = c.readUint(offset)
 	} else {
-		table = c.uint(offset)
-		address = c.uint(1)
+		table = c.readUint(offset)
+		address = c.readUint(1)
 	}
-	code := c.uleb()
+	code := c.readULEB()
 	if c.bad || version < 2 || version > 5 || table >= uint64(len(abbrevs)) {
 		return cu
 	}
 	a := &cursor{b: abbrevs[table:min(uint64(len(abbrevs)), table+abbrevLimit)], order: u.order}
-	if a.abbrev(code) != tagCompileUnit {
+	if a.findAbbrev(code) != tagCompileUnit {
 		return cu
 	}
 	sizes := formSizes{address: address, offset: offset, ref: offset}
 	if version == 2 {
 		sizes.ref = address
 	}
-	return c.entry(a, sizes)
+	return c.readCompileUnit(a, sizes)
 }
 
 // entry reads the attributes that a, behind the head of an abbreviation, says
 // that there are.
-func (c *cursor) entry(a *cursor, sizes formSizes) (cu compileUnit) {
+func (c *cursor) readCompileUnit(a *cursor, sizes formSizes) (cu compileUnit) {
 	for !a.bad && !c.bad {
-		attr, form := a.spec()
+		attr, form := a.readSpec()
 		if attr == 0 && form == 0 {
 			return cu
 		}
-		value := c.value(form, sizes)
+		value := c.readValue(form, sizes)
 		switch attr {
 		case attrName:
 			cu.name = value.text

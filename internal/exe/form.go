@@ -55,20 +55,20 @@ type formValue struct {
 
 // value reads an attribute's value. An unknown form makes c bad, as nothing
 // behind it can be read.
-func (c *cursor) value(form uint64, sizes formSizes) (v formValue) {
+func (c *cursor) readValue(form uint64, sizes formSizes) (v formValue) {
 	switch form {
 	case formString:
-		v.text = c.text()
+		v.text = c.readText()
 	case formData1, formFlag, formRef1, formStrx1, formAddrx1:
-		v.number = c.uint(1)
+		v.number = c.readUint(1)
 	case formData2, formRef2, formStrx2, formAddrx2:
-		v.number = c.uint(2)
+		v.number = c.readUint(2)
 	case formStrx3, formAddrx3:
 		c.skip(3)
 	case formData4, formRef4, formStrx4, formAddrx4:
-		v.number = c.uint(4)
+		v.number = c.readUint(4)
 	case formData8, formRef8, formRefSig8:
-		v.number = c.uint(8)
+		v.number = c.readUint(8)
 	case formData16:
 		c.skip(16)
 	case formAddr:
@@ -78,15 +78,15 @@ func (c *cursor) value(form uint64, sizes formSizes) (v formValue) {
 	case formSecOffset, formStrp, formLineStrp, formStrpSup:
 		c.skip(sizes.offset)
 	case formUdata, formSdata, formRefUdata, formStrx, formAddrx, formLoclistx, formRnglistx:
-		v.number = c.uleb()
+		v.number = c.readULEB()
 	case formBlock1:
-		c.skip(c.uint(1))
+		c.skip(c.readUint(1))
 	case formBlock2:
-		c.skip(c.uint(2))
+		c.skip(c.readUint(2))
 	case formBlock4:
-		c.skip(c.uint(4))
+		c.skip(c.readUint(4))
 	case formBlock, formExprloc:
-		c.skip(c.uleb())
+		c.skip(c.readULEB())
 	case formFlagPresent, formImplicitConst:
 	default:
 		c.b, c.bad = nil, true

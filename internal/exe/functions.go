@@ -27,7 +27,7 @@ type Function struct {
 func (x *File) Shapes() (hashes []byte, err error) {
 	err = withFunctions(x.r, func(t *pclntab) {
 		for i := range min(t.funcs, shapesLimit) {
-			fn := t.function(i)
+			fn := t.readFunction(i)
 			sum := sha256.Sum256(binary.LittleEndian.AppendUint64([]byte(fn.Name), fn.Size))
 			hashes = append(hashes, sum[:BlockHash]...)
 		}
@@ -39,7 +39,7 @@ func (x *File) Shapes() (hashes []byte, err error) {
 func (x *File) Function(i uint64) (fn Function, err error) {
 	err = withFunctions(x.r, func(t *pclntab) {
 		if i < t.funcs {
-			fn = t.function(i)
+			fn = t.readFunction(i)
 		}
 	})
 	return fn, err
@@ -61,22 +61,22 @@ func withFunctions(r io.ReaderAt, fn func(*pclntab)) error {
 }
 
 // function returns the i-th function. The table ends with the end of the last.
-func (t *pclntab) function(i uint64) Function {
+func (t *pclntab) readFunction(i uint64) Function {
 	funcs := t.table(4)
-	at := func(n uint64) uint64 { return t.uint(funcs[n*t.entry:], t.entry) }
+	at := func(n uint64) uint64 { return t.readUint(funcs[n*t.entry:], t.entry) }
 	fn := funcs[at(2*i+1):]
 	field := func(n uint64) uint64 { return uint64(t.order.Uint32(fn[t.entry+4*n:])) }
 	names := t.table(0)[field(0):]
 	name, _, _ := bytes.Cut(names[:min(len(names), pathLimit)], []byte{0})
 	return Function{
 		Name: string(name), Offset: at(2*i) - at(0), Size: at(2*i+2) - at(2*i),
-		File: t.file(field(4), field(7)),
+		File: t.readFile(field(4), field(7)),
 	}
 }
 
 // files returns the names of all source files, each ended by a zero byte.
-func (t *pclntab) files() []byte {
-	from, to := t.uint(t.tables[2*t.word:], t.word), t.uint(t.tables[3*t.word:], t.word)
+func (t *pclntab) readFiles() []byte {
+	from, to := t.readUint(t.tables[2*t.word:], t.word), t.readUint(t.tables[3*t.word:], t.word)
 	return t.data[from:to]
 }
 

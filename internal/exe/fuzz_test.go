@@ -14,15 +14,15 @@ func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	_, _ = x.Build()
 	_, _ = x.Sources()
 	err = withELF(r, func(e executable) error {
-		mainFile = e.mainFile()
-		_, _ = e.lines(mainFile)
-		_, _ = e.buildID(), e.arch()
-		if o, err := e.origin(); err == nil && o.size() > originLimit {
+		mainFile = e.findMainFile()
+		_, _ = e.findLines(mainFile)
+		_, _ = e.readBuildID(), e.goarch()
+		if o, err := e.readOrigin(); err == nil && o.size() > originLimit {
 			return errors.New("the origin is too large")
 		}
-		_ = e.roots(&Origin{Build: Build{MainFile: mainFile, MainPackage: "m/a", ModulePath: "m"}})
-		_, _ = e.fingerprint()
-		_, err := e.textSegments(make([]byte, 64))
+		_ = e.findRoots(&Origin{Build: Build{MainFile: mainFile, MainPackage: "m/a", ModulePath: "m"}})
+		_, _ = e.computeFingerprint()
+		_, err := e.findTextSegments(make([]byte, 64))
 		return err
 	})
 	if err != nil {

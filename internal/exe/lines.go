@@ -20,20 +20,20 @@ const (
 // told of it.
 func (x *File) Lines(file string) (lines []int, err error) {
 	err = withELF(x.r, func(e executable) error {
-		lines, err = e.lines(file)
+		lines, err = e.findLines(file)
 		return err
 	})
 	return lines, err
 }
 
-func (e executable) lines(file string) (lines []int, err error) {
+func (e executable) findLines(file string) (lines []int, err error) {
 	err = errors.New("no table of functions")
 	for data := range e.pclntabs() {
 		// What looks like a table may be none, and the next one be.
 		err = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
-				lines, err = t.lines(file)
+				lines, err = t.findLines(file)
 			}
 			return err
 		})
@@ -49,7 +49,7 @@ func (e executable) lines(file string) (lines []int, err error) {
 
 // lines reads the tables of files and of lines by program counter of every
 // function that has a part of the file, be it by inlining.
-func (t *pclntab) lines(file string) ([]int, error) {
+func (t *pclntab) findLines(file string) ([]int, error) {
 	names := t.table(2)
 	want := bytes.Index(names, append([]byte(file), 0))
 	for want > 0 && names[want-1] != 0 { // the end of another name
@@ -66,7 +66,7 @@ func (t *pclntab) lines(file string) ([]int, error) {
 	found := map[int]bool{}
 	left := stepsLimit
 	for i := range t.funcs {
-		fn := funcs[t.uint(funcs[(2*i+1)*t.entry:], t.entry):]
+		fn := funcs[t.readUint(funcs[(2*i+1)*t.entry:], t.entry):]
 		field := func(n uint64) uint64 { return uint64(t.order.Uint32(fn[t.entry+4*n:])) }
 		unit := int64(field(7))
 		if unit == 1<<32-1 {

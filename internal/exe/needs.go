@@ -31,13 +31,13 @@ type Library struct {
 // Needs reads what the executable needs of the machine that it runs on.
 func (x *File) Needs() (n Needs, err error) {
 	err = withELF(x.r, func(e executable) error {
-		n, err = e.needs()
+		n, err = e.readNeeds()
 		return err
 	})
 	return n, err
 }
 
-func (e executable) needs() (n Needs, err error) {
+func (e executable) readNeeds() (n Needs, err error) {
 	for _, p := range e.Progs {
 		if p.Type == elf.PT_INTERP {
 			name := make([]byte, min(p.Filesz, pathLimit))
@@ -93,26 +93,26 @@ func (n Needs) Missing(root string) string {
 	if n.Interpreter == "" {
 		return ""
 	}
-	machine, err := machineOf(filepath.Join(root, n.Interpreter))
+	machine, err := readMachine(filepath.Join(root, n.Interpreter))
 	if err != nil {
 		return fmt.Sprintf("the dynamic linker %s: %v", n.Interpreter, err)
 	}
-	dirs := append(slices.Clone(n.Dirs), libraryDirs(root)...)
+	dirs := append(slices.Clone(n.Dirs), findLibraryDirs(root)...)
 	for _, l := range n.Libraries {
-		path := find(root, dirs, l.Name, machine)
+		path := findLibrary(root, dirs, l.Name, machine)
 		if path == "" && n.Elsewhere {
 			continue
 		}
 		if path == "" {
 			return fmt.Sprintf("the library %s", l.Name)
 		}
-		has, err := definedVersions(filepath.Join(root, path))
+		has, err := readDefinedVersions(filepath.Join(root, path))
 		if err != nil {
 			return fmt.Sprintf("%s: %v", path, err)
 		}
 		for _, v := range l.Versions {
 			if !slices.Contains(has, v) {
-				return fmt.Sprintf("%s of %s: %s has %s", v, l.Name, path, newest(has, v))
+				return fmt.Sprintf("%s of %s: %s has %s", v, l.Name, path, describeNewest(has, v))
 			}
 		}
 	}
@@ -121,7 +121,7 @@ func (n Needs) Missing(root string) string {
 
 // newest names the last of a library's versions that are of the kind of one that
 // it lacks: they stand in their order.
-func newest(versions []string, like string) string {
+func describeNewest(versions []string, like string) string {
 	kind := like[:strings.IndexAny(like+"0", "0123456789")]
 	for _, v := range slices.Backward(versions) {
 		if number, ok := strings.CutPrefix(v, kind); ok && number != "" && number[0] >= '0' && number[0] <= '9' {
@@ -132,7 +132,7 @@ func newest(versions []string, like string) string {
 }
 
 // libraryDirs returns where libraries are looked for on any system.
-func libraryDirs(root string) []string {
+func findLibraryDirs(root string) []string {
 	dirs := []string{"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"}
 	for _, pattern := range []string{"lib/*-linux-gnu", "usr/lib/*-linux-gnu"} {
 		found, _ := filepath.Glob(filepath.Join(root, pattern)) // the pattern is well-formed
@@ -164,17 +164,17 @@ func readStart(path string) []byte {
 
 // find returns the path below root of the first library of that name for that
 // machine, "" if there is none.
-func find(root string, dirs []string, name string, machine elf.Machine) string {
+func findLibrary(root string, dirs []string, name string, machine elf.Machine) string {
 	for _, dir := range dirs {
 		path := filepath.Join(dir, name)
-		if m, err := machineOf(filepath.Join(root, path)); err == nil && m == machine {
+		if m, err := readMachine(filepath.Join(root, path)); err == nil && m == machine {
 			return path
 		}
 	}
 	return ""
 }
 
-func machineOf(path string) (m elf.Machine, err error) {
+func readMachine(path string) (m elf.Machine, err error) {
 	x, err := Open(path)
 	if err != nil {
 		return m, err
@@ -188,7 +188,7 @@ func machineOf(path string) (m elf.Machine, err error) {
 
 // definedVersions returns the versions of a library's symbols, but for the first,
 // which is its own name (VER_FLG_BASE).
-func definedVersions(path string) (names []string, err error) {
+func readDefinedVersions(path string) (names []string, err error) {
 	x, err := Open(path)
 	if err != nil {
 		return nil, err

@@ -28,25 +28,25 @@ type Optimisation struct {
 // diag.TargetStripped if there is no DWARF.
 func (x *File) Optimisation() (o Optimisation, err error) {
 	err = withELF(x.r, func(e executable) error {
-		o, err = e.optimisation()
+		o, err = e.readOptimisation()
 		return err
 	})
 	return o, err
 }
 
-func (e executable) optimisation() (Optimisation, error) {
+func (e executable) readOptimisation() (Optimisation, error) {
 	info := e.debugInfo()
 	if info == nil {
 		return Optimisation{}, diag.Errorf(diag.TargetStripped, "the executable has no debug information")
 	}
-	abbrevs, err := e.abbrevs()
+	abbrevs, err := e.readAbbrevs()
 	if err != nil {
 		return Optimisation{}, malformedDebug(err)
 	}
 	packages := map[string]bool{} // with assembly a package has several units
 	err = eachUnit(openDebug(info), e.ByteOrder, func(u *unit) {
 		if cu := u.compileUnit(abbrevs); cu.language == languageGo {
-			packages[cu.name] = packages[cu.name] || cu.optimised()
+			packages[cu.name] = packages[cu.name] || cu.isOptimised()
 		}
 	})
 	if err != nil {
@@ -69,7 +69,7 @@ func malformedDebug(err error) error {
 // "Go cmd/compile VERSION; FLAGS". The compiler ignores -N for the runtime and
 // what it imports, so these count by -l alone: with all=-N -l nothing is left
 // optimised that could have been otherwise.
-func (cu compileUnit) optimised() bool {
+func (cu compileUnit) isOptimised() bool {
 	_, text, _ := strings.Cut(cu.producer, ";")
 	flags := strings.Fields(text)
 	inRuntime := cu.name == "runtime" || strings.HasPrefix(cu.name, "runtime/") || strings.HasPrefix(cu.name, "internal/")

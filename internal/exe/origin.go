@@ -39,14 +39,14 @@ type Roots struct {
 // no Go program.
 func (x *File) Origin() (o *Origin, err error) {
 	err = withELF(x.r, func(e executable) error {
-		o, err = e.origin()
+		o, err = e.readOrigin()
 		return err
 	})
 	return o, err
 }
 
-func (e executable) origin() (*Origin, error) {
-	b, err := e.build()
+func (e executable) readOrigin() (*Origin, error) {
+	b, err := e.readBuild()
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (e executable) origin() (*Origin, error) {
 	if n := o.size(); n > originLimit || len(o.Deps) > depsLimit {
 		return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its %d modules take %d bytes", len(o.Deps), n)
 	}
-	o.Roots = e.roots(o)
+	o.Roots = e.findRoots(o)
 	return o, nil
 }
 
@@ -87,8 +87,8 @@ func (o *Origin) size() int {
 }
 
 // roots finds the directories of the source files.
-func (e executable) roots(o *Origin) Roots {
-	r := Roots{Module: moduleRoot(o.MainFile, o.MainPackage, o.ModulePath)}
+func (e executable) findRoots(o *Origin) Roots {
+	r := Roots{Module: findModuleRoot(o.MainFile, o.MainPackage, o.ModulePath)}
 	modules := map[string]bool{}
 	for _, m := range o.Deps {
 		if m.Replace != nil {
@@ -103,14 +103,14 @@ func (e executable) roots(o *Origin) Roots {
 			if err != nil {
 				return err
 			}
-			file, err := t.fileOf("runtime.main")
+			file, err := t.findFile("runtime.main")
 			if err != nil {
 				return err
 			}
-			r.GOROOT = absoluteCut(file, "/src/runtime/proc.go")
-			for file := range bytes.SplitSeq(t.files(), []byte{0}) {
+			r.GOROOT = cutAbsolute(file, "/src/runtime/proc.go")
+			for file := range bytes.SplitSeq(t.readFiles(), []byte{0}) {
 				if len(file) <= pathLimit {
-					r.see(string(file), modules)
+					r.addFile(string(file), modules)
 				}
 			}
 			return nil
@@ -123,18 +123,18 @@ func (e executable) roots(o *Origin) Roots {
 }
 
 // see takes from one file's path what it tells.
-func (r *Roots) see(file string, modules map[string]bool) {
+func (r *Roots) addFile(file string, modules map[string]bool) {
 	if r.Module != "" && strings.HasPrefix(file, r.Module+"/vendor/") {
 		r.Vendor = true
 	}
 	if r.ModCache == "" && strings.HasPrefix(file, "/") {
-		r.ModCache = modCache(file, modules)
+		r.ModCache = findModCache(file, modules)
 	}
 }
 
 // modCache returns what stands before a module's directory in a path such as
 // /root/go/pkg/mod/golang.org/x/sys@v0.1.0/unix/asm.s, "" if none does.
-func modCache(file string, modules map[string]bool) string {
+func findModCache(file string, modules map[string]bool) string {
 	at := strings.IndexByte(file, '@')
 	if at < 0 {
 		return ""
@@ -167,17 +167,17 @@ func escapeModule(s string) string {
 
 // moduleRoot is the main file's directory less the main package's below its
 // module, "" if they don't fit or -trimpath has taken it away.
-func moduleRoot(mainFile, mainPackage, module string) string {
+func findModuleRoot(mainFile, mainPackage, module string) string {
 	below, ok := strings.CutPrefix(mainPackage, module)
 	if !ok || module == "" || below != "" && below[0] != '/' || path.Clean(mainFile) != mainFile {
 		return ""
 	}
-	return absoluteCut(path.Dir(mainFile), below)
+	return cutAbsolute(path.Dir(mainFile), below)
 }
 
 // absoluteCut returns an absolute path without its end, "" if it has not that
 // end.
-func absoluteCut(file, end string) string {
+func cutAbsolute(file, end string) string {
 	root, ok := strings.CutSuffix(file, end)
 	if !ok || !strings.HasPrefix(root, "/") || path.Clean(root) != root {
 		return ""

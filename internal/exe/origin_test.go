@@ -56,7 +56,7 @@ func TestSee(t *testing.T) {
 		{"", Roots{Module: "/src/m"}},
 	} {
 		r := Roots{Module: "/src/m"}
-		if r.see(test.file, modules); r != test.want {
+		if r.addFile(test.file, modules); r != test.want {
 			t.Errorf("%s: %+v, want %+v", test.file, r, test.want)
 		}
 	}
@@ -72,7 +72,7 @@ func TestModuleRoot(t *testing.T) {
 		{"/src/../m/main.go", "example.com/m", "example.com/m", ""},
 		{"/src/main.go", "command-line-arguments", "", ""},
 	} {
-		if got := moduleRoot(test.file, test.pkg, test.module); got != test.want {
+		if got := findModuleRoot(test.file, test.pkg, test.module); got != test.want {
 			t.Errorf("%+v: %q", test, got)
 		}
 	}

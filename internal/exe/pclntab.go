@@ -31,7 +31,7 @@ type pclntab struct {
 }
 
 // Magic numbers of Go 1.16, 1.18 and 1.20 (to 1.27 at least).
-func pclntabMagic(order binary.ByteOrder, b []byte) (since118, ok bool) {
+func parseMagic(order binary.ByteOrder, b []byte) (since118, ok bool) {
 	switch order.Uint32(b) {
 	case 0xfffffffa:
 		return false, true
@@ -46,7 +46,7 @@ func newPclntab(data []byte, order binary.ByteOrder) (*pclntab, error) {
 	if len(data) < 8+8*8 {
 		return nil, errors.New("no function table")
 	}
-	since118, ok := pclntabMagic(order, data)
+	since118, ok := parseMagic(order, data)
 	quantum, word := data[6], data[7]
 	if !ok || data[4] != 0 || data[5] != 0 || quantum != 1 && quantum != 2 && quantum != 4 || word != 4 && word != 8 {
 		return nil, errors.New("unknown kind of function table")
@@ -57,14 +57,14 @@ func newPclntab(data []byte, order binary.ByteOrder) (*pclntab, error) {
 		t.tables = t.tables[t.word:]
 		t.entry = 4
 	}
-	t.funcs = t.uint(data[8:], t.word)
+	t.funcs = t.readUint(data[8:], t.word)
 	if t.funcs == 0 || t.funcs > functionsLimit {
 		return nil, errors.New("malformed function table")
 	}
 	return t, nil
 }
 
-func (t *pclntab) uint(b []byte, size uint64) uint64 {
+func (t *pclntab) readUint(b []byte, size uint64) uint64 {
 	if size == 4 {
 		return uint64(t.order.Uint32(b))
 	}
@@ -74,17 +74,17 @@ func (t *pclntab) uint(b []byte, size uint64) uint64 {
 // table returns a part of the data: 0 function names, 1 units, 2 files,
 // 3 values by program counter, 4 functions.
 func (t *pclntab) table(n uint64) []byte {
-	return t.data[t.uint(t.tables[n*t.word:], t.word):]
+	return t.data[t.readUint(t.tables[n*t.word:], t.word):]
 }
 
 // functions yields each function's name, cut at pathLimit, and where its file
 // stands; see file. It fails when the names, which may overlap in a crafted
 // table, are more than can be meant.
-func (t *pclntab) functions(yield func(name []byte, values, unit uint64) bool) error {
+func (t *pclntab) eachFunction(yield func(name []byte, values, unit uint64) bool) error {
 	names, funcs := t.table(0), t.table(4)
 	left := namesBudget
 	for i := range t.funcs {
-		fn := funcs[t.uint(funcs[(2*i+1)*t.entry:], t.entry):]
+		fn := funcs[t.readUint(funcs[(2*i+1)*t.entry:], t.entry):]
 		field := func(n uint64) uint64 { return uint64(t.order.Uint32(fn[t.entry+4*n:])) }
 		off := field(0)
 		if off >= uint64(len(names)) {
@@ -103,20 +103,20 @@ func (t *pclntab) functions(yield func(name []byte, values, unit uint64) bool) e
 
 // fileOf returns the source file in which a function begins, "" if there is no
 // such function.
-func (t *pclntab) fileOf(function string) (file string, err error) {
-	err = t.functions(func(name []byte, values, unit uint64) bool {
+func (t *pclntab) findFile(function string) (file string, err error) {
+	err = t.eachFunction(func(name []byte, values, unit uint64) bool {
 		if string(name) != function {
 			return true
 		}
-		file = t.file(values, unit)
+		file = t.readFile(values, unit)
 		return false
 	})
 	return file, err
 }
 
 // file returns the file at a function's entry, "" if there is none.
-func (t *pclntab) file(values, unit uint64) string {
-	offset, ok := t.fileOffset(values, unit)
+func (t *pclntab) readFile(values, unit uint64) string {
+	offset, ok := t.findFileOffset(values, unit)
 	if !ok {
 		return ""
 	}
@@ -129,7 +129,7 @@ func (t *pclntab) file(values, unit uint64) string {
 // the table of files. Each table of values begins with the difference to -1,
 // zigzag encoded; unit is where the function's compile unit begins in the table
 // that maps its file numbers.
-func (t *pclntab) fileOffset(values, unit uint64) (offset uint32, ok bool) {
+func (t *pclntab) findFileOffset(values, unit uint64) (offset uint32, ok bool) {
 	delta, n := binary.Uvarint(t.table(3)[values:])
 	if n <= 0 || delta == 0 || delta&1 != 0 { // no file, or a negative difference
 		return 0, false
@@ -140,13 +140,13 @@ func (t *pclntab) fileOffset(values, unit uint64) (offset uint32, ok bool) {
 }
 
 // mainFile returns the source file of main.main, "" if it can't be found.
-func (e executable) mainFile() (file string) {
+func (e executable) findMainFile() (file string) {
 	for data := range e.pclntabs() {
 		// What looks like a table may be none, and the next one be.
 		_ = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
-				file, err = t.fileOf("main.main")
+				file, err = t.findFile("main.main")
 			}
 			return err
 		})
@@ -178,7 +178,7 @@ func (e executable) pclntabs() iter.Seq[[]byte] {
 			if _, err := io.ReadFull(p.Open(), data); err != nil {
 				return
 			}
-			for table := range headers(data, e.ByteOrder) {
+			for table := range findHeaders(data, e.ByteOrder) {
 				if left--; left < 0 || !yield(table) {
 					return
 				}
@@ -188,10 +188,10 @@ func (e executable) pclntabs() iter.Seq[[]byte] {
 }
 
 // headers returns data from each place on that looks like a table's header.
-func headers(data []byte, order binary.ByteOrder) iter.Seq[[]byte] {
+func findHeaders(data []byte, order binary.ByteOrder) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for i := 0; i+8 <= len(data); i += 4 {
-			_, known := pclntabMagic(order, data[i:])
+			_, known := parseMagic(order, data[i:])
 			if known && data[i+4] == 0 && data[i+5] == 0 && !yield(data[i:]) {
 				return
 			}

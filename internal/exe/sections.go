@@ -40,14 +40,14 @@ type Section struct {
 // Fingerprint returns the executable's fingerprint.
 func (x *File) Fingerprint() (p *Fingerprint, err error) {
 	err = withELF(x.r, func(e executable) error {
-		p, err = e.fingerprint()
+		p, err = e.computeFingerprint()
 		return err
 	})
 	return p, err
 }
 
-func (e executable) fingerprint() (*Fingerprint, error) {
-	p := &Fingerprint{Arch: e.arch(), Type: e.Type, Entry: e.Entry}
+func (e executable) computeFingerprint() (*Fingerprint, error) {
+	p := &Fingerprint{Arch: e.goarch(), Type: e.Type, Entry: e.Entry}
 	for _, s := range e.File.Sections {
 		if s.Flags&elf.SHF_ALLOC == 0 || s.Name == ".note.go.buildid" || s.Name == ".note.gnu.build-id" {
 			continue

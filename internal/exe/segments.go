@@ -18,7 +18,7 @@ type TextSegment struct {
 
 // trapOf returns the instruction that Delve writes for a breakpoint; see its
 // pkg/proc/amd64_arch.go and arm64_arch.go.
-func trapOf(machine elf.Machine) []byte {
+func findTrap(machine elf.Machine) []byte {
 	switch machine {
 	case elf.EM_X86_64:
 		return []byte{0xCC}
@@ -33,10 +33,10 @@ func trapOf(machine elf.Machine) []byte {
 // breakpoint there.
 func (x *File) TextSegments(auxv []byte) (list []TextSegment, trap []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
-		if trap = trapOf(e.Machine); trap == nil {
-			return diag.Errorf(diag.Unsupported, "text of %s programs can't be compared", e.arch())
+		if trap = findTrap(e.Machine); trap == nil {
+			return diag.Errorf(diag.Unsupported, "text of %s programs can't be compared", e.goarch())
 		}
-		list, err = e.textSegments(auxv)
+		list, err = e.findTextSegments(auxv)
 		return err
 	})
 	return list, trap, err
@@ -44,10 +44,10 @@ func (x *File) TextSegments(auxv []byte) (list []TextSegment, trap []byte, err e
 
 // textSegments does TextSegments's work. The auxiliary vector's AT_ENTRY tells how far a PIE was moved; see
 // getauxval(3) and EntryPointFromAuxv in Delve's pkg/proc/linutil.
-func (e executable) textSegments(auxv []byte) ([]TextSegment, error) {
+func (e executable) findTextSegments(auxv []byte) ([]TextSegment, error) {
 	bias := uint64(0)
 	if e.Type == elf.ET_DYN {
-		entry, ok := auxvEntry(auxv, e.ByteOrder)
+		entry, ok := findAuxvEntry(auxv, e.ByteOrder)
 		if !ok {
 			return nil, errors.New("no entry point in the auxiliary vector")
 		}
@@ -69,7 +69,7 @@ func (e executable) textSegments(auxv []byte) ([]TextSegment, error) {
 	return list, nil
 }
 
-func auxvEntry(auxv []byte, order binary.ByteOrder) (entry uint64, ok bool) {
+func findAuxvEntry(auxv []byte, order binary.ByteOrder) (entry uint64, ok bool) {
 	const atEntry = 9
 	for ; len(auxv) >= 16; auxv = auxv[16:] {
 		if order.Uint64(auxv) == atEntry {

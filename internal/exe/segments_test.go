@@ -16,15 +16,15 @@ func TestTextSegments(t *testing.T) {
 		{ProgHeader: elf.ProgHeader{Type: elf.PT_LOAD, Flags: elf.PF_R, Filesz: 9}},
 		{ProgHeader: elf.ProgHeader{Type: elf.PT_LOAD, Flags: elf.PF_R | elf.PF_X, Vaddr: 0x2000, Off: 0x300, Filesz: 0x40}},
 	}
-	got, err := e.textSegments(auxv)
+	got, err := e.findTextSegments(auxv)
 	if want := (TextSegment{0x555000002000, 0x300, 0x40}); err != nil || len(got) != 1 || got[0] != want {
 		t.Error(got, err)
 	}
-	if got, err := e.textSegments(nil); err == nil {
+	if got, err := e.findTextSegments(nil); err == nil {
 		t.Error(got)
 	}
 	e.Progs[1].Filesz = 1 << 63
-	if got, err := e.textSegments(auxv); err == nil {
+	if got, err := e.findTextSegments(auxv); err == nil {
 		t.Error(got)
 	}
 }

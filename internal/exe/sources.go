@@ -46,7 +46,7 @@ type SourceDir struct {
 // diag.TargetNotGo if there is none.
 func (x *File) Sources() (s *Sources, err error) {
 	err = withELF(x.r, func(e executable) error {
-		s, err = e.sources()
+		s, err = e.readSources()
 		return err
 	})
 	if err != nil {
@@ -55,10 +55,10 @@ func (x *File) Sources() (s *Sources, err error) {
 	return s, nil
 }
 
-func (e executable) sources() (*Sources, error) {
+func (e executable) readSources() (*Sources, error) {
 	var s Sources
 	if info, err := buildinfo.Read(e.r); err == nil {
-		s.Modules = modules(info.Deps)
+		s.Modules = newModules(info.Deps)
 	}
 	size := 0
 	for _, m := range s.Modules {
@@ -75,7 +75,7 @@ func (e executable) sources() (*Sources, error) {
 		_ = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
-				s.Dirs, err = t.sourceDirs()
+				s.Dirs, err = t.readSourceDirs()
 			}
 			return err
 		})
@@ -86,7 +86,7 @@ func (e executable) sources() (*Sources, error) {
 	return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: no table of source files")
 }
 
-func modules(deps []*debug.Module) []Module {
+func newModules(deps []*debug.Module) []Module {
 	var list []Module
 	for _, d := range deps {
 		m := Module{Path: d.Path, Version: d.Version}
@@ -100,21 +100,21 @@ func modules(deps []*debug.Module) []Module {
 
 // sourceDirs reads the table of files, and from the functions which package
 // each directory is of.
-func (t *pclntab) sourceDirs() ([]SourceDir, error) {
+func (t *pclntab) readSourceDirs() ([]SourceDir, error) {
 	files := t.table(2)
-	if end := t.uint(t.tables[3*t.word:], t.word) - t.uint(t.tables[2*t.word:], t.word); end < uint64(len(files)) {
+	if end := t.readUint(t.tables[3*t.word:], t.word) - t.readUint(t.tables[2*t.word:], t.word); end < uint64(len(files)) {
 		files = files[:end]
 	}
 	dirs, dirOf, err := splitFiles(files)
 	if err != nil {
 		return nil, err
 	}
-	votes, err := t.packageVotes(dirOf, len(dirs))
+	votes, err := t.countPackages(dirOf, len(dirs))
 	if err != nil {
 		return nil, err
 	}
 	for i := range dirs {
-		dirs[i].Package = winner(votes[i])
+		dirs[i].Package = findWinner(votes[i])
 	}
 	slices.SortFunc(dirs, func(a, b SourceDir) int { return strings.Compare(a.Dir, b.Dir) })
 	return dirs, nil
@@ -161,12 +161,12 @@ func cutSlash(dir string) string {
 // packageVotes counts for each directory the packages of the functions that
 // begin in one of its files: closures that were inlined elsewhere bear the name
 // of the package that they were inlined into.
-func (t *pclntab) packageVotes(dirOf map[uint32]int, dirs int) ([]map[string]int, error) {
+func (t *pclntab) countPackages(dirOf map[uint32]int, dirs int) ([]map[string]int, error) {
 	votes := make([]map[string]int, dirs)
 	left := packagesLimit
-	err := t.functions(func(name []byte, values, unit uint64) bool {
-		pkg := packageOf(name)
-		offset, ok := t.fileOffset(values, unit)
+	err := t.eachFunction(func(name []byte, values, unit uint64) bool {
+		pkg := parsePackage(name)
+		offset, ok := t.findFileOffset(values, unit)
 		dir, known := dirOf[offset]
 		if len(pkg) == 0 || !ok || !known {
 			return true
@@ -188,7 +188,7 @@ func (t *pclntab) packageVotes(dirOf map[uint32]int, dirs int) ([]map[string]int
 
 // packageOf returns the part of a function's name that is its package, still
 // escaped, or nil; see (*Sym).PackageName in debug/gosym.
-func packageOf(name []byte) []byte {
+func parsePackage(name []byte) []byte {
 	if bytes.HasPrefix(name, []byte("type:")) || bytes.HasPrefix(name, []byte("go:")) ||
 		bytes.HasPrefix(name, []byte("type..")) || bytes.HasPrefix(name, []byte("go.")) && !bytes.ContainsRune(name, '/') {
 		return nil // made by the compiler; the last two before Go 1.20
@@ -204,7 +204,7 @@ func packageOf(name []byte) []byte {
 
 // winner returns the package with most votes, as it is imported: the linker
 // escapes some bytes (cmd/internal/objabi.PathToPrefix).
-func winner(votes map[string]int) string {
+func findWinner(votes map[string]int) string {
 	best := ""
 	for pkg, n := range votes {
 		if n > votes[best] || n == votes[best] && pkg < best {

@@ -105,14 +105,14 @@ func TestPackageOf(t *testing.T) {
 		"_cgo_topofstack":                                             "",
 		"":                                                            "",
 	} {
-		if got := string(packageOf([]byte(name))); got != want {
+		if got := string(parsePackage([]byte(name))); got != want {
 			t.Errorf("%s is of %q, want %q", name, got, want)
 		}
 	}
-	if got := winner(map[string]int{"gopkg.in/yaml%2ev3": 2, "a": 1}); got != "gopkg.in/yaml.v3" {
+	if got := findWinner(map[string]int{"gopkg.in/yaml%2ev3": 2, "a": 1}); got != "gopkg.in/yaml.v3" {
 		t.Errorf("the winner is %s", got)
 	}
-	if got := winner(nil); got != "" {
+	if got := findWinner(nil); got != "" {
 		t.Errorf("the winner of none is %s", got)
 	}
 }

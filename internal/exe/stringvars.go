@@ -52,13 +52,13 @@ func (x *File) Strings(addrs []uint64) (texts []Text, err error) {
 		if len(addrs) > stringsLimit {
 			return errors.New("too many strings")
 		}
-		pointers, err := e.relocated(addrs)
+		pointers, err := e.readRelocations(addrs)
 		if err != nil {
 			return err
 		}
 		left := stringsSize
 		for _, addr := range addrs {
-			t := e.text(addr, pointers)
+			t := e.readString(addr, pointers)
 			if left -= len(t.Value); left < 0 {
 				return errors.New("the strings are too long")
 			}
@@ -70,8 +70,8 @@ func (x *File) Strings(addrs []uint64) (texts []Text, err error) {
 }
 
 // text reads a string's header (reflect.StringHeader) and what it points to.
-func (e executable) text(addr uint64, pointers map[uint64]uint64) Text {
-	header, ok := e.load(addr, 16)
+func (e executable) readString(addr uint64, pointers map[uint64]uint64) Text {
+	header, ok := e.readLoaded(addr, 16)
 	if !ok {
 		return Text{}
 	}
@@ -85,7 +85,7 @@ func (e executable) text(addr uint64, pointers map[uint64]uint64) Text {
 	if size > stringLimit {
 		return Text{}
 	}
-	value, ok := e.load(pointer, size)
+	value, ok := e.readLoaded(pointer, size)
 	if !ok || !utf8.Valid(value) {
 		return Text{}
 	}
@@ -94,7 +94,7 @@ func (e executable) text(addr uint64, pointers map[uint64]uint64) Text {
 
 // load returns what stands at an address when the program is loaded, before
 // relocation.
-func (e executable) load(addr, size uint64) ([]byte, bool) {
+func (e executable) readLoaded(addr, size uint64) ([]byte, bool) {
 	for _, s := range e.File.Sections {
 		if s.Flags&elf.SHF_ALLOC == 0 || s.Flags&elf.SHF_TLS != 0 || addr < s.Addr || addr-s.Addr > s.Size || size > s.Size-(addr-s.Addr) {
 			continue
@@ -112,7 +112,7 @@ func (e executable) load(addr, size uint64) ([]byte, bool) {
 // relocated returns the pointers that the loader of a position independent
 // executable puts at these addresses: relocations of the kind "base plus
 // addend", the same number for amd64's and other tables' layout.
-func (e executable) relocated(addrs []uint64) (map[uint64]uint64, error) {
+func (e executable) readRelocations(addrs []uint64) (map[uint64]uint64, error) {
 	s := e.section(".rela.dyn", ".rela")
 	if e.Type != elf.ET_DYN || s == nil {
 		return nil, nil

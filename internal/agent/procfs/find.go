@@ -20,14 +20,14 @@ const severalLimit = 8
 // diag.TargetSeveral when there is not exactly one, and diag.PtraceRefused when
 // the service's process may not even be read.
 func Find(ctx context.Context, sel api.Selector) (api.Process, error) {
-	if err := supported(); err != nil {
+	if err := checkSupported(); err != nil {
 		return api.Process{}, err
 	}
 	if sel.PID != 0 {
 		return findPID(sel.PID)
 	}
 	name := sel.Executable()
-	for pid := range mainPIDs(ctx, api.ServiceOf(name)) {
+	for pid := range findMainPIDs(ctx, api.ServiceOf(name)) {
 		p, err := readProcess(pid)
 		switch {
 		case err == nil && path.Base(p.Exe) == name:
@@ -51,13 +51,13 @@ func findPID(pid int) (api.Process, error) {
 }
 
 func findName(ctx context.Context, name string) (api.Process, error) {
-	pids, err := named(ctx, name)
+	pids, err := findByExe(ctx, name)
 	if err != nil {
 		return api.Process{}, err
 	}
 	if len(pids) > 1 {
 		// A child between fork and exec still has its parent's executable.
-		again, err := named(ctx, name)
+		again, err := findByExe(ctx, name)
 		if err != nil {
 			return api.Process{}, err
 		}
@@ -72,12 +72,12 @@ func findName(ctx context.Context, name string) (api.Process, error) {
 	if outside := slices.DeleteFunc(slices.Clone(found), api.Process.InContainer); len(outside) == 1 {
 		return outside[0], nil
 	}
-	return theOne(name, found)
+	return requireOne(name, found)
 }
 
 // named returns every process with an executable of that base name.
-func named(ctx context.Context, name string) ([]int, error) {
-	pids, err := numbers(procRoot)
+func findByExe(ctx context.Context, name string) ([]int, error) {
+	pids, err := readNumbers(procRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +93,10 @@ func named(ctx context.Context, name string) ([]int, error) {
 	return list, nil
 }
 
-func theOne(name string, found []api.Process) (api.Process, error) {
+func requireOne(name string, found []api.Process) (api.Process, error) {
 	switch len(found) {
 	case 0:
-		return api.Process{}, diag.Errorf(diag.TargetNone, "no process with an executable named %s", oneLine(name))
+		return api.Process{}, diag.Errorf(diag.TargetNone, "no process with an executable named %s", joinLines(name))
 	case 1:
 		return found[0], nil
 	}
@@ -108,5 +108,5 @@ func theOne(name string, found []api.Process) (api.Process, error) {
 		list = append(list, "…")
 	}
 	return api.Process{}, diag.Errorf(diag.TargetSeveral, "%d processes are named %s: %s",
-		len(found), oneLine(name), strings.Join(list, ", "))
+		len(found), joinLines(name), strings.Join(list, ", "))
 }

@@ -153,7 +153,7 @@ func TestList(t *testing.T) {
 	first := start(t, exec.Command(path))
 	second := start(t, exec.Command(path))
 	stripped := start(t, exec.Command(exetest.Build(t, "sleeper", "-ldflags=-s -w")))
-	list, err := List(t.Context())
+	list, err := ListCandidates(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

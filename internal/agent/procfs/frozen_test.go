@@ -34,7 +34,7 @@ func TestFrozenGroups(t *testing.T) {
 		{"nothing there", hybrid, "other", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := frozen([]byte(tt.groups), fstest.MapFS{tt.file: {Data: []byte(tt.text)}}); got != tt.want {
+			if got := isFrozen([]byte(tt.groups), fstest.MapFS{tt.file: {Data: []byte(tt.text)}}); got != tt.want {
 				t.Errorf("frozen: %v", got)
 			}
 		})

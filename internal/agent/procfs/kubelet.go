@@ -17,7 +17,7 @@ const defaultEndpoint = "unix:///run/containerd/containerd.sock"
 // findKubelet returns the kubelet that root runs outside of containers, nil if there
 // is none.
 func findKubelet(ctx context.Context) (*api.Kubelet, error) {
-	pids, err := named(ctx, "kubelet")
+	pids, err := findByExe(ctx, "kubelet")
 	if err != nil {
 		return nil, err
 	}
@@ -30,8 +30,8 @@ func findKubelet(ctx context.Context) (*api.Kubelet, error) {
 			return readSmall(os.DirFS(procPath(pid, "root")), strings.TrimPrefix(path.Clean(name), "/"))
 		})
 		k.PID = pid
-		if socket, ok := socketPath(k.Endpoint); ok {
-			k.Runtime = listener(procPath(pid, "root"), socket)
+		if socket, ok := parseSocketPath(k.Endpoint); ok {
+			k.Runtime = findSocketOwner(procPath(pid, "root"), socket)
 			k.RuntimeExe, _, _ = readExe(k.Runtime)
 		}
 		return &k, nil
@@ -43,17 +43,17 @@ func findKubelet(ctx context.Context) (*api.Kubelet, error) {
 // flag wins over the file (kubelet's command line reference).
 func readKubelet(args []string, read func(name string) []byte) api.Kubelet {
 	k := api.Kubelet{Endpoint: defaultEndpoint}
-	if config := flag(args, "config"); path.IsAbs(config) {
+	if config := findFlag(args, "config"); path.IsAbs(config) {
 		text := read(config)
-		if endpoint := topLevel(text, "containerRuntimeEndpoint"); endpoint != "" {
+		if endpoint := findYAMLScalar(text, "containerRuntimeEndpoint"); endpoint != "" {
 			k.Endpoint = endpoint
 		}
-		k.Cloud = cloud(topLevel(text, "providerID"))
+		k.Cloud = parseCloud(findYAMLScalar(text, "providerID"))
 	}
-	if endpoint := flag(args, "container-runtime-endpoint"); endpoint != "" {
+	if endpoint := findFlag(args, "container-runtime-endpoint"); endpoint != "" {
 		k.Endpoint = endpoint
 	}
-	if id := cloud(flag(args, "provider-id")); id != "" {
+	if id := parseCloud(findFlag(args, "provider-id")); id != "" {
 		k.Cloud = id
 	}
 	return k
@@ -61,7 +61,7 @@ func readKubelet(args []string, read func(name string) []byte) api.Kubelet {
 
 // cloud returns the cloud of a provider's ID, such as "aws:///zone/instance". The
 // clusters that people run on their own machines have such IDs too.
-func cloud(id string) string {
+func parseCloud(id string) string {
 	name, _, ok := strings.Cut(id, "://")
 	if !ok || name == "kind" || name == "k3s" || name == "minikube" {
 		return ""
@@ -71,7 +71,7 @@ func cloud(id string) string {
 
 // flag returns the last value of a flag, with one or two dashes, "" if there is
 // none.
-func flag(args []string, name string) (value string) {
+func findFlag(args []string, name string) (value string) {
 	for i, arg := range args {
 		rest, ok := strings.CutPrefix(strings.TrimPrefix(arg, "-"), "-"+name)
 		switch {
@@ -87,7 +87,7 @@ func flag(args []string, name string) (value string) {
 
 // topLevel returns a scalar of a YAML file's outermost mapping, as kubeadm and
 // minikube write it: on the key's own line. "" if there is none.
-func topLevel(text []byte, key string) string {
+func findYAMLScalar(text []byte, key string) string {
 	for line := range bytes.Lines(text) {
 		if value, ok := bytes.CutPrefix(line, []byte(key+":")); ok {
 			value, _, _ = bytes.Cut(value, []byte(" #"))
@@ -98,7 +98,7 @@ func topLevel(text []byte, key string) string {
 }
 
 // socketPath returns the path of a unix socket's endpoint.
-func socketPath(endpoint string) (string, bool) {
+func parseSocketPath(endpoint string) (string, bool) {
 	p := strings.TrimPrefix(endpoint, "unix://")
 	return path.Clean(p), path.IsAbs(p)
 }

@@ -13,25 +13,25 @@ import (
 // List returns every running Go program but those of our own executable: main
 // processes of systemd services first, then by process id. What can't be read
 // is left out.
-func List(ctx context.Context) ([]api.Candidate, error) {
-	if err := supported(); err != nil {
+func ListCandidates(ctx context.Context) ([]api.Candidate, error) {
+	if err := checkSupported(); err != nil {
 		return nil, err
 	}
-	pids, err := numbers(procRoot)
+	pids, err := readNumbers(procRoot)
 	if err != nil {
 		return nil, err
 	}
 	var list []api.Candidate
 	own, _ := os.Stat(procPath(os.Getpid(), "exe"))
-	var seen inspected
+	var seen exeCache
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if pid == os.Getpid() || sameExe(pid, own) {
+		if pid == os.Getpid() || runsFile(pid, own) {
 			continue
 		}
-		if c, err := seen.candidate(pid); err == nil {
+		if c, err := seen.newCandidate(pid); err == nil {
 			list = append(list, c)
 		}
 	}
@@ -42,11 +42,11 @@ func List(ctx context.Context) ([]api.Candidate, error) {
 
 // Processes returns every process, Go program or not, by process id. Kernel
 // threads and what can't be read are left out.
-func Processes(ctx context.Context) ([]api.Process, error) {
-	if err := supported(); err != nil {
+func ListProcesses(ctx context.Context) ([]api.Process, error) {
+	if err := checkSupported(); err != nil {
 		return nil, err
 	}
-	pids, err := numbers(procRoot)
+	pids, err := readNumbers(procRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func Processes(ctx context.Context) ([]api.Process, error) {
 }
 
 // sameExe reports whether a process runs the very file that own describes.
-func sameExe(pid int, own os.FileInfo) bool {
+func runsFile(pid int, own os.FileInfo) bool {
 	exe, err := os.Stat(procPath(pid, "exe"))
 	return err == nil && own != nil && os.SameFile(exe, own)
 }
@@ -87,14 +87,14 @@ func markMain(ctx context.Context, list []api.Candidate) {
 			units = append(units, c.Process.Unit)
 		}
 	}
-	main := mainPIDs(ctx, units...)
+	main := findMainPIDs(ctx, units...)
 	for i := range list {
 		list[i].Main = main[list[i].Process.PID]
 	}
 }
 
 // inspected remembers executables, as a node runs a shim for each of its pods.
-type inspected []inspection
+type exeCache []inspection
 
 type inspection struct {
 	file         os.FileInfo
@@ -103,7 +103,7 @@ type inspection struct {
 	err          error
 }
 
-func (s *inspected) candidate(pid int) (api.Candidate, error) {
+func (s *exeCache) newCandidate(pid int) (api.Candidate, error) {
 	x, err := OpenExe(pid)
 	if err != nil {
 		return api.Candidate{}, err
@@ -120,7 +120,7 @@ func (s *inspected) candidate(pid int) (api.Candidate, error) {
 	return api.Candidate{Process: p, Build: exe.build, Optimisation: exe.optimisation}, nil
 }
 
-func (s *inspected) inspect(x *exe.File) inspection {
+func (s *exeCache) inspect(x *exe.File) inspection {
 	info, err := x.Stat()
 	if err != nil {
 		return inspection{err: err}

@@ -14,7 +14,7 @@ import (
 // root, 0 if there is none or it can't be told: who called listen (unix(7),
 // SO_PEERCRED), or if that is systemd the service that it has handed the socket
 // to, once that runs.
-func listener(root, socket string) int {
+func findSocketOwner(root, socket string) int {
 	conn, err := net.DialTimeout("unix", root+socket, time.Second)
 	if err != nil {
 		return 0
@@ -31,14 +31,14 @@ func listener(root, socket string) int {
 		}
 	})
 	if pid == 1 {
-		return service(root, socket)
+		return findServiceProcess(root, socket)
 	}
 	return pid
 }
 
 // service returns the process that has a socket of systemd's open besides it, 1 if
 // there is none. The socket may be reached by a link, such as /var/run.
-func service(root, socket string) int {
+func findServiceProcess(root, socket string) int {
 	table, err := readTable(os.Getpid(), "net/unix")
 	if err != nil {
 		return 1
@@ -48,9 +48,9 @@ func service(root, socket string) int {
 		names = append(names, real)
 	}
 	for _, name := range names {
-		for _, s := range unixSockets(table, name) {
+		for _, s := range parseUnixSockets(table, name) {
 			if s.listens {
-				return holder(s.inode, 1)
+				return findHolder(s.inode, 1)
 			}
 		}
 	}
@@ -59,13 +59,13 @@ func service(root, socket string) int {
 
 // holder returns a process other than systemd that has the socket open, systemd if
 // there is none.
-func holder(inode string, systemd int) int {
-	pids, err := numbers(procRoot)
+func findHolder(inode string, systemd int) int {
+	pids, err := readNumbers(procRoot)
 	if err != nil || inode == "" {
 		return systemd
 	}
 	for _, pid := range pids {
-		fds, err := numbers(procPath(pid, "fd"))
+		fds, err := readNumbers(procPath(pid, "fd"))
 		if err != nil || pid == systemd {
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 
 func TestListener(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	if pid := listener("", socket); pid != 0 {
+	if pid := findSocketOwner("", socket); pid != 0 {
 		t.Errorf("nobody is pid %d", pid)
 	}
 	ln, err := net.Listen("unix", socket)
@@ -17,14 +17,14 @@ func TestListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	if pid := listener("", socket); pid != os.Getpid() {
+	if pid := findSocketOwner("", socket); pid != os.Getpid() {
 		t.Errorf("we are pid %d, not %d", os.Getpid(), pid)
 	}
 }
 
 // TestFrozen is of a process in a cgroup that is not; e2e has one that is.
 func TestFrozen(t *testing.T) {
-	if Frozen(os.Getpid()) {
+	if IsFrozen(os.Getpid()) {
 		t.Error("we are frozen, it says")
 	}
 }
@@ -44,7 +44,7 @@ func TestService(t *testing.T) {
 		t.Fatal(err)
 	}
 	for socket, want := range map[string]int{filepath.Join(dir, "s"): os.Getpid(), filepath.Join(dir, "var", "s"): os.Getpid(), filepath.Join(dir, "other"): 1} {
-		if got := service("/proc/self/root", socket); got != want {
+		if got := findServiceProcess("/proc/self/root", socket); got != want {
 			t.Errorf("%s is held by %d, want %d", socket, got, want)
 		}
 	}

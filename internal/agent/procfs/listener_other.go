@@ -2,4 +2,4 @@
 
 package procfs
 
-func listener(root, socket string) int { return 0 }
+func findSocketOwner(root, socket string) int { return 0 }

@@ -16,7 +16,7 @@ import (
 // ReadMachine reads what this machine says of itself. What can't be read is left
 // out.
 func ReadMachine(ctx context.Context) (api.System, error) {
-	if err := supported(); err != nil {
+	if err := checkSupported(); err != nil {
 		return api.System{}, err
 	}
 	m := readMachine(os.DirFS("/"))
@@ -28,19 +28,19 @@ func ReadMachine(ctx context.Context) (api.System, error) {
 // readMachine reads files below the root of a file system.
 func readMachine(root fs.FS) api.System {
 	m := api.System{
-		Distribution: osRelease(readSmall(root, "etc/os-release")),
+		Distribution: parseOSRelease(readSmall(root, "etc/os-release")),
 		Kernel:       strings.TrimSpace(string(readSmall(root, "proc/sys/kernel/osrelease"))),
 	}
 	_, err := fs.Stat(root, "sys/fs/cgroup/cgroup.controllers") // cgroups(7), version 2
 	m.CgroupV2 = err == nil
-	for _, o := range obstacles(root) {
+	for _, o := range findObstacles(root) {
 		m.Obstacles = append(m.Obstacles, o.what)
 	}
 	return m
 }
 
 // osRelease returns PRETTY_NAME of os-release(5).
-func osRelease(text []byte) string {
+func parseOSRelease(text []byte) string {
 	for line := range bytes.Lines(text) {
 		if value, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("PRETTY_NAME=")); ok {
 			if name, err := strconv.Unquote(string(value)); err == nil {
@@ -55,15 +55,15 @@ func osRelease(text []byte) string {
 // Frozen reports whether a process's cgroup is frozen, by itself or by one above, in
 // which it can't be stopped by a debugger, nor end (cgroups v2, cgroup.events; v1,
 // freezer.state).
-func Frozen(pid int) bool {
+func IsFrozen(pid int) bool {
 	groups, err := readProc(pid, "cgroup", statusLimit)
-	return err == nil && frozen(groups, os.DirFS("/sys/fs/cgroup"))
+	return err == nil && isFrozen(groups, os.DirFS("/sys/fs/cgroup"))
 }
 
 // frozen judges by a process's groups, as /proc/PID/cgroup has them (cgroups(7)),
 // and where the hierarchies are mounted: version 2 there or, beside those of
 // version 1, in unified.
-func frozen(groups []byte, mounted fs.FS) bool {
+func isFrozen(groups []byte, mounted fs.FS) bool {
 	for line := range bytes.Lines(groups) {
 		of := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
 		if len(of) != 3 {

@@ -21,7 +21,7 @@ func TestReadMachine(t *testing.T) {
 		t.Errorf("of nothing: %+v", m)
 	}
 	for text, want := range map[string]string{"PRETTY_NAME='a b'\n": "a b", "PRETTY_NAME=Alpine": "Alpine", "X=1\n": "", "": ""} {
-		if got := osRelease([]byte(text)); got != want {
+		if got := parseOSRelease([]byte(text)); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
@@ -59,7 +59,7 @@ func TestReadKubelet(t *testing.T) {
 func TestSocketPath(t *testing.T) {
 	var got []string
 	for _, endpoint := range []string{"unix:///run/x.sock", "/run/../run/y.sock", "tcp://127.0.0.1:1", "unix://relative", "npipe:////./pipe/x"} {
-		if p, ok := socketPath(endpoint); ok {
+		if p, ok := parseSocketPath(endpoint); ok {
 			got = append(got, p)
 		}
 	}

@@ -28,7 +28,7 @@ func procPath(pid int, name string) string {
 
 // openProc opens a file of a process for reading.
 func openProc(pid int, name string) (*os.File, error) {
-	if err := supported(); err != nil {
+	if err := checkSupported(); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(procPath(pid, name))
@@ -79,7 +79,7 @@ func readProc(pid int, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-func supported() error {
+func checkSupported() error {
 	if runtime.GOOS != "linux" {
 		return diag.Errorf(diag.Unsupported, "processes can be read on Linux only")
 	}
@@ -92,7 +92,7 @@ func procError(pid int, err error) error {
 	case isGone(err):
 		return diag.Errorf(diag.TargetGone, "process %d has ended", pid)
 	case errors.Is(err, fs.ErrPermission):
-		return ptraceRefused("process %d may not be read: %w", pid, err)
+		return newPtraceRefused("process %d may not be read: %w", pid, err)
 	}
 	return err
 }
@@ -104,7 +104,7 @@ func isGone(err error) bool {
 
 // numbers returns the entries of a directory of /proc that are numbers,
 // ascending.
-func numbers(dir string) ([]int, error) {
+func readNumbers(dir string) ([]int, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func numbers(dir string) ([]int, error) {
 
 // statusField returns the value of one line of a status file, nil if there is
 // none. A process can't forge a line: the kernel escapes newlines in its name.
-func statusField(status []byte, key string) []byte {
+func findStatusField(status []byte, key string) []byte {
 	for line := range bytes.Lines(status) {
 		if value, ok := bytes.CutPrefix(line, []byte(key)); ok && len(value) > 0 && value[0] == ':' {
 			return bytes.TrimSpace(value[1:])
@@ -135,7 +135,7 @@ func statusField(status []byte, key string) []byte {
 	return nil
 }
 
-func statusInt(status []byte, key string) int {
-	n, _ := strconv.Atoi(string(statusField(status, key)))
+func findStatusInt(status []byte, key string) int {
+	n, _ := strconv.Atoi(string(findStatusField(status, key)))
 	return n
 }

@@ -32,11 +32,11 @@ func readProcess(pid int) (api.Process, error) {
 	if err := checkKind(pid, st, status); err != nil {
 		return api.Process{}, err
 	}
-	p := api.Process{PID: pid, StartTicks: st.start, Parent: st.parent, NSPids: nsPids(status), UID: effectiveUID(status)}
+	p := api.Process{PID: pid, StartTicks: st.start, Parent: st.parent, NSPids: parseNSPids(status), UID: parseEffectiveUID(status)}
 	if p.Exe, p.ExeDeleted, err = readExe(pid); err != nil {
 		return api.Process{}, err
 	}
-	if p.StartTime, err = startTime(st.start); err != nil {
+	if p.StartTime, err = readStartTime(st.start); err != nil {
 		return api.Process{}, err
 	}
 	p.Args = readArgs(pid)
@@ -49,7 +49,7 @@ func readProcess(pid int) (api.Process, error) {
 
 // checkKind refuses what has a directory in /proc and is no process to debug.
 func checkKind(pid int, st stat, status []byte) error {
-	switch group := statusInt(status, "Tgid"); {
+	switch group := findStatusInt(status, "Tgid"); {
 	case group != pid:
 		return diag.Errorf(diag.TargetGone, "%d is no process but a thread of process %d", pid, group)
 	case st.flags&flagKernelThread != 0:
@@ -77,9 +77,9 @@ func readArgs(pid int) []string {
 	return strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
 }
 
-func nsPids(status []byte) []int {
+func parseNSPids(status []byte) []int {
 	var pids []int
-	for _, field := range bytes.Fields(statusField(status, "NSpid")) {
+	for _, field := range bytes.Fields(findStatusField(status, "NSpid")) {
 		if pid, err := strconv.Atoi(string(field)); err == nil {
 			pids = append(pids, pid)
 		}
@@ -87,8 +87,8 @@ func nsPids(status []byte) []int {
 	return pids
 }
 
-func effectiveUID(status []byte) uint32 {
-	fields := bytes.Fields(statusField(status, "Uid"))
+func parseEffectiveUID(status []byte) uint32 {
+	fields := bytes.Fields(findStatusField(status, "Uid"))
 	if len(fields) < 2 {
 		return 0
 	}
@@ -98,7 +98,7 @@ func effectiveUID(status []byte) uint32 {
 
 // startTime converts ticks since boot. A tick is 1/100 s in all of /proc on
 // every platform that we run on (USER_HZ), whatever the kernel's own HZ.
-func startTime(ticks uint64) (time.Time, error) {
+func readStartTime(ticks uint64) (time.Time, error) {
 	f, err := os.Open(filepath.Join(procRoot, "stat"))
 	if err != nil {
 		return time.Time{}, err
@@ -126,10 +126,10 @@ func describe(p api.Process) string {
 	case where == "":
 		where = "no unit"
 	}
-	return fmt.Sprintf("%d (%s, since %s)", p.PID, oneLine(where), p.StartTime.UTC().Format(time.DateTime))
+	return fmt.Sprintf("%d (%s, since %s)", p.PID, joinLines(where), p.StartTime.UTC().Format(time.DateTime))
 }
 
 // oneLine replaces line breaks and tabs, which diag.Escape lets through.
-func oneLine(s string) string {
+func joinLines(s string) string {
 	return strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s)
 }

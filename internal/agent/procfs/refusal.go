@@ -14,14 +14,14 @@ type obstacle struct{ what, remedy string }
 
 // ptraceRefused is a diag.PtraceRefused that names what in the kernel's own
 // files forbids tracing, if anything does.
-func ptraceRefused(format string, args ...any) *diag.Error {
+func newPtraceRefused(format string, args ...any) *diag.Error {
 	return ExplainRefusal(diag.Errorf(diag.PtraceRefused, format, args...))
 }
 
 // ExplainRefusal adds to an error what in the kernel's own files forbids this
 // process to trace others, and the remedy.
 func ExplainRefusal(err *diag.Error) *diag.Error {
-	found := obstacles(os.DirFS("/"))
+	found := findObstacles(os.DirFS("/"))
 	if len(found) == 0 {
 		return err
 	}
@@ -38,9 +38,9 @@ const capSysPtrace = 19
 // from tracing: its capabilities and seccomp filter (proc_pid_status(5)), Yama
 // (ptrace(2), ptrace_scope) and the kernel's lockdown (kernel_lockdown(7)). What
 // can't be read is none.
-func obstacles(root fs.FS) (found []obstacle) {
+func findObstacles(root fs.FS) (found []obstacle) {
 	status := readSmall(root, "proc/self/status")
-	caps, err := strconv.ParseUint(string(statusField(status, "CapEff")), 16, 64)
+	caps, err := strconv.ParseUint(string(findStatusField(status, "CapEff")), 16, 64)
 	capable := err != nil || caps&(1<<capSysPtrace) != 0
 	if !capable {
 		found = append(found, obstacle{
@@ -62,13 +62,13 @@ func obstacles(root fs.FS) (found []obstacle) {
 			"run as root on the node or its host: sysctl kernel.yama.ptrace_scope=0",
 		})
 	}
-	if string(statusField(status, "Seccomp")) == "2" {
+	if string(findStatusField(status, "Seccomp")) == "2" {
 		found = append(found, obstacle{
 			"a seccomp filter is in force, which may refuse ptrace",
 			"allow ptrace where the filter is set: run the node's container with --security-opt seccomp=unconfined, or see SystemCallFilter= of the SSH server's unit",
 		})
 	}
-	if mode := lockdown(string(readSmall(root, "sys/kernel/security/lockdown"))); mode != "" {
+	if mode := parseLockdown(string(readSmall(root, "sys/kernel/security/lockdown"))); mode != "" {
 		found = append(found, obstacle{
 			"the kernel is locked down (" + mode + ")",
 			"boot the node's kernel without lockdown=" + mode + " if nothing else forbids tracing there",
@@ -79,7 +79,7 @@ func obstacles(root fs.FS) (found []obstacle) {
 
 // lockdown returns the mode in force, "" for none: of all modes that one stands
 // in brackets.
-func lockdown(modes string) string {
+func parseLockdown(modes string) string {
 	_, rest, _ := strings.Cut(modes, "[")
 	mode, _, ok := strings.Cut(rest, "]")
 	if !ok || mode == "none" {

@@ -39,7 +39,7 @@ func TestObstacles(t *testing.T) {
 				root[path] = &fstest.MapFile{Data: []byte(text)}
 			}
 		}
-		got := obstacles(root)
+		got := findObstacles(root)
 		if len(got) != len(tt.want) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 			continue

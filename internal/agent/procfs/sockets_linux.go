@@ -31,7 +31,7 @@ var ErrNoListener = errors.New("nothing listens there")
 // FindListener returns the process that listens on addr, HOST:PORT or unix:PATH,
 // without connecting to it. The host must be a loopback address.
 func FindListener(addr string) (Listener, error) {
-	sockets, err := socketsAt(addr)
+	sockets, err := findSockets(addr)
 	if err != nil {
 		return Listener{}, err
 	}
@@ -39,7 +39,7 @@ func FindListener(addr string) (Listener, error) {
 		if !s.listens {
 			continue
 		}
-		if pid := holder(s.inode, 0); pid != 0 {
+		if pid := findHolder(s.inode, 0); pid != 0 {
 			return describeListener(pid, sockets)
 		}
 	}
@@ -71,10 +71,10 @@ type socket struct {
 const maxSockets = 16 << 20
 
 // socketsAt returns the sockets whose local address is addr.
-func socketsAt(addr string) ([]socket, error) {
+func findSockets(addr string) ([]socket, error) {
 	if path, isUnix := strings.CutPrefix(addr, "unix:"); isUnix {
 		text, err := readTable(os.Getpid(), "net/unix")
-		return unixSockets(text, path), err
+		return parseUnixSockets(text, path), err
 	}
 	want, err := netip.ParseAddrPort(addr)
 	if err != nil || !want.Addr().IsLoopback() || want.Port() == 0 {
@@ -86,7 +86,7 @@ func socketsAt(addr string) ([]socket, error) {
 		if err != nil && !isGone(err) { // a kernel without IPv6
 			return nil, err
 		}
-		all = append(all, tcpSockets(text, want)...)
+		all = append(all, parseTCPSockets(text, want)...)
 	}
 	return all, nil
 }
@@ -108,14 +108,14 @@ func readTable(pid int, name string) ([]byte, error) {
 // tcpSockets reads /proc/net/tcp or tcp6 (Linux's net/ipv4/tcp_ipv4.c,
 // get_tcp4_sock; states in include/net/tcp_states.h). A listener on all addresses
 // counts too.
-func tcpSockets(text []byte, want netip.AddrPort) []socket {
+func parseTCPSockets(text []byte, want netip.AddrPort) []socket {
 	var all []socket
 	for line := range bytes.Lines(text) {
 		f := bytes.Fields(line)
 		if len(f) < 10 {
 			continue
 		}
-		local, ok := hexAddr(string(f[1]))
+		local, ok := parseHexAddr(string(f[1]))
 		if !ok || local.Port() != want.Port() {
 			continue
 		}
@@ -129,7 +129,7 @@ func tcpSockets(text []byte, want netip.AddrPort) []socket {
 
 // hexAddr parses 0100007F:0FC8: the address's 32-bit words as the machine holds
 // them, and the port.
-func hexAddr(text string) (netip.AddrPort, bool) {
+func parseHexAddr(text string) (netip.AddrPort, bool) {
 	host, port, _ := strings.Cut(text, ":")
 	ip, err := hex.DecodeString(host)
 	n, portErr := strconv.ParseUint(port, 16, 16)
@@ -146,7 +146,7 @@ func hexAddr(text string) (netip.AddrPort, bool) {
 // unixSockets reads /proc/net/unix (Linux's net/unix/af_unix.c, unix_seq_show):
 // a listener has the flag __SO_ACCEPTCON, an accepted socket its listener's path
 // and the state 03, connected.
-func unixSockets(text []byte, path string) []socket {
+func parseUnixSockets(text []byte, path string) []socket {
 	var all []socket
 	for line := range bytes.Lines(text) {
 		f := bytes.Fields(line)
@@ -163,17 +163,17 @@ func unixSockets(text []byte, path string) []socket {
 // Listening returns the names of the unix sockets that a process listens on: paths,
 // and names of the abstract namespace with an @ before them (unix(7)). A name may be
 // made up by another process.
-func Listening(pid int) ([]string, error) {
+func ListUnixListeners(pid int) ([]string, error) {
 	table, err := readTable(pid, "net/unix")
 	if err != nil {
 		return nil, err
 	}
-	own, err := descriptors(pid)
+	own, err := readDescriptors(pid)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for _, s := range namedListeners(table) {
+	for _, s := range parseNamedListeners(table) {
 		if own["socket:["+s.inode+"]"] && !slices.Contains(names, s.name) {
 			names = append(names, s.name)
 		}
@@ -182,8 +182,8 @@ func Listening(pid int) ([]string, error) {
 }
 
 // descriptors returns what a process has open, as the links in /proc/PID/fd say.
-func descriptors(pid int) (map[string]bool, error) {
-	fds, err := numbers(procPath(pid, "fd"))
+func readDescriptors(pid int) (map[string]bool, error) {
+	fds, err := readNumbers(procPath(pid, "fd"))
 	if err != nil {
 		return nil, err
 	}
@@ -197,8 +197,8 @@ func descriptors(pid int) (map[string]bool, error) {
 }
 
 // ListensOn reports whether a process listens on a TCP port, at whatever address.
-func ListensOn(pid, port int) (bool, error) {
-	own, err := descriptors(pid)
+func IsListening(pid, port int) (bool, error) {
+	own, err := readDescriptors(pid)
 	if err != nil {
 		return false, err
 	}
@@ -210,7 +210,7 @@ func ListensOn(pid, port int) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		for _, inode := range tcpListeners(table, port) {
+		for _, inode := range parseTCPListeners(table, port) {
 			if own["socket:["+inode+"]"] {
 				return true, nil
 			}
@@ -222,7 +222,7 @@ func ListensOn(pid, port int) (bool, error) {
 // tcpListeners reads the inodes of those that listen on a port from /proc/net/tcp:
 // proc(5), where the second column is ADDRESS:PORT in hex, the fourth the state, of
 // which 0A is TCP_LISTEN, and the tenth the inode.
-func tcpListeners(table []byte, port int) (inodes []string) {
+func parseTCPListeners(table []byte, port int) (inodes []string) {
 	local := fmt.Sprintf(":%04X", port)
 	for line := range bytes.Lines(table) {
 		if f := strings.Fields(string(line)); len(f) > 9 && strings.HasSuffix(f[1], local) && f[3] == "0A" {
@@ -237,7 +237,7 @@ type namedListener struct{ inode, name string }
 
 // namedListeners reads all of them from /proc/net/unix, whose columns are Num,
 // RefCount, Protocol, Flags, Type, St, Inode and Path; see unixSockets.
-func namedListeners(table []byte) []namedListener {
+func parseNamedListeners(table []byte) []namedListener {
 	var list []namedListener
 	for line := range bytes.Lines(table) {
 		text := strings.TrimSuffix(string(line), "\n")
@@ -252,8 +252,8 @@ func namedListeners(table []byte) []namedListener {
 }
 
 // Traced returns the processes that the process tracer traces.
-func Traced(tracer int) ([]int, error) {
-	pids, err := numbers(procRoot)
+func FindTracees(tracer int) ([]int, error) {
+	pids, err := readNumbers(procRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -263,11 +263,11 @@ func Traced(tracer int) ([]int, error) {
 		if err != nil {
 			continue
 		}
-		by := statusInt(status, "TracerPid")
+		by := findStatusInt(status, "TracerPid")
 		if by == 0 {
 			continue
 		}
-		if status, err := readProc(by, "status", statusLimit); err == nil && statusInt(status, "Tgid") == tracer {
+		if status, err := readProc(by, "status", statusLimit); err == nil && findStatusInt(status, "Tgid") == tracer {
 			traced = append(traced, pid)
 		}
 	}

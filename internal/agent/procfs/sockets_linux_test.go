@@ -83,7 +83,7 @@ func TestListening(t *testing.T) {
 		defer accepted.Close()
 	}
 	ours := func(pid int) []string {
-		names, err := Listening(pid)
+		names, err := ListUnixListeners(pid)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestNamedListeners(t *testing.T) {
 /run/forged
 `
 	want := []namedListener{{"159117", "/run/containerd/containerd.sock"}, {"1", "@abstract"}, {"7", "/run/a b@c.sock"}}
-	if got := namedListeners([]byte(table)); !slices.Equal(got, want) {
+	if got := parseNamedListeners([]byte(table)); !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -118,9 +118,9 @@ func FuzzSockets(f *testing.F) {
 	f.Add([]byte("   0: 0100007F:0FA0 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0"), "/run/x")
 	f.Add([]byte("0000000000000000: 00000002 00000000 00010000 0001 01 4712 /run/x"), "/run/x")
 	f.Fuzz(func(t *testing.T, text []byte, path string) {
-		tcpSockets(text, netip.MustParseAddrPort("127.0.0.1:4000"))
-		unixSockets(text, path)
-		for _, l := range namedListeners(text) {
+		parseTCPSockets(text, netip.MustParseAddrPort("127.0.0.1:4000"))
+		parseUnixSockets(text, path)
+		for _, l := range parseNamedListeners(text) {
 			if l.inode == "" || l.name == "" {
 				t.Errorf("%+v", l)
 			}

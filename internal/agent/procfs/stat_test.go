@@ -32,11 +32,11 @@ func TestStatusField(t *testing.T) {
 	for key, want := range map[string]string{
 		"TracerPid": "12", "Uid": "1\t2\t3\t4", "SigPnd": "0000000000000200", "Empty": "", "Tracer": "", "None": "",
 	} {
-		if got := string(statusField(status, key)); got != want {
+		if got := string(findStatusField(status, key)); got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
 		}
 	}
-	if uid, pids := effectiveUID(status), nsPids(status); uid != 2 || len(pids) != 2 || pids[1] != 1 {
+	if uid, pids := parseEffectiveUID(status), parseNSPids(status); uid != 2 || len(pids) != 2 || pids[1] != 1 {
 		t.Error(uid, pids)
 	}
 }

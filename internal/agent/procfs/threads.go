@@ -17,9 +17,9 @@ const commandLimit = 256
 // line, or 0. All threads are looked at, since a debugger that failed while
 // detaching may have let go of some. A tracer outside our pid namespace can't
 // be seen.
-func Tracer(pid int) (tracerPID int, comm string, err error) {
+func FindTracer(pid int) (tracerPID int, comm string, err error) {
 	err = eachThread(pid, "status", func(_ int, status []byte) error {
-		if tracer := statusInt(status, "TracerPid"); tracer != 0 {
+		if tracer := findStatusInt(status, "TracerPid"); tracer != 0 {
 			tracerPID = tracer
 		}
 		return nil
@@ -28,19 +28,19 @@ func Tracer(pid int) (tracerPID int, comm string, err error) {
 		return 0, "", err
 	}
 	if status, err := readProc(tracerPID, "status", statusLimit); err == nil {
-		tracerPID = statusInt(status, "Tgid") // what traces is a thread
+		tracerPID = findStatusInt(status, "Tgid") // what traces is a thread
 	}
 	comm = strings.Join(readArgs(tracerPID), " ")
 	if len(comm) > commandLimit {
 		comm = strings.ToValidUTF8(comm[:commandLimit], "") + "…"
 	}
-	return tracerPID, oneLine(comm), nil
+	return tracerPID, joinLines(comm), nil
 }
 
 // Untraced returns the threads of pid that nobody traces.
-func Untraced(pid int) (tids []int, err error) {
+func FindUntracedThreads(pid int) (tids []int, err error) {
 	err = eachThread(pid, "status", func(tid int, status []byte) error {
-		if statusInt(status, "TracerPid") == 0 {
+		if findStatusInt(status, "TracerPid") == 0 {
 			tids = append(tids, tid)
 		}
 		return nil
@@ -50,7 +50,7 @@ func Untraced(pid int) (tids []int, err error) {
 
 // ThreadStates returns the state letter of each thread of pid, by thread id;
 // see proc_pid_stat(5).
-func ThreadStates(pid int) (map[int]byte, error) {
+func ReadThreadStates(pid int) (map[int]byte, error) {
 	states := map[int]byte{}
 	err := eachThread(pid, "stat", func(tid int, data []byte) error {
 		st, err := parseStat(data)
@@ -66,13 +66,13 @@ func ThreadStates(pid int) (map[int]byte, error) {
 // PendingSignals returns the signals that wait for pid or one of its threads:
 // signal n is bit n-1. It takes about 10 µs a thread. A thread that starts
 // meanwhile may be missed.
-func PendingSignals(pid int) (mask uint64, err error) {
+func ReadPendingSignals(pid int) (mask uint64, err error) {
 	err = eachThread(pid, "status", func(_ int, status []byte) error {
-		own, err := strconv.ParseUint(string(statusField(status, "SigPnd")), 16, 64)
+		own, err := strconv.ParseUint(string(findStatusField(status, "SigPnd")), 16, 64)
 		if err != nil {
 			return err
 		}
-		shared, err := strconv.ParseUint(string(statusField(status, "ShdPnd")), 16, 64)
+		shared, err := strconv.ParseUint(string(findStatusField(status, "ShdPnd")), 16, 64)
 		mask |= own | shared
 		return err
 	})
@@ -83,11 +83,11 @@ func PendingSignals(pid int) (mask uint64, err error) {
 // during the call. Threads that end meanwhile are left out; the error is
 // diag.TargetGone if there was none.
 func eachThread(pid int, name string, fn func(tid int, data []byte) error) error {
-	if err := supported(); err != nil {
+	if err := checkSupported(); err != nil {
 		return err
 	}
 	dir := procPath(pid, "task")
-	tids, err := numbers(dir)
+	tids, err := readNumbers(dir)
 	if err != nil {
 		return procError(pid, err)
 	}

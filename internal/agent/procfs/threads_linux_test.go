@@ -17,7 +17,7 @@ import (
 
 func statesOf(t *testing.T, pid int) map[int]byte {
 	t.Helper()
-	states, err := ThreadStates(pid)
+	states, err := ReadThreadStates(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestThreadStates(t *testing.T) {
 
 func TestPendingSignals(t *testing.T) {
 	pid := start(t, exec.Command(exetest.Build(t, "sleeper"), "8"))
-	if mask, err := PendingSignals(pid); err != nil || mask != 0 {
+	if mask, err := ReadPendingSignals(pid); err != nil || mask != 0 {
 		t.Errorf("%#x, %v", mask, err)
 	}
 	kill(t, pid, syscall.SIGSTOP)
@@ -61,7 +61,7 @@ func TestPendingSignals(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := uint64(1<<(syscall.SIGUSR1-1) | 1<<(syscall.SIGTRAP-1))
-	if mask, err := PendingSignals(pid); err != nil || mask != want {
+	if mask, err := ReadPendingSignals(pid); err != nil || mask != want {
 		t.Errorf("%#x, %v, want %#x", mask, err, want)
 	}
 }
@@ -69,7 +69,7 @@ func TestPendingSignals(t *testing.T) {
 func TestTracer(t *testing.T) {
 	path := exetest.Build(t, "sleeper")
 	pid := start(t, exec.Command(path, "2"))
-	if tracer, comm, err := Tracer(pid); tracer != 0 || comm != "" || err != nil {
+	if tracer, comm, err := FindTracer(pid); tracer != 0 || comm != "" || err != nil {
 		t.Errorf("%d %q %v", tracer, comm, err)
 	}
 	runtime.LockOSThread() // ptrace is a thread's
@@ -84,33 +84,33 @@ func TestTracer(t *testing.T) {
 	if _, err := syscall.Wait4(thread, nil, syscall.WALL, nil); err != nil {
 		t.Fatal(err)
 	}
-	tracer, comm, err := Tracer(pid)
+	tracer, comm, err := FindTracer(pid)
 	if tracer != os.Getpid() || !strings.HasPrefix(comm, os.Args[0]) || err != nil {
 		t.Errorf("%d %q %v", tracer, comm, err)
 	}
 	if states := statesOf(t, pid); states[thread] != 't' {
 		t.Error(states)
 	}
-	if untraced, err := Untraced(pid); err != nil || len(untraced) == 0 || slices.Contains(untraced, thread) || !slices.Contains(untraced, pid) {
+	if untraced, err := FindUntracedThreads(pid); err != nil || len(untraced) == 0 || slices.Contains(untraced, thread) || !slices.Contains(untraced, pid) {
 		t.Errorf("thread %d of %d is traced; untraced are %v, %v", thread, pid, untraced, err)
 	}
 	if err := syscall.PtraceDetach(thread); err != nil {
 		t.Error(err)
 	}
-	if tracer, _, err := Tracer(pid); tracer != 0 || err != nil {
+	if tracer, _, err := FindTracer(pid); tracer != 0 || err != nil {
 		t.Error(tracer, err)
 	}
 }
 
 func TestNoProcess(t *testing.T) {
 	const none = 1 << 30
-	_, _, err1 := Tracer(none)
-	_, err2 := ThreadStates(none)
-	_, err3 := PendingSignals(none)
+	_, _, err1 := FindTracer(none)
+	_, err2 := ReadThreadStates(none)
+	_, err3 := ReadPendingSignals(none)
 	_, err4 := CompareText(none)
 	_, err5 := RestoreText(none)
 	_, err6 := OpenExe(none)
-	_, err7 := Untraced(none)
+	_, err7 := FindUntracedThreads(none)
 	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
 		if diag.CodeOf(err) != diag.TargetGone {
 			t.Error(i+1, err)
@@ -121,7 +121,7 @@ func TestNoProcess(t *testing.T) {
 func BenchmarkPendingSignals(b *testing.B) {
 	pid := start(b, exec.Command(exetest.Build(b, "sleeper"), "30"))
 	for b.Loop() {
-		if _, err := PendingSignals(pid); err != nil {
+		if _, err := ReadPendingSignals(pid); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -23,21 +23,21 @@ func readUnit(pid int) string {
 		return ""
 	}
 	manager, _ := readProc(1, "cgroup", statusLimit)
-	return unitOf(own, manager)
+	return findUnit(own, manager)
 }
 
 // unitOf finds a unit's name in the cgroup file of a process. The manager's
 // (process 1) says what stands above the node's own tree when the node is
 // itself a container without a cgroup namespace. With v1 and v2 mounted side
 // by side systemd may keep only one of them.
-func unitOf(own, manager []byte) string {
+func findUnit(own, manager []byte) string {
 	for _, hierarchy := range []string{"0::", "name=systemd:"} {
-		top := strings.TrimSuffix(cgroupPath(manager, hierarchy), "/init.scope")
-		rest := cgroupPath(own, hierarchy)
+		top := strings.TrimSuffix(findCgroup(manager, hierarchy), "/init.scope")
+		rest := findCgroup(own, hierarchy)
 		if below, ok := strings.CutPrefix(rest, top+"/"); ok {
 			rest = below
 		}
-		if unit := firstUnit(rest); unit != "" {
+		if unit := findFirstUnit(rest); unit != "" {
 			return unit
 		}
 	}
@@ -46,7 +46,7 @@ func unitOf(own, manager []byte) string {
 
 // cgroupPath returns the path on the line of one hierarchy; see cgroups(7),
 // /proc/PID/cgroup: ID:CONTROLLERS:PATH.
-func cgroupPath(file []byte, hierarchy string) string {
+func findCgroup(file []byte, hierarchy string) string {
 	for line := range bytes.Lines(file) {
 		text := strings.TrimSuffix(string(line), "\n")
 		if hierarchy != "0::" {
@@ -61,7 +61,7 @@ func cgroupPath(file []byte, hierarchy string) string {
 
 // firstUnit returns the first part of a cgroup path that is a unit with
 // processes; groups below it are the unit's own affair.
-func firstUnit(cgroup string) string {
+func findFirstUnit(cgroup string) string {
 	for part := range strings.SplitSeq(cgroup, "/") {
 		if api.IsUnit(part) {
 			return part
@@ -72,7 +72,7 @@ func firstUnit(cgroup string) string {
 
 // mainPIDs asks systemd for the main processes of units. It returns none where
 // there is no systemd or it does not answer.
-func mainPIDs(ctx context.Context, units ...string) map[int]bool {
+func findMainPIDs(ctx context.Context, units ...string) map[int]bool {
 	pids := map[int]bool{}
 	units = slices.DeleteFunc(units, func(unit string) bool { return !api.IsUnit(unit) })
 	systemctl, err := exec.LookPath("systemctl")

@@ -32,7 +32,7 @@ func TestUnitOf(t *testing.T) {
 		{"garbage", "0::\n::\n:\nname=systemd\n", "\x00", ""},
 	}
 	for _, test := range tests {
-		if got := unitOf([]byte(test.own), []byte(test.manager)); got != test.want {
+		if got := findUnit([]byte(test.own), []byte(test.manager)); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}
@@ -60,11 +60,11 @@ func fakeSystemctl(t *testing.T, script string) {
 
 func TestMainPIDs(t *testing.T) {
 	fakeSystemctl(t, `test "$LC_ALL $*" = "C show -p MainPID -- a.service --x.service" && printf 'MainPID=12\n\nMainPID=0\nMainPID=x\nMainPID=13\n'`)
-	pids := mainPIDs(t.Context(), "a.service", "*.service", "--x.service")
+	pids := findMainPIDs(t.Context(), "a.service", "*.service", "--x.service")
 	if len(pids) != 2 || !pids[12] || !pids[13] {
 		t.Error(pids)
 	}
-	if pids := mainPIDs(t.Context()); len(pids) != 0 {
+	if pids := findMainPIDs(t.Context()); len(pids) != 0 {
 		t.Error(pids)
 	}
 }
@@ -74,7 +74,7 @@ func TestMainPIDsOfHangingSystemd(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if pids := mainPIDs(ctx, "a.service"); len(pids) != 0 || time.Since(began) > systemctlTimeout {
+	if pids := findMainPIDs(ctx, "a.service"); len(pids) != 0 || time.Since(began) > systemctlTimeout {
 		t.Error(pids, time.Since(began))
 	}
 }

@@ -17,18 +17,18 @@ import (
 )
 
 // temporary creates a file in the directory of path, which only this user reads.
-func (s *server) temporary(p string) (*os.File, string, error) {
-	dir, err := s.enter(parent(p))
+func (s *server) createTemporary(p string) (*os.File, string, error) {
+	dir, err := s.enter(parentOf(p))
 	if err != nil {
 		return nil, "", err
 	}
 	s.temps++
 	const how = os.O_CREATE | os.O_EXCL | os.O_WRONLY
 	base := frame.TemporaryPrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(s.temps)
-	name := tree.Join(parent(p), base)
+	name := tree.Join(parentOf(p), base)
 	f, err := dir.OpenFile(base, how, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
-		err = s.writable(name, func() (err error) {
+		err = s.withWritableDir(name, func() (err error) {
 			f, err = s.root.OpenFile(name, how, 0o600)
 			return err
 		})
@@ -64,14 +64,14 @@ func (s *server) unstage() error {
 
 // dress gives a staged file the mode and time of e and returns its path, "" with an
 // error. Whether it is whole the host knows, which has compared its digest.
-func (s *server) dress(from string, e tree.Entry) (temp string, err error) {
+func (s *server) applyAttributes(from string, e tree.Entry) (temp string, err error) {
 	if s.staged == "" || !strings.HasPrefix(from, s.staged+"/") || e.Kind != tree.File {
 		return "", &fs.PathError{Op: "place", Path: from, Err: errors.New("not a staged file")}
 	}
-	if err := s.noLinks(from); err != nil {
+	if err := s.refuseLinks(from); err != nil {
 		return "", err
 	}
-	there, err := tree.Look(s.root, from)
+	there, err := tree.Lstat(s.root, from)
 	if err == nil && (there.Kind != tree.File || there.Size != e.Size) {
 		err = &fs.PathError{Op: "place", Path: from, Err: errors.New("it is another by now")}
 	}
@@ -79,7 +79,7 @@ func (s *server) dress(from string, e tree.Entry) (temp string, err error) {
 		err = s.root.Chmod(from, os.FileMode(e.Perm))
 	}
 	if err == nil {
-		err = s.date(from, e.MTime)
+		err = s.setTime(from, e.MTime)
 	}
 	if err != nil {
 		return "", err
@@ -132,7 +132,7 @@ func (s *server) leave() {
 }
 
 // parent returns the directory of a path, "" for the top.
-func parent(p string) string {
+func parentOf(p string) string {
 	if dir := path.Dir(p); dir != "." {
 		return dir
 	}
@@ -142,8 +142,8 @@ func parent(p string) string {
 // noLinks refuses a path that leads through a symbolic link. One that is put
 // there afterwards leads out of the tree no more than before: the root sees to
 // that (openat2(2), RESOLVE_BENEATH, or the same by hand).
-func (s *server) noLinks(p string) error {
-	for dir := parent(p); dir != ""; dir = parent(dir) {
+func (s *server) refuseLinks(p string) error {
+	for dir := parentOf(p); dir != ""; dir = parentOf(dir) {
 		info, err := s.root.Lstat(dir)
 		if err != nil {
 			return err
@@ -157,9 +157,9 @@ func (s *server) noLinks(p string) error {
 
 // writable runs f, which changes the directory of path. If this user's own
 // permissions forbid that, they are lifted meanwhile.
-func (s *server) writable(p string, f func() error) error {
+func (s *server) withWritableDir(p string, f func() error) error {
 	err := f()
-	dir := parent(p)
+	dir := parentOf(p)
 	if !errors.Is(err, fs.ErrPermission) || dir == "" {
 		return err
 	}
@@ -179,10 +179,10 @@ func (s *server) place(e, expected tree.Entry, temp string) (kept string, err er
 		return "", nil
 	}
 	s.leave()
-	if err := s.noLinks(e.Path); err != nil {
+	if err := s.refuseLinks(e.Path); err != nil {
 		return "", err
 	}
-	now, err := tree.Look(s.root, e.Path)
+	now, err := tree.Lstat(s.root, e.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -192,18 +192,18 @@ func (s *server) place(e, expected tree.Entry, temp string) (kept string, err er
 		if kept, err = s.removeDir(e.Path); err != nil {
 			return kept, err
 		}
-	case now.Kind == tree.Nothing, !now.Same(expected) && !s.equal(e, now, temp):
-		if kept, err = s.keep(e.Path); err != nil {
+	case now.Kind == tree.Nothing, !now.Matches(expected) && !s.isEqual(e, now, temp):
+		if kept, err = s.backUp(e.Path); err != nil {
 			return kept, err
 		}
 	case e.Kind == tree.Dir:
-		if err := s.writable(e.Path, func() error { return s.root.Remove(e.Path) }); err != nil {
+		if err := s.withWritableDir(e.Path, func() error { return s.root.Remove(e.Path) }); err != nil {
 			return "", err
 		}
 	}
 	switch e.Kind {
 	case tree.File:
-		return kept, s.writable(e.Path, func() error { return s.root.Rename(temp, e.Path) })
+		return kept, s.withWritableDir(e.Path, func() error { return s.root.Rename(temp, e.Path) })
 	case tree.Dir:
 		return kept, s.makeDir(e)
 	case tree.Link:
@@ -216,20 +216,20 @@ func (s *server) place(e, expected tree.Entry, temp string) (kept string, err er
 // is, and so far there stands what is expected or nothing. It reports false, and has
 // done nothing, if that is not so or not possible.
 func (s *server) replace(e, expected tree.Entry, temp string) bool {
-	if parent(temp) != parent(e.Path) {
+	if parentOf(temp) != parentOf(e.Path) {
 		return false
 	}
-	dir, err := s.enter(parent(e.Path))
+	dir, err := s.enter(parentOf(e.Path))
 	if err != nil {
 		return false
 	}
-	now, err := tree.Look(dir, path.Base(e.Path))
-	usual := errors.Is(err, fs.ErrNotExist) || err == nil && now.Kind != tree.Dir && now.Kind != tree.Nothing && now.Same(expected)
+	now, err := tree.Lstat(dir, path.Base(e.Path))
+	usual := errors.Is(err, fs.ErrNotExist) || err == nil && now.Kind != tree.Dir && now.Kind != tree.Nothing && now.Matches(expected)
 	return usual && dir.Rename(path.Base(temp), path.Base(e.Path)) == nil
 }
 
 func (s *server) makeDir(e tree.Entry) error {
-	err := s.writable(e.Path, func() error { return s.root.Mkdir(e.Path, 0o700) })
+	err := s.withWritableDir(e.Path, func() error { return s.root.Mkdir(e.Path, 0o700) })
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -239,8 +239,8 @@ func (s *server) makeDir(e tree.Entry) error {
 // makeLink makes a link and gives it its name, so that there is always one.
 func (s *server) makeLink(e tree.Entry) error {
 	s.temps++
-	temp := tree.Join(parent(e.Path), frame.TemporaryPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(s.temps))
-	return s.writable(e.Path, func() error {
+	temp := tree.Join(parentOf(e.Path), frame.TemporaryPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(s.temps))
+	return s.withWritableDir(e.Path, func() error {
 		if err := s.root.Symlink(e.Target, temp); err != nil {
 			return err
 		}
@@ -254,14 +254,14 @@ func (s *server) makeLink(e tree.Entry) error {
 
 // equal reports whether what is to be put there has the same content as what is
 // there, whose time alone differs.
-func (s *server) equal(e, now tree.Entry, temp string) bool {
+func (s *server) isEqual(e, now tree.Entry, temp string) bool {
 	if e.Kind != now.Kind || e.Size != now.Size || e.Target != now.Target {
 		return false
 	}
-	return e.Kind != tree.File || s.sameContent(temp, e.Path)
+	return e.Kind != tree.File || s.hasSameContent(temp, e.Path)
 }
 
-func (s *server) sameContent(a, b string) bool {
+func (s *server) hasSameContent(a, b string) bool {
 	f, err := s.root.Open(a)
 	if err != nil {
 		return false
@@ -280,31 +280,31 @@ func (s *server) sameContent(a, b string) bool {
 			return false
 		}
 		if errX != nil || errY != nil {
-			return ended(errX) && ended(errY)
+			return isEOF(errX) && isEOF(errY)
 		}
 	}
 }
 
-func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 // remove removes what the host expects at a path. That it is gone already is
 // fine; a directory that holds something still stays, and that is no error
 // either: it is not the host's.
 func (s *server) remove(expected tree.Entry) (kept string, err error) {
 	p := expected.Path
-	err = s.noLinks(p)
+	err = s.refuseLinks(p)
 	if err == nil {
 		var now tree.Entry
-		now, err = tree.Look(s.root, p)
+		now, err = tree.Lstat(s.root, p)
 		switch {
 		case err != nil:
 		case now.Kind == tree.Dir && expected.Kind != tree.Dir:
 			return "", nil
-		case now.Kind == tree.Nothing, now.Kind != tree.Dir && !now.Same(expected): // the former is a socket or alike
-			return s.keep(p)
+		case now.Kind == tree.Nothing, now.Kind != tree.Dir && !now.Matches(expected): // the former is a socket or alike
+			return s.backUp(p)
 		default:
-			err = s.writable(p, func() error { return s.root.Remove(p) })
-			if now.Kind == tree.Dir && err != nil && s.holdsSomething(p) {
+			err = s.withWritableDir(p, func() error { return s.root.Remove(p) })
+			if now.Kind == tree.Dir && err != nil && s.isNonEmptyDir(p) {
 				return "", nil
 			}
 		}
@@ -318,22 +318,22 @@ func (s *server) remove(expected tree.Entry) (kept string, err error) {
 // removeDir removes a directory in whose place something else is to stand, or
 // keeps it if it holds something.
 func (s *server) removeDir(p string) (kept string, err error) {
-	err = s.writable(p, func() error { return s.root.Remove(p) })
-	if err != nil && s.holdsSomething(p) {
-		return s.keep(p)
+	err = s.withWritableDir(p, func() error { return s.root.Remove(p) })
+	if err != nil && s.isNonEmptyDir(p) {
+		return s.backUp(p)
 	}
 	return "", err
 }
 
-func (s *server) holdsSomething(dir string) bool {
+func (s *server) isNonEmptyDir(dir string) bool {
 	infos, err := tree.ReadDir(s.root, dir)
 	return err == nil && len(infos) > 0
 }
 
 // keep moves what stands at a path out of the tree.
-func (s *server) keep(p string) (kept string, err error) {
-	err = s.writable(p, func() error {
-		kept, err = s.backup.take(p)
+func (s *server) backUp(p string) (kept string, err error) {
+	err = s.withWritableDir(p, func() error {
+		kept, err = s.backup.move(p)
 		return err
 	})
 	if err != nil {
@@ -354,7 +354,7 @@ type backup struct {
 }
 
 // take moves what stands at path of the tree and returns where it is now.
-func (b backup) take(p string) (string, error) {
+func (b backup) move(p string) (string, error) {
 	to := path.Join(b.dir, p)
 	for i := 2; ; i++ { // it may have been changed again
 		if _, err := b.root.Lstat(to); err != nil {

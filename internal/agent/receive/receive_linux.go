@@ -28,7 +28,7 @@ type User struct {
 
 // LoggedIn returns the user who became root by sudo, whose number sudo puts into
 // SUDO_UID (sudo(8)), or this process's own if that is empty.
-func LoggedIn(sudoUID string) (User, error) {
+func LookupUser(sudoUID string) (User, error) {
 	if sudoUID == "" {
 		sudoUID = strconv.Itoa(os.Getuid())
 	}
@@ -55,18 +55,18 @@ func LoggedIn(sudoUID string) (User, error) {
 // root. A failure is the host's to tell: it is sent there.
 func Receive(c Config, u User, force bool) error {
 	out := frame.NewWriter(c.Out)
-	top, err := prepare(c, u, force)
+	top, err := openTop(c, u, force)
 	if err == nil {
-		err = become(u)
+		err = becomeUser(u)
 	}
-	if err == nil && top != nil && !c.Look {
-		err = lock(top, lockTimeout)
+	if err == nil && top != nil && !c.ReadOnly {
+		err = lockTop(top, lockTimeout)
 	}
 	if err == nil && top != nil {
-		err = sameDir(top, c.Top)
+		err = checkSameDir(top, c.Top)
 	}
 	if err != nil || top == nil {
-		out.Hello(false, err)
+		out.SendHello(false, err)
 		if err := out.W.Flush(); err != nil {
 			return err
 		}
@@ -78,13 +78,13 @@ func Receive(c Config, u User, force bool) error {
 }
 
 // prepare opens the top directory, nil if there is none and it is not to be made.
-func prepare(c Config, u User, force bool) (*os.File, error) {
-	beside, top, made, err := open(c.Top, !c.Look)
+func openTop(c Config, u User, force bool) (*os.File, error) {
+	beside, top, made, err := openPath(c.Top, !c.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
 	defer beside.Close()
-	if top == nil || c.Look {
+	if top == nil || c.ReadOnly {
 		return top, nil
 	}
 	owner, err := ownerOf(top)
@@ -107,7 +107,7 @@ func prepare(c Config, u User, force bool) (*os.File, error) {
 // open opens an absolute path's last directory and the one that it stands in,
 // without following a symbolic link. With create it makes what is missing; without,
 // top is nil then.
-func open(path string, create bool) (beside, top *os.File, made bool, err error) {
+func openPath(path string, create bool) (beside, top *os.File, made bool, err error) {
 	const how = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
 		return nil, nil, false, diag.Errorf(diag.SyncRefused, "%q is no directory for a copy", path)
@@ -133,14 +133,14 @@ func open(path string, create bool) (beside, top *os.File, made bool, err error)
 		}
 		if err != nil {
 			defer beside.Close()
-			return nil, nil, false, cantOpen(beside, name, at, err)
+			return nil, nil, false, explainOpenError(beside, name, at, err)
 		}
 		top = os.NewFile(uintptr(fd), at)
 	}
 	return beside, top, made, nil
 }
 
-func cantOpen(dir *os.File, name, at string, err error) error {
+func explainOpenError(dir *os.File, name, at string, err error) error {
 	var target [4096]byte
 	n, linkErr := unix.Readlinkat(int(dir.Fd()), name, target[:])
 	switch {
@@ -181,7 +181,7 @@ func ownerOf(f *os.File) (int, error) {
 }
 
 // become gives up root for good, in all threads, and sees that it is gone.
-func become(u User) error {
+func becomeUser(u User) error {
 	if u.UID == os.Getuid() {
 		return nil
 	}
@@ -214,7 +214,7 @@ func become(u User) error {
 const lockTimeout = 5 * time.Second
 
 // lock sees that nobody else writes to the tree, until top is closed.
-func lock(top *os.File, timeout time.Duration) error {
+func lockTop(top *os.File, timeout time.Duration) error {
 	for end := time.Now().Add(timeout); ; {
 		err := unix.Flock(int(top.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -230,7 +230,7 @@ func lock(top *os.File, timeout time.Duration) error {
 }
 
 // sameDir sees that path still leads to top, now that this is another user.
-func sameDir(top *os.File, path string) error {
+func checkSameDir(top *os.File, path string) error {
 	there, err := os.Stat(path)
 	if errors.Is(err, fs.ErrPermission) {
 		return diag.Errorf(diag.SyncRefused, "uid %d, who logs in, may not enter a directory above %s", os.Getuid(), path)

@@ -15,7 +15,7 @@ func (s *server) scan() error {
 	if err := s.scanDir(""); err != nil {
 		return err
 	}
-	return s.out.Send(frame.End)
+	return s.out.Send(frame.KindEnd)
 }
 
 // scanDir tells what is below a directory. Its error is one of writing: what
@@ -23,28 +23,28 @@ func (s *server) scan() error {
 func (s *server) scanDir(dir string) error {
 	infos, err := tree.ReadDir(s.root, dir)
 	if err != nil {
-		return s.problem(dir, err)
+		return s.sendProblem(dir, err)
 	}
 	for _, info := range infos {
 		p := tree.Join(dir, info.Name())
 		if strings.HasPrefix(info.Name(), frame.TemporaryPrefix) {
-			if s.look {
+			if s.readOnly {
 				continue
 			}
-			if err := s.writable(p, func() error { return s.root.RemoveAll(p) }); err != nil {
-				if err := s.problem(p, err); err != nil {
+			if err := s.withWritableDir(p, func() error { return s.root.RemoveAll(p) }); err != nil {
+				if err := s.sendProblem(p, err); err != nil {
 					return err
 				}
 			}
 			continue
 		}
-		e, err := tree.Describe(s.root, p, info)
+		e, err := tree.NewEntry(s.root, p, info)
 		switch {
 		case err != nil || len(p) > frame.MaxPath:
-			err = s.problem(p, err)
+			err = s.sendProblem(p, err)
 		case e.Kind != tree.Nothing:
-			s.out.Entry(e)
-			err = s.out.Send(frame.Entry)
+			s.out.AppendEntry(e)
+			err = s.out.Send(frame.KindEntry)
 		}
 		if err == nil && e.Kind == tree.Dir {
 			err = s.scanDir(p)
@@ -56,11 +56,11 @@ func (s *server) scanDir(dir string) error {
 	return nil
 }
 
-func (s *server) problem(p string, err error) error {
-	if err == nil || errors.Is(err, fs.ErrNotExist) || !frame.Inside(p) && p != "" || len(p) > frame.MaxPath {
+func (s *server) sendProblem(p string, err error) error {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !frame.IsInside(p) && p != "" || len(p) > frame.MaxPath {
 		return nil // it has vanished meanwhile, or has a name that nobody can have sent
 	}
-	s.out.Text(p)
-	s.out.Message(err)
-	return s.out.Send(frame.Problem)
+	s.out.AppendText(p)
+	s.out.AppendError(err)
+	return s.out.Send(frame.KindProblem)
 }

@@ -193,10 +193,10 @@ func (b *busy) bound() string {
 	if !b.alive() {
 		return fmt.Sprintf("ended: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())
 	}
-	if tracer, comm, err := procfs.Tracer(b.pid()); err != nil || tracer != 0 {
+	if tracer, comm, err := procfs.FindTracer(b.pid()); err != nil || tracer != 0 {
 		return fmt.Sprintf("traced by pid %d (%s), %v", tracer, comm, err)
 	}
-	states, err := procfs.ThreadStates(b.pid())
+	states, err := procfs.ReadThreadStates(b.pid())
 	if err != nil {
 		return err.Error()
 	}

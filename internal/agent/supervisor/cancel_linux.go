@@ -10,7 +10,7 @@ import (
 
 // tellCancel is a client's hook: it tells the server of a call that was given
 // up.
-func tellCancel(c *jrpc2.Client, r *jrpc2.Response) {
+func sendCancel(c *jrpc2.Client, r *jrpc2.Response) {
 	c.Notify(context.Background(), api.MethodCancel, api.CancelParams{ID: r.ID()}) // an error means that the server is gone
 }
 

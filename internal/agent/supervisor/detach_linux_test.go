@@ -234,7 +234,7 @@ func TestAttachWhileThreadsBegin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if missed, err := procfs.Untraced(b.pid()); err != nil || len(missed) > 0 {
+		if missed, err := procfs.FindUntracedThreads(b.pid()); err != nil || len(missed) > 0 {
 			t.Fatalf("attach %d has missed the threads %v (%v)", i, missed, err)
 		}
 		if _, err := sess.Attach(ctx, dapclient.AttachOptions{}); err != nil {

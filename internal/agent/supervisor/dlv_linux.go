@@ -45,42 +45,42 @@ func (d Dlv) Dial(ctx context.Context) (net.Conn, error) {
 // find returns the dlv and its target's pid, or why it can't be used. It is
 // not connected to before it is known to stand more than one client: another one
 // ends with its first connection, and ends a target that it has started.
-func (d Dlv) find() (l procfs.Listener, targetPID int, err error) {
+func (d Dlv) inspect() (l procfs.Listener, targetPID int, err error) {
 	l, err = procfs.FindListener(string(d))
 	switch {
 	case errors.Is(err, procfs.ErrNoListener):
-		return l, 0, d.unusable("nothing listens on %s on the node", d).
+		return l, 0, d.newError("nothing listens on %s on the node", d).
 			WithHint("start it there as root: dlv attach PID --headless --accept-multiclient --listen %s", d)
 	case err != nil:
-		return l, 0, d.unusable("%w", err).WithHint("write the address as 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
+		return l, 0, d.newError("%w", err).WithHint("write the address as 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
 	}
 	b, err := procfs.InspectExe(l.PID, (*exe.File).Build)
 	switch {
 	case err != nil || b.ModulePath != dlvModule:
-		return l, 0, d.unusable("what listens on %s is not dlv but pid %d (%s)", d, l.PID, strings.Join(l.Args, " "))
+		return l, 0, d.newError("what listens on %s is not dlv but pid %d (%s)", d, l.PID, strings.Join(l.Args, " "))
 	case !acceptsMulti(l.Args):
-		return l, 0, d.unusable("the dlv on %s (pid %d) was started without --accept-multiclient: it would end with the first session, and take along a program that it has started", d, l.PID).
+		return l, 0, d.newError("the dlv on %s (pid %d) was started without --accept-multiclient: it would end with the first session, and take along a program that it has started", d, l.PID).
 			WithHint("start it again with --accept-multiclient, or leave out --dlv-addr: dapbridge brings its own debugger")
 	case int(l.UID) != os.Geteuid():
-		return l, 0, d.unusable("the dlv on %s (pid %d) runs as the user %d, and takes no connection from another", d, l.PID, l.UID).
+		return l, 0, d.newError("the dlv on %s (pid %d) runs as the user %d, and takes no connection from another", d, l.PID, l.UID).
 			WithHint("run it as root")
 	}
 	if err := d.checkVersion(l.PID); err != nil {
 		return l, 0, err
 	}
-	traced, err := procfs.Traced(l.PID)
+	traced, err := procfs.FindTracees(l.PID)
 	switch {
 	case err != nil:
 		return l, 0, err
 	case len(traced) != 1:
-		return l, 0, d.unusable("the dlv on %s (pid %d) traces %d processes, not one", d, l.PID, len(traced))
+		return l, 0, d.newError("the dlv on %s (pid %d) traces %d processes, not one", d, l.PID, len(traced))
 	}
 	return l, traced[0], nil
 }
 
 // busy reports whether the dlv has a client. One that has just gone is waited
 // for: dlv closes a unix socket when it has noticed.
-func (d Dlv) busy(ctx context.Context) bool {
+func (d Dlv) isBusy(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, idleTimeout)
 	defer cancel()
 	for {
@@ -99,9 +99,9 @@ func (d Dlv) busy(ctx context.Context) bool {
 // holds reports whether the dlv goes on with its target. One that was killed is
 // waited for: its connections may be closed before the kernel has its target let go
 // (Linux's kernel/exit.c, do_exit: exit_files comes before exit_notify).
-func (d Dlv) holds(pid int) bool {
+func (d Dlv) isTracing(pid int) bool {
 	for deadline := time.Now().Add(dlvTimeout); ; time.Sleep(leavePause) {
-		tracer, _, err := procfs.Tracer(pid)
+		tracer, _, err := procfs.FindTracer(pid)
 		if err != nil || tracer == 0 {
 			return false
 		}
@@ -111,7 +111,7 @@ func (d Dlv) holds(pid int) bool {
 	}
 }
 
-func (d Dlv) unusable(format string, args ...any) *diag.Error {
+func (d Dlv) newError(format string, args ...any) *diag.Error {
 	return diag.Errorf(diag.DlvUnusable, format, args...)
 }
 
@@ -137,7 +137,7 @@ func (d Dlv) checkVersion(pid int) error {
 	defer cancel()
 	conn, err := d.Dial(ctx)
 	if err != nil {
-		return d.unusable("the dlv on %s (pid %d) can't be reached: %w", d, pid, err)
+		return d.newError("the dlv on %s (pid %d) can't be reached: %w", d, pid, err)
 	}
 	conn.SetDeadline(time.Now().Add(dlvTimeout))
 	client := jsonrpc.NewClient(conn)
@@ -153,20 +153,20 @@ func (d Dlv) checkVersion(pid int) error {
 	}
 	switch {
 	case err != nil:
-		return d.unusable("the dlv on %s (pid %d) does not answer: %w", d, pid, err)
+		return d.newError("the dlv on %s (pid %d) does not answer: %w", d, pid, err)
 	case version.APIVersion != 2:
-		return d.unusable("the dlv on %s (pid %d) speaks version %d of its API, and 2 is needed", d, pid, version.APIVersion)
+		return d.newError("the dlv on %s (pid %d) speaks version %d of its API, and 2 is needed", d, pid, version.APIVersion)
 	case !multi.IsMulticlient:
-		return d.unusable("the dlv on %s (pid %d) takes one client only", d, pid)
+		return d.newError("the dlv on %s (pid %d) takes one client only", d, pid)
 	}
 	return nil
 }
 
 // target returns the dlv's target, if that is what the user named; a zero sel is
 // any. A dlv that is to be idle has no client.
-func (d Dlv) target(ctx context.Context, sel api.Selector, idle bool) (api.Process, error) {
-	busy := idle && d.busy(ctx)
-	l, targetPID, err := d.find()
+func (d Dlv) findTarget(ctx context.Context, sel api.Selector, idle bool) (api.Process, error) {
+	busy := idle && d.isBusy(ctx)
+	l, targetPID, err := d.inspect()
 	if err != nil {
 		return api.Process{}, err
 	}
@@ -180,7 +180,7 @@ func (d Dlv) target(ctx context.Context, sel api.Selector, idle bool) (api.Proce
 			return api.Process{}, err
 		}
 		if named.PID != targetPID {
-			return api.Process{}, d.unusable("the dlv on %s (pid %d) debugs pid %d, not %s", d, l.PID, targetPID, describe(named)).
+			return api.Process{}, d.newError("the dlv on %s (pid %d) debugs pid %d, not %s", d, l.PID, targetPID, describe(named)).
 				WithHint("leave out --target and --pid, or name the address of that process's dlv")
 		}
 	}

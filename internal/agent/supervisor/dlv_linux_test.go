@@ -147,7 +147,7 @@ func (d *foreignDlv) asBefore(b *busy, own int) {
 	default:
 	}
 	b.beating(5 * time.Second)
-	if tracer, _, err := procfs.Tracer(b.pid()); err != nil || tracer != d.cmd.Process.Pid {
+	if tracer, _, err := procfs.FindTracer(b.pid()); err != nil || tracer != d.cmd.Process.Pid {
 		d.t.Errorf("the target's tracer is %d (%v), dlv is %d", tracer, err, d.cmd.Process.Pid)
 	}
 	d.ask(func(c *rpc2.RPCClient) {

@@ -33,8 +33,8 @@ const JoinTimeout = 30 * time.Second
 
 // What a worker answers to who brings a session's descriptors.
 const (
-	joinTaken   = 1 // the session has begun
-	joinRefused = 2 // nobody waits for them
+	joinAccepted = 1 // the session has begun
+	joinRefused  = 2 // nobody waits for them
 )
 
 // Join hands in and out to the worker that listens on socket, as the
@@ -79,7 +79,7 @@ func handOver(ctx context.Context, socket, token string, in, out *os.File) (answ
 	if _, err := conn.Read(answer); err != nil {
 		return false, err
 	}
-	if answer[0] != joinTaken {
+	if answer[0] != joinAccepted {
 		return true, errors.New("the worker waits for no such session")
 	}
 	_, err = conn.Read(answer) // ends when the worker closes its side
@@ -91,28 +91,28 @@ func handOver(ctx context.Context, socket, token string, in, out *os.File) (answ
 
 // Joined is a session's pair of descriptors, as received from [Join]; or, without
 // any, the wish of somebody who called [LetGo].
-type Joined struct {
-	Token   string
-	In, Out *os.File
-	LetGo   string // why the target is to be let go; "" for a session
-	conn    *net.UnixConn
+type JoinRequest struct {
+	Token         string
+	In, Out       *os.File
+	ReleaseReason string // why the target is to be let go; "" for a session
+	conn          *net.UnixConn
 }
 
 // Take tells the joining process that the session has begun.
-func (j Joined) Take() error { return j.answer(joinTaken) }
+func (j JoinRequest) Accept() error { return j.answer(joinAccepted) }
 
 // Refuse tells the joining process that nobody waits for the session, and
 // closes the descriptors.
-func (j Joined) Refuse() error { return errors.Join(j.answer(joinRefused), j.Close()) }
+func (j JoinRequest) Refuse() error { return errors.Join(j.answer(joinRefused), j.Close()) }
 
-func (j Joined) answer(b byte) error {
+func (j JoinRequest) answer(b byte) error {
 	_, err := j.conn.Write([]byte{b})
 	return err
 }
 
 // Close closes the descriptors, and lets the joining process go if they were
 // taken.
-func (j Joined) Close() error {
+func (j JoinRequest) Close() error {
 	if j.In == nil {
 		return j.conn.Close()
 	}
@@ -121,11 +121,11 @@ func (j Joined) Close() error {
 
 // AcceptJoin waits for the next session's descriptors, or the next wish. Peers of another user
 // and malformed ones are dropped; an error means that ln is closed.
-func AcceptJoin(ln *net.UnixListener) (Joined, error) {
+func AcceptJoin(ln *net.UnixListener) (JoinRequest, error) {
 	for {
 		conn, err := ln.AcceptUnix()
 		if err != nil {
-			return Joined{}, err
+			return JoinRequest{}, err
 		}
 		if j, err := receiveJoin(conn); err == nil {
 			return j, nil
@@ -134,34 +134,34 @@ func AcceptJoin(ln *net.UnixListener) (Joined, error) {
 	}
 }
 
-func receiveJoin(conn *net.UnixConn) (Joined, error) {
+func receiveJoin(conn *net.UnixConn) (JoinRequest, error) {
 	if err := checkSameUser(conn); err != nil {
-		return Joined{}, err
+		return JoinRequest{}, err
 	}
 	conn.SetReadDeadline(time.Now().Add(joinTimeout))
-	buf, oob := make([]byte, len(letGo)+reasonLimit), make([]byte, unix.CmsgSpace(2*4))
+	buf, oob := make([]byte, len(releasePrefix)+reasonLimit), make([]byte, unix.CmsgSpace(2*4))
 	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
 	if err != nil {
-		return Joined{}, err
+		return JoinRequest{}, err
 	}
 	conn.SetReadDeadline(time.Time{})
-	files, err := receivedFiles(oob[:oobn])
+	files, err := parseFiles(oob[:oobn])
 	if err != nil {
-		return Joined{}, err
+		return JoinRequest{}, err
 	}
-	if reason, ok := strings.CutPrefix(string(buf[:n]), letGo); ok && len(files) == 0 && reason != "" {
-		return Joined{LetGo: api.OneLine(reason), conn: conn}, nil
+	if reason, ok := strings.CutPrefix(string(buf[:n]), releasePrefix); ok && len(files) == 0 && reason != "" {
+		return JoinRequest{ReleaseReason: api.JoinLines(reason), conn: conn}, nil
 	}
 	if len(files) != 2 {
 		for _, f := range files {
 			f.Close()
 		}
-		return Joined{}, fmt.Errorf("%d descriptors in place of 2", len(files))
+		return JoinRequest{}, fmt.Errorf("%d descriptors in place of 2", len(files))
 	}
-	return Joined{Token: string(buf[:n]), In: files[0], Out: files[1], conn: conn}, nil
+	return JoinRequest{Token: string(buf[:n]), In: files[0], Out: files[1], conn: conn}, nil
 }
 
-func receivedFiles(oob []byte) ([]*os.File, error) {
+func parseFiles(oob []byte) ([]*os.File, error) {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil, err

@@ -267,7 +267,7 @@ func TestJoinEndsWithItsContext(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("join ends after %s", took)
 	}
-	if tracer, _, err := procfs.Tracer(b.pid()); err != nil || tracer != 0 {
+	if tracer, _, err := procfs.FindTracer(b.pid()); err != nil || tracer != 0 {
 		t.Errorf("a join alone attaches: %d, %v", tracer, err)
 	}
 }

@@ -14,25 +14,25 @@ import (
 
 // letGo begins what is sent to a worker that is to let its target go; the reason
 // follows. No token begins so ([NewToken]).
-const letGo = "let go: "
+const releasePrefix = "let go: "
 
 // reasonLimit bounds the reason, in bytes.
 const reasonLimit = 512
 
 // letGoTimeout bounds how long a worker may take to let its target go.
-const letGoTimeout = time.Minute
+const releaseRequestTimeout = time.Minute
 
 // Session says who debugs a process by a dapbridge, "" if nobody traces it. Any
 // other tracer is an error, with the code diag.TargetTraced.
-func Session(pid int) (by string, err error) {
-	tracer, comm, err := procfs.Tracer(pid)
+func FindSession(pid int) (by string, err error) {
+	tracer, comm, err := procfs.FindTracer(pid)
 	switch {
 	case err != nil || tracer == 0:
 		return "", nil // of a process that has ended too
 	case comm != workerCommand:
-		return "", TracedBy(pid, tracer, comm)
+		return "", NewTracedError(pid, tracer, comm)
 	}
-	if by = daemonOf(tracer); by == "" {
+	if by = findDaemonName(tracer); by == "" {
 		by = fmt.Sprintf("pid %d on the node", tracer)
 	}
 	return by, nil
@@ -42,32 +42,32 @@ func Session(pid int) (by string, err error) {
 // does, that is asked to end its session in its own order, and the session's user
 // is told the reason. Another tracer is an error, as for [Session]; a worker that
 // does not let go in time is one with the code diag.TargetBusy.
-func LetGo(ctx context.Context, pid int, reason string) error {
-	ctx, cancel := context.WithTimeout(ctx, letGoTimeout)
+func ReleaseTarget(ctx context.Context, pid int, reason string) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseRequestTimeout)
 	defer cancel()
 	for asked := 0; ; {
-		tracer, comm, err := procfs.Tracer(pid)
+		tracer, comm, err := procfs.FindTracer(pid)
 		if err != nil || tracer == 0 {
 			return nil
 		}
 		if comm != workerCommand {
-			return TracedBy(pid, tracer, comm)
+			return NewTracedError(pid, tracer, comm)
 		}
 		// One that leaves may not answer, and another may have come.
-		if tracer != asked && askToLetGo(ctx, tracer, reason) == nil {
+		if tracer != asked && requestRelease(ctx, tracer, reason) == nil {
 			asked = tracer
 		}
 		select {
 		case <-ctx.Done():
-			return TracedBy(pid, tracer, comm)
+			return NewTracedError(pid, tracer, comm)
 		case <-time.After(leavePause):
 		}
 	}
 }
 
 // askToLetGo returns nil if the worker has understood.
-func askToLetGo(ctx context.Context, worker int, reason string) error {
-	names, err := procfs.Listening(worker)
+func requestRelease(ctx context.Context, worker int, reason string) error {
+	names, err := procfs.ListUnixListeners(worker)
 	if err != nil {
 		return err
 	}
@@ -76,14 +76,14 @@ func askToLetGo(ctx context.Context, worker int, reason string) error {
 		if !strings.HasPrefix(name, joinSocketPrefix) {
 			continue
 		}
-		if err = askAt(ctx, name, reason); err == nil {
+		if err = sendReleaseRequest(ctx, name, reason); err == nil {
 			return nil
 		}
 	}
 	return err
 }
 
-func askAt(ctx context.Context, socket, reason string) error {
+func sendReleaseRequest(ctx context.Context, socket, reason string) error {
 	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: socket})
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func askAt(ctx context.Context, socket, reason string) error {
 	if len(reason) > reasonLimit {
 		reason = reason[:reasonLimit]
 	}
-	if _, err := conn.Write([]byte(letGo + reason)); err != nil {
+	if _, err := conn.Write([]byte(releasePrefix + reason)); err != nil {
 		return err
 	}
 	conn.SetReadDeadline(time.Now().Add(joinTimeout))
@@ -104,7 +104,7 @@ func askAt(ctx context.Context, socket, reason string) error {
 	if _, err := conn.Read(answer); err != nil {
 		return err
 	}
-	if answer[0] != joinTaken {
+	if answer[0] != joinAccepted {
 		return errors.New("the worker refuses")
 	}
 	return nil

@@ -36,17 +36,17 @@ func TestLetGo(t *testing.T) {
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
 			begin(ctx, t, s)
-			if by, err := supervisor.Session(b.pid()); by == "" || err != nil {
+			if by, err := supervisor.FindSession(b.pid()); by == "" || err != nil {
 				t.Errorf("it is debugged by %q, %v", by, err)
 			}
-			if err := supervisor.LetGo(ctx, b.pid(), reason); err != nil {
+			if err := supervisor.ReleaseTarget(ctx, b.pid(), reason); err != nil {
 				t.Fatal(err)
 			}
 			b.freed(5 * time.Second)
 			if e := s.waitEnded(ctx); e.Reason != reason {
 				t.Errorf("the session's end: %+v", e)
 			}
-			if by, err := supervisor.Session(b.pid()); by != "" || err != nil {
+			if by, err := supervisor.FindSession(b.pid()); by != "" || err != nil {
 				t.Errorf("it is still debugged by %q, %v", by, err)
 			}
 			s.start(ctx, 0).end(ctx)
@@ -58,7 +58,7 @@ func TestLetGo(t *testing.T) {
 func TestLetGoOfAForeignTracer(t *testing.T) {
 	ctx := short(t)
 	b := startBusy(t)
-	if err := supervisor.LetGo(ctx, b.pid(), "x"); err != nil {
+	if err := supervisor.ReleaseTarget(ctx, b.pid(), "x"); err != nil {
 		t.Errorf("of nobody: %v", err)
 	}
 	runtime.LockOSThread() // which traces
@@ -69,7 +69,7 @@ func TestLetGoOfAForeignTracer(t *testing.T) {
 	if _, err := syscall.Wait4(b.pid(), nil, syscall.WALL, nil); err != nil {
 		t.Error(err)
 	}
-	if err := supervisor.LetGo(ctx, b.pid(), "x"); !errors.Is(err, &diag.Error{Code: diag.TargetTraced}) {
+	if err := supervisor.ReleaseTarget(ctx, b.pid(), "x"); !errors.Is(err, &diag.Error{Code: diag.TargetTraced}) {
 		t.Errorf("%v", err)
 	}
 	if err := syscall.PtraceDetach(b.pid()); err != nil {

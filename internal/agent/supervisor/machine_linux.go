@@ -14,7 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-func (s *supervisor) machine(ctx context.Context) (api.Machine, error) {
+func (s *supervisor) describeMachine(ctx context.Context) (api.Machine, error) {
 	var m api.Machine
 	var err error
 	if m.System, err = procfs.ReadMachine(ctx); err != nil {
@@ -35,7 +35,7 @@ func (s *supervisor) machine(ctx context.Context) (api.Machine, error) {
 		m.NoTracing = err.Error()
 	}
 	if p, err := procfs.Find(ctx, s.cfg.Selector); err == nil {
-		m.Frozen = procfs.Frozen(p.PID)
+		m.Frozen = procfs.IsFrozen(p.PID)
 	}
 	return m, nil
 }

@@ -74,7 +74,7 @@ func supervise(args []string) (err error) {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	c := supervisor.SupervisorConfig{
+	c := supervisor.Config{
 		Version: "test",
 		In:      os.Stdin, Out: os.Stdout, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}

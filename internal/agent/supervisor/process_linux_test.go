@@ -103,7 +103,7 @@ func superviseHere(t testing.TB, b *busy) *agentProcess {
 	s.stdin = stdin
 	go func() {
 		defer close(s.exited)
-		if err := supervisor.Supervise(context.WithoutCancel(t.Context()), supervisor.SupervisorConfig{
+		if err := supervisor.Supervise(context.WithoutCancel(t.Context()), supervisor.Config{
 			Protocol: api.Protocol, Capabilities: capabilities, Selector: api.Selector{PID: b.pid()},
 			Lease: 30 * time.Second, WorkerArgv: workerArgv(), In: in, Out: out,
 			Log: slog.New(slog.NewTextHandler(&s.log, nil)),
@@ -201,7 +201,7 @@ func (s *agentProcess) processes() (pids []int) {
 // workerPID returns the process that traces the target.
 func (s *agentProcess) workerPID() int {
 	s.t.Helper()
-	pid, _, err := procfs.Tracer(s.target.pid())
+	pid, _, err := procfs.FindTracer(s.target.pid())
 	if err != nil || pid == 0 {
 		s.t.Fatalf("nobody traces the target: %v", err)
 	}

@@ -15,22 +15,22 @@ import (
 
 // settleTimeout bounds how long the kernel may take to show a process that was
 // let go as untraced and running.
-const settleTimeout = 3 * time.Second
+const kernelTimeout = 3 * time.Second
 
 // settle sees for itself that a process which was debugged is untraced, has no
 // stopped thread and has the text of its file, and repairs what is not so. A
 // process that has ended is settled. killed says that its debugger did not detach.
-func settle(p process, killed bool, log *slog.Logger) error {
-	deadline := time.Now().Add(settleTimeout)
+func ensureReleased(p process, killed bool, log *slog.Logger) error {
+	deadline := time.Now().Add(kernelTimeout)
 	restored := false
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		why, untraced := unsettled(p)
+		why, untraced := checkReleased(p)
 		if untraced && !restored {
 			restored = true
 			if killed {
-				dropStops(p)
+				discardStops(p)
 			}
-			restore(p, log)
+			restoreText(p, log)
 		}
 		if why == "" {
 			return nil
@@ -46,14 +46,14 @@ func settle(p process, killed bool, log *slog.Logger) error {
 // where it shows nowhere: its thread was stopped to tell the debugger of it, runs
 // again, and obeys it a moment later, unless a SIGCONT comes before (Linux's
 // kernel/signal.c: ptrace_signal, prepare_signal, do_signal_stop).
-func dropStops(p process) { syscall.Kill(p.PID, syscall.SIGCONT) }
+func discardStops(p process) { syscall.Kill(p.PID, syscall.SIGCONT) }
 
 // restore takes out what a debugger left in the text of a process that nobody
 // traces any more.
-func restore(p process, log *slog.Logger) {
+func restoreText(p process, log *slog.Logger) {
 	n, err := procfs.RestoreText(p.PID)
 	switch {
-	case err != nil && p.alive():
+	case err != nil && p.isAlive():
 		log.Error("comparing the target's text with its file", "pid", p.PID, "error", err)
 	case n > 0:
 		log.Warn("the debugger left breakpoints in the target; restored", "pid", p.PID, "bytes", n)
@@ -62,15 +62,15 @@ func restore(p process, log *slog.Logger) {
 
 // unsettled says what keeps a process from being as it was, "" if nothing, and
 // whether it is alive and untraced.
-func unsettled(p process) (why string, untraced bool) {
-	if !p.alive() {
+func checkReleased(p process) (why string, untraced bool) {
+	if !p.isAlive() {
 		return "", false
 	}
-	tracer, comm, err := procfs.Tracer(p.PID)
+	tracer, comm, err := procfs.FindTracer(p.PID)
 	if err == nil && tracer != 0 {
 		return fmt.Sprintf("traced by pid %d (%s)", tracer, comm), false
 	}
-	states, err := procfs.ThreadStates(p.PID)
+	states, err := procfs.ReadThreadStates(p.PID)
 	if err != nil {
 		return "", false // it ends just now
 	}
@@ -93,14 +93,14 @@ type process struct {
 	StartTicks uint64
 }
 
-func (p process) same(t api.Process) bool { return p.PID == t.PID && p.StartTicks == t.StartTicks }
+func (p process) matches(t api.Process) bool { return p.PID == t.PID && p.StartTicks == t.StartTicks }
 
-func (p process) alive() bool {
+func (p process) isAlive() bool {
 	now, err := procfs.Find(context.Background(), api.Selector{PID: p.PID})
-	return err == nil && p.same(now)
+	return err == nil && p.matches(now)
 }
 
-func joinErr(first, second error) error {
+func firstError(first, second error) error {
 	if first != nil {
 		return first
 	}

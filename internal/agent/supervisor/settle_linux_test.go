@@ -35,7 +35,7 @@ func TestSettleKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := settle(process{PID: p.PID, StartTicks: p.StartTicks}, killed, slog.New(slog.DiscardHandler)); err != nil {
+		if err := ensureReleased(process{PID: p.PID, StartTicks: p.StartTicks}, killed, slog.New(slog.DiscardHandler)); err != nil {
 			t.Error(err)
 		}
 		in.Write([]byte("\n"))
@@ -65,7 +65,7 @@ func TestDlvHolds(t *testing.T) {
 	}
 	gone := Dlv("unix:" + filepath.Join(t.TempDir(), "dlv.sock"))
 	holds := make(chan bool)
-	go func() { holds <- gone.holds(pid) }()
+	go func() { holds <- gone.isTracing(pid) }()
 	select {
 	case h := <-holds:
 		t.Fatalf("said to hold its target: %v, while it is traced", h)

@@ -21,16 +21,16 @@ type sourceNames struct {
 }
 
 func (s *sourceNames) readSource(_ context.Context, p api.SourceParams) (api.SourceResult, error) {
-	if err := s.check(p); err != nil {
-		return api.SourceResult{}, api.RPCError(err)
+	if err := s.checkSource(p); err != nil {
+		return api.SourceResult{}, api.ToRPC(err)
 	}
 	text, err := procfs.ReadSource(p.PID, p.File)
-	return api.SourceResult{Text: text}, api.RPCError(err)
+	return api.SourceResult{Text: text}, api.ToRPC(err)
 }
 
 func (s *sourceNames) readLines(_ context.Context, p api.SourceParams) (api.LinesResult, error) {
-	if err := s.check(p); err != nil {
-		return api.LinesResult{}, api.RPCError(err)
+	if err := s.checkSource(p); err != nil {
+		return api.LinesResult{}, api.ToRPC(err)
 	}
 	r, err := procfs.InspectExe(p.PID, func(x *exe.File) (api.LinesResult, error) {
 		lines, err := x.Lines(p.File)
@@ -43,12 +43,12 @@ func (s *sourceNames) readLines(_ context.Context, p api.SourceParams) (api.Line
 		}
 		return api.LinesResult{Lines: lines, Built: info.ModTime(), Age: time.Since(info.ModTime())}, nil
 	})
-	return r, api.RPCError(err)
+	return r, api.ToRPC(err)
 }
 
 // check refuses a file that the process was not compiled from, and a process that
 // is another one by now.
-func (s *sourceNames) check(p api.SourceParams) error {
+func (s *sourceNames) checkSource(p api.SourceParams) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := process{PID: p.PID, StartTicks: p.StartTicks}
@@ -64,7 +64,7 @@ func (s *sourceNames) check(p api.SourceParams) error {
 			}
 		}
 	}
-	if !of.alive() { // and so was not when its sources were read
+	if !of.isAlive() { // and so was not when its sources were read
 		s.names = nil
 		return diag.Errorf(diag.TargetGone, "process %d has ended", p.PID)
 	}

@@ -16,13 +16,13 @@ import (
 func readSources(_ context.Context, p api.SourcesParams) (api.SourcesResult, error) {
 	s, err := procfs.InspectExe(p.PID, (*exe.File).Sources)
 	if err != nil {
-		return api.SourcesResult{}, api.RPCError(err)
+		return api.SourcesResult{}, api.ToRPC(err)
 	}
-	r, err := pack(s)
-	return r, api.RPCError(err)
+	r, err := packSources(s)
+	return r, api.ToRPC(err)
 }
 
-func pack(s *exe.Sources) (api.SourcesResult, error) {
+func packSources(s *exe.Sources) (api.SourcesResult, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	if err := errors.Join(json.NewEncoder(z).Encode(s), z.Close()); err != nil {

@@ -25,7 +25,7 @@ import (
 const releaseTimeout = 60 * time.Second
 
 // SupervisorConfig is what the supervisor needs from its command line.
-type SupervisorConfig struct {
+type Config struct {
 	Protocol     int // the daemon's
 	Version      string
 	Capabilities json.RawMessage // body of Delve's answer to initialize
@@ -35,18 +35,18 @@ type SupervisorConfig struct {
 	Lease        time.Duration // how long without a word from the daemon
 	// Hold waits while the target is being swapped, and keeps it from being swapped
 	// until release is called; nil if nobody swaps it.
-	Hold       func(context.Context) (release func(), err error)
-	Errand     bool      // the daemon wants no session, and does not wait for another's end
-	WorkerArgv []string  // starts a worker
-	In         io.Reader // the link
-	Out        io.WriteCloser
-	Log        *slog.Logger
+	PreventSwap func(context.Context) (release func(), err error)
+	NoSession   bool      // the daemon wants no session, and does not wait for another's end
+	WorkerArgv  []string  // starts a worker
+	In          io.Reader // the link
+	Out         io.WriteCloser
+	Log         *slog.Logger
 }
 
 // Supervise runs the supervisor until the daemon releases it, the link ends,
 // the lease runs out or ctx ends. Whatever the reason, the target is running,
 // untraced and whole when it returns nil.
-func Supervise(ctx context.Context, c SupervisorConfig) error {
+func Supervise(ctx context.Context, c Config) error {
 	if c.Protocol != api.Protocol {
 		err := diag.Errorf(diag.AgentProtocol, "this agent speaks protocol %d, the daemon %d", api.Protocol, c.Protocol)
 		return errors.Join(err, writeHello(c.Out, newHello(c.Version))) // which says so to the daemon
@@ -56,9 +56,9 @@ func Supervise(ctx context.Context, c SupervisorConfig) error {
 		return err
 	}
 	defer ln.Close()
-	s := &supervisor{cfg: c, ln: ln, turn: make(chan struct{}, 1), leave: make(chan string, 1)}
-	s.heard()
-	if err := s.hello(ctx); err != nil {
+	s := &supervisor{cfg: c, ln: ln, turn: make(chan struct{}, 1), stop: make(chan string, 1)}
+	s.renewLease()
+	if err := s.sendHello(ctx); err != nil {
 		return err
 	}
 	return s.serve(ctx)
@@ -67,29 +67,29 @@ func Supervise(ctx context.Context, c SupervisorConfig) error {
 // supervisor serves one daemon. The turn serialises what concerns the worker;
 // everything else is only read.
 type supervisor struct {
-	cfg   SupervisorConfig
-	ln    *net.UnixListener // inherited by each worker; the supervisor never accepts
-	rpc   *jrpc2.Server
-	last  atomic.Int64 // when the daemon was last heard, Unix ns
-	leave chan string  // why the supervisor should go; holds one
-	names sourceNames
+	cfg         Config
+	ln          *net.UnixListener // inherited by each worker; the supervisor never accepts
+	rpc         *jrpc2.Server
+	lastMessage atomic.Int64 // when the daemon was last heard, Unix ns
+	stop        chan string  // why the supervisor should go; holds one
+	names       sourceNames
 
-	turn   chan struct{} // holds a token while somebody works with the fields below
-	worker *workerProc   // started, attached or not; nil before the first is needed
-	reason string        // why the last session ended by itself, "" if it did not
-	left   bool          // the supervisor leaves: nobody gets the turn any more
+	turn     chan struct{} // holds a token while somebody works with the fields below
+	worker   *workerProc   // started, attached or not; nil before the first is needed
+	reason   string        // why the last session ended by itself, "" if it did not
+	stopping bool          // the supervisor leaves: nobody gets the turn any more
 }
 
-func (s *supervisor) heard() { s.last.Store(time.Now().UnixNano()) }
+func (s *supervisor) renewLease() { s.lastMessage.Store(time.Now().UnixNano()) }
 
-func (s *supervisor) hello(ctx context.Context) error {
+func (s *supervisor) sendHello(ctx context.Context) error {
 	h := newHello(s.cfg.Version)
 	h.PID, h.Socket, h.Capabilities, h.Debugger = os.Getpid(), s.ln.Addr().String(), s.cfg.Capabilities, s.cfg.Debugger
-	t, err := s.debuggable(ctx, 0)
+	t, err := s.checkDebuggable(ctx, 0)
 	if err == nil {
 		h.Target = &t
 	} else {
-		h.TargetError = asDiag(err)
+		h.TargetError = toDiag(err)
 	}
 	return writeHello(s.cfg.Out, h)
 }
@@ -103,9 +103,9 @@ func writeHello(w io.Writer, h api.Hello) error {
 	return err
 }
 
-func asDiag(err error) *diag.Error {
+func toDiag(err error) *diag.Error {
 	d := &diag.Error{}
-	raw, _ := json.Marshal(api.FromRPC(api.RPCError(err)))
+	raw, _ := json.Marshal(api.FromRPC(api.ToRPC(err)))
 	if json.Unmarshal(raw, d) != nil {
 		return diag.Errorf(diag.Internal, "%w", err)
 	}
@@ -115,8 +115,8 @@ func asDiag(err error) *diag.Error {
 func (s *supervisor) serve(ctx context.Context) error {
 	s.rpc = jrpc2.NewServer(handler.Map{
 		api.MethodPing:    handler.New(func(context.Context) error { return nil }),
-		api.MethodTarget:  handler.New(wrap(s.target)),
-		api.MethodList:    handler.New(wrap(procfs.List)),
+		api.MethodTarget:  handler.New(wrap(s.currentTarget)),
+		api.MethodList:    handler.New(wrap(procfs.ListCandidates)),
 		api.MethodSources: handler.New(readSources),
 		api.MethodSource:  handler.New(s.names.readSource),
 		api.MethodLines:   handler.New(s.names.readLines),
@@ -125,37 +125,37 @@ func (s *supervisor) serve(ctx context.Context) error {
 		api.MethodRelease: handler.New(s.release),
 		api.MethodCancel:  handler.New(CancelCall),
 
-		api.MethodOptimisation: handler.New(wrap(s.optimisation)),
-		api.MethodMachine:      handler.New(wrap(s.machine)),
+		api.MethodOptimisation: handler.New(wrap(s.readOptimisation)),
+		api.MethodMachine:      handler.New(wrap(s.describeMachine)),
 
-		api.MethodOrigin:      handler.New(wrap(s.origin)),
-		api.MethodFingerprint: handler.New(wrap(s.fingerprint)),
-		api.MethodBlocks:      handler.New(s.blocks),
-		api.MethodShapes:      handler.New(wrap(s.shapes)),
-		api.MethodFunction:    handler.New(s.function),
-		api.MethodWords:       handler.New(s.words),
-		api.MethodStrings:     handler.New(s.strings),
+		api.MethodOrigin:      handler.New(wrap(s.readOrigin)),
+		api.MethodFingerprint: handler.New(wrap(s.readFingerprint)),
+		api.MethodBlocks:      handler.New(s.readBlocks),
+		api.MethodShapes:      handler.New(wrap(s.readShapes)),
+		api.MethodFunction:    handler.New(s.readFunction),
+		api.MethodWords:       handler.New(s.readWords),
+		api.MethodStrings:     handler.New(s.readStrings),
 
 		api.MethodHasSymbols:    handler.New(s.hasSymbols),
 		api.MethodRemoveSymbols: handler.New(s.removeSymbols),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
-	s.rpc.Start(api.NewLines(s.cfg.In, s.cfg.Out, s.heard))
+	s.rpc.Start(api.NewLineChannel(s.cfg.In, s.cfg.Out, s.renewLease))
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.rpc.Wait() }()
-	go s.prestart()
+	go s.prestartWorker()
 
-	reason := s.waitToLeave(ctx, ended)
+	reason := s.waitForStop(ctx, ended)
 	s.cfg.Log.Info("the agent leaves", "reason", reason)
-	err := s.letGo()
-	if reason == leaveReleased {
+	err := s.shutDown()
+	if reason == reasonReleased {
 		<-ended // the daemon closes the link once it has the answer
 	}
 	return err
 }
 
-const leaveReleased = "released by the daemon"
+const reasonReleased = "released by the daemon"
 
-func (s *supervisor) waitToLeave(ctx context.Context, ended <-chan struct{}) string {
+func (s *supervisor) waitForStop(ctx context.Context, ended <-chan struct{}) string {
 	tick := time.NewTicker(max(s.cfg.Lease/20, time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -164,10 +164,10 @@ func (s *supervisor) waitToLeave(ctx context.Context, ended <-chan struct{}) str
 			return "signal"
 		case <-ended:
 			return "the link ended"
-		case reason := <-s.leave:
+		case reason := <-s.stop:
 			return reason
 		case now := <-tick.C:
-			if now.UnixNano()-s.last.Load() > int64(s.cfg.Lease) {
+			if now.UnixNano()-s.lastMessage.Load() > int64(s.cfg.Lease) {
 				return "the lease ran out"
 			}
 		}
@@ -178,17 +178,17 @@ func (s *supervisor) waitToLeave(ctx context.Context, ended <-chan struct{}) str
 func wrap[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
 	return func(ctx context.Context) (T, error) {
 		v, err := f(ctx)
-		return v, api.RPCError(err)
+		return v, api.ToRPC(err)
 	}
 }
 
 // take waits for its turn with the worker; the caller gives it back.
-func (s *supervisor) take(ctx context.Context) error {
+func (s *supervisor) lock(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
-		if s.left {
-			s.give()
-			return api.RPCError(diag.Errorf(diag.LinkLost, "the agent is leaving"))
+		if s.stopping {
+			s.unlock()
+			return api.ToRPC(diag.Errorf(diag.LinkLost, "the agent is leaving"))
 		}
 		return nil
 	case <-ctx.Done():
@@ -196,15 +196,17 @@ func (s *supervisor) take(ctx context.Context) error {
 	}
 }
 
-func (s *supervisor) give() { <-s.turn }
+func (s *supervisor) unlock() { <-s.turn }
 
 // target is the target as it is now.
-func (s *supervisor) target(ctx context.Context) (api.Target, error) { return s.find(ctx, false) }
+func (s *supervisor) currentTarget(ctx context.Context) (api.Target, error) {
+	return s.findTarget(ctx, false)
+}
 
 // find looks for the target and reads what its executable says. idle is for a
 // debugger that is not ours: it must have no client.
-func (s *supervisor) find(ctx context.Context, idle bool) (api.Target, error) {
-	p, err := s.process(ctx, idle)
+func (s *supervisor) findTarget(ctx context.Context, idle bool) (api.Target, error) {
+	p, err := s.findProcess(ctx, idle)
 	if err != nil {
 		return api.Target{}, err
 	}
@@ -215,69 +217,69 @@ func (s *supervisor) find(ctx context.Context, idle bool) (api.Target, error) {
 	return api.Target{Process: p, Build: *b}, nil
 }
 
-func (s *supervisor) process(ctx context.Context, idle bool) (api.Process, error) {
+func (s *supervisor) findProcess(ctx context.Context, idle bool) (api.Process, error) {
 	if s.cfg.Dlv != "" {
-		return s.cfg.Dlv.target(ctx, s.cfg.Selector, idle)
+		return s.cfg.Dlv.findTarget(ctx, s.cfg.Selector, idle)
 	}
 	return procfs.Find(ctx, s.cfg.Selector)
 }
 
 // debuggable finds the target and refuses what a session could not use,
 // before anything is changed. own is a tracer that is no obstacle.
-func (s *supervisor) debuggable(ctx context.Context, own int) (api.Target, error) {
-	t, err := s.find(ctx, true)
+func (s *supervisor) checkDebuggable(ctx context.Context, own int) (api.Target, error) {
+	t, err := s.findTarget(ctx, true)
 	if err != nil || s.cfg.Dlv != "" { // which is the tracer
 		return t, err
 	}
 	timeout := leaveTimeout
-	if s.cfg.Errand {
+	if s.cfg.NoSession {
 		timeout = 0
 	}
-	if tracer, comm := foreignTracer(ctx, t.PID, own, timeout); tracer != 0 {
-		return t, TracedBy(t.PID, tracer, comm)
+	if tracer, comm := findForeignTracer(ctx, t.PID, own, timeout); tracer != 0 {
+		return t, NewTracedError(t.PID, tracer, comm)
 	}
 	return t, nil
 }
 
 func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.AttachResult, error) {
-	if s.cfg.Hold != nil {
-		release, err := s.cfg.Hold(ctx)
+	if s.cfg.PreventSwap != nil {
+		release, err := s.cfg.PreventSwap(ctx)
 		if err != nil {
-			return api.AttachResult{}, api.RPCError(err)
+			return api.AttachResult{}, api.ToRPC(err)
 		}
 		defer release()
 	}
-	if err := s.take(ctx); err != nil {
+	if err := s.lock(ctx); err != nil {
 		return api.AttachResult{}, err
 	}
-	defer s.give()
-	w, err := s.free()
+	defer s.unlock()
+	w, err := s.freeWorker()
 	if err != nil {
-		return api.AttachResult{}, api.RPCError(err)
+		return api.AttachResult{}, api.ToRPC(err)
 	}
-	t, err := s.debuggable(ctx, w.pid())
+	t, err := s.checkDebuggable(ctx, w.pid())
 	if err != nil {
-		return api.AttachResult{}, api.RPCError(err)
+		return api.AttachResult{}, api.ToRPC(err)
 	}
 	var symbols string
 	if s.cfg.Dlv == "" { // which has found them by itself
-		if symbols, err = symbolsFor(t, p.Symbols); err != nil {
-			return api.AttachResult{}, api.RPCError(err)
+		if symbols, err = findSymbols(t, p.Symbols); err != nil {
+			return api.AttachResult{}, api.ToRPC(err)
 		}
 	}
-	if w.attached != nil && !w.attached.same(t.Process) {
+	if w.attached != nil && !w.attached.matches(t.Process) {
 		// It lingers on a process that has been replaced since.
-		if err := s.retire(w); err != nil {
-			return api.AttachResult{}, api.RPCError(err)
+		if err := s.retireWorker(w); err != nil {
+			return api.AttachResult{}, api.ToRPC(err)
 		}
-		if w, err = s.ready(); err != nil {
-			return api.AttachResult{}, api.RPCError(err)
+		if w, err = s.readyWorker(); err != nil {
+			return api.AttachResult{}, api.ToRPC(err)
 		}
 	}
 	s.reason = ""
 	first := w.attached == nil
 	if err := w.attach(ctx, t.Process, p, symbols); err != nil {
-		return api.AttachResult{}, api.RPCError(joinErr(err, s.retire(w)))
+		return api.AttachResult{}, api.ToRPC(firstError(err, s.retireWorker(w)))
 	}
 	if first && s.cfg.Dlv == "" {
 		go s.watchTarget(w, *w.attached)
@@ -287,24 +289,24 @@ func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.Attach
 
 // free returns a worker without a session: a fresh one, or one that lingers. A
 // session that is just ending is waited for. The caller has the turn.
-func (s *supervisor) free() (*workerProc, error) {
+func (s *supervisor) freeWorker() (*workerProc, error) {
 	if w := s.worker; w != nil && w.attached != nil {
 		if r, err := w.end(); err != nil || !r.Lingers {
-			if err := s.retire(w); err != nil {
+			if err := s.retireWorker(w); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return s.ready()
+	return s.readyWorker()
 }
 
 // end ends the session that the worker serves, and returns when the target is
 // let go or lingers.
 func (s *supervisor) end(ctx context.Context) (api.EndResult, error) {
-	if err := s.take(ctx); err != nil {
+	if err := s.lock(ctx); err != nil {
 		return api.EndResult{}, err
 	}
-	defer s.give()
+	defer s.unlock()
 	w := s.worker
 	if w == nil || w.attached == nil {
 		return api.EndResult{Reason: s.reason}, nil
@@ -314,41 +316,41 @@ func (s *supervisor) end(ctx context.Context) (api.EndResult, error) {
 		return api.EndResult{}, nil
 	}
 	r := api.EndResult{Reason: ended.Reason}
-	retireErr := s.retire(w)
+	retireErr := s.retireWorker(w)
 	if err != nil { // it was leaving by itself, or died; what counts is how it left the target
-		r.Reason = w.reason()
+		r.Reason = w.exitReason()
 	}
-	if fate := w.fate(ctx); fate != "" && ended.Reason == "" {
+	if fate := w.describeExit(ctx); fate != "" && ended.Reason == "" {
 		r.Reason = fate
 	}
-	go s.prestart()
-	return r, api.RPCError(retireErr)
+	go s.prestartWorker()
+	return r, api.ToRPC(retireErr)
 }
 
 func (s *supervisor) release(ctx context.Context) error {
-	err := s.letGo()
+	err := s.shutDown()
 	select {
-	case s.leave <- leaveReleased:
+	case s.stop <- reasonReleased:
 	default:
 	}
-	return api.RPCError(err)
+	return api.ToRPC(err)
 }
 
 // letGo ends the worker and sees to it that the target is whole; nothing begins
 // after it. It may be called again.
-func (s *supervisor) letGo() error {
+func (s *supervisor) shutDown() error {
 	s.turn <- struct{}{}
-	defer s.give()
-	s.left = true
+	defer s.unlock()
+	s.stopping = true
 	if s.worker == nil {
 		return nil
 	}
-	return s.retire(s.worker)
+	return s.retireWorker(s.worker)
 }
 
 // ready returns the worker, starting one if need be. The caller has the turn.
-func (s *supervisor) ready() (*workerProc, error) {
-	if s.worker != nil && !s.worker.gone() {
+func (s *supervisor) readyWorker() (*workerProc, error) {
+	if s.worker != nil && !s.worker.hasExited() {
 		return s.worker, nil
 	}
 	w, err := startWorker(s.cfg, s.ln, s)
@@ -361,10 +363,10 @@ func (s *supervisor) ready() (*workerProc, error) {
 
 // prestart has a worker ready before it is asked for, which saves its start
 // from the attach.
-func (s *supervisor) prestart() {
-	if s.take(context.Background()) == nil {
-		defer s.give()
-		if _, err := s.ready(); err != nil {
+func (s *supervisor) prestartWorker() {
+	if s.lock(context.Background()) == nil {
+		defer s.unlock()
+		if _, err := s.readyWorker(); err != nil {
 			s.cfg.Log.Error("starting a worker", "error", err)
 		}
 	}
@@ -372,7 +374,7 @@ func (s *supervisor) prestart() {
 
 // retire makes the worker let the target go and leave, by force if it must,
 // and repairs the target if it had to. The caller has the turn.
-func (s *supervisor) retire(w *workerProc) error {
+func (s *supervisor) retireWorker(w *workerProc) error {
 	s.worker = nil
 	if err := w.release(releaseTimeout); err != nil {
 		s.cfg.Log.Error("a worker did not let go", "error", err)
@@ -382,44 +384,44 @@ func (s *supervisor) retire(w *workerProc) error {
 	}
 	killed := !w.cmd.ProcessState.Success()
 	if s.cfg.Dlv != "" {
-		if s.cfg.Dlv.holds(w.attached.PID) {
+		if s.cfg.Dlv.isTracing(w.attached.PID) {
 			return nil // what the dlv does to its target is its own
 		}
 		killed = true // or it has detached, which leaves nothing to repair
 	}
-	return settle(*w.attached, killed, s.cfg.Log)
+	return ensureReleased(*w.attached, killed, s.cfg.Log)
 }
 
 // sessionEnded is called when a worker ended its session unasked and lingers.
-func (s *supervisor) sessionEnded(reason string) {
+func (s *supervisor) onSessionEnd(reason string) {
 	s.notify(api.NotifyEnded, api.Ended{Reason: reason})
 }
 
 // workerExited is called when a worker's process has ended, asked or not.
-func (s *supervisor) workerExited(w *workerProc, reason string) {
-	if s.take(context.Background()) != nil {
+func (s *supervisor) onWorkerExit(w *workerProc, reason string) {
+	if s.lock(context.Background()) != nil {
 		return
 	}
 	if s.worker != w {
-		s.give()
+		s.unlock()
 		return // retired meanwhile, which whoever did it has reported
 	}
 	attached := w.attached != nil
-	if err := s.retire(w); err != nil {
+	if err := s.retireWorker(w); err != nil {
 		reason += "; " + err.Error()
 	}
-	if fate := w.fate(context.Background()); fate != "" {
+	if fate := w.describeExit(context.Background()); fate != "" {
 		reason = fate
 	}
 	s.reason = reason
-	s.give()
+	s.unlock()
 	if attached {
 		s.notify(api.NotifyEnded, api.Ended{Reason: reason})
-		s.prestart()
+		s.prestartWorker()
 	}
 }
 
-func (s *supervisor) log(level, text string) {
+func (s *supervisor) onLog(level, text string) {
 	s.notify(api.NotifyLog, api.LogLine{Level: level, Text: text})
 }
 

@@ -341,7 +341,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	sess.stopAt(ctx, "slow: before")
 	last := stop()
 	for time.Since(last) < lease*8/10 {
-		if tracer, _, err := procfs.Tracer(b.pid()); err != nil || tracer == 0 {
+		if tracer, _, err := procfs.FindTracer(b.pid()); err != nil || tracer == 0 {
 			t.Fatalf("the target is free %s after the daemon's last word: %v", time.Since(last), err)
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -479,7 +479,7 @@ func TestAttachGivenUp(t *testing.T) {
 		_, err := s.client.Attach(giveUp, api.AttachParams{Token: api.NewToken()}) // which nobody joins with
 		failed <- err
 	}()
-	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := procfs.Tracer(b.pid()); return pid != 0 }) {
+	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := procfs.FindTracer(b.pid()); return pid != 0 }) {
 		t.Fatal("no attach")
 	}
 	cancel()
@@ -500,7 +500,7 @@ func TestLinkEndsDuringTheAttach(t *testing.T) {
 		_, err := s.client.Attach(ctx, api.AttachParams{Token: api.NewToken()})
 		failed <- err
 	}()
-	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := procfs.Tracer(b.pid()); return pid != 0 }) {
+	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := procfs.FindTracer(b.pid()); return pid != 0 }) {
 		t.Fatal("no attach")
 	}
 	s.stdin.Close()

@@ -35,7 +35,7 @@ type symbolStore struct{ dir string }
 
 // ownSymbols is the store beside this program, wherever that stands: in a
 // directory of its hash (remote, uploadScript).
-func ownSymbols() (symbolStore, error) {
+func openSymbols() (symbolStore, error) {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return symbolStore{}, err
@@ -47,35 +47,35 @@ func ownSymbols() (symbolStore, error) {
 // gzip, beside this program. It returns in time when r goes silent, and then
 // leaves a read behind.
 func StoreSymbols(r io.Reader, hash string) error {
-	s, err := ownSymbols()
+	s, err := openSymbols()
 	if err != nil {
 		return err
 	}
 	alive := idle.NewReader(r, symbolsIdle)
 	defer alive.Close()
-	return s.put(alive, hash)
+	return s.add(alive, hash)
 }
 
-func validHash(hash string) bool { return regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(hash) }
+func isHash(hash string) bool { return regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(hash) }
 
 // put stores a debug file: the whole one or nothing.
-func (s symbolStore) put(r io.Reader, hash string) error {
-	if !validHash(hash) {
+func (s symbolStore) add(r io.Reader, hash string) error {
+	if !isHash(hash) {
 		return fmt.Errorf("%q is no SHA-256", hash)
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	if err := s.owned(); err != nil {
+	if err := s.checkOwner(); err != nil {
 		return err
 	}
-	s.sweep(hash)
+	s.prune(hash)
 	next, err := os.MkdirTemp(s.dir, ".next-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(next)
-	if err := receive(r, filepath.Join(next, debugName), hash); err != nil {
+	if err := receiveSymbols(r, filepath.Join(next, debugName), hash); err != nil {
 		return err
 	}
 	err = os.Rename(next, filepath.Join(s.dir, hash))
@@ -86,7 +86,7 @@ func (s symbolStore) put(r io.Reader, hash string) error {
 }
 
 // owned refuses a directory that another user could write to.
-func (s symbolStore) owned() error {
+func (s symbolStore) checkOwner() error {
 	info, err := os.Lstat(s.dir)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (s symbolStore) owned() error {
 }
 
 // receive writes a file and checks it.
-func receive(r io.Reader, path, hash string) error {
+func receiveSymbols(r io.Reader, path, hash string) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return fmt.Errorf("receive the symbols: %w", err)
@@ -124,7 +124,7 @@ func receive(r io.Reader, path, hash string) error {
 
 // sweep removes what uploads left that were cut off, and the oldest files, so
 // that there is room for one more. What can't be removed stays.
-func (s symbolStore) sweep(but string) {
+func (s symbolStore) prune(but string) {
 	type kept struct {
 		path string
 		age  time.Time
@@ -138,7 +138,7 @@ func (s symbolStore) sweep(but string) {
 		}
 		path := filepath.Join(s.dir, e.Name())
 		switch {
-		case validHash(e.Name()):
+		case isHash(e.Name()):
 			all = append(all, kept{path, info.ModTime()})
 		case time.Since(info.ModTime()) > symbolsStale:
 			os.RemoveAll(path)
@@ -151,7 +151,7 @@ func (s symbolStore) sweep(but string) {
 }
 
 func (s symbolStore) has(hash string) bool {
-	if !validHash(hash) || s.owned() != nil {
+	if !isHash(hash) || s.checkOwner() != nil {
 		return false
 	}
 	info, err := os.Lstat(filepath.Join(s.dir, hash, debugName))
@@ -161,7 +161,7 @@ func (s symbolStore) has(hash string) bool {
 // ready returns the directory in which Delve finds the debug file for a
 // program of that name (its pkg/proc/bininfo.go, openSeparateDebugInfo): by
 // the name that /proc/PID/exe leads to, and by "exe" when that file is gone.
-func (s symbolStore) ready(hash, program string) (string, error) {
+func (s symbolStore) link(hash, program string) (string, error) {
 	if !s.has(hash) {
 		return "", diag.Errorf(diag.TargetStripped, "the symbols are not on the node any more")
 	}
@@ -175,11 +175,11 @@ func (s symbolStore) ready(hash, program string) (string, error) {
 }
 
 // remove removes everything.
-func (s symbolStore) remove() (r api.RemovedSymbols, err error) {
+func (s symbolStore) removeAll() (r api.RemovedSymbols, err error) {
 	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}
-	if err := s.owned(); err != nil {
+	if err := s.checkOwner(); err != nil {
 		return r, err
 	}
 	files, _ := filepath.Glob(filepath.Join(s.dir, "*", debugName)) // the pattern is well-formed
@@ -193,32 +193,32 @@ func (s symbolStore) remove() (r api.RemovedSymbols, err error) {
 }
 
 func (s *supervisor) hasSymbols(_ context.Context, p api.SymbolsParams) (bool, error) {
-	store, err := ownSymbols()
-	return err == nil && store.has(p.Hash), api.RPCError(err)
+	store, err := openSymbols()
+	return err == nil && store.has(p.Hash), api.ToRPC(err)
 }
 
 func (s *supervisor) removeSymbols(context.Context) (api.RemovedSymbols, error) {
-	store, err := ownSymbols()
+	store, err := openSymbols()
 	if err != nil {
-		return api.RemovedSymbols{}, api.RPCError(err)
+		return api.RemovedSymbols{}, api.ToRPC(err)
 	}
-	r, err := store.remove()
-	return r, api.RPCError(err)
+	r, err := store.removeAll()
+	return r, api.ToRPC(err)
 }
 
 // symbolsFor returns the directory with the debug file of a stripped target,
 // "" for one that needs none. The error is diag.TargetStripped if there is none
 // that was proved to be of this very process.
-func symbolsFor(t api.Target, s *api.Symbols) (dir string, err error) {
+func findSymbols(t api.Target, s *api.Symbols) (dir string, err error) {
 	if !t.Build.Stripped {
 		return "", nil
 	}
-	if s == nil || !(process{s.PID, s.StartTicks}).same(t.Process) || s.BuildID != t.Build.BuildID {
+	if s == nil || !(process{s.PID, s.StartTicks}).matches(t.Process) || s.BuildID != t.Build.BuildID {
 		return "", diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information", t.Exe, t.PID)
 	}
-	store, err := ownSymbols()
+	store, err := openSymbols()
 	if err != nil {
 		return "", err
 	}
-	return store.ready(s.Hash, t.Exe)
+	return store.link(s.Hash, t.Exe)
 }

@@ -42,14 +42,14 @@ func TestStoreSymbols(t *testing.T) {
 		t.Error("has what it does not have")
 	}
 	for range 2 { // the second time somebody else was faster
-		if err := s.put(bytes.NewReader(data), hash); err != nil {
+		if err := s.add(bytes.NewReader(data), hash); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if !s.has(hash) || s.has(hash[1:]+"0") || s.has("../"+hash) {
 		t.Error("has the wrong things")
 	}
-	dir, err := s.ready(hash, "/usr/bin/containerd")
+	dir, err := s.link(hash, "/usr/bin/containerd")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,17 +58,17 @@ func TestStoreSymbols(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
-	if _, err := s.ready(hash, "/usr/bin/containerd"); err != nil {
+	if _, err := s.link(hash, "/usr/bin/containerd"); err != nil {
 		t.Error("the second time:", err)
 	}
-	r, err := s.remove()
+	r, err := s.removeAll()
 	if err != nil || r != (api.RemovedSymbols{Files: 1, Bytes: int64(len("debug sections"))}) || s.has(hash) {
 		t.Errorf("removed %+v, %v", r, err)
 	}
-	if r, err := s.remove(); err != nil || r != (api.RemovedSymbols{}) {
+	if r, err := s.removeAll(); err != nil || r != (api.RemovedSymbols{}) {
 		t.Errorf("removed nothing: %+v, %v", r, err)
 	}
-	if _, err := s.ready(hash, "x"); diag.CodeOf(err) != diag.TargetStripped {
+	if _, err := s.link(hash, "x"); diag.CodeOf(err) != diag.TargetStripped {
 		t.Errorf("ready without a file: %v", err)
 	}
 }
@@ -85,7 +85,7 @@ func TestStoreSymbolsWhole(t *testing.T) {
 		"another": bytes.NewReader(other),
 		"no gzip": strings.NewReader("debug sections"),
 	} {
-		if err := s.put(r, hash); err == nil || s.has(hash) {
+		if err := s.add(r, hash); err == nil || s.has(hash) {
 			t.Errorf("%s: stored (%v)", name, err)
 		}
 		if left, err := os.ReadDir(s.dir); err != nil || len(left) != 0 {
@@ -93,7 +93,7 @@ func TestStoreSymbolsWhole(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "..", hash[:63], strings.ToUpper(hash), hash + "/.."} {
-		if s.put(bytes.NewReader(data), name) == nil {
+		if s.add(bytes.NewReader(data), name) == nil {
 			t.Errorf("stored under %q", name)
 		}
 	}
@@ -110,7 +110,7 @@ func TestStoreSymbolsSilence(t *testing.T) {
 	alive := idle.NewReader(wire, 200*time.Millisecond)
 	defer alive.Close()
 	start := time.Now()
-	err := s.put(alive, hash)
+	err := s.add(alive, hash)
 	if took := time.Since(start); err == nil || !strings.Contains(err.Error(), "nothing arrived for 200ms") || took > 10*time.Second {
 		t.Errorf("after %s: %v", took, err)
 	}
@@ -134,7 +134,7 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 	var hashes []string
 	for i := range keptSymbols + 2 {
 		data, hash := packed(t, fmt.Sprint(i))
-		if err := s.put(bytes.NewReader(data), hash); err != nil {
+		if err := s.add(bytes.NewReader(data), hash); err != nil {
 			t.Fatal(err)
 		}
 		hashes = append(hashes, hash)
@@ -156,14 +156,14 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 	if err := os.Chmod(s.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if s.put(bytes.NewReader(data), hash) == nil || s.has(hashes[len(hashes)-1]) {
+	if s.add(bytes.NewReader(data), hash) == nil || s.has(hashes[len(hashes)-1]) {
 		t.Error("a directory that all may write to is used")
 	}
 	link := symbolStore{filepath.Join(t.TempDir(), "link")}
 	if err := os.Symlink(t.TempDir(), link.dir); err != nil {
 		t.Fatal(err)
 	}
-	if link.put(bytes.NewReader(data), hash) == nil {
+	if link.add(bytes.NewReader(data), hash) == nil {
 		t.Error("a symbolic link is followed")
 	}
 }
@@ -172,12 +172,12 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 // proved for.
 func TestSymbolsFor(t *testing.T) {
 	stripped := api.Target{Process: api.Process{PID: 1, StartTicks: 2, Exe: "/x"}, Build: exe.Build{Stripped: true, BuildID: "b"}}
-	if dir, err := symbolsFor(api.Target{}, nil); dir != "" || err != nil {
+	if dir, err := findSymbols(api.Target{}, nil); dir != "" || err != nil {
 		t.Errorf("a target that needs none: %q, %v", dir, err)
 	}
 	_, hash := packed(t, "never stored")
 	for _, s := range []*api.Symbols{nil, {Hash: hash, PID: 2, StartTicks: 2, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 3, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "c"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "b"}, {Hash: "../x", PID: 1, StartTicks: 2, BuildID: "b"}} {
-		if dir, err := symbolsFor(stripped, s); diag.CodeOf(err) != diag.TargetStripped {
+		if dir, err := findSymbols(stripped, s); diag.CodeOf(err) != diag.TargetStripped {
 			t.Errorf("%+v: %q, %v", s, dir, err)
 		}
 	}

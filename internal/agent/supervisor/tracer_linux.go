@@ -12,11 +12,11 @@ import (
 
 // foreignTracer returns who traces pid, unless that is own, and its command.
 // Another agent's worker is waited for: its daemon may just have gone.
-func foreignTracer(ctx context.Context, pid, own int, timeout time.Duration) (int, string) {
+func findForeignTracer(ctx context.Context, pid, own int, timeout time.Duration) (int, string) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
-		tracer, comm, err := procfs.Tracer(pid)
+		tracer, comm, err := procfs.FindTracer(pid)
 		if err != nil || tracer == own {
 			return 0, ""
 		}
@@ -39,12 +39,12 @@ const (
 
 // TracedBy says that somebody else traces a process: another debugger, or
 // another dapbridge, which then says whose it is.
-func TracedBy(pid, tracer int, comm string) *diag.Error {
+func NewTracedError(pid, tracer int, comm string) *diag.Error {
 	if comm != workerCommand {
 		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", pid, tracer, comm)
 	}
 	err := diag.Errorf(diag.TargetBusy, "pid %d is being debugged by another dapbridge (%s, pid %d on the node)", pid, comm, tracer)
-	if daemon := daemonOf(tracer); daemon != "" {
+	if daemon := findDaemonName(tracer); daemon != "" {
 		err = diag.Errorf(diag.TargetBusy, "pid %d is being debugged by another dapbridge: %s", pid, daemon)
 	}
 	return err
@@ -54,7 +54,7 @@ func TracedBy(pid, tracer int, comm string) *diag.Error {
 const daemonLimit = 256
 
 // daemonOf returns what a worker's daemon calls itself, "" if it does not tell.
-func daemonOf(worker int) string {
+func findDaemonName(worker int) string {
 	w, err := procfs.Find(context.Background(), api.Selector{PID: worker})
 	if err != nil {
 		return ""

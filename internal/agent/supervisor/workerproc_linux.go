@@ -70,14 +70,14 @@ type workerProc struct {
 
 // overseer is told what happens to a worker, each time from a goroutine of the
 // worker's that waits for nothing else.
-type overseer interface {
-	sessionEnded(reason string)                // and the worker lingers
-	workerExited(w *workerProc, reason string) // once for each worker
-	log(level, text string)
+type workerObserver interface {
+	onSessionEnd(reason string)                // and the worker lingers
+	onWorkerExit(w *workerProc, reason string) // once for each worker
+	onLog(level, text string)
 }
 
 // startWorker starts a worker that inherits ln.
-func startWorker(c SupervisorConfig, ln *net.UnixListener, o overseer) (*workerProc, error) {
+func startWorker(c Config, ln *net.UnixListener, o workerObserver) (*workerProc, error) {
 	joins, err := ln.File()
 	if err != nil {
 		return nil, err
@@ -105,8 +105,8 @@ func startWorker(c SupervisorConfig, ln *net.UnixListener, o overseer) (*workerP
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
 	w := &workerProc{cmd: cmd, exited: make(chan struct{})}
-	w.rpc = jrpc2.NewClient(api.NewLines(fromWorker, requests, nil), &jrpc2.ClientOptions{
-		OnCancel: tellCancel,
+	w.rpc = jrpc2.NewClient(api.NewLineChannel(fromWorker, requests, nil), &jrpc2.ClientOptions{
+		OnCancel: sendCancel,
 		OnNotify: func(r *jrpc2.Request) {
 			e := &api.Ended{}
 			if r.Method() != WorkerEnded || r.UnmarshalParams(e) != nil {
@@ -114,23 +114,23 @@ func startWorker(c SupervisorConfig, ln *net.UnixListener, o overseer) (*workerP
 			}
 			w.last.Store(e)
 			if e.Lingers {
-				o.sessionEnded(e.Reason)
+				o.onSessionEnd(e.Reason)
 			}
 		},
 	})
 	go func() {
-		w.watch(out, o)
+		w.forwardLog(out, o)
 		fromWorker.Close()
-		o.workerExited(w, w.reason())
+		o.onWorkerExit(w, w.exitReason())
 	}()
 	return w, nil
 }
 
 // watch forwards the worker's log until its end and waits for the process.
-func (w *workerProc) watch(out io.Reader, o overseer) {
+func (w *workerProc) forwardLog(out io.Reader, o workerObserver) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		o.log("debug", "worker: "+lines.Text())
+		o.onLog("debug", "worker: "+lines.Text())
 	}
 	io.Copy(io.Discard, out)
 	w.cmd.Wait()
@@ -139,7 +139,7 @@ func (w *workerProc) watch(out io.Reader, o overseer) {
 }
 
 // reason says why a worker that has exited did so.
-func (w *workerProc) reason() string {
+func (w *workerProc) exitReason() string {
 	if e := w.last.Load(); e != nil && w.cmd.ProcessState.Success() {
 		return e.Reason
 	}
@@ -148,7 +148,7 @@ func (w *workerProc) reason() string {
 
 func (w *workerProc) pid() int { return w.cmd.Process.Pid }
 
-func (w *workerProc) gone() bool {
+func (w *workerProc) hasExited() bool {
 	select {
 	case <-w.exited:
 		return true
@@ -162,7 +162,7 @@ func (w *workerProc) attach(ctx context.Context, p api.Process, a api.AttachPara
 	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{
 		PID: p.PID, Token: a.Token, Protocol: a.Protocol, Linger: a.Linger, Symbols: symbols,
 	})
-	return w.explain(err)
+	return w.explainError(err)
 }
 
 // end ends the worker's session.
@@ -170,7 +170,7 @@ func (w *workerProc) end() (r WorkerEndResult, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
 	err = w.rpc.CallResult(ctx, WorkerEnd, nil, &r)
-	return r, w.explain(err)
+	return r, w.explainError(err)
 }
 
 // release makes the worker detach and exit; it is killed if it has not after
@@ -186,15 +186,15 @@ func (w *workerProc) release(timeout time.Duration) error {
 	}
 	w.cmd.Process.Kill()
 	<-w.exited
-	return diag.Errorf(diag.DetachFailed, "the worker was ended by force after %s: %w", timeout, w.explain(err))
+	return diag.Errorf(diag.DetachFailed, "the worker was ended by force after %s: %w", timeout, w.explainError(err))
 }
 
 // explain prefers the worker's own error to that of the broken pipe to it.
-func (w *workerProc) explain(err error) error {
+func (w *workerProc) explainError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if w.gone() {
+	if w.hasExited() {
 		return diag.Errorf(diag.AttachFailed, "the debugger ended: %s", w.cmd.ProcessState)
 	}
 	return api.FromRPC(err)

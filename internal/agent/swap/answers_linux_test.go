@@ -37,7 +37,7 @@ func TestServed(t *testing.T) {
 	own := api.Process{PID: os.Getpid(), Exe: "/usr/bin/dockerd"}
 	look := func(debugged bool, want ...string) {
 		t.Helper()
-		got, err := served(t.Context(), own, debugged)
+		got, err := findHealthSockets(t.Context(), own, debugged)
 		if err != nil || len(got) != len(want) || len(want) == 1 && got[0] != want[0] {
 			t.Errorf("served: %q, %v, want %q", got, err, want)
 		}
@@ -45,11 +45,11 @@ func TestServed(t *testing.T) {
 	look(false)
 	look(true, socket)
 	// What was taken to answer does not, or does so a little later.
-	if got, err := servedSoon(t.Context(), own, 1); err != nil || len(got) != 0 {
+	if got, err := waitHealthSockets(t.Context(), own, 1); err != nil || len(got) != 0 {
 		t.Errorf("it never answers: %q, %v", got, err)
 	}
 	time.AfterFunc(2*pollPause, func() { well.Store(true) })
-	if got, err := servedSoon(t.Context(), own, 1); err != nil || len(got) != 1 {
+	if got, err := waitHealthSockets(t.Context(), own, 1); err != nil || len(got) != 1 {
 		t.Errorf("it answers in a while: %q, %v", got, err)
 	}
 	look(false, socket)
@@ -65,7 +65,7 @@ func TestAnswersAs(t *testing.T) {
 	go server.Serve(ln)
 	defer server.Close()
 	for pid, want := range map[int]bool{os.Getpid(): true, os.Getppid(): false} {
-		got, err := served(t.Context(), api.Process{PID: pid, Exe: "/usr/bin/kubelet"}, false)
+		got, err := findHealthSockets(t.Context(), api.Process{PID: pid, Exe: "/usr/bin/kubelet"}, false)
 		if err != nil || (len(got) == 1) != want {
 			t.Errorf("pid %d serves at %q (%v), and pid %d listens", pid, got, err, os.Getpid())
 		}

@@ -47,7 +47,7 @@ func Store(agentDir string, dirs []string) string {
 }
 
 func hasRecords(dir string) bool {
-	if owned(dir) != nil {
+	if checkOwner(dir) != nil {
 		return false
 	}
 	found, err := filepath.Glob(filepath.Join(dir, "*", recordName))
@@ -57,7 +57,7 @@ func hasRecords(dir string) bool {
 // removable returns the directories that a restore removes: the agent's, if this
 // program was put there by a host (internal/host/remote, uploadScript), and the one with
 // what is kept.
-func removable(agentDir, store string) []string {
+func removableDirs(agentDir, store string) []string {
 	asAgent := regexp.MustCompile(`/[0-9a-f]{64}/dapbridge( \(deleted\))?$`)
 	if exe, err := os.Readlink("/proc/self/exe"); err != nil || !asAgent.MatchString(exe) {
 		return nil
@@ -88,7 +88,7 @@ func RunCommand(ctx context.Context, c Command) error {
 		return lines.Encode(m)
 	}
 	r := &Runner{
-		Dir: c.Store, Remove: removable(c.AgentDir, c.Store), Sessions: c.Sessions, IdleTimeout: c.IdleTimeout,
+		Dir: c.Store, Remove: removableDirs(c.AgentDir, c.Store), Sessions: c.Sessions, IdleTimeout: c.IdleTimeout,
 		Report: func(p api.SwapProgress) {
 			_ = write(api.SwapMessage{Progress: &p}) // without a host the command still completes
 		},

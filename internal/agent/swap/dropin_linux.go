@@ -31,7 +31,7 @@ func newDropIn(root, unit string, settings ...string) dropIn {
 
 // execStart is the settings that have a unit run another command line. argv[0]
 // may be another name than the program's.
-func execStart(program string, argv []string) []string {
+func formatExecStart(program string, argv []string) []string {
 	words := []string{quoteUnit(program)}
 	if argv[0] != program {
 		words = []string{quoteUnit("@" + program), quoteUnit(argv[0])}
@@ -71,7 +71,7 @@ func (d dropIn) write() error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	next, err := os.OpenFile(d.next(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	next, err := os.OpenFile(d.tempPath(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -82,16 +82,16 @@ func (d dropIn) write() error {
 	if err = errors.Join(err, next.Close()); err != nil {
 		return err
 	}
-	return replace(d.next(), d.Path)
+	return renameSynced(d.tempPath(), d.Path)
 }
 
 // next is where the file is before it is whole: systemd reads *.conf only.
-func (d dropIn) next() string { return d.Path + ".next" }
+func (d dropIn) tempPath() string { return d.Path + ".next" }
 
 // remove removes the file, and the directory if nothing else is in it. It
 // reports whether the file was there.
 func (d dropIn) remove() (bool, error) {
-	if err := removeIfThere(d.next()); err != nil {
+	if err := removeIfExists(d.tempPath()); err != nil {
 		return false, err
 	}
 	err := os.Remove(d.Path)

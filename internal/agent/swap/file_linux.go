@@ -47,7 +47,7 @@ func openFile(path string) (*os.File, error) {
 }
 
 // readFile describes the file at a path.
-func readFile(path string) (File, error) {
+func describeFile(path string) (File, error) {
 	f, err := openFile(path)
 	if err != nil {
 		return File{}, err
@@ -57,11 +57,11 @@ func readFile(path string) (File, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return File{}, err
 	}
-	sum, err := hash(f)
+	sum, err := hashReader(f)
 	if err != nil {
 		return File{}, err
 	}
-	attrs, err := xattrs(f)
+	attrs, err := readXattrs(f)
 	if err != nil {
 		return File{}, fmt.Errorf("extended attributes of %s: %w", path, err)
 	}
@@ -71,7 +71,7 @@ func readFile(path string) (File, error) {
 	}, nil
 }
 
-func hash(r io.Reader) (string, error) {
+func hashReader(r io.Reader) (string, error) {
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
 		return "", err
@@ -80,7 +80,7 @@ func hash(r io.Reader) (string, error) {
 }
 
 // xattrs reads all extended attributes; a file system without any has none.
-func xattrs(f *os.File) (map[string][]byte, error) {
+func readXattrs(f *os.File) (map[string][]byte, error) {
 	fd := int(f.Fd())
 	names := make([]byte, 64<<10) // XATTR_LIST_MAX
 	n, err := unix.Flistxattr(fd, names)
@@ -108,7 +108,7 @@ func xattrs(f *os.File) (map[string][]byte, error) {
 // dress gives an open file the owner, mode and extended attributes of another
 // one, and writes it to the disk. The order matters: a change of the owner
 // clears set-user-ID and capabilities (chown(2)).
-func (a File) dress(f *os.File) error {
+func (a File) apply(f *os.File) error {
 	fd := int(f.Fd())
 	if err := unix.Fchown(fd, a.UID, a.GID); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (a File) dress(f *os.File) error {
 	if err := unix.Fchmod(fd, a.Mode); err != nil {
 		return err
 	}
-	has, err := xattrs(f)
+	has, err := readXattrs(f)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (a File) dress(f *os.File) error {
 }
 
 // same reports whether two files differ in nothing that is kept.
-func (a File) same(b File) bool {
+func (a File) matches(b File) bool {
 	if a.SHA256 != b.SHA256 || a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || !a.ModTime.Equal(b.ModTime) || len(a.Xattrs) != len(b.Xattrs) {
 		return false
 	}
@@ -154,7 +154,7 @@ func (a File) same(b File) bool {
 
 // create makes a file that nobody else can reach, with what r gives: size bytes
 // with that SHA-256, or the error says what came instead, and nothing is left.
-func create(path string, r io.Reader, size int64, sum string, finish func(*os.File) error) (err error) {
+func createFile(path string, r io.Reader, size int64, sum string, finish func(*os.File) error) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
@@ -191,7 +191,7 @@ func syncDir(path string) error {
 }
 
 // replace renames a file over another one, for good.
-func replace(from, to string) error {
+func renameSynced(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func replace(from, to string) error {
 }
 
 // removeIfThere is os.Remove, content with no file.
-func removeIfThere(path string) error {
+func removeIfExists(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -40,7 +40,7 @@ func TestCreateWhole(t *testing.T) {
 		{"cut", io.MultiReader(strings.NewReader("conten"), iotest.ErrReader(cut)), 7, false},
 	} {
 		path := filepath.Join(t.TempDir(), "x")
-		err := create(path, tt.r, tt.size, sum("content"), nil)
+		err := createFile(path, tt.r, tt.size, sum("content"), nil)
 		_, statErr := os.Lstat(path)
 		if (err == nil) != tt.ok || (statErr == nil) != tt.ok {
 			t.Errorf("%s: %v, and then %v", tt.name, err, statErr)
@@ -58,17 +58,17 @@ func TestCreateFull(t *testing.T) {
 	defer unix.Unmount(dir, unix.MNT_DETACH)
 	big := bytes.Repeat([]byte("x"), 1<<20)
 	path := filepath.Join(dir, "x")
-	err := create(path, bytes.NewReader(big), int64(len(big)), sum(string(big)), nil)
+	err := createFile(path, bytes.NewReader(big), int64(len(big)), sum(string(big)), nil)
 	if diag.CodeOf(err) != diag.DeploySpace {
 		t.Errorf("a full disk: %v", err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("half a file is left: %v", err)
 	}
-	if why, err := volatile(dir); err != nil || !strings.Contains(why, "in memory") {
+	if why, err := findVolatility(dir); err != nil || !strings.Contains(why, "in memory") {
 		t.Errorf("%q, %v", why, err)
 	}
-	if err := room(dir, 1); diag.CodeOf(err) != diag.DeploySpace {
+	if err := checkSpace(dir, 1); diag.CodeOf(err) != diag.DeploySpace {
 		t.Errorf("room on a full disk: %v", err)
 	}
 }
@@ -90,12 +90,12 @@ func TestDress(t *testing.T) {
 	if err := os.Chtimes(from, when, when); err != nil {
 		t.Fatal(err)
 	}
-	want, err := readFile(from)
+	want, err := describeFile(from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = create(to, strings.NewReader("content"), 7, want.SHA256, func(f *os.File) error {
-		if err := want.dress(f); err != nil {
+	err = createFile(to, strings.NewReader("content"), 7, want.SHA256, func(f *os.File) error {
+		if err := want.apply(f); err != nil {
 			return err
 		}
 		return os.Chtimes(to, time.Time{}, want.ModTime)
@@ -103,8 +103,8 @@ func TestDress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := readFile(to)
-	if err != nil || !got.same(want) || got.Mode != 0o4751 || string(got.Xattrs["user.test"]) != "\x00\x01\x02" {
+	got, err := describeFile(to)
+	if err != nil || !got.matches(want) || got.Mode != 0o4751 || string(got.Xattrs["user.test"]) != "\x00\x01\x02" {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 	for name, change := range map[string]func(*File){
@@ -113,7 +113,7 @@ func TestDress(t *testing.T) {
 		"attributes": func(f *File) { f.Xattrs = nil },
 	} {
 		other := want
-		if change(&other); other.same(want) {
+		if change(&other); other.matches(want) {
 			t.Errorf("another %s is the same", name)
 		}
 	}
@@ -126,7 +126,7 @@ func TestReadFileRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{link, dir, filepath.Join(dir, "none")} {
-		if f, err := readFile(path); err == nil {
+		if f, err := describeFile(path); err == nil {
 			t.Errorf("%s: %+v", path, f)
 		}
 	}

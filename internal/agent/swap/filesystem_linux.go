@@ -11,7 +11,7 @@ const spare = 16 << 20
 
 // volatile says why what is written in a directory does not outlive a reboot, ""
 // if it does. The error is diag.DeployRefused if nothing can be written there.
-func volatile(dir string) (string, error) {
+func findVolatility(dir string) (string, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return "", err
@@ -32,7 +32,7 @@ func volatile(dir string) (string, error) {
 }
 
 // room refuses a directory that has not so many bytes left.
-func room(dir string, size int64) error {
+func checkSpace(dir string, size int64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return err

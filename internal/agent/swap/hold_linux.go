@@ -16,18 +16,18 @@ import (
 // holdWait is how long a debugger waits for the end of a swap that restarts its
 // target, and a swap for that of an attach: less than the 30 s for which a worker
 // keeps the session's descriptors (internal/agent/worker, JoinTimeout).
-const holdWait = 25 * time.Second
+const attachLockTimeout = 25 * time.Second
 
 // Hold keeps the targets of this node from being swapped while a debugger attaches,
 // until release is called. If one is just being swapped, it waits for that, so that
 // the debugger finds the new process. store is where originals are kept, see [Store].
-func Hold(ctx context.Context, store string) (release func(), err error) {
+func PreventSwap(ctx context.Context, store string) (release func(), err error) {
 	return lockAttach(ctx, store, unix.LOCK_SH, "a deploy or restore is at work on the node", "wait for its end, and start the session again")
 }
 
 // holdOff keeps debuggers from attaching until release is called: one that halts
 // a process which is just starting would make it look as if it did not serve.
-func (s store) holdOff(ctx context.Context) (release func(), err error) {
+func (s store) preventAttach(ctx context.Context) (release func(), err error) {
 	return lockAttach(ctx, s.dir, unix.LOCK_EX, "a debugger is just attaching on the node", "run the command again when it has")
 }
 
@@ -42,7 +42,7 @@ func lockAttach(ctx context.Context, dir string, how int, busy, hint string) (re
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, holdWait)
+	ctx, cancel := context.WithTimeout(ctx, attachLockTimeout)
 	defer cancel()
 	for unix.Flock(int(lock.Fd()), how|unix.LOCK_NB) != nil {
 		select {
@@ -55,7 +55,7 @@ func lockAttach(ctx context.Context, dir string, how int, busy, hint string) (re
 		case <-time.After(pollPause):
 		}
 	}
-	if !stands(lock) {
+	if !hasName(lock) {
 		lock.Close()
 		return lockAttach(ctx, dir, how, busy, hint)
 	}

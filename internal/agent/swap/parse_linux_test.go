@@ -23,13 +23,13 @@ SubState=auto-restart
 	if u != want {
 		t.Errorf("%+v", u)
 	}
-	if u.crashed() == nil {
+	if u.crashError() == nil {
 		t.Error("a unit that waits to be started again has not crashed")
 	}
-	if u.job = "42"; u.crashed() != nil {
+	if u.job = "42"; u.crashError() != nil {
 		t.Error("a unit that is being started has crashed")
 	}
-	if u := parseShow("LoadState=masked\n"); u.crashed() == nil {
+	if u := parseShow("LoadState=masked\n"); u.crashError() == nil {
 		t.Error("a masked unit will start")
 	}
 }
@@ -54,7 +54,7 @@ func TestExecStart(t *testing.T) {
 		{"/usr/bin/containerd", []string{"containerd"}, `ExecStart="@/usr/bin/containerd" "containerd"`},
 		{"/x", []string{"/x", `a "b" \c`, "$HOME", "%n", "two\nlines", ""}, `ExecStart="/x" "a \"b\" \\c" "$$HOME" "%%n" "two\x0alines" ""`},
 	} {
-		got := execStart(tt.program, tt.argv)
+		got := formatExecStart(tt.program, tt.argv)
 		if len(got) != 2 || got[0] != "ExecStart=" || got[1] != tt.want {
 			t.Errorf("%q\nwant %s", got, tt.want)
 		}
@@ -68,7 +68,7 @@ func TestSurvives(t *testing.T) {
 		in   []api.Task
 		ok   bool
 	}{{"process", task, true}, {"none", task, true}, {"control-group", task, false}, {"mixed", task, false}, {"control-group", nil, true}} {
-		if err := survives(unitState{killMode: tt.mode}, "x.service", tt.in); (err == nil) != tt.ok {
+		if err := checkSurvival(unitState{killMode: tt.mode}, "x.service", tt.in); (err == nil) != tt.ok {
 			t.Errorf("%s with %d: %v", tt.mode, len(tt.in), err)
 		}
 	}
@@ -76,7 +76,7 @@ func TestSurvives(t *testing.T) {
 
 func TestLost(t *testing.T) {
 	before := []api.Task{{PID: 1, StartTicks: 10, Name: "a"}, {PID: 2, StartTicks: 20, Name: "b"}}
-	if got := lost(before, []api.Task{{PID: 1, StartTicks: 10, Name: "a"}, {PID: 2, StartTicks: 21, Name: "b"}, {PID: 3, StartTicks: 30, Name: "c"}}); !reflect.DeepEqual(got, before[1:]) {
+	if got := findLost(before, []api.Task{{PID: 1, StartTicks: 10, Name: "a"}, {PID: 2, StartTicks: 21, Name: "b"}, {PID: 3, StartTicks: 30, Name: "c"}}); !reflect.DeepEqual(got, before[1:]) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -58,7 +58,7 @@ func TestReceive(t *testing.T) {
 			if err := os.WriteFile(path, []byte(tt.there), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			file, err := readFile(path)
+			file, err := describeFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +75,7 @@ func TestReceive(t *testing.T) {
 			if want := (api.SwapProgress{Step: api.StepReceiving, Former: file.SHA256}); !slices.Equal(reports, []api.SwapProgress{want}) {
 				t.Errorf("reports %+v, want %+v", reports, want)
 			}
-			if _, err := os.Lstat(beside(path, "next")); (err == nil) != (tt.want == "") {
+			if _, err := os.Lstat(siblingPath(path, "next")); (err == nil) != (tt.want == "") {
 				t.Errorf("what stands beside the executable: %v", err)
 			}
 		})

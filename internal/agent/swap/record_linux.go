@@ -51,13 +51,13 @@ const recordVersion = 2
 
 // knows reports whether a file is the original or a build of ours. Any other came
 // from somebody else since, as an upgrade does.
-func (r *record) knows(f File) bool {
+func (r *record) isKnown(f File) bool {
 	return f.SHA256 == r.Original.SHA256 || slices.Contains(r.Builds, f.SHA256)
 }
 
 // settled is what the settings are to be again if a run that follows fails: one that
 // was killed does not count.
-func (r *record) settled() settings {
+func (r *record) effectiveSettings() settings {
 	if r.Stage == stageSwapping {
 		return r.Before
 	}
@@ -74,7 +74,7 @@ const (
 )
 
 // lockWait is for a run that was cut off and sees it only now.
-const lockWait = 5 * time.Second
+const storeLockTimeout = 5 * time.Second
 
 // openStore makes the directory and takes its lock, which ends with the
 // process: one run at a time.
@@ -82,7 +82,7 @@ func openStore(dir string) (store, func(), error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return store{}, nil, err
 	}
-	if err := owned(dir); err != nil {
+	if err := checkOwner(dir); err != nil {
 		return store{}, nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
@@ -90,7 +90,7 @@ func openStore(dir string) (store, func(), error) {
 		return store{}, nil, err
 	}
 	locked := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	for deadline := time.Now().Add(lockWait); locked != nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(storeLockTimeout); locked != nil && time.Now().Before(deadline); {
 		time.Sleep(pollPause)
 		locked = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
@@ -99,7 +99,7 @@ func openStore(dir string) (store, func(), error) {
 		return store{}, nil, diag.Errorf(diag.DeployRefused, "another deploy or restore is at work on the node").
 			WithHint("wait for its end, and try again")
 	}
-	if !stands(lock) {
+	if !hasName(lock) {
 		lock.Close()
 		return openStore(dir)
 	}
@@ -108,7 +108,7 @@ func openStore(dir string) (store, func(), error) {
 
 // stands reports whether an open file still has its name. The restore that held a lock
 // before us has removed it.
-func stands(f *os.File) bool {
+func hasName(f *os.File) bool {
 	ours, err := f.Stat()
 	if err != nil {
 		return false
@@ -118,7 +118,7 @@ func stands(f *os.File) bool {
 }
 
 // owned refuses a directory that another user could write to.
-func owned(dir string) error {
+func checkOwner(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return err
@@ -130,12 +130,12 @@ func owned(dir string) error {
 	return nil
 }
 
-func (s store) of(unit string) string       { return filepath.Join(s.dir, unit) }
-func (s store) original(unit string) string { return filepath.Join(s.of(unit), originalName) }
+func (s store) unitDir(unit string) string      { return filepath.Join(s.dir, unit) }
+func (s store) originalPath(unit string) string { return filepath.Join(s.unitDir(unit), originalName) }
 
 // find returns a unit's record, nil if there is none.
-func (s store) find(unit string) (*record, error) {
-	path := filepath.Join(s.of(unit), recordName)
+func (s store) load(unit string) (*record, error) {
+	path := filepath.Join(s.unitDir(unit), recordName)
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -162,7 +162,7 @@ func (s store) find(unit string) (*record, error) {
 }
 
 // all returns every record.
-func (s store) all() ([]*record, error) {
+func (s store) loadAll() ([]*record, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func (s store) all() ([]*record, error) {
 		if !e.IsDir() {
 			continue
 		}
-		r, err := s.find(e.Name())
+		r, err := s.load(e.Name())
 		if err != nil {
 			return nil, err
 		}
@@ -185,8 +185,8 @@ func (s store) all() ([]*record, error) {
 
 // named returns the record of a target that may not run: that of the name's own
 // service, or else of any with an executable of that name; nil if there is none.
-func (s store) named(name string) (*record, error) {
-	list, err := s.all()
+func (s store) findByName(name string) (*record, error) {
+	list, err := s.loadAll()
 	if err != nil {
 		return nil, err
 	}
@@ -205,8 +205,8 @@ func (s store) named(name string) (*record, error) {
 
 // alone refuses an executable that was deployed for another unit: what stands there is
 // no original.
-func (s store) alone(unit, path string) error {
-	list, err := s.all()
+func (s store) checkExclusive(unit, path string) error {
+	list, err := s.loadAll()
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (s store) save(r *record) error {
 	if err != nil {
 		return err
 	}
-	dir := s.of(r.Unit)
+	dir := s.unitDir(r.Unit)
 	next, err := os.OpenFile(filepath.Join(dir, recordName+".next"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -237,20 +237,20 @@ func (s store) save(r *record) error {
 	if err = errors.Join(err, next.Close()); err != nil {
 		return err
 	}
-	return replace(next.Name(), filepath.Join(dir, recordName))
+	return renameSynced(next.Name(), filepath.Join(dir, recordName))
 }
 
 // keep copies the original and writes the first record. What an interrupted one
 // has left, without a record, is no copy.
-func (s store) keep(r *record) error {
-	dir := s.of(r.Unit)
+func (s store) create(r *record) error {
+	dir := s.unitDir(r.Unit)
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := room(dir, r.Original.Size); err != nil {
+	if err := checkSpace(dir, r.Original.Size); err != nil {
 		return err
 	}
 	f, err := openFile(r.Path)
@@ -258,7 +258,7 @@ func (s store) keep(r *record) error {
 		return err
 	}
 	defer f.Close()
-	if err := create(s.original(r.Unit), f, r.Original.Size, r.Original.SHA256, nil); err != nil {
+	if err := createFile(s.originalPath(r.Unit), f, r.Original.Size, r.Original.SHA256, nil); err != nil {
 		return err
 	}
 	if err := syncDir(s.dir); err != nil {
@@ -270,9 +270,9 @@ func (s store) keep(r *record) error {
 
 // forget removes what is kept of a unit; the record goes first, so that half a
 // directory is none.
-func (s store) forget(unit string) error {
-	if err := removeIfThere(filepath.Join(s.of(unit), recordName)); err != nil {
+func (s store) delete(unit string) error {
+	if err := removeIfExists(filepath.Join(s.unitDir(unit), recordName)); err != nil {
 		return err
 	}
-	return os.RemoveAll(s.of(unit))
+	return os.RemoveAll(s.unitDir(unit))
 }

@@ -14,12 +14,12 @@ func keptRecord(t *testing.T, s store) *record {
 	if err := os.WriteFile(path, []byte("the original"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	original, err := readFile(path)
+	original, err := describeFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &record{Unit: "x.service", Path: path, Original: original, Argv: []string{path}}
-	if err := s.keep(r); err != nil {
+	if err := s.create(r); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -32,30 +32,30 @@ func TestStore(t *testing.T) {
 	}
 	defer unlock()
 	// What a run has left that ended while it kept the original.
-	if err := os.MkdirAll(s.of("x.service"), 0o700); err != nil {
+	if err := os.MkdirAll(s.unitDir("x.service"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.original("x.service"), []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(s.originalPath("x.service"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := s.find("x.service"); r != nil || err != nil {
+	if r, err := s.load("x.service"); r != nil || err != nil {
 		t.Fatalf("a copy without a record: %+v, %v", r, err)
 	}
 	want := keptRecord(t, s)
-	got, err := s.find("x.service")
-	if err != nil || !got.Original.same(want.Original) || got.Path != want.Path || got.Stage != stageKept || !slices.Equal(got.Argv, want.Argv) {
+	got, err := s.load("x.service")
+	if err != nil || !got.Original.matches(want.Original) || got.Path != want.Path || got.Stage != stageKept || !slices.Equal(got.Argv, want.Argv) {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
-	if data, err := os.ReadFile(s.original("x.service")); string(data) != "the original" {
+	if data, err := os.ReadFile(s.originalPath("x.service")); string(data) != "the original" {
 		t.Errorf("kept %q, %v", data, err)
 	}
-	if all, err := s.all(); err != nil || len(all) != 1 {
+	if all, err := s.loadAll(); err != nil || len(all) != 1 {
 		t.Errorf("%v, %v", all, err)
 	}
-	if err := s.forget("x.service"); err != nil {
+	if err := s.delete("x.service"); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := s.all(); err != nil || len(all) != 0 {
+	if all, err := s.loadAll(); err != nil || len(all) != 0 {
 		t.Errorf("forgotten: %v, %v", all, err)
 	}
 }
@@ -77,14 +77,14 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"version":1,"stage":"kept","unit":"x.service","path":"/x"}`))
 	f.Add([]byte(`{"version":2}`))
 	s := store{f.TempDir()}
-	if err := os.MkdirAll(s.of("x.service"), 0o700); err != nil {
+	if err := os.MkdirAll(s.unitDir("x.service"), 0o700); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if err := os.WriteFile(filepath.Join(s.of("x.service"), recordName), data, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.unitDir("x.service"), recordName), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := s.find("x.service"); err == nil && (r.Unit != "x.service" || !filepath.IsAbs(r.Path)) {
+		if r, err := s.load("x.service"); err == nil && (r.Unit != "x.service" || !filepath.IsAbs(r.Path)) {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -124,7 +124,7 @@ func check(t *testing.T, name, dir string) {
 	if err := undoSwap(path); err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
-	if err := tidy(path); err != nil {
+	if err := removeLeftovers(path); err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
 	entries, err := os.ReadDir(dir)

@@ -30,12 +30,12 @@ func (r *Runner) Restore(ctx context.Context, q api.RestoreRequest) (done api.Re
 	}
 	defer unlock()
 	ctx = context.WithoutCancel(ctx) // half of it helps nobody
-	recs, err := s.all()
+	recs, err := s.loadAll()
 	if err != nil {
 		return done, err
 	}
 	if !q.DryRun {
-		release, err := s.holdOff(ctx)
+		release, err := s.preventAttach(ctx)
 		if err != nil {
 			return done, err
 		}
@@ -44,7 +44,7 @@ func (r *Runner) Restore(ctx context.Context, q api.RestoreRequest) (done api.Re
 	var failed error
 	for _, rec := range recs {
 		u := &undo{Runner: r, store: s, rec: rec, q: q}
-		if err := u.look(ctx); err == nil && !q.DryRun {
+		if err := u.plan(ctx); err == nil && !q.DryRun {
 			err = u.run(ctx)
 			failed = errors.Join(failed, err)
 		} else {
@@ -63,7 +63,7 @@ func (r *Runner) Restore(ctx context.Context, q api.RestoreRequest) (done api.Re
 		if q.DryRun {
 			break
 		}
-		if err := owned(dir); err != nil {
+		if err := checkOwner(dir); err != nil {
 			return done, err
 		}
 		if err := os.RemoveAll(dir); err != nil {
@@ -82,14 +82,14 @@ type undo struct {
 	q     api.RestoreRequest
 	api.RestoredUnit
 
-	restart bool // the target runs a build of ours, or with other arguments, or not at all
-	isIt    bool // the unit's program is still the one that was kept
-	not     int  // the process that is to be replaced
-	since   uint64
+	restart     bool // the target runs a build of ours, or with other arguments, or not at all
+	sameProgram bool // the unit's program is still the one that was kept
+	formerPID   int  // the process that is to be replaced
+	formerTicks uint64
 }
 
 // look compares what there is with what is recorded.
-func (u *undo) look(ctx context.Context) error {
+func (u *undo) plan(ctx context.Context) error {
 	u.RestoredUnit = api.RestoredUnit{Unit: u.rec.Unit, Path: u.rec.Path, Stage: u.rec.Stage, DropIns: []string{}, Restarted: []string{}}
 	if u.rec.Stage == stageKept {
 		return nil // that run changed nothing: what differs is others' doing
@@ -102,13 +102,13 @@ func (u *undo) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u.not, u.since, u.PID = p.PID, p.StartTicks, p.PID
+	u.formerPID, u.formerTicks, u.PID = p.PID, p.StartTicks, p.PID
 	program, _ := filepath.EvalSymlinks(unit.exec)
-	u.isIt = p.PID != 0 && p.Exe == u.rec.Path || program == u.rec.Path || unit.exec == u.rec.Path
-	if err := u.compare(); err != nil {
+	u.sameProgram = p.PID != 0 && p.Exe == u.rec.Path || program == u.rec.Path || unit.exec == u.rec.Path
+	if err := u.compareFile(); err != nil {
 		return err
 	}
-	u.restart = p.PID == 0 || u.outdated(p.PID)
+	u.restart = p.PID == 0 || u.isOutdated(p.PID)
 	for _, d := range u.rec.DropIns {
 		if _, err := os.Lstat(d.Path); err == nil {
 			u.DropIns = append(u.DropIns, d.Path)
@@ -125,18 +125,18 @@ func (u *undo) look(ctx context.Context) error {
 	}
 	if u.restart {
 		u.Restarted = append(u.Restarted, u.rec.Unit)
-		u.Session, err = u.sessionOf(p.PID)
+		u.Session, err = u.findSession(p.PID)
 	}
 	return err
 }
 
 // compare looks whether the file is to be put back.
-func (u *undo) compare() error {
-	now, err := readFile(u.rec.Path)
+func (u *undo) compareFile() error {
+	now, err := describeFile(u.rec.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		u.File = u.isIt
-	case errors.Is(err, errNotRegular) || err == nil && !u.rec.knows(now):
+		u.File = u.sameProgram
+	case errors.Is(err, errNotRegular) || err == nil && !u.rec.isKnown(now):
 		u.Replaced, u.File = true, u.q.Replaced == api.UndoReplaced
 		if u.q.Replaced != api.KeepReplaced && u.q.Replaced != api.UndoReplaced {
 			return diag.Errorf(diag.RestoreFailed, "%s was replaced since the last deploy, by an upgrade or by hand", u.rec.Path).
@@ -145,25 +145,25 @@ func (u *undo) compare() error {
 	case err != nil:
 		return err
 	default:
-		u.File = !now.same(u.rec.Original)
+		u.File = !now.matches(u.rec.Original)
 	}
 	return nil
 }
 
 // outdated reports whether a process runs what is not to run any more, or has ended.
-func (u *undo) outdated(pid int) bool {
+func (u *undo) isOutdated(pid int) bool {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/exe")
 	if err != nil {
 		return true
 	}
 	defer f.Close()
-	sum, err := hash(f)
-	return err != nil || u.toEnd(sum)
+	sum, err := hashReader(f)
+	return err != nil || u.mustEnd(sum)
 }
 
 // toEnd reports whether what has that SHA-256 is not to run any more.
-func (u *undo) toEnd(sum string) bool {
-	replaced := u.Replaced && u.File && u.isIt
+func (u *undo) mustEnd(sum string) bool {
+	replaced := u.Replaced && u.File && u.sameProgram
 	return sum != u.rec.Original.SHA256 && (replaced || slices.Contains(u.rec.Builds, sum))
 }
 
@@ -185,7 +185,7 @@ func (u *undo) run(ctx context.Context) error {
 	if err := u.endSessions(ctx); err != nil {
 		return err
 	}
-	if err := u.file(); err != nil {
+	if err := u.restoreFile(); err != nil {
 		return err
 	}
 	changed, err := u.systemd.apply(ctx, u.rec.DropIns, nil, true)
@@ -195,10 +195,10 @@ func (u *undo) run(ctx context.Context) error {
 	if u.restart {
 		u.Report(api.SwapProgress{Step: api.StepRestarting})
 		if now, err := u.systemd.show(ctx, u.rec.Unit); err == nil && now.active == "activating" {
-			u.end(ctx, u.rec.Unit, u.toEnd)
+			u.killProcess(ctx, u.rec.Unit, u.mustEnd)
 		}
-		want := wanted{unit: u.rec.Unit, sockets: u.rec.Sockets, not: u.not, since: u.since, proven: true}
-		if u.isIt {
+		want := goal{unit: u.rec.Unit, sockets: u.rec.Sockets, formerPID: u.formerPID, formerTicks: u.formerTicks, proven: true}
+		if u.sameProgram {
 			want.path = u.rec.Path
 		}
 		if u.PID, err = u.Runner.restart(ctx, want, restoreReady); err != nil {
@@ -207,41 +207,41 @@ func (u *undo) run(ctx context.Context) error {
 	}
 	for _, unit := range changed {
 		if unit != u.rec.Unit {
-			if err := u.again(ctx, unit, restoreReady); err != nil {
+			if err := u.restartUnit(ctx, unit, restoreReady); err != nil {
 				return err
 			}
 		}
 	}
-	return u.store.forget(u.rec.Unit)
+	return u.store.delete(u.rec.Unit)
 }
 
 // file puts the original back: the very file if an interrupted run has left it
 // beside, else its copy.
-func (u *undo) file() error {
-	prev, next := beside(u.rec.Path, "prev"), beside(u.rec.Path, "next")
+func (u *undo) restoreFile() error {
+	prev, next := siblingPath(u.rec.Path, "prev"), siblingPath(u.rec.Path, "next")
 	if !u.File {
-		return tidy(u.rec.Path)
+		return removeLeftovers(u.rec.Path)
 	}
-	if was, err := readFile(prev); err == nil && was.same(u.rec.Original) {
-		if err := replace(prev, u.rec.Path); err != nil {
+	if was, err := describeFile(prev); err == nil && was.matches(u.rec.Original) {
+		if err := renameSynced(prev, u.rec.Path); err != nil {
 			return err
 		}
-		return tidy(u.rec.Path)
+		return removeLeftovers(u.rec.Path)
 	}
-	if err := tidy(u.rec.Path); err != nil {
+	if err := removeLeftovers(u.rec.Path); err != nil {
 		return err
 	}
-	if err := room(filepath.Dir(u.rec.Path), u.rec.Original.Size); err != nil {
+	if err := checkSpace(filepath.Dir(u.rec.Path), u.rec.Original.Size); err != nil {
 		return err
 	}
-	copied, err := openFile(u.store.original(u.rec.Unit))
+	copied, err := openFile(u.store.originalPath(u.rec.Unit))
 	if err != nil {
 		return err
 	}
 	defer copied.Close()
 	o := u.rec.Original
-	err = create(next, copied, o.Size, o.SHA256, func(f *os.File) error {
-		if err := o.dress(f); err != nil {
+	err = createFile(next, copied, o.Size, o.SHA256, func(f *os.File) error {
+		if err := o.apply(f); err != nil {
 			return err
 		}
 		if err := os.Chtimes(next, time.Time{}, o.ModTime); err != nil {
@@ -252,5 +252,5 @@ func (u *undo) file() error {
 	if err != nil {
 		return err
 	}
-	return replace(next, u.rec.Path)
+	return renameSynced(next, u.rec.Path)
 }

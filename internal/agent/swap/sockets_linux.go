@@ -44,8 +44,8 @@ const (
 // sockets of a container runtime, and a kubelet's address. A runtime's
 // configuration may put them anywhere: what it listens on counts. One that a
 // debugger may have halted is taken to answer.
-func served(ctx context.Context, p api.Process, debugged bool) ([]string, error) {
-	names, err := procfs.Listening(p.PID)
+func findHealthSockets(ctx context.Context, p api.Process, debugged bool) ([]string, error) {
+	names, err := procfs.ListUnixListeners(p.PID)
 	if err != nil {
 		return nil, err
 	}
@@ -55,17 +55,17 @@ func served(ctx context.Context, p api.Process, debugged bool) ([]string, error)
 	if filepath.Base(p.Exe) == kubelet {
 		ours = append(ours, kubeletHealth)
 	}
-	return slices.DeleteFunc(ours, func(at string) bool { return !debugged && answersAs(ctx, p.PID, at) != nil }), nil
+	return slices.DeleteFunc(ours, func(at string) bool { return !debugged && probeProcess(ctx, p.PID, at) != nil }), nil
 }
 
 // answerWait is for how long a process that was halted until now may not answer.
-const answerWait = 3 * time.Second
+const healthTimeout = 3 * time.Second
 
 // servedSoon is served of a process that was halted until now: it asks again until
 // so many answer, or answerWait is over.
-func servedSoon(ctx context.Context, p api.Process, most int) ([]string, error) {
-	for deadline := time.Now().Add(answerWait); ; time.Sleep(pollPause) {
-		now, err := served(ctx, p, false)
+func waitHealthSockets(ctx context.Context, p api.Process, most int) ([]string, error) {
+	for deadline := time.Now().Add(healthTimeout); ; time.Sleep(pollPause) {
+		now, err := findHealthSockets(ctx, p, false)
 		if err != nil || len(now) >= most || time.Now().After(deadline) {
 			return now, err
 		}
@@ -73,28 +73,28 @@ func servedSoon(ctx context.Context, p api.Process, most int) ([]string, error) 
 }
 
 // answersAs is answers of that process: on a port of TCP anybody may have answered.
-func answersAs(ctx context.Context, pid int, at string) error {
+func probeProcess(ctx context.Context, pid int, at string) error {
 	if at == kubeletHealth {
-		if ours, err := procfs.ListensOn(pid, kubeletHealthPort); err != nil || !ours {
+		if ours, err := procfs.IsListening(pid, kubeletHealthPort); err != nil || !ours {
 			return errors.Join(err, fmt.Errorf("pid %d does not listen on port %d", pid, kubeletHealthPort))
 		}
 	}
-	return answers(ctx, at)
+	return probe(ctx, at)
 }
 
 // answers returns nil if somebody answers there as one who serves does.
-func answers(ctx context.Context, at string) error {
+func probe(ctx context.Context, at string) error {
 	switch {
 	case at == kubeletHealth:
-		return httpOK(ctx, &http.Transport{}, at)
+		return probeHTTP(ctx, &http.Transport{}, at)
 	case filepath.Base(at) == dockerSocket:
-		return httpOK(ctx, &http.Transport{DialContext: dialSocket(at)}, "http://localhost/_ping")
+		return probeHTTP(ctx, &http.Transport{DialContext: dialSocket(at)}, "http://localhost/_ping")
 	}
-	return criVersion(ctx, at)
+	return probeCRI(ctx, at)
 }
 
 // httpOK returns nil if a request of nothing but the URL is answered by 200.
-func httpOK(ctx context.Context, t *http.Transport, url string) error {
+func probeHTTP(ctx context.Context, t *http.Transport, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	defer t.CloseIdleConnections()
@@ -124,7 +124,7 @@ func dialSocket(path string) func(context.Context, string, string) (net.Conn, er
 // call: a unary gRPC call, which is an HTTP/2 request with an empty message
 // (gRPC over HTTP2, "Requests"). The library for it is larger than this agent
 // needs.
-func criVersion(ctx context.Context, socket string) error {
+func probeCRI(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var protocols http.Protocols

@@ -98,7 +98,7 @@ func (s systemd) restart(ctx context.Context, unit string) error {
 
 // journal returns the last lines of a unit's newest run: what its process said,
 // and what systemd says of it (systemd.journal-fields(7)).
-func (s systemd) journal(ctx context.Context, unit string) []string {
+func (s systemd) readJournal(ctx context.Context, unit string) []string {
 	id, err := s.run(ctx, "systemctl", "show", "--property=InvocationID", "--value", "--", unit)
 	if id = strings.TrimSpace(id); err != nil || id == "" {
 		return nil
@@ -130,7 +130,7 @@ const notFound = "not-found"
 
 // crashed says how the unit's process has ended by itself, nil if it has not. A
 // job that waits means that systemd is about to start it.
-func (u unitState) crashed() error {
+func (u unitState) crashError() error {
 	switch {
 	case u.job == "" && (u.sub == autoRestart || u.active == "failed"):
 		return fmt.Errorf("the process has ended: %s", u.result)

@@ -131,7 +131,7 @@ func (m *manager) start(unit, path, condition string) {
 		m.t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if same, err := runs(m.pid(unit), path); err == nil && same {
+		if same, err := isRunning(m.pid(unit), path); err == nil && same {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -186,10 +186,10 @@ func newBench(t *testing.T) bench {
 	t.Helper()
 	return bench{t: t, manager: newManager(t), Runner: &Runner{
 		Dir:    filepath.Join(t.TempDir(), "dapbridge", "swap"),
-		Report: func(api.SwapProgress) {}, IdleTimeout: time.Minute, settled: 300 * time.Millisecond,
+		Report: func(api.SwapProgress) {}, IdleTimeout: time.Minute, minUptime: 300 * time.Millisecond,
 		Sessions: Sessions{
-			Of:  func(int) (string, error) { return "", nil },
-			End: func(context.Context, int, string) error { return nil },
+			Find: func(int) (string, error) { return "", nil },
+			End:  func(context.Context, int, string) error { return nil },
 		},
 	}}
 }
@@ -216,12 +216,12 @@ func (b bench) killed(unit, path, stage string, build []byte, ins ...dropIn) {
 		b.t.Fatal(err)
 	}
 	defer unlock()
-	original, err := readFile(path)
+	original, err := describeFile(path)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	r := &record{Unit: unit, Path: path, Original: original, Argv: []string{path, "600"}}
-	if err := s.keep(r); err != nil {
+	if err := s.create(r); err != nil {
 		b.t.Fatal(err)
 	}
 	r.Stage, r.DropIns, r.Builds = stage, ins, []string{sum(string(build))}

@@ -19,8 +19,8 @@ func isShim(name string) bool {
 
 // tasks returns the shims and their children, which are the containers' first
 // processes, and of them those that belong to the unit's control group.
-func tasks(ctx context.Context, unit string) (all, inUnit []api.Task, err error) {
-	list, err := procfs.Processes(ctx)
+func listTasks(ctx context.Context, unit string) (all, inUnit []api.Task, err error) {
+	list, err := procfs.ListProcesses(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,13 +42,13 @@ func tasks(ctx context.Context, unit string) (all, inUnit []api.Task, err error)
 }
 
 // lost returns those of before that are not there any more.
-func lost(before, now []api.Task) []api.Task {
+func findLost(before, now []api.Task) []api.Task {
 	return slices.DeleteFunc(slices.Clone(before), func(t api.Task) bool { return slices.Contains(now, t) })
 }
 
 // survives refuses a restart that would end containers (systemd.kill(5),
 // KillMode=).
-func survives(u unitState, unit string, inUnit []api.Task) error {
+func checkSurvival(u unitState, unit string, inUnit []api.Task) error {
 	if u.killMode == "process" || u.killMode == "none" || len(inUnit) == 0 {
 		return nil
 	}

@@ -35,20 +35,20 @@ func failing(t *testing.T, b bench, spoil func()) (bin string, original []byte, 
 		t.Fatal(err)
 	}
 	defer unlock()
-	file, err := readFile(bin)
+	file, err := describeFile(bin)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &deploy{Runner: b.Runner, store: s, q: api.DeployRequest{SHA256: sum(string(build)), Size: int64(len(build)), Ready: time.Second},
 		view: view{InspectResult: api.InspectResult{Unit: "a.service", Path: bin, SHA256: file.SHA256, PID: b.pid("a.service")}, file: file}}
-	if err := d.keep(); err != nil {
+	if err := d.saveOriginal(); err != nil {
 		t.Fatal(err)
 	}
 	d.former = *d.rec
 	d.rec.Sockets = []string{filepath.Join(etc, "containerd.sock")} // on which nobody answers
 	d.change.want = []dropIn{newDropIn(etc, "k.service", "ExecStart=x"), newDropIn(etc, "a.service", "WatchdogSec=0")}
-	install(t, beside(bin, "next"), build)
-	if err := os.Link(bin, beside(bin, "prev")); err != nil {
+	install(t, siblingPath(bin, "next"), build)
+	if err := os.Link(bin, siblingPath(bin, "prev")); err != nil {
 		t.Fatal(err)
 	}
 	_, err = d.swap(t.Context())
@@ -56,7 +56,7 @@ func failing(t *testing.T, b bench, spoil func()) (bin string, original []byte, 
 		t.Fatalf("swap: %v", err)
 	}
 	spoil()
-	return bin, original, d.takeBack(t.Context(), err)
+	return bin, original, d.rollBack(t.Context(), err)
 }
 
 // TestTakeBack has a build not serve: the former one is started before the units that
@@ -366,7 +366,7 @@ func TestSlowStop(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		os.Remove(filepath.Join(b.dir, "stopping"))
 	}()
-	if _, err := b.restart(t.Context(), wanted{unit: "a.service", path: bin}, time.Second); err != nil {
+	if _, err := b.restart(t.Context(), goal{unit: "a.service", path: bin}, time.Second); err != nil {
 		t.Error(err)
 	}
 }
@@ -409,7 +409,7 @@ func TestDeadTarget(t *testing.T) {
 		}
 		defer unlock()
 		look := func(when string) {
-			if v, err := b.view(t.Context(), s, api.Selector{Name: "dapbridge-dead"}, false); err != nil || v.Unit != unit {
+			if v, err := b.newView(t.Context(), s, api.Selector{Name: "dapbridge-dead"}, false); err != nil || v.Unit != unit {
 				t.Errorf("%s: %+v, %v", when, v.InspectResult, err)
 			}
 		}
@@ -430,7 +430,7 @@ func TestDeadTarget(t *testing.T) {
 func TestAgainWithoutProcess(t *testing.T) {
 	b := newBench(t)
 	b.write("k.service.start", "exec sleep 600")
-	if err := b.again(t.Context(), "k.service", 4*time.Second); err != nil || !b.runs("k.service") {
+	if err := b.restartUnit(t.Context(), "k.service", 4*time.Second); err != nil || !b.runs("k.service") {
 		t.Error(err)
 	}
 }
@@ -442,17 +442,17 @@ func TestHoldOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	release, err := Hold(t.Context(), s.dir)
+	release, err := PreventSwap(t.Context(), s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*pollPause)
 	defer cancel()
-	if _, err := s.holdOff(ctx); err == nil {
+	if _, err := s.preventAttach(ctx); err == nil {
 		t.Error("a swap begins while a debugger attaches")
 	}
 	release()
-	release, err = s.holdOff(t.Context())
+	release, err = s.preventAttach(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -485,7 +485,7 @@ func TestDressTakesAway(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "daemon")
 	install(t, path, []byte("x"))
-	want, err := readFile(path)
+	want, err := describeFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -498,10 +498,10 @@ func TestDressTakesAway(t *testing.T) {
 		testenv.Skipf(t, "no ACLs here: %v", err)
 	}
 	next := filepath.Join(dir, "next")
-	if err := create(next, strings.NewReader("x"), 1, want.SHA256, want.dress); err != nil {
+	if err := createFile(next, strings.NewReader("x"), 1, want.SHA256, want.apply); err != nil {
 		t.Fatal(err)
 	}
-	got, err := readFile(next)
+	got, err := describeFile(next)
 	if err != nil || len(got.Xattrs) != len(want.Xattrs) || got.Mode != want.Mode {
 		t.Errorf("%v, mode %o, want %v, %o (%v)", got.Xattrs, got.Mode, want.Xattrs, want.Mode, err)
 	}

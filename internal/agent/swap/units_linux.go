@@ -19,7 +19,7 @@ type change struct {
 
 // both is what is there at some moment between the drop-ins of before and those
 // that are wanted.
-func (c change) both(before []dropIn) []dropIn {
+func (c change) union(before []dropIn) []dropIn {
 	all := slices.Clone(c.want)
 	for _, d := range before {
 		if !slices.ContainsFunc(all, func(e dropIn) bool { return e.Path == d.Path }) {
@@ -37,7 +37,7 @@ const (
 )
 
 // units works out the drop-ins for a request.
-func (d *deploy) units(ctx context.Context) (change, error) {
+func (d *deploy) planUnits(ctx context.Context) (change, error) {
 	var c change
 	var settings []string
 	if len(d.q.Args) > 0 {
@@ -45,16 +45,16 @@ func (d *deploy) units(ctx context.Context) (change, error) {
 		if d.rec != nil {
 			argv = d.rec.Argv
 		}
-		program, err := d.program(argv)
+		program, err := d.findProgram(argv)
 		if err != nil {
 			return c, err
 		}
 		c.argv = slices.Concat(argv, d.q.Args)
-		settings = execStart(program, c.argv)
+		settings = formatExecStart(program, c.argv)
 	}
 	if d.q.Relax {
 		settings = append(settings, "WatchdogSec=0")
-		if k, err := d.relaxKubelet(ctx); err != nil || k != nil {
+		if k, err := d.newKubeletDropIn(ctx); err != nil || k != nil {
 			if err != nil {
 				return c, err
 			}
@@ -69,7 +69,7 @@ func (d *deploy) units(ctx context.Context) (change, error) {
 
 // program is how the unit is to name the target's executable. A unit that runs
 // it by a script can't get arguments from outside.
-func (d *deploy) program(argv []string) (string, error) {
+func (d *deploy) findProgram(argv []string) (string, error) {
 	if len(argv) == 0 {
 		return "", diag.Errorf(diag.DeployRefused, "the command line of %s is not known", d.Unit)
 	}
@@ -85,7 +85,7 @@ func (d *deploy) program(argv []string) (string, error) {
 
 // relaxKubelet makes the drop-in that lets kubelet wait, nil if none runs or
 // kubelet is the target itself.
-func (d *deploy) relaxKubelet(ctx context.Context) (*dropIn, error) {
+func (d *deploy) newKubeletDropIn(ctx context.Context) (*dropIn, error) {
 	p, err := procfs.Find(ctx, api.Selector{Name: kubelet})
 	if diag.CodeOf(err) == diag.TargetNone || err == nil && (p.Unit == d.Unit || p.Unit != api.ServiceOf(kubelet)) {
 		return nil, nil
@@ -106,7 +106,7 @@ func (d *deploy) relaxKubelet(ctx context.Context) (*dropIn, error) {
 	if real, err := filepath.EvalSymlinks(argv[0]); err == nil && filepath.IsAbs(argv[0]) && real == p.Exe {
 		program = argv[0]
 	}
-	in := newDropIn(unitFiles, p.Unit, execStart(program, append(argv, kubeletTimeout))...)
+	in := newDropIn(unitFiles, p.Unit, formatExecStart(program, append(argv, kubeletTimeout))...)
 	return &in, nil
 }
 

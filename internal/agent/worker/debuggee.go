@@ -48,13 +48,13 @@ func attach(ctx context.Context, pid int, symbols string, log *slog.Logger) (*de
 	err := errors.New("given up")
 	for deadline := time.Now().Add(attachTimeout); ctx.Err() == nil && time.Now().Before(deadline); {
 		if d.Debugger, err = debugger.New(&d.config, nil); err == nil {
-			if err = d.complete(); err == nil {
+			if err = d.checkAttached(); err == nil {
 				return d, nil
 			}
 		}
 		log.Debug("attaching", "error", err)
 		if errors.Is(err, syscall.EPERM) || strings.Contains(err.Error(), "operation not permitted") ||
-			strings.Contains(err.Error(), noDebugInfo) || d.ended() {
+			strings.Contains(err.Error(), noDebugInfo) || d.hasEnded() {
 			break
 		}
 		time.Sleep(attachPause)
@@ -69,8 +69,8 @@ const noDebugInfo = "could not open debug info"
 // one is not. Delve lists the threads once, when all but the main one still run
 // and may start another (pkg/proc/native/proc_linux.go, updateThreadList); that
 // one would die at the first breakpoint, and the target with it.
-func (d *debuggee) complete() error {
-	missed, err := procfs.Untraced(d.pid)
+func (d *debuggee) checkAttached() error {
+	missed, err := procfs.FindUntracedThreads(d.pid)
 	if err == nil && len(missed) > 0 {
 		err = fmt.Errorf("thread %d began during the attach", missed[0])
 	}
@@ -81,13 +81,13 @@ func (d *debuggee) complete() error {
 }
 
 func explainAttach(pid int, err error) error {
-	if tracer, comm, terr := procfs.Tracer(pid); terr == nil && tracer != 0 && tracer != os.Getpid() {
-		return supervisor.TracedBy(pid, tracer, comm)
+	if tracer, comm, terr := procfs.FindTracer(pid); terr == nil && tracer != 0 && tracer != os.Getpid() {
+		return supervisor.NewTracedError(pid, tracer, comm)
 	}
 	switch {
 	case strings.Contains(err.Error(), "operation not permitted"):
 		return procfs.ExplainRefusal(diag.Errorf(diag.PtraceRefused, "the node forbids tracing pid %d: %w", pid, err))
-	case ended(pid):
+	case hasProcessEnded(pid):
 		return diag.Errorf(diag.TargetGone, "pid %d has ended", pid)
 	case strings.Contains(err.Error(), noDebugInfo):
 		return diag.Errorf(diag.TargetStripped, "pid %d carries no debug information", pid)
@@ -97,7 +97,7 @@ func explainAttach(pid int, err error) error {
 
 // run lets the target run under us. The channel is closed when it stops, by
 // stopRunning or by itself.
-func (d *debuggee) run() <-chan struct{} {
+func (d *debuggee) resume() <-chan struct{} {
 	started, gone := make(chan struct{}), make(chan struct{})
 	d.running = make(chan error, 1)
 	go func(done chan<- error) {
@@ -144,12 +144,12 @@ const (
 // release detaches and leaves the target as it was. It works from any state:
 // running, halted, in the middle of a step.
 func (d *debuggee) release() error {
-	if err := d.quiesce(); err != nil && !d.ended() {
+	if err := d.quiesce(); err != nil && !d.hasEnded() {
 		d.log.Error("before the detach", "error", err)
 	}
 	// Delve gives up at the first error (pkg/proc/target_group.go,
 	// detachTarget); the end of this process lets go what is left then.
-	if err := d.Detach(false); err != nil && !d.ended() {
+	if err := d.Detach(false); err != nil && !d.hasEnded() {
 		return diag.Errorf(diag.DetachFailed, "detach from pid %d: %w", d.pid, err)
 	}
 	return nil
@@ -162,7 +162,7 @@ func (d *debuggee) quiesce() error {
 	if err := d.halt(); err != nil {
 		return err
 	}
-	if err := d.clear(); err != nil {
+	if err := d.clearBreakpoints(); err != nil {
 		return err
 	}
 	if err := d.advanceRewound(); err != nil {
@@ -190,7 +190,7 @@ func (d *debuggee) halt() error {
 
 // clear removes a session's breakpoints; Delve's own, with negative numbers,
 // stay until the detach.
-func (d *debuggee) clear() error {
+func (d *debuggee) clearBreakpoints() error {
 	if err := d.CancelNext(); err != nil {
 		d.log.Debug("cancelling a step", "error", err)
 	}
@@ -209,10 +209,10 @@ func (d *debuggee) clear() error {
 // and late breakpoint hits left behind have been taken.
 func (d *debuggee) drain() error {
 	for try := range drainTries {
-		if try > 0 && !d.pending() {
+		if try > 0 && !d.hasPendingSignals() {
 			return nil
 		}
-		gone := d.run()
+		gone := d.resume()
 		select {
 		case <-gone:
 		case <-time.After(drainPause):
@@ -225,14 +225,14 @@ func (d *debuggee) drain() error {
 }
 
 // pending reports whether a SIGTRAP or SIGSTOP waits for any thread.
-func (d *debuggee) pending() bool {
-	mask, err := procfs.PendingSignals(d.pid)
+func (d *debuggee) hasPendingSignals() bool {
+	mask, err := procfs.ReadPendingSignals(d.pid)
 	return err == nil && mask&(1<<(syscall.SIGTRAP-1)|1<<(syscall.SIGSTOP-1)) != 0
 }
 
 // onThread reports whether the selected goroutine, if there is one, is on a thread:
 // only then a step of an instruction is one of the processor's.
-func (d *debuggee) onThread() bool {
+func (d *debuggee) isOnThread() bool {
 	tgrp, unlock := d.LockTargetGroup()
 	defer unlock()
 	g := tgrp.Selected.SelectedGoroutine()
@@ -244,12 +244,12 @@ func (d *debuggee) onThread() bool {
 // target runs meanwhile; a call that never returns keeps us attached.
 func (d *debuggee) finishCalls() error {
 	for {
-		calls, err := d.calls()
+		calls, err := d.countCalls()
 		if err != nil || calls == 0 {
 			return err
 		}
 		d.log.Info("waiting for injected calls", "calls", calls)
-		gone := d.run()
+		gone := d.resume()
 		select {
 		case <-gone:
 		case <-time.After(callPause):
@@ -266,7 +266,7 @@ const callPause = 200 * time.Millisecond
 // calls counts where injected calls are under way (runtime/debugcall.go): on
 // goroutines of their own (debugCallWrap1), and before and after that on a
 // thread (debugCallV2).
-func (d *debuggee) calls() (n int, err error) {
+func (d *debuggee) countCalls() (n int, err error) {
 	tgrp, unlock := d.LockTargetGroup()
 	defer unlock()
 	tgt := tgrp.Selected
@@ -302,10 +302,10 @@ func isDebugCall(fn *proc.Function) bool {
 // ended reports whether the target runs no more. One that ends under a debugger
 // stays a zombie until the debugger has looked (ptrace(2), "Death under
 // ptrace"), and what Delve says of it takes many forms.
-func (d *debuggee) ended() bool { return ended(d.pid) }
+func (d *debuggee) hasEnded() bool { return hasProcessEnded(d.pid) }
 
-func ended(pid int) bool {
-	states, err := procfs.ThreadStates(pid)
+func hasProcessEnded(pid int) bool {
+	states, err := procfs.ReadThreadStates(pid)
 	if err != nil {
 		return true
 	}

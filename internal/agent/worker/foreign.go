@@ -28,7 +28,7 @@ const foreignTimeout = 30 * time.Second
 // foreign is a dlv that somebody else has started, in multi-client mode, which
 // serves a session in place of a Delve of our own. Its debugger goes on when the
 // session ends; what the session has changed is undone by requests.
-type foreign struct {
+type foreignDlv struct {
 	dlv    supervisor.Dlv
 	log    *slog.Logger
 	before map[int]bool // its breakpoints when we came
@@ -36,13 +36,13 @@ type foreign struct {
 }
 
 // borrow halts the dlv's target, as an attach does, and connects for a session.
-func borrow(ctx context.Context, dlv supervisor.Dlv, log *slog.Logger) (*foreign, error) {
-	f := &foreign{dlv: dlv, log: log, before: map[int]bool{}}
-	err := f.ask(func(c *rpc.Client) error {
-		if err := halt(c); err != nil {
+func connectForeign(ctx context.Context, dlv supervisor.Dlv, log *slog.Logger) (*foreignDlv, error) {
+	f := &foreignDlv{dlv: dlv, log: log, before: map[int]bool{}}
+	err := f.withClient(func(c *rpc.Client) error {
+		if err := haltDlv(c); err != nil {
 			return err
 		}
-		points, err := breakpoints(c)
+		points, err := listBreakpoints(c)
 		for _, bp := range points {
 			f.before[bp.ID] = true
 		}
@@ -58,7 +58,7 @@ func borrow(ctx context.Context, dlv supervisor.Dlv, log *slog.Logger) (*foreign
 }
 
 // ask runs f with a connection of its own to the dlv.
-func (f *foreign) ask(do func(*rpc.Client) error) error {
+func (f *foreignDlv) withClient(do func(*rpc.Client) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), foreignTimeout)
 	defer cancel()
 	conn, err := f.dlv.Dial(ctx)
@@ -72,30 +72,30 @@ func (f *foreign) ask(do func(*rpc.Client) error) error {
 }
 
 // session passes the stream on as it is.
-func (f *foreign) session(j supervisor.Joined, _ api.SessionProtocol) (io.Closer, func()) {
-	s := &spliced{j: j, conn: f.conn}
+func (f *foreignDlv) session(j supervisor.JoinRequest, _ api.SessionProtocol) (io.Closer, func()) {
+	s := &splice{j: j, conn: f.conn}
 	return s, s.copy
 }
 
 // interrupt has nothing to do: the end of its stream is all that a session waits
 // for.
-func (*foreign) interrupt() {}
+func (*foreignDlv) interrupt() {}
 
 // release takes out the session's breakpoints and lets the target run, under the
 // dlv that it has come from.
-func (f *foreign) release() error {
+func (f *foreignDlv) release() error {
 	f.conn.Close()
-	err := f.ask(func(c *rpc.Client) error {
-		if err := halt(c); err != nil {
+	err := f.withClient(func(c *rpc.Client) error {
+		if err := haltDlv(c); err != nil {
 			return err
 		}
 		if err := c.Call("RPCServer.CancelNext", rpc2.CancelNextIn{}, &rpc2.CancelNextOut{}); err != nil {
 			f.log.Debug("cancelling a step", "error", err)
 		}
-		if err := f.clear(c); err != nil {
+		if err := f.clearBreakpoints(c); err != nil {
 			return err
 		}
-		return resume(c)
+		return resumeDlv(c)
 	})
 	if err != nil && !errors.Is(err, errExited) {
 		return diag.Errorf(diag.DetachFailed, "the dlv on %s did not let its target run: %w", f.dlv, err).
@@ -104,8 +104,8 @@ func (f *foreign) release() error {
 	return nil
 }
 
-func (f *foreign) clear(c *rpc.Client) error {
-	points, err := breakpoints(c)
+func (f *foreignDlv) clearBreakpoints(c *rpc.Client) error {
+	points, err := listBreakpoints(c)
 	if err != nil {
 		return err
 	}
@@ -135,9 +135,9 @@ const (
 // is lost, so that it is asked for until it has come about, or the connection's
 // deadline; not sooner than one can be answered, since one that comes late halts
 // the target after its next resume.
-func halt(c *rpc.Client) error {
+func haltDlv(c *rpc.Client) error {
 	for {
-		state, err := stateOf(c)
+		state, err := queryState(c)
 		switch {
 		case err != nil:
 			return err
@@ -156,7 +156,7 @@ func halt(c *rpc.Client) error {
 
 // resume lets the target run and returns when it does, or has stopped again at
 // somebody else's breakpoint. What else stops it at once is a halt that came late.
-func resume(c *rpc.Client) error {
+func resumeDlv(c *rpc.Client) error {
 	for range foreignResumeTries {
 		var out rpc2.CommandOut
 		call := c.Go("RPCServer.Command", dlvapi.DebuggerCommand{Name: dlvapi.Continue}, &out, make(chan *rpc.Call, 1))
@@ -174,7 +174,7 @@ func resume(c *rpc.Client) error {
 }
 
 // stateOf asks for the state without waiting for a target that runs.
-func stateOf(c *rpc.Client) (*dlvapi.DebuggerState, error) {
+func queryState(c *rpc.Client) (*dlvapi.DebuggerState, error) {
 	var out rpc2.StateOut
 	err := c.Call("RPCServer.State", rpc2.StateIn{NonBlocking: true}, &out)
 	if err == nil && out.State == nil {
@@ -183,21 +183,21 @@ func stateOf(c *rpc.Client) (*dlvapi.DebuggerState, error) {
 	return out.State, err
 }
 
-func breakpoints(c *rpc.Client) ([]*dlvapi.Breakpoint, error) {
+func listBreakpoints(c *rpc.Client) ([]*dlvapi.Breakpoint, error) {
 	var out rpc2.ListBreakpointsOut
 	err := c.Call("RPCServer.ListBreakpoints", rpc2.ListBreakpointsIn{}, &out)
 	return out.Breakpoints, err
 }
 
 // spliced is a session's stream and a dlv's connection, made one.
-type spliced struct {
-	j       supervisor.Joined
+type splice struct {
+	j       supervisor.JoinRequest
 	conn    net.Conn
 	closing sync.Once
 }
 
 // copy returns when both directions have ended: the end of one is the other's.
-func (s *spliced) copy() {
+func (s *splice) copy() {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		io.Copy(s.conn, s.j.In)
@@ -209,7 +209,7 @@ func (s *spliced) copy() {
 }
 
 // Close ends both.
-func (s *spliced) Close() (err error) {
+func (s *splice) Close() (err error) {
 	s.closing.Do(func() { err = errors.Join(s.conn.Close(), s.j.Close()) })
 	return err
 }

@@ -36,7 +36,7 @@ func (d *debuggee) advanceRewound() error {
 		if err != nil {
 			return err
 		}
-		if !executed(thread, regs) {
+		if !hasExecuted(thread, regs) {
 			continue
 		}
 		d.log.Info("a thread had been set back by an instruction that it had executed", "thread", thread.ThreadID(), "pc", fmt.Sprintf("%#x", regs.PC()))
@@ -49,7 +49,7 @@ func (d *debuggee) advanceRewound() error {
 
 // executed reports whether a thread is at an instruction of a frame that it has
 // executed already. What can't be read says no.
-func executed(thread proc.Thread, regs proc.Registers) bool {
+func hasExecuted(thread proc.Thread, regs proc.Registers) bool {
 	var instruction [1]byte
 	var stack [16]byte
 	mem := thread.ProcessMemory()

@@ -18,54 +18,54 @@ func (s *rpcSession) methods() map[string]call {
 	delve := rpc2.NewServer(rpcConfig(s.d), s.d.Debugger)
 	served := map[string]call{
 		"Command":   nil, // see rpcSession.command
-		"State":     s.state,
+		"State":     s.waitState,
 		"GetEvents": s.getEvents,
 
-		"GetVersion":    direct(s.getVersion),
-		"SetApiVersion": direct(setAPIVersion),
+		"GetVersion":    wrapMethod(s.getVersion),
+		"SetApiVersion": wrapMethod(setAPIVersion),
 
 		"CancelDownloads": func(json.RawMessage) (any, error) {
 			s.d.CancelDownloads()
 			return rpc2.CancelDownloadsOut{}, nil
 		},
 
-		"AmendBreakpoint":           direct(delve.AmendBreakpoint),
-		"Ancestors":                 direct(delve.Ancestors),
-		"AttachedToExistingProcess": direct(delve.AttachedToExistingProcess),
-		"BuildID":                   direct(delve.BuildID),
-		"CancelNext":                direct(delve.CancelNext),
-		"ClearBreakpoint":           direct(delve.ClearBreakpoint),
-		"CreateBreakpoint":          direct(delve.CreateBreakpoint),
-		"DebugInfoDirectories":      direct(delve.DebugInfoDirectories),
-		"Disassemble":               direct(delve.Disassemble),
-		"Eval":                      direct(delve.Eval),
-		"ExamineMemory":             direct(delve.ExamineMemory),
-		"FindLocation":              direct(delve.FindLocation),
-		"FollowExecEnabled":         direct(delve.FollowExecEnabled),
-		"FunctionReturnLocations":   direct(delve.FunctionReturnLocations),
-		"GetBreakpoint":             direct(delve.GetBreakpoint),
-		"GetBufferedTracepoints":    direct(delve.GetBufferedTracepoints),
-		"GetThread":                 direct(delve.GetThread),
-		"IsMulticlient":             direct(delve.IsMulticlient),
-		"LastModified":              direct(delve.LastModified),
-		"ListBreakpoints":           direct(delve.ListBreakpoints),
-		"ListDynamicLibraries":      direct(delve.ListDynamicLibraries),
-		"ListFunctionArgs":          direct(delve.ListFunctionArgs),
-		"ListFunctions":             direct(delve.ListFunctions),
-		"ListGoroutines":            direct(delve.ListGoroutines),
-		"ListLocalVars":             direct(delve.ListLocalVars),
-		"ListPackageVars":           direct(delve.ListPackageVars),
-		"ListPackagesBuildInfo":     direct(delve.ListPackagesBuildInfo),
-		"ListRegisters":             direct(delve.ListRegisters),
-		"ListSources":               direct(delve.ListSources),
-		"ListTargets":               direct(delve.ListTargets),
-		"ListThreads":               direct(delve.ListThreads),
-		"ListTypes":                 direct(delve.ListTypes),
-		"ProcessPid":                direct(delve.ProcessPid),
-		"Set":                       direct(delve.Set),
-		"Stacktrace":                direct(delve.Stacktrace),
-		"ToggleBreakpoint":          direct(delve.ToggleBreakpoint),
-		"TypeInfo":                  direct(delve.TypeInfo),
+		"AmendBreakpoint":           wrapMethod(delve.AmendBreakpoint),
+		"Ancestors":                 wrapMethod(delve.Ancestors),
+		"AttachedToExistingProcess": wrapMethod(delve.AttachedToExistingProcess),
+		"BuildID":                   wrapMethod(delve.BuildID),
+		"CancelNext":                wrapMethod(delve.CancelNext),
+		"ClearBreakpoint":           wrapMethod(delve.ClearBreakpoint),
+		"CreateBreakpoint":          wrapMethod(delve.CreateBreakpoint),
+		"DebugInfoDirectories":      wrapMethod(delve.DebugInfoDirectories),
+		"Disassemble":               wrapMethod(delve.Disassemble),
+		"Eval":                      wrapMethod(delve.Eval),
+		"ExamineMemory":             wrapMethod(delve.ExamineMemory),
+		"FindLocation":              wrapMethod(delve.FindLocation),
+		"FollowExecEnabled":         wrapMethod(delve.FollowExecEnabled),
+		"FunctionReturnLocations":   wrapMethod(delve.FunctionReturnLocations),
+		"GetBreakpoint":             wrapMethod(delve.GetBreakpoint),
+		"GetBufferedTracepoints":    wrapMethod(delve.GetBufferedTracepoints),
+		"GetThread":                 wrapMethod(delve.GetThread),
+		"IsMulticlient":             wrapMethod(delve.IsMulticlient),
+		"LastModified":              wrapMethod(delve.LastModified),
+		"ListBreakpoints":           wrapMethod(delve.ListBreakpoints),
+		"ListDynamicLibraries":      wrapMethod(delve.ListDynamicLibraries),
+		"ListFunctionArgs":          wrapMethod(delve.ListFunctionArgs),
+		"ListFunctions":             wrapMethod(delve.ListFunctions),
+		"ListGoroutines":            wrapMethod(delve.ListGoroutines),
+		"ListLocalVars":             wrapMethod(delve.ListLocalVars),
+		"ListPackageVars":           wrapMethod(delve.ListPackageVars),
+		"ListPackagesBuildInfo":     wrapMethod(delve.ListPackagesBuildInfo),
+		"ListRegisters":             wrapMethod(delve.ListRegisters),
+		"ListSources":               wrapMethod(delve.ListSources),
+		"ListTargets":               wrapMethod(delve.ListTargets),
+		"ListThreads":               wrapMethod(delve.ListThreads),
+		"ListTypes":                 wrapMethod(delve.ListTypes),
+		"ProcessPid":                wrapMethod(delve.ProcessPid),
+		"Set":                       wrapMethod(delve.Set),
+		"Stacktrace":                wrapMethod(delve.Stacktrace),
+		"ToggleBreakpoint":          wrapMethod(delve.ToggleBreakpoint),
+		"TypeInfo":                  wrapMethod(delve.TypeInfo),
 	}
 	qualified := make(map[string]call, len(served))
 	for name, f := range served {
@@ -75,7 +75,7 @@ func (s *rpcSession) methods() map[string]call {
 }
 
 // state waits for the target to be halted.
-func (s *rpcSession) state(params json.RawMessage) (any, error) {
+func (s *rpcSession) waitState(params json.RawMessage) (any, error) {
 	if err := decodeParams(params, &rpc2.StateIn{}); err != nil {
 		return nil, err
 	}
@@ -84,13 +84,13 @@ func (s *rpcSession) state(params json.RawMessage) (any, error) {
 }
 
 // stateNow answers a State that must not wait.
-func (s *rpcSession) stateNow(json.RawMessage) (any, error) {
+func (s *rpcSession) readState(json.RawMessage) (any, error) {
 	state, err := s.currentState()
 	return rpc2.StateOut{State: state}, err
 }
 
 // running answers a State that must not wait while the target runs.
-func running(json.RawMessage) (any, error) {
+func runningState(json.RawMessage) (any, error) {
 	return rpc2.StateOut{State: &api.DebuggerState{Running: true}}, nil
 }
 

@@ -31,9 +31,9 @@ type rpcSession struct {
 	d      *debuggee
 	conn   io.ReadWriteCloser
 	calls  map[string]call
-	turns  chan rpcRequest  // to be worked on
+	queue  chan rpcRequest  // to be worked on
 	events chan *proc.Event // for GetEvents
-	gone   chan struct{}    // closed when the client's end has been read
+	closed chan struct{}    // closed when the client's end has been read
 	wg     sync.WaitGroup   // everything but the reader and
 	halts  sync.WaitGroup   // what waits for Delve to take a halt
 
@@ -46,11 +46,11 @@ type rpcSession struct {
 	// reader wait for the next stop.
 	starting sync.Mutex
 
-	mu      sync.Mutex
-	resumes map[chan struct{}]bool // one for each command under way that lets the target run
-	asked   int                    // halts that Delve has not taken yet
-	late    bool                   // some were asked for since the last command began
-	taken   sync.Cond              // of mu: asked is less
+	mu           sync.Mutex
+	resumes      map[chan struct{}]bool // one for each command under way that lets the target run
+	pendingHalts int                    // halts that Delve has not taken yet
+	haltedSince  bool                   // some were asked for since the last command began
+	haltTaken    sync.Cond              // of mu: asked is less
 }
 
 // call answers a request with its parameters.
@@ -67,8 +67,8 @@ type rpcRequest struct {
 }
 
 const (
-	maxTurns    = 64
-	maxKept     = 1 << 20 // of the buffer for answers, in bytes
+	maxQueued   = 64
+	maxBuffer   = 1 << 20 // of the buffer for answers, in bytes
 	maxEvents   = 100     // as Delve (service/rpc2, eventBufferSize)
 	haltTimeout = 30 * time.Second
 )
@@ -78,22 +78,22 @@ const (
 func serveRPC(conn io.ReadWriteCloser, d *debuggee) {
 	s := &rpcSession{
 		d: d, conn: conn,
-		turns: make(chan rpcRequest, maxTurns), events: make(chan *proc.Event, maxEvents),
-		gone: make(chan struct{}), resumes: map[chan struct{}]bool{},
+		queue: make(chan rpcRequest, maxQueued), events: make(chan *proc.Event, maxEvents),
+		closed: make(chan struct{}), resumes: map[chan struct{}]bool{},
 	}
-	s.taken.L = &s.mu
+	s.haltTaken.L = &s.mu
 	s.calls = s.methods()
-	s.wg.Go(s.work)
-	s.read()
-	close(s.gone)
-	close(s.turns)
+	s.wg.Go(s.serveQueue)
+	s.readRequests()
+	close(s.closed)
+	close(s.queue)
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.wg.Wait() }()
 	s.halt(ended, nil)
 	s.halts.Wait()
 }
 
-func (s *rpcSession) read() {
+func (s *rpcSession) readRequests() {
 	dec := json.NewDecoder(s.conn)
 	for {
 		var r rpcRequest
@@ -104,38 +104,38 @@ func (s *rpcSession) read() {
 		case "RPCServer.Command":
 			var c api.DebuggerCommand
 			if decodeParams(r.Params, &c) == nil && c.Name == api.Halt {
-				s.wg.Go(func() { s.answer(r, s.halted) })
+				s.wg.Go(func() { s.answer(r, s.haltNow) })
 				continue
 			}
-			if resuming(c.Name) {
-				r.resumed = s.resume()
+			if isResuming(c.Name) {
+				r.resumed = s.addResume()
 			}
 		case "RPCServer.State":
 			var in rpc2.StateIn
 			r.now = decodeParams(r.Params, &in) == nil && in.NonBlocking
 			if r.now && s.d.IsRunning() {
-				s.answer(r, running)
+				s.answer(r, runningState)
 				continue
 			}
 		}
-		s.turns <- r
+		s.queue <- r
 	}
 }
 
 // work works on the requests until the reader has ended.
-func (s *rpcSession) work() {
-	for r := range s.turns {
+func (s *rpcSession) serveQueue() {
+	for r := range s.queue {
 		select {
-		case <-s.gone:
-			s.ended(r.resumed)
+		case <-s.closed:
+			s.removeResume(r.resumed)
 			continue
 		default:
 		}
 		switch {
 		case r.Method == "RPCServer.Command":
-			s.command(r)
+			s.runCommand(r)
 		case r.now:
-			s.answer(r, s.stateNow)
+			s.answer(r, s.readState)
 		case r.Method == "RPCServer.State" || r.Method == "RPCServer.GetEvents":
 			s.wg.Go(func() { s.answer(r, s.calls[r.Method]) })
 		default:
@@ -146,26 +146,26 @@ func (s *rpcSession) work() {
 
 // command starts a command and returns when the target runs or the command has
 // ended.
-func (s *rpcSession) command(r rpcRequest) {
+func (s *rpcSession) runCommand(r rpcRequest) {
 	s.starting.Lock()
 	defer s.starting.Unlock()
-	if s.haltsTaken() && r.resumed != nil {
+	if s.waitForHalts() && r.resumed != nil {
 		s.dropTrap()
 	}
 	running, ended := make(chan struct{}), make(chan struct{})
 	s.wg.Go(func() {
 		defer close(ended)
 		s.answer(r, func(params json.RawMessage) (any, error) {
-			defer s.ended(r.resumed) // before the answer, after which a halt has nothing to end
+			defer s.removeResume(r.resumed) // before the answer, after which a halt has nothing to end
 			var c api.DebuggerCommand
 			if err := decodeParams(params, &c); err != nil {
 				return nil, err
 			}
 			var events func(*proc.Event)
 			if c.WithEvents {
-				events = s.event
+				events = s.queueEvent
 			}
-			state, err := s.d.Command(&c, running, s.gone, events)
+			state, err := s.d.Command(&c, running, s.closed, events)
 			if err != nil {
 				return nil, err
 			}
@@ -179,7 +179,7 @@ func (s *rpcSession) command(r rpcRequest) {
 }
 
 // resuming reports whether a command lets the target run.
-func resuming(command string) bool {
+func isResuming(command string) bool {
 	switch command {
 	case api.Halt, api.SwitchThread, api.SwitchGoroutine:
 		return false
@@ -188,7 +188,7 @@ func resuming(command string) bool {
 }
 
 // resume remembers a command that lets the target run until ended.
-func (s *rpcSession) resume() chan struct{} {
+func (s *rpcSession) addResume() chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := make(chan struct{})
@@ -196,7 +196,7 @@ func (s *rpcSession) resume() chan struct{} {
 	return c
 }
 
-func (s *rpcSession) ended(resumed chan struct{}) {
+func (s *rpcSession) removeResume(resumed chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.resumes[resumed] {
@@ -207,7 +207,7 @@ func (s *rpcSession) ended(resumed chan struct{}) {
 
 // underWay returns what closes when a command ends, nil if none lets the target
 // run.
-func (s *rpcSession) underWay() chan struct{} {
+func (s *rpcSession) currentResume() chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.resumes {
@@ -219,11 +219,11 @@ func (s *rpcSession) underWay() chan struct{} {
 // halted answers a halt: it ends all commands until the state says that the
 // target is halted. If it is already, Delve is asked for nothing, which would
 // make the next command stop at once (service/api, Halt).
-func (s *rpcSession) halted(json.RawMessage) (any, error) {
+func (s *rpcSession) haltNow(json.RawMessage) (any, error) {
 	deadline := time.NewTimer(haltTimeout)
 	defer deadline.Stop()
 	for {
-		if resumed := s.underWay(); resumed != nil && !s.halt(resumed, deadline.C) {
+		if resumed := s.currentResume(); resumed != nil && !s.halt(resumed, deadline.C) {
 			return nil, fmt.Errorf("the target did not halt within %s", haltTimeout)
 		}
 		state, err := s.currentState()
@@ -254,7 +254,7 @@ func (s *rpcSession) currentState() (*api.DebuggerState, error) {
 // stop: so it is asked for again, by another goroutine.
 func (s *rpcSession) halt(ended <-chan struct{}, deadline <-chan time.Time) bool {
 	for pause := endPause; ; pause = min(2*pause, time.Second) {
-		s.askToHalt()
+		s.requestHalt()
 		select {
 		case <-ended:
 			return true
@@ -266,34 +266,34 @@ func (s *rpcSession) halt(ended <-chan struct{}, deadline <-chan time.Time) bool
 }
 
 // askToHalt has Delve halt the target, if it runs.
-func (s *rpcSession) askToHalt() {
+func (s *rpcSession) requestHalt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.d.IsRunning() {
 		return
 	}
-	s.asked++
-	s.late = true
+	s.pendingHalts++
+	s.haltedSince = true
 	s.halts.Go(func() {
 		s.d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.asked--
-		s.taken.Broadcast()
+		s.pendingHalts--
+		s.haltTaken.Broadcast()
 	})
 }
 
 // haltsTaken returns when no halt is left that would reach Delve while the command
 // that begins next runs, and end it instead of the one before. It reports whether there
 // were any since the last command.
-func (s *rpcSession) haltsTaken() bool {
+func (s *rpcSession) waitForHalts() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.asked > 0 {
-		s.taken.Wait()
+	for s.pendingHalts > 0 {
+		s.haltTaken.Wait()
 	}
-	late := s.late
-	s.late = false
+	late := s.haltedSince
+	s.haltedSince = false
 	return late
 }
 
@@ -302,8 +302,8 @@ func (s *rpcSession) haltsTaken() bool {
 // own end, without an instruction executed, and stop there again. So it is taken by a
 // step that nobody waits for.
 func (s *rpcSession) dropTrap() {
-	mask, err := procfs.PendingSignals(s.d.pid)
-	if err != nil || mask&(1<<(syscall.SIGTRAP-1)) == 0 || !s.d.onThread() {
+	mask, err := procfs.ReadPendingSignals(s.d.pid)
+	if err != nil || mask&(1<<(syscall.SIGTRAP-1)) == 0 || !s.d.isOnThread() {
 		return
 	}
 	if _, err := s.d.Command(&api.DebuggerCommand{Name: api.StepInstruction}, nil, nil, nil); err != nil {
@@ -312,7 +312,7 @@ func (s *rpcSession) dropTrap() {
 }
 
 // event keeps an event for GetEvents, and drops it if nobody asks.
-func (s *rpcSession) event(e *proc.Event) {
+func (s *rpcSession) queueEvent(e *proc.Event) {
 	select {
 	case s.events <- e:
 	default:
@@ -324,7 +324,7 @@ func (s *rpcSession) getEvents(json.RawMessage) (any, error) {
 	select {
 	case e := <-s.events:
 		out.Events = append(out.Events, *api.ConvertEvent(e))
-	case <-s.gone:
+	case <-s.closed:
 		return nil, errors.New("the session has ended")
 	}
 	for len(out.Events) < maxEvents {
@@ -341,7 +341,7 @@ func (s *rpcSession) getEvents(json.RawMessage) (any, error) {
 // answer answers a request by f, which is nil for a method that is not served.
 // The id is the client's and goes back as it came.
 func (s *rpcSession) answer(r rpcRequest, f call) {
-	result, err := run(r, f)
+	result, err := invoke(r, f)
 	if len(r.ID) == 0 {
 		r.ID = []byte("null")
 	}
@@ -365,13 +365,13 @@ func (s *rpcSession) answer(r rpcRequest, f call) {
 	}
 	out.WriteByte('\n')
 	s.conn.Write(out.Bytes()) // an error shows where the stream is read
-	if out.Cap() > maxKept {
+	if out.Cap() > maxBuffer {
 		s.out = bytes.Buffer{}
 	}
 }
 
 // run calls f. Delve panics at what it does not understand.
-func run(r rpcRequest, f call) (result any, err error) {
+func invoke(r rpcRequest, f call) (result any, err error) {
 	if f == nil {
 		return nil, fmt.Errorf("unknown method: %s", r.Method)
 	}
@@ -396,7 +396,7 @@ func decodeParams(params json.RawMessage, in any) error {
 }
 
 // direct makes a call of one of Delve's methods.
-func direct[In, Out any](f func(In, *Out) error) call {
+func wrapMethod[In, Out any](f func(In, *Out) error) call {
 	return func(params json.RawMessage) (any, error) {
 		var in In
 		if err := decodeParams(params, &in); err != nil {

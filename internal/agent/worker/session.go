@@ -27,7 +27,7 @@ import (
 type backend interface {
 	// session returns how a stream is served: conn ends it, and serve returns when
 	// nobody reads it any more.
-	session(j supervisor.Joined, p api.SessionProtocol) (conn io.Closer, serve func())
+	session(j supervisor.JoinRequest, p api.SessionProtocol) (conn io.Closer, serve func())
 	// interrupt ends what keeps serve from returning when conn has been closed. It
 	// may wait.
 	interrupt()
@@ -44,7 +44,7 @@ type session struct {
 
 // startSession serves the stream. Neither protocol's session detaches when the
 // stream ends: that is finish's.
-func startSession(b backend, j supervisor.Joined, p supervisor.WorkerAttachParams) *session {
+func startSession(b backend, j supervisor.JoinRequest, p supervisor.WorkerAttachParams) *session {
 	s := &session{linger: p.Linger, done: make(chan struct{})}
 	var serve func()
 	s.conn, serve = b.session(j, p.Protocol)
@@ -57,7 +57,7 @@ func startSession(b backend, j supervisor.Joined, p supervisor.WorkerAttachParam
 }
 
 // session implements [backend].
-func (d *debuggee) session(j supervisor.Joined, p api.SessionProtocol) (io.Closer, func()) {
+func (d *debuggee) session(j supervisor.JoinRequest, p api.SessionProtocol) (io.Closer, func()) {
 	conn := newStream(j, p)
 	if p == api.JSONRPC {
 		return conn, func() { serveRPC(conn, d) }

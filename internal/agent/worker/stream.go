@@ -29,20 +29,20 @@ import (
 // WriteBaseMessage); the stream sends them as one, which spares the wire a
 // packet.
 type stream struct {
-	joined  supervisor.Joined
+	joined  supervisor.JoinRequest
 	closing sync.Once
 
-	in      *bufio.Reader // nil: bytes pass as they come
-	unread  []byte        // of the message that is being read
-	inEnded error
-	over    atomic.Bool // the last request is being read
+	in         *bufio.Reader // nil: bytes pass as they come
+	unread     []byte        // of the message that is being read
+	inErr      error
+	inputEnded atomic.Bool // the last request is being read
 
 	unsent []byte // a header waiting for its body
 }
 
 // newStream returns the stream of a session. Only a DAP session's is read by
 // messages: a JSON-RPC session's commands are the worker's own to end.
-func newStream(j supervisor.Joined, p api.SessionProtocol) *stream {
+func newStream(j supervisor.JoinRequest, p api.SessionProtocol) *stream {
 	s := &stream{joined: j}
 	if p != api.JSONRPC {
 		s.in = bufio.NewReader(j.In)
@@ -58,22 +58,22 @@ func (s *stream) Read(p []byte) (int, error) {
 		return s.joined.In.Read(p)
 	}
 	for len(s.unread) == 0 {
-		if s.inEnded != nil {
-			return 0, s.inEnded
+		if s.inErr != nil {
+			return 0, s.inErr
 		}
 		var body []byte
-		if body, s.inEnded = godap.ReadBaseMessage(s.in); s.inEnded != nil {
+		if body, s.inErr = godap.ReadBaseMessage(s.in); s.inErr != nil {
 			body = []byte(lastRequest)
-			s.over.Store(true)
+			s.inputEnded.Store(true)
 		}
-		s.unread = framed(body)
+		s.unread = frameMessage(body)
 	}
 	n := copy(p, s.unread)
 	s.unread = s.unread[n:]
 	return n, nil
 }
 
-func framed(body []byte) []byte {
+func frameMessage(body []byte) []byte {
 	return fmt.Appendf(nil, "Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
@@ -81,7 +81,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.in == nil {
 		return s.joined.Out.Write(p)
 	}
-	if s.over.Load() {
+	if s.inputEnded.Load() {
 		return len(p), nil
 	}
 	if len(s.unsent) == 0 && bytes.HasPrefix(p, []byte("Content-Length:")) && bytes.HasSuffix(p, []byte("\r\n\r\n")) {

@@ -52,11 +52,11 @@ func Run(c Config) error {
 	if err := logflags.Setup(c.DelveLog != "", c.DelveLog, ""); err != nil {
 		return err
 	}
-	w := &worker{cfg: c, joins: newRegistry(), turn: make(chan struct{}, 1), leave: make(chan struct{})}
-	w.wanted, w.giveUp = context.WithCancel(context.Background())
+	w := &worker{cfg: c, joins: newRegistry(), turn: make(chan struct{}, 1), quitting: make(chan struct{})}
+	w.attachCtx, w.cancelAttach = context.WithCancel(context.Background())
 	w.rpc = jrpc2.NewServer(handler.Map{
 		supervisor.WorkerAttach:  handler.New(w.attach),
-		supervisor.WorkerEnd:     handler.New(w.end),
+		supervisor.WorkerEnd:     handler.New(w.endSession),
 		supervisor.WorkerRelease: handler.New(w.release),
 		supervisor.WorkerCancel:  handler.New(supervisor.CancelCall),
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
@@ -66,9 +66,9 @@ func Run(c Config) error {
 	go func() { defer close(ended); w.rpc.Wait() }()
 	select {
 	case <-ended: // the supervisor is gone
-	case <-w.leave:
+	case <-w.quitting:
 	}
-	err := w.letGo()
+	err := w.shutDown()
 	w.rpc.Stop()
 	return err
 }
@@ -80,21 +80,21 @@ type worker struct {
 	rpc   *jrpc2.Server
 	joins *registry
 
-	leaving sync.Once
-	leave   chan struct{}
-	wanted  context.Context // ends when the target is to be let go: who waits under the turn gives up
-	giveUp  context.CancelFunc
+	quitOnce     sync.Once
+	quitting     chan struct{}
+	attachCtx    context.Context // ends when the target is to be let go: who waits under the turn gives up
+	cancelAttach context.CancelFunc
 
-	yielding atomic.Pointer[string] // why somebody else on the node wants the target let go
+	preemption atomic.Pointer[string] // why somebody else on the node wants the target let go
 
 	turn     chan struct{}
-	debuggee *debuggee // what we are attached to; nil when not
-	foreign  *foreign  // the dlv in its place; nil when no session needs it
-	session  *session  // the session under way; nil when none
+	debuggee *debuggee   // what we are attached to; nil when not
+	foreign  *foreignDlv // the dlv in its place; nil when no session needs it
+	session  *session    // the session under way; nil when none
 	linger   *time.Timer
 }
 
-func (w *worker) take(ctx context.Context) error {
+func (w *worker) lock(ctx context.Context) error {
 	select {
 	case w.turn <- struct{}{}:
 		return nil
@@ -103,7 +103,7 @@ func (w *worker) take(ctx context.Context) error {
 	}
 }
 
-func (w *worker) give() { <-w.turn }
+func (w *worker) unlock() { <-w.turn }
 
 // accept collects sessions' descriptors until the process ends.
 func (w *worker) accept() {
@@ -112,8 +112,8 @@ func (w *worker) accept() {
 		if err != nil {
 			return
 		}
-		if j.LetGo != "" {
-			go w.yield(j)
+		if j.ReleaseReason != "" {
+			go w.preempt(j)
 			continue
 		}
 		w.joins.put(j)
@@ -121,58 +121,58 @@ func (w *worker) accept() {
 }
 
 // yield lets the target go for somebody else on the node, and leaves.
-func (w *worker) yield(j supervisor.Joined) {
+func (w *worker) preempt(j supervisor.JoinRequest) {
 	defer j.Close()
-	if !w.yielding.CompareAndSwap(nil, &j.LetGo) {
+	if !w.preemption.CompareAndSwap(nil, &j.ReleaseReason) {
 		j.Refuse()
 		return
 	}
-	j.Take()
-	reason := j.LetGo
-	if err := w.letGo(); err != nil {
+	j.Accept()
+	reason := j.ReleaseReason
+	if err := w.shutDown(); err != nil {
 		reason += "; " + err.Error()
 	}
-	w.rpc.Notify(context.Background(), supervisor.WorkerEnded, api.Ended{Reason: reason, Yielded: true})
+	w.rpc.Notify(context.Background(), supervisor.WorkerEnded, api.Ended{Reason: reason, Preempted: true})
 	w.quit()
 }
 
 // yielded is why the target was let go for somebody else, "" if it was not.
-func (w *worker) yielded() string {
-	if why := w.yielding.Load(); why != nil {
+func (w *worker) preemptReason() string {
+	if why := w.preemption.Load(); why != nil {
 		return *why
 	}
 	return ""
 }
 
 func (w *worker) attach(ctx context.Context, p supervisor.WorkerAttachParams) error {
-	if err := w.take(ctx); err != nil {
+	if err := w.lock(ctx); err != nil {
 		return err
 	}
-	defer w.give()
+	defer w.unlock()
 	if w.session != nil {
-		return api.RPCError(diag.Errorf(diag.Internal, "the worker has a session already"))
+		return api.ToRPC(diag.Errorf(diag.Internal, "the worker has a session already"))
 	}
 	if err := w.prepare(p); err != nil {
-		return api.RPCError(err)
+		return api.ToRPC(err)
 	}
-	j, err := w.joined(ctx, p.Token)
+	j, err := w.waitJoin(ctx, p.Token)
 	if err != nil {
 		w.detach()
-		if why := w.yielded(); why != "" {
+		if why := w.preemptReason(); why != "" {
 			err = diag.Errorf(diag.TargetGone, "%s", why)
 		}
-		return api.RPCError(err)
+		return api.ToRPC(err)
 	}
 	w.session = startSession(w.backend(), j, p)
-	go w.watch(w.session)
+	go w.watchSession(w.session)
 	return nil
 }
 
 // joined waits for the session's descriptors.
-func (w *worker) joined(ctx context.Context, token string) (supervisor.Joined, error) {
+func (w *worker) waitJoin(ctx context.Context, token string) (supervisor.JoinRequest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(w.wanted, cancel)()
+	defer context.AfterFunc(w.attachCtx, cancel)()
 	return w.joins.get(ctx, token)
 }
 
@@ -183,13 +183,13 @@ func (w *worker) prepare(p supervisor.WorkerAttachParams) (err error) {
 		w.linger = nil
 	}
 	if w.cfg.Dlv != "" {
-		w.foreign, err = borrow(w.wanted, w.cfg.Dlv, w.cfg.Log)
+		w.foreign, err = connectForeign(w.attachCtx, w.cfg.Dlv, w.cfg.Log)
 		return err
 	}
 	if w.debuggee != nil {
 		return w.debuggee.stopRunning()
 	}
-	w.debuggee, err = attach(w.wanted, p.PID, p.Symbols, w.cfg.Log)
+	w.debuggee, err = attach(w.attachCtx, p.PID, p.Symbols, w.cfg.Log)
 	return err
 }
 
@@ -202,16 +202,16 @@ func (w *worker) backend() backend {
 }
 
 // watch ends a session whose stream ended, and tells the supervisor.
-func (w *worker) watch(s *session) {
+func (w *worker) watchSession(s *session) {
 	<-s.done
-	if w.take(context.Background()) != nil {
+	if w.lock(context.Background()) != nil {
 		return
 	}
-	defer w.give()
+	defer w.unlock()
 	if w.session != s {
 		return // ended by a request
 	}
-	err := w.finish(s)
+	err := w.finishSession(s)
 	reason := "its channel was closed"
 	if err != nil {
 		reason = err.Error()
@@ -222,47 +222,47 @@ func (w *worker) watch(s *session) {
 	}
 }
 
-func (w *worker) end(ctx context.Context) (supervisor.WorkerEndResult, error) {
-	if err := w.take(ctx); err != nil {
+func (w *worker) endSession(ctx context.Context) (supervisor.WorkerEndResult, error) {
+	if err := w.lock(ctx); err != nil {
 		return supervisor.WorkerEndResult{}, err
 	}
-	defer w.give()
+	defer w.unlock()
 	if w.session == nil {
-		return supervisor.WorkerEndResult{Lingers: w.debuggee != nil, Reason: w.yielded()}, nil
+		return supervisor.WorkerEndResult{Lingers: w.debuggee != nil, Reason: w.preemptReason()}, nil
 	}
 	w.session.end(w.backend())
-	err := w.finish(w.session)
-	return supervisor.WorkerEndResult{Lingers: w.debuggee != nil}, api.RPCError(err)
+	err := w.finishSession(w.session)
+	return supervisor.WorkerEndResult{Lingers: w.debuggee != nil}, api.ToRPC(err)
 }
 
 // finish lets the target go, or lets it run on under us for the session's
 // linger. The session's stream has ended. The caller has the turn.
-func (w *worker) finish(s *session) error {
+func (w *worker) finishSession(s *session) error {
 	w.session = nil
 	if s.linger <= 0 || w.foreign != nil {
 		return w.detach()
 	}
 	if err := w.debuggee.quiesce(); err != nil {
-		if w.debuggee.ended() {
+		if w.debuggee.hasEnded() {
 			err = nil
 		}
 		return errors.Join(err, w.detach())
 	}
-	gone := w.debuggee.run()
-	w.linger = time.AfterFunc(s.linger, w.lingered)
+	gone := w.debuggee.resume()
+	w.linger = time.AfterFunc(s.linger, w.endLinger)
 	go func() { // a panic's breakpoint, or the end: neither may wait for a client
 		<-gone
-		w.lingered()
+		w.endLinger()
 	}()
 	return nil
 }
 
 // lingered detaches when no session has come in time.
-func (w *worker) lingered() {
-	if w.take(context.Background()) != nil {
+func (w *worker) endLinger() {
+	if w.lock(context.Background()) != nil {
 		return
 	}
-	defer w.give()
+	defer w.unlock()
 	if w.session != nil || w.debuggee == nil || w.linger == nil {
 		return
 	}
@@ -288,48 +288,48 @@ func (w *worker) detach() error {
 }
 
 func (w *worker) release(ctx context.Context) error {
-	err := w.letGo()
+	err := w.shutDown()
 	w.quit()
-	return api.RPCError(err)
+	return api.ToRPC(err)
 }
 
 // letGo ends the session, if any, and detaches.
-func (w *worker) letGo() error {
-	w.giveUp()
-	if err := w.take(context.Background()); err != nil {
+func (w *worker) shutDown() error {
+	w.cancelAttach()
+	if err := w.lock(context.Background()); err != nil {
 		return err
 	}
-	defer w.give()
+	defer w.unlock()
 	if w.session != nil {
 		s := w.session
 		s.end(w.backend())
 		s.linger = 0
-		return w.finish(s)
+		return w.finishSession(s)
 	}
 	return w.detach()
 }
 
-func (w *worker) quit() { w.leaving.Do(func() { close(w.leave) }) }
+func (w *worker) quit() { w.quitOnce.Do(func() { close(w.quitting) }) }
 
 // registry holds descriptors that came before the session that wants them, and
 // the other way round.
 type registry struct {
 	mu    sync.Mutex
-	chans map[string]chan supervisor.Joined
+	chans map[string]chan supervisor.JoinRequest
 }
 
-func newRegistry() *registry { return &registry{chans: map[string]chan supervisor.Joined{}} }
+func newRegistry() *registry { return &registry{chans: map[string]chan supervisor.JoinRequest{}} }
 
-func (r *registry) channel(token string) chan supervisor.Joined {
+func (r *registry) channel(token string) chan supervisor.JoinRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.chans[token] == nil {
-		r.chans[token] = make(chan supervisor.Joined, 1)
+		r.chans[token] = make(chan supervisor.JoinRequest, 1)
 	}
 	return r.chans[token]
 }
 
-func (r *registry) put(j supervisor.Joined) {
+func (r *registry) put(j supervisor.JoinRequest) {
 	ch := r.channel(j.Token)
 	select {
 	case ch <- j:
@@ -347,21 +347,21 @@ func (r *registry) put(j supervisor.Joined) {
 	})
 }
 
-func (r *registry) get(ctx context.Context, token string) (supervisor.Joined, error) {
+func (r *registry) get(ctx context.Context, token string) (supervisor.JoinRequest, error) {
 	defer r.forget(token)
 	timer := time.NewTimer(supervisor.JoinTimeout)
 	defer timer.Stop()
 	select {
 	case j := <-r.channel(token):
-		if err := j.Take(); err != nil {
+		if err := j.Accept(); err != nil {
 			j.Close()
-			return supervisor.Joined{}, fmt.Errorf("the session's own channel ended before it began: %w", err)
+			return supervisor.JoinRequest{}, fmt.Errorf("the session's own channel ended before it began: %w", err)
 		}
 		return j, nil
 	case <-ctx.Done():
-		return supervisor.Joined{}, ctx.Err()
+		return supervisor.JoinRequest{}, ctx.Err()
 	case <-timer.C:
-		return supervisor.Joined{}, fmt.Errorf("the session's own channel did not come within %s", supervisor.JoinTimeout)
+		return supervisor.JoinRequest{}, fmt.Errorf("the session's own channel did not come within %s", supervisor.JoinTimeout)
 	}
 }
 

@@ -37,7 +37,7 @@ func TestCapabilities(t *testing.T) {
 
 // joined is a session's descriptors as a worker gets them, what the joining
 // process writes and reads, and how it ends.
-func joined(t *testing.T, token string) (j supervisor.Joined, toWorker, fromWorker *os.File, ended chan error) {
+func joined(t *testing.T, token string) (j supervisor.JoinRequest, toWorker, fromWorker *os.File, ended chan error) {
 	t.Helper()
 	name := "@dapbridge-" + api.NewToken()
 	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: name})
@@ -69,7 +69,7 @@ func joined(t *testing.T, token string) (j supervisor.Joined, toWorker, fromWork
 	return j, toWorker, fromWorker, ended
 }
 
-func frame(body string) string { return string(framed([]byte(body))) }
+func frame(body string) string { return string(frameMessage([]byte(body))) }
 
 // What the client sends reaches Delve, whole messages only, and after the last
 // one a request to pause.
@@ -86,7 +86,7 @@ func TestStreamReads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			j, in, _, ended := joined(t, "token")
-			j.Take()
+			j.Accept()
 			s := newStream(j, api.DAP)
 			go func() {
 				io.WriteString(in, tt.sent)
@@ -110,7 +110,7 @@ func TestStreamReads(t *testing.T) {
 // A stream that is closed under a reader ends in the same way.
 func TestStreamCloses(t *testing.T) {
 	j, _, _, ended := joined(t, "token")
-	j.Take()
+	j.Accept()
 	s := newStream(j, api.DAP)
 	time.AfterFunc(20*time.Millisecond, func() { s.Close() })
 	if got, err := io.ReadAll(s); string(got) != frame(lastRequest) || !errors.Is(err, os.ErrClosed) {
@@ -127,7 +127,7 @@ func TestStreamCloses(t *testing.T) {
 // The two writes of a message arrive by one read.
 func TestStreamWrites(t *testing.T) {
 	j, _, out, ended := joined(t, "token")
-	j.Take()
+	j.Accept()
 	s := newStream(j, api.DAP)
 	buf := make([]byte, 4<<20)
 	for _, body := range []string{"{}", strings.Repeat("x", 60000)} {

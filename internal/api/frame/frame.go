@@ -21,20 +21,20 @@ const Version = 3
 // A frame is its length, of what follows, in four bytes, most significant
 // first; a byte that says what it is; and a body.
 const (
-	Hello    = 'h'
-	Put      = 'P' // a file's data follows
-	Data     = 'D'
-	Packed   = 'Z' // data, compressed
-	End      = 'E' // of data, whose digest it holds or nothing if it is void; of a scan
-	Stage    = 'T' // make the directory for staged files, or remove it
-	Place    = 'L' // put a file that is staged
-	Remove   = 'R'
-	Scan     = 'S'
-	Sum      = 'C'
-	Answer   = 'a'
-	Received = 't' // so many bytes of a file's data have come, before its answer
-	Entry    = 'e'
-	Problem  = 'p'
+	KindHello    = 'h'
+	KindPut      = 'P' // a file's data follows
+	KindData     = 'D'
+	KindPacked   = 'Z' // data, compressed
+	KindEnd      = 'E' // of data, whose digest it holds or nothing if it is void; of a scan
+	KindStage    = 'T' // make the directory for staged files, or remove it
+	KindPlace    = 'L' // put a file that is staged
+	KindRemove   = 'R'
+	KindScan     = 'S'
+	KindSum      = 'C'
+	KindAnswer   = 'a'
+	KindReceived = 't' // so many bytes of a file's data have come, before its answer
+	KindEntry    = 'e'
+	KindProblem  = 'p'
 )
 
 const (
@@ -75,10 +75,10 @@ func (f *Writer) Send(kind byte) error {
 
 // Data sends a piece of a file. A compressed one refers to those before, of which
 // together it is one DEFLATE stream that is flushed after each (RFC 1951).
-func (f *Writer) Data(piece []byte, compress bool) error {
+func (f *Writer) SendData(piece []byte, compress bool) error {
 	if !compress {
 		f.body = append(f.body, piece...)
-		return f.Send(Data)
+		return f.Send(KindData)
 	}
 	f.packed.Reset()
 	if f.pack == nil {
@@ -94,9 +94,9 @@ func (f *Writer) Data(piece []byte, compress bool) error {
 	if err != nil {
 		return err
 	}
-	f.Number(uint64(len(piece)))
+	f.AppendNumber(uint64(len(piece)))
 	f.body = append(f.body, f.packed.Bytes()...)
-	return f.Send(Packed)
+	return f.Send(KindPacked)
 }
 
 // Unpacker reads what frameWriter.data has compressed.
@@ -107,10 +107,10 @@ type Unpacker struct {
 }
 
 // Next returns the piece that a frame holds, which is good until the next call.
-func (u *Unpacker) Next(body *Fields) ([]byte, error) {
-	piece := u.piece[:body.Number(MaxData)]
+func (u *Unpacker) Next(body *Body) ([]byte, error) {
+	piece := u.piece[:body.ReadNumber(MaxData)]
 	if body.bad {
-		return nil, body.Done()
+		return nil, body.Finish()
 	}
 	u.packed.Write(body.rest)
 	if u.stream == nil {
@@ -127,36 +127,36 @@ func (f *Writer) Flush() error { return f.W.Flush() }
 
 // Hello begins the conversation: whether the tree's top directory is there, or
 // why nothing can be done. An error of writing shows itself later.
-func (f *Writer) Hello(there bool, err error) {
-	f.Number(Version)
-	f.Number(map[bool]uint64{true: 1}[there])
+func (f *Writer) SendHello(there bool, err error) {
+	f.AppendNumber(Version)
+	f.AppendNumber(map[bool]uint64{true: 1}[there])
 	code := ""
 	if err != nil {
 		code = string(diag.CodeOf(err))
 	}
-	f.Text(code)
-	f.Message(err)
-	_ = f.Send(Hello)
+	f.AppendText(code)
+	f.AppendError(err)
+	_ = f.Send(KindHello)
 }
 
 // Raw appends bytes to the frame's body as they are.
-func (f *Writer) Raw(b []byte) { f.body = append(f.body, b...) }
+func (f *Writer) AppendRaw(b []byte) { f.body = append(f.body, b...) }
 
-func (f *Writer) Number(n uint64)   { f.body = binary.AppendUvarint(f.body, n) }
-func (f *Writer) Text(s string)     { f.Number(uint64(len(s))); f.body = append(f.body, s...) }
-func (f *Writer) Message(err error) { f.Text(errorText(err)) }
+func (f *Writer) AppendNumber(n uint64) { f.body = binary.AppendUvarint(f.body, n) }
+func (f *Writer) AppendText(s string)   { f.AppendNumber(uint64(len(s))); f.body = append(f.body, s...) }
+func (f *Writer) AppendError(err error) { f.AppendText(truncateError(err)) }
 
-func (f *Writer) Entry(e tree.Entry) {
-	f.Text(e.Path)
-	f.Number(uint64(e.Kind))
-	f.Number(uint64(e.Perm))
-	f.Number(uint64(e.Size))
+func (f *Writer) AppendEntry(e tree.Entry) {
+	f.AppendText(e.Path)
+	f.AppendNumber(uint64(e.Kind))
+	f.AppendNumber(uint64(e.Perm))
+	f.AppendNumber(uint64(e.Size))
 	f.body = binary.AppendVarint(f.body, e.MTime)
-	f.Text(e.Target)
+	f.AppendText(e.Target)
 }
 
 // errorText returns an error's text, "" for none.
-func errorText(err error) string {
+func truncateError(err error) string {
 	if err == nil {
 		return ""
 	}
@@ -169,7 +169,7 @@ func errorText(err error) string {
 
 // Read reads a frame. Its body is good until the next call. The error is
 // io.EOF if there is none.
-func Read(r *bufio.Reader, buf *[MaxSize]byte) (kind byte, body *Fields, err error) {
+func ReadFrame(r *bufio.Reader, buf *[MaxSize]byte) (kind byte, body *Body, err error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, nil, err
@@ -182,18 +182,18 @@ func Read(r *bufio.Reader, buf *[MaxSize]byte) (kind byte, body *Fields, err err
 	if _, err := io.ReadFull(r, rest); err != nil {
 		return 0, nil, fmt.Errorf("%w: a frame ends early: %w", ErrMalformed, err)
 	}
-	return head[4], &Fields{rest: rest}, nil
+	return head[4], &Body{rest: rest}, nil
 }
 
 // Fields reads a frame's body, front to back. After a field that is not there
 // all are empty, and done tells.
-type Fields struct {
+type Body struct {
 	rest []byte
 	bad  bool
 }
 
 // Done returns an error unless the body held exactly the fields that were read.
-func (f *Fields) Done() error {
+func (f *Body) Finish() error {
 	if f.bad || len(f.rest) > 0 {
 		return fmt.Errorf("%w: a malformed frame", ErrMalformed)
 	}
@@ -201,15 +201,15 @@ func (f *Fields) Done() error {
 }
 
 // Fail has done return an error.
-func (f *Fields) Fail() { f.bad = true }
+func (f *Body) MarkBad() { f.bad = true }
 
 // IsBad reports whether a field was missing.
-func (f *Fields) IsBad() bool { return f.bad }
+func (f *Body) IsBad() bool { return f.bad }
 
 // Left returns the part of the body that has not been read.
-func (f *Fields) Left() []byte { return f.rest }
+func (f *Body) Rest() []byte { return f.rest }
 
-func (f *Fields) Number(most uint64) uint64 {
+func (f *Body) ReadNumber(most uint64) uint64 {
 	n, length := binary.Uvarint(f.rest)
 	if length <= 0 || n > most || f.bad {
 		f.bad = true
@@ -219,8 +219,8 @@ func (f *Fields) Number(most uint64) uint64 {
 	return n
 }
 
-func (f *Fields) Text(most uint64) string {
-	n := f.Number(most)
+func (f *Body) ReadText(most uint64) string {
+	n := f.ReadNumber(most)
 	if n > uint64(len(f.rest)) {
 		f.bad = true
 		return ""
@@ -231,9 +231,9 @@ func (f *Fields) Text(most uint64) string {
 }
 
 // Path reads a path that lies below the top.
-func (f *Fields) Path() string {
-	p := f.Text(MaxPath)
-	if !Inside(p) {
+func (f *Body) ReadPath() string {
+	p := f.ReadText(MaxPath)
+	if !IsInside(p) {
 		f.bad = true
 		return ""
 	}
@@ -241,18 +241,18 @@ func (f *Fields) Path() string {
 }
 
 // Message reads an error's text.
-func (f *Fields) Message() error {
-	if text := f.Text(MaxText); text != "" {
+func (f *Body) ReadError() error {
+	if text := f.ReadText(MaxText); text != "" {
 		return errors.New(text)
 	}
 	return nil
 }
 
-func (f *Fields) Entry() tree.Entry {
-	e := tree.Entry{Path: f.Path()}
-	e.Kind = tree.Kind(f.Number(uint64(tree.Link)))
-	e.Perm = uint32(f.Number(tree.PermBits))
-	e.Size = int64(f.Number(1 << 62))
+func (f *Body) ReadEntry() tree.Entry {
+	e := tree.Entry{Path: f.ReadPath()}
+	e.Kind = tree.Kind(f.ReadNumber(uint64(tree.Link)))
+	e.Perm = uint32(f.ReadNumber(tree.PermBits))
+	e.Size = int64(f.ReadNumber(1 << 62))
 	mtime, length := binary.Varint(f.rest)
 	if length <= 0 {
 		f.bad = true
@@ -260,7 +260,7 @@ func (f *Fields) Entry() tree.Entry {
 	}
 	f.rest = f.rest[length:]
 	e.MTime = mtime
-	e.Target = f.Text(MaxPath)
+	e.Target = f.ReadText(MaxPath)
 	if strings.ContainsRune(e.Target, 0) || (e.Target == "") == (e.Kind == tree.Link) || e.Kind != tree.File && e.Size != 0 {
 		f.bad = true
 	}
@@ -269,7 +269,7 @@ func (f *Fields) Entry() tree.Entry {
 
 // Inside reports whether a path names something below the top, whatever the
 // system's rules are.
-func Inside(path string) bool {
+func IsInside(path string) bool {
 	if path == "" || strings.ContainsRune(path, 0) {
 		return false
 	}

@@ -52,17 +52,17 @@ const PermBits = 0o777
 // Look returns what stands at path in the tree under root. Something of which
 // there is no kind is Nothing, as what is not there is, but that is also an
 // error.
-func Look(root *os.Root, path string) (Entry, error) {
+func Lstat(root *os.Root, path string) (Entry, error) {
 	info, err := root.Lstat(filepath.FromSlash(path))
 	if err != nil {
 		return Entry{Path: path}, err
 	}
-	return Describe(root, path, info)
+	return NewEntry(root, path, info)
 }
 
 // Describe is [Look] for a path of which the information is known. It reads
 // where a link leads to.
-func Describe(root *os.Root, path string, info fs.FileInfo) (Entry, error) {
+func NewEntry(root *os.Root, path string, info fs.FileInfo) (Entry, error) {
 	e := Entry{Path: path}
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
@@ -81,7 +81,7 @@ func Describe(root *os.Root, path string, info fs.FileInfo) (Entry, error) {
 
 // Same reports whether two entries are of the same kind and content, as far as
 // that can be seen without reading it. Paths and permissions don't count.
-func (e Entry) Same(o Entry) bool {
+func (e Entry) Matches(o Entry) bool {
 	return e.Kind == o.Kind && e.Size == o.Size && e.MTime == o.MTime && e.Target == o.Target
 }
 

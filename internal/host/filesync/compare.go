@@ -123,7 +123,7 @@ func lookUp(root *os.Root, p string) (tree.Entry, error) {
 		if c != '/' {
 			continue
 		}
-		e, err := tree.Look(root, p[:i])
+		e, err := tree.Lstat(root, p[:i])
 		if err == nil && e.Kind != tree.Dir || errors.Is(err, fs.ErrNotExist) {
 			return tree.Entry{Path: p}, nil
 		}
@@ -131,7 +131,7 @@ func lookUp(root *os.Root, p string) (tree.Entry, error) {
 			return e, err
 		}
 	}
-	e, err := tree.Look(root, p)
+	e, err := tree.Lstat(root, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -145,7 +145,7 @@ func findForeign(node tree.Manifest, record *Record) (path string, foreign bool)
 		if e.Kind == tree.Dir {
 			continue
 		}
-		if put, ok := record.Get(e.Path); ok && e.Same(put.expected(e)) {
+		if put, ok := record.Get(e.Path); ok && e.Matches(put.expected(e)) {
 			return "", false
 		}
 		if path == "" {

@@ -191,7 +191,7 @@ func TestUnheard(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		e, _ := tree.Look(root, "f")
+		e, _ := tree.Lstat(root, "f")
 		if err := m.Record.Intend(slices.Values([]tree.Entry{e})); err != nil {
 			t.Fatal(err)
 		}

@@ -46,7 +46,7 @@ type RecordEntry struct {
 
 // expected returns what is expected to stand on the node, where there does.
 func (p RecordEntry) expected(there tree.Entry) tree.Entry {
-	if p.InFlight.Kind != tree.Nothing && there.Same(p.InFlight) {
+	if p.InFlight.Kind != tree.Nothing && there.Matches(p.InFlight) {
 		return p.InFlight
 	}
 	return p.Now
@@ -62,7 +62,7 @@ func (p RecordEntry) isUpToDate(host, there tree.Entry) bool {
 }
 
 // isSameEntry reports whether nothing has to be done for an entry to be like another.
-func isSameEntry(a, b tree.Entry) bool { return a.Same(b) && a.Perm == b.Perm }
+func isSameEntry(a, b tree.Entry) bool { return a.Matches(b) && a.Perm == b.Perm }
 
 // clockStep is more than the step in which any file system's clock goes.
 const clockStep = 2 * time.Second

@@ -58,7 +58,7 @@ func (s *scanner) scanDir(path string, ignore *Ignore) error {
 			s.problems = append(s.problems, tree.Problem{Path: below, Err: errLongPath})
 			continue
 		}
-		e, err := tree.Describe(s.root, below, info)
+		e, err := tree.NewEntry(s.root, below, info)
 		if err == nil && e.Kind == tree.Nothing {
 			continue // a socket, a device and alike
 		}

@@ -54,7 +54,7 @@ func Connect(r io.Reader, w io.WriteCloser, t Timing, ev Events) (*Client, error
 		return nil, err
 	}
 	if c.hello.TargetError != nil {
-		api.FlattenError(c.hello.TargetError)
+		api.JoinErrorLines(c.hello.TargetError)
 	}
 	c.rpc = newCaller(br, w, ev.dispatch)
 	go c.heartbeat(t.Lease)

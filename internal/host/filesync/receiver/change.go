@@ -124,7 +124,7 @@ func (c *Client) sendChange(root *os.Root, s *pendingChange, f *flight) (lost er
 			s.awaitsAnswer = false
 		} else {
 			defer file.Close()
-			s.entry, _ = tree.Describe(root, s.entry.Path, info) // it fails only for links
+			s.entry, _ = tree.NewEntry(root, s.entry.Path, info) // it fails only for links
 		}
 	}
 	f.changes <- s // before its data: of a large file the receiver says meanwhile how much has come
@@ -166,17 +166,17 @@ func (c *Client) readResult(s *pendingChange, f *flight) (r Result, lost error) 
 func (c *Client) sendRequest(change Change) error {
 	if change.IsRemoval() {
 		change.Expected.Path = change.Want.Path
-		c.out.Entry(change.Expected)
-		return c.out.Send(frame.Remove)
+		c.out.AppendEntry(change.Expected)
+		return c.out.Send(frame.KindRemove)
 	}
 	return c.sendPut(change.Want, change.Expected)
 }
 
 func (c *Client) sendPut(want, expected tree.Entry) error {
 	expected.Path = want.Path
-	c.out.Entry(want)
-	c.out.Entry(expected)
-	return c.out.Send(frame.Put)
+	c.out.AppendEntry(want)
+	c.out.AppendEntry(expected)
+	return c.out.Send(frame.KindPut)
 }
 
 // sendFile sends the content of a file, which e tells of.
@@ -198,7 +198,7 @@ func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (faile
 		if n > 0 {
 			hash.Write(chunk[:n])
 			to.add(n) // before the receiver can tell of it
-			if err := c.out.Data(chunk[:n], c.speed.slow.Load()); err != nil {
+			if err := c.out.SendData(chunk[:n], c.speed.slow.Load()); err != nil {
 				return nil, err
 			}
 		}
@@ -220,8 +220,8 @@ func (c *Client) sendFile(f *os.File, e, expected tree.Entry, to *flight) (faile
 	if failed != nil {
 		sum = nil
 	}
-	c.out.Text(string(sum))
-	return failed, c.out.Send(frame.End)
+	c.out.AppendText(string(sum))
+	return failed, c.out.Send(frame.KindEnd)
 }
 
 // hasChanged reports whether a file is no longer what e tells of.
@@ -243,10 +243,10 @@ func (s StagedFile) matches(f *os.File, e tree.Entry) bool {
 // sendPlace has a staged file put at its path.
 func (c *Client) sendPlace(e tree.Entry, change Change) error {
 	change.Expected.Path = e.Path
-	c.out.Entry(e)
-	c.out.Entry(change.Expected)
-	c.out.Text(change.Staged.Path)
-	return c.out.Send(frame.Place)
+	c.out.AppendEntry(e)
+	c.out.AppendEntry(change.Expected)
+	c.out.AppendText(change.Staged.Path)
+	return c.out.Send(frame.KindPlace)
 }
 
 // Stage has the receiver make a directory in its tree, which only its user enters,
@@ -261,20 +261,20 @@ func (c *Client) Unstage() (failed, lost error) {
 }
 
 func (c *Client) sendStage(wanted uint64) (dir string, failed, lost error) {
-	c.out.Number(wanted)
-	err := c.out.Send(frame.Stage)
+	c.out.AppendNumber(wanted)
+	err := c.out.Send(frame.KindStage)
 	if err == nil {
 		err = c.out.Flush()
 	}
 	if err != nil {
 		return "", nil, err
 	}
-	f, err := c.expect(frame.Stage)
+	f, err := c.expect(frame.KindStage)
 	if err != nil {
 		return "", nil, err
 	}
-	dir, failed = f.Text(frame.MaxPath), f.Message()
-	if err = f.Done(); err == nil && failed == nil && wanted == 1 && (!frame.Inside(dir) || !strings.HasPrefix(dir, frame.TemporaryPrefix)) {
+	dir, failed = f.ReadText(frame.MaxPath), f.ReadError()
+	if err = f.Finish(); err == nil && failed == nil && wanted == 1 && (!frame.IsInside(dir) || !strings.HasPrefix(dir, frame.TemporaryPrefix)) {
 		err = fmt.Errorf("%w: %q for staged files", frame.ErrMalformed, dir)
 	}
 	return dir, failed, c.fail(err)
@@ -309,18 +309,18 @@ func openFile(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
 // has come.
 func (c *Client) readAnswer(path string, to *flight) (now tree.Entry, kept string, failed, lost error) {
 	for {
-		kind, f, err := frame.Read(c.in, &c.buf)
+		kind, f, err := frame.ReadFrame(c.in, &c.buf)
 		switch {
 		case err != nil:
-		case kind == frame.Received:
-			n := f.Number(frame.MaxReceived)
-			if err = f.Done(); err == nil {
+		case kind == frame.KindReceived:
+			n := f.ReadNumber(frame.MaxReceived)
+			if err = f.Finish(); err == nil {
 				c.speed.add(to.landMore(int64(n)))
 				continue
 			}
-		case kind == frame.Answer:
-			now, kept, failed = f.Entry(), f.Text(2*frame.MaxPath), f.Message()
-			if err = f.Done(); err == nil && now.Path != path {
+		case kind == frame.KindAnswer:
+			now, kept, failed = f.ReadEntry(), f.ReadText(2*frame.MaxPath), f.ReadError()
+			if err = f.Finish(); err == nil && now.Path != path {
 				err = fmt.Errorf("%w: an answer for another path", frame.ErrMalformed)
 			}
 		default:

@@ -29,17 +29,17 @@ type Client struct {
 // waits for it any longer; it is called when the other end can't be understood.
 func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
 	c := &Client{in: bufio.NewReaderSize(r, frame.MaxSize), out: frame.NewWriter(w), hangUp: cut}
-	f, err := c.expect(frame.Hello)
+	f, err := c.expect(frame.KindHello)
 	if err != nil {
 		return nil, err
 	}
-	version := f.Number(1 << 32)
+	version := f.ReadNumber(1 << 32)
 	if version != frame.Version && !f.IsBad() {
 		return nil, diag.Errorf(diag.AgentProtocol, "the receiver of files speaks version %d of its protocol, not %d", version, frame.Version)
 	}
-	c.topExists = f.Number(1) == 1
-	code, problem := f.Text(frame.MaxText), f.Message()
-	if err := f.Done(); err != nil {
+	c.topExists = f.ReadNumber(1) == 1
+	code, problem := f.ReadText(frame.MaxText), f.ReadError()
+	if err := f.Finish(); err != nil {
 		return nil, c.fail(err)
 	}
 	if problem == nil {
@@ -64,7 +64,7 @@ func (c *Client) TopExists() bool { return c.topExists }
 func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	var m tree.Manifest
 	var problems []tree.Problem
-	err := c.out.Send(frame.Scan)
+	err := c.out.Send(frame.KindScan)
 	if err == nil {
 		err = c.out.Flush()
 	}
@@ -72,27 +72,27 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 		return nil, nil, err
 	}
 	for held := 0; ; {
-		kind, f, err := frame.Read(c.in, &c.buf)
+		kind, f, err := frame.ReadFrame(c.in, &c.buf)
 		if err != nil {
 			return nil, nil, c.fail(err)
 		}
-		held += len(f.Left())
+		held += len(f.Rest())
 		switch kind {
-		case frame.Entry:
-			m = append(m, f.Entry())
-		case frame.Problem:
-			problems = append(problems, tree.Problem{Path: f.Text(frame.MaxPath), Err: f.Message()})
-		case frame.End:
+		case frame.KindEntry:
+			m = append(m, f.ReadEntry())
+		case frame.KindProblem:
+			problems = append(problems, tree.Problem{Path: f.ReadText(frame.MaxPath), Err: f.ReadError()})
+		case frame.KindEnd:
 		default:
-			f.Fail()
+			f.MarkBad()
 		}
 		if len(m)+len(problems) > maxEntries || held > maxHeld {
 			return nil, nil, c.fail(fmt.Errorf("%w: more than %d files, or %d bytes of their names", frame.ErrMalformed, maxEntries, maxHeld))
 		}
-		if err := f.Done(); err != nil {
+		if err := f.Finish(); err != nil {
 			return nil, nil, c.fail(err)
 		}
-		if kind == frame.End {
+		if kind == frame.KindEnd {
 			m.Sort()
 			return m, problems, nil
 		}
@@ -113,18 +113,18 @@ func (c *Client) HashFiles(paths []string, told func(path string, sum []byte, er
 	go func() {
 		defer close(asked)
 		for _, p := range paths {
-			c.out.Text(p)
-			if failed = c.out.Send(frame.Sum); failed != nil {
+			c.out.AppendText(p)
+			if failed = c.out.Send(frame.KindSum); failed != nil {
 				return
 			}
 		}
 		failed = c.out.Flush()
 	}()
 	for _, p := range paths {
-		f, err := c.expect(frame.Sum)
+		f, err := c.expect(frame.KindSum)
 		if err == nil {
-			sum, problem := f.Text(sha256.Size), f.Message()
-			if err = c.fail(f.Done()); err == nil {
+			sum, problem := f.ReadText(sha256.Size), f.ReadError()
+			if err = c.fail(f.Finish()); err == nil {
 				told(p, []byte(sum), problem)
 			}
 		}
@@ -138,8 +138,8 @@ func (c *Client) HashFiles(paths []string, told func(path string, sum []byte, er
 }
 
 // expect reads a frame of a kind.
-func (c *Client) expect(kind byte) (*frame.Fields, error) {
-	got, f, err := frame.Read(c.in, &c.buf)
+func (c *Client) expect(kind byte) (*frame.Body, error) {
+	got, f, err := frame.ReadFrame(c.in, &c.buf)
 	if err == nil && got != kind {
 		err = unexpectedKind(got)
 	}

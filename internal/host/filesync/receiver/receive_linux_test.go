@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if err := json.Unmarshal([]byte(os.Getenv(startedVariable)), &s); err != nil {
 		os.Exit(m.Run())
 	}
-	if err := receive.Receive(receive.Config{Top: s.Top, Look: s.Look, Now: time.Unix(0, 0), In: os.Stdin, Out: os.Stdout}, s.User, s.Force); err != nil {
+	if err := receive.Receive(receive.Config{Top: s.Top, ReadOnly: s.Look, Now: time.Unix(0, 0), In: os.Stdin, Out: os.Stdout}, s.User, s.Force); err != nil {
 		os.Exit(1)
 	}
 }
@@ -63,15 +63,15 @@ func startReceiver(t *testing.T, s started) (*Client, error) {
 }
 
 func TestLoggedIn(t *testing.T) {
-	me, err := receive.LoggedIn("")
+	me, err := receive.LookupUser("")
 	if err != nil || me.UID != os.Getuid() || me.GID != os.Getgid() {
 		t.Errorf("%+v, %v", me, err)
 	}
-	if u, err := receive.LoggedIn("1"); err != nil || u.UID != 1 || u.GID == 0 || slices.Contains(u.Groups, 0) {
+	if u, err := receive.LookupUser("1"); err != nil || u.UID != 1 || u.GID == 0 || slices.Contains(u.Groups, 0) {
 		t.Errorf("%+v, %v", u, err)
 	}
 	for _, text := range []string{"nobody knows", "-1"} {
-		if u, err := receive.LoggedIn(text); err == nil {
+		if u, err := receive.LookupUser(text); err == nil {
 			t.Errorf("%q is %+v", text, u)
 		}
 	}
@@ -112,7 +112,7 @@ func TestReceive(t *testing.T) {
 	defer root.Close()
 	put := func(t *testing.T, c *Client) (r Result) {
 		t.Helper()
-		e, _ := tree.Look(root, "f")
+		e, _ := tree.Lstat(root, "f")
 		if err := c.Apply(t.Context(), root, []Change{{Want: e}}, func(_ Change, got Result) { r = got }); err != nil {
 			t.Fatal(err)
 		}

@@ -39,7 +39,7 @@ func link(t testing.TB, host, top string, look bool) *pair {
 	p.cut = func() { toNode.w.Close(); toHost.r.Close() }
 	go func() {
 		defer toHost.w.Close()
-		p.ended <- receive.Serve(receive.Config{Top: top, Look: look, Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), In: toNode.r, Out: toHost.w})
+		p.ended <- receive.Serve(receive.Config{Top: top, ReadOnly: look, Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), In: toNode.r, Out: toHost.w})
 	}()
 	var err error
 	if p.client, err = Connect(toHost.r, toNode.w, p.cut); err != nil {
@@ -114,7 +114,7 @@ func (p *pair) apply(t testing.TB, changes ...Change) map[string]Result {
 // put is the change that makes what stands at a path of the host stand there.
 func (p *pair) put(t testing.TB, path string) Change {
 	t.Helper()
-	e, err := tree.Look(p.root, path)
+	e, err := tree.Lstat(p.root, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,8 +166,8 @@ func TestPut(t *testing.T) {
 	}
 	defer there.Close()
 	for _, path := range paths {
-		want, _ := tree.Look(p.root, path)
-		if got, err := tree.Look(there, path); got != want {
+		want, _ := tree.Lstat(p.root, path)
+		if got, err := tree.Lstat(there, path); got != want {
 			t.Errorf("%+v, want %+v: %v", got, want, err)
 		}
 		if want.Kind == tree.File && content(t, filepath.Join(top, path)) != content(t, filepath.Join(host, path)) {
@@ -376,11 +376,11 @@ func TestCut(t *testing.T) {
 	var in bytes.Buffer
 	w := frame.NewWriter(&in)
 	e := tree.Entry{Path: "f", Kind: tree.File, Size: 10, Perm: 0o644}
-	w.Entry(e)
-	w.Entry(tree.Entry{Path: "f"})
-	w.Send(frame.Put)
-	w.Raw([]byte("12345"))
-	w.Send(frame.Data)
+	w.AppendEntry(e)
+	w.AppendEntry(tree.Entry{Path: "f"})
+	w.Send(frame.KindPut)
+	w.AppendRaw([]byte("12345"))
+	w.Send(frame.KindData)
 	w.Flush()
 	for cut := range in.Len() {
 		err := receive.Serve(receive.Config{Top: top, In: bytes.NewReader(in.Bytes()[:cut]), Out: io.Discard})
@@ -414,10 +414,10 @@ func TestLookOnly(t *testing.T) {
 	writeMode(t, filepath.Join(top, "f"), "x", 0o644)
 	var in bytes.Buffer
 	w := frame.NewWriter(&in)
-	w.Entry(tree.Entry{Path: "f", Kind: tree.File, Size: 1})
-	w.Send(frame.Remove)
+	w.AppendEntry(tree.Entry{Path: "f", Kind: tree.File, Size: 1})
+	w.Send(frame.KindRemove)
 	w.Flush()
-	if err := receive.Serve(receive.Config{Top: top, Look: true, In: &in, Out: io.Discard}); !errors.Is(err, frame.ErrMalformed) || content(t, filepath.Join(top, "f")) != "x" {
+	if err := receive.Serve(receive.Config{Top: top, ReadOnly: true, In: &in, Out: io.Discard}); !errors.Is(err, frame.ErrMalformed) || content(t, filepath.Join(top, "f")) != "x" {
 		t.Errorf("%v", err)
 	}
 }
@@ -435,7 +435,7 @@ func TestHello(t *testing.T) {
 	} {
 		var b bytes.Buffer
 		w := frame.NewWriter(&b)
-		w.Hello(false, c.err)
+		w.SendHello(false, c.err)
 		w.Flush()
 		if _, err := Connect(&b, io.Discard, func() {}); diag.CodeOf(err) != c.want || !strings.Contains(err.Error(), c.err.Error()) {
 			t.Errorf("%v: %v", c.err, err)
@@ -481,11 +481,11 @@ func TestScanBound(t *testing.T) {
 	r, w := io.Pipe()
 	go func() {
 		f := frame.NewWriter(w)
-		f.Hello(true, nil)
+		f.SendHello(true, nil)
 		name, target := strings.Repeat("d/", 2040), strings.Repeat("t", frame.MaxPath)
 		for i, err := 0, error(nil); err == nil; i++ {
-			f.Entry(tree.Entry{Path: name + strconv.Itoa(i), Kind: tree.Link, Target: target})
-			err = f.Send(frame.Entry)
+			f.AppendEntry(tree.Entry{Path: name + strconv.Itoa(i), Kind: tree.Link, Target: target})
+			err = f.Send(frame.KindEntry)
 		}
 	}()
 	c, err := Connect(bufio.NewReader(r), io.Discard, func() { r.Close() })

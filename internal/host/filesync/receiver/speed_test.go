@@ -134,15 +134,15 @@ func TestPacked(t *testing.T) {
 		var in bytes.Buffer
 		w := frame.NewWriter(&in)
 		e := tree.Entry{Path: "f", Kind: tree.File, Size: 100, Perm: 0o644}
-		w.Entry(e)
-		w.Entry(tree.Entry{Path: "f"})
-		_ = w.Send(frame.Put)
+		w.AppendEntry(e)
+		w.AppendEntry(tree.Entry{Path: "f"})
+		_ = w.Send(frame.KindPut)
 		var packed bytes.Buffer
 		packer := frame.NewWriter(&packed)
-		_ = packer.Data(bytes.Repeat([]byte("x"), 100), true)
+		_ = packer.SendData(bytes.Repeat([]byte("x"), 100), true)
 		_ = packer.Flush()
-		w.Raw(damage(packed.Bytes()[5:]))
-		_ = w.Send(frame.Packed)
+		w.AppendRaw(damage(packed.Bytes()[5:]))
+		_ = w.Send(frame.KindPacked)
 		_ = w.Flush()
 		_, top := dirs(t)
 		err := receive.Serve(receive.Config{Top: top, In: &in, Out: io.Discard})
