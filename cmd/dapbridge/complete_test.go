@@ -11,20 +11,20 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// A shell is driven as it drives $script when a user presses Tab behind $line,
-// whose words are its arguments, split as this shell does.
+// Each script has the shell do what it does when a user presses Tab at the end of $line.
+// The arguments are the line's words, as this shell splits them.
 const (
 	inBash = `. /usr/share/bash-completion/bash_completion && . $script || exit
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE=$line COMP_POINT=${#line} COMP_TYPE=9 COMP_KEY=9
 __start_dapbridge
 printf '%s\n' "${COMPREPLY[@]}"`
 	inZsh = `autoload -U compinit && compinit -D && . $script || exit
-_describe() { print -rl -- ${(M)completions:#${words[-1]//:/\\:}*} } # as zsh leaves out what does not begin so
+_describe() { print -rl -- ${(M)completions:#${words[-1]//:/\\:}*} } # zsh offers only matching ones
 words=("$@") CURRENT=$# _dapbridge`
 	inFish = `source $script; complete -C $line`
 )
 
-// TestCompletion has each shell complete with the script that it is given.
+// TestCompletion checks the completion script of each shell in that shell.
 func TestCompletion(t *testing.T) {
 	home := t.TempDir()
 	for _, profile := range []string{"dev", "minikube"} {
@@ -46,9 +46,9 @@ func TestCompletion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	path := program(t) + string(filepath.ListSeparator) + os.Getenv("PATH")
+	path := programDir(t) + string(filepath.ListSeparator) + os.Getenv("PATH")
 	for _, tt := range []struct {
-		words  []string // the last one is to be completed
+		words  []string // the last one is completed
 		want   []string
 		unwant string
 	}{
@@ -63,7 +63,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		line := "dapbridge " + strings.Join(tt.words, " ")
 		for shell, argv := range map[string][]string{
-			"bash": append([]string{"--norc", "--noprofile", "-c", inBash, "bash", "dapbridge"}, atColons(tt.words)...),
+			"bash": append([]string{"--norc", "--noprofile", "-c", inBash, "bash", "dapbridge"}, splitAtColons(tt.words)...),
 			"zsh":  append([]string{"-f", "-c", inZsh, "zsh", "dapbridge"}, tt.words...),
 			"fish": {"--no-config", "-c", inFish},
 		} {
@@ -77,7 +77,7 @@ func TestCompletion(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%v\n%s%s", err, out, stderr.String())
 				}
-				got := offered(shell, string(out), tt.words[len(tt.words)-1])
+				got := parseOffers(shell, string(out), tt.words[len(tt.words)-1])
 				for _, want := range tt.want {
 					if !slices.Contains(got, want) {
 						t.Errorf("%s is not offered: %q\n%s", want, got, stderr.String())
@@ -91,8 +91,8 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// atColons splits words as bash does by its COMP_WORDBREAKS.
-func atColons(words []string) []string {
+// splitAtColons splits words like bash with its COMP_WORDBREAKS.
+func splitAtColons(words []string) []string {
 	var split []string
 	for _, w := range words {
 		before, after, ok := strings.Cut(w, ":")
@@ -103,9 +103,9 @@ func atColons(words []string) []string {
 	return split
 }
 
-// offered returns what a shell's output offers for word, without descriptions.
-// bash leaves out what stands before the last colon already.
-func offered(shell, out, word string) []string {
+// parseOffers returns the completions of word in a shell's output, without descriptions.
+// bash leaves out the part up to the last colon.
+func parseOffers(shell, out, word string) []string {
 	var got []string
 	for line := range strings.Lines(out) {
 		value, _, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(line), "\t", " "), " ")

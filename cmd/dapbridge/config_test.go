@@ -89,8 +89,10 @@ func TestConfig(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	node := got.Values[slices.IndexFunc(config.Keys(), func(k config.Key) bool { return k.Name == "node" })]
-	if node.Key != "node" || node.Layer != "user" || node.Value != "ssh:devnode" || node.File != "HOME/.config/dapbridge/config.yaml" || node.Line != 2 {
-		t.Errorf("%+v", node)
+	want := node
+	want.Key, want.Layer, want.Value, want.File, want.Line = "node", "user", "ssh:devnode", "HOME/.config/dapbridge/config.yaml", 2
+	if node != want {
+		t.Errorf("got the value %+v, want %+v", node, want)
 	}
 }
 
@@ -170,28 +172,26 @@ func TestNoHome(t *testing.T) {
 	u := newPerson(t)
 	u.write("src/.config/dapbridge/config.yaml", "listen: 127.0.0.1:1\n")
 	for command, want := range map[string]string{"config": "127.0.0.1:2345", "init vscode": "wrote"} {
-		if status, out, err := invokeAt(t, "", strings.Fields(command)...); status != 0 || !strings.Contains(out, want) {
-			t.Errorf("%s: exit status %d\n%s%s", command, status, out, err)
-		}
+		status, out, err := invokeAt(t, "", strings.Fields(command)...)
+		outcome{0, want}.check(t, status, out+err)
 	}
-	if status, _, err := invokeAt(t, "", "trust"); status != 2 || !strings.Contains(err, "set HOME") {
-		t.Errorf("trust: exit status %d\n%s", status, err)
-	}
+	status, _, err := invokeAt(t, "", "trust")
+	outcome{2, "set HOME"}.check(t, status, err)
 }
 
 // TestFlagsAreKeys makes whoever adds a flag decide whether it is a key.
 func TestFlagsAreKeys(t *testing.T) {
 	notKeys := map[string]string{
 		"help": "", "version": "",
-		"pid":      "a process's number, which its next start changes",
-		"output":   "what a script reads does not depend on who runs it",
-		"stdio":    "said by the IDE that starts the program",
-		"dlv-addr": "of one dlv, which its next start changes",
-		"exe":      "said of one question", "print": "", "remove": "", "list": "", "fix": "",
-		"name":   "stands in the file that init writes",
-		"keep":   "of the demo",
-		"follow": "said of one look", "since": "",
-		"arg": "said of one deploy, and undone by the next", "relax": "", "force": "of one restart, or of one directory", "dry-run": "", "replaced": "said of one file",
+		"pid":      "changes when the process restarts",
+		"output":   "a script's output must not depend on the user",
+		"stdio":    "given by the IDE that starts the program",
+		"dlv-addr": "changes when the dlv restarts",
+		"exe":      "for one question", "print": "", "remove": "", "list": "", "fix": "",
+		"name":   "is in the file that init writes",
+		"keep":   "for the demo",
+		"follow": "for one look", "since": "",
+		"arg": "for one deploy, and undone by the next", "relax": "", "force": "for one restart, or one directory", "dry-run": "", "replaced": "for one file",
 		"to": "belongs to the tree that is copied", "watch": "", "verify": "",
 	}
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
@@ -201,8 +201,14 @@ func TestFlagsAreKeys(t *testing.T) {
 			if isKey == known {
 				t.Errorf("%s --%s: make it a key of the configuration, or add to notKeys why not", cmd.CommandPath(), f.Name)
 			}
-			if isKey && cmd.Name() != "demo" && (f.DefValue != k.Default && !k.List() || f.Shorthand != k.Short) {
+			if !isKey || cmd.Name() == "demo" {
+				return
+			}
+			if f.DefValue != k.Default && !k.List() {
 				t.Errorf("%s --%s has the default %q, the key %q", cmd.CommandPath(), f.Name, f.DefValue, k.Default)
+			}
+			if f.Shorthand != k.Short {
+				t.Errorf("%s --%s has the shorthand %q, the key %q", cmd.CommandPath(), f.Name, f.Shorthand, k.Short)
 			}
 		})
 	})

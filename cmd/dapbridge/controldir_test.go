@@ -9,7 +9,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestControlDirs has daemons' sockets in directories of this user's alone.
+// TestControlDirs checks that control sockets are only in private directories.
 func TestControlDirs(t *testing.T) {
 	testenv.SkipOn(t, "windows", "there is none")
 	home, runtimeDir, state := t.TempDir(), t.TempDir(), t.TempDir()
@@ -32,11 +32,11 @@ func TestControlDirs(t *testing.T) {
 	if err := os.Chmod(filepath.Join(runtimeDir, "dapbridge"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	expect("with one that others may write to", runtimeDir, inState)
+	expect("with one that others can write to", runtimeDir, inState)
 	if err := os.Chmod(filepath.Join(state, "dapbridge"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	expect("with none that is safe", runtimeDir)
+	expect("without a private directory", runtimeDir)
 	if dir, err := env(runtimeDir).controlDir(); dir != "" || err != nil {
 		t.Errorf("%q, %v", dir, err)
 	}

@@ -39,11 +39,11 @@ func TestDocs(t *testing.T) {
 func writeConfigPage(w io.Writer) {
 	fmt.Fprintln(w, "| key and variable | value | default | workspace file may set it |\n| --- | --- | --- | --- |")
 	for _, k := range config.Keys() {
-		fmt.Fprintf(w, "| [%s](#%[1]s) `%s` | %s | %s | %s |\n", k.Name, k.Variable(), valueOf(k), code(k.Default),
+		fmt.Fprintf(w, "| [%s](#%[1]s) `%s` | %s | %s | %s |\n", k.Name, k.Variable(), describeValue(k), formatCode(k.Default),
 			[]string{config.Free: "yes", config.AfterTrust: "after `dapbridge trust`", config.Never: "no"}[k.Workspace])
 	}
 	for _, k := range config.Keys() {
-		fmt.Fprintf(w, "\n## %s\n\n%s.\n", k.Name, prose(k.Help))
+		fmt.Fprintf(w, "\n## %s\n\n%s.\n", k.Name, formatSentence(k.Help))
 		if commands := commandsWith(k.Name); len(commands) > 0 {
 			fmt.Fprintf(w, "\nUsed by `%s`.\n", strings.Join(commands, "`, `"))
 		}
@@ -56,10 +56,11 @@ func writeConfigPage(w io.Writer) {
 	}
 }
 
-func valueOf(k config.Key) string {
+// describeValue describes the values of a key.
+func describeValue(k config.Key) string {
 	switch k.Kind {
 	case config.Choice:
-		return code(strings.Join(k.Choices, "`, `"))
+		return formatCode(strings.Join(k.Choices, "`, `"))
 	case config.Duration:
 		return fmt.Sprintf("duration such as `90s`, at least `%s`", k.Least)
 	case config.Switch:
@@ -74,15 +75,16 @@ func valueOf(k config.Key) string {
 	return string(k.Kind)
 }
 
-func code(text string) string {
+// formatCode formats text as code, unless it is empty.
+func formatCode(text string) string {
 	if text == "" {
 		return ""
 	}
 	return "`" + text + "`"
 }
 
-// prose makes a sentence of a flag's help text, with brackets that form no links.
-func prose(help string) string {
+// formatSentence makes a sentence of a flag's help text, with brackets that form no links.
+func formatSentence(help string) string {
 	help = strings.NewReplacer("[", `\[`, "]", `\]`).Replace(help)
 	if strings.HasPrefix(help, "dapbridge") {
 		return help
@@ -90,7 +92,7 @@ func prose(help string) string {
 	return strings.ToUpper(help[:1]) + help[1:]
 }
 
-// commandsWith returns the commands that have the key's flag, hidden ones too.
+// commandsWith returns the commands with the key's flag, hidden or not.
 func commandsWith(name string) []string {
 	var commands []string
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
@@ -109,7 +111,7 @@ func writeTroubleshooting(w io.Writer) {
 		for _, e := range diag.Catalogue() {
 			if e.Exit == exit {
 				explained := diag.Explain(e.Code)
-				fmt.Fprintf(w, "\n### <a id=\"%s\"></a>%s\n\nCode `%s`. %s\n\n*What to do:* %s.\n", e.Code, explained.Title, e.Code, explained.Text, prose(e.Hint))
+				fmt.Fprintf(w, "\n### <a id=\"%s\"></a>%s\n\nCode `%s`. %s\n\n*What to do:* %s.\n", e.Code, explained.Title, e.Code, explained.Text, formatSentence(e.Hint))
 			}
 		}
 	}

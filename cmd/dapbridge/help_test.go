@@ -11,10 +11,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestHelp compares every command's help with its golden file, so that a
-// change of what users read is seen in the review.
+// TestHelp compares the help of every command with its golden file, so that reviewers
+// see each change.
 func TestHelp(t *testing.T) {
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
 		t.Run(cmd.CommandPath(), func(t *testing.T) {
@@ -37,7 +37,7 @@ func checkGolden(t *testing.T, name string, got []byte) {
 	checkFile(t, filepath.Join("testdata", name), got)
 }
 
-// checkFile compares an output with the file that it is kept in.
+// checkFile compares an output with a file.
 func checkFile(t *testing.T, golden string, got []byte) {
 	t.Helper()
 	if *update {
@@ -54,7 +54,7 @@ func checkFile(t *testing.T, golden string, got []byte) {
 	}
 }
 
-// eachCommand visits what a user is offered.
+// eachCommand calls visit for cmd and all visible commands below it.
 func eachCommand(cmd *cobra.Command, visit func(*cobra.Command)) {
 	visit(cmd)
 	for _, sub := range cmd.Commands() {

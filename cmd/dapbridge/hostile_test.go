@@ -23,20 +23,19 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
-// evil is what a hostile node puts wherever text goes: a terminal's escape
-// sequences, in UTF-8's and in 8-bit form, a right-to-left override, and lines
-// that look like ours.
+// evil is what a hostile node sends for any text: terminal escape sequences, in UTF-8
+// and in 8-bit form, a right-to-left override, and lines that look like dapbridge's.
 const evil = `\u001b]0;owned\u0007\u001b[2J\u009b31m\u202e\r\nerror: yours\nhint: run this\t`
 
-// outcome is how a command ends.
+// outcome is the result of a command.
 type outcome struct {
 	status int
-	says   string // part of what it writes, errors included
+	output string // part of what it writes, errors included
 }
 
-// TestHostileNode runs commands against nodes that misbehave in one way each:
-// each ends by itself, in time, with a status and words, within bounded memory,
-// and leaves no goroutine behind.
+// TestHostileNode runs commands on nodes that each misbehave in one way. Each command
+// must end by itself, in time, with an exit status and a message, within bounded memory,
+// and without leaving goroutines behind.
 func TestHostileNode(t *testing.T) {
 	bomb := strings.Repeat("[", 1<<20)
 	agent := func(a scriptedAgent) *hostileNode { return &hostileNode{start: a.run} }
@@ -54,26 +53,26 @@ func TestHostileNode(t *testing.T) {
 		want outcome
 	}{
 		{"no channel", &hostileNode{silent: true}, "ps", outcome{3, "no reply to the start of a command within"}},
-		{"the channel closes at once", &hostileNode{start: says("", -1)}, "ps", outcome{3, "channel was closed before it ended"}},
-		{"the channel closes after the mark", &hostileNode{start: says(startMark, -1)}, "ps", outcome{3, "channel was closed before it ended"}},
-		{"the agent ends at once", &hostileNode{start: says(startMark, 9)}, "ps", outcome{3, "ended without any output: exit status 9"}},
-		{"no word", &hostileNode{start: stalls("")}, "ps", outcome{3, "no output from the agent within"}},
-		{"no hello", &hostileNode{start: stalls(startMark)}, "ps", outcome{3, "no output from the agent within"}},
-		{"half a hello", &hostileNode{start: stalls(startMark + "{")}, "ps", outcome{3, "the agent's first line did not come within"}},
-		{"noise", &hostileNode{start: floods("", "Welcome to the node\n")}, "ps", outcome{3, "the login shell printed more than"}},
-		{"a hello without end", &hostileNode{start: floods(startMark, "x")}, "ps", outcome{3, "a line of more than"}},
-		{"a hello without end, a channel that stays", &hostileNode{start: stays(floods(startMark, "x"))}, "ps", outcome{3, "a line of more than"}},
+		{"the channel closes at once", &hostileNode{start: printAndExit("", -1)}, "ps", outcome{3, "channel was closed before it ended"}},
+		{"the channel closes after the mark", &hostileNode{start: printAndExit(startMark, -1)}, "ps", outcome{3, "channel was closed before it ended"}},
+		{"the agent ends at once", &hostileNode{start: printAndExit(startMark, 9)}, "ps", outcome{3, "ended without any output: exit status 9"}},
+		{"no output", &hostileNode{start: printAndHang("")}, "ps", outcome{3, "no output from the agent within"}},
+		{"no hello", &hostileNode{start: printAndHang(startMark)}, "ps", outcome{3, "no output from the agent within"}},
+		{"half a hello", &hostileNode{start: printAndHang(startMark + "{")}, "ps", outcome{3, "the agent's first line did not come within"}},
+		{"noise", &hostileNode{start: printForever("", "Welcome to the node\n")}, "ps", outcome{3, "the login shell printed more than"}},
+		{"a hello without end", &hostileNode{start: printForever(startMark, "x")}, "ps", outcome{3, "a line of more than"}},
+		{"a hello without end, a channel that stays", &hostileNode{start: leaveOpen(printForever(startMark, "x"))}, "ps", outcome{3, "a line of more than"}},
 		{"another protocol", agent(scriptedAgent{hello: `{"protocol":99}`}), "ps", outcome{3, "speaks protocol 99, this program 1"}},
-		{"a protocol of another kind", agent(scriptedAgent{hello: `{"protocol":"` + evil + `"}`}), "ps", outcome{3, "no JSON"}},
-		{"another system", agent(scriptedAgent{hello: strings.Replace(goodHello(noTarget), `"linux"`, `"`+evil+`"`, 1)}), "ps", outcome{3, "the agent runs on"}},
+		{"a protocol of another type", agent(scriptedAgent{hello: `{"protocol":"` + evil + `"}`}), "ps", outcome{3, "no JSON"}},
+		{"another system", agent(scriptedAgent{hello: strings.Replace(helloWith(noTarget), `"linux"`, `"`+evil+`"`, 1)}), "ps", outcome{3, "the agent runs on"}},
 		{"a deep hello", agent(scriptedAgent{hello: `{"protocol":1,"capabilities":` + bomb}), "ps", outcome{3, "no JSON"}},
-		{"no target and no reason", agent(scriptedAgent{hello: goodHello(`"x":1`)}), "ps", outcome{3, "neither a target nor why"}},
-		{"a hello that stays", &hostileNode{start: stays((&scriptedAgent{hello: "{}"}).run)}, "ps", outcome{3, "speaks protocol 0"}},
+		{"no target and no reason", agent(scriptedAgent{hello: helloWith(`"x":1`)}), "ps", outcome{3, "neither a target nor why"}},
+		{"a hello that stays", &hostileNode{start: leaveOpen((&scriptedAgent{hello: "{}"}).run)}, "ps", outcome{3, "speaks protocol 0"}},
 
 		{"a list that never comes", agent(scriptedAgent{never: []string{"list"}}), "ps", outcome{3, `has not answered "list" within`}},
 		{"neither list nor release", agent(scriptedAgent{never: []string{"list", "release"}}), "ps", outcome{3, `has not answered "list" within`}},
-		{"a release, and the channel stays", &hostileNode{start: stays((&scriptedAgent{answers: map[string]string{"list": "[]"}}).run)}, "ps", outcome{0, "PID"}},
-		{"a list of another kind", agent(scriptedAgent{answers: map[string]string{"list": `{"` + evil + `":1}`}}), "ps", outcome{3, `answers "list" with what is none`}},
+		{"a release, and the channel stays", &hostileNode{start: leaveOpen((&scriptedAgent{answers: map[string]string{"list": "[]"}}).run)}, "ps", outcome{0, "PID"}},
+		{"a list of another type", agent(scriptedAgent{answers: map[string]string{"list": `{"` + evil + `":1}`}}), "ps", outcome{3, `answers "list" with what is none`}},
 		{"a list without builds", agent(scriptedAgent{answers: map[string]string{"list": `[{"process":{}},null]`}}), "ps", outcome{3, "without a build"}},
 		{"a list to another question", agent(scriptedAgent{answers: map[string]string{"list": `!{"jsonrpc":"2.0","id":999999,"result":[]}`}}), "ps", outcome{3, `has not answered "list" within`}},
 		{"a deep list", agent(scriptedAgent{answers: map[string]string{"list": bomb}}), "ps", outcome{3, "connection to the agent ended"}},
@@ -86,24 +85,24 @@ func TestHostileNode(t *testing.T) {
 		{"an evil error without data", agent(scriptedAgent{answers: map[string]string{"list": `!{"jsonrpc":"2.0","id":ID,"error":{"code":1,"message":"` + evil + `"}}`}}), "ps", outcome{1, `error: the agent says: \x1b]0;owned\a`}},
 
 		{"reverse requests", agent(scriptedAgent{flood: `{"jsonrpc":"2.0","id":7,"method":"runInTerminal","params":{"args":["touch","/tmp/owned"]}}` + "\n", never: []string{"list"}}), "ps", outcome{3, `has not answered "list" within`}},
-		{"answers that nobody asked for", agent(scriptedAgent{flood: `{"jsonrpc":"2.0","id":31337,"result":[]}` + "\n", never: []string{"list"}}), "ps", outcome{3, `has not answered "list" within`}},
+		{"unrequested answers", agent(scriptedAgent{flood: `{"jsonrpc":"2.0","id":31337,"result":[]}` + "\n", never: []string{"list"}}), "ps", outcome{3, `has not answered "list" within`}},
 		{"unknown notifications", agent(scriptedAgent{flood: `{"jsonrpc":"2.0","method":"` + evil + `","params":[]}` + "\n", never: []string{"list"}}), "ps", outcome{3, `has not answered "list" within`}},
 		{"log lines", agent(scriptedAgent{flood: `{"jsonrpc":"2.0","method":"log","params":{"level":"debug","text":"` + evil + `"}}` + "\n", never: []string{"list"}}), "ps --log-level info", outcome{3, `has not answered "list" within`}},
 
-		{"an upload that is not taken", absent(&hostileNode{upload: stalls("")}), "ps", outcome{3, "no progress in uploading the agent within"}},
-		{"an upload that is not read", absent(&hostileNode{upload: stays(says("dapbridge: ready raw\n", 0))}), "ps", outcome{3, "no progress in uploading the agent within"}},
-		{"an upload that is never stored", absent(&hostileNode{upload: stays(stalls("dapbridge: ready raw\n"))}), "ps", outcome{3, "no progress in uploading the agent within"}},
-		{"an upload that is not stored", absent(&hostileNode{upload: says("dapbridge: ready raw\n", 0)}), "ps", outcome{3, "cannot store the agent"}},
-		{"an upload that was a lie", absent(&hostileNode{upload: says("dapbridge: ready raw\ndapbridge: stored /x\n", 0)}), "ps", outcome{3, "was stored on"}},
-		{"an upload in other words", absent(&hostileNode{upload: floods("", evil)}), "ps", outcome{3, "upload the agent"}},
-		{"an upload by lines", absent(&hostileNode{upload: floods("", "no\n")}), "ps", outcome{3, "the login shell prints too much"}},
-		{"another platform", absent(&hostileNode{platform: says("\x1b[31m \x1b[32m\n", 0)}), "ps", outcome{3, `\x1b[31m/`}},
-		{"no platform", absent(&hostileNode{platform: stays(stalls(""))}), "ps", outcome{3, "no output from the command within"}},
-		{"a platform without end", absent(&hostileNode{platform: floods("", "Linux ")}), "ps", outcome{3, "bytes of output"}},
+		{"an upload that is not accepted", absent(&hostileNode{upload: printAndHang("")}), "ps", outcome{3, "no progress in uploading the agent within"}},
+		{"an upload that is not read", absent(&hostileNode{upload: leaveOpen(printAndExit("dapbridge: ready raw\n", 0))}), "ps", outcome{3, "no progress in uploading the agent within"}},
+		{"an upload that is never stored", absent(&hostileNode{upload: leaveOpen(printAndHang("dapbridge: ready raw\n"))}), "ps", outcome{3, "no progress in uploading the agent within"}},
+		{"an upload that is not stored", absent(&hostileNode{upload: printAndExit("dapbridge: ready raw\n", 0)}), "ps", outcome{3, "cannot store the agent"}},
+		{"an upload that is falsely confirmed", absent(&hostileNode{upload: printAndExit("dapbridge: ready raw\ndapbridge: stored /x\n", 0)}), "ps", outcome{3, "was stored on"}},
+		{"an upload in other words", absent(&hostileNode{upload: printForever("", evil)}), "ps", outcome{3, "upload the agent"}},
+		{"an upload by lines", absent(&hostileNode{upload: printForever("", "no\n")}), "ps", outcome{3, "the login shell prints too much"}},
+		{"another platform", absent(&hostileNode{platform: printAndExit("\x1b[31m \x1b[32m\n", 0)}), "ps", outcome{3, `\x1b[31m/`}},
+		{"no platform", absent(&hostileNode{platform: leaveOpen(printAndHang(""))}), "ps", outcome{3, "no output from the command within"}},
+		{"a platform without end", absent(&hostileNode{platform: printForever("", "Linux ")}), "ps", outcome{3, "bytes of output"}},
 
 		{"paths without a target", agent(scriptedAgent{answers: map[string]string{"target": "{}"}}), "paths", outcome{0, "does not say which files"}},
-		{"evil sources", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": sources(`{"dirs":[{"dir":"/` + evil + `","package":"` + evil + `","files":["x.go"]}]}`)}}), "paths x.go", outcome{0, `\x1b]0;owned\a`}},
-		{"sources that are none", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": `{"packed":"AAAA"}`}}), "paths", outcome{0, "source files as the agent sends them"}},
+		{"evil sources", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": packSources(`{"dirs":[{"dir":"/` + evil + `","package":"` + evil + `","files":["x.go"]}]}`)}}), "paths x.go", outcome{0, `\x1b]0;owned\a`}},
+		{"malformed sources", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": `{"packed":"AAAA"}`}}), "paths", outcome{0, "source files as the agent sends them"}},
 
 		{"symbols of an evil origin", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": "{}", "origin": `{"goVersion":"` + evil + `"}`}}), "symbols", outcome{4, `\x1b]0;owned\a`}},
 		{"symbols of nothing", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": `[1]`}}), "symbols", outcome{3, `answers "fingerprint"`}},
@@ -114,7 +113,7 @@ func TestHostileNode(t *testing.T) {
 			tt.node.serve(t)
 			args := strings.Fields(tt.args)
 			wait := time.Minute
-			if strings.Contains(tt.want.says, "within") {
+			if strings.Contains(tt.want.output, "within") {
 				wait = idleTimeout
 			}
 			start := time.Now()
@@ -122,19 +121,31 @@ func TestHostileNode(t *testing.T) {
 			if took := time.Since(start); took > 20*time.Second {
 				t.Errorf("took %s", took)
 			}
-			if status != tt.want.status || !strings.Contains(out, tt.want.says) {
-				t.Errorf("exit status %d, want %d: …%s…\n%.4000s", status, tt.want.status, tt.want.says, out)
-			}
+			tt.want.check(t, status, out)
 		})
 	}
 }
 
-// idleTimeout is how long these tests wait for what a node never says.
+// check compares a command's result with the wanted one.
+func (o outcome) check(t *testing.T, status int, out string) {
+	t.Helper()
+	if status != o.status {
+		t.Errorf("exit status %d, want %d", status, o.status)
+	}
+	if !strings.Contains(out, o.output) {
+		t.Errorf("the output does not contain %q", o.output)
+	}
+	if t.Failed() {
+		t.Logf("%.4000s", out)
+	}
+}
+
+// idleTimeout is the commands' idle timeout for what a node never sends.
 const idleTimeout = time.Second
 
-// invokeOn runs a command against a node, and sees that it neither writes what
-// a terminal would obey, nor lines of the node's own, nor takes much memory, nor
-// leaves goroutines.
+// invokeOn runs a command on a node. It checks that the command writes neither terminal
+// control characters nor lines made up by the node, takes little memory, and leaves no
+// goroutines behind.
 func invokeOn(t *testing.T, n *hostileNode, wait time.Duration, command string, args ...string) (status int, out string) {
 	t.Helper()
 	n.setenv(t)
@@ -151,13 +162,13 @@ func invokeOn(t *testing.T, n *hostileNode, wait time.Duration, command string, 
 		t.Errorf("goroutines are left: %.3000v", err)
 	}
 	out = o.String() + e.String()
-	harmless(t, out)
+	checkHarmless(t, out)
 	return status, out
 }
 
-// TestReadyOfAHostileNode writes what serve says of a target that the node made
-// up.
-func TestReadyOfAHostileNode(t *testing.T) {
+// TestPrintReadyOfAHostileNode checks what serve prints about a target that the node
+// made up.
+func TestPrintReadyOfAHostileNode(t *testing.T) {
 	var text string
 	if err := json.Unmarshal([]byte(`"`+evil+`"`), &text); err != nil {
 		t.Fatal(err)
@@ -167,15 +178,15 @@ func TestReadyOfAHostileNode(t *testing.T) {
 	var out bytes.Buffer
 	c := daemon.Config{SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}}
 	printReady(&out, c, r)
-	harmless(t, out.String())
+	checkHarmless(t, out.String())
 	if n := strings.Count(out.String(), "\n"); n != 5 {
-		t.Errorf("%d lines:\n%s", n, out.String())
+		t.Errorf("got %d lines, want 5:\n%s", n, out.String())
 	}
 }
 
-// harmless sees that a text has neither control characters nor lines that the
-// node has made.
-func harmless(t *testing.T, text string) {
+// checkHarmless checks that text has neither control characters nor lines made up by the
+// node.
+func checkHarmless(t *testing.T, text string) {
 	t.Helper()
 	for _, bad := range []string{"\x1b", "\a", "\u009b", "\u202e", "\r", "\nerror: yours", "\nhint: run this"} {
 		if i := strings.Index(text, bad); i >= 0 {
@@ -184,8 +195,8 @@ func harmless(t *testing.T, text string) {
 	}
 }
 
-// watchHeap returns a function that tells by how many bytes the heap has grown
-// at most since.
+// watchHeap returns a function that returns by how many bytes the heap has grown at
+// most since the call.
 func watchHeap() func() uint64 {
 	read := func() uint64 {
 		var m runtime.MemStats
@@ -218,8 +229,8 @@ func watchHeap() func() uint64 {
 // stripped is a target that needs symbols.
 const stripped = `{"pid":4711,"startTime":"2026-01-01T00:00:00Z","startTicks":1,"exe":"/usr/bin/containerd","args":[],"uid":0,"parent":1,"build":{"goVersion":"go1.26.0","stripped":true}}`
 
-// sources packs a target's source files as the agent does.
-func sources(text string) string {
+// packSources packs a list of source files like the agent.
+func packSources(text string) string {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	io.WriteString(z, text)

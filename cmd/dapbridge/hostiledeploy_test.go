@@ -11,16 +11,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// inspected is what a node says of a target that may be swapped.
+// inspected is the node's report on a target that can be replaced.
 const inspected = `{"result":{"unit":"containerd.service","path":"/usr/bin/containerd","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}}}` + "\n"
 
-// deployWell is a deploy's good end.
+// deployWell is the result of a successful deploy.
 const deployWell = `{"result":{"unit":"containerd.service","newPID":4712,"served":1}}` + "\n"
 
-// beatFor writes a line again and again for so long, and then another one.
-func beatFor(line string, long time.Duration, last string) func(io.ReadWriter) int {
+// repeatFor returns a handler that writes line again and again for some time, then last.
+func repeatFor(line string, duration time.Duration, last string) func(io.ReadWriter) int {
 	return func(rw io.ReadWriter) int {
-		for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(idleTimeout / 10) {
+		for end := time.Now().Add(duration); time.Now().Before(end); time.Sleep(idleTimeout / 10) {
 			io.WriteString(rw, line)
 		}
 		io.WriteString(rw, last)
@@ -28,8 +28,9 @@ func beatFor(line string, long time.Duration, last string) func(io.ReadWriter) i
 	}
 }
 
-// takeAll asks for the build with a line and ends when it has come.
-func takeAll(ask string) func(io.ReadWriter) int {
+// receiveBuild returns a handler that requests the build with the line ask and ends once it
+// has arrived.
+func receiveBuild(ask string) func(io.ReadWriter) int {
 	return func(rw io.ReadWriter) int {
 		io.WriteString(rw, ask)
 		io.Copy(io.Discard, rw)
@@ -38,15 +39,15 @@ func takeAll(ask string) func(io.ReadWriter) int {
 	}
 }
 
-// TestHostileDeploy has a node go silent at each stage of a deploy, or ask for
-// what it should not get.
+// TestHostileDeploy runs deploys on nodes that go silent at some stage, or ask for files
+// that they must not get.
 func TestHostileDeploy(t *testing.T) {
 	testenv.NeedsLinux(t, "it builds by a command for sh")
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// More than a window of SSH's, and nothing that compression shortens.
+	// More than an SSH window, and incompressible.
 	const build = `--build=printf 'package main\nfunc main() {}\n' >"$OUT.go" && CGO_ENABLED=0 go build -o "$OUT" "$OUT.go" && head -c 4000000 /dev/urandom >>"$OUT"`
 	deploy := []string{"deploy", build}
 	agent := func(inspect, deploy func(io.ReadWriter) int) *hostileNode {
@@ -58,15 +59,15 @@ func TestHostileDeploy(t *testing.T) {
 		args []string
 		want outcome
 	}{
-		{"silent before", agent(stays(stalls("")), nil), deploy, outcome{3, "no message from the inspect within"}},
-		{"a state without end", agent(floods("", "x"), nil), deploy, outcome{3, "token too long"}},
-		{"a state that is none", agent(says("[1]\n", 0), nil), deploy, outcome{3, "lost sight of the node"}},
-		{"silent and reads nothing", agent(says(inspected, 0), stays(says(`{"progress":{"step":"receiving","former":"x"}}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
-		{"silent and reads", agent(says(inspected, 0), stays(stalls(`{"progress":{"step":"receiving"}}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
-		{"silent at the restart", agent(says(inspected, 0), stays(stalls(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
-		{"asks by a path", agent(says(inspected, 0), takeAll(`{"progress":{"step":"receiving","former":"../../../../etc/passwd"}}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
-		{"gives signs of life within the idle timeout", agent(says(inspected, 0), beatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
-		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: stays(stalls(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},
+		{"silent before the deploy", agent(leaveOpen(printAndHang("")), nil), deploy, outcome{3, "no message from the inspect within"}},
+		{"a state without end", agent(printForever("", "x"), nil), deploy, outcome{3, "token too long"}},
+		{"a malformed state", agent(printAndExit("[1]\n", 0), nil), deploy, outcome{3, "lost sight of the node"}},
+		{"silent and reads nothing", agent(printAndExit(inspected, 0), leaveOpen(printAndExit(`{"progress":{"step":"receiving","former":"x"}}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
+		{"silent and reads", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"receiving"}}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
+		{"silent at the restart", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
+		{"asks by a path", agent(printAndExit(inspected, 0), receiveBuild(`{"progress":{"step":"receiving","former":"../../../../etc/passwd"}}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
+		{"gives signs of life within the idle timeout", agent(printAndExit(inspected, 0), repeatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
+		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: leaveOpen(printAndHang(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
@@ -80,38 +81,42 @@ func TestHostileDeploy(t *testing.T) {
 			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("took %s", took)
 			}
-			if status != tt.want.status || !strings.Contains(out, tt.want.says) {
-				t.Errorf("exit status %d, want %d: …%s…\n%.4000s", status, tt.want.status, tt.want.says, out)
-			}
+			tt.want.check(t, status, out)
 		})
 	}
 }
 
-// TestHostileNames has a node name the target's executable so that a terminal would
-// obey: what is built for it, by a command of the user's, has a name of ours.
+// TestHostileNames has a node name the target's executable with terminal control
+// characters: the build gets a name of ours.
 func TestHostileNames(t *testing.T) {
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // the home is the test's
+	t.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // the test's home directory has none
 	for name, want := range map[string]string{`\u001b]0;owned\u0007\u001b[2J`: "built target: ", "lock": "built lock: ", "..": "built target: "} {
 		state := `{"result":{"unit":"containerd.service","path":"/usr/bin/` + name + `","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}}}` + "\n"
 		const build = `--build=printf 'package main\nfunc main() {}\n' >x.go && CGO_ENABLED=0 go build -o "$OUT" x.go`
-		node := &hostileNode{start: (&scriptedAgent{}).run, inspect: says(state, 0), deploy: takeAll(`{"progress":{"step":"receiving"}}` + "\n")}
+		node := &hostileNode{start: (&scriptedAgent{}).run, inspect: printAndExit(state, 0), deploy: receiveBuild(`{"progress":{"step":"receiving"}}` + "\n")}
 		node.serve(t)
-		if _, out := invokeOn(t, node, 3*idleTimeout, "deploy", build, t.TempDir()); strings.Contains(out, "\x1b]") || !strings.Contains(out, want) {
-			t.Errorf("%s: %q", name, out)
+		_, out := invokeOn(t, node, 3*idleTimeout, "deploy", build, t.TempDir())
+		if strings.Contains(out, "\x1b]") {
+			t.Errorf("%s: the output has control characters: %q", name, out)
+		}
+		if !strings.Contains(out, want) {
+			t.Errorf("%s: got %q, want …%s…", name, out, want)
 		}
 	}
 }
 
-// TestRestoreCut loses a node at work on a restore: nobody says that it has changed
-// nothing.
+// TestRestoreCut loses the connection during a restore: the message must not say that
+// nothing was changed.
 func TestRestoreCut(t *testing.T) {
-	node := &hostileNode{start: (&scriptedAgent{}).run, restore: says("{}\n", 255)}
+	node := &hostileNode{start: (&scriptedAgent{}).run, restore: printAndExit("{}\n", 255)}
 	node.serve(t)
-	if status, out := invokeOn(t, node, 3*idleTimeout, "restore"); status != 3 || strings.Contains(out, "nothing was changed") || !strings.Contains(out, "run the command again") {
-		t.Errorf("%d, %q", status, out)
+	status, out := invokeOn(t, node, 3*idleTimeout, "restore")
+	outcome{3, "run the command again"}.check(t, status, out)
+	if strings.Contains(out, "nothing was changed") {
+		t.Errorf("the message claims that nothing was changed: %q", out)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,27 +23,26 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// hostileNode is an SSH server in place of a node's, which a test has say what
-// no node would: a real one can't be made to. Each command that the host runs
-// is played by one function. What is nil is played well, as far as a node
-// without programs can.
+// hostileNode is an SSH server that takes a node's place and answers as no real node
+// can be made to. Each command that the host runs has a handler; a nil one behaves as a
+// node without programs would.
 type hostileNode struct {
-	silent bool // takes connections and logins, and no channels
+	silent bool // accepts connections and logins, but no channels
 
-	start    func(io.ReadWriter) int // runs the agent: writes its first bytes and all that follows
+	start    func(io.ReadWriter) int // the agent
 	upload   func(io.ReadWriter) int
 	platform func(io.ReadWriter) int
-	join     func(io.ReadWriter) int // a session's channel
+	join     func(io.ReadWriter) int // a session
 	deliver  func(io.ReadWriter) int // symbols
 
-	inspect, deploy, restore func(io.ReadWriter) int // of agent swap
+	inspect, deploy, restore func(io.ReadWriter) int // agent swap
 
 	addr, home string
 	conns      sync.WaitGroup
 }
 
-// serve starts the server, which ends with the test, and makes the home of a
-// user who knows it.
+// serve starts the server until the end of the test, and creates the home directory of
+// a user who knows it.
 func (n *hostileNode) serve(t *testing.T) {
 	t.Helper()
 	n.home = t.TempDir()
@@ -58,7 +58,7 @@ func (n *hostileNode) serve(t *testing.T) {
 	for name, data := range map[string][]byte{
 		".ssh/known_hosts":  []byte(knownhosts.Line([]string{n.addr}, host.PublicKey()) + "\n"),
 		".ssh/key":          private,
-		"go/telemetry/mode": []byte("off"), // else a process of the go command's writes here later
+		"go/telemetry/mode": []byte("off"), // else the go command starts a process that writes here later
 	} {
 		name = filepath.Join(n.home, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
@@ -75,7 +75,7 @@ func (n *hostileNode) serve(t *testing.T) {
 			if err != nil {
 				return
 			}
-			n.conns.Go(func() { n.connection(conn, config) })
+			n.conns.Go(func() { n.serveConn(conn, config) })
 		}
 	})
 	t.Cleanup(func() { l.Close(); n.conns.Wait() })
@@ -98,8 +98,8 @@ func newKey(t *testing.T) (ssh.Signer, []byte) {
 	return signer, pem.EncodeToMemory(block)
 }
 
-// writeAgent writes what passes for a static program of the node's platform:
-// an ELF header (elf(5)). Nobody ever runs it.
+// writeAgent writes an ELF header (elf(5)), which passes for a static executable for
+// the node's platform. It is never run.
 func (n *hostileNode) writeAgent(t *testing.T) {
 	t.Helper()
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
@@ -107,7 +107,7 @@ func (n *hostileNode) writeAgent(t *testing.T) {
 		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
 		Type:  uint16(elf.ET_EXEC), Machine: uint16(machines[runtime.GOARCH]), Version: uint32(elf.EV_CURRENT), Ehsize: 64,
 	}
-	f, err := os.Create(n.agent())
+	f, err := os.Create(n.agentPath())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,20 +115,20 @@ func (n *hostileNode) writeAgent(t *testing.T) {
 	if err := binary.Write(f, binary.LittleEndian, h); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Write(make([]byte, 4<<20)); err != nil { // more than a window of SSH's
+	if _, err := f.Write(make([]byte, 4<<20)); err != nil { // more than an SSH window
 		t.Fatal(err)
 	}
 }
 
-func (n *hostileNode) agent() string { return filepath.Join(n.home, "agent") }
+func (n *hostileNode) agentPath() string { return filepath.Join(n.home, "agent") }
 
-// args is a command line that names the node.
+// args returns a command line for the node.
 func (n *hostileNode) args(command string, more ...string) []string {
-	args := []string{command, "--node", "ssh://root@" + n.addr, "--identity", filepath.Join(n.home, ".ssh", "key"), "--agent", n.agent(), "--log-level", "debug"}
+	args := []string{command, "--node", "ssh://root@" + n.addr, "--identity", filepath.Join(n.home, ".ssh", "key"), "--agent", n.agentPath(), "--log-level", "debug"}
 	return append(args, more...)
 }
 
-// setenv makes its user the one who runs commands.
+// setenv has commands run with the home directory of the node's user.
 func (n *hostileNode) setenv(t *testing.T) {
 	for name, value := range map[string]string{
 		"HOME": n.home, "XDG_CACHE_HOME": n.home, "XDG_STATE_HOME": n.home, "XDG_CONFIG_HOME": n.home, "SSH_AUTH_SOCK": "",
@@ -137,14 +137,14 @@ func (n *hostileNode) setenv(t *testing.T) {
 	}
 }
 
-func (n *hostileNode) connection(conn net.Conn, config *ssh.ServerConfig) {
+func (n *hostileNode) serveConn(conn net.Conn, config *ssh.ServerConfig) {
 	defer conn.Close()
 	server, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
 		return
 	}
 	n.conns.Go(func() {
-		for r := range requests { // keepalive@openssh.com is answered, whatever else is not
+		for r := range requests { // keepalive@openssh.com is answered in any case
 			r.Reply(true, nil)
 		}
 	})
@@ -157,26 +157,26 @@ func (n *hostileNode) connection(conn net.Conn, config *ssh.ServerConfig) {
 		if err != nil {
 			break
 		}
-		wg.Go(func() { n.channel(channel, requests) })
+		wg.Go(func() { n.serveChannel(channel, requests) })
 	}
 	wg.Wait()
 	server.Wait()
 }
 
-// channel plays one command.
-func (n *hostileNode) channel(channel ssh.Channel, requests <-chan *ssh.Request) {
-	var play func(io.ReadWriter) int
+// serveChannel runs the handler of one command.
+func (n *hostileNode) serveChannel(channel ssh.Channel, requests <-chan *ssh.Request) {
+	var handle func(io.ReadWriter) int
 	for r := range requests {
 		var exec struct{ Command string }
 		ok := r.Type == "exec" && ssh.Unmarshal(r.Payload, &exec) == nil
 		r.Reply(ok, nil)
 		if ok {
-			play = n.player(exec.Command)
+			handle = n.handler(exec.Command)
 			break
 		}
 	}
-	if play != nil {
-		status := play(channel)
+	if handle != nil {
+		status := handle(channel)
 		if status == stay {
 			for range requests {
 			}
@@ -191,52 +191,54 @@ func (n *hostileNode) channel(channel ssh.Channel, requests <-chan *ssh.Request)
 	}
 }
 
-// player tells a command by what only it holds.
-func (n *hostileNode) player(command string) func(io.ReadWriter) int {
+// handler returns the handler of a command.
+func (n *hostileNode) handler(command string) func(io.ReadWriter) int {
 	for _, p := range []struct {
-		holds string
-		play  func(io.ReadWriter) int
-		well  func(io.ReadWriter) int
+		part     string // of this command only
+		handle   func(io.ReadWriter) int
+		fallback func(io.ReadWriter) int
 	}{
-		{"dapbridge: ready", n.upload, says("dapbridge: ready raw\n", 1)},
+		{"dapbridge: ready", n.upload, printAndExit("dapbridge: ready raw\n", 1)},
 		{"supervise", n.start, (&scriptedAgent{}).run},
-		{"agent join", n.join, says("", 1)},
-		{"agent symbols", n.deliver, says("", 1)},
-		{"agent swap inspect", n.inspect, says("", 1)},
-		{"agent swap deploy", n.deploy, says("", 1)},
-		{"agent swap restore", n.restore, says("", 1)},
-		{"uname", n.platform, says("Linux "+map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]+"\n", 0)},
+		{"agent join", n.join, printAndExit("", 1)},
+		{"agent symbols", n.deliver, printAndExit("", 1)},
+		{"agent swap inspect", n.inspect, printAndExit("", 1)},
+		{"agent swap deploy", n.deploy, printAndExit("", 1)},
+		{"agent swap restore", n.restore, printAndExit("", 1)},
+		{"uname", n.platform, printAndExit("Linux "+map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]+"\n", 0)},
 	} {
-		if strings.Contains(command, p.holds) {
-			if p.play != nil {
-				return p.play
+		if strings.Contains(command, p.part) {
+			if p.handle != nil {
+				return p.handle
 			}
-			return p.well
+			return p.fallback
 		}
 	}
-	return says("", 127)
+	return printAndExit("", 127)
 }
 
-// stay is the status of a command that never ends, though it has no more to say.
+// stay is the status of a command whose channel stays open.
 const stay = -2
 
-func stays(play func(io.ReadWriter) int) func(io.ReadWriter) int {
+// leaveOpen returns a handler that leaves the channel open after play.
+func leaveOpen(play func(io.ReadWriter) int) func(io.ReadWriter) int {
 	return func(rw io.ReadWriter) int {
 		play(rw)
 		return stay
 	}
 }
 
-// says plays a command that writes a text and ends with a status; -1 is none.
-func says(text string, status int) func(io.ReadWriter) int {
+// printAndExit returns a handler that writes text and exits; with status -1 it closes the
+// channel without an exit status.
+func printAndExit(text string, status int) func(io.ReadWriter) int {
 	return func(rw io.ReadWriter) int {
 		io.WriteString(rw, text)
 		return status
 	}
 }
 
-// floods plays a command that writes a text without end.
-func floods(before, text string) func(io.ReadWriter) int {
+// printForever returns a handler that writes text again and again.
+func printForever(before, text string) func(io.ReadWriter) int {
 	return func(rw io.ReadWriter) int {
 		io.WriteString(rw, before)
 		big := strings.Repeat(text, max(1, 32<<10/len(text)))
@@ -248,9 +250,9 @@ func floods(before, text string) func(io.ReadWriter) int {
 	}
 }
 
-// stalls plays a command that writes a text, and then nothing for as long as
-// the connection stands.
-func stalls(text string) func(io.ReadWriter) int {
+// printAndHang returns a handler that writes text, and nothing more until the connection
+// ends.
+func printAndHang(text string) func(io.ReadWriter) int {
 	return func(rw io.ReadWriter) int {
 		io.WriteString(rw, text)
 		io.Copy(io.Discard, rw)
@@ -260,21 +262,22 @@ func stalls(text string) func(io.ReadWriter) int {
 
 const startMark = "dapbridge: start\n"
 
-// scriptedAgent speaks the agent's side of the link: a hello, and an answer for
-// each method.
+// scriptedAgent is the agent's end of a link: it sends a hello, and an answer to each
+// method.
 type scriptedAgent struct {
-	hello   string            // in place of a good one
+	hello   string            // instead of a valid one
 	extra   string            // lines after the hello
-	answers map[string]string // a method's result, or with a leading "!" the whole line, where ID is the request's
-	never   []string          // methods that are not answered
-	flood   string            // text that follows the hello without end, beside the answers
+	answers map[string]string // a method's result, or after a "!" the whole line, with ID for the request's id
+	never   []string          // methods without an answer
+	flood   string            // written again and again after the hello, between the answers
 }
 
-func goodHello(fields string) string {
+// helloWith returns a valid hello with further fields.
+func helloWith(fields string) string {
 	return `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{},` + fields + `}`
 }
 
-// aTarget is the target of a hello that has one.
+// aTarget is a hello's target.
 const aTarget = `"target":{"pid":4711,"startTime":"2026-01-01T00:00:00Z","startTicks":1,"exe":"/usr/bin/containerd","args":[],"uid":0,"parent":1,"build":{"goVersion":"go1.26.0","modulePath":"example.com/m","mainPackage":"example.com/m"}}`
 
 const noTarget = `"targetError":{"code":"target-none","summary":"there is none"}`
@@ -282,7 +285,7 @@ const noTarget = `"targetError":{"code":"target-none","summary":"there is none"}
 func (a *scriptedAgent) run(rw io.ReadWriter) int {
 	hello := a.hello
 	if hello == "" {
-		hello = goodHello(noTarget)
+		hello = helloWith(noTarget)
 	}
 	var writing sync.Mutex
 	write := func(text string) error {
@@ -311,7 +314,7 @@ func (a *scriptedAgent) run(rw io.ReadWriter) int {
 			ID     json.RawMessage
 			Method string
 		}
-		if json.Unmarshal(line, &r) != nil || r.ID == nil || contains(a.never, r.Method) {
+		if json.Unmarshal(line, &r) != nil || r.ID == nil || slices.Contains(a.never, r.Method) {
 			continue
 		}
 		answer, ok := a.answers[r.Method]
@@ -332,13 +335,4 @@ func (a *scriptedAgent) run(rw io.ReadWriter) int {
 			return 0
 		}
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }

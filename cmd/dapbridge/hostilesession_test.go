@@ -17,31 +17,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestHostileSession serves a node that attaches and then misbehaves in the
-// session's own channel: the IDE's session ends, or can be ended by the IDE, and
-// the daemon serves the next client.
+// TestHostileSession serves nodes that attach and then misbehave in the session's
+// channel: the session ends, or the IDE can end it, and the daemon serves the next
+// client.
 func TestHostileSession(t *testing.T) {
 	framed := func(body string) string { return string(dapclient.Frame([]byte(body))) }
 	for name, join := range map[string]func(io.ReadWriter) int{
-		"closes at once":       says("", -1),
-		"ends at once":         says("", 7),
-		"says nothing":         stays(stalls("")),
-		"no framing":           floods("", "Segmentation fault\n"),
-		"a header without end": floods("", "x"),
-		"a huge length":        stays(stalls("Content-Length: 9223372036854775807\r\n\r\n{")),
-		"a negative length":    stays(stalls("Content-Length: -1\r\n\r\n{")),
-		"a large length":       floods("Content-Length: 4294967296\r\n\r\n", "x"),
-		"no JSON":              stays(stalls(framed("hello"))),
-		"deep JSON":            stays(stalls(framed(strings.Repeat(`{"a":`, 1<<20)))),
-		"reverse requests":     floods("", framed(`{"seq":1,"type":"request","command":"runInTerminal","arguments":{"cwd":"/","args":["touch","/tmp/owned"]}}`)),
-		"answers":              floods("", framed(`{"seq":1,"type":"response","request_seq":31337,"success":true,"command":"`+evil+`"}`)),
-		"events":               floods("", framed(`{"seq":1,"type":"event","event":"`+evil+`","body":{"text":"`+evil+`"}}`)),
-		"an evil refusal":      stays(refusesAttach),
+		"closes at once":       printAndExit("", -1),
+		"ends at once":         printAndExit("", 7),
+		"sends nothing":        leaveOpen(printAndHang("")),
+		"no framing":           printForever("", "Segmentation fault\n"),
+		"a header without end": printForever("", "x"),
+		"a huge length":        leaveOpen(printAndHang("Content-Length: 9223372036854775807\r\n\r\n{")),
+		"a negative length":    leaveOpen(printAndHang("Content-Length: -1\r\n\r\n{")),
+		"a large length":       printForever("Content-Length: 4294967296\r\n\r\n", "x"),
+		"no JSON":              leaveOpen(printAndHang(framed("hello"))),
+		"deep JSON":            leaveOpen(printAndHang(framed(strings.Repeat(`{"a":`, 1<<20)))),
+		"reverse requests":     printForever("", framed(`{"seq":1,"type":"request","command":"runInTerminal","arguments":{"cwd":"/","args":["touch","/tmp/owned"]}}`)),
+		"answers":              printForever("", framed(`{"seq":1,"type":"response","request_seq":31337,"success":true,"command":"`+evil+`"}`)),
+		"events":               printForever("", framed(`{"seq":1,"type":"event","event":"`+evil+`","body":{"text":"`+evil+`"}}`)),
+		"an evil refusal":      leaveOpen(refuseAttach),
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &hostileNode{join: join, start: (&scriptedAgent{
-				hello:   goodHello(aTarget),
-				answers: map[string]string{"attach": "{" + aTarget + "}", "end": "{}", "sources": sources(`{}`), "optimisation": "{}"},
+				hello:   helloWith(aTarget),
+				answers: map[string]string{"attach": "{" + aTarget + "}", "end": "{}", "sources": packSources(`{}`), "optimisation": "{}"},
 			}).run}
 			n.serve(t)
 			s := startServe(t, n)
@@ -51,13 +51,13 @@ func TestHostileSession(t *testing.T) {
 				t.Errorf("the next client: %v", err)
 			}
 			next.Close()
-			harmless(t, s.stop(t))
+			checkHarmless(t, s.stop(t))
 		})
 	}
 }
 
-// refusesAttach answers each request with an error that is not for terminals.
-func refusesAttach(rw io.ReadWriter) int {
+// refuseAttach refuses attach with an error that contains terminal control characters.
+func refuseAttach(rw io.ReadWriter) int {
 	r := bufio.NewReader(rw)
 	for {
 		raw, err := dap.ReadBaseMessage(r)
@@ -79,8 +79,8 @@ func refusesAttach(rw io.ReadWriter) int {
 	}
 }
 
-// served is a `dapbridge serve` that runs in this process.
-type served struct {
+// serveProcess is a `dapbridge serve` that runs in this process.
+type serveProcess struct {
 	addr   string
 	end    context.CancelFunc
 	ended  chan int
@@ -89,10 +89,10 @@ type served struct {
 	heap   func() uint64
 }
 
-func startServe(t *testing.T, n *hostileNode) *served {
+func startServe(t *testing.T, n *hostileNode) *serveProcess {
 	t.Helper()
 	n.setenv(t)
-	s := &served{ended: make(chan int, 1), before: goleak.IgnoreCurrent(), heap: watchHeap()}
+	s := &serveProcess{ended: make(chan int, 1), before: goleak.IgnoreCurrent(), heap: watchHeap()}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.end = cancel
 	out, in := io.Pipe()
@@ -110,7 +110,7 @@ func startServe(t *testing.T, n *hostileNode) *served {
 	return s
 }
 
-func (s *served) dial(t *testing.T) net.Conn {
+func (s *serveProcess) dial(t *testing.T) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
@@ -119,9 +119,9 @@ func (s *served) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-// attachAndGiveUp is an IDE that asks for a session, takes what comes for some
-// time, and keeps none of it.
-func (s *served) attachAndGiveUp(t *testing.T) {
+// attachAndGiveUp acts as an IDE that requests a session, reads for one second, and
+// closes the connection.
+func (s *serveProcess) attachAndGiveUp(t *testing.T) {
 	t.Helper()
 	conn := s.dial(t)
 	defer conn.Close()
@@ -135,12 +135,12 @@ func (s *served) attachAndGiveUp(t *testing.T) {
 	}
 	conn.SetReadDeadline(time.Now().Add(time.Second))
 	if n, err := io.Copy(io.Discard, conn); n == 0 {
-		t.Errorf("initialize is not answered: %v", err)
+		t.Errorf("got no answer to initialize: %v", err)
 	}
 }
 
-// stop ends it as Ctrl-C does, and returns what it has written.
-func (s *served) stop(t *testing.T) string {
+// stop ends serve like Ctrl-C, and returns what it has written.
+func (s *serveProcess) stop(t *testing.T) string {
 	t.Helper()
 	s.end()
 	select {

@@ -10,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// TestPrintPaths holds what a person reads of the map against golden files.
+// TestPrintPaths compares the text output with its golden files.
 func TestPrintPaths(t *testing.T) {
 	grpc := daemon.SourceTree{
 		What: "module google.golang.org/grpc v1.83.2", Node: "/build/vendor/google.golang.org/grpc",
@@ -30,13 +30,13 @@ func TestPrintPaths(t *testing.T) {
 		},
 		Elsewhere: []string{"_cgo_gotypes.go", "/tmp/go-build1\x1b[31m/b001"},
 	}
-	lost := whole
-	lost.Trees, lost.Own, lost.Elsewhere, lost.Here = nil, nil, nil, 0
-	lost.Problem = "the target's main module is github.com/containerd/containerd/v2, and no go.mod was found on the host"
+	unmapped := whole
+	unmapped.Trees, unmapped.Own, unmapped.Elsewhere, unmapped.Here = nil, nil, nil, 0
+	unmapped.Problem = "the target's main module is github.com/containerd/containerd/v2, and no go.mod was found on the host"
 	rule := daemon.PathRule{Host: grpc.Host, Node: grpc.Node, Way: "both", Reason: grpc.What + ": " + grpc.Reason}
 	for name, print := range map[string]func(*bytes.Buffer){
 		"map":     func(b *bytes.Buffer) { printPaths(b, whole) },
-		"no-root": func(b *bytes.Buffer) { printPaths(b, lost) },
+		"no-root": func(b *bytes.Buffer) { printPaths(b, unmapped) },
 		"file": func(b *bytes.Buffer) {
 			printFilePath(b, daemon.FilePath{
 				Line: 9, Host: grpc.Host + "/server.go", Here: true, Node: grpc.Node + "/server.go", InTarget: true, Tree: &grpc,

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// asProgram makes the test's executable the program itself.
+// asProgram is the variable that makes the test's executable run as dapbridge.
 const asProgram = "DAPBRIDGE_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -16,8 +16,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program returns a directory for PATH that has the program under its name.
-func program(t *testing.T) string {
+// programDir returns a directory for PATH that contains dapbridge.
+func programDir(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
