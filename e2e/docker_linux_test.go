@@ -81,7 +81,7 @@ func TestDockerClientDies(t *testing.T) {
 func TestDockerMessages(t *testing.T) {
 	f := setupAll(t)
 	f.dockerNode(t)
-	f.fails(t, mistake{3, "docker has no container nosuch", "these run: " + f.node.Name()}, "ps", "--node", "docker:nosuch")
+	f.fails(t, mistake{3, "docker has no container nosuch", "running containers: " + f.node.Name()}, "ps", "--node", "docker:nosuch")
 	f.fails(t, mistake{2, "not a valid container name", "docker ps"}, "ps", "--node", "docker:--help")
 	t.Setenv("PATH", t.TempDir())
 	f.fails(t, mistake{3, "there is no command podman", "install"}, "ps", "--node", "podman:x")

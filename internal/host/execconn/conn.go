@@ -1,6 +1,6 @@
-// Package execconn reaches a node that is a container through its engine: each
+// Package execconn connects to a node that is a container, through its engine: each
 // command is one `docker exec` (or `podman exec`) that runs on this machine. It
-// is what sshconn is for a node that SSH reaches.
+// implements [remote.Conn], as sshconn does for nodes that are reached by SSH.
 package execconn
 
 import (
@@ -14,9 +14,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// Conn runs commands in a container, as root. Nothing stands open while none
-// runs: that the container has gone shows when one does. Its methods may be
-// called from several goroutines.
+// Conn runs commands in a container, as root. Nothing is open between commands, so the
+// end of the container shows when the next command runs. Its methods may be called from
+// several goroutines.
 type Conn struct {
 	engine engine
 	node   *node.Node
@@ -25,27 +25,27 @@ type Conn struct {
 
 	mu     sync.Mutex // guards the following, and wg against Add after Wait
 	closed bool
-	open   map[*process]struct{} // those that were not closed
+	open   map[*process]struct{} // not closed yet
 	wg     sync.WaitGroup
 }
 
-// Dial sees that the container runs and that the user may use its engine. For as
-// long as idleTimeout says the node may owe anything. The errors are diag.NodeUnknown
-// for a container that is not there and diag.NodeUnreachable.
+// Dial checks that the container runs and that the user may use its engine. Its error
+// is diag.NodeUnknown for a container that does not exist, and otherwise
+// diag.NodeUnreachable.
 func Dial(ctx context.Context, n *node.Node, idleTimeout time.Duration, log *slog.Logger) (*Conn, error) {
 	e := engine{*n.Exec}
-	if err := e.running(ctx); err != nil {
+	if err := e.checkRunning(ctx); err != nil {
 		return nil, err
 	}
-	log.Debug("the container runs", "engine", e.Engine, "container", e.Name)
+	log.Debug("the container is running", "engine", e.Engine, "container", e.Name)
 	return &Conn{engine: e, node: n, idle: idleTimeout, done: make(chan struct{}), open: map[*process]struct{}{}}, nil
 }
 
 // Done is closed by Close.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Close ends all commands and returns when all goroutines are gone. It may be
-// called again.
+// Close ends all commands and waits for the connection's goroutines. It may be called
+// again.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if !c.closed {
@@ -69,7 +69,7 @@ func (c *Conn) Name() string { return c.node.Name }
 
 // Remedy implements [remote.Conn].
 func (c *Conn) Remedy() string {
-	return "see whether it runs commands: " + remote.Quote(c.engine.exec([]string{"sh", "-c", "id"}))
+	return "check whether the container runs commands: " + remote.Quote(c.engine.exec([]string{"sh", "-c", "id"}))
 }
 
 // AsRoot implements [remote.Conn]: every command runs as root.
@@ -78,11 +78,11 @@ func (c *Conn) AsRoot(argv []string) []string { return argv }
 // IdleTimeout implements [remote.Conn].
 func (c *Conn) IdleTimeout() time.Duration { return c.idle }
 
-// ExplainRefusal implements [remote.Conn]: it knows what engines say.
+// ExplainRefusal implements [remote.Conn]. It recognises the messages of engines.
 func (c *Conn) ExplainRefusal(stderr []byte) *diag.Error { return c.engine.explain(string(stderr)) }
 
-// spawn runs f in a goroutine that Close joins. It reports false, and runs
-// nothing, after Close.
+// spawn runs f in a goroutine that Close waits for. After Close it runs nothing and
+// reports false.
 func (c *Conn) spawn(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,8 +93,8 @@ func (c *Conn) spawn(f func()) bool {
 	return true
 }
 
-// lost returns remote.ErrClosed after Close, and err before.
-func (c *Conn) lost(err error) error {
+// cause returns remote.ErrClosed after Close, and err before.
+func (c *Conn) cause(err error) error {
 	select {
 	case <-c.done:
 		return remote.ErrClosed

@@ -27,8 +27,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start starts an engine whose container "here" is this machine, and puts its
-// client before all others.
+// start starts an engine whose container "here" is this machine, and puts its client
+// first in PATH.
 func start(t *testing.T) *enginetest.Engine {
 	t.Helper()
 	e := enginetest.Start(t, os.Getuid(), map[string]enginetest.Container{
@@ -59,7 +59,7 @@ func TestConn(t *testing.T) {
 	remotetest.Run(t, func(t *testing.T) remotetest.Conn { return dial(t) })
 }
 
-// An argument that the engine can't be told as it is.
+// Arguments that cannot be passed to the engine unchanged are refused.
 func TestArguments(t *testing.T) {
 	start(t)
 	c := dial(t)
@@ -70,7 +70,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// client returns the pid of the only client that runs a command with the word.
+// client waits for a client whose command has the word, and returns its pid.
 func client(t *testing.T, e *enginetest.Engine, word string) int {
 	t.Helper()
 	for range 500 {
@@ -79,12 +79,12 @@ func client(t *testing.T, e *enginetest.Engine, word string) int {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("no client runs %q", word)
+	t.Fatalf("no client for %q", word)
 	return 0
 }
 
-// A client that is killed: the host sees it at once, and the command an end of
-// its standard input.
+// If the client is killed, the host notices at once, and the command's standard input
+// ends.
 func TestClientDies(t *testing.T) {
 	e := start(t)
 	c := dial(t)
@@ -100,19 +100,23 @@ func TestClientDies(t *testing.T) {
 	}
 	pid := client(t, e, ended)
 	if group, err := syscall.Getpgid(pid); err != nil || group != pid {
-		t.Errorf("the client is in the group %d, %v: a Ctrl-C would end it", group, err)
+		t.Errorf("the client is in the process group %d (%v), want %d: Ctrl-C would end it", group, err, pid)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); diag.CodeOf(err) != diag.LinkLost || !strings.Contains(err.Error(), "signal: killed") {
-		t.Errorf("Wait: %v", err)
+	err = cmd.Wait()
+	if diag.CodeOf(err) != diag.LinkLost {
+		t.Fatalf("Wait: %v, want code %s", err, diag.LinkLost)
+	}
+	if want := "signal: killed"; !strings.Contains(err.Error(), want) {
+		t.Errorf("Wait: %v, want %q", err, want)
 	}
 	if _, err := out.ReadByte(); err != io.EOF {
-		t.Errorf("its output: %v", err)
+		t.Errorf("read the output: %v, want %v", err, io.EOF)
 	}
 	if _, err := cmd.Stdin.Write([]byte("x")); err != io.EOF {
-		t.Errorf("its input: %v", err)
+		t.Errorf("write the input: %v, want %v", err, io.EOF)
 	}
 	for range 500 {
 		if _, err := os.Stat(ended); err == nil {
@@ -128,81 +132,93 @@ func TestDialRefuses(t *testing.T) {
 	for _, c := range []struct {
 		engine, name string
 		code         diag.Code
-		says, hint   string
+		summary      string
+		hint         string
 	}{
-		{"docker", "nosuch", diag.NodeUnknown, "docker has no container nosuch", "these run: here"},
-		{"docker", "stopped", diag.NodeUnreachable, "does not run (it is exited)", "docker start stopped"},
-		{"podman", "stopped", diag.NodeUnreachable, "does not run (it is exited)", "podman start stopped"},
+		{"docker", "nosuch", diag.NodeUnknown, "docker has no container nosuch", "running containers: here"},
+		{"docker", "stopped", diag.NodeUnreachable, "is not running (status: exited)", "docker start stopped"},
+		{"podman", "stopped", diag.NodeUnreachable, "is not running (status: exited)", "podman start stopped"},
 		{"docker", "frozen", diag.NodeUnreachable, "is paused", "docker unpause frozen"},
 	} {
-		refuses(t, container(c.engine, c.name), c.code, c.says, c.hint)
+		checkDialFails(t, container(c.engine, c.name), c.code, c.summary, c.hint)
 	}
 }
 
-func refuses(t *testing.T, n *node.Node, code diag.Code, says, hint string) {
+// checkDialFails checks the error's code and parts of its texts.
+func checkDialFails(t *testing.T, n *node.Node, code diag.Code, summary, hint string) {
 	t.Helper()
 	_, err := execconn.Dial(t.Context(), n, time.Minute, slog.New(slog.DiscardHandler))
 	var e *diag.Error
-	if !errors.As(err, &e) || e.Code != code || !strings.Contains(e.Summary, says) || !strings.Contains(e.Hint, hint) {
-		t.Errorf("%s: %#v, want %s: …%s…, hint …%s…", n.Name, err, code, says, hint)
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %#v, want a diag.Error", n.Name, err)
+		return
+	}
+	if e.Code != code {
+		t.Errorf("%s: code %s, want %s", n.Name, e.Code, code)
+	}
+	if !strings.Contains(e.Summary, summary) {
+		t.Errorf("%s: %q, want %q", n.Name, e.Summary, summary)
+	}
+	if !strings.Contains(e.Hint, hint) {
+		t.Errorf("%s: hint %q, want %q", n.Name, e.Hint, hint)
 	}
 }
 
-// What engines say, in their own words: those of docker 20, 28 and 29 and podman
-// 5, as their source has them.
+// The messages are those in the source of docker 20, 28 and 29 and of podman 5.
 func TestEngineMessages(t *testing.T) {
 	for _, c := range []struct {
-		engine, says string
+		engine, text string
 		status       string
 		code         diag.Code
 		summary      string
 		hint         string
 	}{
-		{"docker", "Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/containers/x/json\": dial unix /var/run/docker.sock: connect: permission denied", "1", diag.NodeUnreachable, "you may not use docker's socket", "usermod -aG docker"},
-		{"docker", "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock", "1", diag.NodeUnreachable, "you may not use docker's socket", "usermod -aG docker"},
+		{"docker", "Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/containers/x/json\": dial unix /var/run/docker.sock: connect: permission denied", "1", diag.NodeUnreachable, "you are not allowed to use docker's socket", "usermod -aG docker"},
+		{"docker", "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock", "1", diag.NodeUnreachable, "you are not allowed to use docker's socket", "usermod -aG docker"},
 		{"docker", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", "1", diag.NodeUnreachable, "does not answer", "docker ps"},
 		{"docker", "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if the daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory", "1", diag.NodeUnreachable, "does not answer", "docker ps"},
 		{"docker", "Error: No such container: x", "1", diag.NodeUnknown, "docker has no container x", "docker ps"},
 		{"podman", "Error: no such container x", "125", diag.NodeUnknown, "podman has no container x", "podman ps"},
 		{"podman", "Error: inspecting object: no such container \"x\"", "125", diag.NodeUnknown, "podman has no container x", "podman ps"},
 		{"podman", "Error: unable to connect to Podman socket: Get \"http://d/v5.0.0/libpod/_ping\": dial unix /run/user/1000/podman/podman.sock: connect: no such file or directory", "125", diag.NodeUnreachable, "does not answer", "podman ps"},
-		{"docker", "something \x1b[31mnew", "1", diag.NodeUnreachable, `docker does not tell of the container x: something \x1b[31mnew`, "docker container inspect x"},
+		{"docker", "something \x1b[31mnew", "1", diag.NodeUnreachable, `docker cannot inspect the container x: something \x1b[31mnew`, "docker container inspect x"},
 	} {
 		bin := t.TempDir()
-		script := "#!/bin/sh\ncat >&2 <<'END'\n" + c.says + "\nEND\nexit " + c.status + "\n"
+		script := "#!/bin/sh\ncat >&2 <<'END'\n" + c.text + "\nEND\nexit " + c.status + "\n"
 		if err := os.WriteFile(filepath.Join(bin, c.engine), []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		t.Setenv("PATH", bin+":/usr/bin:/bin")
-		refuses(t, container(c.engine, "x"), c.code, c.summary, c.hint)
+		checkDialFails(t, container(c.engine, "x"), c.code, c.summary, c.hint)
 	}
 	t.Setenv("PATH", t.TempDir())
-	refuses(t, container("docker", "x"), diag.NodeUnreachable, "there is no command docker", "install")
+	checkDialFails(t, container("docker", "x"), diag.NodeUnreachable, "the command docker was not found", "install")
 }
 
-// A container that stops after it was looked at, or has no shell.
+// A command may be refused because the container has stopped since Dial, or has no
+// shell.
 func TestCommandRefused(t *testing.T) {
 	start(t)
 	c := dial(t)
-	for says, code := range map[string]diag.Code{
+	for text, code := range map[string]diag.Code{
 		"Error response from daemon: container 1f is not running":                                                                 diag.NodeUnreachable,
 		"Error response from daemon: Container here is paused, unpause the container before exec":                                 diag.NodeUnreachable,
 		"Error: can only create exec sessions on running containers: container state improper":                                    diag.NodeUnreachable,
 		`OCI runtime exec failed: exec failed: unable to start container process: exec: "sh": executable file not found in $PATH`: diag.NodePlatform,
 	} {
-		if err := c.ExplainRefusal([]byte(says)); err == nil || err.Code != code {
-			t.Errorf("%s: %v", says, err)
+		if err := c.ExplainRefusal([]byte(text)); err == nil || err.Code != code {
+			t.Errorf("%s: %v, want code %s", text, err, code)
 		}
 	}
 	if err := c.ExplainRefusal([]byte("anything else")); err != nil {
 		t.Errorf("anything else: %v", err)
 	}
-	if !strings.Contains(c.Remedy(), "docker exec -i -u 0 here") {
-		t.Errorf("the remedy is %q", c.Remedy())
+	if want := "docker exec -i -u 0 here"; !strings.Contains(c.Remedy(), want) {
+		t.Errorf("remedy %q, want %q", c.Remedy(), want)
 	}
 }
 
-// The agent is put into the container and started, without sudo.
+// The agent is uploaded to the container and started without sudo.
 func TestStartAgent(t *testing.T) {
 	start(t)
 	c := dial(t)
@@ -228,11 +244,11 @@ func TestStartAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if hello, err := bufio.NewReader(cmd.Stdout).ReadString('\n'); err != nil || hello == "" {
-			t.Errorf("its hello: %q, %v", hello, err)
+			t.Errorf("the agent's hello: %q, %v", hello, err)
 		}
 		cmd.Close()
 		if (sent > 0) != first {
-			t.Errorf("%d bytes were sent; it is the first time: %v", sent, first)
+			t.Errorf("%d bytes were uploaded; first start: %v", sent, first)
 		}
 	}
 }

@@ -13,42 +13,42 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// askTimeout bounds how long the engine may take to say what it knows.
+// askTimeout bounds a query to the engine.
 const askTimeout = 10 * time.Second
 
 // engine is a container and the command of its engine.
 type engine struct{ node.Container }
 
 // exec returns the command line that runs argv in the container as root. The
-// container's name begins with no dash ([node.Resolve]).
+// container's name does not begin with a dash ([node.Resolve]).
 func (e engine) exec(argv []string) []string {
 	return append([]string{e.Engine, "exec", "-i", "-u", "0", e.Name}, argv...)
 }
 
-// running returns nil if commands can run in the container.
-func (e engine) running(ctx context.Context) error {
+// checkRunning returns nil if commands can run in the container.
+func (e engine) checkRunning(ctx context.Context) error {
 	status, err := e.ask(ctx, "container", "inspect", "--format", "{{.State.Status}}", "--", e.Name)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
-		return e.unusable(ctx, err)
+		return e.inspectError(ctx, err)
 	case status == "running":
 		return nil
 	case status == "paused":
-		return e.still("is paused", "unpause")
+		return e.stoppedError("is paused", "unpause")
 	}
-	return e.still("does not run (it is "+diag.Escape(status)+")", "start")
+	return e.stoppedError("is not running (status: "+diag.Escape(status)+")", "start")
 }
 
-// still is the error for a container that runs no commands until the engine's
-// verb is applied to it.
-func (e engine) still(how, verb string) *diag.Error {
-	return diag.Errorf(diag.NodeUnreachable, "the container %s %s", e.Name, how).
+// stoppedError returns the error for a container that cannot run commands in its state
+// until the engine's verb is applied to it.
+func (e engine) stoppedError(state, verb string) *diag.Error {
+	return diag.Errorf(diag.NodeUnreachable, "the container %s %s", e.Name, state).
 		WithHint("run: %s %s %s", e.Engine, verb, e.Name)
 }
 
-// ask runs the engine's command and returns what it writes, less white space.
+// ask runs the engine's command and returns its output without surrounding white space.
 func (e engine) ask(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -61,39 +61,39 @@ func (e engine) ask(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// unusable says why the engine did not tell of the container.
-func (e engine) unusable(ctx context.Context, err error) error {
+// inspectError returns the error for a container that could not be inspected.
+func (e engine) inspectError(ctx context.Context, err error) error {
 	var failed *exec.ExitError
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		return diag.Errorf(diag.NodeUnreachable, "there is no command %s on this machine", e.Engine).
+		return diag.Errorf(diag.NodeUnreachable, "the command %s was not found on this machine", e.Engine).
 			WithHint("install %s's command line client, or reach the node by SSH: --node ssh:HOST", e.Engine)
 	case errors.Is(err, context.DeadlineExceeded):
 		return diag.Errorf(diag.NodeUnreachable, "%s did not answer within %v", e.Engine, askTimeout).
-			WithHint("see whether %s ps works", e.Engine)
+			WithHint("check whether %s ps works", e.Engine)
 	case !errors.As(err, &failed):
-		return diag.Errorf(diag.NodeUnreachable, "%s can't be run: %w", e.Engine, err).
-			WithHint("see whether %s ps works", e.Engine)
+		return diag.Errorf(diag.NodeUnreachable, "cannot run %s: %w", e.Engine, err).
+			WithHint("check whether %s ps works", e.Engine)
 	}
 	known := e.explain(string(failed.Stderr))
 	switch {
 	case known == nil:
-		return diag.Errorf(diag.NodeUnreachable, "%s does not tell of the container %s: %s", e.Engine, e.Name, remote.OneLine(failed.Stderr)).
-			WithHint("see what %s container inspect %s says", e.Engine, e.Name)
+		return diag.Errorf(diag.NodeUnreachable, "%s cannot inspect the container %s: %s", e.Engine, e.Name, remote.OneLine(failed.Stderr)).
+			WithHint("try it yourself: %s container inspect %s", e.Engine, e.Name)
 	case known.Code == diag.NodeUnknown:
-		return known.WithHint("%s", e.others(ctx))
+		return known.WithHint("%s", e.runningHint(ctx))
 	}
 	return known
 }
 
-// others names the containers that run, as a remedy.
-func (e engine) others(ctx context.Context) string {
+// runningHint returns a hint that lists the running containers.
+func (e engine) runningHint(ctx context.Context) string {
 	names, err := e.ask(ctx, "ps", "--format", "{{.Names}}")
 	switch {
 	case err != nil:
-		return "see the containers that run: " + e.Engine + " ps"
+		return "list the running containers: " + e.Engine + " ps"
 	case names == "":
-		return e.Engine + " runs no container: start the cluster"
+		return "no containers are running: start the cluster"
 	}
 	list := strings.Fields(names)
 	slices.Sort(list)
@@ -101,11 +101,11 @@ func (e engine) others(ctx context.Context) string {
 	if len(list) > most {
 		list = append(list[:most], "…")
 	}
-	return "these run: " + diag.Escape(strings.Join(list, ", "))
+	return "use one of the running containers: " + diag.Escape(strings.Join(list, ", "))
 }
 
-// explain says what an engine's message means, nil if that is not known. The
-// words are those of docker's client and daemon and of podman (moby's
+// explain returns the error for an engine's message, or nil if the message is not
+// recognised. The texts are those of docker's client and daemon and of podman (moby's
 // client/errors.go, client/request.go and daemon/exec.go, podman's
 // libpod/define/errors.go and libpod/container_exec.go).
 func (e engine) explain(text string) *diag.Error {
@@ -117,17 +117,17 @@ func (e engine) explain(text string) *diag.Error {
 	switch {
 	case has("no such container", "no container with name or id"):
 		return diag.Errorf(diag.NodeUnknown, "%s has no container %s", e.Engine, e.Name).
-			WithHint("see the containers that run: %s ps", e.Engine)
+			WithHint("list the running containers: %s ps", e.Engine)
 	case has("permission denied while trying to connect"):
-		return diag.Errorf(diag.NodeUnreachable, "you may not use %s's socket: %s", e.Engine, remote.OneLine([]byte(text))).
+		return diag.Errorf(diag.NodeUnreachable, "you are not allowed to use %s's socket: %s", e.Engine, remote.OneLine([]byte(text))).
 			WithHint("join the group of the socket (sudo usermod -aG docker $USER, then log in again), or use rootless %s", e.Engine)
 	case has("cannot connect to the docker daemon", "failed to connect to the docker api", "cannot connect to podman", "unable to connect to podman"):
 		return diag.Errorf(diag.NodeUnreachable, "%s's daemon does not answer: %s", e.Engine, remote.OneLine([]byte(text))).
-			WithHint("start it, and see whether %s ps works", e.Engine)
+			WithHint("start it, and check whether %s ps works", e.Engine)
 	case has("is paused, unpause"):
-		return e.still("is paused", "unpause")
+		return e.stoppedError("is paused", "unpause")
 	case has("is not running", "container state improper"):
-		return e.still("does not run", "start")
+		return e.stoppedError("is not running", "start")
 	case has("executable file not found"):
 		return diag.Errorf(diag.NodePlatform, "the container %s has no shell: %s", e.Name, remote.OneLine([]byte(text)))
 	}

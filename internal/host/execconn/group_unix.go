@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// ownGroup keeps a terminal's Ctrl-C from the engine's client: the link must
-// stand until the target is let go.
-func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+// newGroup keeps a terminal's Ctrl-C from the engine's client: the link must last until
+// the target is released.
+func newGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// killGroup ends a client that was started in a group of its own, and what it
-// has started (an ssh, for an engine on another machine).
+// killGroup kills a client that was started in a process group of its own, and what the
+// client has started (ssh, for an engine on another machine).
 func killGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -5,11 +5,11 @@ import (
 	"syscall"
 )
 
-// ownGroup keeps a terminal's Ctrl-C from the engine's client: the link must
-// stand until the target is let go.
-func ownGroup() *syscall.SysProcAttr {
+// newGroup keeps a terminal's Ctrl-C from the engine's client: the link must last until
+// the target is released.
+func newGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }
 
-// killGroup ends a client.
+// killGroup kills a client.
 func killGroup(cmd *exec.Cmd) { _ = cmd.Process.Kill() }

@@ -15,15 +15,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// process is the engine's client that carries one command. Its end is not the
-// command's: the engine then ends the command's standard input and sends it no
-// signal (moby's container/stream/attach.go, CopyStreams).
+// process is the engine's client for one command. If it ends, the command does not: the
+// engine then closes the command's standard input and sends no signal (moby's
+// container/stream/attach.go, CopyStreams).
 type process struct {
 	conn    *Conn
 	cmd     *exec.Cmd
 	streams [3]*os.File // our ends of the pipes
 	done    chan struct{}
-	status  int // before done is closed; -1 if the client did not end by itself
+	status  int // set before done is closed; -1 if a signal ended the client
 }
 
 // Start implements [remote.Conn].
@@ -42,20 +42,20 @@ func (c *Conn) start(ctx context.Context, argv []string) (*process, error) {
 		return nil, context.Cause(ctx)
 	}
 	for _, arg := range argv {
-		if !utf8.ValidString(arg) || strings.IndexByte(arg, 0) >= 0 { // which the engine's JSON would change
+		if !utf8.ValidString(arg) || strings.IndexByte(arg, 0) >= 0 { // JSON, which the engine uses, would change it
 			return nil, fmt.Errorf("the argument %q is not UTF-8 text", arg)
 		}
 	}
 	line := c.engine.exec(argv)
 	p := &process{conn: c, cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{}), status: -1}
-	theirs, err := p.pipes()
+	theirs, err := p.openPipes()
 	defer closeAll(theirs[:])
 	if err != nil {
 		closeAll(p.streams[:])
 		return nil, err
 	}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = theirs[0], theirs[1], theirs[2]
-	p.cmd.SysProcAttr = ownGroup()
+	p.cmd.SysProcAttr = newGroup()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -72,8 +72,8 @@ func (c *Conn) start(ctx context.Context, argv []string) (*process, error) {
 	return p, nil
 }
 
-// pipes makes the streams and returns the client's ends of them.
-func (p *process) pipes() (theirs [3]*os.File, err error) {
+// openPipes creates the pipes for the streams and returns the client's ends.
+func (p *process) openPipes() (theirs [3]*os.File, err error) {
 	for i := range p.streams {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -89,13 +89,13 @@ func (p *process) pipes() (theirs [3]*os.File, err error) {
 
 func closeAll(files []*os.File) {
 	for _, f := range files {
-		f.Close() // nil is no harm
+		f.Close() // does nothing for nil
 	}
 }
 
 func (p *process) wait() {
 	defer close(p.done)
-	p.cmd.Wait() // the state says more than its error
+	p.cmd.Wait() // its error is in the process state
 	p.status = p.cmd.ProcessState.ExitCode()
 }
 
@@ -108,7 +108,7 @@ func (p *process) Wait() error {
 	case p.status > 0:
 		return &remote.ExitError{Status: p.status}
 	}
-	return p.conn.lost(diag.Errorf(diag.LinkLost, "%s exec in %s ended: %s", p.conn.engine.Engine, p.conn.engine.Name, p.cmd.ProcessState))
+	return p.conn.cause(diag.Errorf(diag.LinkLost, "%s exec in %s ended: %s", p.conn.engine.Engine, p.conn.engine.Name, p.cmd.ProcessState))
 }
 
 // ExitStatus implements [remote.Process].
@@ -121,14 +121,14 @@ func (p *process) ExitStatus() int {
 	}
 }
 
-// Close implements [remote.Process]. It ends the engine's client.
+// Close implements [remote.Process]. It kills the engine's client.
 func (p *process) Close() {
 	p.conn.mu.Lock()
 	delete(p.conn.open, p)
 	p.conn.mu.Unlock()
 	closeAll(p.streams[:])
 	select {
-	case <-p.done: // its number may be another process's by now
+	case <-p.done: // the pid may belong to another process by now
 	default:
 		killGroup(p.cmd)
 	}
@@ -138,10 +138,10 @@ func (p *process) Close() {
 func (p *process) Go(f func()) bool { return p.conn.spawn(f) }
 
 // Cause implements [remote.Process].
-func (p *process) Cause(err error) error { return p.conn.lost(err) }
+func (p *process) Cause(err error) error { return p.conn.cause(err) }
 
-// stdin is a pipe to a command. Like an SSH channel, it says io.EOF when nobody
-// reads it any more.
+// stdin is a pipe to a command. As with an SSH channel, Write returns io.EOF when
+// nothing reads the pipe any more.
 type stdin struct{ f *os.File }
 
 func (s stdin) Write(p []byte) (int, error) {
@@ -159,7 +159,7 @@ func (s stdin) Close() error {
 	return nil
 }
 
-// output is a pipe from a command. It ends when it is closed.
+// output is a pipe from a command. Read returns io.EOF after the pipe was closed.
 type output struct{ f *os.File }
 
 func (o output) Read(p []byte) (int, error) {

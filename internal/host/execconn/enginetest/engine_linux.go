@@ -1,8 +1,7 @@
-// Package enginetest stands in for a container engine in tests, where none runs:
-// a program that speaks as docker's client does, as far as dapbridge asks, and a
-// daemon in the test that runs what the client wants. As with docker, the daemon
-// holds the command's streams, and a client's death ends the command's standard
-// input and nothing else.
+// Package enginetest is a fake container engine for tests: a client that understands
+// those command lines of docker that dapbridge uses, and a server in the test process
+// that runs the commands. As with docker, the server holds the command's streams, and
+// the death of a client closes the command's standard input and does nothing else.
 package enginetest
 
 import (
@@ -25,30 +24,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Container is what the engine knows of one.
+// Container is a container of the engine.
 type Container struct {
-	Status string // docker's word: running, paused, exited
-	// Command prepares a command that runs in the container as root.
+	Status string // as docker reports it: running, paused, exited
+	// Command returns a command that runs in the container as root.
 	Command func(argv []string) *exec.Cmd
 }
 
-// Engine is the daemon.
+// Engine is the server.
 type Engine struct {
-	Dir        string // holds the client, as docker and podman: a value for PATH
+	Dir        string // contains the client, as docker and podman: a value for PATH
 	containers map[string]Container
 	ln         *net.UnixListener
 	wg         sync.WaitGroup
-	ended      context.Context // when the test has ended
+	ended      context.Context // ends with the test
 
 	mu      sync.Mutex
-	clients map[int][]string // the exec clients' command lines, by pid
+	clients map[int][]string // command lines of exec clients, by pid
 }
 
-// Start starts an engine whose clients are processes of the user owner. It ends
-// with the test, and so do the commands that it started.
+// Start starts an engine whose clients run as the user owner. The engine and the
+// commands that it started end with the test.
 func Start(t testing.TB, owner int, containers map[string]Container) *Engine {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "engine") // t.TempDir is not for other users
+	dir, err := os.MkdirTemp("", "engine") // other users cannot access t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,14 +99,13 @@ func (e *Engine) accept(t testing.TB) {
 		e.wg.Go(func() {
 			defer conn.Close()
 			if err := e.serve(conn); err != nil {
-				t.Errorf("the stand-in for the engine: %v", err)
+				t.Errorf("fake engine: %v", err)
 			}
 		})
 	}
 }
 
-// Clients returns the pids of the exec clients that run a command with the given
-// word.
+// Clients returns the pids of the exec clients whose command has the given word.
 func (e *Engine) Clients(word string) []int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -120,8 +118,7 @@ func (e *Engine) Clients(word string) []int {
 	return pids
 }
 
-// serve answers one client. Its error is a request that dapbridge should not
-// make.
+// serve answers one client. Its error is about a request that dapbridge must not make.
 func (e *Engine) serve(conn *net.UnixConn) error {
 	in := bufio.NewReader(conn)
 	line, err := in.ReadBytes('\n')
@@ -134,36 +131,37 @@ func (e *Engine) serve(conn *net.UnixConn) error {
 	}
 	out := &frames{w: conn}
 	switch {
-	case match(argv, "container", "inspect", "--format", "*", "--", "*"):
+	case matches(argv, "container", "inspect", "--format", "*", "--", "*"):
 		return e.inspect(out, argv[3], argv[5])
-	case match(argv, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"):
-		out.text(1, "unix://"+filepath.Join(e.Dir, "engine.sock")+"\n")
-	case match(argv, "ps", "--format", "{{.Names}}"):
+	case matches(argv, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"):
+		out.writeText(1, "unix://"+filepath.Join(e.Dir, "engine.sock")+"\n")
+	case matches(argv, "ps", "--format", "{{.Names}}"):
 		for name, c := range e.containers {
 			if c.Status == "running" {
-				out.text(1, name+"\n")
+				out.writeText(1, name+"\n")
 			}
 		}
-	case len(argv) > 5 && match(argv[:5], "exec", "-i", "-u", "0", "*"):
+	case len(argv) > 5 && matches(argv[:5], "exec", "-i", "-u", "0", "*"):
 		return e.exec(conn, in, out, argv[4], argv[5:])
 	default:
-		out.end(125)
-		return fmt.Errorf("a command line that docker may not understand: %q", argv)
+		out.writeStatus(125)
+		return fmt.Errorf("unexpected command line: docker %q", argv)
 	}
-	out.end(0)
+	out.writeStatus(0)
 	return nil
 }
 
-// match compares a command line with a pattern in which * is any word.
-func match(argv []string, pattern ...string) bool {
+// matches reports whether a command line matches a pattern, in which * stands for any
+// word.
+func matches(argv []string, pattern ...string) bool {
 	return slices.EqualFunc(argv, pattern, func(arg, p string) bool { return p == "*" || arg == p })
 }
 
 func (e *Engine) inspect(out *frames, format, name string) error {
 	c, ok := e.containers[name]
 	if !ok {
-		out.text(2, "Error response from daemon: No such container: "+name+"\n")
-		out.end(1)
+		out.writeText(2, "Error response from daemon: No such container: "+name+"\n")
+		out.writeStatus(1)
 		return nil
 	}
 	tmpl, err := template.New("").Parse(format)
@@ -175,24 +173,24 @@ func (e *Engine) inspect(out *frames, format, name string) error {
 	if err := tmpl.Execute(&text, state); err != nil {
 		return err
 	}
-	out.text(1, text.String()+"\n")
-	out.end(0)
+	out.writeText(1, text.String()+"\n")
+	out.writeStatus(0)
 	return nil
 }
 
 func (e *Engine) exec(conn *net.UnixConn, in io.Reader, out *frames, name string, argv []string) error {
 	c := e.containers[name]
 	if c.Status != "running" {
-		out.text(2, "Error response from daemon: container "+name+" is not running\n")
-		out.end(1)
+		out.writeText(2, "Error response from daemon: container "+name+" is not running\n")
+		out.writeStatus(1)
 		return nil
 	}
 	pid, err := peerPID(conn)
 	if err != nil {
 		return err
 	}
-	e.note(pid, argv)
-	defer e.note(pid, nil)
+	e.setClient(pid, argv)
+	defer e.setClient(pid, nil)
 	cmd := c.Command(argv)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -209,18 +207,18 @@ func (e *Engine) exec(conn *net.UnixConn, in io.Reader, out *frames, name string
 		io.Copy(stdin, in)
 		stdin.Close()
 	}()
-	cmd.Wait() // the state says more than its error
+	cmd.Wait() // its error is in the process state
 	status := cmd.ProcessState.ExitCode()
 	if s, ok := cmd.ProcessState.Sys().(interface{ Signal() unix.Signal }); status < 0 && ok {
 		status = 128 + int(s.Signal())
 	}
-	out.end(status)
+	out.writeStatus(status)
 	conn.Close()
 	<-feeding
 	return nil
 }
 
-func (e *Engine) note(pid int, argv []string) {
+func (e *Engine) setClient(pid int, argv []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if argv == nil {
@@ -241,13 +239,14 @@ func peerPID(conn *net.UnixConn) (int, error) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err != nil || credErr != nil {
-		return 0, fmt.Errorf("the client's pid: %v, %v", err, credErr)
+		return 0, fmt.Errorf("get the client's pid: %v, %v", err, credErr)
 	}
 	return int(cred.Pid), nil
 }
 
-// frames multiplexes a command's outputs: a byte that names the stream, four of
-// length, the bytes. Stream 0 is the exit status, in place of a length.
+// frames multiplexes a command's outputs. A frame is one byte for the stream, four for
+// the length, and the data. In a frame of stream 0 the length is the exit status, and
+// there is no data.
 type frames struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -257,11 +256,11 @@ func (f *frames) write(kind byte, n int, p []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	head := binary.BigEndian.AppendUint32([]byte{kind}, uint32(n))
-	f.w.Write(append(head, p...)) // a client that is gone changes nothing for the command
+	f.w.Write(append(head, p...)) // the command continues even if its client has ended
 }
 
-func (f *frames) text(kind byte, s string) { f.write(kind, len(s), []byte(s)) }
-func (f *frames) end(status int)           { f.write(0, status, nil) }
+func (f *frames) writeText(kind byte, s string) { f.write(kind, len(s), []byte(s)) }
+func (f *frames) writeStatus(status int)        { f.write(0, status, nil) }
 
 // stream is one of a command's outputs.
 type stream struct {

@@ -1,6 +1,6 @@
-// Docker stands in for the client of a container engine: it passes its arguments
-// and its standard input to the engine, whose socket is beside it, and writes
-// what comes back.
+// Docker is the client of the fake container engine: it sends its arguments and its
+// standard input to the engine, whose socket is in the same directory, and writes the
+// outputs that it receives.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 func main() {
 	status, err := run(os.Args[1:])
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "the stand-in:", err)
+		fmt.Fprintln(os.Stderr, "fake docker:", err)
 		os.Exit(125)
 	}
 	os.Exit(status)
