@@ -509,7 +509,7 @@ func TestStrangers(t *testing.T) {
 		log  string
 		gone bool // closes its connection before anybody looks at it
 	}{
-		"another user": {otherUID, string(dapclient.Frame([]byte(`{"seq":1,"type":"request","command":"initialize"}`))), "is of user", false},
+		"another user": {otherUID, string(dapclient.Frame([]byte(`{"seq":1,"type":"request","command":"initialize"}`))), "belongs to user", false},
 		"HTTP":         {userUID, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", "HTTP", false},
 		// What the daemon sees of a peer in a network namespace of its own, whom a
 		// forwarder brings: an address that no process of this machine has.

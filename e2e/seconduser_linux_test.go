@@ -60,7 +60,7 @@ func TestSecondUser(t *testing.T) {
 		t.Errorf("root is answered %q (%v)", got, err)
 	}
 	eventually(t, 5*time.Second, func() string { // what it says is copied to us
-		if said := s.log.String(); !strings.Contains(said, "is of user 0, not of ours, 65534") {
+		if said := s.log.String(); !strings.Contains(said, "belongs to user 0, not to our user 65534") {
 			return "it said: " + said
 		}
 		return ""

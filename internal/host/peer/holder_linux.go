@@ -14,35 +14,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listener looks the socket up in /proc/net/tcp, and then whose descriptor it
-// is (proc_pid_fd(5)). Only this user's processes can be looked into.
-func listener(addr netip.AddrPort) (Process, bool) {
+// findListener looks the socket up in /proc/net/tcp, and then the process that has a
+// descriptor of it (proc_pid_fd(5)). Only this user's processes can be inspected.
+func findListener(addr netip.AddrPort) (Process, bool) {
 	sockets := map[string]bool{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		_ = readProcNet(table, func(s socket) { // a kernel without IPv6 has one of them
-			if s.holds(addr) {
+		_ = readProcNet(table, func(s socket) { // a kernel without IPv6 has only the first
+			if s.isListeningAt(addr) {
 				sockets[fmt.Sprintf("socket:[%d]", s.inode)] = true
 			}
 		})
 	}
-	return having(sockets)
+	return socketOwner(sockets)
 }
 
-// client looks for the other end of a connection of this machine's.
-func client(here, there netip.AddrPort) (Process, bool) {
+// findClient finds the process at the other end of a connection within this machine.
+func findClient(local, remote netip.AddrPort) (Process, bool) {
 	sockets := map[string]bool{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		_ = readProcNet(table, func(s socket) {
-			if s.live && s.local == there && s.remote == here {
+			if s.live && s.local == remote && s.remote == local {
 				sockets[fmt.Sprintf("socket:[%d]", s.inode)] = true
 			}
 		})
 	}
-	return having(sockets)
+	return socketOwner(sockets)
 }
 
-// having returns a process that has one of the sockets, named as in /proc.
-func having(sockets map[string]bool) (Process, bool) {
+// socketOwner returns a process that has one of the sockets, which are named as in
+// /proc.
+func socketOwner(sockets map[string]bool) (Process, bool) {
 	if len(sockets) == 0 {
 		return Process{}, false
 	}
@@ -52,7 +53,7 @@ func having(sockets map[string]bool) (Process, bool) {
 			continue
 		}
 		if pid, err := strconv.Atoi(strings.Split(fd, "/")[2]); err == nil {
-			return Process{PID: pid, Command: command(pid)}, true
+			return Process{PID: pid, Command: commandLine(pid)}, true
 		}
 	}
 	return Process{}, false
@@ -66,23 +67,23 @@ func unixPeer(conn syscall.Conn) (Process, bool) {
 	pid := 0
 	err = raw.Control(func(fd uintptr) {
 		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			pid = int(cred.Pid) // 0 if it is outside our pid namespace
+			pid = int(cred.Pid) // 0 if it is outside our PID namespace
 		}
 	})
-	return Process{PID: pid, Command: command(pid)}, err == nil && pid > 0
+	return Process{PID: pid, Command: commandLine(pid)}, err == nil && pid > 0
 }
 
-// commandLimit bounds how much of a command line is told.
-const commandLimit = 120
+// maxCommandLine bounds how much of a command line is returned.
+const maxCommandLine = 120
 
-// command returns the command line of a process, "?" if it can't be read.
-func command(pid int) string {
+// commandLine returns the command line of a process, "?" if it can't be read.
+func commandLine(pid int) string {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return "?"
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, commandLimit+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxCommandLine+1))
 	if err != nil || len(data) == 0 {
 		return "?"
 	}
@@ -92,8 +93,8 @@ func command(pid int) string {
 		}
 		return r
 	}, bytes.TrimRight(data, "\x00")))
-	if len(data) > commandLimit {
-		text = strings.ToValidUTF8(text[:commandLimit], "") + "…"
+	if len(data) > maxCommandLine {
+		text = strings.ToValidUTF8(text[:maxCommandLine], "") + "…"
 	}
 	return text
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestListener names this process for each address that one of its listeners
-// keeps from others.
+// Listener returns this process for each address at which one of its listeners prevents
+// others from listening.
 func TestListener(t *testing.T) {
 	for _, tt := range []struct{ listen, asked string }{
 		{"127.0.0.1:0", "127.0.0.1"},
@@ -21,17 +21,30 @@ func TestListener(t *testing.T) {
 		l := listen(t, "tcp", tt.listen)
 		port := uint16(l.Addr().(*net.TCPAddr).Port)
 		p, ok := Listener(netip.AddrPortFrom(netip.MustParseAddr(tt.asked), port))
-		if !ok || p.PID != os.Getpid() || !strings.Contains(p.Command, "peer.test") || strings.Contains(p.Command, "\x00") {
-			t.Errorf("%s holds %s: %v, %v", tt.listen, tt.asked, p, ok)
+		checkSelf(t, tt.asked, p, ok)
+		if !strings.Contains(p.Command, "peer.test") || strings.Contains(p.Command, "\x00") {
+			t.Errorf("command line %q", p.Command)
 		}
 		l.Close()
 		if p, ok := Listener(netip.AddrPortFrom(netip.MustParseAddr(tt.asked), port)); ok {
-			t.Errorf("nobody holds %s any more: %v", tt.asked, p)
+			t.Errorf("found %v for %s, though the listener is closed", p, tt.asked)
 		}
 	}
 	l := listen(t, "tcp", "127.0.0.2:0")
 	if p, ok := Listener(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(l.Addr().(*net.TCPAddr).Port))); ok {
 		t.Errorf("a listener on another address: %v", p)
+	}
+}
+
+// checkSelf checks that p is this process.
+func checkSelf(t *testing.T, what string, p Process, ok bool) {
+	t.Helper()
+	if !ok {
+		t.Errorf("%s: no process found", what)
+		return
+	}
+	if p.PID != os.Getpid() {
+		t.Errorf("%s: found %v, want pid %d", what, p, os.Getpid())
 	}
 }
 
@@ -42,46 +55,43 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if p, ok := Server(conn.(*net.UnixConn)); !ok || p.PID != os.Getpid() {
-		t.Errorf("%v, %v", p, ok)
-	}
+	p, ok := Server(conn.(*net.UnixConn))
+	checkSelf(t, "the server", p, ok)
 }
 
-// TestClient names this process as the one that has connected.
+// Client returns this process for connections that it has made.
 func TestClient(t *testing.T) {
 	for network, addr := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": filepath.Join(t.TempDir(), "socket")} {
 		l := listen(t, network, addr)
-		there, err := net.Dial(network, l.Addr().String())
+		dialled, err := net.Dial(network, l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		here, err := l.Accept()
+		accepted, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p, ok := Client(here); !ok || p.PID != os.Getpid() {
-			t.Errorf("%s: %v, %v", network, p, ok)
-		}
-		there.Close()
-		here.Close()
-		if p, ok := Client(here); ok {
-			t.Errorf("%s: of a closed connection: %v", network, p)
+		p, ok := Client(accepted)
+		checkSelf(t, network, p, ok)
+		dialled.Close()
+		accepted.Close()
+		if p, ok := Client(accepted); ok {
+			t.Errorf("%s: found %v for a closed connection", network, p)
 		}
 	}
 	one, other := net.Pipe()
 	defer one.Close()
 	defer other.Close()
 	if p, ok := Client(one); ok {
-		t.Errorf("of a pipe: %v", p)
+		t.Errorf("found %v for a pipe", p)
 	}
 }
 
-// TestCommand shortens what is long.
-func TestCommand(t *testing.T) {
-	if c := command(os.Getpid()); c == "?" || len(c) > commandLimit+len("…") {
-		t.Errorf("this process is %q", c)
+func TestCommandLine(t *testing.T) {
+	if c := commandLine(os.Getpid()); c == "?" || len(c) > maxCommandLine+len("…") {
+		t.Errorf("this process: %q, want at most %d bytes", c, maxCommandLine)
 	}
-	if c := command(1 << 30); c != "?" {
-		t.Errorf("no process is %q", c)
+	if c := commandLine(1 << 30); c != "?" {
+		t.Errorf("a missing process: %q, want ?", c)
 	}
 }

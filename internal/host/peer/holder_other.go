@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-func listener(netip.AddrPort) (Process, bool) { return Process{}, false }
+func findListener(netip.AddrPort) (Process, bool) { return Process{}, false }
 
-func client(_, _ netip.AddrPort) (Process, bool) { return Process{}, false }
+func findClient(_, _ netip.AddrPort) (Process, bool) { return Process{}, false }
 
 func unixPeer(syscall.Conn) (Process, bool) { return Process{}, false }

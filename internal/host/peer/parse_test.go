@@ -65,7 +65,7 @@ func TestParseProcNet(t *testing.T) {
 	}
 }
 
-// endless is a file that never ends.
+// endless is a reader that never ends.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {
@@ -75,33 +75,36 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestSocketHolds says which sockets of the vectors keep others from listening.
-func TestSocketHolds(t *testing.T) {
+func TestSocketIsListeningAt(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		testenv.Skipf(t, "the vectors are of a little-endian machine")
 	}
 	for addr, want := range map[string]uint64{
 		"127.0.0.1:4040":  1680, // by a listener on all addresses
-		"127.0.0.1:59010": 0,    // a client's
+		"127.0.0.1:59010": 0,    // a client
 		"127.0.0.1:4041":  0,
 	} {
 		var inode uint64
-		if err := parseProcNet(strings.NewReader(procNet4), func(s socket) {
-			if s.holds(ap(addr)) {
+		err := parseProcNet(strings.NewReader(procNet4), func(s socket) {
+			if s.isListeningAt(ap(addr)) {
 				inode = s.inode
 			}
-		}); err != nil || inode != want {
-			t.Errorf("%s: socket %d, %v", addr, inode, err)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if inode != want {
+			t.Errorf("%s: socket %d, want %d", addr, inode, want)
 		}
 	}
 }
 
 func TestParseProcNetIsBounded(t *testing.T) {
 	if err := parseProcNet(endless{}, func(socket) {}); err == nil {
-		t.Error("an endless file was read to its end")
+		t.Error("no error for an endless file")
 	}
 	if err := parseProcNet(strings.NewReader(strings.Repeat("x", 1<<20)), func(socket) {}); err == nil {
-		t.Error("a line of 1 MiB was taken")
+		t.Error("no error for a line of 1 MiB")
 	}
 }
 
@@ -124,7 +127,7 @@ func FuzzParseProcNet(f *testing.F) {
 	})
 }
 
-// procNetAddr writes an address as the kernel does.
+// procNetAddr formats an address as the kernel does.
 func procNetAddr(ip []byte, port uint16) string {
 	var b strings.Builder
 	for i := 0; i < len(ip); i += 4 {
@@ -133,7 +136,7 @@ func procNetAddr(ip []byte, port uint16) string {
 	return fmt.Sprintf("%s:%04X", b.String(), port)
 }
 
-// pcbRecord is one record of macOS's list, with fields at their offsets.
+// pcbRecord returns one record of macOS's list, with fields at their offsets.
 func pcbRecord(kind uint32, size int, fields map[int][]byte) []byte {
 	b := make([]byte, (size+7)&^7)
 	binary.LittleEndian.PutUint32(b, uint32(size))
@@ -148,7 +151,7 @@ func word(n uint32) []byte { return binary.LittleEndian.AppendUint32(nil, n) }
 
 func bigPort(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
 
-// pcbSocket is the records of one socket, of the lengths that macOS 15 has.
+// pcbSocket returns the records of one socket, with the lengths of macOS 15.
 func pcbSocket(local, remote netip.AddrPort, handle, uid, state uint32) []byte {
 	vflag, laddr, faddr := byte(2), local.Addr().AsSlice(), remote.Addr().AsSlice()
 	if local.Addr().Is4() {
@@ -163,7 +166,8 @@ func pcbSocket(local, remote netip.AddrPort, handle, uid, state uint32) []byte {
 	)
 }
 
-// pcbList has 16 sockets by its count, which is the kind of a struct xinpcb_n.
+// pcbList returns a list whose header counts 16 sockets, which is also the kind of a
+// struct xinpcb_n.
 func pcbList(sockets ...[]byte) []byte {
 	generation := pcbRecord(16, xinpgenSize, nil)
 	return slices.Concat(generation, slices.Concat(sockets...), generation)
@@ -175,7 +179,7 @@ func TestParsePCBList(t *testing.T) {
 		pcbSocket(a, b, 1, 501, darwinEstablished),
 		pcbSocket(b, a, 2, 502, darwinFinWait2),
 		pcbSocket(c, c, 3, 503, darwinCloseWait),
-		pcbSocket(a, b, 0, 0, darwinEstablished), // a process's own TCP
+		pcbSocket(a, b, 0, 0, darwinEstablished), // TCP implemented by a process
 		pcbSocket(a, b, 4, 504, 2),               // SYN_SENT
 		pcbSocket(a, b, 5, 505, 10),              // TIME_WAIT
 	)
@@ -189,7 +193,7 @@ func TestParsePCBList(t *testing.T) {
 	}
 	for n := range len(list) - xinpgenSize {
 		if err := parsePCBList(list[:n], func(entry) {}); err == nil {
-			t.Fatalf("the first %d bytes were taken", n)
+			t.Fatalf("no error for the first %d bytes alone", n)
 		}
 	}
 }
@@ -239,7 +243,7 @@ func TestParseTCPTable(t *testing.T) {
 			}
 			for n := range 40 {
 				if err := tt.parse(tt.table[:n], func(entry) {}); err == nil {
-					t.Errorf("the first %d bytes were taken", n)
+					t.Errorf("no error for the first %d bytes alone", n)
 				}
 			}
 		})

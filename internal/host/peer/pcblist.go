@@ -6,12 +6,11 @@ import (
 	"net/netip"
 )
 
-// What macOS's sysctl net.inet.tcp.pcblist_n returns (get_pcblist_n in XNU's
-// bsd/netinet/in_pcblist.c): a struct xinpgen, then for each socket a struct
-// xinpcb_n, xsocket_n, two xsockbuf_n, xsockstat_n and xtcpcb_n, then an
-// xinpgen again. Each begins with its length and kind, is packed to 4 bytes and
-// padded to 8. Their lengths grow with the releases; the fields here are at
-// these offsets since the structs exist.
+// The format of macOS's sysctl net.inet.tcp.pcblist_n (get_pcblist_n in XNU's
+// bsd/netinet/in_pcblist.c): a struct xinpgen, then for each socket a struct xinpcb_n,
+// xsocket_n, two xsockbuf_n, xsockstat_n and xtcpcb_n, then another xinpgen. Each begins
+// with its length and kind, is packed to 4 bytes and padded to 8. The lengths grow with
+// the releases, but the fields below have always been at these offsets.
 const (
 	xinpgenSize = 24
 
@@ -36,7 +35,7 @@ const (
 	vflagIPv4 = 1
 )
 
-// States of XNU's bsd/netinet/tcp_fsm.h, as for Linux.
+// States of XNU's bsd/netinet/tcp_fsm.h, chosen as for Linux.
 const (
 	darwinEstablished = 4
 	darwinCloseWait   = 5
@@ -44,52 +43,52 @@ const (
 	darwinFinWait2    = 9
 )
 
-// parsePCBList hands the sockets in list to add.
+// parsePCBList calls add for each socket in list.
 func parsePCBList(list []byte, add func(entry)) error {
 	var p pcb
 	for list = list[min(xinpgenSize, len(list)):]; len(list) >= 8; {
 		size := int(binary.LittleEndian.Uint32(list)) // amd64 and arm64
-		if size <= xinpgenSize {                      // the closing one, whose kind is a count
+		if size <= xinpgenSize {                      // the final xinpgen, whose second word is a count
 			return nil
 		}
 		if size > len(list) {
 			break
 		}
-		if p.take(binary.LittleEndian.Uint32(list[4:]), list[:size]) {
+		if p.addRecord(binary.LittleEndian.Uint32(list[4:]), list[:size]) {
 			add(p.entry)
 		}
 		list = list[min((size+7)&^7, len(list)):]
 	}
-	return errors.New("the list of sockets is cut off")
+	return errors.New("the list of sockets is truncated")
 }
 
-// pcb is a socket of which some records have been read.
+// pcb is a socket whose records are being read.
 type pcb struct {
 	entry
-	addressed bool
-	owned     bool
+	hasAddrs bool
+	hasOwner bool
 }
 
-// take notes what record says, and reports whether the socket is complete.
-func (p *pcb) take(kind uint32, record []byte) bool {
+// addRecord adds a record to the socket, and reports whether the socket is complete.
+func (p *pcb) addRecord(kind uint32, record []byte) bool {
 	host := binary.LittleEndian
 	switch {
 	case kind == xsoINPCB:
-		*p = pcb{addressed: len(record) >= inpEnd}
-		if p.addressed {
+		*p = pcb{hasAddrs: len(record) >= inpEnd}
+		if p.hasAddrs {
 			p.local, p.remote = parseINPCB(record)
 		}
 	case kind == xsoSocket && len(record) >= xsoEnd:
 		p.owner = host.Uint32(record[xsoUID:])
-		// Without a handle there is no socket, or one that a process
-		// implements for itself, and the uid is a 0 that means nothing.
-		p.owned = host.Uint64(record[xsoHandle:]) != 0
+		// Without a handle there is no socket, or one that a process implements
+		// itself, and the uid is a meaningless 0.
+		p.hasOwner = host.Uint64(record[xsoHandle:]) != 0
 	case kind == xsoTCPCB && len(record) >= tcpStateEnd:
 		switch host.Uint32(record[tcpState:]) {
 		case darwinEstablished, darwinCloseWait, darwinFinWait1, darwinFinWait2:
-			p.live = p.owned
+			p.live = p.hasOwner
 		}
-		return p.addressed
+		return p.hasAddrs
 	}
 	return false
 }

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func tcpOwner(here, there netip.AddrPort) (user, error) {
-	uid, err := search(here, there, func(add func(entry)) error {
+func tcpOwner(local, remote netip.AddrPort) (user, error) {
+	uid, err := search(local, remote, func(add func(entry)) error {
 		list, err := unix.SysctlRaw("net.inet.tcp.pcblist_n")
 		if err != nil {
 			return os.NewSyscallError("sysctl net.inet.tcp.pcblist_n", err)

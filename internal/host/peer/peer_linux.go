@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func tcpOwner(here, there netip.AddrPort) (user, error) {
-	uid, err := search(here, there, func(add func(entry)) error {
-		// An IPv4 connection of an IPv6 socket stands in tcp6.
+func tcpOwner(local, remote netip.AddrPort) (user, error) {
+	uid, err := search(local, remote, func(add func(entry)) error {
+		// The IPv4 connections of IPv6 sockets are in tcp6.
 		one := func(s socket) { add(s.entry) }
 		err := readProcNet("/proc/net/tcp6", one)
-		if here.Addr().Is4() && (err == nil || errors.Is(err, fs.ErrNotExist)) { // a kernel without IPv6
+		if local.Addr().Is4() && (err == nil || errors.Is(err, fs.ErrNotExist)) { // a kernel without IPv6
 			err = readProcNet("/proc/net/tcp", one)
 		}
 		return err

@@ -21,8 +21,8 @@ import (
 
 const nobody = 65534
 
-// TestMain lets the test binary be the client, as another user: PEER_TEST_DIAL
-// is how, network and address.
+// TestMain makes the test binary the client, as another user, if PEER_TEST_DIAL is set to
+// how it connects, the network and the address.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("PEER_TEST_DIAL"); how != "" {
 		if err := dial(strings.Fields(how)); err != nil {
@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// dial connects, sends a byte and keeps the connection until standard input
-// ends: whole, half closed, or not at all.
+// dial connects, sends a byte and blocks until standard input ends. Meanwhile the
+// connection is open, half closed or closed.
 func dial(args []string) error {
 	how, network, address := args[0], args[1], args[2]
 	if network == "mapped" {
@@ -84,7 +84,7 @@ func dialMapped(address string) error {
 }
 
 func TestCheck(t *testing.T) {
-	// Not t.TempDir: that is root's alone.
+	// Not t.TempDir, which only root can access.
 	dir, err := os.MkdirTemp("", "peer")
 	if err != nil {
 		t.Fatal(err)
@@ -113,16 +113,17 @@ func TestCheck(t *testing.T) {
 			t.Run("another user", func(t *testing.T) {
 				testenv.NeedsRoot(t, "only root can be another user")
 				conn := accept(t, tt.network, tt.address, tt.how+" "+tt.dial, nobody)
-				if err := Check(conn); err == nil || !strings.Contains(err.Error(), "is of user 65534, not of ours, 0") {
-					t.Error(err)
+				err := Check(conn)
+				if want := "belongs to user 65534, not to our user 0"; err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %q", err, want)
 				}
 			})
 		})
 	}
 }
 
-// A socket that its process has closed shows user 0 in most kernels'
-// /proc/net/tcp: who sends and closes at once must not pass as root.
+// In /proc/net/tcp most kernels show user 0 for a socket that its process has closed. A
+// client that sends and closes at once must not be taken for root.
 func TestCheckRefusesClosed(t *testing.T) {
 	uid := os.Geteuid()
 	if uid == 0 {
@@ -132,13 +133,13 @@ func TestCheckRefusesClosed(t *testing.T) {
 		address := map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"}[network]
 		conn := accept(t, network, address, "closed "+network, uid)
 		if err := Check(conn); !errors.Is(err, errNoOwner) {
-			t.Errorf("%s: %v", network, err)
+			t.Errorf("%s: %v, want %v", network, err, errNoOwner)
 		}
 	}
 }
 
-// The other end's view: a client asks who listens.
-func TestCheckListener(t *testing.T) {
+// A client can check the owner of the server.
+func TestCheckServer(t *testing.T) {
 	for _, network := range []string{"tcp4", "unix"} {
 		address := map[string]string{"tcp4": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "socket")}[network]
 		l := listen(t, network, address)
@@ -184,11 +185,11 @@ func TestCheckRefusesOtherAddresses(t *testing.T) {
 	}
 	defer conn.Close()
 	if err := Check(conn); err == nil || !strings.Contains(err.Error(), "--listen unix:PATH") {
-		t.Error(err)
+		t.Errorf("%v, want a hint at --listen unix:PATH", err)
 	}
 }
 
-// accept returns a connection to a process of uid.
+// accept returns a connection from a process of uid.
 func accept(t *testing.T, network, address, how string, uid int) net.Conn {
 	t.Helper()
 	l := listen(t, network, address)

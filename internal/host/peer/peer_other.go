@@ -9,16 +9,16 @@ import (
 	"runtime"
 )
 
-func self() (user, error) { return "", errors.ErrUnsupported }
+func currentUser() (user, error) { return "", errors.ErrUnsupported }
 
 func unixOwner(*net.UnixConn) (user, error) {
-	return "", unknown()
+	return "", unsupportedError()
 }
 
 func tcpOwner(_, _ netip.AddrPort) (user, error) {
-	return "", unknown()
+	return "", unsupportedError()
 }
 
-func unknown() error {
-	return errors.New("dapbridge does not know how to ask on " + runtime.GOOS + "; use --stdio")
+func unsupportedError() error {
+	return errors.New("not supported on " + runtime.GOOS + "; use --stdio")
 }

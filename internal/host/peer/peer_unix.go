@@ -8,11 +8,11 @@ import (
 	"strconv"
 )
 
-func self() (user, error) { return userOf(uint32(os.Geteuid())), nil }
+func currentUser() (user, error) { return userOf(uint32(os.Geteuid())), nil }
 
 func userOf(uid uint32) user { return user(strconv.FormatUint(uint64(uid), 10)) }
 
-// unixOwner asks the kernel, which noted the peer's user when it connected.
+// unixOwner asks the kernel, which records the peer's user when a connection is made.
 func unixOwner(conn *net.UnixConn) (user, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

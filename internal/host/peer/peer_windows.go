@@ -13,16 +13,16 @@ import (
 
 const tcpTableOwnerPIDAll = 5 // TCP_TABLE_CLASS
 
-func self() (user, error) {
+func currentUser() (user, error) {
 	return tokenUser(windows.GetCurrentProcessToken())
 }
 
 func unixOwner(*net.UnixConn) (user, error) {
-	return "", errors.New("not known for a unix socket on Windows; use a loopback port (--listen 127.0.0.1:PORT)")
+	return "", errors.New("not supported for unix sockets on Windows; use a loopback port (--listen 127.0.0.1:PORT)")
 }
 
-func tcpOwner(here, there netip.AddrPort) (user, error) {
-	pid, err := search(here, there, readTables)
+func tcpOwner(local, remote netip.AddrPort) (user, error) {
+	pid, err := search(local, remote, readTables)
 	if err != nil {
 		return "", err
 	}
@@ -30,8 +30,8 @@ func tcpOwner(here, there netip.AddrPort) (user, error) {
 	if err != nil {
 		return "", fmt.Errorf("process %d: %w", pid, err)
 	}
-	// The PID may have passed to another process before we opened it.
-	again, err := search(here, there, readTables)
+	// Another process may have got the PID before we opened it.
+	again, err := search(local, remote, readTables)
 	if err != nil {
 		return "", err
 	}

@@ -11,38 +11,37 @@ import (
 	"strconv"
 )
 
-// maxProcNet bounds what is read of /proc/net/tcp: 150 bytes a socket, over
-// 100,000 of them.
+// maxProcNet bounds how much of /proc/net/tcp is read: more than 100,000 sockets of 150
+// bytes.
 const maxProcNet = 16 << 20
 
-// States of Linux's include/net/tcp_states.h: a listener's, and those in which a
-// client may be when its connection has been accepted and it has not closed it.
-// Not SYN_SENT: that socket is not the one we talk to, though its addresses may
-// be the same.
+// States of Linux's include/net/tcp_states.h: a listener's, and those of a client whose
+// connection was accepted and which has not closed it. SYN_SENT is not among them: such
+// a socket is not our peer, even if it has the same addresses.
 const (
 	linuxListen      = 10
 	linuxEstablished = 1
-	linuxFinWait1    = 4 // it shut down its sending side
+	linuxFinWait1    = 4 // the peer has shut down its sending side
 	linuxFinWait2    = 5
-	linuxCloseWait   = 8 // we shut down ours
+	linuxCloseWait   = 8 // we have shut down ours
 )
 
-// socket is a line of Linux's table.
+// socket is a line in Linux's table.
 type socket struct {
 	entry
 	listens bool
-	inode   uint64 // its name among a process's descriptors; 0 if no process has it
+	inode   uint64 // identifies it among a process's descriptors; 0 if no process has it
 }
 
-// holds reports whether a socket keeps others from listening at addr.
-func (s socket) holds(addr netip.AddrPort) bool {
+// isListeningAt reports whether the socket prevents others from listening at addr.
+func (s socket) isListeningAt(addr netip.AddrPort) bool {
 	host := s.local.Addr()
 	return s.listens && s.local.Port() == addr.Port() && (host == addr.Addr() || host.IsUnspecified())
 }
 
-// parseProcNet hands the sockets in r, the text of /proc/net/tcp or tcp6, to
-// add. The format is that of get_tcp4_sock in Linux's net/ipv4/tcp_ipv4.c and
-// get_tcp6_sock in net/ipv6/tcp_ipv6.c. Lines of another form are passed over.
+// parseProcNet calls add for each socket in r, the text of /proc/net/tcp or tcp6. The
+// format is that of get_tcp4_sock in Linux's net/ipv4/tcp_ipv4.c and get_tcp6_sock in
+// net/ipv6/tcp_ipv6.c. Other lines are skipped.
 func parseProcNet(r io.Reader, add func(socket)) error {
 	limited := &io.LimitedReader{R: r, N: maxProcNet}
 	lines := bufio.NewScanner(limited)
@@ -74,20 +73,20 @@ func parseProcNetLine(line []byte) (socket, bool) {
 	live := false
 	switch state {
 	case linuxEstablished, linuxFinWait1, linuxFinWait2, linuxCloseWait:
-		// A socket that its process has closed has no inode, and a uid that
-		// most kernels show as 0, whoever it was (sock_i_uid in net/core/sock.c).
+		// A socket that its process has closed has no inode, and in most kernels the
+		// uid 0, whoever the owner was (sock_i_uid in net/core/sock.c).
 		live = inode != 0
 	}
 	e := entry{local: local, remote: remote, owner: uint32(uid), live: live}
 	return socket{e, state == linuxListen, inode}, true
 }
 
-// parseHexAddr parses 0100007F:0FC8: the address's 32-bit words as the machine
-// holds them, and the port.
+// parseHexAddr parses an address and port such as 0100007F:0FC8. The address is printed
+// as 32-bit words in the machine's byte order.
 func parseHexAddr(text []byte) (netip.AddrPort, error) {
 	host, port, found := bytes.Cut(text, []byte(":"))
 	if !found || len(host) != 8 && len(host) != 32 {
-		return netip.AddrPort{}, errors.New("no address")
+		return netip.AddrPort{}, errors.New("not an address")
 	}
 	ip, err := hex.AppendDecode(nil, host)
 	if err != nil {

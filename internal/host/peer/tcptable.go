@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// States of Windows's MIB_TCP_STATE, as for Linux.
+// States of Windows's MIB_TCP_STATE, chosen as for Linux.
 const (
 	windowsEstablished = 5
 	windowsFinWait1    = 6
@@ -14,7 +14,7 @@ const (
 	windowsCloseWait   = 8
 )
 
-// parseTCPTable hands the rows of a MIB_TCPTABLE_OWNER_PID to add.
+// parseTCPTable calls add for each row of a MIB_TCPTABLE_OWNER_PID.
 func parseTCPTable(table []byte, add func(entry)) error {
 	// dwState, dwLocalAddr, dwLocalPort, dwRemoteAddr, dwRemotePort, dwOwningPid
 	return parseRows(table, 24, func(row []byte) {
@@ -23,7 +23,7 @@ func parseTCPTable(table []byte, add func(entry)) error {
 	})
 }
 
-// parseTCP6Table hands the rows of a MIB_TCP6TABLE_OWNER_PID to add.
+// parseTCP6Table calls add for each row of a MIB_TCP6TABLE_OWNER_PID.
 func parseTCP6Table(table []byte, add func(entry)) error {
 	// ucLocalAddr[16], dwLocalScopeId, dwLocalPort, ucRemoteAddr[16],
 	// dwRemoteScopeId, dwRemotePort, dwState, dwOwningPid
@@ -33,7 +33,8 @@ func parseTCP6Table(table []byte, add func(entry)) error {
 	})
 }
 
-// tableEntry takes the ports in network byte order, state and PID in ours.
+// tableEntry expects the ports in network byte order, state and PID in little-endian
+// order.
 func tableEntry(local netip.Addr, localPort []byte, remote netip.Addr, remotePort, state, pid []byte) entry {
 	e := entry{
 		local:  unmap(netip.AddrPortFrom(local, binary.BigEndian.Uint16(localPort))),
@@ -47,15 +48,15 @@ func tableEntry(local netip.Addr, localPort []byte, remote netip.Addr, remotePor
 	return e
 }
 
-// parseRows hands each row after table's count of rows to parse.
+// parseRows calls parse for each row that follows the table's row count.
 func parseRows(table []byte, size int, parse func(row []byte)) error {
 	if len(table) < 4 {
-		return errors.New("the table of sockets is cut off")
+		return errors.New("the table of sockets is truncated")
 	}
 	rows := table[4:]
 	for range binary.LittleEndian.Uint32(table) {
 		if len(rows) < size {
-			return errors.New("the table of sockets is cut off")
+			return errors.New("the table of sockets is truncated")
 		}
 		parse(rows[:size])
 		rows = rows[size:]
