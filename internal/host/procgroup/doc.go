@@ -1,3 +1,3 @@
-// Package procgroup starts programs of the host that end with all that they
-// started: builds, above all, which start others in turn.
+// Package procgroup starts programs that end together with everything they have
+// started, such as builds.
 package procgroup

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Command is a program that ends with ctx. What it started ends when it next
-// writes.
+// Command returns a command that is killed when ctx ends. The processes that it has
+// started end when they next write.
 func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = 10 * time.Second

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Command is a program that ends with ctx, and with it all that it started: it
-// gets a process group of its own.
+// Command returns a command that is killed when ctx ends, together with all processes
+// that it has started: it runs in a process group of its own.
 func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
