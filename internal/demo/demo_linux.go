@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -62,23 +64,32 @@ func withSample(ctx context.Context, o Options, r *report, dir string) error {
 	if err != nil {
 		return err
 	}
-	node := filepath.Join(dir, "node")
-	var server *sshServer
+	var node ServeConfig
+	var server io.Closer
 	err = r.step(ctx, "start an SSH server", 10*time.Second, func(context.Context) (_ string, err error) {
-		if server, err = startSSH(node, o.Log); err != nil {
-			return "", err
-		}
-		return server.addr, nil
+		node, server, err = StartNode(filepath.Join(dir, "node"), o.Log)
+		return node.SSHAddr, err
 	})
 	if err != nil {
 		return err
 	}
-	err = withBridge(ctx, o, r, target, ServeConfig{
-		SSHAddr: server.addr, User: sshUser, KeyFile: server.keyFile, KnownHosts: server.knownHosts,
-		AgentDirs: []string{filepath.Join(node, "agent")},
-		PID:       target.pid(), Root: target.workspace,
-	})
+	node.PID, node.Root = target.pid(), target.workspace
+	err = withBridge(ctx, o, r, target, node)
 	return errors.Join(err, server.Close())
+}
+
+// StartNode starts an SSH server on the loopback interface that runs commands as the
+// current user, and describes it. Its files are below dir, which must be private to the
+// user. Tests use it to debug, without root, what runs on this machine.
+func StartNode(dir string, log *slog.Logger) (ServeConfig, io.Closer, error) {
+	server, err := startSSH(dir, log)
+	if err != nil {
+		return ServeConfig{}, nil, err
+	}
+	return ServeConfig{
+		SSHAddr: server.addr, User: sshUser, KeyFile: server.keyFile, KnownHosts: server.knownHosts,
+		AgentDirs: []string{filepath.Join(dir, "agent")},
+	}, server, nil
 }
 
 // withBridge starts the bridge, runs a session through it and ends it. Whatever

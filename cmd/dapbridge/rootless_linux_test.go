@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/demo"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// TestWithoutRoot goes the way of a user whose target is stripped: symbols, a session,
+// and a copy of the source. The node is the demo's SSH server, so that this needs no
+// root and nothing but Go.
+func TestWithoutRoot(t *testing.T) {
+	testenv.SkipShort(t, "it builds the program, a target and its twin")
+	p := startStripped(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+
+	t.Run("symbols", func(t *testing.T) {
+		r, err := daemon.BuildSymbols(ctx, p.config(t), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Built || !r.Sent || r.Target.PID != p.pid {
+			t.Errorf("built %v, sent %v, of pid %d, want pid %d", r.Built, r.Sent, r.Target.PID, p.pid)
+		}
+	})
+	t.Run("session", func(t *testing.T) { p.debug(ctx, t) })
+	t.Run("sync", func(t *testing.T) {
+		to := filepath.Join(t.TempDir(), "copy")
+		s := daemon.SyncConfig{To: to, RecordDir: t.TempDir()}
+		if _, err := daemon.Sync(ctx, p.config(t), s); err != nil {
+			t.Fatal(err)
+		}
+		want := testenv.ReadFile(t, p.source())
+		if got := testenv.ReadFile(t, filepath.Join(to, "main.go")); got != want {
+			t.Errorf("the copy of main.go is %q, want %q", got, want)
+		}
+		r, err := daemon.VerifySync(ctx, p.config(t), s)
+		if err != nil || r.Files == 0 || len(r.Differ) > 0 {
+			t.Errorf("verify: %+v, %v", r, err)
+		}
+	})
+}
+
+// strippedSource is a target that any process of the same user may trace.
+const strippedSource = `package main
+
+import (
+	"io"
+	"os"
+	"syscall"
+	"time"
+)
+
+func main() {
+	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PTRACER, ^uintptr(0), 0)
+	go func() { io.Copy(io.Discard, os.Stdin); os.Exit(0) }()
+	for n := 0; ; n++ {
+		tick(n)
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+//go:noinline
+func tick(n int) int {
+	return n + 1 // breakpoint
+}
+`
+
+// strippedTarget is a stripped program that runs, the copy of its source that the
+// user has, and the node that both are on.
+type strippedTarget struct {
+	node    demo.ServeConfig
+	program string // dapbridge, built
+	cache   string
+	pid     int
+}
+
+func startStripped(t *testing.T) *strippedTarget {
+	t.Helper()
+	dir := t.TempDir()
+	p := &strippedTarget{program: filepath.Join(dir, "dapbridge"), cache: filepath.Join(dir, "cache")}
+	goBuild(t, ".", "-trimpath", "-o", p.program)
+	there, here := filepath.Join(dir, "there"), filepath.Join(dir, "here")
+	for _, src := range []string{there, here} {
+		testenv.WriteFile(t, filepath.Join(src, "go.mod"), "module example.com/stripped\n\ngo 1.26\n")
+		testenv.WriteFile(t, filepath.Join(src, "main.go"), strippedSource)
+	}
+	target := filepath.Join(dir, "stripped")
+	goBuild(t, there, "-ldflags=-s -w", "-o", target)
+	cmd := exec.Command(target)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdin, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the target ended: %v", err)
+		}
+	})
+	var server io.Closer
+	if p.node, server, err = demo.StartNode(filepath.Join(dir, "node"), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	p.pid = cmd.Process.Pid
+	p.node.PID, p.node.Root = p.pid, here
+	return p
+}
+
+// goBuild builds the package in dir without cgo, and without the stamps of a
+// repository around it.
+func goBuild(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "PWD="+dir)
+	if dir == "." {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+}
+
+func (p *strippedTarget) source() string { return filepath.Join(p.node.Root, "main.go") }
+
+// config is the configuration of a daemon for the node, with all its caches below the
+// test's directory.
+func (p *strippedTarget) config(t *testing.T) daemon.Config {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	c, err := demoConfig(environment{err: io.Discard, progress: &progress{out: io.Discard}}, log, p.node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Agent.Explicit, c.CacheDir = p.program, p.cache
+	if c.Symbols, err = (&nodeFlags{}).symbols(c.Root, p.cache, log); err != nil {
+		t.Fatal(err)
+	}
+	c.Symbols.Twins.ToolExec = []string{p.program, "toolexec"}
+	return c
+}
+
+// debug is a session that stops at a breakpoint in the user's copy of the source, reads
+// a variable, and leaves.
+func (p *strippedTarget) debug(ctx context.Context, t *testing.T) {
+	run, stop := context.WithCancel(ctx)
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	go func() { ended <- daemon.Serve(run, p.config(t), func(r daemon.Ready) { ready <- r.Listen }) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	}()
+	var addr string
+	select {
+	case addr = <-ready:
+	case err := <-ended:
+		ended <- nil
+		t.Fatal(err)
+	}
+	c, err := dapclient.Dial(ctx, "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	before, _, _ := strings.Cut(strippedSource, "// breakpoint")
+	line := 1 + strings.Count(before, "\n")
+	verified, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{p.source(): {line}}})
+	if err != nil || len(verified[p.source()]) != 1 || !verified[p.source()][0].Verified {
+		t.Fatalf("the breakpoint: %+v, %v", verified, err)
+	}
+	stopped, err := c.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, _, err := c.StackTrace(ctx, stopped.ThreadId, 0, 1)
+	if err != nil || len(frames) != 1 {
+		t.Fatalf("the stack: %+v, %v", frames, err)
+	}
+	if got := frames[0]; got.Line != line || got.Source == nil || got.Source.Path != p.source() {
+		t.Errorf("stopped at %+v, want %s:%d", got, p.source(), line)
+	}
+	if n, _, err := c.Evaluate(ctx, frames[0].Id, "n", "watch"); err != nil || n == "" {
+		t.Errorf("n is %q, %v", n, err)
+	}
+	if err := c.Disconnect(ctx, false); err != nil {
+		t.Error(err)
+	}
+}
