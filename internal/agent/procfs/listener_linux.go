@@ -4,7 +4,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,25 +54,4 @@ func findServiceProcess(root, socket string) int {
 		}
 	}
 	return 1
-}
-
-// holder returns a process other than systemd that has the socket open, systemd if
-// there is none.
-func findHolder(inode string, systemd int) int {
-	pids, err := readNumbers(procRoot)
-	if err != nil || inode == "" {
-		return systemd
-	}
-	for _, pid := range pids {
-		fds, err := readNumbers(procPath(pid, "fd"))
-		if err != nil || pid == systemd {
-			continue
-		}
-		for _, fd := range append(fds, 0) {
-			if link, err := os.Readlink(procPath(pid, "fd/"+strconv.Itoa(fd))); err == nil && link == "socket:["+inode+"]" {
-				return pid
-			}
-		}
-	}
-	return systemd
 }

@@ -1,0 +1,296 @@
+package procfs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// Listener is a process that listens on a socket.
+type Listener struct {
+	PID     int
+	UID     uint32 // effective
+	Args    []string
+	Clients int // connections that it has accepted and not closed
+}
+
+// ErrNoListener says that nothing listens on an address.
+var ErrNoListener = errors.New("nothing listens there")
+
+// FindListener returns the process that listens on addr, HOST:PORT or unix:PATH,
+// without connecting to it. The host must be a loopback address.
+func FindListener(addr string) (Listener, error) {
+	sockets, err := findSockets(addr)
+	if err != nil {
+		return Listener{}, err
+	}
+	for _, s := range sockets {
+		if !s.listens {
+			continue
+		}
+		if pid := findHolder(s.inode, 0); pid != 0 {
+			return describeListener(pid, sockets)
+		}
+	}
+	return Listener{}, ErrNoListener
+}
+
+func describeListener(pid int, sockets []socket) (Listener, error) {
+	p, err := readProcess(pid)
+	if err != nil {
+		return Listener{}, err
+	}
+	l := Listener{PID: pid, UID: p.UID, Args: p.Args}
+	for _, s := range sockets {
+		if !s.listens && s.connected {
+			l.Clients++
+		}
+	}
+	return l, nil
+}
+
+// socket is a local end that the kernel lists.
+type socket struct {
+	inode              string
+	listens, connected bool
+}
+
+// maxSockets bounds what is read of a table of the kernel's: 150 bytes a socket,
+// over 100,000 of them.
+const maxSockets = 16 << 20
+
+// socketsAt returns the sockets whose local address is addr.
+func findSockets(addr string) ([]socket, error) {
+	if path, isUnix := strings.CutPrefix(addr, "unix:"); isUnix {
+		text, err := readTable(os.Getpid(), "net/unix")
+		return parseUnixSockets(text, path), err
+	}
+	want, err := netip.ParseAddrPort(addr)
+	if err != nil || !want.Addr().IsLoopback() || want.Port() == 0 {
+		return nil, fmt.Errorf("%.80q is neither a loopback HOST:PORT nor unix:PATH", addr)
+	}
+	var all []socket
+	for _, name := range []string{"net/tcp", "net/tcp6"} {
+		text, err := readTable(os.Getpid(), name)
+		if err != nil && !isGone(err) { // a kernel without IPv6
+			return nil, err
+		}
+		all = append(all, parseTCPSockets(text, want)...)
+	}
+	return all, nil
+}
+
+// readTable reads a table of the sockets in a process's network namespace.
+func readTable(pid int, name string) ([]byte, error) {
+	f, err := os.Open(procPath(pid, name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSockets+1))
+	if err == nil && len(text) > maxSockets {
+		err = diag.Errorf(diag.Internal, "the node has too many sockets to look through")
+	}
+	return text, err
+}
+
+// tcpSockets reads /proc/net/tcp or tcp6 (Linux's net/ipv4/tcp_ipv4.c,
+// get_tcp4_sock; states in include/net/tcp_states.h). A listener on all addresses
+// counts too.
+func parseTCPSockets(text []byte, want netip.AddrPort) []socket {
+	var all []socket
+	for line := range bytes.Lines(text) {
+		f := bytes.Fields(line)
+		if len(f) < 10 {
+			continue
+		}
+		local, ok := parseHexAddr(string(f[1]))
+		if !ok || local.Port() != want.Port() {
+			continue
+		}
+		s := socket{inode: string(f[9]), listens: string(f[3]) == "0A", connected: string(f[3]) == "01"}
+		if local.Addr() == want.Addr().Unmap() || s.listens && local.Addr().IsUnspecified() {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// hexAddr parses 0100007F:0FC8: the address's 32-bit words as the machine holds
+// them, and the port.
+func parseHexAddr(text string) (netip.AddrPort, bool) {
+	host, port, _ := strings.Cut(text, ":")
+	ip, err := hex.DecodeString(host)
+	n, portErr := strconv.ParseUint(port, 16, 16)
+	if err != nil || portErr != nil || len(ip) != 4 && len(ip) != 16 {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i < len(ip); i += 4 {
+		binary.NativeEndian.PutUint32(ip[i:], binary.BigEndian.Uint32(ip[i:]))
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), true
+}
+
+// unixSockets reads /proc/net/unix (Linux's net/unix/af_unix.c, unix_seq_show):
+// a listener has the flag __SO_ACCEPTCON, an accepted socket its listener's path
+// and the state 03, connected.
+func parseUnixSockets(text []byte, path string) []socket {
+	var all []socket
+	for line := range bytes.Lines(text) {
+		f := bytes.Fields(line)
+		if len(f) < 8 || string(bytes.Join(f[7:], []byte(" "))) != path {
+			continue
+		}
+		all = append(all, socket{
+			inode: string(f[6]), listens: string(f[3]) == "00010000", connected: string(f[5]) == "03",
+		})
+	}
+	return all
+}
+
+// Listening returns the names of the unix sockets that a process listens on: paths,
+// and names of the abstract namespace with an @ before them (unix(7)). A name may be
+// made up by another process.
+func ListUnixListeners(pid int) ([]string, error) {
+	table, err := readTable(pid, "net/unix")
+	if err != nil {
+		return nil, err
+	}
+	own, err := readDescriptors(pid)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range parseNamedListeners(table) {
+		if own["socket:["+s.inode+"]"] && !slices.Contains(names, s.name) {
+			names = append(names, s.name)
+		}
+	}
+	return names, nil
+}
+
+// descriptors returns what a process has open, as the links in /proc/PID/fd say.
+func readDescriptors(pid int) (map[string]bool, error) {
+	fds, err := readNumbers(procPath(pid, "fd"))
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{}
+	for _, fd := range append(fds, 0) {
+		if link, err := os.Readlink(procPath(pid, "fd/"+strconv.Itoa(fd))); err == nil {
+			own[link] = true
+		}
+	}
+	return own, nil
+}
+
+// ListensOn reports whether a process listens on a TCP port, at whatever address.
+func IsListening(pid, port int) (bool, error) {
+	own, err := readDescriptors(pid)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range []string{"net/tcp", "net/tcp6"} {
+		table, err := readTable(pid, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return false, err
+		}
+		for _, inode := range parseTCPListeners(table, port) {
+			if own["socket:["+inode+"]"] {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// tcpListeners reads the inodes of those that listen on a port from /proc/net/tcp:
+// proc(5), where the second column is ADDRESS:PORT in hex, the fourth the state, of
+// which 0A is TCP_LISTEN, and the tenth the inode.
+func parseTCPListeners(table []byte, port int) (inodes []string) {
+	local := fmt.Sprintf(":%04X", port)
+	for line := range bytes.Lines(table) {
+		if f := strings.Fields(string(line)); len(f) > 9 && strings.HasSuffix(f[1], local) && f[3] == "0A" {
+			inodes = append(inodes, f[9])
+		}
+	}
+	return inodes
+}
+
+// namedListener is a socket that is listened on and has a name.
+type namedListener struct{ inode, name string }
+
+// namedListeners reads all of them from /proc/net/unix, whose columns are Num,
+// RefCount, Protocol, Flags, Type, St, Inode and Path; see unixSockets.
+func parseNamedListeners(table []byte) []namedListener {
+	var list []namedListener
+	for line := range bytes.Lines(table) {
+		text := strings.TrimSuffix(string(line), "\n")
+		fields := strings.Fields(text)
+		at := strings.IndexAny(text, "/@") // no other column has one
+		if at < 1 || text[at-1] != ' ' || len(fields) < 8 || fields[3] != "00010000" {
+			continue
+		}
+		list = append(list, namedListener{fields[6], text[at:]})
+	}
+	return list
+}
+
+// Traced returns the processes that the process tracer traces.
+func FindTracees(tracer int) ([]int, error) {
+	pids, err := readNumbers(procRoot)
+	if err != nil {
+		return nil, err
+	}
+	var traced []int
+	for _, pid := range pids {
+		status, err := readProc(pid, "status", statusLimit)
+		if err != nil {
+			continue
+		}
+		by := findStatusInt(status, "TracerPid")
+		if by == 0 {
+			continue
+		}
+		if status, err := readProc(by, "status", statusLimit); err == nil && findStatusInt(status, "Tgid") == tracer {
+			traced = append(traced, pid)
+		}
+	}
+	return traced, nil
+}
+
+// holder returns a process other than systemd that has the socket open, systemd if
+// there is none.
+func findHolder(inode string, systemd int) int {
+	pids, err := readNumbers(procRoot)
+	if err != nil || inode == "" {
+		return systemd
+	}
+	for _, pid := range pids {
+		fds, err := readNumbers(procPath(pid, "fd"))
+		if err != nil || pid == systemd {
+			continue
+		}
+		for _, fd := range append(fds, 0) {
+			if link, err := os.Readlink(procPath(pid, "fd/"+strconv.Itoa(fd))); err == nil && link == "socket:["+inode+"]" {
+				return pid
+			}
+		}
+	}
+	return systemd
+}

@@ -1,0 +1,214 @@
+//go:build linux
+
+package supervisor_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// program is testdata/busy, built when the first test asks for it.
+var program struct {
+	once      sync.Once
+	dir, path string
+	source    string // of main.go, as the binary names it
+	lines     []string
+	err       error
+}
+
+// buildProgram builds it, once.
+func buildProgram(t testing.TB) {
+	t.Helper()
+	program.once.Do(func() { program.err = buildBusy() })
+	if program.err != nil {
+		t.Fatal(program.err)
+	}
+}
+
+func buildBusy() error {
+	dir, err := os.MkdirTemp("", "dapbridge-agent-")
+	if err != nil {
+		return err
+	}
+	program.dir, program.path = dir, filepath.Join(dir, "busy")
+	if program.source, err = filepath.Abs("testdata/busy/main.go"); err != nil {
+		return err
+	}
+	source, err := os.ReadFile(program.source)
+	if err != nil {
+		return err
+	}
+	program.lines = strings.Split(string(source), "\n")
+	build := exec.Command("go", "build", "-gcflags", "all=-N -l", "-o", program.path, "./testdata/busy")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the target: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// busy is a running testdata/busy.
+type busy struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stderr bytes.Buffer // to be read once ended is closed
+	beats  atomic.Int64
+	naps   atomic.Int64 // how often slow has returned
+	ended  chan struct{}
+}
+
+// startBusy starts a target, which ends with the test.
+func startBusy(t testing.TB) *busy {
+	t.Helper()
+	buildProgram(t)
+	b := &busy{t: t, cmd: exec.Command(program.path), ended: make(chan struct{})}
+	b.cmd.Stderr = &b.stderr
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var err error
+	if b.stdin, err = b.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := b.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(b.ended)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			switch line := lines.Text(); {
+			case strings.HasPrefix(line, "beat "):
+				b.beats.Add(1)
+			case strings.HasPrefix(line, "slept "):
+				b.naps.Add(1)
+			}
+		}
+		b.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		b.cmd.Process.Kill()
+		<-b.ended
+	})
+	b.beating(5 * time.Second)
+	return b
+}
+
+func (b *busy) pid() int { return b.cmd.Process.Pid }
+
+// say writes a command to the target's standard input.
+func (b *busy) say(command string) {
+	b.t.Helper()
+	if _, err := io.WriteString(b.stdin, command+"\n"); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// line returns the number of the line in the target's source that ends with
+// the mark.
+func (b *busy) line(mark string) int {
+	b.t.Helper()
+	for i, line := range program.lines {
+		if strings.HasSuffix(line, "// "+mark) {
+			return i + 1
+		}
+	}
+	b.t.Fatalf("no line is marked %q", mark)
+	return 0
+}
+
+// alive reports that the target has not ended.
+func (b *busy) alive() bool {
+	select {
+	case <-b.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// beating fails the test unless the heartbeat goes on within the time.
+func (b *busy) beating(within time.Duration) {
+	b.t.Helper()
+	from := b.beats.Load()
+	if !testenv.Eventually(within, func() bool { return !b.alive() || b.beats.Load() >= from+3 }) {
+		b.t.Fatalf("the target's heartbeat stands at %d", from)
+	}
+	if !b.alive() {
+		b.t.Fatalf("the target has ended: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())
+	}
+}
+
+// wakes waits until slow has returned the given number of times, counted from
+// when naps was from: the goroutine that the debugger last worked in has then
+// passed whatever was left in its way.
+func (b *busy) wakes(from, times int64) {
+	b.t.Helper()
+	if !testenv.Eventually(10*time.Second, func() bool { return !b.alive() || b.naps.Load() >= from+times }) {
+		b.t.Fatalf("slow has returned %d times, want %d", b.naps.Load()-from, times)
+	}
+	b.free()
+}
+
+// halted reports whether fewer than three heartbeats come within the time.
+func (b *busy) halted(within time.Duration) bool {
+	from := b.beats.Load()
+	time.Sleep(within)
+	return b.beats.Load() < from+3
+}
+
+// free fails the test unless the target is at this moment untraced, with no
+// stopped thread and the text of its file, and its heartbeat goes on.
+func (b *busy) free() {
+	b.t.Helper()
+	if why := b.bound(); why != "" {
+		b.t.Fatalf("the target is not free: %s", why)
+	}
+	b.beating(5 * time.Second)
+}
+
+// freed is free for what comes about by itself within the time.
+func (b *busy) freed(within time.Duration) {
+	b.t.Helper()
+	testenv.Eventually(within, func() bool { return !b.alive() || b.bound() == "" })
+	b.free()
+}
+
+// bound says what keeps the target from being as it was, "" if nothing.
+func (b *busy) bound() string {
+	if !b.alive() {
+		return fmt.Sprintf("ended: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())
+	}
+	if tracer, comm, err := procfs.FindTracer(b.pid()); err != nil || tracer != 0 {
+		return fmt.Sprintf("traced by pid %d (%s), %v", tracer, comm, err)
+	}
+	states, err := procfs.ReadThreadStates(b.pid())
+	if err != nil {
+		return err.Error()
+	}
+	for tid, st := range states {
+		if st == 'T' || st == 't' {
+			return fmt.Sprintf("thread %d is in state %c", tid, st)
+		}
+	}
+	if diff, err := procfs.CompareText(b.pid()); err != nil || len(diff) > 0 {
+		return fmt.Sprintf("its text differs from its file: %+v, %v", diff, err)
+	}
+	return ""
+}

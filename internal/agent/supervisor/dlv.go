@@ -1,0 +1,192 @@
+//go:build linux
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/rpc/jsonrpc"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/exe"
+)
+
+// Dlv is a headless dlv on the node that somebody else has started, by its
+// address: HOST:PORT of a loopback address, or unix:PATH. It is used in place of
+// a debugger of the worker's own, and left running. "" is none.
+type Dlv string
+
+// dlvTimeout bounds how long a dlv may take to say what it is, idleTimeout how
+// long to close the connection of a client that has gone.
+const (
+	dlvTimeout  = 5 * time.Second
+	idleTimeout = time.Second
+)
+
+// dlvModule is the main module of Delve's program.
+const dlvModule = "github.com/go-delve/delve"
+
+// Dial connects to it.
+func (d Dlv) Dial(ctx context.Context) (net.Conn, error) {
+	network, addr := "tcp", string(d)
+	if path, isUnix := strings.CutPrefix(addr, "unix:"); isUnix {
+		network, addr = "unix", path
+	}
+	return (&net.Dialer{Timeout: dlvTimeout}).DialContext(ctx, network, addr)
+}
+
+// find returns the dlv and its target's pid, or why it can't be used. It is
+// not connected to before it is known to stand more than one client: another one
+// ends with its first connection, and ends a target that it has started.
+func (d Dlv) inspect() (l procfs.Listener, targetPID int, err error) {
+	l, err = procfs.FindListener(string(d))
+	switch {
+	case errors.Is(err, procfs.ErrNoListener):
+		return l, 0, d.newError("nothing listens on %s on the node", d).
+			WithHint("start it there as root: dlv attach PID --headless --accept-multiclient --listen %s", d)
+	case err != nil:
+		return l, 0, d.newError("%w", err).WithHint("write the address as 127.0.0.1:PORT, [::1]:PORT or unix:PATH")
+	}
+	b, err := procfs.InspectExe(l.PID, (*exe.File).Build)
+	switch {
+	case err != nil || b.ModulePath != dlvModule:
+		return l, 0, d.newError("what listens on %s is not dlv but pid %d (%s)", d, l.PID, strings.Join(l.Args, " "))
+	case !acceptsMulti(l.Args):
+		return l, 0, d.newError("the dlv on %s (pid %d) was started without --accept-multiclient: it would end with the first session, and take along a program that it has started", d, l.PID).
+			WithHint("start it again with --accept-multiclient, or leave out --dlv-addr: dapbridge brings its own debugger")
+	case int(l.UID) != os.Geteuid():
+		return l, 0, d.newError("the dlv on %s (pid %d) runs as the user %d, and takes no connection from another", d, l.PID, l.UID).
+			WithHint("run it as root")
+	}
+	if err := d.checkVersion(l.PID); err != nil {
+		return l, 0, err
+	}
+	traced, err := procfs.FindTracees(l.PID)
+	switch {
+	case err != nil:
+		return l, 0, err
+	case len(traced) != 1:
+		return l, 0, d.newError("the dlv on %s (pid %d) traces %d processes, not one", d, l.PID, len(traced))
+	}
+	return l, traced[0], nil
+}
+
+// busy reports whether the dlv has a client. One that has just gone is waited
+// for: dlv closes a unix socket when it has noticed.
+func (d Dlv) isBusy(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, idleTimeout)
+	defer cancel()
+	for {
+		l, err := procfs.FindListener(string(d))
+		if err != nil || l.Clients == 0 {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return true
+		case <-time.After(leavePause):
+		}
+	}
+}
+
+// holds reports whether the dlv goes on with its target. One that was killed is
+// waited for: its connections may be closed before the kernel has its target let go
+// (Linux's kernel/exit.c, do_exit: exit_files comes before exit_notify).
+func (d Dlv) isTracing(pid int) bool {
+	for deadline := time.Now().Add(dlvTimeout); ; time.Sleep(leavePause) {
+		tracer, _, err := procfs.FindTracer(pid)
+		if err != nil || tracer == 0 {
+			return false
+		}
+		if d.checkVersion(tracer) == nil || time.Now().After(deadline) {
+			return true
+		}
+	}
+}
+
+func (d Dlv) newError(format string, args ...any) *diag.Error {
+	return diag.Errorf(diag.DlvUnusable, format, args...)
+}
+
+// acceptsMulti reports whether a command line of dlv's has --accept-multiclient.
+func acceptsMulti(args []string) bool {
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i] // the target's follow
+	}
+	multi := false
+	for _, arg := range args {
+		if value, found := strings.CutPrefix(arg, "--accept-multiclient"); found {
+			on, err := strconv.ParseBool(strings.TrimPrefix(value, "="))
+			multi = value == "" || err == nil && on
+		}
+	}
+	return multi
+}
+
+// checkVersion asks for the version of the API (Delve's service/rpccommon,
+// RPCServer.GetVersion). None of the questions waits for a target that runs.
+func (d Dlv) checkVersion(pid int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dlvTimeout)
+	defer cancel()
+	conn, err := d.Dial(ctx)
+	if err != nil {
+		return d.newError("the dlv on %s (pid %d) can't be reached: %w", d, pid, err)
+	}
+	conn.SetDeadline(time.Now().Add(dlvTimeout))
+	client := jsonrpc.NewClient(conn)
+	defer client.Close()
+	var version struct {
+		DelveVersion string
+		APIVersion   int
+	}
+	var multi struct{ IsMulticlient bool }
+	err = client.Call("RPCServer.GetVersion", struct{}{}, &version)
+	if err == nil {
+		err = client.Call("RPCServer.IsMulticlient", struct{}{}, &multi)
+	}
+	switch {
+	case err != nil:
+		return d.newError("the dlv on %s (pid %d) does not answer: %w", d, pid, err)
+	case version.APIVersion != 2:
+		return d.newError("the dlv on %s (pid %d) speaks version %d of its API, and 2 is needed", d, pid, version.APIVersion)
+	case !multi.IsMulticlient:
+		return d.newError("the dlv on %s (pid %d) takes one client only", d, pid)
+	}
+	return nil
+}
+
+// target returns the dlv's target, if that is what the user named; a zero sel is
+// any. A dlv that is to be idle has no client.
+func (d Dlv) findTarget(ctx context.Context, sel api.Selector, idle bool) (api.Process, error) {
+	busy := idle && d.isBusy(ctx)
+	l, targetPID, err := d.inspect()
+	if err != nil {
+		return api.Process{}, err
+	}
+	if busy {
+		return api.Process{}, diag.Errorf(diag.SessionBusy, "the dlv on %s (pid %d) has a client already: two of them lose each other's breakpoints and stops", d, l.PID).
+			WithHint("disconnect the other client first")
+	}
+	if sel != (api.Selector{}) {
+		named, err := procfs.Find(ctx, sel)
+		if err != nil {
+			return api.Process{}, err
+		}
+		if named.PID != targetPID {
+			return api.Process{}, d.newError("the dlv on %s (pid %d) debugs pid %d, not %s", d, l.PID, targetPID, describe(named)).
+				WithHint("leave out --target and --pid, or name the address of that process's dlv")
+		}
+	}
+	return procfs.Find(ctx, api.Selector{PID: targetPID})
+}
+
+func describe(p api.Process) string { return fmt.Sprintf("pid %d (%s)", p.PID, p.Exe) }

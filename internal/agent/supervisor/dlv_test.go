@@ -1,0 +1,339 @@
+//go:build linux
+
+package supervisor_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	dlvapi "github.com/go-delve/delve/service/api"
+	"github.com/go-delve/delve/service/rpc2"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// delveTool is the program of the Delve that the worker has inside.
+const delveTool = "github.com/go-delve/delve/cmd/dlv@v1.27.2"
+
+// foreignDlv is a headless dlv that runs on its own, with a target attached.
+type foreignDlv struct {
+	t     testing.TB
+	addr  string // as agent.Dlv has it
+	cmd   *exec.Cmd
+	log   testenv.Buffer
+	ended chan struct{}
+}
+
+// startDlv has dlv attach to the target, which stays halted, and listen on the
+// address.
+func startDlv(t testing.TB, b *busy, listen string, flags ...string) *foreignDlv {
+	t.Helper()
+	dlv := buildDlv(t)
+	args := append([]string{"attach", fmt.Sprint(b.pid()), "--headless", "--listen", listen}, flags...)
+	d := &foreignDlv{t: t, cmd: exec.Command(dlv, args...), ended: make(chan struct{})}
+	d.cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	d.cmd.Stderr = &d.log
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if addr, ok := strings.CutPrefix(lines.Text(), "API server listening at: "); ok {
+			d.addr = addr
+			break
+		}
+	}
+	go func() {
+		defer close(d.ended)
+		for lines.Scan() {
+		}
+		d.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		d.cmd.Process.Kill()
+		<-d.ended
+		if t.Failed() {
+			t.Logf("dlv said:\n%s", d.log.String())
+		}
+	})
+	if d.addr == "" {
+		t.Fatal("dlv does not listen")
+	}
+	if filepath.IsAbs(d.addr) { // as it names a unix socket
+		d.addr = "unix:" + d.addr
+	}
+	return d
+}
+
+// buildDlv returns the path of a dlv, which it builds once. A test with a deadline
+// calls it before that begins to count.
+func buildDlv(t testing.TB) string {
+	t.Helper()
+	buildProgram(t)
+	dlv := filepath.Join(program.dir, "dlv")
+	if _, err := os.Stat(dlv); err == nil {
+		return dlv
+	}
+	install := exec.Command("go", "install", delveTool)
+	install.Env = append(os.Environ(), "GOBIN="+program.dir, "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("install dlv: %v\n%s", err, out)
+	}
+	return dlv
+}
+
+// halt returns a client of Delve's JSON-RPC that is not ours, with the target
+// halted.
+func (d *foreignDlv) halt() *rpc2.RPCClient {
+	d.t.Helper()
+	conn, err := supervisor.Dlv(d.addr).Dial(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	c := rpc2.NewClientFromConn(conn)
+	for {
+		state, err := c.GetStateNonBlocking()
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if !state.Running {
+			return c
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.Halt()
+		}()
+		select {
+		case <-done:
+		case <-time.After(500 * time.Millisecond): // Delve has lost it
+		}
+	}
+}
+
+// ask runs f with halt's client and lets the target run again.
+func (d *foreignDlv) ask(f func(*rpc2.RPCClient)) {
+	d.t.Helper()
+	c := d.halt()
+	f(c)
+	if err := c.Disconnect(true); err != nil {
+		d.t.Error(err)
+	}
+}
+
+// asBefore sees that a session has left the dlv running, the target under it too,
+// and of the breakpoints only the dlv's own.
+func (d *foreignDlv) asBefore(b *busy, own int) {
+	d.t.Helper()
+	select {
+	case <-d.ended:
+		d.t.Fatalf("dlv has ended: %s", d.cmd.ProcessState)
+	default:
+	}
+	b.beating(5 * time.Second)
+	if tracer, _, err := procfs.FindTracer(b.pid()); err != nil || tracer != d.cmd.Process.Pid {
+		d.t.Errorf("the target's tracer is %d (%v), dlv is %d", tracer, err, d.cmd.Process.Pid)
+	}
+	d.ask(func(c *rpc2.RPCClient) {
+		points, err := c.ListBreakpoints(false)
+		if err != nil {
+			d.t.Error(err)
+		}
+		for _, bp := range points {
+			if bp.ID > 0 && bp.ID != own {
+				d.t.Errorf("a breakpoint is left: %+v", bp)
+			}
+			if bp.ID == own {
+				own = 0
+			}
+		}
+		if own != 0 {
+			d.t.Error("the dlv's own breakpoint is gone")
+		}
+	})
+	b.beating(5 * time.Second)
+}
+
+// TestDlv has sessions on a dlv that runs already, over TCP and a unix socket, in
+// both protocols, ended in each way.
+func TestDlv(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "dlv.sock")
+	for _, listen := range []string{"127.0.0.1:0", "unix:" + socket} {
+		network, _, _ := strings.Cut(listen, ":")
+		t.Run(network, func(t *testing.T) {
+			buildDlv(t)
+			ctx := short(t)
+			b := startBusy(t)
+			d := startDlv(t, b, listen, "--accept-multiclient")
+			var own *dlvapi.Breakpoint
+			d.ask(func(c *rpc2.RPCClient) {
+				var err error
+				if own, err = c.CreateBreakpoint(&dlvapi.Breakpoint{File: program.source, Line: b.line("answer")}); err != nil {
+					t.Fatal(err)
+				}
+			})
+			s := startSupervisor(t, b, config{dlv: d.addr})
+			if h := s.client.Hello(); h.Target == nil || h.Target.PID != b.pid() || h.TargetError != nil {
+				t.Fatalf("hello: %+v, %v", h.Target, h.TargetError)
+			}
+
+			sess := s.start(ctx, 0)
+			sess.stopAt(ctx, "slow: before")
+			if err := sess.Disconnect(ctx, false); err != nil {
+				t.Error(err)
+			}
+			s.endForeign(ctx, sess)
+			d.asBefore(b, own.ID)
+
+			sess = s.start(ctx, 0) // it runs, and is ended without a word to it
+			s.endForeign(ctx, sess)
+			d.asBefore(b, own.ID)
+
+			sess = s.start(ctx, 0)
+			sess.stopAt(ctx, "slow: before")
+			sess.Client.Close() // an IDE that is killed
+			if e := s.waitEnded(ctx); e.Lingers || strings.Contains(e.Reason, "dlv") {
+				t.Errorf("ended: %+v", e)
+			}
+			d.asBefore(b, own.ID)
+
+			s.rpcOnDlv(ctx, t)
+			d.asBefore(b, own.ID)
+
+			sess = s.start(ctx, 0)
+			sess.stopAt(ctx, "slow: before")
+			s.stdin.Close() // a daemon that is killed
+			s.leaves(t, 10*time.Second)
+			d.asBefore(b, own.ID)
+
+			s = startSupervisor(t, b, config{dlv: d.addr})
+			s.start(ctx, 0) // and a dlv that is killed leaves its breakpoint in the text
+			d.cmd.Process.Kill()
+			s.waitEnded(ctx)
+			b.freed(5 * time.Second)
+		})
+	}
+}
+
+// endForeign ends the session as the daemon does.
+func (s *agentProcess) endForeign(ctx context.Context, sess *session) {
+	s.t.Helper()
+	if _, err := s.client.End(ctx); err != nil {
+		s.t.Errorf("end: %v", err)
+	}
+	sess.over(ctx)
+}
+
+// rpcOnDlv is a session of Delve's JSON-RPC, halted at its end.
+func (s *agentProcess) rpcOnDlv(ctx context.Context, t *testing.T) {
+	t.Helper()
+	ours, theirs, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, joined := api.NewToken(), make(chan error, 1)
+	go func() {
+		defer theirs.Close()
+		joined <- supervisor.Join(context.WithoutCancel(ctx), s.client.Hello().Socket, token, theirs, theirs)
+	}()
+	if _, err := s.client.Attach(ctx, api.AttachParams{Token: token, Protocol: api.JSONRPC}); err != nil {
+		t.Fatal(err)
+	}
+	c := rpc2.NewClientFromConn(ours)
+	if _, err := c.CreateBreakpoint(&dlvapi.Breakpoint{File: program.source, Line: s.target.line("slow: before")}); err != nil {
+		t.Fatal(err)
+	}
+	state := <-c.Continue()
+	if state.Err != nil || state.CurrentThread == nil || state.CurrentThread.Line != s.target.line("slow: before") {
+		t.Fatalf("%+v", state)
+	}
+	if _, err := s.client.End(ctx); err != nil {
+		t.Errorf("end: %v", err)
+	}
+	if err := <-joined; err != nil {
+		t.Errorf("join: %v", err)
+	}
+	c.Disconnect(false)
+}
+
+// TestDlvRefused names what can't be used, and leaves it as it is.
+func TestDlvRefused(t *testing.T) {
+	buildDlv(t)
+	ctx := short(t)
+	b := startBusy(t)
+	refused := func(addr string, code diag.Code, parts ...string) {
+		t.Helper()
+		s := startSupervisor(t, b, config{dlv: addr})
+		err := s.client.Hello().TargetError
+		if err == nil || err.Code != code {
+			t.Errorf("%s: %v", addr, err)
+			return
+		}
+		for _, part := range parts {
+			if !strings.Contains(err.Summary+"\n"+err.Hint, part) {
+				t.Errorf("%s: %q does not contain %q", addr, err.Summary+"\n"+err.Hint, part)
+			}
+		}
+	}
+	refused("127.0.0.1:1", diag.DlvUnusable, "nothing listens on 127.0.0.1:1", "--accept-multiclient")
+	for _, addr := range []string{"10.0.0.1:4000", "localhost:4000", "4000"} {
+		refused(addr, diag.DlvUnusable, "neither a loopback HOST:PORT nor unix:PATH", "127.0.0.1:PORT")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	refused(ln.Addr().String(), diag.DlvUnusable, "is not dlv but pid "+fmt.Sprint(os.Getpid()))
+
+	single := startDlv(t, b, "127.0.0.1:0")
+	refused(single.addr, diag.DlvUnusable, "without --accept-multiclient", "start it again")
+	select {
+	case <-single.ended:
+		t.Fatal("dlv has ended")
+	case <-time.After(time.Second):
+	}
+	conn, err := net.Dial("tcp", single.addr) // it still waits for its only client
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rpc2.NewClientFromConn(conn).Detach(false); err != nil {
+		t.Fatal(err)
+	}
+	<-single.ended
+	b.freed(5 * time.Second)
+
+	other := startBusy(t)
+	d := startDlv(t, other, "127.0.0.1:0", "--accept-multiclient")
+	refused(d.addr, diag.DlvUnusable, fmt.Sprintf("debugs pid %d, not pid %d", other.pid(), b.pid()))
+	s := startSupervisor(t, other, config{dlv: d.addr})
+	client, err := net.Dial("tcp", d.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := s.open(ctx, 0); diag.CodeOf(err) != diag.SessionBusy {
+		t.Errorf("a dlv with a client: %v", err)
+	}
+	client.Close()
+	s.endForeign(ctx, s.start(ctx, 0))
+	d.asBefore(other, 0)
+}

@@ -1,0 +1,81 @@
+//go:build linux
+
+package supervisor_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/exe"
+)
+
+// TestExecutable asks the agent what the target's file can be asked here.
+func TestExecutable(t *testing.T) {
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{lease: 30 * time.Second})
+	x, err := procfs.OpenExe(b.pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	ctx := t.Context()
+
+	want, err := x.Fingerprint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Fingerprint(ctx); err != nil || !slices.Equal(got.Sections, want.Sections) || got.Entry != want.Entry {
+		t.Errorf("fingerprint %+v, %v; want %+v", got, err, want)
+	}
+	if o, err := s.client.Origin(ctx); err != nil || o.MainPackage == "" || o.GoVersion == "" || o.Roots.GOROOT == "" {
+		t.Errorf("origin %+v, %v", o, err)
+	}
+	part := exe.Range{Section: ".text", Size: 4096, Block: 64}
+	blocks, err := x.Blocks(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Blocks(ctx, part); err != nil || !slices.Equal(got, blocks) {
+		t.Errorf("blocks %x, %v; want %x", got, err, blocks)
+	}
+	if _, err := s.client.Blocks(ctx, exe.Range{Section: ".none", Size: 1, Block: 1}); err == nil {
+		t.Error("blocks of a section that is not there")
+	}
+	shapes, err := x.Shapes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Shapes(ctx); err != nil || !slices.Equal(got, shapes) {
+		t.Errorf("%d bytes of shapes, %v; want %d", len(got), err, len(shapes))
+	}
+	fn, err := x.Function(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Function(ctx, 5); err != nil || got != fn || fn.Name == "" {
+		t.Errorf("function %+v, %v; want %+v", got, err, fn)
+	}
+	words, err := x.Words([]uint64{0, 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Words(ctx, []uint64{0, 8}); err != nil || !slices.Equal(got, words) {
+		t.Errorf("words %x, %v; want %x", got, err, words)
+	}
+	if _, err := s.client.Words(ctx, []uint64{1 << 60}); err == nil {
+		t.Error("words far behind the code")
+	}
+	variables, err := x.Variables()
+	if err != nil || len(variables) == 0 {
+		t.Fatalf("%v, %v", variables, err)
+	}
+	texts, err := x.Strings([]uint64{variables[0].Addr, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Strings(ctx, []uint64{variables[0].Addr, 1}); err != nil || !slices.Equal(got, texts) || got[1].Valid {
+		t.Errorf("strings %+v, %v; want %+v", got, err, texts)
+	}
+}

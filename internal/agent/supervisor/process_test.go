@@ -1,0 +1,363 @@
+//go:build linux
+
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-dap"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/agent/worker"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/host/link"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// agentProcess is an agent for one target: a supervisor process, and the daemon's
+// end of its link.
+type agentProcess struct {
+	t       testing.TB
+	target  *busy
+	cmd     *exec.Cmd
+	client  *link.Client
+	closing sync.Once
+	stdin   *os.File // the daemon's end, for who wants to break it
+	log     testenv.Buffer
+	ended   chan api.Ended // what the agent says of sessions that ended
+	exited  chan struct{}
+	dlv     string // config's
+	mark    string // stands in the environment of the supervisor and its children
+}
+
+// config is what a test may want to be otherwise.
+type config struct {
+	lease time.Duration // of the supervisor
+	pings time.Duration // the lease that the daemon's end goes by; 0 is the same
+	dlv   string        // the agent.Dlv that debugs the target
+}
+
+// daemonName is what the tests' daemon calls itself.
+const daemonName = "pid 4711 of alice on devbox"
+
+// startSupervisor starts an agent for the target. With the test it is released,
+// if it has not left, and must leave nothing behind: no process, and a target
+// that is as before, if it lives.
+func startSupervisor(t testing.TB, b *busy, c config) *agentProcess {
+	t.Helper()
+	if c.lease == 0 {
+		c.lease = 30 * time.Second
+	}
+	if c.pings == 0 {
+		c.pings = c.lease
+	}
+	s := &agentProcess{
+		t: t, target: b, dlv: c.dlv, ended: make(chan api.Ended, 16), exited: make(chan struct{}),
+		mark: "DAPBRIDGE_TEST=" + api.NewToken(),
+	}
+	s.cmd = exec.Command("/proc/self/exe", api.SuperviseArgs(api.Selector{PID: b.pid()}, c.lease, daemonName, c.dlv)...)
+	s.cmd.Env = append(os.Environ(), s.mark)
+	s.cmd.Stderr = &s.log
+	in, stdin, stdout, out := pipes(t)
+	s.cmd.Stdin, s.cmd.Stdout, s.stdin = in, out, stdin
+	err := s.cmd.Start()
+	in.Close()
+	out.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.exited)
+		s.cmd.Wait()
+	}()
+	s.connect(stdout, c.pings)
+	return s
+}
+
+// superviseHere is startSupervisor with the supervisor in this process.
+func superviseHere(t testing.TB, b *busy) *agentProcess {
+	t.Helper()
+	s := &agentProcess{t: t, target: b, ended: make(chan api.Ended, 64), exited: make(chan struct{})}
+	token := api.NewToken()
+	t.Setenv("DAPBRIDGE_TEST", token) // of the workers: this process's own is read from before
+	s.mark = "DAPBRIDGE_TEST=" + token
+	capabilities, err := worker.Capabilities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, stdin, stdout, out := pipes(t)
+	s.stdin = stdin
+	go func() {
+		defer close(s.exited)
+		if err := supervisor.Supervise(context.WithoutCancel(t.Context()), supervisor.Config{
+			Protocol: api.Protocol, Capabilities: capabilities, Selector: api.Selector{PID: b.pid()},
+			Lease: 30 * time.Second, WorkerArgv: workerArgv(), In: in, Out: out,
+			Log: slog.New(slog.NewTextHandler(&s.log, nil)),
+		}); err != nil {
+			t.Error(err)
+		}
+		in.Close()
+		out.Close()
+	}()
+	s.connect(stdout, 30*time.Second)
+	return s
+}
+
+// pipes are two pipes, named as a process's standard streams and those on the
+// other side are.
+func pipes(t testing.TB) (in, stdin, stdout, out *os.File) {
+	t.Helper()
+	in, stdin, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stdout, out, err = os.Pipe(); err != nil {
+		t.Fatal(err)
+	}
+	return in, stdin, stdout, out
+}
+
+// connect makes the daemon's end of the link.
+func (s *agentProcess) connect(stdout *os.File, pings time.Duration) {
+	s.t.Helper()
+	s.t.Cleanup(func() { stdout.Close() })
+	var err error
+	s.client, err = link.Connect(stdout, s.stdin, link.Timing{Lease: pings}, link.Events{
+		Log:   func(l api.LogLine) { fmt.Fprintln(&s.log, l.Level, l.Text) },
+		Ended: func(e api.Ended) { s.ended <- e },
+	})
+	if err != nil {
+		if s.cmd != nil {
+			s.cmd.Process.Kill()
+		}
+		s.t.Fatalf("%v\n%s", err, &s.log)
+	}
+	s.t.Cleanup(s.finish)
+}
+
+// finish ends the agent as a daemon does, and sees that nothing is left.
+func (s *agentProcess) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	released := s.client.Release(ctx)
+	s.closing.Do(s.client.Close)
+	select {
+	case <-s.exited:
+	case <-ctx.Done():
+		s.t.Errorf("the supervisor does not leave (release: %v)", released)
+		if s.cmd != nil {
+			s.cmd.Process.Kill()
+			<-s.exited
+		}
+	}
+	if !testenv.Eventually(10*time.Second, func() bool { return len(s.processes()) == 0 }) {
+		s.t.Errorf("processes are left: %v", s.processes())
+		for _, pid := range s.processes() {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	if s.target.alive() && s.dlv == "" {
+		if why := s.target.bound(); why != "" {
+			s.t.Errorf("the agent has left, and the target is not free: %s", why)
+		}
+	}
+	log := s.log.String()
+	if strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") || strings.Contains(log, "goroutine ") {
+		s.t.Error("the agent crashed or has a data race")
+	}
+	if s.t.Failed() {
+		s.t.Logf("the agent said:\n%s", log)
+	}
+}
+
+// processes returns the supervisor, while it lives, and all that it started.
+func (s *agentProcess) processes() (pids []int) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		env, err := os.ReadFile(filepath.Join(dir, "environ"))
+		if err == nil && bytes.Contains(env, []byte(s.mark)) {
+			var pid int
+			fmt.Sscan(filepath.Base(dir), &pid)
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// workerPID returns the process that traces the target.
+func (s *agentProcess) workerPID() int {
+	s.t.Helper()
+	pid, _, err := procfs.FindTracer(s.target.pid())
+	if err != nil || pid == 0 {
+		s.t.Fatalf("nobody traces the target: %v", err)
+	}
+	return pid
+}
+
+// waitEnded returns what the agent says of a session that ended by itself.
+func (s *agentProcess) waitEnded(ctx context.Context) api.Ended {
+	s.t.Helper()
+	select {
+	case e := <-s.ended:
+		return e
+	case <-ctx.Done():
+		s.t.Fatal("the agent does not say that the session ended")
+		return api.Ended{}
+	}
+}
+
+// session is a debug session as an IDE and the daemon see it.
+type session struct {
+	*dapclient.Client
+	s      *agentProcess
+	joined chan error // how the joining process ended
+}
+
+// open attaches, lets the target run and returns the session; an error is the
+// agent's.
+func (s *agentProcess) open(ctx context.Context, linger time.Duration) (*session, error) {
+	token := api.NewToken()
+	sess, err := s.join(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.client.Attach(ctx, api.AttachParams{Token: token, Linger: linger}); err != nil {
+		sess.Client.Close()
+		return nil, err
+	}
+	return sess, nil
+}
+
+// join hands one end of a pair of sockets to the worker and returns the other.
+func (s *agentProcess) join(ctx context.Context, token string) (*session, error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	sess := &session{Client: dapclient.New(ours, dapclient.Unordered()), s: s, joined: make(chan error, 1)}
+	go func() {
+		defer theirs.Close()
+		sess.joined <- supervisor.Join(context.WithoutCancel(ctx), s.client.Hello().Socket, token, theirs, theirs)
+	}()
+	s.t.Cleanup(func() { sess.Client.Close() })
+	return sess, nil
+}
+
+func socketPair() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := os.NewFile(uintptr(fds[0]), "ours")
+	defer f.Close()
+	theirs = os.NewFile(uintptr(fds[1]), "theirs")
+	if ours, err = net.FileConn(f); err != nil {
+		theirs.Close()
+	}
+	return ours, theirs, err
+}
+
+// start opens a session in which the target runs, as an IDE's does once it is
+// configured.
+func (s *agentProcess) start(ctx context.Context, linger time.Duration) *session {
+	s.t.Helper()
+	sess, err := s.open(ctx, linger)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := sess.Attach(ctx, dapclient.AttachOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	return sess
+}
+
+// breakpoints sets what is given, and nothing else, in the target's source.
+func (sess *session) breakpoints(ctx context.Context, points ...dap.SourceBreakpoint) {
+	t := sess.s.t
+	t.Helper()
+	r, err := sess.Request(ctx, "setBreakpoints", map[string]any{
+		"source": dap.Source{Path: program.source}, "breakpoints": points,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body dap.SetBreakpointsResponseBody
+	if err := json.Unmarshal(r.Body, &body); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range body.Breakpoints {
+		if !p.Verified {
+			t.Fatalf("a breakpoint is not verified: %+v", p)
+		}
+	}
+}
+
+// stopAt sets a breakpoint at the marked line and waits until it is hit.
+func (sess *session) stopAt(ctx context.Context, mark string) *dap.StoppedEventBody {
+	t := sess.s.t
+	t.Helper()
+	line := sess.s.target.line(mark)
+	sess.breakpoints(ctx, dap.SourceBreakpoint{Line: line})
+	stop, err := sess.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, _, err := sess.StackTrace(ctx, stop.ThreadId, 0, 1)
+	if err != nil || len(frames) != 1 || frames[0].Line != line {
+		t.Fatalf("stopped for %q at %+v, %v; want line %d", stop.Reason, frames, err, line)
+	}
+	return stop
+}
+
+// end ends the session as the daemon does and sees that the target is free,
+// which must be so when the agent says it.
+func (sess *session) end(ctx context.Context) {
+	sess.s.t.Helper()
+	reason, err := sess.s.client.End(ctx)
+	if err != nil || reason != "" {
+		sess.s.t.Fatalf("end: %q, %v", reason, err)
+	}
+	sess.s.target.free()
+	sess.over(ctx)
+}
+
+// over sees that the session's stream and the joining process have ended.
+func (sess *session) over(ctx context.Context) {
+	t := sess.s.t
+	t.Helper()
+	select {
+	case err := <-sess.joined:
+		if err != nil {
+			t.Errorf("join: %v", err)
+		}
+	case <-ctx.Done():
+		t.Fatal("the joining process does not end")
+	}
+	var violation *dapclient.Violation
+	if err := sess.Client.Close(); errors.As(err, &violation) {
+		t.Error(err)
+	}
+}
+
+// short bounds a test that waits for a debugger.
+func short(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}

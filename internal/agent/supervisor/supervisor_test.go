@@ -1,0 +1,577 @@
+//go:build linux
+
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-dap"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+func TestSessionsOneAfterTheOther(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	if h := s.client.Hello(); h.Target == nil || h.Target.PID != b.pid() || h.PID != s.cmd.Process.Pid {
+		t.Errorf("hello: %+v", h)
+	}
+	workers := map[int]bool{}
+	for range 3 {
+		sess := s.start(ctx, 0)
+		sess.stopAt(ctx, "slow: before")
+		workers[s.workerPID()] = true
+		if !b.halted(50 * time.Millisecond) {
+			t.Error("the target runs on at a breakpoint")
+		}
+		sess.end(ctx)
+	}
+	if len(workers) != 3 || workers[s.cmd.Process.Pid] {
+		t.Errorf("3 sessions had the tracers %v; the supervisor is pid %d", workers, s.cmd.Process.Pid)
+	}
+	if reason, err := s.client.End(ctx); reason != "" || err != nil {
+		t.Errorf("end without a session: %q, %v", reason, err)
+	}
+}
+
+// TestSources asks for the target's source files, beside and without a session.
+func TestSources(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	target := *s.client.Hello().Target
+	sources, err := s.client.Sources(ctx, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range sources.Dirs {
+		if d.Package == "main" && slices.Contains(d.Files, "main.go") && path.Join(d.Dir, "main.go") == target.Build.MainFile {
+			target.PID = 1 << 30
+			if _, err := s.client.Sources(ctx, target); diag.CodeOf(err) != diag.TargetGone {
+				t.Errorf("of no process: %v", err)
+			}
+			return
+		}
+	}
+	t.Errorf("no main package among %+v", sources.Dirs)
+}
+
+// TestSource reads a file of the target's, and is refused every other one.
+func TestSource(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	target := *s.client.Hello().Target
+	file := target.Build.MainFile
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second from what is remembered
+		if text, err := s.client.Source(ctx, target, file); err != nil || string(text) != string(want) {
+			t.Fatalf("%d bytes, %v", len(text), err)
+		}
+	}
+	r, err := s.client.Lines(ctx, target, file)
+	if err != nil || len(r.Lines) == 0 || r.Lines[len(r.Lines)-1] > strings.Count(string(want), "\n") || r.Built.IsZero() || r.Age < 0 {
+		t.Errorf("lines %+v, %v", r, err)
+	}
+	other := path.Join(path.Dir(file), "other.go")
+	for _, file := range []string{"/etc/shadow", "main.go", "", other, file + "/../main.go"} {
+		if text, err := s.client.Source(ctx, target, file); diag.CodeOf(err) != diag.SourceMissing {
+			t.Errorf("%s: %d bytes, %v", file, len(text), err)
+		}
+		if _, err := s.client.Lines(ctx, target, file); diag.CodeOf(err) != diag.SourceMissing {
+			t.Errorf("the lines of %s: %v", file, err)
+		}
+	}
+	target.StartTicks++
+	if _, err := s.client.Source(ctx, target, file); diag.CodeOf(err) != diag.TargetGone {
+		t.Errorf("of another process: %v", err)
+	}
+}
+
+func TestRelease(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	sess := s.start(ctx, time.Hour)
+	sess.stopAt(ctx, "slow: before")
+	if err := s.client.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.free()
+	sess.over(ctx)
+	s.closing.Do(s.client.Close)
+	s.leaves(t, 5*time.Second)
+	if !s.cmd.ProcessState.Success() {
+		t.Errorf("the supervisor: %s", s.cmd.ProcessState)
+	}
+}
+
+// TestTargetBusy has a second agent come during a session of the first's: it
+// names the first one's daemon.
+func TestTargetBusy(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	sess := startSupervisor(t, b, config{}).start(ctx, 0)
+	err := startSupervisor(t, b, config{}).client.Hello().TargetError
+	if err == nil || err.Code != diag.TargetBusy || !strings.Contains(err.Summary, "another dapbridge: "+daemonName) {
+		t.Errorf("%v", err)
+	}
+	sess.end(ctx)
+}
+
+// leaves waits for the supervisor's end.
+func (s *agentProcess) leaves(t *testing.T, within time.Duration) {
+	t.Helper()
+	select {
+	case <-s.exited:
+	case <-time.After(within):
+		t.Fatalf("the supervisor has not left after %s", within)
+	}
+}
+
+func TestTargetThatHasGone(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	b.cmd.Process.Kill()
+	<-b.ended
+	if _, err := s.open(ctx, 0); !errors.Is(err, &diag.Error{Code: diag.TargetNone}) {
+		t.Errorf("attach to a process that has ended: %v", err)
+	}
+	if _, err := s.client.Target(ctx); !errors.Is(err, &diag.Error{Code: diag.TargetNone}) {
+		t.Errorf("target: %v", err)
+	}
+}
+
+func TestTargetEndsDuringASession(t *testing.T) {
+	for _, how := range []string{"halted", "running"} {
+		t.Run(how, func(t *testing.T) {
+			ctx := short(t)
+			b := startBusy(t)
+			s := startSupervisor(t, b, config{})
+			sess := s.start(ctx, time.Hour)
+			if how == "halted" {
+				sess.stopAt(ctx, "slow: before")
+			}
+			b.cmd.Process.Kill()
+			if how == "running" {
+				<-b.ended // when halted, its parent learns of it after its tracer only (ptrace(2))
+			}
+			if _, err := s.client.End(ctx); err != nil {
+				t.Errorf("end: %v", err)
+			}
+			<-b.ended
+			if _, err := s.open(ctx, 0); !errors.Is(err, &diag.Error{Code: diag.TargetNone}) {
+				t.Errorf("attach: %v", err)
+			}
+		})
+	}
+}
+
+func TestClientGoes(t *testing.T) {
+	for _, how := range []string{"halted", "running"} {
+		t.Run(how, func(t *testing.T) {
+			ctx := short(t)
+			b := startBusy(t)
+			s := startSupervisor(t, b, config{})
+			sess := s.start(ctx, 0)
+			sess.breakpoints(ctx, dap.SourceBreakpoint{Line: b.line("answer")})
+			if how == "halted" {
+				sess.stopAt(ctx, "slow: before")
+			}
+			sess.Client.Close()
+			e := s.waitEnded(ctx)
+			b.free()
+			if e.Lingers || e.Reason != "its channel was closed" {
+				t.Errorf("%+v", e)
+			}
+			if reason, err := s.client.End(ctx); reason != "its channel was closed" || err != nil {
+				t.Errorf("end: %q, %v", reason, err)
+			}
+			s.start(ctx, 0).end(ctx)
+		})
+	}
+}
+
+func TestDisconnect(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	sess := s.start(ctx, 0)
+	sess.stopAt(ctx, "slow: before")
+	if err := sess.Disconnect(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	s.waitEnded(ctx)
+	b.free()
+	sess.over(ctx)
+}
+
+func TestLinger(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	sess := s.start(ctx, time.Hour)
+	sess.stopAt(ctx, "slow: before")
+	worker := s.workerPID()
+	if reason, err := s.client.End(ctx); reason != "" || err != nil {
+		t.Fatalf("end: %q, %v", reason, err)
+	}
+	sess.over(ctx)
+	b.beating(5 * time.Second)
+	if pid := s.workerPID(); pid != worker {
+		t.Errorf("pid %d traced the target and %d does now", worker, pid)
+	}
+	diff, err := procfs.CompareText(b.pid())
+	for _, d := range diff {
+		if d.Mem != 0xcc {
+			t.Errorf("%+v is no breakpoint", d)
+		}
+	}
+	if err != nil || len(diff) == 0 || len(diff) > 8 {
+		t.Errorf("Delve's own breakpoints for panics: %+v, %v", diff, err)
+	}
+	next := s.start(ctx, 0)
+	next.stopAt(ctx, "hot")
+	if pid := s.workerPID(); pid != worker {
+		t.Errorf("the next session has pid %d as its tracer, the one before had %d", pid, worker)
+	}
+	next.end(ctx)
+}
+
+func TestLingerOfAClientThatWent(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	sess := s.start(ctx, time.Hour)
+	sess.stopAt(ctx, "slow: before")
+	sess.Client.Close()
+	if e := s.waitEnded(ctx); e.Reason != "its channel was closed" {
+		t.Errorf("%+v", e)
+	}
+	b.beating(5 * time.Second)
+	s.workerPID()
+	s.start(ctx, 0).end(ctx)
+}
+
+func TestLingerExpires(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	sess := s.start(ctx, 500*time.Millisecond)
+	sess.stopAt(ctx, "slow: before")
+	if _, err := s.client.End(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.workerPID()
+	b.freed(5 * time.Second)
+	testenv.Eventually(5*time.Second, func() bool { return len(s.ended) > 0 })
+	s.start(ctx, 0).end(ctx)
+}
+
+// A session that comes stops the clock of the linger before.
+func TestLingerIsOverWithTheNextSession(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	s.start(ctx, 300*time.Millisecond)
+	if _, err := s.client.End(ctx); err != nil {
+		t.Fatal(err)
+	}
+	sess := s.start(ctx, 0)
+	stop := sess.stopAt(ctx, "slow: before")
+	if err := sess.Continue(ctx, stop.ThreadId); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sess.WaitStopped(ctx); err != nil { // slow takes a second
+		t.Fatal(err)
+	}
+	sess.end(ctx)
+}
+
+// A target that panics while nobody debugs it dies of that, as it would
+// without us, and does not wait for a client.
+func TestPanicDuringTheLinger(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	s.start(ctx, time.Hour)
+	if _, err := s.client.End(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.workerPID()
+	b.say("panic")
+	select {
+	case <-b.ended:
+	case <-ctx.Done():
+		t.Fatalf("the target hangs in its panic: %s", b.bound())
+	}
+	if code := b.cmd.ProcessState.ExitCode(); code != 2 || !bytes.Contains(b.stderr.Bytes(), []byte("panic: as it was told")) {
+		t.Errorf("the target: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())
+	}
+	if _, err := s.open(ctx, 0); !errors.Is(err, &diag.Error{Code: diag.TargetNone}) {
+		t.Errorf("attach: %v", err)
+	}
+}
+
+func TestLeaseRunsOut(t *testing.T) {
+	const lease = time.Second
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{lease: lease, pings: time.Hour})
+	stop := s.renew(ctx, lease/10)
+	sess := s.start(ctx, time.Hour)
+	sess.stopAt(ctx, "slow: before")
+	last := stop()
+	for time.Since(last) < lease*8/10 {
+		if tracer, _, err := procfs.FindTracer(b.pid()); err != nil || tracer == 0 {
+			t.Fatalf("the target is free %s after the daemon's last word: %v", time.Since(last), err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.freed(lease + 5*time.Second)
+	s.leaves(t, 5*time.Second)
+	<-s.client.Lost()
+	if log := s.log.String(); !strings.Contains(log, "the lease ran out") {
+		t.Errorf("the supervisor does not say why it leaves:\n%s", log)
+	}
+	if err := s.client.Release(ctx); !errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
+		t.Errorf("a call over the lost link: %v", err)
+	}
+}
+
+// renew says a word to the agent every now and then, until it is stopped.
+func (s *agentProcess) renew(ctx context.Context, every time.Duration) (stop func() (last time.Time)) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan time.Time, 1)
+	go func() {
+		var last time.Time
+		for ctx.Err() == nil {
+			last = time.Now()
+			s.client.Target(ctx)
+			time.Sleep(every)
+		}
+		done <- last
+	}()
+	return func() time.Time { cancel(); return <-done }
+}
+
+// Heartbeats keep the lease, also while an attach takes its time.
+func TestLeaseIsKept(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{lease: time.Second})
+	sess := s.start(ctx, 0)
+	sess.stopAt(ctx, "slow: before")
+	select {
+	case <-s.exited:
+		t.Fatal("the supervisor left while its daemon lives")
+	case <-time.After(3 * time.Second):
+	}
+	sess.end(ctx)
+}
+
+func TestLinkEnds(t *testing.T) {
+	for name, end := range map[string]func(*agentProcess){
+		"EOF":            func(s *agentProcess) { s.stdin.Close() },
+		"too long":       func(s *agentProcess) { s.stdin.Write(bytes.Repeat([]byte("x"), 9<<20)) },
+		"SIGTERM":        func(s *agentProcess) { s.cmd.Process.Signal(syscall.SIGTERM) },
+		"SIGKILL":        func(s *agentProcess) { s.cmd.Process.Kill() },
+		"SIGHUP for all": func(s *agentProcess) { s.signalAll(syscall.SIGHUP) },
+	} {
+		for _, how := range []string{"halted", "running"} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				ctx := short(t)
+				b := startBusy(t)
+				s := startSupervisor(t, b, config{})
+				sess := s.start(ctx, time.Hour)
+				sess.breakpoints(ctx, dap.SourceBreakpoint{Line: b.line("answer")}, dap.SourceBreakpoint{Line: b.line("hot"), Condition: "i < 0"})
+				if how == "halted" {
+					sess.stopAt(ctx, "slow: before")
+				}
+				end(s)
+				b.freed(5 * time.Second)
+				s.leaves(t, 5*time.Second)
+				sess.over(ctx)
+			})
+		}
+	}
+}
+
+// signalAll sends a signal to the supervisor and all that it started, as a
+// terminal or a session's end does.
+func (s *agentProcess) signalAll(sig syscall.Signal) {
+	for _, pid := range s.processes() {
+		syscall.Kill(pid, sig)
+	}
+}
+
+// What is no JSON-RPC on the link is answered with an error, and harms nobody.
+func TestGarbageOnTheLink(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	sess := s.start(ctx, 0)
+	sess.stopAt(ctx, "slow: before")
+	for _, line := range []string{"\n", "garbage\n", "{}\n", `{"jsonrpc":"2.0","id":7,"method":"detonate"}` + "\n", `[1,2,3]` + "\n"} {
+		if _, err := s.stdin.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.client.Target(ctx); err != nil {
+		t.Errorf("target, after garbage: %v", err)
+	}
+	sess.end(ctx)
+}
+
+func TestWorkerKilled(t *testing.T) {
+	for _, linger := range []time.Duration{0, time.Hour} {
+		t.Run(linger.String(), func(t *testing.T) {
+			ctx := short(t)
+			b := startBusy(t)
+			s := startSupervisor(t, b, config{})
+			sess := s.start(ctx, linger)
+			if diff, err := procfs.CompareText(b.pid()); err != nil || len(diff) == 0 {
+				t.Fatalf("Delve has set no breakpoints of its own: %v", err)
+			}
+			if linger > 0 {
+				if _, err := s.client.End(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			syscall.Kill(s.workerPID(), syscall.SIGKILL)
+			e := s.waitEnded(ctx)
+			b.free()
+			sess.over(ctx)
+			if e.Lingers || !strings.Contains(e.Reason, "signal: killed") {
+				t.Errorf("%+v", e)
+			}
+			s.start(ctx, 0).end(ctx)
+		})
+	}
+}
+
+// A daemon that gives up waiting does not leave the target halted.
+func TestAttachGivenUp(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	giveUp, cancel := context.WithCancel(ctx)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.client.Attach(giveUp, api.AttachParams{Token: api.NewToken()}) // which nobody joins with
+		failed <- err
+	}()
+	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := procfs.FindTracer(b.pid()); return pid != 0 }) {
+		t.Fatal("no attach")
+	}
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("attach: %v", err)
+	}
+	b.freed(5 * time.Second)
+	s.start(ctx, 0).end(ctx)
+}
+
+// While an attach waits for the session's descriptors the agent can be left.
+func TestLinkEndsDuringTheAttach(t *testing.T) {
+	ctx := short(t)
+	b := startBusy(t)
+	s := startSupervisor(t, b, config{})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.client.Attach(ctx, api.AttachParams{Token: api.NewToken()})
+		failed <- err
+	}()
+	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := procfs.FindTracer(b.pid()); return pid != 0 }) {
+		t.Fatal("no attach")
+	}
+	s.stdin.Close()
+	b.freed(5 * time.Second)
+	s.leaves(t, 5*time.Second)
+	if err := <-failed; !errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
+		t.Errorf("attach: %v", err)
+	}
+}
+
+func TestSuperviseRefusesAnotherProtocol(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "agent", "supervise", "--protocol", "99")
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	if err := cmd.Run(); err == nil || !strings.Contains(log.String(), "the daemon 99") {
+		t.Errorf("%v, %q", err, log.String())
+	}
+	var hello api.Hello // by which the daemon can tell
+	if err := json.Unmarshal(out.Bytes(), &hello); err != nil || hello.Protocol != api.Protocol || hello.Version != "test" || hello.Socket != "" {
+		t.Errorf("%v, %s", err, out.Bytes())
+	}
+}
+
+// The supervisor itself, run in this process, keeps nothing of a session.
+func TestSupervisorKeepsNothing(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	b := startBusy(t)
+	s := superviseHere(t, b)
+	for range 2 {
+		s.start(ctx, 0).end(ctx)
+	}
+	s.waitForNextWorker(ctx)
+	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	for i := range 20 {
+		sess := s.start(ctx, 0)
+		if i%2 == 0 {
+			sess.end(ctx)
+			continue
+		}
+		sess.Client.Close()
+		s.waitEnded(ctx)
+		sess.over(ctx)
+	}
+	b.free()
+	if !testenv.Eventually(5*time.Second, func() bool { return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines }) {
+		stacks := make([]byte, 1<<20)
+		t.Errorf("%d files and %d goroutines before 20 sessions, %d and %d after\n%s",
+			files, goroutines, openFiles(t), runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+	}
+}
+
+// waitForNextWorker blocks until the supervisor has started the worker of a next
+// session.
+func (s *agentProcess) waitForNextWorker(ctx context.Context) {
+	s.t.Helper()
+	if !testenv.Eventually(10*time.Second, func() bool { return len(s.processes()) > 0 }) {
+		s.t.Fatal("no worker is started for the next session")
+	}
+	// Whoever starts a worker has the turn, for which this call waits.
+	if _, err := s.client.End(ctx); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,226 @@
+//go:build linux
+
+package supervisor
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/idle"
+)
+
+const (
+	symbolsLimit = 1 << 30     // bytes of one debug file
+	keptSymbols  = 4           // the newest stay
+	symbolsStale = time.Hour   // an upload's beginnings are then nobody's
+	symbolsIdle  = time.Minute // an upload that says nothing for so long is over
+	debugName    = "debug"     // of the file in a directory of its hash
+)
+
+// symbolStore is a directory with one directory for each debug file, named by
+// its hash. Only its owner can reach it.
+type symbolStore struct{ dir string }
+
+// ownSymbols is the store beside this program, wherever that stands: in a
+// directory of its hash (remote, uploadScript).
+func openSymbols() (symbolStore, error) {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return symbolStore{}, err
+	}
+	return symbolStore{filepath.Join(filepath.Dir(filepath.Dir(exe)), "symbols")}, nil
+}
+
+// StoreSymbols stores the debug file of that hash, which comes compressed by
+// gzip, beside this program. It returns in time when r goes silent, and then
+// leaves a read behind.
+func StoreSymbols(r io.Reader, hash string) error {
+	s, err := openSymbols()
+	if err != nil {
+		return err
+	}
+	alive := idle.NewReader(r, symbolsIdle)
+	defer alive.Close()
+	return s.add(alive, hash)
+}
+
+func isHash(hash string) bool { return regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(hash) }
+
+// put stores a debug file: the whole one or nothing.
+func (s symbolStore) add(r io.Reader, hash string) error {
+	if !isHash(hash) {
+		return fmt.Errorf("%q is no SHA-256", hash)
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.checkOwner(); err != nil {
+		return err
+	}
+	s.prune(hash)
+	next, err := os.MkdirTemp(s.dir, ".next-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(next)
+	if err := receiveSymbols(r, filepath.Join(next, debugName), hash); err != nil {
+		return err
+	}
+	err = os.Rename(next, filepath.Join(s.dir, hash))
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		return nil // somebody else has brought it meanwhile
+	}
+	return err
+}
+
+// owned refuses a directory that another user could write to.
+func (s symbolStore) checkOwner() error {
+	info, err := os.Lstat(s.dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is not a directory of this user's alone", s.dir)
+	}
+	return nil
+}
+
+// receive writes a file and checks it.
+func receiveSymbols(r io.Reader, path, hash string) error {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return fmt.Errorf("receive the symbols: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(z, symbolsLimit+1))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("receive the symbols: %w", err)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); n > symbolsLimit || got != hash {
+		return fmt.Errorf("the symbols did not arrive as they were sent: SHA-256 is %s", got)
+	}
+	return nil
+}
+
+// sweep removes what uploads left that were cut off, and the oldest files, so
+// that there is room for one more. What can't be removed stays.
+func (s symbolStore) prune(but string) {
+	type kept struct {
+		path string
+		age  time.Time
+	}
+	var all []kept
+	entries, _ := os.ReadDir(s.dir)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || e.Name() == but {
+			continue
+		}
+		path := filepath.Join(s.dir, e.Name())
+		switch {
+		case isHash(e.Name()):
+			all = append(all, kept{path, info.ModTime()})
+		case time.Since(info.ModTime()) > symbolsStale:
+			os.RemoveAll(path)
+		}
+	}
+	slices.SortFunc(all, func(a, b kept) int { return b.age.Compare(a.age) })
+	for _, k := range all[min(len(all), keptSymbols-1):] {
+		os.RemoveAll(k.path)
+	}
+}
+
+func (s symbolStore) has(hash string) bool {
+	if !isHash(hash) || s.checkOwner() != nil {
+		return false
+	}
+	info, err := os.Lstat(filepath.Join(s.dir, hash, debugName))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// ready returns the directory in which Delve finds the debug file for a
+// program of that name (its pkg/proc/bininfo.go, openSeparateDebugInfo): by
+// the name that /proc/PID/exe leads to, and by "exe" when that file is gone.
+func (s symbolStore) link(hash, program string) (string, error) {
+	if !s.has(hash) {
+		return "", diag.Errorf(diag.TargetStripped, "the symbols are not on the node any more")
+	}
+	dir := filepath.Join(s.dir, hash)
+	for _, name := range []string{filepath.Base(program), "exe"} {
+		if err := os.Symlink(debugName, filepath.Join(dir, name+".debug")); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// remove removes everything.
+func (s symbolStore) removeAll() (r api.RemovedSymbols, err error) {
+	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err := s.checkOwner(); err != nil {
+		return r, err
+	}
+	files, _ := filepath.Glob(filepath.Join(s.dir, "*", debugName)) // the pattern is well-formed
+	for _, f := range files {
+		if info, err := os.Lstat(f); err == nil {
+			r.Files++
+			r.Bytes += info.Size()
+		}
+	}
+	return r, os.RemoveAll(s.dir)
+}
+
+func (s *supervisor) hasSymbols(_ context.Context, p api.SymbolsParams) (bool, error) {
+	store, err := openSymbols()
+	return err == nil && store.has(p.Hash), api.ToRPC(err)
+}
+
+func (s *supervisor) removeSymbols(context.Context) (api.RemovedSymbols, error) {
+	store, err := openSymbols()
+	if err != nil {
+		return api.RemovedSymbols{}, api.ToRPC(err)
+	}
+	r, err := store.removeAll()
+	return r, api.ToRPC(err)
+}
+
+// symbolsFor returns the directory with the debug file of a stripped target,
+// "" for one that needs none. The error is diag.TargetStripped if there is none
+// that was proved to be of this very process.
+func findSymbols(t api.Target, s *api.Symbols) (dir string, err error) {
+	if !t.Build.Stripped {
+		return "", nil
+	}
+	if s == nil || !(process{s.PID, s.StartTicks}).matches(t.Process) || s.BuildID != t.Build.BuildID {
+		return "", diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information", t.Exe, t.PID)
+	}
+	store, err := openSymbols()
+	if err != nil {
+		return "", err
+	}
+	return store.link(s.Hash, t.Exe)
+}

@@ -1,0 +1,186 @@
+//go:build linux
+
+package supervisor
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/idle"
+)
+
+// packed returns content as it travels, and its hash.
+func packed(t *testing.T, content string) (data []byte, hash string) {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := io.WriteString(z, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(content))
+	return b.Bytes(), hex.EncodeToString(sum[:])
+}
+
+func TestStoreSymbols(t *testing.T) {
+	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
+	data, hash := packed(t, "debug sections")
+	if s.has(hash) {
+		t.Error("has what it does not have")
+	}
+	for range 2 { // the second time somebody else was faster
+		if err := s.add(bytes.NewReader(data), hash); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !s.has(hash) || s.has(hash[1:]+"0") || s.has("../"+hash) {
+		t.Error("has the wrong things")
+	}
+	dir, err := s.link(hash, "/usr/bin/containerd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"containerd.debug", "exe.debug"} { // where Delve looks
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != "debug sections" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := s.link(hash, "/usr/bin/containerd"); err != nil {
+		t.Error("the second time:", err)
+	}
+	r, err := s.removeAll()
+	if err != nil || r != (api.RemovedSymbols{Files: 1, Bytes: int64(len("debug sections"))}) || s.has(hash) {
+		t.Errorf("removed %+v, %v", r, err)
+	}
+	if r, err := s.removeAll(); err != nil || r != (api.RemovedSymbols{}) {
+		t.Errorf("removed nothing: %+v, %v", r, err)
+	}
+	if _, err := s.link(hash, "x"); diag.CodeOf(err) != diag.TargetStripped {
+		t.Errorf("ready without a file: %v", err)
+	}
+}
+
+// TestStoreSymbolsWhole sees that what is cut off or altered leaves nothing.
+func TestStoreSymbolsWhole(t *testing.T) {
+	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
+	data, hash := packed(t, strings.Repeat("debug sections", 10000))
+	other, _ := packed(t, "something else")
+	for name, r := range map[string]io.Reader{
+		"cut off": bytes.NewReader(data[:len(data)/2]),
+		"empty":   bytes.NewReader(nil),
+		"broken":  io.MultiReader(bytes.NewReader(data[:100]), iotest.ErrReader(io.ErrClosedPipe)),
+		"another": bytes.NewReader(other),
+		"no gzip": strings.NewReader("debug sections"),
+	} {
+		if err := s.add(r, hash); err == nil || s.has(hash) {
+			t.Errorf("%s: stored (%v)", name, err)
+		}
+		if left, err := os.ReadDir(s.dir); err != nil || len(left) != 0 {
+			t.Errorf("%s: leaves %v (%v)", name, left, err)
+		}
+	}
+	for _, name := range []string{"", "..", hash[:63], strings.ToUpper(hash), hash + "/.."} {
+		if s.add(bytes.NewReader(data), name) == nil {
+			t.Errorf("stored under %q", name)
+		}
+	}
+}
+
+// TestStoreSymbolsSilence has the wire go silent in the middle: nothing is left,
+// soon.
+func TestStoreSymbolsSilence(t *testing.T) {
+	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
+	data, hash := packed(t, strings.Repeat("debug sections", 10000))
+	wire, end := io.Pipe()
+	defer end.Close()
+	go end.Write(data[:len(data)/2]) // and not a word more
+	alive := idle.NewReader(wire, 200*time.Millisecond)
+	defer alive.Close()
+	start := time.Now()
+	err := s.add(alive, hash)
+	if took := time.Since(start); err == nil || !strings.Contains(err.Error(), "nothing arrived for 200ms") || took > 10*time.Second {
+		t.Errorf("after %s: %v", took, err)
+	}
+	if left, err := os.ReadDir(s.dir); err != nil || len(left) != 0 {
+		t.Errorf("leaves %v (%v)", left, err)
+	}
+}
+
+// TestStoreSymbolsAmongOthers sees that the store keeps to a directory that is
+// its user's alone, and to a few files.
+func TestStoreSymbolsAmongOthers(t *testing.T) {
+	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
+	stale := filepath.Join(s.dir, ".next-1")
+	if err := os.MkdirAll(stale, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * symbolsStale)
+	if err := os.Chtimes(stale, long, long); err != nil {
+		t.Fatal(err)
+	}
+	var hashes []string
+	for i := range keptSymbols + 2 {
+		data, hash := packed(t, fmt.Sprint(i))
+		if err := s.add(bytes.NewReader(data), hash); err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, hash)
+		at := long.Add(time.Duration(i) * time.Minute)
+		if err := os.Chtimes(filepath.Join(s.dir, hash), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, hash := range hashes {
+		if want := i >= len(hashes)-keptSymbols; s.has(hash) != want {
+			t.Errorf("has file %d: %v", i, !want)
+		}
+	}
+	if _, err := os.Stat(stale); err == nil {
+		t.Error("what an upload left is still there")
+	}
+
+	data, hash := packed(t, "x")
+	if err := os.Chmod(s.dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if s.add(bytes.NewReader(data), hash) == nil || s.has(hashes[len(hashes)-1]) {
+		t.Error("a directory that all may write to is used")
+	}
+	link := symbolStore{filepath.Join(t.TempDir(), "link")}
+	if err := os.Symlink(t.TempDir(), link.dir); err != nil {
+		t.Fatal(err)
+	}
+	if link.add(bytes.NewReader(data), hash) == nil {
+		t.Error("a symbolic link is followed")
+	}
+}
+
+// TestSymbolsFor sees that symbols go with the very process that they were
+// proved for.
+func TestSymbolsFor(t *testing.T) {
+	stripped := api.Target{Process: api.Process{PID: 1, StartTicks: 2, Exe: "/x"}, Build: exe.Build{Stripped: true, BuildID: "b"}}
+	if dir, err := findSymbols(api.Target{}, nil); dir != "" || err != nil {
+		t.Errorf("a target that needs none: %q, %v", dir, err)
+	}
+	_, hash := packed(t, "never stored")
+	for _, s := range []*api.Symbols{nil, {Hash: hash, PID: 2, StartTicks: 2, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 3, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "c"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "b"}, {Hash: "../x", PID: 1, StartTicks: 2, BuildID: "b"}} {
+		if dir, err := findSymbols(stripped, s); diag.CodeOf(err) != diag.TargetStripped {
+			t.Errorf("%+v: %q, %v", s, dir, err)
+		}
+	}
+}

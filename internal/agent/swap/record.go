@@ -1,0 +1,280 @@
+//go:build linux
+
+package swap
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+)
+
+// Stages of a Record: how far the last run has written that it is.
+const (
+	stageKept     = "kept"     // the original is copied, nothing is changed
+	stageSwapping = "swapping" // anything between the original and the new build may stand there
+	stageDeployed = "deployed" // the new build serves
+)
+
+// record is what is known of a unit that was changed: enough to undo all. It
+// stands beside the copy of the original.
+type record struct {
+	Version  int      `json:"version"`
+	Stage    string   `json:"stage"`
+	Unit     string   `json:"unit"`
+	Path     string   `json:"path"`
+	Original File     `json:"original"`
+	Argv     []string `json:"argv"`    // the command line before any change
+	Sockets  []string `json:"sockets"` // and addresses, on which it said that it served
+	Builds   []string `json:"builds"`  // SHA-256 of each of ours that may stand at Path
+	settings
+	// Before is what the settings were when a run began that is swapping.
+	Before settings `json:"before,omitzero"`
+}
+
+// settings are what runs have made of units.
+type settings struct {
+	Args    []string `json:"args,omitempty"`
+	Relaxed bool     `json:"relaxed,omitempty"`
+	DropIns []dropIn `json:"dropIns,omitempty"` // written, or about to be
+}
+
+const recordVersion = 2
+
+// knows reports whether a file is the original or a build of ours. Any other came
+// from somebody else since, as an upgrade does.
+func (r *record) isKnown(f File) bool {
+	return f.SHA256 == r.Original.SHA256 || slices.Contains(r.Builds, f.SHA256)
+}
+
+// settled is what the settings are to be again if a run that follows fails: one that
+// was killed does not count.
+func (r *record) effectiveSettings() settings {
+	if r.Stage == stageSwapping {
+		return r.Before
+	}
+	return r.settings
+}
+
+// store is a directory of root's with one directory a unit.
+type store struct{ dir string }
+
+const (
+	recordName   = "record.json"
+	originalName = "original"
+	recordLimit  = 4 << 20
+)
+
+// lockWait is for a run that was cut off and sees it only now.
+const storeLockTimeout = 5 * time.Second
+
+// openStore makes the directory and takes its lock, which ends with the
+// process: one run at a time.
+func openStore(dir string) (store, func(), error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return store{}, nil, err
+	}
+	if err := checkOwner(dir); err != nil {
+		return store{}, nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return store{}, nil, err
+	}
+	locked := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for deadline := time.Now().Add(storeLockTimeout); locked != nil && time.Now().Before(deadline); {
+		time.Sleep(pollPause)
+		locked = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if locked != nil {
+		lock.Close()
+		return store{}, nil, diag.Errorf(diag.DeployRefused, "another deploy or restore is at work on the node").
+			WithHint("wait for its end, and try again")
+	}
+	if !hasName(lock) {
+		lock.Close()
+		return openStore(dir)
+	}
+	return store{dir}, func() { lock.Close() }, nil
+}
+
+// stands reports whether an open file still has its name. The restore that held a lock
+// before us has removed it.
+func hasName(f *os.File) bool {
+	ours, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(ours, there)
+}
+
+// owned refuses a directory that another user could write to.
+func checkOwner(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is not a directory of this user's alone", dir)
+	}
+	return nil
+}
+
+func (s store) unitDir(unit string) string      { return filepath.Join(s.dir, unit) }
+func (s store) originalPath(unit string) string { return filepath.Join(s.unitDir(unit), originalName) }
+
+// find returns a unit's record, nil if there is none.
+func (s store) load(unit string) (*record, error) {
+	path := filepath.Join(s.unitDir(unit), recordName)
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > recordLimit {
+		return nil, fmt.Errorf("%s is too large", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &record{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if r.Version != recordVersion || r.Unit != unit || !filepath.IsAbs(r.Path) {
+		return nil, diag.Errorf(diag.DeployRefused, "%s was written by another release of dapbridge", path).
+			WithHint("run the restore of that release first")
+	}
+	return r, nil
+}
+
+// all returns every record.
+func (s store) loadAll() ([]*record, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var list []*record
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		r, err := s.load(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
+// named returns the record of a target that may not run: that of the name's own
+// service, or else of any with an executable of that name; nil if there is none.
+func (s store) findByName(name string) (*record, error) {
+	list, err := s.loadAll()
+	if err != nil {
+		return nil, err
+	}
+	var found *record
+	for _, r := range list {
+		switch {
+		case r.Stage == stageKept:
+		case r.Unit == api.ServiceOf(name):
+			return r, nil
+		case filepath.Base(r.Path) == name:
+			found = r
+		}
+	}
+	return found, nil
+}
+
+// alone refuses an executable that was deployed for another unit: what stands there is
+// no original.
+func (s store) checkExclusive(unit, path string) error {
+	list, err := s.loadAll()
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.Unit != unit && r.Path == path && r.Stage != stageKept {
+			return diag.Errorf(diag.DeployRefused, "%s was deployed for %s already, which is to be undone first", path, r.Unit).
+				WithHint("run dapbridge restore first")
+		}
+	}
+	return nil
+}
+
+// save writes a record, the whole new one or none.
+func (s store) save(r *record) error {
+	data, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	dir := s.unitDir(r.Unit)
+	next, err := os.OpenFile(filepath.Join(dir, recordName+".next"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = next.Write(append(data, '\n'))
+	if err == nil {
+		err = next.Sync()
+	}
+	if err = errors.Join(err, next.Close()); err != nil {
+		return err
+	}
+	return renameSynced(next.Name(), filepath.Join(dir, recordName))
+}
+
+// keep copies the original and writes the first record. What an interrupted one
+// has left, without a record, is no copy.
+func (s store) create(r *record) error {
+	dir := s.unitDir(r.Unit)
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := checkSpace(dir, r.Original.Size); err != nil {
+		return err
+	}
+	f, err := openFile(r.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := createFile(s.originalPath(r.Unit), f, r.Original.Size, r.Original.SHA256, nil); err != nil {
+		return err
+	}
+	if err := syncDir(s.dir); err != nil {
+		return err
+	}
+	r.Version, r.Stage = recordVersion, stageKept
+	return s.save(r)
+}
+
+// forget removes what is kept of a unit; the record goes first, so that half a
+// directory is none.
+func (s store) delete(unit string) error {
+	if err := removeIfExists(filepath.Join(s.unitDir(unit), recordName)); err != nil {
+		return err
+	}
+	return os.RemoveAll(s.unitDir(unit))
+}

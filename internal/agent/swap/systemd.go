@@ -1,0 +1,144 @@
+package swap
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// unitState is what systemd says of a service; see systemctl(1), show, and
+// org.freedesktop.systemd1(5).
+type unitState struct {
+	load, active, sub, result, job string
+	mainPID                        int
+	killMode                       string
+	exec                           string // path of the program of ExecStart=
+	reload                         bool   // its files changed since systemd read them
+}
+
+// pollPause is how often a condition is checked that nothing announces.
+const pollPause = 50 * time.Millisecond
+
+// systemd runs systemctl.
+type systemd struct{}
+
+// systemctlTimeout is for a manager that hangs. Nothing that is asked here waits
+// for a job.
+const systemctlTimeout = 30 * time.Second
+
+func (systemd) run(ctx context.Context, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, systemctlTimeout)
+	defer cancel()
+	var out, said bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = []string{"LC_ALL=C", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); err != nil {
+		text := strings.TrimSpace(said.String())
+		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, text)
+	}
+	return out.String(), nil
+}
+
+func (s systemd) show(ctx context.Context, unit string) (unitState, error) {
+	out, err := s.run(ctx, "systemctl", "show", "--property=LoadState,ActiveState,SubState,Result,Job,MainPID,KillMode,ExecStart,NeedDaemonReload", "--", unit)
+	if err != nil {
+		return unitState{}, err
+	}
+	return parseShow(out), nil
+}
+
+// parseShow reads lines of NAME=VALUE. Of ExecStart only the program is taken:
+// the arguments stand there without quotes.
+func parseShow(text string) unitState {
+	var u unitState
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		switch name {
+		case "LoadState":
+			u.load = value
+		case "ActiveState":
+			u.active = value
+		case "SubState":
+			u.sub = value
+		case "Result":
+			u.result = value
+		case "Job":
+			u.job = value
+		case "MainPID":
+			u.mainPID, _ = strconv.Atoi(value)
+		case "KillMode":
+			u.killMode = value
+		case "NeedDaemonReload":
+			u.reload = value == "yes"
+		case "ExecStart":
+			_, rest, _ := strings.Cut(value, "path=")
+			u.exec, _, _ = strings.Cut(rest, " ;")
+		}
+	}
+	return u
+}
+
+func (s systemd) reload(ctx context.Context) error {
+	_, err := s.run(ctx, "systemctl", "daemon-reload")
+	return err
+}
+
+// restart asks for a restart and does not wait for it: a service that never says
+// that it is ready would hold up the caller. Failures before do not count
+// against the unit's limit.
+func (s systemd) restart(ctx context.Context, unit string) error {
+	_, _ = s.run(ctx, "systemctl", "reset-failed", "--", unit) // fails if it has not failed
+	_, err := s.run(ctx, "systemctl", "restart", "--no-block", "--", unit)
+	return err
+}
+
+// journal returns the last lines of a unit's newest run: what its process said,
+// and what systemd says of it (systemd.journal-fields(7)).
+func (s systemd) readJournal(ctx context.Context, unit string) []string {
+	id, err := s.run(ctx, "systemctl", "show", "--property=InvocationID", "--value", "--", unit)
+	if id = strings.TrimSpace(id); err != nil || id == "" {
+		return nil
+	}
+	func() { // what a process says as it ends may be on its way still
+		ctx, cancel := context.WithTimeout(ctx, journalWait)
+		defer cancel()
+		_, _ = s.run(ctx, "journalctl", "--sync")
+	}()
+	out, err := s.run(ctx, "journalctl", "--lines="+strconv.Itoa(journalLines), "--output=cat", "--all", "--quiet", "--no-pager",
+		"_SYSTEMD_INVOCATION_ID="+id, "+", "INVOCATION_ID="+id)
+	if err != nil || out == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+}
+
+const (
+	journalLines = 15              // how much of a failed process's journal is told
+	journalWait  = 5 * time.Second // for what is not in it yet
+)
+
+// autoRestart is the state of a service whose process has ended, and that is to be
+// started again after RestartSec= (systemd.service(5)).
+const autoRestart = "auto-restart"
+
+// notFound is how a unit is loaded that there is none of.
+const notFound = "not-found"
+
+// crashed says how the unit's process has ended by itself, nil if it has not. A
+// job that waits means that systemd is about to start it.
+func (u unitState) crashError() error {
+	switch {
+	case u.job == "" && (u.sub == autoRestart || u.active == "failed"):
+		return fmt.Errorf("the process has ended: %s", u.result)
+	case u.load == "masked":
+		return errors.New("the unit is masked")
+	}
+	return nil
+}

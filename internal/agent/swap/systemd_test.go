@@ -1,0 +1,238 @@
+//go:build linux
+
+package swap
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// manager is a systemctl of the test's, first on the PATH, with units of which each
+// is one process. What a real systemd makes of all this is e2e's matter: here it fails
+// where the test says, and tells what it was asked for.
+type manager struct {
+	t   *testing.T
+	dir string // UNIT.start is the command that a restart runs, UNIT.pid its process
+}
+
+func newManager(t *testing.T) *manager {
+	t.Helper()
+	if os.Getuid() != 0 {
+		testenv.Skipf(t, "units' control groups need root")
+	}
+	m := &manager{t, t.TempDir()}
+	m.write("systemctl", `#!/bin/sh
+cd `+m.dir+`
+for unit do :; done
+case $* in
+*InvocationID*) exit 0 ;;
+show*)
+	pid=$(cat $unit.pid 2>/dev/null || echo 0)
+	state=$(sed -n 's/^State:.\(.\).*/\1/p' /proc/$pid/status 2>/dev/null)
+	case $state in ''|Z|X) pid=0 active=failed ;; *) active=active ;; esac
+	[ ! -e stopping ] || active=deactivating
+	load=loaded
+	[ -e $unit.start ] || load=not-found active=inactive
+	printf 'LoadState=%s\nActiveState=%s\nResult=success\nMainPID=%s\nKillMode=process\n' $load $active $pid
+	exit 0 ;;
+esac
+echo "$*" >>asked
+[ ! -e "fails-$1" ] || exit 1
+case $1 in
+restart)
+	[ ! -e $unit.pid ] || kill -KILL $(cat $unit.pid) 2>/dev/null
+	sh -c "$(cat $unit.start)" </dev/null >/dev/null 2>&1 &
+	echo $! >$unit.pid ;;
+esac
+`)
+	t.Setenv("PATH", m.dir+":"+os.Getenv("PATH"))
+	t.Cleanup(m.end)
+	return m
+}
+
+// end kills the units' processes.
+func (m *manager) end() {
+	pids, _ := filepath.Glob(filepath.Join(m.dir, "*.pid"))
+	for _, path := range pids {
+		if pid := m.pid(strings.TrimSuffix(filepath.Base(path), ".pid")); pid > 1 {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+func (m *manager) write(name, text string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *manager) remove(name string) {
+	m.t.Helper()
+	if err := os.Remove(filepath.Join(m.dir, name)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// pid is that of the unit's process, 0 if it has none.
+func (m *manager) pid(unit string) int {
+	text, _ := os.ReadFile(filepath.Join(m.dir, unit+".pid"))
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
+}
+
+func (m *manager) runs(unit string) bool {
+	u, err := systemd{}.show(m.t.Context(), unit)
+	return err == nil && u.mainPID != 0
+}
+
+// asked returns what was asked for since the last call, but for states.
+func (m *manager) asked() string {
+	text, _ := os.ReadFile(filepath.Join(m.dir, "asked"))
+	os.Remove(filepath.Join(m.dir, "asked"))
+	return string(text)
+}
+
+// start starts a unit whose process runs the file, in a control group of its name.
+// The process comes to be only if the shell's condition holds.
+func (m *manager) start(unit, path, condition string) {
+	m.t.Helper()
+	root := "/sys/fs/cgroup/systemd"
+	if _, err := os.Stat(root); err != nil {
+		root = "/sys/fs/cgroup"
+	}
+	group := filepath.Join(root, fmt.Sprintf("dapbridge-test-%d", os.Getpid()), unit)
+	if err := os.MkdirAll(group, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		m.end()
+		for range 100 { // until the processes in it have ended
+			if err := os.Remove(group); err == nil || os.IsNotExist(err) {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		os.Remove(filepath.Dir(group))
+	})
+	m.write(unit+".start", fmt.Sprintf("%s || exit 1; echo $$ >%s/cgroup.procs; exec %s 600", condition, group, path))
+	if err := (systemd{}).restart(m.t.Context(), unit); err != nil {
+		m.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if same, err := isRunning(m.pid(unit), path); err == nil && same {
+			break
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("%s does not run %s", unit, path)
+		}
+	}
+	m.asked()
+}
+
+// daemon makes an executable that runs, another one for each name.
+func daemon(t *testing.T, name string) []byte {
+	t.Helper()
+	path, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(data, name...)
+}
+
+// install puts an executable at a path, as a package manager does.
+func install(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func holds(t *testing.T, path string, data []byte) bool {
+	t.Helper()
+	is, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Equal(is, data)
+}
+
+// bench is a runner with a store of its own.
+type bench struct {
+	*Runner
+	*manager
+	t *testing.T
+}
+
+func newBench(t *testing.T) bench {
+	t.Helper()
+	return bench{t: t, manager: newManager(t), Runner: &Runner{
+		Dir:    filepath.Join(t.TempDir(), "dapbridge", "swap"),
+		Report: func(api.SwapProgress) {}, IdleTimeout: time.Minute, minUptime: 300 * time.Millisecond,
+		Sessions: Sessions{
+			Find: func(int) (string, error) { return "", nil },
+			End:  func(context.Context, int, string) error { return nil },
+		},
+	}}
+}
+
+// deploy deploys a build to a unit's process, as it comes from in, nil for whole.
+func (b bench) deploy(ctx context.Context, unit string, build []byte, in func(io.Reader) io.Reader) error {
+	b.t.Helper()
+	var r io.Reader = bytes.NewReader(shipped(b.t, string(build), ""))
+	if in != nil {
+		r = in(r)
+	}
+	_, err := b.Deploy(ctx, api.DeployRequest{
+		Target: api.Selector{PID: b.pid(unit)}, SHA256: sum(string(build)), Size: int64(len(build)), Ready: 5 * time.Second,
+	}, r)
+	return err
+}
+
+// killed leaves the record of a deploy of a build that was killed, or came to its
+// end, with drop-ins.
+func (b bench) killed(unit, path, stage string, build []byte, ins ...dropIn) {
+	b.t.Helper()
+	s, unlock, err := openStore(b.Dir)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer unlock()
+	original, err := describeFile(path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r := &record{Unit: unit, Path: path, Original: original, Argv: []string{path, "600"}}
+	if err := s.create(r); err != nil {
+		b.t.Fatal(err)
+	}
+	r.Stage, r.DropIns, r.Builds = stage, ins, []string{sum(string(build))}
+	if err := s.save(r); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, in := range ins {
+		if err := in.write(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,510 @@
+//go:build linux
+
+package swap
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// failing sets up a run that has swapped a build in, which does not serve, with a
+// drop-in for another unit, and takes it back.
+func failing(t *testing.T, b bench, spoil func()) (bin string, original []byte, err error) {
+	t.Helper()
+	dir, etc := t.TempDir(), t.TempDir()
+	bin, original = filepath.Join(dir, "daemon"), daemon(t, "original")
+	build := daemon(t, "build")
+	install(t, bin, original)
+	b.start("a.service", bin, "true")
+	install(t, filepath.Join(dir, "kubelet"), daemon(t, "kubelet"))
+	// As kubelet does, it ends without its runtime.
+	b.start("k.service", filepath.Join(dir, "kubelet"), "sed -n 2,3p /proc/$(cat a.service.pid)/status | grep -q '^State:.[SR]'")
+	s, unlock, err := openStore(b.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	file, err := describeFile(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &deploy{Runner: b.Runner, store: s, q: api.DeployRequest{SHA256: sum(string(build)), Size: int64(len(build)), Ready: time.Second},
+		view: view{InspectResult: api.InspectResult{Unit: "a.service", Path: bin, SHA256: file.SHA256, PID: b.pid("a.service")}, file: file}}
+	if err := d.saveOriginal(); err != nil {
+		t.Fatal(err)
+	}
+	d.former = *d.rec
+	d.rec.Sockets = []string{filepath.Join(etc, "containerd.sock")} // on which nobody answers
+	d.change.want = []dropIn{newDropIn(etc, "k.service", "ExecStart=x"), newDropIn(etc, "a.service", "WatchdogSec=0")}
+	install(t, siblingPath(bin, "next"), build)
+	if err := os.Link(bin, siblingPath(bin, "prev")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.swap(t.Context())
+	if err == nil || !d.swapped {
+		t.Fatalf("swap: %v", err)
+	}
+	spoil()
+	return bin, original, d.rollBack(t.Context(), err)
+}
+
+// TestTakeBack has a build not serve: the former one is started before the units that
+// need it.
+func TestTakeBack(t *testing.T) {
+	b := newBench(t)
+	bin, original, err := failing(t, b, func() {})
+	if diag.CodeOf(err) != diag.DeployFailed || !holds(t, bin, original) || !b.runs("a.service") || !b.runs("k.service") {
+		t.Errorf("%v\nrun: %v, %v\n%s", err, b.runs("a.service"), b.runs("k.service"), b.asked())
+	}
+}
+
+// TestTakeBackAllTheSame can't undo all: the former build is started all the same.
+func TestTakeBackAllTheSame(t *testing.T) {
+	b := newBench(t)
+	bin, original, err := failing(t, b, func() { b.write("fails-daemon-reload", "") })
+	if diag.CodeOf(err) != diag.DeployStuck || !holds(t, bin, original) || !b.runs("a.service") {
+		t.Errorf("%v\nruns: %v\n%s", err, b.runs("a.service"), b.asked())
+	}
+}
+
+// TestTwoUnitsOfOneFile deploys to both: what stands there for the second one is no
+// original.
+func TestTwoUnitsOfOneFile(t *testing.T) {
+	b := newBench(t)
+	bin, original := filepath.Join(t.TempDir(), "daemon"), daemon(t, "original")
+	install(t, bin, original)
+	b.start("a.service", bin, "true")
+	b.start("b.service", bin, "true")
+	if err := b.deploy(t.Context(), "a.service", daemon(t, "build"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.deploy(t.Context(), "b.service", daemon(t, "another build"), nil); diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "a.service") {
+		t.Errorf("the second one: %v", err)
+	}
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, original) {
+		t.Errorf("restore: %v", err)
+	}
+}
+
+// atEnd does something when all has been read.
+type atEnd struct {
+	io.Reader
+	do func()
+}
+
+func (a *atEnd) Read(p []byte) (int, error) {
+	n, err := a.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		a.do()
+	}
+	return n, err
+}
+
+// TestUpgraded has somebody else replace the executable after a deploy that changed
+// nothing, and after one that came to its end: restore does what it is told.
+func TestUpgraded(t *testing.T) {
+	t.Run("interrupted", func(t *testing.T) {
+		b := newBench(t)
+		bin, upgrade := filepath.Join(t.TempDir(), "daemon"), daemon(t, "upgrade")
+		install(t, bin, daemon(t, "original"))
+		b.start("a.service", bin, "true")
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := b.deploy(ctx, "a.service", daemon(t, "build"), func(r io.Reader) io.Reader { return &atEnd{r, cancel} }); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		install(t, bin, upgrade)
+		if done, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || len(done.Units) != 0 || !holds(t, bin, upgrade) {
+			t.Errorf("%+v, %v", done, err)
+		}
+	})
+	for _, stage := range []string{stageKept, stageDeployed} {
+		t.Run(stage, func(t *testing.T) {
+			b := newBench(t)
+			etc := t.TempDir()
+			bin, build, upgrade := filepath.Join(t.TempDir(), "daemon"), daemon(t, "build"), daemon(t, "upgrade")
+			install(t, bin, daemon(t, "original"))
+			in := newDropIn(etc, "a.service", "WatchdogSec=0")
+			b.killed("a.service", bin, stage, build, in)
+			install(t, bin, upgrade)
+			b.start("a.service", bin, "true")
+			if stage == stageDeployed {
+				if err := b.deploy(t.Context(), "a.service", build, nil); diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "was replaced") {
+					t.Errorf("deploy: %v", err)
+				}
+			}
+			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !holds(t, bin, upgrade)) {
+				t.Errorf("restore, without a word of what to do: %v", err)
+			} else if stage == stageKept && err != nil {
+				t.Errorf("restore of what was not changed: %v", err)
+			}
+			done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.KeepReplaced})
+			if stage == stageKept {
+				if len(done.Units) != 0 || err != nil || !holds(t, bin, upgrade) {
+					t.Errorf("%+v, %v", done, err)
+				}
+				return
+			}
+			if err != nil || len(done.Units) != 1 || done.Units[0].File || !done.Units[0].Replaced || !holds(t, bin, upgrade) {
+				t.Errorf("%+v, %v", done, err)
+			}
+			if _, err := os.Stat(in.Path); err == nil {
+				t.Error("the drop-in is left")
+			}
+			if err := b.deploy(t.Context(), "a.service", build, nil); err != nil {
+				t.Errorf("the next deploy: %v", err)
+			}
+			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, upgrade) {
+				t.Errorf("its restore: %v", err)
+			}
+		})
+	}
+	t.Run("undone", func(t *testing.T) {
+		b := newBench(t)
+		bin, original := filepath.Join(t.TempDir(), "daemon"), daemon(t, "original")
+		install(t, bin, original)
+		b.killed("a.service", bin, stageDeployed, daemon(t, "build"))
+		install(t, bin, daemon(t, "by hand"))
+		b.start("a.service", bin, "true")
+		before := b.pid("a.service")
+		done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.UndoReplaced})
+		if err != nil || len(done.Units) != 1 || !done.Units[0].Replaced || !holds(t, bin, original) || b.pid("a.service") == before {
+			t.Errorf("%+v, %v", done, err)
+		}
+	})
+}
+
+// TestRestoreAgain has a first restore fail when it has removed the drop-ins: the
+// second one still restarts the unit that runs by them.
+func TestRestoreAgain(t *testing.T) {
+	b := newBench(t)
+	dir, etc := t.TempDir(), t.TempDir()
+	bin, original, build := filepath.Join(dir, "daemon"), daemon(t, "original"), daemon(t, "build")
+	install(t, bin, original)
+	b.killed("a.service", bin, stageDeployed, build, newDropIn(etc, "k.service", "ExecStart=x"))
+	install(t, bin, build)
+	install(t, filepath.Join(dir, "kubelet"), daemon(t, "kubelet"))
+	b.start("a.service", bin, "true")
+	b.start("k.service", filepath.Join(dir, "kubelet"), "true")
+	before := b.pid("k.service")
+	b.write("fails-restart", "")
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); diag.CodeOf(err) != diag.RestoreFailed {
+		t.Fatalf("without a restart: %v", err)
+	}
+	b.remove("fails-restart")
+	b.asked()
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, original) {
+		t.Error(err)
+	}
+	if said := b.asked(); b.pid("k.service") == before || !strings.Contains(said, "daemon-reload") {
+		t.Errorf("k.service goes on with what the drop-in said:\n%s", said)
+	}
+}
+
+// TestKilledArgs has a deploy be killed that had written arguments, and the next one,
+// without, fail: the former build is not started with them.
+func TestKilledArgs(t *testing.T) {
+	b := newBench(t)
+	bin, etc := filepath.Join(t.TempDir(), "daemon"), t.TempDir()
+	install(t, bin, daemon(t, "original"))
+	b.start("a.service", bin, "true")
+	in := newDropIn(etc, "a.service", "ExecStart=", "ExecStart="+bin+" --bad")
+	b.killed("a.service", bin, stageSwapping, daemon(t, "build"), in)
+	err := b.deploy(t.Context(), "a.service", []byte("#!/bin/sh\nexit 1\n"), nil)
+	if diag.CodeOf(err) != diag.DeployFailed || !b.runs("a.service") {
+		t.Errorf("deploy: %v", err)
+	}
+	if _, err := os.Stat(in.Path); err == nil {
+		t.Error("the killed run's arguments are there")
+	}
+	if said := b.asked(); !strings.Contains(said, "daemon-reload") {
+		t.Errorf("systemd was not told:\n%s", said)
+	}
+}
+
+// TestReloadAfterAKill finds a drop-in as it is wanted, of which nobody knows whether
+// systemd has read it.
+func TestReloadAfterAKill(t *testing.T) {
+	b := newBench(t)
+	in := newDropIn(t.TempDir(), "a.service", "WatchdogSec=0")
+	if err := in.write(); err != nil {
+		t.Fatal(err)
+	}
+	for unsure, want := range map[bool]string{false: "", true: "daemon-reload\n"} {
+		changed, err := b.systemd.apply(t.Context(), []dropIn{in}, []dropIn{in}, unsure)
+		if said := b.asked(); err != nil || said != want || (len(changed) == 1) != unsure {
+			t.Errorf("unsure %v: %q, %v; asked for %q", unsure, changed, err, said)
+		}
+	}
+}
+
+// TestDropInDirIsALink removes a drop-in from a directory that is an administrator's
+// link.
+func TestDropInDirIsALink(t *testing.T) {
+	etc, real := t.TempDir(), t.TempDir()
+	if err := os.Symlink(real, filepath.Join(etc, "k.service.d")); err != nil {
+		t.Fatal(err)
+	}
+	in := newDropIn(etc, "k.service", "WatchdogSec=0")
+	if err := in.write(); err != nil {
+		t.Fatal(err)
+	}
+	if was, err := in.remove(); err != nil || !was {
+		t.Fatal(was, err)
+	}
+	if _, err := os.Stat(filepath.Join(etc, "k.service.d")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLockOfRemovedStore has a run wait for the lock of a restore, which removes the
+// store at its end.
+func TestLockOfRemovedStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "swap")
+	_, unlock, err := openStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type opened struct {
+		unlock func()
+		err    error
+	}
+	waits := make(chan opened)
+	go func() {
+		_, unlock, err := openStore(dir)
+		waits <- opened{unlock, err}
+	}()
+	for deadline := time.Now().Add(10 * time.Second); openFiles(t, filepath.Join(dir, "lock")) < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the second run does not open the lock")
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	second := <-waits
+	if second.err != nil {
+		t.Fatal(second.err)
+	}
+	defer second.unlock()
+	if !locked(t, filepath.Join(dir, "lock")) {
+		t.Error("two runs have the lock")
+	}
+}
+
+// openFiles counts this process's descriptors of a file.
+func openFiles(t *testing.T, path string) (n int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == path {
+			n++
+		}
+	}
+	return n
+}
+
+func locked(t *testing.T, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// TestIrreplaceable deploys where nothing can be renamed to: nothing is restarted.
+func TestIrreplaceable(t *testing.T) {
+	b := newBench(t)
+	bin, elsewhere := filepath.Join(t.TempDir(), "daemon"), filepath.Join(t.TempDir(), "daemon")
+	install(t, elsewhere, daemon(t, "original"))
+	install(t, bin, nil)
+	if err := unix.Mount(elsewhere, bin, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(bin, unix.MNT_DETACH) })
+	b.start("a.service", bin, "true")
+	err := b.deploy(t.Context(), "a.service", daemon(t, "build"), nil)
+	if diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "can't be replaced") {
+		t.Error(err)
+	}
+	if said := b.asked(); said != "" {
+		t.Errorf("it asked for:\n%s", said)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(bin), ".*")); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+	if _, err := os.Stat(filepath.Join(b.Dir, "a.service", recordName)); err == nil {
+		t.Error("a record is left of what was not done")
+	}
+}
+
+// TestSlowStop has the process before take longer to end than the new one may take to
+// serve.
+func TestSlowStop(t *testing.T) {
+	b := newBench(t)
+	bin := filepath.Join(t.TempDir(), "daemon")
+	install(t, bin, daemon(t, "original"))
+	b.start("a.service", bin, "true")
+	b.write("stopping", "")
+	go func() {
+		time.Sleep(2 * time.Second)
+		os.Remove(filepath.Join(b.dir, "stopping"))
+	}()
+	if _, err := b.restart(t.Context(), goal{unit: "a.service", path: bin}, time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestoreAfterMove has an upgrade move the executable, and another remove the unit.
+func TestRestoreAfterMove(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		b := newBench(t)
+		dir := t.TempDir()
+		bin, moved, build := filepath.Join(dir, "daemon"), filepath.Join(dir, "moved"), daemon(t, "build")
+		install(t, bin, daemon(t, "original"))
+		b.killed("a.service", bin, stageDeployed, build)
+		if err := os.Remove(bin); err != nil {
+			t.Fatal(err)
+		}
+		before := 0
+		if !gone {
+			install(t, moved, daemon(t, "upgrade"))
+			b.start("a.service", moved, "true")
+			before = b.pid("a.service")
+		}
+		done, err := b.Restore(t.Context(), api.RestoreRequest{})
+		if _, e := os.Stat(bin); err != nil || len(done.Units) != 1 || len(done.Units[0].Restarted) != 0 || e == nil || b.pid("a.service") != before {
+			t.Errorf("gone %v: %+v, %v", gone, done, err)
+		}
+	}
+}
+
+// TestDeadTarget finds what a killed run has left of a target that does not run, also
+// if another process has its name, and if its unit has another one.
+func TestDeadTarget(t *testing.T) {
+	for _, unit := range []string{"dapbridge-dead.service", "other.service"} {
+		b := newBench(t)
+		bin := filepath.Join(t.TempDir(), "dapbridge-dead")
+		install(t, bin, daemon(t, "original"))
+		b.killed(unit, bin, stageSwapping, nil)
+		s, unlock, err := openStore(b.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+		look := func(when string) {
+			if v, err := b.newView(t.Context(), s, api.Selector{Name: "dapbridge-dead"}, false); err != nil || v.Unit != unit {
+				t.Errorf("%s: %+v, %v", when, v.InspectResult, err)
+			}
+		}
+		look("dead")
+		stranger := filepath.Join(t.TempDir(), "dapbridge-dead")
+		install(t, stranger, daemon(t, "another"))
+		cmd := exec.Command(stranger, "600")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		look("beside a stranger")
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+}
+
+// TestAgainWithoutProcess restarts a unit that has no process at the moment.
+func TestAgainWithoutProcess(t *testing.T) {
+	b := newBench(t)
+	b.write("k.service.start", "exec sleep 600")
+	if err := b.restartUnit(t.Context(), "k.service", 4*time.Second); err != nil || !b.runs("k.service") {
+		t.Error(err)
+	}
+}
+
+// TestHoldOff says who is in the way of whom.
+func TestHoldOff(t *testing.T) {
+	s, unlock, err := openStore(filepath.Join(t.TempDir(), "swap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	release, err := PreventSwap(t.Context(), s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*pollPause)
+	defer cancel()
+	if _, err := s.preventAttach(ctx); err == nil {
+		t.Error("a swap begins while a debugger attaches")
+	}
+	release()
+	release, err = s.preventAttach(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !locked(t, filepath.Join(s.dir, "attach")) {
+		t.Error("a debugger may attach")
+	}
+	release()
+}
+
+// TestStoreElsewhere finds what an agent has kept that stood in another directory.
+func TestStoreElsewhere(t *testing.T) {
+	b := newBench(t)
+	bin := filepath.Join(t.TempDir(), "daemon")
+	install(t, bin, daemon(t, "original"))
+	b.killed("a.service", bin, stageDeployed, nil)
+	here, there := filepath.Join(t.TempDir(), "dapbridge"), filepath.Dir(b.Dir)
+	if got := Store(here, []string{there, here}); got != b.Dir {
+		t.Errorf("with a record in %s: %s", b.Dir, got)
+	}
+	if got, want := Store(here, []string{here}), filepath.Join(here, "swap"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := Store(here, []string{there}), filepath.Join(here, "swap"); got != want {
+		t.Errorf("an agent that stands where no host puts it: %s, want %s", got, want)
+	}
+}
+
+// TestDressTakesAway removes an attribute that the directory has given the file.
+func TestDressTakesAway(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "daemon")
+	install(t, path, []byte("x"))
+	want, err := describeFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// user::rwx user:1000:rwx group::r-x mask::rwx other::r-x (acl(5), POSIX_ACL_XATTR_VERSION 2)
+	acl := []byte{
+		2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 0xe8, 3, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255,
+		16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255,
+	}
+	if err := unix.Setxattr(dir, "system.posix_acl_default", acl, 0); err != nil {
+		testenv.Skipf(t, "no ACLs here: %v", err)
+	}
+	next := filepath.Join(dir, "next")
+	if err := createFile(next, strings.NewReader("x"), 1, want.SHA256, want.apply); err != nil {
+		t.Fatal(err)
+	}
+	got, err := describeFile(next)
+	if err != nil || len(got.Xattrs) != len(want.Xattrs) || got.Mode != want.Mode {
+		t.Errorf("%v, mode %o, want %v, %o (%v)", got.Xattrs, got.Mode, want.Xattrs, want.Mode, err)
+	}
+}
