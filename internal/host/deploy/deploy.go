@@ -1,5 +1,5 @@
-// Package deploy builds a target on the host for a debugger: by the go command,
-// or by any command of the user's. It knows no node.
+// Package deploy makes a debug build of a target on the host, with the go command or
+// with a command of the user's. It does not access the node.
 package deploy
 
 import (
@@ -18,29 +18,29 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
-// Builder builds. The result stays in its directory, one for each workspace and
-// program: what is built again without a change is not linked again. The last
-// ones are kept, see [Builder.Kept].
+// Builder makes debug builds. The result stays in a directory for the workspace and
+// program, so that a build without changes does not link again. It also keeps the last
+// builds, see [Builder.OpenKept].
 type Builder struct {
-	Dir     string    // this user's own; made if need be
+	Dir     string    // private to the user; created if needed
 	Env     []string  // the user's environment
-	Command string    // in place of the go command: a line for sh, see Build
-	Out     io.Writer // what a build says goes here, as it says it
+	Command string    // a shell command to run instead of the go command, see Build
+	Out     io.Writer // receives the output of builds
 }
 
-// Built is a build that can be deployed.
+// Artifact is a debug build that can be deployed.
 type Artifact struct {
 	Path   string        `json:"path"`
 	SHA256 string        `json:"sha256"`
 	Size   int64         `json:"size"`
-	Needs  exe.Needs     `json:"needs"` // of the node's libraries
+	Needs  exe.Needs     `json:"needs"` // the libraries that it needs on the node
 	Took   time.Duration `json:"took"`  // ns
 }
 
-// Build builds the program from the source in dir, which is where the build
-// runs. A Command finds the platform in GOOS and GOARCH, and in OUT the path of
-// the executable that it is to write. The error's code is diag.DeployBuild or
-// diag.DeploySource; what the compiler says has been written to Out by then.
+// Build builds the program from the source in dir, where it runs the build. A Command
+// gets the platform in GOOS and GOARCH, and in OUT the path that it must write the
+// executable to. The error's code is diag.DeployBuild or diag.DeploySource; the
+// compiler's messages have been written to Out.
 func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Artifact, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -78,23 +78,23 @@ func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Arti
 	return built, nil
 }
 
-// inspect refuses what would not run there, or could not be debugged.
+// inspect refuses a build that would not run on the node or could not be debugged.
 func inspect(path, arch string) (*Artifact, error) {
 	x, err := exe.Open(path)
 	if err != nil {
-		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
+		return nil, diag.Errorf(diag.DeployBuild, "inspect the build: %w", err)
 	}
 	defer x.Close()
 	info, err := x.Build()
 	switch {
 	case err != nil:
-		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
+		return nil, diag.Errorf(diag.DeployBuild, "inspect the build: %w", err)
 	case info.Arch != arch:
-		return nil, diag.Errorf(diag.DeployBuild, "what was built is for %s, the node is %s", info.Arch, arch).
-			WithHint("have the command of --build heed GOOS and GOARCH")
+		return nil, diag.Errorf(diag.DeployBuild, "the build is for %s, but the node is %s", info.Arch, arch).
+			WithHint("make the --build command use GOOS and GOARCH")
 	case info.Stripped:
-		return nil, diag.Errorf(diag.DeployBuild, "what was built carries no debug information").
-			WithHint("leave out -s and -w of the linker's flags")
+		return nil, diag.Errorf(diag.DeployBuild, "the build has no debug information").
+			WithHint("remove -s and -w from the linker flags")
 	}
 	stat, err := x.Stat()
 	if err != nil {
@@ -107,7 +107,7 @@ func inspect(path, arch string) (*Artifact, error) {
 	}
 	needs, err := x.Needs()
 	if err != nil {
-		return nil, diag.Errorf(diag.DeployBuild, "what was built: %w", err)
+		return nil, diag.Errorf(diag.DeployBuild, "inspect the build: %w", err)
 	}
 	return &Artifact{Path: path, SHA256: hex.EncodeToString(h.Sum(nil)), Size: n, Needs: needs}, nil
 }

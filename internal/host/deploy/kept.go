@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// What is kept of builds that were made, whatever they were made from.
+// Bounds of the kept builds, over all workspaces and programs.
 const (
 	maxKeptBuilds = 6
 	maxKeptBytes  = 1 << 30
@@ -19,10 +19,10 @@ const (
 
 func (b *Builder) keptDir() string { return filepath.Join(b.Dir, "kept") }
 
-// keep keeps a build under its SHA-256: a node that runs it needs to be sent only
-// what differs from it in the next one. It is kept by another name for its file,
-// which costs nothing until go build replaces that; where a file system has no
-// such thing, nothing is kept, and whole builds are sent.
+// keep keeps a build under its SHA-256, so that a node that runs it need be sent only
+// the difference to the next one. A hard link does this at no cost until go build
+// replaces the file; on a file system without hard links nothing is kept, and builds
+// are sent whole.
 func (b *Builder) keep(built *Artifact) {
 	dir := b.keptDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -36,14 +36,13 @@ func (b *Builder) keep(built *Artifact) {
 	b.prune()
 }
 
-// used makes a kept build the last one that is removed.
+// markUsed makes a kept build the last one to be pruned.
 func (b *Builder) markUsed(kept string) {
 	now := time.Now()
 	_ = os.Chtimes(kept, now, now)
 }
 
-// prune removes the builds that were not used for longest. What can't be removed
-// stays.
+// prune removes the least recently used builds beyond the bounds. It ignores errors.
 func (b *Builder) prune() {
 	entries, _ := os.ReadDir(b.keptDir())
 	var all []os.FileInfo
@@ -61,8 +60,9 @@ func (b *Builder) prune() {
 	}
 }
 
-// Kept opens the build with that SHA-256, which a node has named; nil if it is
-// not kept. The file may have been changed meanwhile: it is read once to see.
+// OpenKept opens the kept build with that SHA-256, which comes from a node; it returns
+// nil if there is none. It hashes the file, which may have been changed, and removes
+// it if it was.
 func (b *Builder) OpenKept(sum string) *os.File {
 	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(sum) {
 		return nil

@@ -11,22 +11,22 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestKept finds former builds by their SHA-256, the last few of them, and none
-// that was changed since.
-func TestKept(t *testing.T) {
+// TestOpenKept opens the most recently used builds by their SHA-256, and none that was
+// changed.
+func TestOpenKept(t *testing.T) {
 	testenv.SkipOn(t, "windows", "needs sh")
-	var said bytes.Buffer
-	b, dir := newBuilder(t, &said), newWorkspace(t, "example.com/d", "")
+	var out bytes.Buffer
+	b, dir := newBuilder(t, &out), newWorkspace(t, "example.com/d", "")
 	var sums []string
 	for i := range 8 {
 		b.Command = fmt.Sprintf(`CGO_ENABLED=0 go build -o "$OUT" ./cmd/d && echo %d >>"$OUT"`, i)
 		built, err := b.Build(t.Context(), newDebugRecipe(t), dir)
 		if err != nil {
-			t.Fatalf("%v\n%s", err, &said)
+			t.Fatalf("%v\n%s", err, &out)
 		}
 		sums = append(sums, built.SHA256)
 		if i > 0 {
-			checkKept(t, b.OpenKept(sums[0]), true) // which makes it stay
+			checkKept(t, b.OpenKept(sums[0]), true) // marks it as used
 		}
 	}
 	for i, want := range []bool{true, false, false, true, true, true, true, true} {
@@ -36,8 +36,12 @@ func TestKept(t *testing.T) {
 		checkKept(t, b.OpenKept(name), false)
 	}
 	kept := filepath.Join(b.Dir, "kept")
-	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the directory is open to others: %v, %v", info, err)
+	info, err := os.Stat(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode().Perm(); mode != 0o700 {
+		t.Errorf("the directory's mode is %v, want 0700", mode)
 	}
 	path := filepath.Join(kept, sums[7])
 	if err := os.WriteFile(path, []byte("another"), 0o600); err != nil {
@@ -45,19 +49,26 @@ func TestKept(t *testing.T) {
 	}
 	checkKept(t, b.OpenKept(sums[7]), false)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
-		t.Errorf("a file that was changed stays: %v", err)
+		t.Errorf("a changed file was not removed: %v", err)
 	}
 }
 
+// checkKept checks whether f was found, that it is positioned at its start, and closes
+// it.
 func checkKept(t *testing.T, f *os.File, want bool) {
 	t.Helper()
-	if (f != nil) != want {
-		t.Errorf("is kept: %v, want %v", f != nil, want)
+	if got := f != nil; got != want {
+		t.Errorf("kept: %v, want %v", got, want)
 	}
-	if f != nil {
-		if data, err := io.ReadAll(f); err != nil || len(data) == 0 {
-			t.Errorf("%d bytes, %v: it is to be read from its start", len(data), err)
-		}
-		f.Close()
+	if f == nil {
+		return
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		t.Error(err)
+	}
+	if len(data) == 0 {
+		t.Error("nothing can be read, want the file from its start")
 	}
 }
