@@ -1,8 +1,8 @@
-// Package debugfile takes the debug information of an executable and leaves
-// its code behind, as objcopy --only-keep-debug --decompress-debug-sections
-// does: a debugger that is handed such a file beside the stripped executable knows as
-// much as with the whole one. There is no library for this in Go that is kept
-// and small, and binutils are on few developers' machines.
+// Package debugfile extracts the debug information of an executable without its code,
+// as objcopy --only-keep-debug --decompress-debug-sections does. With such a file
+// beside the stripped executable, a debugger knows as much as with the full one. We
+// know of no small, maintained Go library for this, and few developers have binutils
+// installed.
 package debugfile
 
 import (
@@ -15,24 +15,24 @@ import (
 	"io"
 )
 
-// Bounds of what is read. The largest Go programs known have 100 MB of debug
-// information.
+// Bounds of the input. The largest known Go programs have 100 MB of debug information.
 const (
 	sectionsLimit = 1 << 10
 	programsLimit = 1 << 8
 	sectionLimit  = 1 << 30
 )
 
+// Sizes of the ELF structures, in bytes.
 const (
 	headerSize  = 64
 	programSize = 56
 	sectionSize = 64
 )
 
-// Write writes to w what is left of the executable r. Sections that are loaded
-// keep their names, addresses and sizes but have no content; the others stay as
-// they are, but not compressed: Delve decompresses some of them twice, which
-// takes longer than all else that it does with them. It takes 64-bit little-endian ELF files.
+// Write writes the debug file of the executable r to w. Loaded sections keep their
+// names, addresses and sizes but lose their content; the others keep it, uncompressed:
+// Delve decompresses some of them twice, which takes longer than everything else that
+// it does with them. Write accepts 64-bit little-endian ELF files.
 func Write(w io.Writer, r io.ReaderAt) error {
 	x, err := readHeaders(r)
 	if err != nil {
@@ -67,7 +67,7 @@ func Write(w io.Writer, r io.ReaderAt) error {
 	return out.err
 }
 
-// executable is an ELF file's headers as they stand in it.
+// executable is an ELF file with its headers.
 type executable struct {
 	r        io.ReaderAt
 	header   elf.Header64
@@ -102,7 +102,7 @@ func readHeaders(r io.ReaderAt) (*executable, error) {
 	return x, err
 }
 
-// at reads size bytes at an offset into v, a pointer or slice of fixed size.
+// decodeAt reads size bytes at offset into v, a pointer or slice of fixed-size values.
 func (x *executable) decodeAt(offset uint64, size int, v any) error {
 	data := make([]byte, size)
 	if err := x.readAt(data, offset); err != nil {
@@ -126,8 +126,8 @@ func (x *executable) readAt(p []byte, offset uint64) error {
 	return err
 }
 
-// content returns what a section has in the file. It grows with what is there,
-// whatever the header says.
+// readSection returns a section's content in the file. The memory it uses is bounded
+// by the file's size, whatever the header claims.
 func (x *executable) readSection(s *elf.Section64) ([]byte, error) {
 	if s.Type == uint32(elf.SHT_NOBITS) {
 		return nil, nil
@@ -151,7 +151,8 @@ func (x *executable) sectionName(s *elf.Section64) string {
 	return string(name)
 }
 
-// keep returns what of a section stays and changes its header accordingly.
+// keepContent returns the content of a section that the debug file keeps, and adapts
+// the section's header.
 func (x *executable) keepContent(s *elf.Section64) ([]byte, error) {
 	flags, kind := elf.SectionFlag(s.Flags), elf.SectionType(s.Type)
 	switch {
@@ -168,9 +169,9 @@ func (x *executable) keepContent(s *elf.Section64) ([]byte, error) {
 	return decompress(s, body)
 }
 
-// emptySegments leaves in the segments nothing but the headers, which stand at
-// the file's begin: what is loaded is not here. Offsets and addresses fit each
-// other as binutils want it (gABI, "Program Header").
+// emptySegments reduces the segments to the headers at the start of the file, since
+// the file does not contain what is loaded. Offsets stay congruent to addresses, as
+// binutils require (gABI, "Program Header").
 func (x *executable) emptySegments() {
 	headers := uint64(headerSize + len(x.programs)*programSize)
 	for i := range x.programs {
@@ -190,8 +191,8 @@ func (x *executable) emptySegments() {
 	}
 }
 
-// unpack returns the content of a compressed section and changes its header
-// accordingly (gABI, "Compressed section").
+// decompress returns the content of a compressed section and adapts the section's
+// header (gABI, "Compressed section").
 func decompress(s *elf.Section64, body []byte) ([]byte, error) {
 	var header elf.Chdr64
 	n, err := binary.Decode(body, binary.LittleEndian, &header)
@@ -199,7 +200,7 @@ func decompress(s *elf.Section64, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	if elf.CompressionType(header.Type) != elf.COMPRESS_ZLIB || header.Size > sectionLimit {
-		return body, nil // as it is: a reader may know better
+		return body, nil // leave it to the reader
 	}
 	z, err := zlib.NewReader(bytes.NewReader(body[n:]))
 	if err != nil {
@@ -217,7 +218,8 @@ func decompress(s *elf.Section64, body []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// align returns the next multiple of to, which counts if it is a power of two.
+// align rounds offset up to a multiple of to. It ignores a to that is not a power of
+// two or exceeds 64 kB.
 func align(offset, to uint64) uint64 {
 	if to <= 1 || to > 1<<16 || to&(to-1) != 0 {
 		return offset
@@ -225,7 +227,7 @@ func align(offset, to uint64) uint64 {
 	return (offset + to - 1) &^ (to - 1)
 }
 
-// writer writes one thing after the other until something fails.
+// writer counts what it writes and stops at the first error, which it keeps in err.
 type writer struct {
 	w   io.Writer
 	n   uint64

@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// build returns a program that Go has built with these flags.
-func build(t testing.TB, args ...string) string {
+// buildProgram builds a Go program with these flags and returns its path.
+func buildProgram(t testing.TB, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "program")
 	cmd := exec.Command("go", append([]string{"build", "-o", out}, append(args, "github.com/dapbridge/dapbridge/internal/exe/exetest/testdata/sleeper")...)...)
@@ -46,7 +46,7 @@ func writeDebug(t *testing.T, path string) *elf.File {
 
 func TestWrite(t *testing.T) {
 	for _, args := range [][]string{nil, {"-buildmode=pie"}, {"-ldflags=-compressdwarf=false"}} {
-		path := build(t, args...)
+		path := buildProgram(t, args...)
 		whole, err := elf.Open(path)
 		if err != nil {
 			t.Fatal(err)
@@ -57,8 +57,8 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// compare sees that debug has the sections of whole at the same addresses, the
-// code of none and the debug information of all.
+// checkDebugFile checks that debug has the sections of whole at the same addresses,
+// with the debug information and without the code.
 func checkDebugFile(t *testing.T, whole, debug *elf.File) {
 	t.Helper()
 	if len(whole.Sections) != len(debug.Sections) || len(whole.Progs) != len(debug.Progs) {
@@ -66,19 +66,20 @@ func checkDebugFile(t *testing.T, whole, debug *elf.File) {
 	}
 	for i, w := range whole.Sections {
 		d := debug.Sections[i]
-		if w.Name != d.Name || w.Addr != d.Addr || w.Size != d.Size || d.Flags&elf.SHF_COMPRESSED != 0 {
-			t.Errorf("%+v, want %+v", d.SectionHeader, w.SectionHeader)
+		if w.Name != d.Name || w.Addr != d.Addr || w.Size != d.Size {
+			t.Errorf("section %+v, want %+v", d.SectionHeader, w.SectionHeader)
+		}
+		if d.Flags&elf.SHF_COMPRESSED != 0 {
+			t.Errorf("%s is compressed", d.Name)
 		}
 		if w.Flags&elf.SHF_ALLOC != 0 && w.Type != elf.SHT_NOTE {
 			if d.Type != elf.SHT_NOBITS {
-				t.Errorf("%s is in the file", d.Name)
+				t.Errorf("%s has content in the file", d.Name)
 			}
 			continue
 		}
-		wd, werr := readContent(w)
-		dd, derr := readContent(d)
-		if werr != nil || derr != nil || !bytes.Equal(wd, dd) {
-			t.Errorf("%s: %d bytes in place of %d (%v, %v)", w.Name, len(dd), len(wd), werr, derr)
+		if want, got := readContent(t, w), readContent(t, d); !bytes.Equal(want, got) {
+			t.Errorf("%s: the content of %d bytes differs from the original's %d", w.Name, len(got), len(want))
 		}
 	}
 	for i, w := range whole.Progs {
@@ -86,16 +87,25 @@ func checkDebugFile(t *testing.T, whole, debug *elf.File) {
 			t.Errorf("segment %+v, want %+v", d.ProgHeader, w.ProgHeader)
 		}
 	}
-	if w, d := countUnits(t, whole), countUnits(t, debug); w != d || w == 0 {
-		t.Errorf("%d units of DWARF, want %d", d, w)
+	want := countUnits(t, whole)
+	if want == 0 {
+		t.Error("the executable has no DWARF units")
+	}
+	if got := countUnits(t, debug); got != want {
+		t.Errorf("%d DWARF units, want %d", got, want)
 	}
 }
 
-func readContent(s *elf.Section) ([]byte, error) {
+func readContent(t *testing.T, s *elf.Section) []byte {
+	t.Helper()
 	if s.Type == elf.SHT_NULL || s.Type == elf.SHT_NOBITS {
-		return nil, nil
+		return nil
 	}
-	return s.Data()
+	data, err := s.Data()
+	if err != nil {
+		t.Errorf("%s: %v", s.Name, err)
+	}
+	return data
 }
 
 func countUnits(t *testing.T, f *elf.File) (n int) {
@@ -120,11 +130,11 @@ func countUnits(t *testing.T, f *elf.File) (n int) {
 	}
 }
 
-// TestLikeObjcopy compares with the real one, also for an executable whose
-// headers are part of a segment.
+// TestLikeObjcopy compares the result with that of the real objcopy, also for an
+// executable whose headers are part of a segment.
 func TestLikeObjcopy(t *testing.T) {
 	for _, args := range [][]string{nil, {"-buildmode=pie"}} {
-		checkLikeObjcopy(t, build(t, args...))
+		checkLikeObjcopy(t, buildProgram(t, args...))
 	}
 }
 
@@ -140,7 +150,7 @@ func checkLikeObjcopy(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
-	// binutils accept what we write.
+	// objcopy must accept what we write.
 	mine := filepath.Join(t.TempDir(), "mine")
 	f, err := os.Open(path)
 	if err != nil {
@@ -165,13 +175,13 @@ func checkLikeObjcopy(t *testing.T, path string) {
 		}
 	}
 	if w, d := countUnits(t, theirs), countUnits(t, ours); w != d {
-		t.Errorf("%d units of DWARF, objcopy keeps %d", d, w)
+		t.Errorf("%d DWARF units, objcopy keeps %d", d, w)
 	}
 }
 
-// FuzzWrite reads malformed executables.
+// FuzzWrite writes the debug files of malformed executables.
 func FuzzWrite(f *testing.F) {
-	whole, err := os.ReadFile(build(f))
+	whole, err := os.ReadFile(buildProgram(f))
 	if err != nil {
 		f.Fatal(err)
 	}
