@@ -1,5 +1,5 @@
-// Package goland writes what GoLand needs to start a session: a run
-// configuration of the type Go Remote in .run/dapbridge.run.xml.
+// Package goland writes the run configuration with which GoLand starts a session, of
+// the type Go Remote, to .run/dapbridge.run.xml.
 package goland
 
 import (
@@ -15,8 +15,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// The file, which GoLand finds by its folder and ending, and which is
-// dapbridge's alone.
+// GoLand finds the file by its folder and extension. Only dapbridge writes to it.
 const (
 	folder = ".run"
 	file   = folder + "/dapbridge.run.xml"
@@ -29,11 +28,11 @@ type Remote struct {
 	Port int
 }
 
-// Document returns the text of the file. "On disconnect" is to leave the target
-// running: whatever is chosen there, dapbridge never ends it.
+// Document returns the content of the file. Its option for "On disconnect" is to leave
+// the target running; dapbridge never ends the target, whatever the option says.
 func (r Remote) Document() ([]byte, error) {
 	if r.Name == "" || r.Host == "" || r.Port < 1 || r.Port > 65535 {
-		return nil, diag.Errorf(diag.Usage, "run configuration %q: no name, or no address in %q port %d", r.Name, r.Host, r.Port)
+		return nil, diag.Errorf(diag.Usage, "run configuration %q: needs a name, a host and a port, got host %q port %d", r.Name, r.Host, r.Port)
 	}
 	var b bytes.Buffer
 	fmt.Fprintln(&b, `<component name="ProjectRunConfigurationManager">`)
@@ -49,13 +48,13 @@ func (r Remote) Document() ([]byte, error) {
 
 func escapeXML(s string) string {
 	var b bytes.Buffer
-	xml.EscapeText(&b, []byte(s)) // writing to a buffer does not fail
+	xml.EscapeText(&b, []byte(s)) // cannot fail, since it writes to a buffer
 	return b.String()
 }
 
-// Write puts r into dir/.run/dapbridge.run.xml and says whether that changed the
-// file, which is replaced as a whole or not at all. It stays in dir: a link out
-// of it is refused, as the project may be a stranger's.
+// Write writes r to dir/.run/dapbridge.run.xml and reports whether the file changed.
+// It replaces the file atomically. It refuses a link that leads out of dir, since the
+// project is untrusted.
 func Write(dir string, r Remote) (path string, changed bool, err error) {
 	text, err := r.Document()
 	if err != nil {
@@ -79,7 +78,7 @@ func write(dir string, text []byte) (changed bool, err error) {
 	case err != nil:
 		return false, err
 	case !info.Mode().IsRegular():
-		return false, errors.New("it is not a regular file")
+		return false, errors.New("not a regular file")
 	default:
 		if old, err := root.ReadFile(file); err != nil || bytes.Equal(old, text) {
 			return false, err

@@ -12,8 +12,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// TestDocument reads the file as GoLand's users' own files are, with a name that
-// must be escaped.
+// TestDocument parses the document as GoLand does, with a name that must be escaped.
 func TestDocument(t *testing.T) {
 	r := Remote{Name: `dapbridge: "containerd" <&>`, Host: "127.0.0.1", Port: 2345}
 	text, err := r.Document()
@@ -47,8 +46,8 @@ func TestDocument(t *testing.T) {
 
 func TestDocumentRefuses(t *testing.T) {
 	for _, r := range []Remote{{}, {Name: "x", Host: "h"}, {Name: "x", Port: 1}, {Host: "h", Port: 1}, {Name: "x", Host: "h", Port: 65536}} {
-		if _, err := r.Document(); !errors.Is(err, &diag.Error{Code: diag.Usage}) {
-			t.Errorf("%+v: %v", r, err)
+		if _, err := r.Document(); diag.CodeOf(err) != diag.Usage {
+			t.Errorf("%+v: error %v, want a %s error", r, err, diag.Usage)
 		}
 	}
 }
@@ -61,30 +60,53 @@ func TestWrite(t *testing.T) {
 			r.Port = 4000
 		}
 		path, changed, err := Write(dir, r)
-		if err != nil || changed != want || path != filepath.Join(dir, ".run", "dapbridge.run.xml") {
-			t.Fatalf("run %d: %s, %v, %v", i, path, changed, err)
+		if err != nil {
+			t.Fatalf("run %d: %v", i, err)
 		}
-		text, err := os.ReadFile(path)
-		if want, _ := r.Document(); err != nil || string(text) != string(want) {
-			t.Errorf("run %d wrote %s, %v", i, text, err)
+		if changed != want {
+			t.Errorf("run %d: changed %v, want %v", i, changed, want)
 		}
+		if want := filepath.Join(dir, ".run", "dapbridge.run.xml"); path != want {
+			t.Fatalf("run %d: path %s, want %s", i, path, want)
+		}
+		checkFile(t, path, r)
 	}
-	if names, err := os.ReadDir(filepath.Join(dir, ".run")); err != nil || len(names) != 1 {
-		t.Errorf("left behind: %v, %v", names, err)
+	entries, err := os.ReadDir(filepath.Join(dir, ".run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 {
+		t.Errorf("the folder contains %v, want one file", entries)
 	}
 }
 
-// TestWriteStaysInTheProject has links lead out of it.
-func TestWriteStaysInTheProject(t *testing.T) {
+// checkFile checks that the file at path contains the document of r.
+func checkFile(t *testing.T, path string, r Remote) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := r.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("%s contains\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+// TestWriteRefusesLinks refuses links that lead out of the project.
+func TestWriteRefusesLinks(t *testing.T) {
 	testenv.SkipOn(t, "windows", "links need a privilege")
 	r := Remote{Name: "x", Host: "127.0.0.1", Port: 2345}
-	elsewhere := t.TempDir()
-	victim := filepath.Join(elsewhere, "dapbridge.run.xml")
+	outside := t.TempDir()
+	victim := filepath.Join(outside, "dapbridge.run.xml")
 	if err := os.WriteFile(victim, []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for name, link := range map[string]func(dir string) error{
-		"folder": func(dir string) error { return os.Symlink(elsewhere, filepath.Join(dir, ".run")) },
+		"folder": func(dir string) error { return os.Symlink(outside, filepath.Join(dir, ".run")) },
 		"file": func(dir string) error {
 			return errors.Join(os.Mkdir(filepath.Join(dir, ".run"), 0o755), os.Symlink(victim, filepath.Join(dir, ".run", "dapbridge.run.xml")))
 		},
@@ -94,15 +116,19 @@ func TestWriteStaysInTheProject(t *testing.T) {
 			if err := link(dir); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := Write(dir, r); !errors.Is(err, &diag.Error{Code: diag.WriteFailed}) {
-				t.Errorf("got %v", err)
+			if _, _, err := Write(dir, r); diag.CodeOf(err) != diag.WriteFailed {
+				t.Errorf("error %v, want a %s error", err, diag.WriteFailed)
 			}
-			if text, err := os.ReadFile(victim); err != nil || string(text) != "mine" {
-				t.Errorf("the file elsewhere: %s, %v", text, err)
+			text, err := os.ReadFile(victim)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(text) != "mine" {
+				t.Errorf("the file outside was changed to %s", text)
 			}
 		})
 	}
-	if _, _, err := Write(filepath.Join(elsewhere, "no such folder"), r); !errors.Is(err, &diag.Error{Code: diag.WriteFailed}) {
-		t.Errorf("got %v", err)
+	if _, _, err := Write(filepath.Join(outside, "missing"), r); diag.CodeOf(err) != diag.WriteFailed {
+		t.Errorf("missing folder: error %v, want a %s error", err, diag.WriteFailed)
 	}
 }

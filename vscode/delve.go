@@ -7,10 +7,10 @@ import (
 
 const delve = "github.com/go-delve/delve/cmd/dlv@v1.27.2"
 
-// DelveHint reports whether the Go extension will miss dlv, and then says how
-// to get one. The extension does not start without a dlv on the host, although
-// in mode remote with dlv-dap it never runs it. lookPath is exec.LookPath or
-// alike; goBin are the directories besides PATH where the extension looks:
+// DelveHint reports whether the Go extension will find no dlv, and if so, how to
+// install one. The extension does not start a session without a dlv on the host,
+// although it never runs it in mode remote with dlv-dap. lookPath is exec.LookPath or
+// a stand-in. goBin lists the directories besides PATH that the extension searches:
 // GOBIN, GOPATH/bin, GOROOT/bin.
 func DelveHint(lookPath func(file string) (string, error), goBin ...string) (hint string, missing bool) {
 	candidates := []string{"dlv"}
@@ -24,5 +24,5 @@ func DelveHint(lookPath func(file string) (string, error), goBin ...string) (hin
 			return "", false
 		}
 	}
-	return fmt.Sprintf("VS Code's Go extension starts only when it finds a dlv on this machine, though it will not run it: go install %s", delve), true
+	return fmt.Sprintf("VS Code's Go extension needs a dlv on this machine, although it will not run it: go install %s", delve), true
 }

@@ -15,36 +15,46 @@ import (
 func TestDelveHint(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		there   string
+		exists  string
 		err     error
 		missing bool
 	}{
-		{name: "on PATH", there: "dlv"},
-		{name: "in GOBIN", there: filepath.Join("gobin", "dlv")},
-		{name: "nowhere", there: "elsewhere", missing: true},
-		{name: "in the current directory", there: "dlv", err: exec.ErrDot, missing: true},
+		{name: "on PATH", exists: "dlv"},
+		{name: "in GOBIN", exists: filepath.Join("gobin", "dlv")},
+		{name: "nowhere", exists: "elsewhere", missing: true},
+		{name: "in the current directory", exists: "dlv", err: exec.ErrDot, missing: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var asked []string
+			var tried []string
 			lookPath := func(file string) (string, error) {
-				asked = append(asked, file)
-				if file == tt.there {
+				tried = append(tried, file)
+				if file == tt.exists {
 					return file, tt.err
 				}
 				return "", errors.New("not found")
 			}
 			hint, missing := vscode.DelveHint(lookPath, "", "gobin")
-			if missing != tt.missing || missing != strings.Contains(hint, "go install github.com/go-delve/delve/cmd/dlv@v") {
-				t.Errorf("missing %v: %q", missing, hint)
+			if missing != tt.missing {
+				t.Fatalf("missing %v, want %v", missing, tt.missing)
 			}
-			if missing && !slices.Equal(asked, []string{"dlv", filepath.Join("gobin", "dlv")}) {
-				t.Errorf("asked for %q", asked)
+			if !missing {
+				if hint != "" {
+					t.Errorf("hint %q, although dlv exists", hint)
+				}
+				return
+			}
+			if want := "go install github.com/go-delve/delve/cmd/dlv@v"; !strings.Contains(hint, want) {
+				t.Errorf("hint %q, want %q", hint, want)
+			}
+			if want := []string{"dlv", filepath.Join("gobin", "dlv")}; !slices.Equal(tried, want) {
+				t.Errorf("tried %q, want %q", tried, want)
 			}
 		})
 	}
 }
 
-// The dlv that users are told to install is the one that dapbridge runs.
+// TestDelveHintVersion checks that the hint names the Delve version that dapbridge
+// itself contains.
 func TestDelveHintVersion(t *testing.T) {
 	hint, _ := vscode.DelveHint(func(string) (string, error) { return "", errors.New("not found") })
 	required := regexp.MustCompile(`github.com/go-delve/delve (v\S+)`).FindSubmatch(readFile(t, "../go.mod"))

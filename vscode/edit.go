@@ -9,14 +9,14 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// document is a parsed text with the habits of the person who wrote it.
+// document is a parsed text with its formatting style.
 type document struct {
 	text    []byte
 	root    hujson.Value // its offsets are into text
 	eol     string       // "\n" or "\r\n"
 	unit    string       // one level of indentation
-	space   string       // what follows a colon, and a comma within a line
-	oneLine bool         // there is something in it, all in one line
+	space   string       // follows a colon, and a comma within a line
+	oneLine bool         // the root is not empty and all in one line
 }
 
 // splice replaces text[start:end].
@@ -34,8 +34,7 @@ func (e *positionError) Error() string {
 	return fmt.Sprintf("%d:%d: %s", e.line, e.column, e.message)
 }
 
-// withRoot gives a text that holds nothing, or nothing but comments, an empty
-// object.
+// ensureRoot adds an empty object to a text that is empty or has only comments.
 func ensureRoot(text []byte) []byte {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return []byte("{}\n")
@@ -51,7 +50,8 @@ func ensureRoot(text []byte) []byte {
 func parse(text []byte) (*document, error) {
 	root, err := hujson.Parse(text)
 	if err != nil {
-		// Unlike hujson, VS Code takes a line comment that ends with the file.
+		// Unlike hujson, VS Code accepts a line comment without a newline at the
+		// end of the file.
 		if closed, err := hujson.Parse(slices.Concat(text, []byte("\n"))); err == nil {
 			return newDocument(text, closed), nil
 		}
@@ -80,14 +80,14 @@ func newDocument(text []byte, root hujson.Value) *document {
 	return d
 }
 
-// parseError takes line and column out of hujson's text, where alone they
-// stand.
+// parseError parses line and column from the text of hujson's error, which offers
+// them in no other form.
 func parseError(err error) error {
 	e := &positionError{line: 1, column: 1, message: err.Error()}
 	if n, _ := fmt.Sscanf(e.message, "hujson: line %d, column %d:", &e.line, &e.column); n == 2 {
 		_, e.message, _ = strings.Cut(strings.TrimPrefix(e.message, "hujson: "), ": ")
 	}
-	// The literal itself can be long and have several lines.
+	// Leave out the literal, which can be long and have several lines.
 	if strings.HasPrefix(e.message, "invalid literal") {
 		e.message = "invalid literal"
 	}
@@ -114,13 +114,13 @@ func (d *document) apply(edit []splice) []byte {
 	return append(out, d.text[done:]...)
 }
 
-// appendMember adds f at the end of the object v.
+// appendMember appends f to the object v.
 func (d *document) appendMember(v *hujson.Value, f field) []splice {
 	return d.appendChild(v, func(string) string { return d.renderMember(f) })
 }
 
-// appendElement adds an object of fields at the end of the array v, in one
-// line when its last element is.
+// appendElement appends an object of fields to the array v, in one line if the last
+// element is.
 func (d *document) appendElement(v *hujson.Value, fields []field) []splice {
 	oneLine := d.oneLine
 	if kids, _ := children(v); len(kids) > 0 {
@@ -144,13 +144,13 @@ func (d *document) renderMember(f field) string {
 	return string(hujson.String(f.name)) + ":" + d.space + string(f.value)
 }
 
-// appendChild adds a child at the end of the object or array v: in the line of
-// the last child when that shares its line with what precedes it, else in a
-// line of its own. render is told the indentation of the line it starts in.
+// appendChild appends a child to the object or array v: in the line of the last child
+// if that shares its line with what precedes it, otherwise in a line of its own. render
+// gets the indentation of the line in which the child starts.
 func (d *document) appendChild(v *hujson.Value, render func(indent string) string) []splice {
 	closing := v.EndOffset - 1
 	kids, tail := children(v)
-	end := closing - len(tail) // of the last child and its comma
+	end := closing - len(tail) // end of the last child and its comma
 	outer := d.indent(v.StartOffset)
 	comma, trailing, inner := "", "", outer+d.unit
 	shared := d.oneLine
@@ -174,7 +174,7 @@ func (d *document) appendChild(v *hujson.Value, render func(indent string) strin
 	}
 
 	line := d.eol + inner + render(inner) + trailing
-	blank := len(bytes.TrimRight(tail, blanks)) // a comment before it may end with its first line
+	blank := len(bytes.TrimRight(tail, blanks)) // where a comment in tail ends
 	switch at := end + blank + findLineBreak(tail[blank:]); {
 	case at < closing:
 		return []splice{{end, end, comma}, {at, at, line}}
@@ -186,7 +186,7 @@ func (d *document) appendChild(v *hujson.Value, render func(indent string) strin
 	}
 }
 
-// indent returns the blanks that the line of offset begins with.
+// indent returns the leading blanks of the line that contains offset.
 func (d *document) indent(offset int) string {
 	line := d.text[bytes.LastIndexByte(d.text[:offset], '\n')+1 : offset]
 	return string(line[:len(line)-len(bytes.TrimLeft(line, " \t"))])
@@ -194,7 +194,7 @@ func (d *document) indent(offset int) string {
 
 const blanks = " \t\r\n"
 
-// lineBreak returns the offset of the first line's end in text, or len(text).
+// findLineBreak returns the offset of the first line break in text, or len(text).
 func findLineBreak(text []byte) int {
 	i := bytes.IndexByte(text, '\n')
 	if i < 0 {
@@ -213,15 +213,15 @@ func detectEOL(text []byte) string {
 	return "\n"
 }
 
-// child is an element of an array, or a member of an object.
+// child is an element of an array or a member of an object.
 type child struct {
 	start, end int
-	ownLine    bool // a line begins somewhere between it and what precedes it
-	comma      bool // one follows
+	ownLine    bool // there is a line break between it and what precedes it
+	comma      bool // a comma follows
 }
 
-// children returns what v holds, and the blanks and comments between that and
-// the closing bracket.
+// children returns the elements or members of v, and the blanks and comments between
+// the last of them and the closing bracket.
 func children(v *hujson.Value) (kids []child, tail hujson.Extra) {
 	add := func(first, last *hujson.Value) {
 		kids = append(kids, child{
@@ -232,7 +232,7 @@ func children(v *hujson.Value) (kids []child, tail hujson.Extra) {
 		})
 	}
 	trailing := func(last *hujson.Value) {
-		kids[len(kids)-1].comma = last.AfterExtra != nil // hujson's sign of a trailing comma
+		kids[len(kids)-1].comma = last.AfterExtra != nil // how hujson marks a trailing comma
 	}
 	switch v := v.Value.(type) {
 	case *hujson.Object:

@@ -43,7 +43,7 @@ func FuzzConfigure(f *testing.F) {
 		if bytes.HasPrefix(in, []byte("\uFEFF")) != bytes.HasPrefix(out, []byte("\uFEFF")) {
 			t.Error("the byte order mark changed")
 		}
-		// A file of \r\n alone stays one.
+		// A file with only \r\n line ends keeps them.
 		if n := bytes.Count(in, []byte("\n")); n > 0 && n == bytes.Count(in, []byte("\r\n")) && bytes.Count(bytes.TrimSpace(in), []byte("\n")) > 0 {
 			if bytes.Count(out, []byte("\n")) != bytes.Count(out, []byte("\r\n")) {
 				t.Errorf("mixed line ends: %q", out)
@@ -53,7 +53,7 @@ func FuzzConfigure(f *testing.F) {
 	})
 }
 
-// comments returns the comments of a JSON text in their order.
+// findComments returns the comments of a JSON text in order.
 func findComments(text []byte) []string {
 	var all []string
 	for len(text) > 0 {
@@ -81,7 +81,7 @@ func findComments(text []byte) []string {
 	return all
 }
 
-// sameRest checks that out says what in says but for the configuration.
+// checkRest checks that in and out differ only in our configuration.
 func checkRest(t *testing.T, in, out []byte) {
 	before, after := parseStandard(t, in), parseStandard(t, out)
 	want, _ := before["configurations"].([]any)
@@ -116,7 +116,7 @@ func parseStandard(t *testing.T, text []byte) map[string]any {
 	std, err := hujson.Standardize(slices.Concat(text, []byte("\n")))
 	if err != nil {
 		if len(bytes.TrimSpace(text)) == 0 || len(findComments(text)) > 0 {
-			return nil // nothing but comments
+			return nil // there are only comments
 		}
 		t.Fatalf("%v in\n%s", err, text)
 	}

@@ -1,5 +1,5 @@
-// Package vscode writes what VS Code needs to start a session: an attach
-// configuration in .vscode/launch.json.
+// Package vscode writes the attach configuration with which VS Code starts a session
+// into .vscode/launch.json.
 package vscode
 
 import (
@@ -11,34 +11,33 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// maxLaunchSize bounds what is parsed: hujson recurses, and the file may come
-// from a cloned repository.
+// maxLaunchSize bounds the text, in bytes, since hujson recurses and the file may come
+// from an untrusted repository.
 const maxLaunchSize = 1 << 18
 
 // Launch is one attach configuration of the Go extension.
 type Launch struct {
-	Name string // as the IDE shows it, "dapbridge: containerd"; the configuration is found again by it
+	Name string // as the IDE shows it, "dapbridge: containerd"; it identifies the configuration
 	Host string // where dapbridge listens
 	Port int
 }
 
-// Configure merges l into the text of a launch.json, which may be empty. A
-// configuration of the same name keeps all but the keys that make it reach
-// dapbridge (mode, debugAdapter, host, port); otherwise one is appended. The
-// rest of the text stays byte for byte, comments and formatting included, and
-// the new text follows its indentation and line ends.
+// Configure merges l into the text of a launch.json, which may be empty. In a
+// configuration of the same name it changes only the keys that make it reach dapbridge
+// (mode, debugAdapter, host, port); if there is none, it appends one. All other text
+// stays byte for byte, including comments and formatting, and new text follows its
+// indentation and line ends.
 //
-// The error is a [diag.LaunchInvalid] with line and column when the text is no
-// JSON with comments, or not of a launch.json's shape. Configuring the result
-// again changes nothing.
+// The error is a [diag.LaunchInvalid] with line and column if the text is not JSON with
+// comments, or does not have the structure of a launch.json. Configure is idempotent.
 func Configure(existing []byte, l Launch) (out []byte, changed bool, err error) {
 	return configure("launch.json", existing, l)
 }
 
-// configure is Configure for a file that errors call name.
+// configure is Configure with the file's name in errors.
 func configure(name string, existing []byte, l Launch) ([]byte, bool, error) {
 	if l.Name == "" || l.Host == "" || l.Port < 1 || l.Port > 65535 {
-		return nil, false, diag.Errorf(diag.Usage, "launch configuration %q: no name, or no address in %q port %d", l.Name, l.Host, l.Port)
+		return nil, false, diag.Errorf(diag.Usage, "launch configuration %q: needs a name, a host and a port, got host %q port %d", l.Name, l.Host, l.Port)
 	}
 	if len(existing) > maxLaunchSize {
 		return nil, false, diag.Errorf(diag.LaunchInvalid, "%s: larger than %d bytes", name, maxLaunchSize)
@@ -53,13 +52,13 @@ func configure(name string, existing []byte, l Launch) ([]byte, bool, error) {
 	return out, !bytes.Equal(out, existing), nil
 }
 
-// merge edits text until it says what l wants. Each step parses anew, so that
-// no edit has to know how an earlier one moved the others.
+// merge edits text until it contains l. Each step parses the text again, so that no
+// edit needs to know how earlier ones moved offsets.
 func merge(text []byte, l Launch) ([]byte, error) {
 	bom := []byte("\uFEFF")
 	body, hasBOM := bytes.CutPrefix(text, bom)
 	body = ensureRoot(body)
-	for range 16 { // two keys of the file, one configuration, its keys: never more than 10
+	for range 16 { // two keys of the file, one configuration and its keys: at most 10
 		doc, err := parse(body)
 		if err != nil {
 			return nil, err
@@ -76,10 +75,10 @@ func merge(text []byte, l Launch) ([]byte, error) {
 		}
 		body = doc.apply(edit)
 	}
-	return nil, diag.Errorf(diag.Internal, "launch.json: editing does not come to an end")
+	return nil, diag.Errorf(diag.Internal, "launch.json: too many edits")
 }
 
-// next returns the first edit that is missing, or nil when there is none.
+// nextEdit returns the next edit that the document needs, or nil if it needs none.
 func nextEdit(doc *document, l Launch) ([]splice, error) {
 	root, ok := doc.root.Value.(*hujson.Object)
 	if !ok {
@@ -106,8 +105,8 @@ func nextEdit(doc *document, l Launch) ([]splice, error) {
 	return doc.appendElement(list, want), nil
 }
 
-// update returns the edit that makes conf have the first field of want that it
-// has not.
+// updateConfiguration returns the edit that sets the first field of want that conf
+// lacks.
 func updateConfiguration(doc *document, conf *hujson.Value, want []field) ([]splice, error) {
 	for _, f := range want {
 		got := findMember(conf.Value.(*hujson.Object), f.name)
@@ -129,8 +128,8 @@ type field struct {
 	value hujson.Literal
 }
 
-// firstPinned is the index in fields of the first that a user may not change:
-// without one of these the IDE does not reach dapbridge.
+// firstPinned is the index in fields of the first field that the user must not change:
+// the IDE reaches dapbridge only with these values.
 const firstPinned = 3
 
 func (l Launch) fields() []field {
@@ -139,15 +138,15 @@ func (l Launch) fields() []field {
 		{"type", hujson.String("go")},
 		{"request", hujson.String("attach")},
 		{"mode", hujson.String("remote")},
-		// Without it the Go extension runs a helper of the host's dlv first.
+		// Without it, the Go extension first runs a helper of the host's dlv.
 		{"debugAdapter", hujson.String("dlv-dap")},
 		{"host", hujson.String(l.Host)},
 		{"port", hujson.Int(int64(l.Port))},
 	}
 }
 
-// member returns the value of the last member called name, the one that VS
-// Code takes, or nil.
+// findMember returns the value of the last member called name, the one that VS Code
+// uses, or nil.
 func findMember(obj *hujson.Object, name string) *hujson.Value {
 	for i := len(obj.Members) - 1; i >= 0; i-- {
 		if m := &obj.Members[i]; m.Name.Value.(hujson.Literal).String() == name {
@@ -157,8 +156,8 @@ func findMember(obj *hujson.Object, name string) *hujson.Value {
 	return nil
 }
 
-// holds reports whether v, which may be nil, is the same string or number as
-// want, however it is written.
+// hasValue reports whether v, which may be nil, is the same string or number as want,
+// however it is written.
 func hasValue(v *hujson.Value, want hujson.Literal) bool {
 	if v == nil || v.Value.Kind() != want.Kind() {
 		return false

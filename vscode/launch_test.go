@@ -2,7 +2,6 @@ package vscode_test
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -13,13 +12,14 @@ import (
 	"github.com/dapbridge/dapbridge/vscode"
 )
 
-var updateConfiguration = flag.Bool("update", false, "write testdata/*.want.jsonc anew")
+var updateConfiguration = flag.Bool("update", false, "rewrite testdata/*.want.jsonc")
 
 func containerd() vscode.Launch {
 	return vscode.Launch{Name: "dapbridge: containerd", Host: "127.0.0.1", Port: 2345}
 }
 
-// TestConfigure holds each testdata/NAME.in.jsonc against NAME.want.jsonc.
+// TestConfigure compares the result for each testdata/NAME.in.jsonc with
+// NAME.want.jsonc.
 func TestConfigure(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*.in.jsonc")
 	if err != nil || len(inputs) == 0 {
@@ -32,8 +32,8 @@ func TestConfigure(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if changed != !bytes.Equal(got, in) {
-				t.Errorf("changed = %v", changed)
+			if want := !bytes.Equal(got, in); changed != want {
+				t.Errorf("changed = %v, want %v", changed, want)
 			}
 			golden := strings.TrimSuffix(name, ".in.jsonc") + ".want.jsonc"
 			if *updateConfiguration {
@@ -45,8 +45,11 @@ func TestConfigure(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s\n(%q)", got, want, got)
 			}
 			again, changed, err := vscode.Configure(got, containerd())
-			if err != nil || changed || !bytes.Equal(again, got) {
-				t.Errorf("a second run: changed = %v, %v\n%s", changed, err, again)
+			if err != nil {
+				t.Fatalf("second run: %v", err)
+			}
+			if changed || !bytes.Equal(again, got) {
+				t.Errorf("the second run changed the text (reported: %v) to\n%s", changed, again)
 			}
 		})
 	}
@@ -54,7 +57,7 @@ func TestConfigure(t *testing.T) {
 
 func TestConfigureRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
-		{"no JSON", "{\n  \"a\": 1\n  b\n}", "launch.json:3:3: invalid character 'b' after object value (expecting ',' or '}')"},
+		{"not JSON", "{\n  \"a\": 1\n  b\n}", "launch.json:3:3: invalid character 'b' after object value (expecting ',' or '}')"},
 		{"cut off", "{\n  \"a\": [\n", "launch.json:3:1: parsing value: unexpected EOF"},
 		{"cut off comment", "{} /* ", "launch.json:1:4: parsing comment: unexpected EOF"},
 		{"literal of several lines", "{\"a\": \"b\nc\"}", "launch.json:1:7: invalid literal"},
@@ -72,7 +75,10 @@ func TestConfigureRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, changed, err := vscode.Configure([]byte(tt.in), containerd())
-			if !errors.Is(err, &diag.Error{Code: diag.LaunchInvalid}) || err.Error() != tt.want {
+			if diag.CodeOf(err) != diag.LaunchInvalid {
+				t.Fatalf("got %v, want a %s error", err, diag.LaunchInvalid)
+			}
+			if err.Error() != tt.want {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 			if out != nil || changed {
@@ -82,7 +88,8 @@ func TestConfigureRefuses(t *testing.T) {
 	}
 }
 
-// The parser recurses; Go ends a program whose stack passes 1 GB.
+// TestConfigureDeep parses deeply nested text: the parser recurses, and Go terminates a
+// program whose stack exceeds 1 GB.
 func TestConfigureDeep(t *testing.T) {
 	in := strings.Repeat("[", 1<<18)
 	if _, _, err := vscode.Configure([]byte(in), containerd()); diag.CodeOf(err) != diag.LaunchInvalid {

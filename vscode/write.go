@@ -12,11 +12,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Write puts l into dir/.vscode/launch.json, which it makes when it is
-// missing, and says whether that changed the file. The file is replaced as a
-// whole or not at all and keeps its mode. It is followed through symbolic
-// links that stay in dir; others are refused, as the workspace may be a
-// stranger's. An error is a [diag.LaunchInvalid] as of [Configure], or a
+// Write merges l into dir/.vscode/launch.json, which it creates if needed, and reports
+// whether the file changed. It replaces the file atomically and keeps its mode. It
+// follows symbolic links within dir and refuses others, since the workspace is
+// untrusted. The error is a [diag.LaunchInvalid] as in [Configure], or a
 // [diag.WriteFailed].
 func Write(dir string, l Launch) (path string, changed bool, err error) {
 	path = filepath.Join(dir, ".vscode", "launch.json")
@@ -36,7 +35,7 @@ func write(dir, path string, l Launch) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	root, err := os.OpenRoot(dir) // keeps us in dir whatever happens to name from here on
+	root, err := os.OpenRoot(dir) // confines us to dir even if name changes from now on
 	if err != nil {
 		return false, err
 	}
@@ -56,8 +55,8 @@ func write(dir, path string, l Launch) (changed bool, err error) {
 	return true, replace(root, name, out, mode)
 }
 
-// follow returns where .vscode/launch.json really is, relative to dir, which
-// has no symbolic links in it.
+// resolveLaunch returns the path of .vscode/launch.json relative to dir with symbolic
+// links resolved. dir must not contain any.
 func resolveLaunch(dir string) (string, error) {
 	name := filepath.Join(dir, ".vscode", "launch.json")
 	resolved, err := filepath.EvalSymlinks(name)
@@ -69,12 +68,13 @@ func resolveLaunch(dir string) (string, error) {
 	}
 	rel, err := filepath.Rel(dir, resolved)
 	if err != nil || !filepath.IsLocal(rel) {
-		return "", fmt.Errorf("it is a link to %s, outside of the folder", resolved)
+		return "", fmt.Errorf("it is a link to %s, which is outside of the workspace", resolved)
 	}
 	return rel, nil
 }
 
-// followFolder is for a launch.json that does not exist.
+// resolveMissing is resolveLaunch for a launch.json that does not exist; the result is
+// absolute.
 func resolveMissing(dir string) (string, error) {
 	folder := filepath.Join(dir, ".vscode")
 	resolved, err := filepath.EvalSymlinks(folder)
@@ -87,13 +87,13 @@ func resolveMissing(dir string) (string, error) {
 	name := filepath.Join(resolved, "launch.json")
 	for _, n := range []string{resolved, name} {
 		if info, err := os.Lstat(n); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			return "", fmt.Errorf("%s is a link to nothing", n)
+			return "", fmt.Errorf("%s is a dangling link", n)
 		}
 	}
 	return name, nil
 }
 
-// read returns the text and the mode of name, or nil and 0 when there is none.
+// read returns the text and the mode of a file, or nil and 0 if it does not exist.
 func read(root *os.Root, name string) ([]byte, fs.FileMode, error) {
 	info, err := root.Stat(name)
 	switch {
@@ -102,21 +102,21 @@ func read(root *os.Root, name string) ([]byte, fs.FileMode, error) {
 	case err != nil:
 		return nil, 0, err
 	case !info.Mode().IsRegular():
-		return nil, 0, errors.New("it is not a regular file")
+		return nil, 0, errors.New("not a regular file")
 	case info.Mode()&0o200 == 0:
-		return nil, 0, errors.New("it is read-only")
+		return nil, 0, errors.New("the file is read-only")
 	}
 	f, err := root.Open(name)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxLaunchSize+1)) // configure refuses what is larger
+	text, err := io.ReadAll(io.LimitReader(f, maxLaunchSize+1)) // configure refuses larger files
 	return text, info.Mode().Perm(), err
 }
 
-// replace writes data beside name and renames it. A mode of 0 stands for a new
-// file's.
+// replace writes data to a temporary file beside name and renames it. A mode of 0
+// means the default mode of a new file.
 func replace(root *os.Root, name string, data []byte, mode fs.FileMode) (err error) {
 	temp := filepath.Join(filepath.Dir(name), ".launch.json."+rand.Text())
 	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/vscode"
 )
 
@@ -20,16 +19,17 @@ func TestWriteForbidden(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, changed, err := asNobody(t, func() (string, bool, error) { return vscode.Write(dir, containerd()) })
-	if changed || diag.CodeOf(err) != diag.WriteFailed || !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("changed %v, %v", changed, err)
+	checkWriteFails(t, changed, err)
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("error %v, want fs.ErrPermission", err)
 	}
 	if got := string(readFile(t, path)); got != "{}" {
 		t.Errorf("the file is now %s", got)
 	}
 }
 
-// asNobody calls write with the file rights of an unprivileged user when this
-// process is root's, which may write everywhere.
+// asNobody calls write with the file system permissions of an unprivileged user if
+// this process runs as root, which may write anywhere.
 func asNobody(t *testing.T, write func() (string, bool, error)) (path string, changed bool, err error) {
 	if os.Geteuid() != 0 {
 		return write()

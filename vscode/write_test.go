@@ -2,7 +2,6 @@ package vscode_test
 
 import (
 	"bytes"
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,8 +18,14 @@ func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	want := filepath.Join(dir, ".vscode", "launch.json")
 	path, changed, err := vscode.Write(dir, containerd())
-	if err != nil || !changed || path != want {
-		t.Fatalf("path %s, changed %v, %v", path, changed, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !changed {
+		t.Error("a new file is not reported as a change")
+	}
+	if path != want {
+		t.Errorf("path %s, want %s", path, want)
 	}
 	first := readFile(t, path)
 	if golden := readFile(t, "testdata/empty.want.jsonc"); !bytes.Equal(first, golden) {
@@ -86,7 +91,7 @@ func TestWriteFollowsLinksInside(t *testing.T) {
 	}
 }
 
-func TestWriteMakesFileInLinkedFolder(t *testing.T) {
+func TestWriteCreatesFileInLinkedFolder(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "conf"), 0o755); err != nil {
 		t.Fatal(err)
@@ -108,14 +113,14 @@ func TestWriteRefusesLinksOutside(t *testing.T) {
 			mkdir(t, filepath.Join(dir, ".vscode"))
 			symlink(t, filepath.Join("..", "..", filepath.Base(outside), "launch.json"), filepath.Join(dir, ".vscode", "launch.json"))
 		},
-		"file that is not there": func(t *testing.T, dir, outside string) {
+		"missing file": func(t *testing.T, dir, outside string) {
 			mkdir(t, filepath.Join(dir, ".vscode"))
 			symlink(t, filepath.Join(outside, "new.json"), filepath.Join(dir, ".vscode", "launch.json"))
 		},
 		"folder": func(t *testing.T, dir, outside string) {
 			symlink(t, outside, filepath.Join(dir, ".vscode"))
 		},
-		"folder that is not there": func(t *testing.T, dir, outside string) {
+		"missing folder": func(t *testing.T, dir, outside string) {
 			symlink(t, filepath.Join(outside, "new"), filepath.Join(dir, ".vscode"))
 		},
 	} {
@@ -129,9 +134,7 @@ func TestWriteRefusesLinksOutside(t *testing.T) {
 			}
 			lay(t, dir, outside)
 			_, changed, err := vscode.Write(dir, containerd())
-			if changed || diag.CodeOf(err) != diag.WriteFailed {
-				t.Errorf("changed %v, %v", changed, err)
-			}
+			checkWriteFails(t, changed, err)
 			if text := readFile(t, filepath.Join(outside, "launch.json")); string(text) != "{}" {
 				t.Errorf("the file outside is now %s", text)
 			}
@@ -142,9 +145,9 @@ func TestWriteRefusesLinksOutside(t *testing.T) {
 
 func TestWriteFails(t *testing.T) {
 	for name, lay := range map[string]func(t *testing.T, dir string){
-		"no directory":     func(t *testing.T, dir string) { removeFile(t, dir) },
-		".vscode a file":   func(t *testing.T, dir string) { testenv.WriteFile(t, filepath.Join(dir, ".vscode"), "") },
-		"file a directory": func(t *testing.T, dir string) { mkdir(t, filepath.Join(dir, ".vscode", "launch.json")) },
+		"no directory":               func(t *testing.T, dir string) { removeFile(t, dir) },
+		".vscode is a file":          func(t *testing.T, dir string) { testenv.WriteFile(t, filepath.Join(dir, ".vscode"), "") },
+		"launch.json is a directory": func(t *testing.T, dir string) { mkdir(t, filepath.Join(dir, ".vscode", "launch.json")) },
 		"read-only file": func(t *testing.T, dir string) {
 			if err := os.Chmod(putLaunch(t, dir, "{}"), 0o444); err != nil {
 				t.Fatal(err)
@@ -154,9 +157,8 @@ func TestWriteFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			lay(t, dir)
-			if _, changed, err := vscode.Write(dir, containerd()); changed || diag.CodeOf(err) != diag.WriteFailed {
-				t.Errorf("changed %v, %v", changed, err)
-			}
+			_, changed, err := vscode.Write(dir, containerd())
+			checkWriteFails(t, changed, err)
 		})
 	}
 }
@@ -165,8 +167,11 @@ func TestWriteLeavesInvalidFile(t *testing.T) {
 	dir := t.TempDir()
 	path := putLaunch(t, dir, "{\n  nonsense\n}")
 	_, changed, err := vscode.Write(dir, containerd())
-	if changed || !errors.Is(err, &diag.Error{Code: diag.LaunchInvalid}) {
-		t.Errorf("changed %v, %v", changed, err)
+	if changed {
+		t.Error("an invalid file is reported as changed")
+	}
+	if diag.CodeOf(err) != diag.LaunchInvalid {
+		t.Fatalf("error %v, want a %s error", err, diag.LaunchInvalid)
 	}
 	if want := path + ":2:3: "; !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %q, want %s", err, want)
@@ -206,11 +211,25 @@ func symlink(t *testing.T, target, name string) {
 	}
 }
 
-// onlyFile checks that dir holds launch.json and nothing else.
+// checkOnlyFile checks that dir contains launch.json and nothing else.
 func checkOnlyFile(t *testing.T, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 || entries[0].Name() != "launch.json" {
-		t.Errorf("%s holds %v, %v", dir, entries, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 || entries[0].Name() != "launch.json" {
+		t.Errorf("%s contains %v, want only launch.json", dir, entries)
+	}
+}
+
+// checkWriteFails checks that Write failed with [diag.WriteFailed].
+func checkWriteFails(t *testing.T, changed bool, err error) {
+	t.Helper()
+	if changed {
+		t.Error("a failed write is reported as a change")
+	}
+	if diag.CodeOf(err) != diag.WriteFailed {
+		t.Errorf("error %v, want a %s error", err, diag.WriteFailed)
 	}
 }
