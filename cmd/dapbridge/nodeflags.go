@@ -40,7 +40,7 @@ func (f *nodeFlags) add(cmd *cobra.Command, env environment) {
 	listFlag(cmd, env, &f.localNodes, "local-nodes")
 	textFlag(cmd, env, &f.root, "root")
 	textFlag(cmd, env, &f.target, "target")
-	cmd.Flags().IntVar(&f.pid, "pid", 0, "debug the process with this `PID` on the node")
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "select the target by its `PID` on the node")
 	textFlag(cmd, env, &f.agent, "agent")
 	textFlag(cmd, env, &f.logLevel, "log-level")
 }

@@ -57,7 +57,7 @@ type Key struct {
 // and docs/config.md are generated from it.
 func Keys() []Key {
 	return []Key{
-		{Name: "target", Kind: Text, Default: "containerd", Help: "debug the process whose systemd unit or executable is called `NAME`",
+		{Name: "target", Kind: Text, Default: "containerd", Help: "select the target by the `NAME` of its systemd unit or executable",
 			Workspace: Free},
 		{Name: "map", Kind: Maps, Help: "`HOST=NODE` maps source under HOST on this machine to NODE in the binary (repeatable; wins over inferred paths)",
 			Workspace: Free},
