@@ -103,11 +103,8 @@ func (k *keeper) run(ctx context.Context) error {
 // is tried again.
 func (k *keeper) follow(ctx context.Context, m *filesync.Mirror, worked func()) error {
 	wait := firstRetry
-	retry := time.NewTimer(wait)
-	retry.Stop()
-	defer retry.Stop()
 	for {
-		b, err := next(ctx, k.w, retry.C)
+		b, err := k.w.Next(ctx)
 		if err != nil {
 			return err
 		}
@@ -133,26 +130,10 @@ func (k *keeper) follow(ctx context.Context, m *filesync.Mirror, worked func()) 
 		worked()
 		k.asks.answer(waiting, syncAnswer{report: r, run: k.told(r, whole)})
 		if len(r.Failed) > 0 {
-			retry.Reset(wait)
+			k.w.RescanAfter(wait)
 			wait = min(2*wait, lastRetry)
 		} else if whole {
 			wait = firstRetry
 		}
 	}
-}
-
-// next waits for the next batch; when retry fires, it is everything.
-func next(ctx context.Context, w *filesync.Watcher, retry <-chan time.Time) (filesync.Batch, error) {
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-retry:
-			w.RequestFullScan("some of it could not be copied")
-		case <-stop:
-		}
-	}()
-	defer func() { close(stop); <-done }()
-	return w.Next(ctx)
 }

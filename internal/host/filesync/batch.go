@@ -9,22 +9,22 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// Batch is what has changed.
+// Batch is a set of changes in the host's tree.
 type Batch struct {
-	// Why is not empty if more may have changed than can be told: then the trees
-	// are to be compared as a whole.
+	// FullScan is the reason why the whole trees must be compared, since more may have
+	// changed than Paths could name. It is empty if Paths are all that has changed.
 	FullScan string
-	// Paths, without a Why, are those where something has changed, appeared or
-	// vanished, sorted as by [tree.Compare]. Of a directory that has appeared its whole
-	// content is among them. What has vanished from below one of them need not be.
+	// Paths are those where something has changed, appeared or vanished, sorted as by
+	// [tree.Compare]; empty with a FullScan. They include everything below a directory
+	// that has appeared, but not necessarily what has vanished with one.
 	Paths []string
-	// Ignored are those of Paths at which something stands that is not copied, though
-	// what stood there before may have been.
+	// Ignored are those of Paths at which there is now something that is not copied,
+	// although what was there before may have been.
 	Ignored map[string]bool
 }
 
-// Next returns the next batch when it is whole. Meanwhile the one after it
-// gathers.
+// Next blocks until a batch is complete and returns it. Changes that follow go to the
+// next one.
 func (w *Watcher) Next(ctx context.Context) (Batch, error) {
 	for {
 		select {
@@ -47,21 +47,26 @@ func (w *Watcher) Next(ctx context.Context) (Batch, error) {
 	}
 }
 
-// RequestFullScan has the next batch say that everything is to be compared: after a
-// failure, when it is not known what the other side has.
-func (w *Watcher) RequestFullScan(why string) {
+// RequestFullScan makes the next batch ask for a full scan, such as after a failure,
+// when the state of the node is unknown.
+func (w *Watcher) RequestFullScan(reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.pending.FullScan == "" {
-		w.pending.FullScan = why
+		w.pending.FullScan = reason
 		clear(w.paths)
 	}
 	w.touch()
 }
 
-// Pending returns how many paths wait to be in a batch, and whether all is to be
-// compared.
-func (w *Watcher) Pending() (paths int, all bool) {
+// RescanAfter requests a full scan in d, to retry paths that could not be copied. It
+// replaces an earlier call, and is cancelled when Next returns a batch that asks for a
+// full scan anyway.
+func (w *Watcher) RescanAfter(d time.Duration) { w.rescan.Reset(d) }
+
+// Pending returns how many paths the next batch holds so far, and whether it asks for
+// a full scan.
+func (w *Watcher) Pending() (paths int, fullScan bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.paths), w.pending.FullScan != ""
@@ -70,9 +75,9 @@ func (w *Watcher) Pending() (paths int, all bool) {
 func (w *Watcher) untilDue() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	quiet, most := w.last.Add(w.cfg.Quiet), w.first.Add(w.cfg.MaxWait)
-	if most.Before(quiet) {
-		return time.Until(most)
+	quiet, latest := w.last.Add(w.cfg.Quiet), w.first.Add(w.cfg.MaxWait)
+	if latest.Before(quiet) {
+		return time.Until(latest)
 	}
 	return time.Until(quiet)
 }
@@ -85,26 +90,30 @@ func (w *Watcher) take() Batch {
 	maps.DeleteFunc(w.paths, func(_ string, ignored bool) bool { return !ignored })
 	b.Ignored = w.paths
 	w.pending, w.paths, w.first = Batch{}, map[string]bool{}, time.Time{}
+	if b.FullScan != "" {
+		w.rescan.Stop()
+	}
 	select {
-	case <-w.wake: // of what has just been taken
+	case <-w.wake: // signalled for what has just been taken
 	default:
 	}
 	return b
 }
 
-// noteChange notes a path.
+// noteChange adds a path to the next batch.
 func (w *Watcher) noteChange(path string) { w.note(path, false) }
 
 func (w *Watcher) note(path string, ignored bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pending.FullScan == "" { // or all is to be compared anyway, however long nobody does
+	// A full scan needs no paths, and they would pile up until somebody runs it.
+	if w.pending.FullScan == "" {
 		w.paths[path] = ignored
 	}
 	w.touch()
 }
 
-// touch must be called with mu held.
+// touch marks the next batch as changed now. The caller holds mu.
 func (w *Watcher) touch() {
 	w.last = time.Now()
 	if w.first.IsZero() {

@@ -1,3 +1,4 @@
-// Package filesync keeps a copy of a host's tree on a node: it knows what of the
-// tree is copied ([Ignore]), what is there ([Scan]) and what changes ([Watcher]).
+// Package filesync keeps a copy of a directory tree of the host on a node: it knows
+// what is copied ([Ignore]), what the tree holds ([Scan]), what changes in it
+// ([Watcher]), and makes the copy equal ([Mirror]).
 package filesync

@@ -205,7 +205,7 @@ func TestFollowUnreadableRules(t *testing.T) {
 		testenv.WriteFile(t, filepath.Join(c.dir, "d/f"), "after that")
 		c.becomes(t, "a save under "+where)
 		c.w.Close()
-		if where == ".gitignore" && !strings.Contains(c.log.String(), "nothing is copied until") {
+		if where == ".gitignore" && !strings.Contains(c.log.String(), "copying is paused") {
 			t.Errorf("nothing is said of %s: %s", where, &c.log)
 		}
 	}

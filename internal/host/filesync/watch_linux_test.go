@@ -93,7 +93,7 @@ func watchElsewhere(t *testing.T, dir string, attr *syscall.SysProcAttr, script 
 func TestWatchOverflow(t *testing.T) {
 	dir := t.TempDir()
 	p, line := watchElsewhere(t, dir, &syscall.SysProcAttr{}, "")
-	line("watching has begun")
+	line("watching has started")
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestWatchTooMany(t *testing.T) {
 	if warning := line("not all directories can be watched"); !strings.Contains(warning, "fs.inotify.max_user_watches") {
 		t.Errorf("the remedy is not named: %s", warning)
 	}
-	line("watching has begun")
+	line("watching has started")
 	for range 3 {
 		line("not all directories can be watched")
 	}

@@ -2,5 +2,5 @@
 
 package filesync
 
-// watchRemedy says what to do when a directory can't be watched.
+// watchRemedy returns "": no command is known.
 func watchRemedy(error) string { return "" }

@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// TestEnter has a directory's rules change when they have just been read: it is
-// watched by then.
-func TestEnter(t *testing.T) {
+// TestWatchTreeSeesNewRules changes a directory's rules right after they were read: the
+// directory is watched by then.
+func TestWatchTreeSeesNewRules(t *testing.T) {
 	dir := t.TempDir()
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -31,21 +31,21 @@ func TestEnter(t *testing.T) {
 		}
 		return ignore, err
 	}, func(string) {})
-	if err != nil || w.dirs[""] == nil {
-		t.Fatal(w.dirs, err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	select {
 	case e := <-notify.Events:
 		if e.Name != rules {
-			t.Error(e)
+			t.Errorf("got %v, want an event of %s", e, rules)
 		}
 	case <-time.After(5 * time.Second):
-		t.Error("nobody is told of the new rules")
+		t.Error("no event for the new rules")
 	}
 }
 
-// TestOurs tells problems of what is copied from those of what else stands on the node.
-func TestOurs(t *testing.T) {
+// TestRelevantProblems drops the problems of what was not copied.
+func TestRelevantProblems(t *testing.T) {
 	record, err := OpenRecord(filepath.Join(t.TempDir(), "record"), Copy{})
 	if err != nil {
 		t.Fatal(err)
@@ -65,22 +65,6 @@ func TestOurs(t *testing.T) {
 		got = append(got, p.Path)
 	}
 	if !slices.Equal(got, []string{"d", "put"}) {
-		t.Errorf("ours are %q", got)
-	}
-}
-
-// TestPending remembers no paths while all is to be compared anyway.
-func TestPending(t *testing.T) {
-	w := &Watcher{paths: map[string]bool{}, wake: make(chan struct{}, 1)}
-	w.noteChange("before")
-	w.RequestFullScan("the node is away")
-	w.noteChange("after")
-	if paths, all := w.Pending(); paths != 0 || !all {
-		t.Errorf("%d paths, all %v", paths, all)
-	}
-	w.take()
-	w.noteChange("then")
-	if paths, all := w.Pending(); paths != 1 || all {
-		t.Errorf("then %d paths, all %v", paths, all)
+		t.Errorf("relevant: %q, want d and put", got)
 	}
 }
