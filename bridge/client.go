@@ -46,7 +46,7 @@ func (c *client) read() error {
 		}
 		env, err := scanEnvelope(body)
 		if err != nil {
-			return fmt.Errorf("a message that is none: %w", err)
+			return fmt.Errorf("malformed message: %w", err)
 		}
 		if env.Type != "request" {
 			c.log.Debug("dropped: not a request", "type", env.Type)

@@ -31,43 +31,40 @@ type envelope struct {
 	arguments, body, message span
 }
 
-// scanEnvelope reads a message in one pass over its bytes. It is an error if
-// that is no JSON object, or if a member of the envelope occurs twice, is of
-// the wrong type, or differs from its name only in case: Delve's decoder takes
-// Command for command, and what the policy does not see must not pass.
+// scanEnvelope reads a message in one pass over its bytes. It fails if the message
+// is not a JSON object, or if a member of the envelope occurs twice, has the wrong
+// type, or differs from its name only in case: Delve's decoder takes Command for
+// command, and what the policy does not see must not pass.
 func scanEnvelope(body []byte) (envelope, error) {
-	var env envelope
-	s := newMemberScanner(body)
-	env.open = s.at
-	for s.next() {
-		if err := env.set(s.name(), s.value.of(body), s.value); err != nil {
-			return envelope{}, fmt.Errorf("scan message: %w", err)
-		}
-	}
-	if s.err != nil {
-		return envelope{}, fmt.Errorf("scan message: %w", s.err)
-	}
-	return env, nil
-}
-
-// readEnvelope is [scanEnvelope], and finds what r changes in the message in the same
-// pass.
-func readEnvelope(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (envelope, error) {
-	env := envelope{open: skipSpace(body, 0) + 1}
-	err := r.Scan(e, body, func(name []byte, start, end int) error {
-		return env.set(name, body[start:end], span{start, end})
-	})
-	if err != nil {
+	env := newEnvelope(body)
+	if err := pathmap.ScanMembers(body, env.setIn(body)); err != nil {
 		return envelope{}, fmt.Errorf("scan message: %w", err)
 	}
 	return env, nil
 }
 
-// set takes over one member of the message.
+// readEnvelope is [scanEnvelope], and sets e to what r changes in the message in
+// the same pass.
+func readEnvelope(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (envelope, error) {
+	env := newEnvelope(body)
+	if err := r.Scan(e, body, env.setIn(body)); err != nil {
+		return envelope{}, fmt.Errorf("scan message: %w", err)
+	}
+	return env, nil
+}
+
+func newEnvelope(body []byte) envelope { return envelope{open: pathmap.SkipSpace(body, 0) + 1} }
+
+// setIn returns a function that sets the envelope's fields from body's members.
+func (env *envelope) setIn(body []byte) pathmap.MemberFunc {
+	return func(m pathmap.Member) error { return env.set(m.Name, body[m.Start:m.End], span{m.Start, m.End}) }
+}
+
+// set sets the field of one member.
 func (env *envelope) set(name, raw []byte, at span) error {
 	where := env.member(name)
 	if where == nil {
-		return misspelled(name)
+		return checkSpelling(name)
 	}
 	if *where != (span{}) {
 		return fmt.Errorf("%s occurs twice", name)
@@ -76,11 +73,11 @@ func (env *envelope) set(name, raw []byte, at span) error {
 	var err error
 	switch where {
 	case &env.typ:
-		env.Type, err = text(raw)
+		env.Type, err = decodeString(raw)
 	case &env.command:
-		env.Command, err = text(raw)
+		env.Command, err = decodeString(raw)
 	case &env.event:
-		env.Event, err = text(raw)
+		env.Event, err = decodeString(raw)
 	case &env.seq:
 		env.Seq, err = strconv.ParseInt(string(raw), 10, 64)
 	case &env.requestSeq:
@@ -122,9 +119,9 @@ func (env *envelope) member(name []byte) *span {
 	return nil
 }
 
-// misspelled refuses a member that encoding/json would take for one of the
+// checkSpelling fails for a name that encoding/json would take for one of the
 // envelope's.
-func misspelled(name []byte) error {
+func checkSpelling(name []byte) error {
 	for _, known := range []string{
 		"type", "command", "event", "seq", "request_seq", "success", "arguments", "body", "message",
 	} {
@@ -135,11 +132,11 @@ func misspelled(name []byte) error {
 	return nil
 }
 
-// text decodes a JSON string.
-func text(raw []byte) (string, error) {
+// decodeString decodes a JSON string.
+func decodeString(raw []byte) (string, error) {
 	var s string
 	if raw[0] != '"' {
-		return "", fmt.Errorf("%.80s is no string", raw)
+		return "", fmt.Errorf("%.80s is not a string", raw)
 	}
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw[1 : len(raw)-1]), nil
@@ -188,7 +185,7 @@ func (env envelope) renumbered(body []byte, seq, requestSeq int64) []pathmap.Edi
 // object that opens just before offset open.
 func insertion(body []byte, open int, name string, value []byte) pathmap.Edit {
 	member := fmt.Appendf(nil, "%q:%s", name, value)
-	if body[skipSpace(body, open)] != '}' {
+	if body[pathmap.SkipSpace(body, open)] != '}' {
 		member = append(member, ',')
 	}
 	return span{open, open}.replace(member)

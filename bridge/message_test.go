@@ -36,9 +36,9 @@ func TestScanEnvelope(t *testing.T) {
 
 func TestScanEnvelopeRefuses(t *testing.T) {
 	for body, want := range map[string]string{
-		``:                                 "no JSON object",
-		`[]`:                               "no JSON object",
-		`"seq"`:                            "no JSON object",
+		``:                                 "not a JSON object",
+		`[]`:                               "not a JSON object",
+		`"seq"`:                            "not a JSON object",
 		`{`:                                "malformed JSON",
 		`{"seq":1`:                         "malformed JSON",
 		`{"seq":1,}`:                       "malformed JSON",
@@ -56,8 +56,8 @@ func TestScanEnvelopeRefuses(t *testing.T) {
 		`{"seq":null}`:                     "seq",
 		`{"seq":9223372036854775808}`:      "seq",
 		`{"request_seq":true}`:             "request_seq",
-		`{"type":1}`:                       "type: 1 is no string",
-		`{"command":null}`:                 "command: null is no string",
+		`{"type":1}`:                       "type: 1 is not a string",
+		`{"command":null}`:                 "command: null is not a string",
 		`{"success":"true"}`:               "neither true nor false",
 		`{"seq":1,"seq":1}`:                "seq occurs twice",
 		`{"body":1,"bo\u0064y":1}`:         "body occurs twice",
@@ -65,7 +65,7 @@ func TestScanEnvelopeRefuses(t *testing.T) {
 		`{"command":"a","ARGUMENTS":{}}`:   `"ARGUMENTS" is not "arguments"`,
 		`{"` + "\u017f" + `eq":1}`:         `is not "seq"`, // encoding/json folds the long s
 		`{"reque\u017ft_seq":1}`:           `is not "request_seq"`,
-		strings.Repeat("[", 100_000):       "no JSON object",
+		strings.Repeat("[", 100_000):       "not a JSON object",
 		strings.Repeat(`{"a":`, 1_000_000): "malformed JSON",
 	} {
 		env, err := scanEnvelope([]byte(body))
@@ -135,7 +135,7 @@ func acceptable(body []byte) bool {
 		}
 		key, env := name.(string), envelope{}
 		if env.member([]byte(key)) == nil {
-			if misspelled([]byte(key)) != nil {
+			if checkSpelling([]byte(key)) != nil {
 				return false
 			}
 			continue

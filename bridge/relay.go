@@ -76,7 +76,7 @@ func (c *client) fromNode(up *upstream, body []byte) error {
 	up.lacking.refresh()
 	in, err := up.read(&up.edits, body)
 	if err != nil {
-		return fmt.Errorf("a message that is none: %w", err)
+		return fmt.Errorf("malformed message: %w", err)
 	}
 	switch in.Type {
 	case "response":

@@ -19,7 +19,7 @@ import (
 // connect. The node attaches at the first request that may reach it.
 type rpcClient struct {
 	connection
-	in *valueReader
+	in *requestReader
 	up *rpcUpstream // from the attach's success on; under the connection's mutex
 }
 
@@ -32,7 +32,7 @@ const maxRPCRequest = 4 << 20
 const farewell = time.Second
 
 func newRPCClient(s *Server, conn net.Conn, log *slog.Logger) *rpcClient {
-	c := &rpcClient{in: newValueReader(conn, maxRPCRequest)}
+	c := &rpcClient{in: newRequestReader(conn, maxRPCRequest)}
 	c.open(s, conn, log)
 	c.left = c.refuseWaiting
 	return c
@@ -49,10 +49,10 @@ func (c *rpcClient) read() error {
 		}
 		env, err := scanRPC(body)
 		if err != nil {
-			return fmt.Errorf("a message that is none: %w", err)
+			return fmt.Errorf("malformed message: %w", err)
 		}
 		if env.method == (span{}) {
-			return errors.New("a message that is no request")
+			return errors.New("the message is not a request")
 		}
 		if err := c.request(body, env); err != nil {
 			return err
@@ -324,7 +324,7 @@ func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 	up.kept.refresh()
 	env, err := readRPC(up.paths, &up.edits, body)
 	if err != nil {
-		return fmt.Errorf("a message that is none: %w", err)
+		return fmt.Errorf("malformed message: %w", err)
 	}
 	resumed, ok := up.answered(env.ID)
 	if !ok || env.method != (span{}) {

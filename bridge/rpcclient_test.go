@@ -22,7 +22,7 @@ type rpcWire struct {
 	t      testing.TB
 	conn   net.Conn
 	r      *bufio.Reader
-	values *valueReader // of the node's end; the client's end reads lines, as some clients may
+	values *requestReader // of the node's end; the client's end reads lines, as some clients may
 }
 
 func newRPCWire(t testing.TB, conn net.Conn) rpcWire {
@@ -46,7 +46,7 @@ func (n *scriptedNode) rpcNode() (rpcWire, *nodeSession) {
 	if s.protocol != RPC {
 		n.t.Error("the session was dialed for another protocol")
 	}
-	return rpcWire{n.t, s.conn, s.r, newValueReader(s.r, 8<<20)}, s
+	return rpcWire{n.t, s.conn, s.r, newRequestReader(s.r, 8<<20)}, s
 }
 
 func (w rpcWire) send(raw string) {
@@ -401,7 +401,8 @@ func TestRPCMalformedClients(t *testing.T) {
 		"other case":    `{"method":"RPCServer.GetVersion","Method":"RPCServer.Restart","id":1}`,
 		"method number": `{"method":7,"id":1}`,
 		"too large":     `{"method":"RPCServer.GetVersion","params":["` + strings.Repeat("x", maxRPCRequest) + `"],"id":1}`,
-		"too deep":      `{"method":"RPCServer.GetVersion","params":` + strings.Repeat("[", 600),
+		"too deep":      `{"method":"RPCServer.GetVersion","params":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `,"id":1}`,
+		"never closed":  `{"method":"RPCServer.GetVersion","params":` + strings.Repeat("[", 20_000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)

@@ -17,39 +17,36 @@ type rpcEnvelope struct {
 	method, id, params, result, error span
 }
 
-// scanRPC reads a message in one pass over its bytes. It is an error if a member
-// occurs twice or differs from its name only in case, as in [scanEnvelope].
+// scanRPC reads a message in one pass over its bytes. It fails if a member occurs
+// twice or differs from its name only in case, as in [scanEnvelope].
 func scanRPC(body []byte) (rpcEnvelope, error) {
 	env := rpcEnvelope{ID: "null"}
-	s := newMemberScanner(body)
-	for s.next() {
-		if err := env.set(s.name(), s.value.of(body), s.value); err != nil {
-			return rpcEnvelope{}, fmt.Errorf("scan message: %w", err)
-		}
-	}
-	if s.err != nil {
-		return rpcEnvelope{}, fmt.Errorf("scan message: %w", s.err)
-	}
-	return env, nil
-}
-
-// readRPC is [scanRPC], and finds what r changes in an answer of the node's in the
-// same pass.
-func readRPC(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (rpcEnvelope, error) {
-	env := rpcEnvelope{ID: "null"}
-	err := r.ScanRPC(e, body, func(name []byte, start, end int) error {
-		return env.set(name, body[start:end], span{start, end})
-	})
-	if err != nil {
+	if err := pathmap.ScanMembers(body, env.setIn(body)); err != nil {
 		return rpcEnvelope{}, fmt.Errorf("scan message: %w", err)
 	}
 	return env, nil
 }
 
+// readRPC is [scanRPC], and sets e to what r changes in an answer of the node's in
+// the same pass.
+func readRPC(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (rpcEnvelope, error) {
+	env := rpcEnvelope{ID: "null"}
+	if err := r.ScanRPC(e, body, env.setIn(body)); err != nil {
+		return rpcEnvelope{}, fmt.Errorf("scan message: %w", err)
+	}
+	return env, nil
+}
+
+// setIn returns a function that sets the envelope's fields from body's members.
+func (env *rpcEnvelope) setIn(body []byte) pathmap.MemberFunc {
+	return func(m pathmap.Member) error { return env.set(m.Name, body[m.Start:m.End], span{m.Start, m.End}) }
+}
+
+// set sets the field of one member.
 func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
 	where := env.member(name)
 	if where == nil {
-		return misspelledRPC(name)
+		return checkRPCSpelling(name)
 	}
 	if *where != (span{}) {
 		return fmt.Errorf("%s occurs twice", name)
@@ -59,7 +56,7 @@ func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
 	case &env.id:
 		env.ID = string(raw)
 	case &env.method:
-		env.Method, err = text(raw)
+		env.Method, err = decodeString(raw)
 	}
 	return err
 }
@@ -81,9 +78,9 @@ func (env *rpcEnvelope) member(name []byte) *span {
 	return nil
 }
 
-// misspelledRPC refuses a member that encoding/json would take for one of the
+// checkRPCSpelling fails for a name that encoding/json would take for one of the
 // envelope's.
-func misspelledRPC(name []byte) error {
+func checkRPCSpelling(name []byte) error {
 	for _, known := range []string{"method", "id", "params", "result", "error"} {
 		if bytes.EqualFold(name, []byte(known)) {
 			return fmt.Errorf("%q is not %q", name, known)
@@ -104,11 +101,11 @@ func (env *rpcEnvelope) decodeParams(body []byte, in any) error {
 
 // withoutParam returns the request without a member of its parameter.
 func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
-	open := skipSpace(body, env.params.start)
+	open := pathmap.SkipSpace(body, env.params.start)
 	if env.params == (span{}) || body[open] != '[' {
 		return body
 	}
-	first := span{skipSpace(body, open+1), 0}
+	first := span{pathmap.SkipSpace(body, open+1), 0}
 	if first.end = pathmap.SkipValue(body, first.start); first.end < 0 {
 		return body
 	}

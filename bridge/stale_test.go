@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/dapbridge/dapbridge/pathmap"
 )
 
 const staleText = `a.go is not what containerd was built from: build "it" again`
@@ -111,10 +113,13 @@ func FuzzWithMessage(f *testing.F) {
 			return // no such message is relayed
 		}
 		if content, ok := member([]byte(body), "body"); ok {
-			for s := newMemberScanner(content); s.next(); {
-				if s.is("breakpoints") && string(s.name()) != "breakpoints" {
-					return // the member gets its right name
-				}
+			misnamed := false
+			pathmap.ScanMembers(content, func(m pathmap.Member) error {
+				misnamed = misnamed || isNamed(m, "breakpoints") && string(m.Name) != "breakpoints"
+				return nil
+			})
+			if misnamed {
+				return // the member gets its right name
 			}
 		}
 		out := withMessage([]byte(body), staleText)

@@ -79,7 +79,7 @@ func TestWriteEdited(t *testing.T) {
 	msg := []byte(`{"body":{"source":{"path":"/node/c.go"}}}`)
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	var e Edits
-	if err := r.Scan(&e, msg, func([]byte, int, int) error { return nil }); err != nil {
+	if err := r.Scan(&e, msg, ignore); err != nil {
 		t.Fatal(err)
 	}
 	e.Insert(Edit{Start: 1, End: 1, Text: []byte(`"seq":1,`)})

@@ -50,7 +50,7 @@ func checkRewrite(t *testing.T, r *Rewriter, msg []byte, dir Direction) {
 	before := bytes.Clone(msg)
 	out, changed := r.rewrite(nil, msg, dir, plain, false)
 	var e Edits
-	if dir == ToHost && r.Scan(&e, msg, nobody) == nil && !bytes.Equal(e.Apply(nil, msg), out) {
+	if dir == ToHost && r.Scan(&e, msg, ignore) == nil && !bytes.Equal(e.Apply(nil, msg), out) {
 		t.Fatalf("%s becomes %s, and by its edits %s", msg, out, e.Apply(nil, msg))
 	}
 	if !bytes.Equal(msg, before) {

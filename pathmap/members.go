@@ -2,19 +2,32 @@ package pathmap
 
 import "errors"
 
-// MemberFunc is told of a member of a message: its name, valid until it returns,
-// and that its value is msg[start:end]. An error ends the pass.
-type MemberFunc func(name []byte, start, end int) error
+// Member is a member of a JSON object msg.
+type Member struct {
+	Name       []byte // unescaped; valid during the call
+	Key        int    // offset of the name's opening quote
+	Start, End int    // the value is msg[Start:End]
+}
+
+// MemberFunc is called with each member of a message. An error ends the scan.
+type MemberFunc func(Member) error
 
 var (
 	errMalformed = errors.New("malformed JSON")
-	errNoObject  = errors.New("no JSON object")
+	errNoObject  = errors.New("not a JSON object")
 )
 
-// Scan puts into e, which it empties first, what ToHost changes in msg, of answers
-// to evaluate what is in results too, and calls each with the members of the
-// message, in the same pass and in their order. The error is each's, or that msg is
-// no JSON object, malformed or nests too deep.
+// ScanMembers calls each with the members of the JSON object msg, in their order.
+// It checks the grammar of the whole message, as [SkipValue] does. The error is
+// each's, or that msg is malformed, nests too deep or is not an object.
+func ScanMembers(msg []byte, each MemberFunc) error {
+	w := walker{msg: msg, each: each}
+	return w.scan(opaque)
+}
+
+// Scan is ScanMembers, and sets e to what ToHost changes in msg; in the response to
+// an evaluate request, that includes changes to the result (see
+// [Edits.DropResults]). It reads msg once.
 func (r *Rewriter) Scan(e *Edits, msg []byte, each MemberFunc) error {
 	return r.scan(e, msg, plain, each)
 }
@@ -26,32 +39,38 @@ func (r *Rewriter) ScanRPC(e *Edits, msg []byte, each MemberFunc) error {
 
 func (r *Rewriter) scan(e *Edits, msg []byte, is role, each MemberFunc) error {
 	e.Reset()
-	if start := skipSpace(msg, 0); start == len(msg) || msg[start] != '{' {
-		return errNoObject
-	}
 	w := r.walker(msg, ToHost)
 	w.edits, w.each = *e, each
-	well := w.message(is)
+	err := w.scan(is)
 	*e = w.edits // with the room that it has now
+	return err
+}
+
+// scan goes over a message that must be an object.
+func (w *walker) scan(is role) error {
+	if start := SkipSpace(w.msg, 0); start == len(w.msg) || w.msg[start] != '{' {
+		return errNoObject
+	}
+	ok := w.message(is)
 	switch {
 	case w.err != nil:
 		return w.err
-	case !well:
+	case !ok:
 		return errMalformed
 	}
 	return nil
 }
 
-// tell calls each, if there is one, and reports whether the pass goes on.
-func (w *walker) tell(key []byte, escaped bool, start, end int) bool {
+// report calls each, if there is one, and reports whether the scan goes on.
+func (w *walker) report(m Member, escaped bool) bool {
 	if w.each == nil {
 		return true
 	}
 	if escaped {
-		if decoded, ok := unescape(nil, key); ok { // else it is no name that anybody knows
-			key = decoded
+		if decoded, ok := unescape(nil, m.Name); ok { // otherwise it is not a name that anybody knows
+			m.Name = decoded
 		}
 	}
-	w.err = w.each(key, start, end)
+	w.err = w.each(m)
 	return w.err == nil
 }

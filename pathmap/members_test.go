@@ -20,8 +20,8 @@ func TestScan(t *testing.T) {
 		for r, want := range map[*Rewriter]string{r: c.want, {}: msg} {
 			var members []string
 			e := Edits{list: []edit{{start: 1}}} // of the message before
-			err := c.scan(r, &e, []byte(msg), func(name []byte, start, end int) error {
-				members = append(members, string(name)+" "+msg[start:end])
+			err := c.scan(r, &e, []byte(msg), func(m Member) error {
+				members = append(members, string(m.Name)+" "+msg[m.Start:m.End])
 				return nil
 			})
 			if got := string(e.Apply(nil, []byte(msg))); err != nil || got != want {
@@ -41,8 +41,8 @@ func TestScanErrors(t *testing.T) {
 		"": errNoObject, "[]": errNoObject, `"a"`: errNoObject, "{": errMalformed, `{"a":1}{`: errMalformed,
 		`{"a":[}`: errMalformed, `{"a":` + strings.Repeat("[", 600): errMalformed, `{"\ud800":1}`: nil, `{"stop":1}`: stop, `{"a":{"stop":1}}`: nil,
 	} {
-		err := r.ScanRPC(new(Edits), []byte(bad), func(name []byte, _, _ int) error {
-			if string(name) == "stop" {
+		err := r.ScanRPC(new(Edits), []byte(bad), func(m Member) error {
+			if string(m.Name) == "stop" {
 				return stop
 			}
 			return nil
@@ -57,7 +57,7 @@ func TestDropResults(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	const msg = `{"body":{"result":"/node/a.go:1 /node/b.go:2","source":{"path":"/node/c.go"}}}`
 	var e Edits
-	if err := r.Scan(&e, []byte(msg), nobody); err != nil || e.Len() != 3 {
+	if err := r.Scan(&e, []byte(msg), ignore); err != nil || e.Len() != 3 {
 		t.Fatalf("%d changes, %v", e.Len(), err)
 	}
 	e.DropResults()
@@ -74,9 +74,9 @@ func TestScanReusesItsRoom(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	msg := []byte(`{"body":{"source":{"path":"/node/c.go"}}}`)
 	var e Edits
-	if n := testing.AllocsPerRun(100, func() { r.Scan(&e, msg, nobody) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { r.Scan(&e, msg, ignore) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
-func nobody([]byte, int, int) error { return nil }
+func ignore(Member) error { return nil }

@@ -79,11 +79,11 @@ func (w *walker) message(r role) bool {
 		return false
 	}
 	end := w.value(0, r, 0)
-	return end >= 0 && skipSpace(w.msg, end) == len(w.msg)
+	return end >= 0 && SkipSpace(w.msg, end) == len(w.msg)
 }
 
 func (w *walker) value(i int, r role, depth int) int {
-	i = skipSpace(w.msg, i)
+	i = SkipSpace(w.msg, i)
 	if i >= len(w.msg) {
 		return -1
 	}
@@ -123,7 +123,7 @@ func (w *walker) object(i int, r role, depth int) int {
 	if depth > maxDepth {
 		return -1
 	}
-	if i = skipSpace(w.msg, i); i < len(w.msg) && w.msg[i] == '}' {
+	if i = SkipSpace(w.msg, i); i < len(w.msg) && w.msg[i] == '}' {
 		return i + 1
 	}
 	for {
@@ -134,16 +134,16 @@ func (w *walker) object(i int, r role, depth int) int {
 		if end < 0 {
 			return -1
 		}
-		key := w.msg[i+1 : end]
-		member := w.memberRole(r, key, escaped)
-		if i = skipSpace(w.msg, end+1); i >= len(w.msg) || w.msg[i] != ':' {
+		key, name := i, w.msg[i+1:end]
+		member := w.memberRole(r, name, escaped)
+		if i = SkipSpace(w.msg, end+1); i >= len(w.msg) || w.msg[i] != ':' {
 			return -1
 		}
-		start := skipSpace(w.msg, i+1)
-		if i = w.value(start, member, depth); i < 0 || depth == 1 && !w.tell(key, escaped, start, i) {
+		start := SkipSpace(w.msg, i+1)
+		if i = w.value(start, member, depth); i < 0 || depth == 1 && !w.report(Member{name, key, start, i}, escaped) {
 			return -1
 		}
-		i = skipSpace(w.msg, i)
+		i = SkipSpace(w.msg, i)
 		switch {
 		case i >= len(w.msg):
 			return -1
@@ -152,7 +152,7 @@ func (w *walker) object(i int, r role, depth int) int {
 		case w.msg[i] != ',':
 			return -1
 		}
-		i = skipSpace(w.msg, i+1)
+		i = SkipSpace(w.msg, i+1)
 	}
 }
 
@@ -160,7 +160,7 @@ func (w *walker) array(i int, r role, depth int) int {
 	if depth > maxDepth {
 		return -1
 	}
-	if i = skipSpace(w.msg, i); i < len(w.msg) && w.msg[i] == ']' {
+	if i = SkipSpace(w.msg, i); i < len(w.msg) && w.msg[i] == ']' {
 		return i + 1
 	}
 	element := elementRole(r)
@@ -168,7 +168,7 @@ func (w *walker) array(i int, r role, depth int) int {
 		if i = w.value(i, element, depth); i < 0 {
 			return -1
 		}
-		i = skipSpace(w.msg, i)
+		i = SkipSpace(w.msg, i)
 		switch {
 		case i >= len(w.msg):
 			return -1

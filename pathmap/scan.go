@@ -18,9 +18,9 @@ func SkipValue(msg []byte, start int) int {
 	return w.value(start, opaque, 0)
 }
 
-// skipSpace returns the offset of the first byte from i on that is no JSON
+// SkipSpace returns the offset of the first byte of b, from i on, that is not JSON
 // white space.
-func skipSpace(b []byte, i int) int {
+func SkipSpace(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
 		i++
 	}
