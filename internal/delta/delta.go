@@ -1,41 +1,40 @@
-// Package delta carries a file to where a former one stands by what differs
-// between the two, when both ends have the former one.
+// Package delta encodes a file as its differences from a former one, which both ends
+// have.
 //
-// The file goes in pieces. Each is compressed by zstd, with the part of the
-// former file that it resembles as its dictionary. So both ends hold some
-// megabytes whatever the size of the files, and a program that was linked anew,
-// where every address behind an edit is another one, costs little more than its
-// edit: the addresses alone differ, and the rest of each line is in the
-// dictionary.
+// The file is sent in pieces. Each is compressed by zstd, with the most similar part of
+// the former file as its dictionary. So both ends need only a few megabytes of memory,
+// whatever the size of the files. A relinked program, in which every address after an
+// edit has changed, costs little more than the edit: only the addresses differ, and the
+// bytes between them are in the dictionary.
 //
-// The stream is one frame a piece, to the end of the input: three numbers in the
-// form of [encoding/binary.AppendUvarint], which are the start and the length of
-// the dictionary in the former file and the length of what follows, and that: a
-// zstd frame (RFC 8878).
+// The stream has one frame for each piece and ends with the input. A frame is three
+// numbers, encoded by [encoding/binary.AppendUvarint], followed by a zstd frame (RFC
+// 8878). The numbers are the start and the length of the dictionary in the former file,
+// and the length of the zstd frame.
 package delta
 
 import "github.com/klauspost/compress/zstd"
 
 const (
-	// pieceSize is how much of the file is in a piece; the last one is shorter.
+	// pieceSize is the size of a piece. The last one may be shorter.
 	pieceSize = 256 << 10
-	// slack is how far to both sides a dictionary goes beyond where its piece is
-	// thought to have been.
+	// slack is how far a dictionary extends, on both sides, beyond the expected place
+	// of its piece in the former file.
 	slack = 32 << 10
-	// dictSize is the most of a dictionary.
+	// dictSize is the maximum size of a dictionary.
 	dictSize = pieceSize + 2*slack
-	// windowSize is how far back a match may reach: over a piece and its
-	// dictionary, as a power of two.
+	// windowSize is how far back a match may reach: a power of two that covers a piece
+	// and its dictionary.
 	windowSize = 1 << 20
-	// packedSize is the most of a frame: what can't be compressed is stored, with
-	// a few bytes for each 128 kB (RFC 8878, 3.1.1.2).
+	// packedSize is the maximum size of a zstd frame. Incompressible data is stored,
+	// with a few bytes more for each 128 kB (RFC 8878, 3.1.1.2).
 	packedSize = pieceSize + 1<<10
 )
 
 func encoderOptions(dict []byte) []zstd.EOption {
 	opts := []zstd.EOption{
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(windowSize), zstd.WithEncoderCRC(false), // the whole file has a stronger sum
+		zstd.WithWindowSize(windowSize), zstd.WithEncoderCRC(false), // the file as a whole has a stronger checksum
 	}
 	if len(dict) > 0 {
 		opts = append(opts, zstd.WithEncoderDictRaw(0, dict))

@@ -8,32 +8,32 @@ import (
 	"slices"
 )
 
-// guide knows where in the former file the pieces of another one have been: what
-// was put in or taken out has moved all that is behind it.
+// guide finds the places of a new file's pieces in the former file. They differ, since an
+// insertion or a deletion moves everything after it.
 //
-// It remembers landmarks of the former file: places that are chosen by the bytes
-// in front of them alone, so that they are chosen again in the other file. Each
-// that a piece has in common with the former file tells how far it has moved, and
-// what most of them tell counts.
+// It remembers landmarks of the former file. These are positions that are determined only
+// by the bytes before them, so that the new file has the same ones. Each landmark that a
+// piece shares with the former file gives a distance by which the piece has moved, and
+// the most frequent distance wins.
 type guide struct {
 	gear  [256]uint64
-	marks map[uint64]int64 // place of each landmark; ambiguous if there are several
-	moved int64            // how far the last piece had moved: the next one likely did too
+	marks map[uint64]int64 // position of each landmark; ambiguous if there are several
+	moved int64            // by how much the last piece has moved; the default for the next one
 }
 
 const (
 	ambiguous = -1
-	// rarity: one place of so many is a landmark, as a power of two. So a piece has
-	// dozens of them, and a former file of 80 MB some ten thousand.
+	// rarity is the binary logarithm of the mean distance between landmarks. So a piece
+	// has dozens of them, and a former file of 80 MB about ten thousand.
 	rarity = 12
-	// nearby is how much two movements may differ and count as one, as a power of
-	// two: functions are padded to a multiple of 32 bytes, sections to a page.
+	// nearby is the binary logarithm of the difference up to which two distances count
+	// as the same: functions are padded to a multiple of 32 bytes, sections to a page.
 	nearby = 14
 )
 
 func newGuide(former *io.SectionReader) (*guide, error) {
 	g := &guide{marks: map[uint64]int64{}}
-	random := rand.New(rand.NewPCG(1, 2)) // any numbers will do
+	random := rand.New(rand.NewPCG(1, 2)) // the values are arbitrary
 	for i := range g.gear {
 		g.gear[i] = random.Uint64()
 	}
@@ -59,9 +59,9 @@ func newGuide(former *io.SectionReader) (*guide, error) {
 	return g, nil
 }
 
-// landmarks calls f for each landmark in b, with a hash of the 32 bytes in front
-// of it (a gear hash: each byte is shifted out in the end), and returns the hash
-// at the end of b, which goes on where the next part follows.
+// eachLandmark calls f for each landmark in b, with the hash of the 32 bytes before it (a
+// gear hash, which shifts each byte out eventually). It returns the hash at the end of b,
+// with which the following part continues.
 func (g *guide) eachLandmark(hash uint64, b []byte, f func(mark uint64, i int)) uint64 {
 	for i, c := range b {
 		if hash = hash<<2 + g.gear[c]; hash>>(64-rarity) == 0 {
@@ -71,8 +71,8 @@ func (g *guide) eachLandmark(hash uint64, b []byte, f func(mark uint64, i int)) 
 	return hash
 }
 
-// formerly returns where in the former file a piece has begun, which may be
-// outside of it. The pieces come in their order.
+// findStart returns the expected start in the former file, possibly out of range, of the
+// piece at position at. It must be called for the pieces in order.
 func (g *guide) findStart(at int64, piece []byte) int64 {
 	if g == nil {
 		return 0

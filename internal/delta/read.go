@@ -10,11 +10,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// NewReader returns what was given to [Write], by what it wrote and the same
-// former file; nil is none. It trusts nothing of what it reads, and holds a few
-// megabytes. That a piece is missing at the end, or that the former file is
-// another one, it can't see: whoever reads knows the size and the sum of the
-// whole.
+// NewReader returns a reader of the file that was passed to [Write], given the output of
+// Write and the same former file, or nil if there is none. Its input may be malicious, and
+// it uses a few megabytes of memory. It can't detect a missing piece at the end or a
+// different former file: the caller must check the size and checksum of the result.
 func NewReader(r io.Reader, former *io.SectionReader) io.Reader {
 	return &reader{in: bufio.NewReaderSize(r, 64<<10), former: former}
 }
@@ -22,9 +21,9 @@ func NewReader(r io.Reader, former *io.SectionReader) io.Reader {
 type reader struct {
 	in     *bufio.Reader
 	former *io.SectionReader
-	piece  []byte // that is being filled, again and again
-	rest   []byte // of it, to be read
-	err    error  // after that
+	piece  []byte // buffer for the current piece
+	rest   []byte // the unread part of it
+	err    error  // follows rest
 }
 
 func (r *reader) Read(b []byte) (int, error) {
@@ -39,7 +38,7 @@ func (r *reader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// next reads a piece. Its error is io.EOF only between two pieces.
+// readPiece reads a piece. Its error is io.EOF only at the end of the stream.
 func (r *reader) readPiece() ([]byte, error) {
 	if _, err := r.in.Peek(1); err != nil {
 		return nil, err
@@ -50,7 +49,7 @@ func (r *reader) readPiece() ([]byte, error) {
 	}
 	dict, err := r.readBytes(dictSize, "dictionary", func(b []byte) error {
 		if r.former == nil {
-			return errors.New("there is no former file")
+			return errors.New("no former file")
 		}
 		_, err := r.former.ReadAt(b, start)
 		return err
@@ -75,15 +74,16 @@ func (r *reader) readPiece() ([]byte, error) {
 	}
 	piece, err := z.DecodeAll(frame, r.piece)
 	if err != nil {
-		return nil, fmt.Errorf("a piece: %w", err)
+		return nil, fmt.Errorf("decompress a piece: %w", err)
 	}
 	if len(piece) == 0 {
-		return nil, errors.New("an empty piece")
+		return nil, errors.New("empty piece")
 	}
 	return piece, nil
 }
 
-// bytes reads a length and has that many bytes filled.
+// readBytes reads a length and calls fill for a buffer of that length. It returns nil if
+// the length is 0.
 func (r *reader) readBytes(most int64, what string, fill func([]byte) error) ([]byte, error) {
 	n, err := r.readNumber(most, "length of a "+what)
 	if err != nil || n == 0 {
@@ -94,7 +94,7 @@ func (r *reader) readBytes(most int64, what string, fill func([]byte) error) ([]
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, fmt.Errorf("a %s of %d bytes: %w", what, n, err)
+		return nil, fmt.Errorf("read a %s of %d bytes: %w", what, n, err)
 	}
 	return b, nil
 }
@@ -105,7 +105,7 @@ func (r *reader) readNumber(most int64, what string) (int64, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return 0, fmt.Errorf("the %s: %w", what, err)
+		return 0, fmt.Errorf("read the %s: %w", what, err)
 	}
 	if n > uint64(most) {
 		return 0, fmt.Errorf("the %s is %d, more than %d", what, n, most)

@@ -11,9 +11,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Write writes to w what [NewReader] makes the file of, with the same former
-// file; nil is none. Each piece is one Write. It packs on as many processors as
-// there are, ahead of w.
+// Write encodes file for [NewReader], which needs the same former file, or nil if there
+// is none. Each piece is one Write to w. Pieces are compressed ahead, concurrently on all
+// processors.
 func Write(w io.Writer, file io.Reader, former *io.SectionReader) error {
 	p := packer{former: former}
 	if former != nil {
@@ -63,7 +63,7 @@ func Write(w io.Writer, file io.Reader, former *io.SectionReader) error {
 	return nil
 }
 
-// cut reads a piece, which is shorter than others only at the end of the file.
+// readPiece reads a piece, which is shorter than pieceSize only at the end of the file.
 func readPiece(file io.Reader) ([]byte, error) {
 	piece := make([]byte, pieceSize)
 	n, err := io.ReadFull(file, piece)
@@ -73,19 +73,19 @@ func readPiece(file io.Reader) ([]byte, error) {
 	return piece[:n], err
 }
 
-// packed is a piece's frame.
+// packedPiece is the result of packing a piece.
 type packedPiece struct {
 	frame []byte
 	err   error
 }
 
-// packer packs pieces; it may be used by several goroutines.
+// packer packs pieces. It may be used from several goroutines.
 type packer struct {
-	former *io.SectionReader // nil for none
-	guide  *guide            // nil for none
+	former *io.SectionReader // nil if there is none
+	guide  *guide            // nil if there is no former file
 }
 
-// pack packs a piece that is thought to have begun at start of the former file.
+// pack packs a piece that is expected to start at start in the former file.
 func (p packer) pack(piece []byte, start int64) packedPiece {
 	var dict []byte
 	var from int64
