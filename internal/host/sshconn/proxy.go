@@ -29,7 +29,7 @@ type proxyConn struct {
 	cmd  *exec.Cmd
 
 	stderr     firstBytes
-	stderrDone chan struct{} // closed when it says no more
+	stderrDone chan struct{} // closed when stderr has ended
 
 	closeOnce sync.Once
 }
