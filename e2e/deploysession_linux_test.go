@@ -15,6 +15,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
+// replaced is the beginning of the reason that ends a session, for the command.
+const replaced = "containerd is replaced by dapbridge %s (pid "
+
 // TestDeployEndsSession swaps containerd, or has systemd restart it, while a
 // session has it. The session ends, its user reads why, containerd does not die of
 // it, and the next session on the same daemon has the new process.
@@ -25,7 +28,6 @@ func TestDeployEndsSession(t *testing.T) {
 	f.podRuns(t, survivor)
 	shims := f.shims(t)
 	s := f.serve(t)
-	const replaced = "containerd is replaced by dapbridge %s (pid "
 	for _, tt := range []struct {
 		name  string
 		begin situation
@@ -61,45 +63,52 @@ func TestDeployEndsSession(t *testing.T) {
 			}
 		})
 	}
-	t.Run("JSON-RPC", func(t *testing.T) {
-		const over = "the session ended on the node: containerd "
-		for _, tt := range []struct {
-			name string
-			act  func(t *testing.T)
-			says string
-		}{
-			{"deploy", func(t *testing.T) { f.deploy(t) }, fmt.Sprintf(replaced, "deploy")},
-			{"systemd restarts it", f.restartContainerd, " has exited with status "}, // Delve's own words
-		} {
-			t.Run(tt.name, func(t *testing.T) {
-				told := strings.Count(s.log.String(), over)
-				pid := f.containerd(t)
-				c, _ := s.rpc(t)
-				if _, err := c.CreateBreakpoint(&api.Breakpoint{File: f.file(versionFile), Line: f.lineOf(t, versionFile, versionCode), Cond: "1 == 2"}); err != nil {
-					t.Fatal(err)
+	f.restore(t)
+	f.works(t, "")
+}
+
+// TestDeployEndsRPCSession is the same for a client of Delve's JSON-RPC.
+func TestDeployEndsRPCSession(t *testing.T) {
+	f := setupAll(t)
+	f.restore(t)
+	s := f.serve(t)
+	const over = "the session ended on the node: containerd "
+	for _, tt := range []struct {
+		name string
+		act  func(t *testing.T)
+		says string
+	}{
+		{"deploy", func(t *testing.T) { f.deploy(t) }, fmt.Sprintf(replaced, "deploy")},
+		{"systemd restarts it", f.restartContainerd, " has exited with status "}, // Delve's own words
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			told := strings.Count(s.log.String(), over)
+			pid := f.containerd(t)
+			c, _ := s.rpc(t)
+			if _, err := c.CreateBreakpoint(&api.Breakpoint{File: f.file(versionFile), Line: f.lineOf(t, versionFile, versionCode), Cond: "1 == 2"}); err != nil {
+				t.Fatal(err)
+			}
+			run := c.Continue()
+			tt.act(t)
+			if state := within(t, run); state.Err == nil || !strings.Contains(state.Err.Error(), tt.says) {
+				t.Errorf("the continue is answered by %+v, want …%s…", state, tt.says)
+			}
+			if now := f.containerd(t); now == pid {
+				t.Fatalf("containerd is still pid %d", pid)
+			}
+			eventually(t, time.Minute, func() string { // Delve may have its say first
+				if strings.Count(s.log.String(), over) == told {
+					return "dapbridge serve does not say why the session ended"
 				}
-				run := c.Continue()
-				tt.act(t)
-				if state := within(t, run); state.Err == nil || !strings.Contains(state.Err.Error(), tt.says) {
-					t.Errorf("the continue is answered by %+v, want …%s…", state, tt.says)
-				}
-				if now := f.containerd(t); now == pid {
-					t.Fatalf("containerd is still pid %d", pid)
-				}
-				eventually(t, time.Minute, func() string { // Delve may have its say first
-					if strings.Count(s.log.String(), over) == told {
-						return "dapbridge serve does not say why the session ended"
-					}
-					return ""
-				})
-				next, _ := s.rpc(t)
-				f.stopRPC(t, next, f.lineOf(t, createContainerFile, createContainerCode))
-				if err := next.Detach(false); err != nil {
-					t.Error(err)
-				}
+				return ""
 			})
-		}
-	})
+			next, _ := s.rpc(t)
+			f.stopRPC(t, next, f.lineOf(t, createContainerFile, createContainerCode))
+			if err := next.Detach(false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	f.restore(t)
 	f.works(t, "")
 }

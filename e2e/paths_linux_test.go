@@ -14,6 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // TestPathsCommand has dapbridge explain the map of the node's containerd, and
@@ -61,6 +62,7 @@ type spot struct {
 // host's paths and without --map: each is verified and hit, and the frames lead
 // to files that the host has.
 func TestPathsInEveryPart(t *testing.T) {
+	testenv.SecondTier(t)
 	for flavour, tasks := range map[string]string{
 		testbed.Make:       "plugins/services/tasks/local.go",
 		testbed.Trimpath:   "plugins/services/tasks/local.go",
@@ -68,7 +70,7 @@ func TestPathsInEveryPart(t *testing.T) {
 		testbed.V1Trimpath: "services/tasks/local.go",
 	} {
 		t.Run(flavour, func(t *testing.T) {
-			f := setupAll(t)
+			f := setup(t)
 			f.use(t, flavour)
 			root, create := f.source, createContainerFile
 			if strings.HasPrefix(tasks, "services/") {

@@ -342,20 +342,15 @@ func (f *fixture) settles(t testing.TB, dir, to, after string) {
 	}
 }
 
-// TestSyncWatch follows each kind of change.
-func TestSyncWatch(t *testing.T) {
-	f := setup(t)
-	dir, to := f.tree(t, "watched")
-	at := func(name string) string { return filepath.Join(dir, name) }
-	for i := range 50 {
-		theirs(t, at(fmt.Sprintf("d%d/f%d", i%5, i)), fmt.Sprint(i))
-	}
-	w := f.watch(t, dir, to)
-	f.settles(t, dir, to, "the start")
-	steps := []struct {
-		what string
-		do   func() error
-	}{
+// fileChange is one way to change a directory.
+type fileChange struct {
+	what string
+	do   func() error
+}
+
+// changes returns changes of each kind, to be made in this order.
+func changes(at func(name string) string) []fileChange {
+	return []fileChange{
 		{"writing in place", func() error { return os.WriteFile(at("sub/f"), []byte("in place"), 0o644) }},
 		{"a rewrite of the same size", func() error {
 			os.WriteFile(at("sub/f"), []byte("In place"), 0o644)
@@ -406,7 +401,19 @@ func TestSyncWatch(t *testing.T) {
 		{"removal of them", func() error { return os.RemoveAll(at("many")) }},
 		{"8 MB", func() error { return os.WriteFile(at("large"), bytes.Repeat([]byte("12345678"), 1<<20), 0o644) }},
 	}
-	for _, s := range steps {
+}
+
+// TestSyncWatch follows each kind of change.
+func TestSyncWatch(t *testing.T) {
+	f := setup(t)
+	dir, to := f.tree(t, "watched")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for i := range 50 {
+		theirs(t, at(fmt.Sprintf("d%d/f%d", i%5, i)), fmt.Sprint(i))
+	}
+	w := f.watch(t, dir, to)
+	f.settles(t, dir, to, "the start")
+	for _, s := range changes(at) {
 		if err := s.do(); err != nil {
 			t.Fatalf("%s: %v", s.what, err)
 		}

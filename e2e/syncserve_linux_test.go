@@ -11,134 +11,217 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestServeSyncs has a daemon go on with a copy that sync made, over its own
-// connection, whatever becomes of that.
+// TestServeSyncs has a serve continue the copying that sync has begun, over its own
+// connection, whatever happens to that.
 func TestServeSyncs(t *testing.T) {
-	f := setup(t)
-	dir, to := f.tree(t, "served")
-	at := func(name string) string { return filepath.Join(dir, name) }
-	proxy, node := f.proxy(t)
-	serve := func(args ...string) *server {
-		return f.serveNode(t, slices.Concat(node, []string{"--root", dir, "--lease", lease.String()}, args)...)
-	}
-	sync := func(args ...string) string {
-		t.Helper()
-		cmd := f.command(t.Context(), userUID, slices.Concat([]string{"sync", dir}, node, args)...)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Errorf("dapbridge sync %q: %v\n%s", args, err, out)
-		}
-		return string(out)
-	}
+	c := newServedCopy(t)
+	c.copiesOnlyWhenAsked()
 
-	s := serve() // nothing was copied yet, nor is it said where to
-	if st := f.statusOf(t, 0); st.Sync != nil {
-		t.Errorf("%+v", st.Sync)
+	theirs(t, c.at("meanwhile"), "x")
+	c.s = c.serve()
+	c.follows()
+	w := c.syncByServe()
+	c.copiesDuringSession()
+	for n, lose := range []func(){c.proxy.Cut, c.proxy.Stall, func() { c.proxy.CutNew(true); c.proxy.Cut() }} {
+		c.outlives(n, lose)
+		if n == 2 {
+			c.waitForLine(w, "cannot copy at present: ")
+		}
+		c.recovers(n)
 	}
-	s.stop(t)
-	if _, err := os.Stat(f.onNode(to)); err == nil {
+	c.s.serves(t)
+	c.resumesAfterKill(w)
+
+	c.proxy.Stall() // a silent connection does not keep it from ending
+	theirs(t, c.at("a/last"), "x")
+	c.s.stop(t)
+	c.proxy.Resume()
+}
+
+// servedCopy is a directory that a serve copies to the node, through a proxy.
+type servedCopy struct {
+	*fixture
+	t       *testing.T
+	dir, to string
+	proxy   *testbed.Proxy
+	node    []string // arguments that name the node
+	s       *server
+}
+
+func newServedCopy(t *testing.T) *servedCopy {
+	f := setup(t)
+	c := &servedCopy{fixture: f, t: t}
+	c.dir, c.to = f.tree(t, "served")
+	c.proxy, c.node = f.proxy(t)
+	return c
+}
+
+// at returns the path of a file in the directory.
+func (c *servedCopy) at(name string) string { return filepath.Join(c.dir, name) }
+
+func (c *servedCopy) serve(args ...string) *server {
+	c.t.Helper()
+	return c.serveNode(c.t, slices.Concat(c.node, []string{"--root", c.dir, "--lease", lease.String()}, args)...)
+}
+
+// sync runs dapbridge sync and returns its output.
+func (c *servedCopy) sync(args ...string) string {
+	c.t.Helper()
+	out, err := c.command(c.t.Context(), userUID, slices.Concat([]string{"sync", c.dir}, c.node, args)...).CombinedOutput()
+	if err != nil {
+		c.t.Errorf("dapbridge sync %q: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// oneConnection fails the test unless there is one connection to the node.
+func (c *servedCopy) oneConnection() {
+	c.t.Helper()
+	if n := c.proxy.Conns(); n != 1 {
+		c.t.Errorf("%d connections to the node, want 1", n)
+	}
+}
+
+// waitForLine waits until a sync --watch reports something of the serve.
+func (c *servedCopy) waitForLine(w *watcher, text string) {
+	c.t.Helper()
+	line := fmt.Sprintf("dapbridge serve (pid %d) %s", c.s.cmd.Process.Pid, text)
+	eventually(c.t, 20*time.Second, unless("sync --watch does not print: "+line, func() bool { return strings.Contains(w.said.String(), line) }))
+}
+
+// copiesOnlyWhenAsked starts a serve before anything was copied, and one with --sync off.
+func (c *servedCopy) copiesOnlyWhenAsked() {
+	t := c.t
+	t.Helper()
+	c.servesWithoutCopying()
+	if _, err := os.Stat(c.onNode(c.to)); err == nil {
 		t.Fatal("it copied without being asked to")
 	}
-	sync("--to", to)
-	s = serve("--sync", "off")
-	if st := f.statusOf(t, 0); st.Sync != nil {
-		t.Errorf("%+v", st.Sync)
-	}
-	s.stop(t)
+	c.sync("--to", c.to)
+	c.servesWithoutCopying("--sync", "off")
+}
 
-	theirs(t, at("meanwhile"), "x")
-	s = serve()
-	f.settles(t, dir, to, "the start")
-	theirs(t, at("a/new"), "new")
-	f.settles(t, dir, to, "a change")
-	eventually(t, 10*time.Second, unless("it does not watch", func() bool {
-		c := f.statusOf(t, 0).Sync
-		return c != nil && c.Dir == dir && c.To == to && c.State == "watching" && c.Pending == 0 && c.Last != nil && c.Last.Files > 0
-	}))
-	conns := proxy.Conns()
-	if conns != 1 {
-		t.Errorf("%d connections to the node", conns)
+func (c *servedCopy) servesWithoutCopying(args ...string) {
+	c.t.Helper()
+	s := c.serve(args...)
+	if st := c.statusOf(c.t, 0); st.Sync != nil {
+		c.t.Errorf("serve %q copies: %+v", args, st.Sync)
 	}
+	s.stop(c.t)
+}
 
-	// sync has the daemon do it.
-	if err := os.WriteFile(f.onNode(to+"/sub/f"), []byte("edited there"), 0o644); err != nil {
+// follows copies what changed before the start, and then each change.
+func (c *servedCopy) follows() {
+	t := c.t
+	t.Helper()
+	c.settles(t, c.dir, c.to, "the start")
+	theirs(t, c.at("a/new"), "new")
+	c.settles(t, c.dir, c.to, "a change")
+	eventually(t, 10*time.Second, func() string {
+		switch st := c.statusOf(t, 0).Sync; {
+		case st == nil:
+			return "it does not copy"
+		case st.Dir != c.dir || st.To != c.to:
+			return fmt.Sprintf("it copies %s to %s, want %s to %s", st.Dir, st.To, c.dir, c.to)
+		case st.State != "watching" || st.Pending != 0:
+			return fmt.Sprintf("it is %s with %d changes pending", st.State, st.Pending)
+		case st.Last == nil || st.Last.Files == 0:
+			return "it has copied nothing"
+		}
+		return ""
+	})
+	c.oneConnection()
+}
+
+// syncByServe has sync and sync --watch leave the work to the serve that does it
+// already, and returns the latter.
+func (c *servedCopy) syncByServe() *watcher {
+	t := c.t
+	t.Helper()
+	if err := os.WriteFile(c.onNode(c.to+"/sub/f"), []byte("edited there"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if said := sync(); !strings.Contains(said, "sub/f was edited on the node") || !strings.Contains(said, "mirrored "+dir+" to "+to) {
-		t.Error(said)
+	out := c.sync()
+	for _, want := range []string{"sub/f was edited on the node", "mirrored " + c.dir + " to " + c.to} {
+		if !strings.Contains(out, want) {
+			t.Errorf("sync does not print %q but %s", want, out)
+		}
 	}
-	sync("--verify", "--to", to)
+	c.sync("--verify", "--to", c.to)
 
-	// With --watch it tells of what the daemon does.
-	w := f.watchNode(t, node, dir, to)
-	served := fmt.Sprintf("dapbridge serve (pid %d) ", s.cmd.Process.Pid)
-	says := func(what string) {
-		t.Helper()
-		eventually(t, 20*time.Second, unless("sync --watch does not say: "+what, func() bool { return strings.Contains(w.said.String(), what) }))
-	}
-	says(served + "is copying this directory")
-	theirs(t, at("a/watched"), "x")
-	says("  1 file sent")
-	sync() // which has all compared, and nothing is different
-	if conns := proxy.Conns(); conns != 1 {
-		t.Errorf("%d connections to the node", conns)
-	}
+	w := c.watchNode(t, c.node, c.dir, c.to)
+	c.waitForLine(w, "is copying this directory")
+	theirs(t, c.at("a/watched"), "x")
+	eventually(t, 20*time.Second, unless("sync --watch does not report the copy", func() bool { return strings.Contains(w.said.String(), "  1 file sent") }))
+	c.sync() // a full scan that finds no difference
+	c.oneConnection()
+	return w
+}
 
-	// A session disturbs nothing, and is not disturbed.
-	i := s.dial(t)
-	if _, err := i.Attach(short(t), dapclient.AttachOptions{}); err != nil {
+// copiesDuringSession has a session and the copying leave each other alone.
+func (c *servedCopy) copiesDuringSession() {
+	t := c.t
+	t.Helper()
+	ide := c.s.dial(t)
+	if _, err := ide.Attach(short(t), dapclient.AttachOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	theirs(t, at("a/debugged"), "during a session")
-	f.settles(t, dir, to, "a change during a session")
-	if err := i.Disconnect(short(t), false); err != nil {
+	theirs(t, c.at("a/debugged"), "during a session")
+	c.settles(t, c.dir, c.to, "a change during a session")
+	if err := ide.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
-	i.Close()
+	ide.Close()
+}
 
-	// The wire is cut, silent, and gone for a while.
-	for n, lose := range []func(){proxy.Cut, proxy.Stall, func() { proxy.CutNew(true); proxy.Cut() }} {
-		lose()
-		theirs(t, at("a/lost"), strconv.Itoa(n))
-		os.RemoveAll(at("sub"))
-		if n > 0 {
-			eventually(t, 20*time.Second, unless("nothing is said of it", func() bool {
-				st := f.statusOf(t, anyExit)
-				return len(st.Trouble) > 0 && st.Sync.State == "waiting" && st.Sync.Error != ""
-			}))
-		}
-		if n == 2 {
-			says(served + "cannot copy at present: ")
-		}
-		proxy.Resume()
-		proxy.CutNew(false)
-		f.settles(t, dir, to, fmt.Sprint("loss ", n))
-		theirs(t, at("sub/f"), strconv.Itoa(n))
-		f.settles(t, dir, to, fmt.Sprint("a change after loss ", n))
+// outlives loses the connection and changes files. All but the first loss last.
+func (c *servedCopy) outlives(n int, lose func()) {
+	t := c.t
+	t.Helper()
+	lose()
+	theirs(t, c.at("a/lost"), strconv.Itoa(n))
+	os.RemoveAll(c.at("sub"))
+	if n == 0 {
+		return
 	}
-	s.serves(t)
+	eventually(t, 20*time.Second, unless("the status does not show the loss", func() bool {
+		st := c.statusOf(t, anyExit)
+		return len(st.Trouble) > 0 && st.Sync.State == "waiting" && st.Sync.Error != ""
+	}))
+}
 
-	// Killed in the middle of much, it leaves what the next one makes whole.
+// recovers restores the connection.
+func (c *servedCopy) recovers(n int) {
+	t := c.t
+	t.Helper()
+	c.proxy.Resume()
+	c.proxy.CutNew(false)
+	c.settles(t, c.dir, c.to, fmt.Sprint("loss ", n))
+	theirs(t, c.at("sub/f"), strconv.Itoa(n))
+	c.settles(t, c.dir, c.to, fmt.Sprint("a change after loss ", n))
+}
+
+// resumesAfterKill kills the serve while it copies many files. First sync --watch and
+// then another serve complete the copy.
+func (c *servedCopy) resumesAfterKill(w *watcher) {
+	t := c.t
+	t.Helper()
 	for k := range 300 {
-		theirs(t, at(fmt.Sprintf("many/%d/%d", k%10, k)), strings.Repeat(strconv.Itoa(k), 30_000))
+		theirs(t, c.at(fmt.Sprintf("many/%d/%d", k%10, k)), strings.Repeat(strconv.Itoa(k), 30_000))
 	}
-	eventually(t, 20*time.Second, unless("nothing comes", func() bool { _, err := os.Stat(f.onNode(to + "/many/1")); return err == nil }))
-	s.kill()
-	theirs(t, at("many/1/1"), "after the kill")
-	says(served + "has stopped copying; sync takes over")
-	f.settles(t, dir, to, "a kill")
+	eventually(t, 20*time.Second, unless("nothing is copied", func() bool { _, err := os.Stat(c.onNode(c.to + "/many/1")); return err == nil }))
+	c.s.kill()
+	theirs(t, c.at("many/1/1"), "after the kill")
+	c.waitForLine(w, "has stopped copying; sync takes over")
+	c.settles(t, c.dir, c.to, "a kill")
 	w.end(t)
-	s = serve()
-	theirs(t, at("many/1/2"), "after another start")
-	f.settles(t, dir, to, "another start")
-
-	proxy.Stall() // and it ends all the same
-	theirs(t, at("a/last"), "x")
-	s.stop(t)
-	proxy.Resume()
+	c.s = c.serve()
+	theirs(t, c.at("many/1/2"), "after another start")
+	c.settles(t, c.dir, c.to, "another start")
 }
 
 // TestServeSyncFails has copying fail for good, or for a while: the daemon starts
