@@ -143,6 +143,9 @@ func (o outcome) check(t *testing.T, status int, out string) {
 // idleTimeout is the commands' idle timeout for what a node never sends.
 const idleTimeout = time.Second
 
+// busyTimeout is the same for what must succeed, also on a machine that is busy.
+const busyTimeout = 10 * time.Second
+
 // invokeOn runs a command on a node. It checks that the command writes neither terminal
 // control characters nor lines made up by the node, takes little memory, and leaves no
 // goroutines behind.

@@ -66,7 +66,7 @@ func TestHostileDeploy(t *testing.T) {
 		{"silent and reads", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"receiving"}}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
 		{"silent at the restart", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
 		{"asks by a path", agent(printAndExit(inspected, 0), receiveBuild(`{"progress":{"step":"receiving","former":"../../../../etc/passwd"}}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
-		{"gives signs of life within the idle timeout", agent(printAndExit(inspected, 0), repeatFor("{}\n", 4*idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
+		{"gives signs of life within the idle timeout", agent(printAndExit(inspected, 0), repeatFor("{}\n", busyTimeout+idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
 		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: leaveOpen(printAndHang(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestHostileDeploy(t *testing.T) {
 			tt.node.serve(t)
 			wait := idleTimeout
 			if tt.want.status == 0 {
-				wait = 3 * idleTimeout // a busy machine may pause
+				wait = busyTimeout
 			}
 			start := time.Now()
 			status, out := invokeOn(t, tt.node, wait, tt.args[0], tt.args[1:]...)
@@ -99,7 +99,7 @@ func TestHostileNames(t *testing.T) {
 		const build = `--build=printf 'package main\nfunc main() {}\n' >x.go && CGO_ENABLED=0 go build -o "$OUT" x.go`
 		node := &hostileNode{start: (&scriptedAgent{}).run, inspect: printAndExit(state, 0), deploy: receiveBuild(`{"progress":{"step":"receiving"}}` + "\n")}
 		node.serve(t)
-		_, out := invokeOn(t, node, 3*idleTimeout, "deploy", build, t.TempDir())
+		_, out := invokeOn(t, node, busyTimeout, "deploy", build, t.TempDir())
 		if strings.Contains(out, "\x1b]") {
 			t.Errorf("%s: the output has control characters: %q", name, out)
 		}
@@ -114,7 +114,7 @@ func TestHostileNames(t *testing.T) {
 func TestRestoreCut(t *testing.T) {
 	node := &hostileNode{start: (&scriptedAgent{}).run, restore: printAndExit("{}\n", 255)}
 	node.serve(t)
-	status, out := invokeOn(t, node, 3*idleTimeout, "restore")
+	status, out := invokeOn(t, node, busyTimeout, "restore")
 	outcome{3, "run the command again"}.check(t, status, out)
 	if strings.Contains(out, "nothing was changed") {
 		t.Errorf("the message claims that nothing was changed: %q", out)
