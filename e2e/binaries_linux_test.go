@@ -68,7 +68,7 @@ type buildMachine struct {
 }
 
 // workspaceSource is a daemon and a module beside it.
-const workspaceSource = "../internal/daemon/testdata/workspace"
+const workspaceSource = "../internal/host/source/testdata/workspace"
 
 // workspace makes the user's copy of the source, and puts what it needs into the
 // user's module cache.

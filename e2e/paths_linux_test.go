@@ -12,8 +12,8 @@ import (
 	"golang.org/x/mod/modfile"
 
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
+	"github.com/dapbridge/dapbridge/internal/host/source"
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
@@ -32,13 +32,13 @@ func TestPathsCommand(t *testing.T) {
 			t.Fatalf("dapbridge paths %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	var p daemon.Paths
+	var p source.Paths
 	paths(&p)
 	if p.Problem != "" || p.Files < 3000 || p.Here < p.Files-10 || p.Target.PID != f.containerd(t) {
 		t.Errorf("%d of %d files of pid %d; %s", p.Here, p.Files, p.Target.PID, p.Problem)
 	}
 	for _, asked := range []string{createContainerFile + ":60", f.file(createContainerFile) + ":60"} {
-		var here, there daemon.FilePath
+		var here, there source.FilePath
 		paths(&here, asked)
 		paths(&there, here.Node)
 		if !here.Here || !here.InTarget || here.Line != 60 || here.Host != f.file(createContainerFile) {

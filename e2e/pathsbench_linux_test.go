@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/host/source"
 )
 
 // BenchmarkPaths works out the map of containerd's source: its binary is read,
@@ -14,9 +14,9 @@ import (
 func BenchmarkPaths(b *testing.B) {
 	f := setup(b)
 	exe := filepath.Join(f.node.RootFS(), "usr/bin/containerd")
-	c := daemon.Config{Root: f.source, Log: slog.New(slog.DiscardHandler)}
+	c := source.Config{Root: f.source, Log: slog.New(slog.DiscardHandler)}
 	for b.Loop() {
-		p, _, err := daemon.ExplainExecutable(b.Context(), c, exe, "", f.source)
+		p, _, err := source.ExplainExecutable(b.Context(), c, exe, "", f.source)
 		if err != nil || p.Here < 3000 {
 			b.Fatalf("%d of %d files, %v", p.Here, p.Files, err)
 		}

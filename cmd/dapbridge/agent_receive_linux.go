@@ -22,7 +22,7 @@ func newReceive(env environment) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return runReceive(env, c, force) },
 	}
 	cmd.Flags().StringVar(&c.Top, "top", "", "")
-	cmd.Flags().BoolVar(&c.ReadOnly, "look", false, "")
+	cmd.Flags().BoolVar(&c.ReadOnly, "read-only", false, "")
 	cmd.Flags().BoolVar(&force, "force", false, "")
 	return cmd
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/host/config"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
 )
 
 // person is a user with a home directory and a workspace as the current directory.
@@ -212,7 +212,7 @@ func TestFlagsAreKeys(t *testing.T) {
 			}
 		})
 	})
-	if k, _ := config.Find("symbols"); !slices.Equal(k.Choices, []string{daemon.SymbolsAsk, daemon.SymbolsAuto, daemon.SymbolsNever}) {
+	if k, _ := config.Find("symbols"); !slices.Equal(k.Choices, []string{symbols.Ask, symbols.Auto, symbols.Never}) {
 		t.Errorf("symbols: %q", k.Choices)
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"runtime"
 
 	"github.com/dapbridge/dapbridge/internal/api"
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/demo"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/node"
 	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/serve"
+	"github.com/dapbridge/dapbridge/internal/host/source"
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
@@ -34,7 +36,7 @@ func serveDemo(ctx context.Context, env environment, log *slog.Logger, c demo.Se
 	ready := make(chan string, 1)
 	go func() {
 		defer close(b.ended)
-		b.err = daemon.Serve(run, cfg, func(r daemon.Ready) { ready <- r.Listen })
+		b.err = serve.Run(run, cfg, func(r serve.Ready) { ready <- r.Listen })
 	}()
 	select {
 	case b.addr = <-ready:
@@ -47,28 +49,29 @@ func serveDemo(ctx context.Context, env environment, log *slog.Logger, c demo.Se
 	}
 }
 
-func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (daemon.Config, error) {
+func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (serve.Config, error) {
 	n, err := node.Resolve(node.Options{
 		Spec: "ssh://" + c.User + "@" + c.SSHAddr, Identity: c.KeyFile, User: c.User, GOOS: runtime.GOOS,
 	})
 	if err != nil {
-		return daemon.Config{}, err
+		return serve.Config{}, err
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return daemon.Config{}, err
+		return serve.Config{}, err
 	}
 	agent, err := agentOptions("", filepath.Join(cache, "dapbridge"), log)
-	return daemon.Config{
-		SSH:      sshconn.Config{Node: n, KnownHosts: []string{c.KnownHosts}, Log: log},
-		Agent:    agent,
-		Upload:   remote.UploadOptions{Dirs: c.AgentDirs, Progress: env.progress.transfer("uploading the agent"), Log: log},
-		Target:   api.Selector{PID: c.PID},
-		Listen:   "127.0.0.1:0",
-		Lease:    defaultLease,
-		Root:     c.Root,
-		CacheDir: filepath.Join(cache, "dapbridge"),
-		Log:      log,
+	return serve.Config{
+		Link: link.Config{
+			SSH:    sshconn.Config{Node: n, KnownHosts: []string{c.KnownHosts}, Log: log},
+			Agent:  agent,
+			Upload: remote.UploadOptions{Dirs: c.AgentDirs, Progress: env.progress.transfer("uploading the agent"), Log: log},
+			Target: api.Selector{PID: c.PID},
+			Lease:  defaultLease,
+			Log:    log,
+		},
+		Source: source.Config{Root: c.Root, CacheDir: filepath.Join(cache, "dapbridge"), Log: log},
+		Listen: "127.0.0.1:0",
 	}, err
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dapbridge/dapbridge/internal/api"
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/host/deploy"
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
@@ -76,9 +75,10 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 	if err != nil {
 		return err
 	}
-	d := daemon.Deployment{
+	options := deploy.Options{
+		Root: c.source.Root,
 		Builder: &deploy.Builder{
-			Dir: filepath.Join(c.CacheDir, "deploy"), Env: os.Environ(), Command: o.build, Out: env.err,
+			Dir: filepath.Join(c.source.CacheDir, "deploy"), Env: os.Environ(), Command: o.build, Out: env.err,
 		},
 		LDFlags: o.ldflags, DryRun: o.dryRun,
 		Request:  api.DeployRequest{Args: o.args, Relax: o.relax, Ready: o.ready, Force: o.force},
@@ -86,7 +86,7 @@ func runDeploy(cmd *cobra.Command, env environment, o deployOptions) error {
 		Step:     env.swapStep,
 		Progress: env.uploadProgress(),
 	}
-	r, err := daemon.Deploy(cmd.Context(), c, d)
+	r, err := deploy.Run(cmd.Context(), c.link, options)
 	if err != nil {
 		printJournal(env.err, err)
 		return err
@@ -145,14 +145,14 @@ func printJournal(w io.Writer, err error) {
 	}
 }
 
-func printPlan(w io.Writer, c daemon.Config, r *daemon.DeployResult, o deployOptions) {
+func printPlan(w io.Writer, c nodeConfig, r *deploy.Result, o deployOptions) {
 	s := r.State
 	how := remote.Quote([]string{"sh", "-c", o.build})
 	if o.build == "" {
 		how = formatBuild(r.Recipe)
 	}
-	fmt.Fprintf(w, "build: in %s: %s\n", c.Root, how)
-	fmt.Fprintf(w, "replace: %s on %s", diag.Escape(s.Path), c.SSH.Node.Name)
+	fmt.Fprintf(w, "build: in %s: %s\n", c.source.Root, how)
+	fmt.Fprintf(w, "replace: %s on %s", diag.Escape(s.Path), c.link.SSH.Node.Name)
 	if s.Kept {
 		fmt.Fprint(w, ", whose original is already kept there")
 	}
@@ -185,7 +185,7 @@ func printReboot(w io.Writer, s api.InspectResult) {
 	}
 }
 
-func printDeployed(w io.Writer, r *daemon.DeployResult) {
+func printDeployed(w io.Writer, r *deploy.Result) {
 	d := r.Deployed
 	unit := diag.Escape(d.Unit)
 	if r.Sent > 0 {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/host/doctor"
 )
@@ -75,7 +74,7 @@ func examine(cmd *cobra.Command, env environment, o doctorOptions) (doctor.Repor
 	if err != nil {
 		return doctor.Report{}, err
 	}
-	return daemon.Examine(cmd.Context(), c, o.fix)
+	return doctor.Run(cmd.Context(), doctor.Config{Link: c.link, Source: c.source, Symbols: c.symbols, Fix: o.fix})
 }
 
 // printReport prints a line for each check and, if it is not OK, why it matters and

@@ -18,8 +18,9 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/serve"
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
@@ -176,10 +177,10 @@ func TestPrintReadyOfAHostileNode(t *testing.T) {
 	if err := json.Unmarshal([]byte(`"`+evil+`"`), &text); err != nil {
 		t.Fatal(err)
 	}
-	r := daemon.Ready{Listen: "127.0.0.1:1", Paths: []string{text}, Warnings: []string{text}}
+	r := serve.Ready{Listen: "127.0.0.1:1", Paths: []string{text}, Warnings: []string{text}}
 	r.Target.Exe, r.Target.Build.ModulePath, r.Target.Build.GoVersion = "/x/"+text, text, text
 	var out bytes.Buffer
-	c := daemon.Config{SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}}
+	c := serve.Config{Link: link.Config{SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}}}
 	printReady(&out, c, r)
 	checkHarmless(t, out.String())
 	if n := strings.Count(out.String(), "\n"); n != 5 {

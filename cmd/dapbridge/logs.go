@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/logs"
 )
 
 type logsOptions struct {
@@ -38,7 +38,7 @@ since a given time. For a target that is not running, its usual unit is shown. W
 }
 
 func runLogs(cmd *cobra.Command, env environment, o logsOptions) error {
-	journal := daemon.Journal{Follow: o.follow}
+	journal := logs.Journal{Follow: o.follow}
 	if err := parseSince(o.since, &journal); err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func runLogs(cmd *cobra.Command, env environment, o logsOptions) error {
 	if err != nil {
 		return err
 	}
-	r, err := journal.Write(cmd.Context(), c, env.out)
+	r, err := journal.Write(cmd.Context(), c.link, env.out)
 	if err == nil && r.Lines == 0 && !o.follow {
 		fmt.Fprintf(env.err, "the node's journal has no entries for %s in that range\n", diag.Escape(r.Unit))
 	}
@@ -54,7 +54,7 @@ func runLogs(cmd *cobra.Command, env environment, o logsOptions) error {
 }
 
 // parseSince parses a duration or a time into j.
-func parseSince(text string, j *daemon.Journal) (err error) {
+func parseSince(text string, j *logs.Journal) (err error) {
 	if text == "" {
 		return nil
 	}

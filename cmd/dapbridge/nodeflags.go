@@ -14,10 +14,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dapbridge/dapbridge/internal/api"
-	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/node"
 	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/source"
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
 )
 
 // nodeFlags are the flags of every command that connects to a node.
@@ -45,15 +47,23 @@ func (f *nodeFlags) add(cmd *cobra.Command, env environment) {
 	textFlag(cmd, env, &f.logLevel, "log-level")
 }
 
-// config returns the daemon's configuration. It contacts nothing.
-func (f *nodeFlags) config(env environment) (daemon.Config, error) {
+// nodeConfig is what the flags say of the node, the source and symbols; each command
+// takes what it needs.
+type nodeConfig struct {
+	link    link.Config
+	source  source.Config
+	symbols symbols.Config
+}
+
+// config turns the flags into configurations. Nothing is contacted yet.
+func (f *nodeFlags) config(env environment) (nodeConfig, error) {
 	log, err := env.logger(f.logLevel)
 	if err != nil {
-		return daemon.Config{}, err
+		return nodeConfig{}, err
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return daemon.Config{}, err
+		return nodeConfig{}, err
 	}
 	n, err := node.Resolve(node.Options{
 		Spec: f.node, Identity: f.identity, MinikubeHome: env.getenv("MINIKUBE_HOME"), LimaHome: env.getenv("LIMA_HOME"),
@@ -63,42 +73,43 @@ func (f *nodeFlags) config(env environment) (daemon.Config, error) {
 		Running: sshconn.IsListening,
 	})
 	if err != nil {
-		return daemon.Config{}, err
+		return nodeConfig{}, err
 	}
 	if err := node.CheckLocal(n, f.allowNonLocal); err != nil {
-		return daemon.Config{}, err
+		return nodeConfig{}, err
 	}
 	root, err := filepath.Abs(f.root)
 	if err != nil {
-		return daemon.Config{}, err
+		return nodeConfig{}, err
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return daemon.Config{}, err
+		return nodeConfig{}, err
 	}
 	cache = filepath.Join(cache, "dapbridge")
 	state := stateDir(env, home)
 	if err := errors.Join(makePrivateDir(cache), makePrivateDir(state)); err != nil {
-		return daemon.Config{}, err
+		return nodeConfig{}, err
 	}
-	c := daemon.Config{
-		SSH: sshconn.Config{
-			Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
-			PinFile: filepath.Join(state, "pinned_hosts"),
+	c := nodeConfig{
+		link: link.Config{
+			SSH: sshconn.Config{
+				Node: n, AgentSocket: env.getenv("SSH_AUTH_SOCK"), Log: log,
+				PinFile: filepath.Join(state, "pinned_hosts"),
+			},
+			Upload:      remote.UploadOptions{Progress: env.progress.transfer("uploading the agent"), Log: log},
+			Target:      api.Selector{Name: f.target, PID: f.pid},
+			Lease:       defaultLease,
+			IdleTimeout: env.idleTimeout,
+			Self:        describeSelf(userName(env)),
+			Log:         log,
 		},
-		Upload:      remote.UploadOptions{Progress: env.progress.transfer("uploading the agent"), Log: log},
-		Target:      api.Selector{Name: f.target, PID: f.pid},
-		Lease:       defaultLease,
-		IdleTimeout: env.idleTimeout,
-		Root:        root,
-		CacheDir:    cache,
-		Self:        describeSelf(userName(env)),
-		Log:         log,
+		source: source.Config{Root: root, CacheDir: cache, Log: log},
 	}
-	if c.Symbols, err = f.symbols(root, cache, log); err != nil {
+	if c.symbols, err = f.symbolsConfig(root, cache, log); err != nil {
 		return c, err
 	}
-	c.Agent, err = agentOptions(f.agent, cache, log)
+	c.link.Agent, err = agentOptions(f.agent, cache, log)
 	return c, err
 }
 

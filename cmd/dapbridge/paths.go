@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/source"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -79,27 +79,27 @@ func runPaths(cmd *cobra.Command, env environment, o pathsOptions, file string) 
 	return nil
 }
 
-func (o pathsOptions) explain(ctx context.Context, env environment, file, dir string) (daemon.Paths, *daemon.FilePath, error) {
+func (o pathsOptions) explain(ctx context.Context, env environment, file, dir string) (source.Paths, *source.FilePath, error) {
 	rules, err := o.maps.rules()
 	if err != nil {
-		return daemon.Paths{}, nil, err
+		return source.Paths{}, nil, err
 	}
 	if o.exe != "" {
 		log, err := env.logger(o.logLevel)
 		if err != nil {
-			return daemon.Paths{}, nil, err
+			return source.Paths{}, nil, err
 		}
 		if _, err := os.Stat(o.exe); err != nil {
-			return daemon.Paths{}, nil, diag.Errorf(diag.Usage, "--exe: %w", err)
+			return source.Paths{}, nil, diag.Errorf(diag.Usage, "--exe: %w", err)
 		}
-		return daemon.ExplainExecutable(ctx, daemon.Config{Root: o.root, Maps: rules, Log: log}, o.exe, file, dir)
+		return source.ExplainExecutable(ctx, source.Config{Root: o.root, Rules: rules, Log: log}, o.exe, file, dir)
 	}
 	c, err := o.config(env)
 	if err != nil {
-		return daemon.Paths{}, nil, err
+		return source.Paths{}, nil, err
 	}
-	c.Maps = rules
-	return daemon.ExplainPaths(ctx, c, file, dir)
+	c.source.Rules = rules
+	return source.Explain(ctx, c.link, c.source, file, dir)
 }
 
 // mapFlag is --map.
@@ -133,7 +133,7 @@ func newPrinter(w io.Writer) func(format string, args ...any) {
 	}
 }
 
-func printPaths(w io.Writer, p daemon.Paths) {
+func printPaths(w io.Writer, p source.Paths) {
 	line := newPrinter(w)
 	t := p.Target
 	which := path.Base(t.Exe) + " ("
@@ -164,7 +164,7 @@ func printPaths(w io.Writer, p daemon.Paths) {
 	}
 }
 
-func printTree(line func(string, ...any), t daemon.SourceTree) {
+func printTree(line func(string, ...any), t source.SourceTree) {
 	line("%s: %d of %d files", t.What, t.Here, t.Files)
 	host := orDash(t.Host)
 	if t.Reason != "" {
@@ -176,7 +176,7 @@ func printTree(line func(string, ...any), t daemon.SourceTree) {
 	}
 }
 
-func printFilePath(w io.Writer, f daemon.FilePath) {
+func printFilePath(w io.Writer, f source.FilePath) {
 	line := newPrinter(w)
 	line("host  %s", formatPath(f.Host, f.Line, f.Here, "exists", "does not exist"))
 	line("node  %s", formatPath(f.Node, f.Line, f.InTarget, "the binary has code for it", "the binary has no code for it"))
@@ -214,7 +214,7 @@ func formatPath(path string, line int, holds bool, yes, no string) string {
 }
 
 // printRules prints the rule that applies and the ones that it overrides.
-func printRules(line func(string, ...any), title string, rules []daemon.PathRule) {
+func printRules(line func(string, ...any), title string, rules []source.PathRule) {
 	if len(rules) == 0 {
 		line("\n%s: no rule applies, unchanged", title)
 		return

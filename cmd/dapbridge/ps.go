@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dapbridge/dapbridge/internal/api"
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 )
 
 type psOptions struct {
@@ -46,7 +46,7 @@ func runPs(cmd *cobra.Command, env environment, o psOptions) error {
 	if err != nil {
 		return err
 	}
-	list, err := daemon.List(cmd.Context(), c)
+	list, err := link.List(cmd.Context(), c.link)
 	if err != nil {
 		return err
 	}

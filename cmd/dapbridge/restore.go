@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dapbridge/dapbridge/internal/api"
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/deploy"
 )
 
 type restoreOptions struct {
@@ -60,7 +60,7 @@ func runRestore(cmd *cobra.Command, env environment, o restoreOptions) error {
 	if err != nil {
 		return err
 	}
-	r, err := daemon.Restore(cmd.Context(), c, api.RestoreRequest{Replaced: o.replaced, DryRun: o.dryRun}, env.swapStep)
+	r, err := deploy.Restore(cmd.Context(), c.link, api.RestoreRequest{Replaced: o.replaced, DryRun: o.dryRun}, env.swapStep)
 	if err != nil {
 		return err
 	}

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 	"github.com/dapbridge/dapbridge/internal/demo"
+	"github.com/dapbridge/dapbridge/internal/host/serve"
+	"github.com/dapbridge/dapbridge/internal/host/srcsync"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
@@ -28,7 +30,8 @@ func TestWithoutRoot(t *testing.T) {
 	defer cancel()
 
 	t.Run("symbols", func(t *testing.T) {
-		r, err := daemon.BuildSymbols(ctx, p.config(t), false)
+		c := p.config(t)
+		r, err := symbols.Build(ctx, c.Link, c.Symbols)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,15 +42,16 @@ func TestWithoutRoot(t *testing.T) {
 	t.Run("session", func(t *testing.T) { p.debug(ctx, t) })
 	t.Run("sync", func(t *testing.T) {
 		to := filepath.Join(t.TempDir(), "copy")
-		s := daemon.SyncConfig{To: to, RecordDir: t.TempDir()}
-		if _, err := daemon.Sync(ctx, p.config(t), s); err != nil {
+		c := p.config(t)
+		s := srcsync.Config{Link: c.Link, Source: c.Source, To: to, RecordDir: t.TempDir()}
+		if _, err := srcsync.Run(ctx, s); err != nil {
 			t.Fatal(err)
 		}
 		want := testenv.ReadFile(t, p.source())
 		if got := testenv.ReadFile(t, filepath.Join(to, "main.go")); got != want {
 			t.Errorf("the copy of main.go is %q, want %q", got, want)
 		}
-		r, err := daemon.VerifySync(ctx, p.config(t), s)
+		r, err := srcsync.Verify(ctx, s)
 		if err != nil || r.Files == 0 || len(r.Differ) > 0 {
 			t.Errorf("verify: %+v, %v", r, err)
 		}
@@ -147,15 +151,15 @@ func (p *strippedTarget) source() string { return filepath.Join(p.node.Root, "ma
 
 // config is the configuration of a daemon for the node, with all its caches below the
 // test's directory.
-func (p *strippedTarget) config(t *testing.T) daemon.Config {
+func (p *strippedTarget) config(t *testing.T) serve.Config {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	c, err := demoConfig(environment{err: io.Discard, progress: &progress{out: io.Discard}}, log, p.node)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Agent.Explicit, c.CacheDir = p.program, p.cache
-	if c.Symbols, err = (&nodeFlags{}).symbols(c.Root, p.cache, log); err != nil {
+	c.Link.Agent.Explicit, c.Source.CacheDir = p.program, p.cache
+	if c.Symbols, err = (&nodeFlags{}).symbolsConfig(c.Source.Root, p.cache, log); err != nil {
 		t.Fatal(err)
 	}
 	c.Symbols.Twins.ToolExec = []string{p.program, "toolexec"}
@@ -167,7 +171,7 @@ func (p *strippedTarget) config(t *testing.T) daemon.Config {
 func (p *strippedTarget) debug(ctx context.Context, t *testing.T) {
 	run, stop := context.WithCancel(ctx)
 	ready, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- daemon.Serve(run, p.config(t), func(r daemon.Ready) { ready <- r.Listen }) }()
+	go func() { ended <- serve.Run(run, p.config(t), func(r serve.Ready) { ready <- r.Listen }) }()
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {

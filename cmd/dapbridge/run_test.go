@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
+	"github.com/dapbridge/dapbridge/internal/host/logs"
 )
 
 // invoke runs one command line for a user without minikube and configuration.
@@ -96,14 +96,14 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestSince(t *testing.T) {
-	for text, want := range map[string]daemon.Journal{
+	for text, want := range map[string]logs.Journal{
 		"":                     {},
 		"90m":                  {Ago: 90 * time.Minute},
 		"2026-11-28T09:30:00Z": {Since: time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)},
 		"2026-11-28 09:30:00":  {Since: time.Date(2026, 11, 28, 9, 30, 0, 0, time.Local)},
 		"2026-11-28":           {Since: time.Date(2026, 11, 28, 0, 0, 0, 0, time.Local)},
 	} {
-		var got daemon.Journal
+		var got logs.Journal
 		if err := parseSince(text, &got); err != nil {
 			t.Errorf("--since %q: %v", text, err)
 		}

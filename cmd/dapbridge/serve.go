@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/serve"
+	"github.com/dapbridge/dapbridge/internal/host/srcsync"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
 )
 
 type serveOptions struct {
@@ -75,18 +77,19 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 	if o.stdio && (cmd.Flags().Changed("listen") || cmd.Flags().Changed("takeover") || o.output != "text") {
 		return diag.Errorf(diag.Usage, "--stdio serves only the IDE that started it, on standard input and output: it excludes --listen, --takeover and -o")
 	}
-	c, err := o.config(env)
+	n, err := o.config(env)
 	if err != nil {
 		return err
 	}
-	c.Symbols.Mode = o.symbols
-	if c.Dlv = o.dlvAddr; c.Dlv != "" && !cmd.Flags().Changed("target") {
-		c.Target.Name = "" // whatever that dlv debugs
+	n.symbols.Mode = o.symbols
+	if n.link.Dlv = o.dlvAddr; n.link.Dlv != "" && !cmd.Flags().Changed("target") {
+		n.link.Target.Name = "" // whatever that dlv debugs
 	}
-	if c.Maps, err = o.maps.rules(); err != nil {
+	if n.source.Rules, err = o.maps.rules(); err != nil {
 		return err
 	}
-	c.Listen, c.Lease, c.Linger, c.Takeover = o.listen, o.lease, o.linger, o.takeover
+	n.link.Lease = o.lease
+	c := serve.Config{Link: n.link, Source: n.source, Symbols: n.symbols, Listen: o.listen, Linger: o.linger, Takeover: o.takeover}
 	if c.Control, err = env.controlDir(); err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 		defer flush()
 		c.Conn, env.out = conn, env.err // standard output is the IDE's
 	}
-	return daemon.Serve(cmd.Context(), c, func(r daemon.Ready) {
+	return serve.Run(cmd.Context(), c, func(r serve.Ready) {
 		if o.output == "json" {
 			printJSON(env.out, r)
 			return
@@ -108,13 +111,13 @@ func runServe(cmd *cobra.Command, env environment, o serveOptions) error {
 }
 
 // serveSync returns the daemon's configuration for copying the source.
-func serveSync(env environment, mode string) (daemon.ServeSync, error) {
+func serveSync(env environment, mode string) (serve.SyncConfig, error) {
 	home, err := os.UserHomeDir()
-	return daemon.ServeSync{Mode: daemon.SyncMode(mode), RecordDir: filepath.Join(stateDir(env, home), "sync")}, err
+	return serve.SyncConfig{Mode: srcsync.Mode(mode), RecordDir: filepath.Join(stateDir(env, home), "sync")}, err
 }
 
-func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
-	t, nodeName := r.Target, c.SSH.Node.Name
+func printReady(w io.Writer, c serve.Config, r serve.Ready) {
+	t, nodeName := r.Target, c.Link.SSH.Node.Name
 	fmt.Fprintf(w, "debugging %s on %s: pid %d, %s, %s\n", diag.EscapeLine(path.Base(t.Exe)), nodeName, t.PID, orDash(t.Build.ModulePath), diag.EscapeLine(t.Build.GoVersion))
 	if r.NoPaths == "" && len(r.Paths) > 0 {
 		fmt.Fprintf(w, "paths: %s\n", diag.EscapeLine(r.Paths[0]))
@@ -126,7 +129,7 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 	switch {
 	case r.Symbols == "kept":
 		fmt.Fprintln(w, "symbols: the target is stripped; using the symbols built for it")
-	case r.Symbols == "missing" && c.Symbols.Mode == daemon.SymbolsAuto:
+	case r.Symbols == "missing" && c.Symbols.Mode == symbols.Auto:
 		fmt.Fprintln(w, "symbols: the target is stripped; the first session builds its symbols, which takes minutes")
 	case r.Symbols == "missing":
 		fmt.Fprintf(w, "symbols: the target is stripped; build its symbols first: %s\n", c.Symbols.Command)
@@ -134,8 +137,8 @@ func printReady(w io.Writer, c daemon.Config, r daemon.Ready) {
 	if r.SyncTo != "" {
 		fmt.Fprintf(w, "sync: copying each change of the source to %s on the node (dapbridge status shows the progress)\n", diag.EscapeLine(r.SyncTo))
 	}
-	if c.Dlv != "" {
-		fmt.Fprintf(w, "debugger: the dlv at %s on the node, which keeps running; after a session, %s continues under it\n", c.Dlv, path.Base(t.Exe))
+	if c.Link.Dlv != "" {
+		fmt.Fprintf(w, "debugger: the dlv at %s on the node, which keeps running; after a session, %s continues under it\n", c.Link.Dlv, path.Base(t.Exe))
 	}
 	for _, line := range r.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", diag.EscapeLine(line))

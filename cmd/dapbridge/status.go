@@ -8,8 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/serve"
+	"github.com/dapbridge/dapbridge/internal/host/srcsync"
 )
 
 type statusOptions struct {
@@ -42,7 +43,7 @@ than two minutes, the source cannot be copied, or the process does not answer.`,
 
 // statusReport is what status -o json prints.
 type statusReport struct {
-	Daemons []daemon.Daemon `json:"daemons"`
+	Daemons []serve.Daemon `json:"daemons"`
 }
 
 func runStatus(cmd *cobra.Command, env environment, o statusOptions) error {
@@ -54,12 +55,12 @@ func runStatus(cmd *cobra.Command, env environment, o statusOptions) error {
 		return err
 	}
 	for ctx := cmd.Context(); ; {
-		all, err := daemon.Daemons(ctx, dirs)
+		all, err := serve.Daemons(ctx, dirs)
 		if err != nil {
 			return err
 		}
 		if o.output == "json" {
-			if err := printJSON(env.out, statusReport{append([]daemon.Daemon{}, all...)}); err != nil {
+			if err := printJSON(env.out, statusReport{append([]serve.Daemon{}, all...)}); err != nil {
 				return err
 			}
 		} else {
@@ -80,7 +81,7 @@ func runStatus(cmd *cobra.Command, env environment, o statusOptions) error {
 }
 
 // checkDaemons returns the exit status for the state of the daemons.
-func checkDaemons(all []daemon.Daemon) error {
+func checkDaemons(all []serve.Daemon) error {
 	for _, d := range all {
 		if d.Silent != nil || len(d.Trouble) > 0 {
 			return exitStatus(1)
@@ -92,7 +93,7 @@ func checkDaemons(all []daemon.Daemon) error {
 	return nil
 }
 
-func printStatus(w io.Writer, all []daemon.Daemon, now time.Time) {
+func printStatus(w io.Writer, all []serve.Daemon, now time.Time) {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "no dapbridge serve is running")
 	}
@@ -115,7 +116,7 @@ func printRow(w io.Writer, name, format string, args ...any) {
 	fmt.Fprintf(w, "  %-8s  %s\n", name, diag.EscapeLine(fmt.Sprintf(format, args...)))
 }
 
-func printDaemon(w io.Writer, s daemon.Status, now time.Time) {
+func printDaemon(w io.Writer, s serve.Status, now time.Time) {
 	fmt.Fprintf(w, "dapbridge serve, pid %d, running for %s\n", s.PID, formatAge(now, s.Since))
 	printRow(w, "listen", "%s", s.Listen)
 	printRow(w, "node", "%s: %s", s.Node, formatLink(s.Link, now))
@@ -145,7 +146,7 @@ func printDaemon(w io.Writer, s daemon.Status, now time.Time) {
 	}
 }
 
-func formatLink(l daemon.LinkStatus, now time.Time) string {
+func formatLink(l serve.LinkStatus, now time.Time) string {
 	text := fmt.Sprintf("%s for %s", l.State, formatAge(now, l.Since))
 	if l.Milliseconds > 0 {
 		text += fmt.Sprintf(", round trip %.1f ms", l.Milliseconds)
@@ -153,16 +154,16 @@ func formatLink(l daemon.LinkStatus, now time.Time) string {
 	return text
 }
 
-func printSync(w io.Writer, c *daemon.SyncStatus, now time.Time) {
+func printSync(w io.Writer, c *srcsync.Status, now time.Time) {
 	text := fmt.Sprintf("to %s: %s", c.To, c.State)
 	switch {
-	case c.State == daemon.SyncCopying && c.Total > 0:
+	case c.State == srcsync.Copying && c.Total > 0:
 		text += fmt.Sprintf(", %d of %d changes", c.Done, c.Total)
-	case c.State == daemon.SyncWaiting:
+	case c.State == srcsync.Waiting:
 		text += " for the node"
 	}
 	switch {
-	case c.Pending < 0 && c.State != daemon.SyncStopped:
+	case c.Pending < 0 && c.State != srcsync.Stopped:
 		text += ", full scan pending"
 	case c.Pending > 0:
 		text += fmt.Sprintf(", %s pending", plural(c.Pending, "change"))

@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
 	"github.com/dapbridge/dapbridge/internal/host/symbols/twin"
 )
 
@@ -71,12 +71,16 @@ func runSymbols(cmd *cobra.Command, env environment, o symbolsOptions) error {
 	if err != nil {
 		return err
 	}
-	c.Symbols.Twins.LDFlags = o.ldflags
-	c.Symbols.Twins.Progress = env.twinProgress()
+	c.symbols.Twins.LDFlags = o.ldflags
+	c.symbols.Twins.Progress = env.twinProgress()
 	if o.remove {
 		return removeSymbols(cmd, env, c, o.output)
 	}
-	r, err := daemon.BuildSymbols(cmd.Context(), c, o.print)
+	build := symbols.Build
+	if o.print {
+		build = symbols.Explain
+	}
+	r, err := build(cmd.Context(), c.link, c.symbols)
 	switch {
 	case err != nil:
 		return err
@@ -89,25 +93,25 @@ func runSymbols(cmd *cobra.Command, env environment, o symbolsOptions) error {
 	return nil
 }
 
-func removeSymbols(cmd *cobra.Command, env environment, c daemon.Config, output outputFlag) error {
-	r, err := daemon.RemoveSymbols(cmd.Context(), c)
+func removeSymbols(cmd *cobra.Command, env environment, c nodeConfig, output outputFlag) error {
+	r, err := symbols.Remove(cmd.Context(), c.link, c.symbols)
 	if err != nil {
 		return err
 	}
 	if output == "json" {
 		return printJSON(env.out, r)
 	}
-	_, err = fmt.Fprintf(env.out, "removed %d files (%s) from %s, and the cache on this machine\n", r.Files, formatMegabytes(r.Bytes), c.SSH.Node.Name)
+	_, err = fmt.Fprintf(env.out, "removed %d files (%s) from %s, and the cache on this machine\n", r.Files, formatMegabytes(r.Bytes), c.link.SSH.Node.Name)
 	return err
 }
 
 // printRecipe prints the recipe as a script. Linker flags that the target does not
 // record are the given ones, or those found by an earlier build.
-func printRecipe(w io.Writer, c daemon.Config, r *daemon.SymbolsResult, ldflags string) error {
+func printRecipe(w io.Writer, c nodeConfig, r *symbols.Result, ldflags string) error {
 	if ldflags == "" && r.Kept != nil {
 		ldflags = r.Kept.LDFlags
 	}
-	text, err := r.Recipe.ShellScript(c.Root, ldflags, remote.Quote)
+	text, err := r.Recipe.ShellScript(c.source.Root, ldflags, remote.Quote)
 	if err != nil {
 		return err
 	}
@@ -115,9 +119,9 @@ func printRecipe(w io.Writer, c daemon.Config, r *daemon.SymbolsResult, ldflags 
 	return err
 }
 
-func printSymbols(w io.Writer, c daemon.Config, r *daemon.SymbolsResult) {
+func printSymbols(w io.Writer, c nodeConfig, r *symbols.Result) {
 	t := r.Target
-	what := fmt.Sprintf("%s on %s (pid %d)", diag.EscapeLine(path.Base(t.Exe)), c.SSH.Node.Name, t.PID)
+	what := fmt.Sprintf("%s on %s (pid %d)", diag.EscapeLine(path.Base(t.Exe)), c.link.SSH.Node.Name, t.PID)
 	if r.Needless {
 		fmt.Fprintf(w, "%s has debug information: nothing to do\n", what)
 		return
@@ -151,15 +155,15 @@ func (env environment) twinProgress() func(twin.Step) {
 	}
 }
 
-// symbols returns the daemon's configuration for building symbols, with this program as
+// symbolsConfig returns the daemon's configuration for building symbols, with this program as
 // the go command's -toolexec.
-func (f *nodeFlags) symbols(root, cache string, log *slog.Logger) (daemon.Symbols, error) {
+func (f *nodeFlags) symbolsConfig(root, cache string, log *slog.Logger) (symbols.Config, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return daemon.Symbols{}, err
+		return symbols.Config{}, err
 	}
-	return daemon.Symbols{
-		Mode: daemon.SymbolsAsk, Host: recipe.Host{OS: runtime.GOOS, Arch: runtime.GOARCH}, Command: f.symbolsCommand(root),
+	return symbols.Config{
+		Mode: symbols.Ask, Root: root, Host: recipe.Host{OS: runtime.GOOS, Arch: runtime.GOARCH}, Command: f.symbolsCommand(root),
 		Twins: &twin.Builder{
 			Dir: filepath.Join(cache, "twins"), Env: os.Environ(), ToolExec: []string{self, "toolexec"}, Log: log,
 		},

@@ -11,8 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapbridge/dapbridge/internal/daemon"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/serve"
+	"github.com/dapbridge/dapbridge/internal/host/srcsync"
 )
 
 type syncOptions struct {
@@ -60,58 +61,57 @@ Exit status: 1 if --verify finds a difference, 3 if some files could not be copi
 	return cmd
 }
 
-// configs returns the configurations of the connection and of the copy.
-func (o syncOptions) configs(env environment, args []string) (c daemon.Config, s daemon.SyncConfig, err error) {
+// syncConfig returns the configuration of the copy.
+func (o syncOptions) syncConfig(env environment, args []string) (c srcsync.Config, err error) {
 	switch {
 	case runtime.GOOS == "windows":
-		return c, s, diag.Errorf(diag.Unsupported, "dapbridge sync does not support Windows, whose files have no modes and links for a Linux node")
+		return c, diag.Errorf(diag.Unsupported, "dapbridge sync does not support Windows, whose files have no modes and links for a Linux node")
 	case o.watch && (o.dryRun || o.verify) || o.dryRun && o.verify:
-		return c, s, diag.Errorf(diag.Usage, "choose one of --watch, --dry-run and --verify")
+		return c, diag.Errorf(diag.Usage, "choose one of --watch, --dry-run and --verify")
 	case o.force && o.to == "":
-		return c, s, diag.Errorf(diag.Usage, "--force needs a directory given by --to")
+		return c, diag.Errorf(diag.Usage, "--force needs a directory given by --to")
 	}
-	if c, err = o.config(env); err != nil {
-		return c, s, err
+	n, err := o.config(env)
+	if err != nil {
+		return c, err
 	}
-	if c.Maps, err = o.maps.rules(); err != nil {
-		return c, s, err
+	if n.source.Rules, err = o.maps.rules(); err != nil {
+		return c, err
 	}
 	if len(args) == 1 {
-		if c.Root, err = filepath.Abs(args[0]); err != nil {
-			return c, s, err
+		if n.source.Root, err = filepath.Abs(args[0]); err != nil {
+			return c, err
 		}
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return c, s, err
+		return c, err
 	}
-	return c, daemon.SyncConfig{To: o.to, Force: o.force, RecordDir: filepath.Join(stateDir(env, home), "sync"), Progress: env.syncProgress}, nil
+	return srcsync.Config{Link: n.link, Source: n.source, To: o.to, Force: o.force, RecordDir: filepath.Join(stateDir(env, home), "sync"), Progress: env.syncProgress}, nil
 }
 
 func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	c, s, err := o.configs(env, args)
+	c, err := o.syncConfig(env, args)
 	if err != nil {
 		return err
 	}
+	takenOver := false                      // from a daemon that has stopped copying
 	if !o.verify && !o.dryRun && !o.force { // these only compare, or do what a daemon does not
-		if done, err := o.syncByDaemon(cmd.Context(), env, c, &s); done || err != nil {
+		var done bool
+		if done, takenOver, err = o.syncByDaemon(cmd.Context(), env, &c); done || err != nil {
 			return err
 		}
 	}
 	switch {
 	case o.verify:
-		return o.verifySync(cmd, env, c, s)
+		return o.verifySync(cmd, env, c)
 	case o.watch:
-		first := !s.Standing
-		return daemon.WatchSync(cmd.Context(), c, s, func(r daemon.SyncReport) {
-			o.print(env, r, !first)
-			first = false
-		})
+		return o.watchSync(cmd.Context(), env, c, takenOver)
 	case o.dryRun:
-		r, err := daemon.PlanSync(cmd.Context(), c, s)
+		r, err := srcsync.Plan(cmd.Context(), c)
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 		}
 		return checkFailed(err, r)
 	}
-	r, err := daemon.Sync(cmd.Context(), c, s)
+	r, err := srcsync.Run(cmd.Context(), c)
 	if err != nil {
 		return err
 	}
@@ -130,27 +130,48 @@ func runSync(cmd *cobra.Command, env environment, o syncOptions, args []string) 
 	return checkFailed(nil, r)
 }
 
+// watchSync copies until ctx ends. It prints the first run and those that did
+// something.
+func (o syncOptions) watchSync(ctx context.Context, env environment, c srcsync.Config, takenOver bool) error {
+	to, err := c.Destination(ctx)
+	if err != nil {
+		return err
+	}
+	c.To = to
+	first := !takenOver
+	s := srcsync.NewSyncer(srcsync.SyncerConfig{Config: c, FailFirst: first, Notify: func(e srcsync.Event) {
+		switch {
+		case e.Kind == srcsync.NodeLost:
+			c.Link.Log.Warn("nothing is copied until the node can be reached again", "reason", diag.Escape(e.Err.Error()), "next try in", e.RetryIn)
+		case e.Kind == srcsync.RunFinished && (first || e.Report.DidSomething()):
+			o.print(env, e.Report, !first)
+			first = false
+		}
+	}})
+	return s.Run(ctx)
+}
+
 // syncByDaemon has the dapbridge serve that already copies this directory do a full
 // scan, and with --watch shows its further runs. It reports whether nothing is left to
-// do, which is false if there is no such daemon or it stops copying.
-func (o syncOptions) syncByDaemon(ctx context.Context, env environment, c daemon.Config, s *daemon.SyncConfig) (bool, error) {
+// do, and whether sync takes over from a daemon that has stopped copying.
+func (o syncOptions) syncByDaemon(ctx context.Context, env environment, c *srcsync.Config) (done, takenOver bool, err error) {
 	dirs, err := env.controlDirs()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	d, err := daemon.SyncByDaemon(ctx, dirs, c, *s)
+	d, err := serve.SyncByDaemon(ctx, dirs, *c)
 	if err != nil || d == nil {
-		return false, err
+		return false, false, err
 	}
 	o.print(env, d.Report, false)
 	if !o.watch {
-		return true, checkFailed(nil, d.Report)
+		return true, false, checkFailed(nil, d.Report)
 	}
 	say := func(format string, args ...any) {
 		fmt.Fprintln(env.err, diag.EscapeLine(fmt.Sprintf("dapbridge serve (pid %d) "+format, append([]any{d.PID}, args...)...)))
 	}
 	say("is copying this directory")
-	err = d.Follow(ctx, func(n daemon.SyncNext) {
+	err = d.Follow(ctx, func(n srcsync.RunRecord) {
 		switch {
 		case n.Trouble != "":
 			say("cannot copy at present: %s", n.Trouble)
@@ -160,13 +181,13 @@ func (o syncOptions) syncByDaemon(ctx context.Context, env environment, c daemon
 	})
 	if err != nil {
 		say("has stopped copying; sync takes over")
-		s.Standing, s.To = true, d.Report.To
+		c.To = d.Report.To
 	}
-	return err == nil, nil
+	return err == nil, err != nil, nil
 }
 
 // checkFailed returns err, or an error if the run could not copy everything.
-func checkFailed(err error, r daemon.SyncReport) error {
+func checkFailed(err error, r srcsync.Report) error {
 	switch {
 	case err != nil:
 		return err
@@ -179,7 +200,7 @@ func checkFailed(err error, r daemon.SyncReport) error {
 }
 
 // print prints the result of a run; short is for one of many, on one line.
-func (o syncOptions) print(env environment, r daemon.SyncReport, short bool) {
+func (o syncOptions) print(env environment, r srcsync.Report, short bool) {
 	if o.output == "json" {
 		_ = printJSON(env.out, r) // the reader may be gone
 		return
@@ -209,14 +230,14 @@ func (o syncOptions) print(env environment, r daemon.SyncReport, short bool) {
 }
 
 // formatSize formats how much was sent, and how much deltas have saved.
-func formatSize(r daemon.SyncReport) string {
+func formatSize(r srcsync.Report) string {
 	if r.Deltas == 0 {
 		return formatMegabytes(r.Bytes)
 	}
 	return fmt.Sprintf("%s, %s saved by deltas", formatMegabytes(r.Bytes), formatMegabytes(r.Saved))
 }
 
-func printSyncPlan(w io.Writer, r daemon.SyncReport) {
+func printSyncPlan(w io.Writer, r srcsync.Report) {
 	for _, c := range r.Changes {
 		fmt.Fprintf(w, "%-6s  %s\n", c.What, diag.EscapeLine(c.Path))
 	}
@@ -226,8 +247,8 @@ func printSyncPlan(w io.Writer, r daemon.SyncReport) {
 	fmt.Fprintf(w, "%s from %s to %s\n", plural(len(r.Changes), "change"), diag.EscapeLine(r.Dir), diag.EscapeLine(r.To))
 }
 
-func (o syncOptions) verifySync(cmd *cobra.Command, env environment, c daemon.Config, s daemon.SyncConfig) error {
-	r, err := daemon.VerifySync(cmd.Context(), c, s)
+func (o syncOptions) verifySync(cmd *cobra.Command, env environment, c srcsync.Config) error {
+	r, err := srcsync.Verify(cmd.Context(), c)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ func layers() []layer {
 		peer   = "internal/host/peer"
 		recipe = "internal/host/recipe"
 		groups = "internal/host/procgroup"
+		link   = "internal/host/link"
+		source = "internal/host/source"
 		small  = "it runs as root on the node: it stays small, and needs nothing of the host"
 	)
 	return []layer{
@@ -58,6 +60,13 @@ func layers() []layer {
 		{"internal/host/symbols/debugfile", nil, "it copies a file and knows no more"},
 		{"internal/host/symbols/twin", []string{groups, recipe, "internal/host/symbols/debugfile", exe, diag}, "it builds on the host and knows no node"},
 		{"internal/host/filesync", []string{api, remote, groups, diag}, "it copies files and knows no debugger"},
+		{link, []string{remote, "internal/host/sshconn", "internal/host/execconn", api, exe, diag}, "it carries questions to the agent and does not know who asks"},
+		{source, []string{link, "internal/host/gosource", "bridge", "pathmap", api, exe, diag}, "it finds source and starts no session"},
+		{"internal/host/symbols", []string{link, remote, recipe, groups, api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
+		{"internal/host/deploy", []string{link, remote, recipe, groups, "internal/delta", api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
+		{"internal/host/logs", []string{link, remote, api, diag}, "each command has a package of its own: what two of them share is below them"},
+		{"internal/host/srcsync", []string{link, source, "internal/host/filesync", api, diag}, "each command has a package of its own: what two of them share is below them"},
+		{"internal/host/doctor", []string{link, source, "internal/host/symbols", "internal/host/filesync", api, exe, diag}, "it looks, and changes nothing but dapbridge's own files"},
 
 		{"internal/testenv", nil, "tests of every package import it"},
 	}
@@ -79,7 +88,7 @@ func restrictions() []restricted {
 		{"github.com/fsnotify/fsnotify", []string{"internal/host/filesync"}, "watching has one owner"},
 		{"./internal/testenv", []string{"e2e"}, "it is for tests"},
 		{"./internal/agent", []string{"internal/agent", "cmd"}, "what runs as root on the node is reached by the link alone"},
-		{"./internal/host", []string{"internal/host", "bridge", "internal/daemon", "cmd", "internal/demo", "e2e"}, "what runs on the host must not get onto the node"},
+		{"./internal/host", []string{"internal/host", "bridge", "cmd", "internal/demo", "e2e"}, "what runs on the host must not get onto the node"},
 		{"./cmd", nil, "commands are the top: what two of them share is a package below"},
 	}
 }

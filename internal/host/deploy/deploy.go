@@ -1,5 +1,6 @@
-// Package deploy makes a debug build of a target on the host, with the go command or
-// with a command of the user's. It does not access the node.
+// Package deploy replaces the target by a debug build: [Builder] makes one on the host,
+// with the go command or with a command of the user's, and [Run] has the node swap the
+// executable. [Restore] undoes it.
 package deploy
 
 import (

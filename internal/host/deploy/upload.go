@@ -1,4 +1,4 @@
-package daemon
+package deploy
 
 import (
 	"io"
@@ -7,94 +7,93 @@ import (
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/delta"
-	"github.com/dapbridge/dapbridge/internal/host/deploy"
 )
 
-// Shipped says how a build got to the node. All is zero if it was there.
-type Shipped struct {
-	Sent  int64         `json:"sent"`            // bytes that went
-	Delta bool          `json:"delta,omitempty"` // they were what differs from the build that was there
+// Upload says how a build got to the node. It is zero if the build was there already.
+type Upload struct {
+	Sent  int64         `json:"sent"`            // bytes
+	Delta bool          `json:"delta,omitempty"` // only what differs from the node's former build
 	Send  time.Duration `json:"send"`            // until the node had all, ns
 }
 
-// shipment sends a build. Others may look at it meanwhile.
-type shipment struct {
-	builder  *deploy.Builder
-	built    *deploy.Artifact
+// upload sends a build. Its methods may be called from several goroutines.
+type upload struct {
+	builder  *Builder
+	built    *Artifact
 	progress func(sent, done, total int64)
 
 	mu    sync.Mutex
-	now   Shipped
-	done  int64 // bytes of the build that were packed
+	now   Upload
+	done  int64 // bytes of the build that have been packed
 	start time.Time
 }
 
-// send sends the build to a node on which the former file stands, by its SHA-256:
-// what differs from that, if it was built here.
-func (s *shipment) send(w io.Writer, former string) error {
-	f, err := os.Open(s.built.Path)
+// send sends the build to a node whose executable has the SHA-256 former: as a delta
+// to that, if it was built on this machine.
+func (u *upload) send(w io.Writer, former string) error {
+	f, err := os.Open(u.built.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	s.mu.Lock()
-	s.start = time.Now()
-	s.mu.Unlock()
-	var there *io.SectionReader
-	if kept := s.builder.OpenKept(former); kept != nil {
+	u.mu.Lock()
+	u.start = time.Now()
+	u.mu.Unlock()
+	var base *io.SectionReader
+	if kept := u.builder.OpenKept(former); kept != nil {
 		defer kept.Close()
 		info, err := kept.Stat()
 		if err != nil {
 			return err
 		}
-		there = io.NewSectionReader(kept, 0, info.Size())
-		s.mu.Lock()
-		s.now.Delta = true
-		s.mu.Unlock()
+		base = io.NewSectionReader(kept, 0, info.Size())
+		u.mu.Lock()
+		u.now.Delta = true
+		u.mu.Unlock()
 	}
-	return delta.Write(outOf{s, w}, into{s, f}, there)
+	return delta.Write(sentCounter{u, w}, packedCounter{u, f}, base)
 }
 
-// arrived says that the node has all.
-func (s *shipment) arrived() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.start.IsZero() {
-		s.now.Send = time.Since(s.start)
+// finish records that the node has received all.
+func (u *upload) finish() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.start.IsZero() {
+		u.now.Send = time.Since(u.start)
 	}
 }
 
-func (s *shipment) shipped() Shipped {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now
+func (u *upload) result() Upload {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.now
 }
 
-// into counts what is packed.
-type into struct {
-	s *shipment
+// packedCounter counts the bytes of the build that are read.
+type packedCounter struct {
+	u *upload
 	r io.Reader
 }
 
-func (i into) Read(p []byte) (int, error) {
-	n, err := i.r.Read(p)
-	i.s.mu.Lock()
-	defer i.s.mu.Unlock()
-	i.s.done += int64(n)
+func (c packedCounter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.u.mu.Lock()
+	defer c.u.mu.Unlock()
+	c.u.done += int64(n)
 	return n, err
 }
 
-// outOf counts what goes, and tells of it.
-type outOf struct {
-	s *shipment
+// sentCounter counts the bytes that are sent, and reports progress.
+type sentCounter struct {
+	u *upload
 	w io.Writer
 }
 
-func (o outOf) Write(p []byte) (int, error) {
-	n, err := o.w.Write(p)
-	o.s.mu.Lock()
-	defer o.s.mu.Unlock()
-	o.s.now.Sent += int64(n)
-	o.s.progress(o.s.now.Sent, o.s.done, o.s.built.Size)
+func (c sentCounter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.u.mu.Lock()
+	defer c.u.mu.Unlock()
+	c.u.now.Sent += int64(n)
+	c.u.progress(c.u.now.Sent, c.u.done, c.u.built.Size)
 	return n, err
 }

@@ -1,6 +1,6 @@
-// Package doctor judges whether a node, its target and the host are fit for a
-// debug session, and names a remedy for each problem. It works on facts that it is
-// given and inspects nothing itself.
+// Package doctor judges whether a node, its target and the host are fit for a debug
+// session, and names a remedy for each problem. [Run] gathers the facts, [Examine]
+// judges them and inspects nothing itself.
 package doctor
 
 import (

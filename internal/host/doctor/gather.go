@@ -1,4 +1,4 @@
-package daemon
+package doctor
 
 import (
 	"context"
@@ -7,42 +7,51 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/host/doctor"
 	"github.com/dapbridge/dapbridge/internal/host/filesync/rsync"
+	"github.com/dapbridge/dapbridge/internal/host/link"
+	"github.com/dapbridge/dapbridge/internal/host/source"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
 )
 
-// Examine looks at the node, the target and this machine. With fix, it does first
-// what changes nothing but dapbridge's own files: it builds a stripped target's
-// symbols. The error is ctx's; everything else that fails stands in the report.
-func Examine(ctx context.Context, c Config, fix bool) (doctor.Report, error) {
-	f := doctor.Facts{Node: doctor.Node{Name: c.SSH.Node.Name, Local: c.SSH.Node.Local, Why: c.SSH.Node.Why}}
-	f.Host.Rsync, f.Host.RsyncErr = rsync.Find(ctx)
-	d, err := newDialer(ctx, c)
-	if err == nil {
-		err = errors.Join(d.examine(ctx, &f, fix), d.close())
-	}
-	if ctx.Err() != nil {
-		return doctor.Report{}, ctx.Err()
-	}
-	f.Err = err
-	return doctor.Examine(f), nil
+// Config says what to examine.
+type Config struct {
+	Link    link.Config
+	Source  source.Config
+	Symbols symbols.Config
+	Fix     bool // first build a stripped target's symbols; nothing but dapbridge's own files changes
 }
 
-// examine finds out what is asked of a node that has been reached.
-func (d *dialer) examine(ctx context.Context, f *doctor.Facts, fix bool) error {
-	hello := d.link.client.Hello()
-	m, err := d.link.client.Machine(ctx)
+// Run gathers facts of the node, the target and this machine, and judges them. The
+// error is ctx's; whatever else fails is in the report.
+func Run(ctx context.Context, c Config) (Report, error) {
+	f := Facts{Node: Node{Name: c.Link.SSH.Node.Name, Local: c.Link.SSH.Node.Local, Why: c.Link.SSH.Node.Why}}
+	f.Host.Rsync, f.Host.RsyncErr = rsync.Find(ctx)
+	l, err := link.Dial(ctx, c.Link)
+	if err == nil {
+		err = errors.Join(c.gather(ctx, l, &f), l.Close())
+	}
+	if ctx.Err() != nil {
+		return Report{}, ctx.Err()
+	}
+	f.Err = err
+	return Examine(f), nil
+}
+
+// gather fills in what a node that has been reached says.
+func (c Config) gather(ctx context.Context, l *link.Link, f *Facts) error {
+	hello := l.Hello()
+	m, err := l.Machine(ctx)
 	if err != nil {
 		return err
 	}
-	f.Agent = &doctor.Agent{
+	f.Agent = &Agent{
 		Platform: hello.OS + "/" + hello.Arch, System: m.Distribution, Kernel: m.Kernel, CgroupV2: m.CgroupV2, Obstacles: m.Obstacles,
 		TracingFailure: m.NoTracing, Frozen: m.Frozen, Dir: m.Dir, Free: m.Free, Rsync: m.Rsync, Kubelet: m.Kubelet,
 	}
-	if d.link.conn.AsRoot(nil) != nil {
+	if l.Conn.AsRoot(nil) != nil {
 		f.Agent.Root = "sudo"
 	}
-	t, err := d.link.client.Target(ctx)
+	t, err := l.Target(ctx)
 	if err != nil {
 		f.TargetErr = err
 		return nil
@@ -52,42 +61,53 @@ func (d *dialer) examine(ctx context.Context, f *doctor.Facts, fix bool) error {
 		f.TracerErr = e
 	}
 	f.GoWarning = hello.Debugger.Warning(t.Build.GoVersion)
-	if o, err := d.link.client.Optimisation(ctx); err == nil {
+	if o, err := l.Optimisation(ctx); err == nil {
 		f.Optimisation = &o
 	}
-	if t.Build.Stripped && fix {
-		if err := d.link.symbols(ctx, d.cfg, &SymbolsResult{Target: t}, SymbolsAuto); err != nil {
-			d.cfg.Log.Warn("its symbols could not be built", "reason", err, "hint", diag.Hint(err))
-		}
-	}
-	if t.Build.Stripped && d.cfg.Symbols.Mode != SymbolsNever {
-		now, err := d.symbolsNow(ctx, t)
-		if err != nil {
+	if t.Build.Stripped {
+		if err := c.gatherSymbols(ctx, l, t, f); err != nil {
 			return err
 		}
-		f.Source.Symbols = now == "kept"
 	}
-	return d.examineSource(ctx, t, &f.Source)
+	return c.gatherSource(ctx, l, t, &f.Source)
 }
 
-// examineSource looks at the target's source on both sides.
-func (d *dialer) examineSource(ctx context.Context, t api.Target, s *doctor.Source) error {
-	m, err := d.sourceMap(ctx, d.link, t, d.cfg.lookAround(ctx))
+// gatherSymbols builds a stripped target's symbols if they are to be fixed, and sees
+// whether they are kept.
+func (c Config) gatherSymbols(ctx context.Context, l *link.Link, t api.Target, f *Facts) (err error) {
+	if c.Fix {
+		build := c.Symbols
+		build.Mode = symbols.Auto
+		if err := build.Provide(ctx, l, &symbols.Result{Target: t}); err != nil {
+			c.Link.Log.Warn("its symbols could not be built", "reason", err, "hint", diag.Hint(err))
+		}
+	}
+	if c.Symbols.Mode != symbols.Never && c.Link.Dlv == "" { // a dlv has found them by itself
+		f.Source.Symbols, err = c.Symbols.AreKept(ctx, l, t)
+	}
+	return err
+}
+
+// gatherSource looks for the target's source on both sides.
+func (c Config) gatherSource(ctx context.Context, l *link.Link, t api.Target, s *Source) error {
+	m, err := (&source.Mapper{Config: c.Source}).Map(ctx, l.Client, t, c.Source.ReadHost(ctx))
 	if err != nil {
 		return err
 	}
-	s.Root, s.Problem = d.cfg.Root, m.problem()
-	s.Files, s.OnHost = m.counts()
+	s.Root, s.Problem = c.Source.Root, m.Problem()
+	s.Files, s.OnHost = m.Counts()
 	main := t.Build.MainFile
 	if main == "" {
 		return nil
 	}
 	if path.IsAbs(main) {
-		_, err := d.link.client.Source(ctx, t, main)
+		_, err := l.Source(ctx, t, main)
 		s.OnNode = err == nil
 	}
-	if host, ok := m.paths.ToHost(main); ok {
-		s.Stale = d.cfg.sources(d.link, d.fetches, t).Stale(ctx, host, main)
+	if host, ok := m.Paths.ToHost(main); ok {
+		fetches := source.NewFetches()
+		defer fetches.End()
+		s.Stale = c.Source.NewFiles(l.Client, fetches, t).Stale(ctx, host, main)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
-package daemon
+package link
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,46 +13,36 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
-	"github.com/dapbridge/dapbridge/internal/host/execconn"
-	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/remote"
-	"github.com/dapbridge/dapbridge/internal/host/sshconn"
 )
 
-// releaseTimeout bounds how long the agent may take to let the target go when
-// the daemon leaves. After it the link is cut, which the agent understands too.
-const releaseTimeout = 30 * time.Second
+// ReleaseTimeout bounds how long the agent may take to release the target. After it
+// the link is cut, which the agent understands too.
+const ReleaseTimeout = 30 * time.Second
 
-const (
-	defaultIdleTimeout = time.Minute
-	leaveTimeout       = 5 * time.Second // of an agent that has let the target go
-)
+// leaveTimeout bounds how long an agent that has released the target may take to
+// exit.
+const leaveTimeout = 5 * time.Second
 
-// nodeConn is a connection to a node, whatever carries it. Close may be called
-// again.
-type nodeConn interface {
-	remote.Conn
-	Done() <-chan struct{} // closed when it has ended
-	Close() error          // ends it and all that runs over it
-}
-
-// Link is the connection to an agent on the node.
+// Link is a connection to an agent on a node. Its methods may be called from
+// several goroutines.
 type Link struct {
-	conn        nodeConn
-	cmd         *remote.Cmd
-	client      *link.Client
-	idleTimeout time.Duration // for the agent's leave, if it need not detach
-	debugged    atomic.Bool   // a session has been asked for
+	*Client
+	Conn Conn // carries further commands; closed when the link ends
+
+	log         *slog.Logger
+	cmd         *remote.Cmd   // the supervisor
+	idleTimeout time.Duration // for the agent's exit, if it need not detach
+	debugged    atomic.Bool   // a session has been requested
 	since       time.Time
 	lost        atomic.Int64 // when it ended, Unix ns; 0 before that
-	log         *slog.Logger
 	wg          sync.WaitGroup
 }
 
-// dial reaches the node, puts the agent there if need be, and starts it.
-func dial(ctx context.Context, c Config) (*Link, error) {
-	c = c.withIdleTimeout()
-	conn, err := dialNode(ctx, c.SSH)
+// Dial connects to the node, uploads the agent unless it is there, and starts it.
+func Dial(ctx context.Context, c Config) (*Link, error) {
+	c = c.withDefaults()
+	conn, err := DialNode(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -65,36 +54,30 @@ func dial(ctx context.Context, c Config) (*Link, error) {
 	return l, nil
 }
 
-// withIdleTimeout returns c with its idle timeout set, to the default if it has none.
-func (c Config) withIdleTimeout() Config {
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = defaultIdleTimeout
-	}
-	c.SSH.IdleTimeout = c.IdleTimeout
-	return c
-}
-
-// dialNode reaches the node as it wants to be reached.
-func dialNode(ctx context.Context, c sshconn.Config) (nodeConn, error) {
-	if c.Node.Exec != nil {
-		return execconn.Dial(ctx, c.Node, c.IdleTimeout, c.Log)
-	}
-	return sshconn.Dial(ctx, c)
-}
-
-func start(ctx context.Context, conn nodeConn, c Config) (*Link, error) {
-	args := api.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
-	if c.errand {
-		args = append(args, api.NoSessionFlag)
-	}
-	cmd, err := startAgent(ctx, conn, c, args)
+// List returns the Go programs that run on the node.
+func List(ctx context.Context, c Config) ([]api.Candidate, error) {
+	l, err := Dial(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{conn: conn, cmd: cmd, idleTimeout: c.IdleTimeout, since: time.Now(), log: c.Log}
-	l.wg.Go(func() { copyLog(l.log, "agent", cmd.Stderr) })
-	late := time.AfterFunc(c.IdleTimeout, func() { l.conn.Close() })
-	l.client, err = link.Connect(cmd.Stdout, cmd.Stdin, link.Timing{Lease: c.Lease, Timeout: c.IdleTimeout}, link.Events{
+	defer l.Close()
+	return l.List(ctx)
+}
+
+// start starts the supervisor and waits for its hello.
+func start(ctx context.Context, conn Conn, c Config) (*Link, error) {
+	args := api.SuperviseArgs(c.Target, c.Lease, c.Self, c.Dlv)
+	if c.NoSession {
+		args = append(args, api.NoSessionFlag)
+	}
+	cmd, err := StartAgent(ctx, conn, c, args)
+	if err != nil {
+		return nil, err
+	}
+	l := &Link{Conn: conn, cmd: cmd, idleTimeout: c.IdleTimeout, since: time.Now(), log: c.Log}
+	l.Go(func() { CopyLog(l.log, "agent", cmd.Stderr) })
+	late := time.AfterFunc(c.IdleTimeout, func() { conn.Close() })
+	l.Client, err = Connect(cmd.Stdout, cmd.Stdin, Timing{Lease: c.Lease, Timeout: c.IdleTimeout}, Events{
 		Log: func(line api.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
 	})
 	if !late.Stop() {
@@ -105,108 +88,120 @@ func start(ctx context.Context, conn nodeConn, c Config) (*Link, error) {
 		l.wg.Wait()
 		return nil, err
 	}
-	l.wg.Go(func() { // the sessions' channels end with the link
-		<-l.client.Lost()
+	l.Go(func() { // the sessions' channels end with the link
+		<-l.Lost()
 		l.lost.Store(time.Now().UnixNano())
-		l.conn.Close()
+		conn.Close()
 	})
 	return l, nil
 }
 
-// startAgent starts the agent for the host's architecture, which nearly every
-// local node has; the node is asked only when it will not run that.
-func startAgent(ctx context.Context, conn nodeConn, c Config, args []string) (*remote.Cmd, error) {
-	bin, err := remote.FindAgent(ctx, c.Agent)
+// Go runs f in a goroutine that Close waits for.
+func (l *Link) Go(f func()) { l.wg.Go(f) }
+
+// Start starts a command of the agent's own program on the node, as root, wherever
+// that program file is. What it writes to standard error is logged under its name;
+// stderr, which may be nil, is then called with the last line.
+func (l *Link) Start(ctx context.Context, name string, args []string, stderr func(lastLine string)) (*remote.Cmd, error) {
+	return l.StartCommand(ctx, name, append([]string{l.agentProgram()}, args...), stderr)
+}
+
+// StartCommand is Start for any command of the node's.
+func (l *Link) StartCommand(ctx context.Context, name string, argv []string, stderr func(lastLine string)) (*remote.Cmd, error) {
+	cmd, err := l.Conn.Start(ctx, l.Conn.AsRoot(argv))
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := remote.StartAgent(ctx, conn, bin, c.Upload, args)
-	if !errors.Is(err, &diag.Error{Code: diag.NodePlatform}) {
-		return cmd, err
-	}
-	os, arch, perr := remote.Platform(ctx, conn)
-	if perr != nil || os != "linux" || arch != "amd64" && arch != "arm64" || arch == c.Agent.Arch {
-		return nil, err
-	}
-	c.Agent.OS, c.Agent.Arch = os, arch
-	if bin, err = remote.FindAgent(ctx, c.Agent); err != nil {
-		return nil, err
-	}
-	return remote.StartAgent(ctx, conn, bin, c.Upload, args)
-}
-
-// copyLog writes what a command of ours says on the node to the log, and
-// returns the last line when there is no more.
-func copyLog(log *slog.Logger, what string, r io.Reader) (last string) {
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		last = diag.Escape(lines.Text())
-		log.Debug(what + ": " + last)
-	}
-	io.Copy(io.Discard, r)
-	return last
-}
-
-// join opens the channel of a session and hands it to the worker. It runs the
-// agent's own program file, wherever that stands. When that has ended, ended is
-// told how.
-func (l *Link) join(ctx context.Context, token string, ended func(error)) (*remote.Cmd, error) {
-	hello := l.client.Hello()
-	argv := append([]string{"/proc/" + strconv.Itoa(hello.PID) + "/exe"}, api.JoinArgs(hello.Socket, token)...)
-	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(argv))
-	if err != nil {
-		return nil, err
-	}
-	l.wg.Go(func() {
-		last := copyLog(l.log, "join", cmd.Stderr)
-		ended(channelEnded(cmd.Wait(), last))
+	l.Go(func() {
+		last := CopyLog(l.log, name, cmd.Stderr)
+		if stderr != nil {
+			stderr(last)
+		}
 	})
 	return cmd, nil
 }
 
-// channelEnded says how the command of a session's channel has ended, and what
-// it said last.
-func channelEnded(err error, said string) error {
+// Run runs a command of the agent's own program with its standard input and waits
+// for its end. It returns what the command wrote to standard error, and its exit
+// status.
+func (l *Link) Run(ctx context.Context, args []string, stdin io.Reader) (stderr []byte, status int, err error) {
+	_, stderr, status, err = remote.Run(ctx, l.Conn, l.Conn.AsRoot(append([]string{l.agentProgram()}, args...)), stdin)
+	return stderr, status, err
+}
+
+func (l *Link) agentProgram() string { return "/proc/" + strconv.Itoa(l.Hello().PID) + "/exe" }
+
+// Join opens the channel of a session and hands it to the worker. ended is called
+// with the reason when that has ended.
+func (l *Link) Join(ctx context.Context, token string, ended func(error)) (*remote.Cmd, error) {
+	var cmd *remote.Cmd
+	started := make(chan struct{})
+	cmd, err := l.Start(ctx, "join", api.JoinArgs(l.Hello().Socket, token), func(lastLine string) {
+		<-started
+		ended(channelError(cmd.Wait(), lastLine))
+	})
+	close(started)
+	return cmd, err
+}
+
+// channelError says how the command of a session's channel ended, with its last
+// line.
+func channelError(err error, lastLine string) error {
 	if err == nil {
 		err = errors.New("ended early")
 	}
-	if said != "" {
-		err = fmt.Errorf("%w: %s", err, said)
+	if lastLine != "" {
+		err = fmt.Errorf("%w: %s", err, lastLine)
 	}
 	return diag.Errorf(diag.AttachFailed, "the session's channel to the debugger: %w", err)
 }
 
-// alive reports whether the link can be used.
-func (l *Link) alive() bool {
+// MarkDebugged has Close wait for the agent to detach.
+func (l *Link) MarkDebugged() { l.debugged.Store(true) }
+
+// Since returns when the link was made.
+func (l *Link) Since() time.Time { return l.since }
+
+// LostAt returns when the link was lost, the zero time before that.
+func (l *Link) LostAt() time.Time {
+	if at := l.lost.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// IsAlive reports whether the link can be used.
+func (l *Link) IsAlive() bool {
 	select {
-	case <-l.client.Lost():
+	case <-l.Lost():
 		return false
-	case <-l.conn.Done():
+	case <-l.Conn.Done():
 		return false
 	default:
 		return true
 	}
 }
 
-// close releases the target and the agent, and ends the link.
-func (l *Link) close() error {
+// Close releases the target and the agent, ends the link, and joins what was
+// started for it.
+func (l *Link) Close() error {
 	var err error
-	if l.alive() {
-		limit := releaseTimeout
+	if l.IsAlive() {
+		limit := ReleaseTimeout
 		if !l.debugged.Load() {
 			limit = min(limit, l.idleTimeout)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
-		if err = l.client.Release(ctx); err != nil {
-			l.conn.Close()
+		if err = l.Release(ctx); err != nil {
+			l.Conn.Close()
 		}
 	}
-	late := time.AfterFunc(min(leaveTimeout, l.idleTimeout), func() { l.conn.Close() })
-	l.client.Close()
+	late := time.AfterFunc(min(leaveTimeout, l.idleTimeout), func() { l.Conn.Close() })
+	l.Client.Close()
 	late.Stop()
 	l.cmd.Close()
-	l.conn.Close()
+	l.Conn.Close()
 	l.wg.Wait()
 	return err
 }

@@ -1,4 +1,5 @@
-package daemon
+// Package logs shows the journal of the target's systemd unit.
+package logs
 
 import (
 	"bufio"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
@@ -32,35 +34,35 @@ const (
 // (journald.conf(5), LineMax).
 const journalLine = 256 << 10
 
-// JournalResult says what was written.
-type JournalResult struct {
+// Result says what was written.
+type Result struct {
 	Unit  string
 	Lines int
 }
 
-// Journal writes the journal of the target's unit to w, escaped for a terminal,
-// to its end; with Follow until ctx ends, which then is no error. A target that
-// does not run is looked for by its usual unit.
-func (j Journal) Write(ctx context.Context, c Config, w io.Writer) (JournalResult, error) {
-	l, err := dial(ctx, c)
+// Write writes the journal of the target's unit to w, escaped for a terminal, to its
+// end; with Follow until ctx ends, which is then not an error. If the target does not
+// run, its usual unit is taken.
+func (j Journal) Write(ctx context.Context, c link.Config, w io.Writer) (Result, error) {
+	l, err := link.Dial(ctx, c)
 	if err != nil {
-		return JournalResult{}, err
+		return Result{}, err
 	}
-	defer l.close()
-	var r JournalResult
-	if r.Unit, err = l.unit(ctx, c.Target); err != nil {
+	defer l.Close()
+	var r Result
+	if r.Unit, err = unitOf(ctx, l, c.Target); err != nil {
 		return r, err
 	}
-	r.Lines, err = l.journal(ctx, j.argv(r.Unit), w)
+	r.Lines, err = runJournalctl(ctx, l, j.argv(r.Unit), w)
 	if j.Follow && ctx.Err() != nil {
 		err = nil
 	}
 	return r, err
 }
 
-// unit returns the systemd service that the target runs in, or would.
-func (l *Link) unit(ctx context.Context, sel api.Selector) (string, error) {
-	t, err := l.client.Target(ctx)
+// unitOf returns the systemd service that the target runs in, or would.
+func unitOf(ctx context.Context, l *link.Link, sel api.Selector) (string, error) {
+	t, err := l.Target(ctx)
 	switch {
 	case diag.CodeOf(err) == diag.TargetNone && sel.PID == 0:
 		return api.ServiceOf(sel.Executable()), nil
@@ -95,10 +97,11 @@ func (j Journal) argv(unit string) []string {
 	return argv
 }
 
-// journal runs journalctl and copies what it writes. When ctx ends, journalctl
-// sees that nobody reads it any more.
-func (l *Link) journal(ctx context.Context, argv []string, w io.Writer) (lines int, err error) {
-	cmd, err := l.conn.Start(ctx, l.conn.AsRoot(argv))
+// runJournalctl copies what journalctl writes. When ctx ends, journalctl sees that
+// nobody reads its output any more.
+func runJournalctl(ctx context.Context, l *link.Link, argv []string, w io.Writer) (lines int, err error) {
+	stderr := make(chan string, 1)
+	cmd, err := l.StartCommand(ctx, "journalctl", argv, func(lastLine string) { stderr <- lastLine })
 	if err != nil {
 		return 0, err
 	}
@@ -108,9 +111,7 @@ func (l *Link) journal(ctx context.Context, argv []string, w io.Writer) (lines i
 		err   error
 	}
 	done := make(chan copied, 1)
-	said := make(chan string, 1)
-	l.wg.Go(func() { said <- copyLog(l.log, "journalctl", cmd.Stderr) })
-	l.wg.Go(func() {
+	l.Go(func() {
 		n, err := copyEscaped(w, cmd.Stdout)
 		done <- copied{n, err}
 	})
@@ -123,10 +124,10 @@ func (l *Link) journal(ctx context.Context, argv []string, w io.Writer) (lines i
 		}
 		lines = r.lines
 	}
-	last := <-said
+	lastLine := <-stderr
 	var exit *remote.ExitError
 	if err := cmd.Wait(); errors.As(err, &exit) {
-		return lines, diag.Errorf(diag.JournalFailed, "journalctl on the node: %w: %s", err, last)
+		return lines, diag.Errorf(diag.JournalFailed, "journalctl on the node: %w: %s", err, lastLine)
 	} else if err != nil {
 		return lines, err
 	}

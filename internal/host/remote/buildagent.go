@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,8 +108,12 @@ func checkoutDir() (string, error) {
 	if !ok || !filepath.IsAbs(file) { // -trimpath leaves no absolute path
 		return "", errors.New("this program was built without the path of its source")
 	}
-	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	root := filepath.Dir(file)
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	for errors.Is(err, fs.ErrNotExist) && root != filepath.Dir(root) {
+		root = filepath.Dir(root)
+		mod, err = os.ReadFile(filepath.Join(root, "go.mod"))
+	}
 	if err != nil {
 		return "", err
 	}

@@ -1,7 +1,7 @@
-// Package daemon puts the parts of dapbridge together on the host: it reaches
-// the node, has the agent attach when a session comes, and lets IDEs in
-// through a bridge. It owns the goroutines of all of them.
-package daemon
+// Package serve is the daemon: it holds the link to the agent, lets IDEs in through a
+// bridge, has the agent attach when a session starts, and answers other commands of
+// this user's on its control socket. It owns the goroutines of all of them.
+package serve
 
 import (
 	"context"
@@ -13,38 +13,35 @@ import (
 	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/peer"
-	"github.com/dapbridge/dapbridge/internal/host/remote"
-	"github.com/dapbridge/dapbridge/internal/host/sshconn"
-	"github.com/dapbridge/dapbridge/pathmap"
+	"github.com/dapbridge/dapbridge/internal/host/source"
+	"github.com/dapbridge/dapbridge/internal/host/srcsync"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
 )
 
-// Config is everything that a command decides.
+// Config says what to serve, and to whom.
 type Config struct {
-	SSH         sshconn.Config       // the node, and how SSH reaches it unless it has an engine for that
-	Agent       remote.AgentOptions  // where the agent's binary comes from
-	Upload      remote.UploadOptions // and where it goes
-	Target      api.Selector
-	Dlv         string        // address on the node of a headless dlv to use, in place of a debugger of ours; "" for none
-	Listen      string        // host:port of a loopback address, or unix:PATH
-	Conn        net.Conn      // of the one client that is served, in place of Listen
-	Lease       time.Duration // how long the agent holds the target without a word from us
-	IdleTimeout time.Duration // how long the node may owe an answer that needs no debugger
-	Linger      time.Duration // how long it stays attached after a session
-	Takeover    bool
-	Maps        []pathmap.Rule // the user's own, which come before what is worked out
-	Root        string         // where the target's source is on the host
-	CacheDir    string         // this user's own, for files of the node's that clients open; "" for none
-	Symbols     Symbols        // for stripped targets
-	Self        string         // what others who use the node are told of this daemon: process, user, machine
-	Control     string         // this user's own directory, for the socket on which the daemon says how it is; "" for none
-	Sync        ServeSync      // whether the tree at Root is copied to the node meanwhile
-	Log         *slog.Logger
-
-	errand bool // no session is wanted
+	Link     link.Config
+	Source   source.Config
+	Symbols  symbols.Config // for stripped targets
+	Sync     SyncConfig
+	Listen   string        // host:port of a loopback address, or unix:PATH
+	Conn     net.Conn      // of the one client to serve, in place of Listen
+	Linger   time.Duration // how long the debugger stays attached after a session
+	Takeover bool          // a second client ends the first one's session
+	Control  string        // this user's own directory for the control socket; "" for none
 }
 
-// Ready is what a daemon says when IDEs may come.
+// SyncConfig says whether the tree at Config.Source.Root is copied to the node
+// meanwhile.
+type SyncConfig struct {
+	Mode      srcsync.Mode
+	RecordDir string // see [srcsync.Config]
+}
+
+// Ready is what a daemon reports when IDEs may connect.
 type Ready struct {
 	Listen string     `json:"listen"` // as an IDE writes it: host:port or unix:PATH; or stdio
 	Target api.Target `json:"target"`
@@ -53,7 +50,7 @@ type Ready struct {
 	Here   int        `json:"here"`  // those that this machine has
 	// NoPaths says why the main module's paths are not mapped, if so.
 	NoPaths string `json:"noPaths,omitempty"`
-	// Warnings is what to expect of the target, a line each.
+	// Warnings say what to expect of the target, a line each.
 	Warnings []string `json:"warnings,omitempty"`
 	// Symbols is "kept" or "missing" for a stripped target.
 	Symbols string `json:"symbols,omitempty"`
@@ -61,21 +58,21 @@ type Ready struct {
 	SyncTo string `json:"syncTo,omitempty"`
 }
 
-// Serve listens, connects to the node, finds the target, and lets IDEs in until
-// ctx ends; one that comes before the target is found waits. It then returns
-// nil when the target is let go and the agent has left.
+// Run listens, connects to the node, finds the target, calls ready, and lets IDEs in
+// until ctx ends; one that connects before the target is found waits. It then returns
+// nil when the target has been released and the agent has left.
 //
-// With c.Conn it serves that client alone, to its end; one whose session can't
-// begin is told why.
-func Serve(ctx context.Context, c Config, ready func(Ready)) error {
-	err := serve(ctx, c, ready)
+// With c.Conn it serves that client alone, to its end; one whose session cannot start
+// is told why.
+func Run(ctx context.Context, c Config, ready func(Ready)) error {
+	err := run(ctx, c, ready)
 	if err != nil && c.Conn != nil {
 		bridge.Refuse(c.Conn, err)
 	}
 	return err
 }
 
-func serve(ctx context.Context, c Config, ready func(Ready)) error {
+func run(ctx context.Context, c Config, ready func(Ready)) error {
 	var ln net.Listener
 	addr, where := "stdio", "started by an IDE"
 	if c.Conn == nil {
@@ -86,18 +83,18 @@ func serve(ctx context.Context, c Config, ready func(Ready)) error {
 		defer ln.Close()
 		where = "listening on " + addr
 	}
-	c.Self += ", " + where
+	c.Link.Self += ", " + where
 	m := newMonitor(&c, addr)
-	defer m.open()()
+	defer m.serveControl()()
 	d, err := newDialer(ctx, c)
 	if err != nil {
 		return err
 	}
 	m.dialer.Store(d)
 	err = d.serve(ctx, ln, addr, m, ready)
-	m.sync.end()
+	m.stopSync()
 	closeErr := d.close()
-	m.sync.wait() // after the link, over which it may wait for the node
+	m.waitForSync() // after the link, on which it may wait for the node
 	if err == nil && closeErr != nil && !errors.Is(closeErr, &diag.Error{Code: diag.LinkLost}) {
 		err = closeErr
 	}
@@ -105,29 +102,29 @@ func serve(ctx context.Context, c Config, ready func(Ready)) error {
 }
 
 func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, mon *monitor, ready func(Ready)) error {
-	hello := d.link.client.Hello()
+	hello := d.link.Hello()
 	if hello.Target == nil {
 		return hello.TargetError
 	}
 	r := Ready{Listen: addr, Target: *hello.Target}
-	warnings := d.link.warnings(ctx, r.Target)
-	m, err := d.sourceMap(ctx, d.link, r.Target, d.cfg.lookAround(ctx))
+	warnings := startWarnings(ctx, d.link, r.Target)
+	m, err := d.mapper.Map(ctx, d.link.Client, r.Target, d.cfg.Source.ReadHost(ctx))
 	if err != nil {
 		return err
 	}
-	r.NoPaths = m.problem()
-	r.Files, r.Here = m.counts()
-	for _, rule := range m.paths.Rules() {
+	r.NoPaths = m.Problem()
+	r.Files, r.Here = m.Counts()
+	for _, rule := range m.Paths.Rules() {
 		r.Paths = append(r.Paths, rule.String())
 	}
-	if r.Symbols, err = d.symbolsNow(ctx, r.Target); err != nil {
+	if r.Symbols, err = d.symbolsState(ctx, r.Target); err != nil {
 		return err
 	}
 	r.Warnings = warnings()
-	r.SyncTo = mon.beginSync(ctx, d, m)
+	r.SyncTo = mon.startSync(ctx, d, m)
 	ready(r)
 	srv := bridge.NewServer(bridge.Config{
-		Dialer: d, CheckPeer: func(c net.Conn) error { return peer.Check(c) }, Takeover: d.cfg.Takeover, Log: d.cfg.Log,
+		Dialer: d, CheckPeer: func(c net.Conn) error { return peer.Check(c) }, Takeover: d.cfg.Takeover, Log: d.log(),
 	})
 	mon.bridge.Store(srv)
 	if ln == nil {
@@ -137,12 +134,31 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, mon *m
 	return srv.Serve(ctx, ln)
 }
 
-// List returns the Go programs that run on the node.
-func List(ctx context.Context, c Config) ([]api.Candidate, error) {
-	l, err := dial(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	defer l.close()
-	return l.client.List(ctx)
+func (d *dialer) log() *slog.Logger { return d.cfg.Link.Log }
+
+// optimisedNote is what a user should know of a program without -N -l.
+const optimisedNote = "this program was built for speed: variables may be missing or stale, and steps may jump between lines; " +
+	"a build with -gcflags 'all=-N -l' has neither: dapbridge deploy runs one in its place"
+
+// startWarnings starts to find out what to expect of the target in a session, and
+// returns the function that waits for it. What cannot be found out is left out.
+func startWarnings(ctx context.Context, l *link.Link, t api.Target) func() []string {
+	found := make(chan []string, 1)
+	l.Go(func() {
+		var lines []string
+		if w := l.Hello().Debugger.Warning(t.Build.GoVersion); w != "" {
+			lines = append(lines, w)
+		}
+		if !t.Build.Stripped { // a session with a stripped target always says so
+			if o, err := l.Optimisation(ctx); err == nil && isMostlyOptimised(o) {
+				lines = append(lines, optimisedNote)
+			}
+		}
+		found <- lines
+	})
+	return func() []string { return <-found }
 }
+
+// isMostlyOptimised is true for what go build makes. containerd's own debug build
+// leaves only its main package optimised, where nobody steps.
+func isMostlyOptimised(o exe.Optimisation) bool { return 2*o.Optimised > o.Packages }

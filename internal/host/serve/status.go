@@ -1,4 +1,4 @@
-package daemon
+package serve
 
 import (
 	"context"
@@ -13,21 +13,23 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/link"
+	"github.com/dapbridge/dapbridge/internal/host/srcsync"
 )
 
 // Status is what a daemon says of itself.
 type Status struct {
-	PID     int            `json:"pid"`
-	Version string         `json:"version"`
-	Since   time.Time      `json:"since"`
-	Listen  string         `json:"listen"` // as an IDE writes it, or stdio
-	Root    string         `json:"root"`   // the source
-	Node    string         `json:"node"`
-	Link    LinkStatus     `json:"link"`
-	Target  *TargetStatus  `json:"target,omitempty"` // nil if it is not known, or none
-	Session *SessionStatus `json:"session,omitempty"`
-	Sync    *SyncStatus    `json:"sync,omitempty"`
-	Warning *Warning       `json:"warning,omitempty"` // the log's last
+	PID     int             `json:"pid"`
+	Version string          `json:"version"`
+	Since   time.Time       `json:"since"`
+	Listen  string          `json:"listen"` // as an IDE writes it, or stdio
+	Root    string          `json:"root"`   // the source
+	Node    string          `json:"node"`
+	Link    LinkStatus      `json:"link"`
+	Target  *TargetStatus   `json:"target,omitempty"` // nil if it is not known, or none
+	Session *SessionStatus  `json:"session,omitempty"`
+	Sync    *srcsync.Status `json:"sync,omitempty"`
+	Warning *Warning        `json:"warning,omitempty"` // the log's last
 	// Trouble is what is wrong, a line each; none if all is well.
 	Trouble []string `json:"trouble,omitempty"`
 }
@@ -81,59 +83,41 @@ const answerTime = 3 * time.Second
 // runtimeRequestTimeout).
 const haltTrouble = 2 * time.Minute
 
-// monitor knows how a daemon is. It holds up nothing that it looks at.
+// monitor reports the state of a daemon. It never blocks what it inspects.
 type monitor struct {
 	cfg      Config
 	since    time.Time
 	listen   string
 	warnings *lastWarning
 	dialer   atomic.Pointer[dialer]        // nil before the first link
-	bridge   atomic.Pointer[bridge.Server] // nil before IDEs may come
-	sync     *follower                     // begun before syncing is closed
-	syncing  chan struct{}                 // closed when it is known whether there is one
+	bridge   atomic.Pointer[bridge.Server] // nil before IDEs may connect
+	sync     syncTask
 }
 
 // newMonitor returns one for the daemon of c, whose log it reads from then on.
 func newMonitor(c *Config, listen string) *monitor {
-	w := newLastWarning(c.Log.Handler())
-	c.Log = slog.New(w)
-	c.SSH.Log, c.Upload.Log, c.Agent.Log = c.Log, c.Log, c.Log
-	return &monitor{cfg: *c, since: time.Now(), listen: listen, warnings: w, syncing: make(chan struct{})}
+	w := newLastWarning(c.Link.Log.Handler())
+	log := slog.New(w)
+	c.Link = c.Link.WithLog(log)
+	c.Source.Log = log
+	return &monitor{cfg: *c, since: time.Now(), listen: listen, warnings: w}
 }
 
-// beginSync begins to copy the source, if that is wanted, and returns where to.
-func (m *monitor) beginSync(ctx context.Context, d *dialer, source *sourceMap) string {
-	defer close(m.syncing)
-	to, err := m.cfg.syncDestination(source)
-	if err != nil {
-		m.cfg.Log.Warn("the source is not copied", "reason", diag.Escape(err.Error()), "remedy", diag.Escape(diag.Hint(err)))
-		return ""
-	}
-	if to != "" {
-		m.sync = m.cfg.follow(ctx, d, to, source.place(m.cfg.Root))
-	}
-	return to
-}
+func (m *monitor) log() *slog.Logger { return m.cfg.Link.Log }
 
-// follower returns what copies the source, nil if nothing does.
-func (m *monitor) follower() *follower {
-	select {
-	case <-m.syncing:
-		return m.sync
-	default:
-		return nil
-	}
-}
-
-// status says how the daemon is.
+// status returns the daemon's state.
 func (m *monitor) status(ctx context.Context) Status {
 	s := Status{
-		PID: os.Getpid(), Version: m.cfg.Agent.Version, Since: m.since, Listen: m.listen, Root: m.cfg.Root, Node: m.cfg.SSH.Node.Name,
-		Link: LinkStatus{State: LinkConnecting, Since: m.since}, Sync: m.follower().look(), Warning: m.warnings.last(),
+		PID: os.Getpid(), Version: m.cfg.Link.Agent.Version, Since: m.since, Listen: m.listen, Root: m.cfg.Source.Root, Node: m.cfg.Link.SSH.Node.Name,
+		Link: LinkStatus{State: LinkConnecting, Since: m.since}, Warning: m.warnings.last(),
+	}
+	if syncer := m.sync.syncer(); syncer != nil {
+		status := syncer.Status()
+		s.Sync = &status
 	}
 	if d := m.dialer.Load(); d != nil {
 		var trouble string
-		if s.Link, s.Target, trouble = d.last.Load().look(ctx); trouble != "" {
+		if s.Link, s.Target, trouble = queryLink(ctx, d.last.Load()); trouble != "" {
 			s.Trouble = append(s.Trouble, trouble)
 		}
 	}
@@ -143,7 +127,7 @@ func (m *monitor) status(ctx context.Context) Status {
 	if h := s.Session; h != nil && h.Halted != nil && time.Since(*h.Halted) > haltTrouble {
 		s.Trouble = append(s.Trouble, h.Risk)
 	}
-	if t := s.Sync.trouble(); t != "" {
+	if t := s.Sync.Trouble(); t != "" {
 		s.Trouble = append(s.Trouble, t)
 	}
 	return s
@@ -164,25 +148,25 @@ func sessionStatus(b *bridge.Server) *SessionStatus {
 	return s
 }
 
-// look asks the agent for the target, and tells what is wrong with either.
-func (l *Link) look(ctx context.Context) (s LinkStatus, t *TargetStatus, trouble string) {
-	if !l.alive() {
-		s = LinkStatus{State: LinkLost, Since: l.since}
-		if at := l.lost.Load(); at != 0 {
-			s.Since = time.Unix(0, at)
+// queryLink asks the agent for the target, and says what is wrong with either.
+func queryLink(ctx context.Context, l *link.Link) (s LinkStatus, t *TargetStatus, trouble string) {
+	if !l.IsAlive() {
+		s = LinkStatus{State: LinkLost, Since: l.Since()}
+		if at := l.LostAt(); !at.IsZero() {
+			s.Since = at
 		}
 		return s, nil, fmt.Sprintf("the link to the node is lost since %s: it is made anew by the next session", s.Since.Format(time.TimeOnly))
 	}
-	s = LinkStatus{State: LinkUp, Since: l.since}
+	s = LinkStatus{State: LinkUp, Since: l.Since()}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	took, err := l.client.Ping(ctx)
+	took, err := l.Ping(ctx)
 	if err != nil {
 		s.State = LinkSilent
 		return s, nil, fmt.Sprintf("the node has not answered within %s", answerTime)
 	}
 	s.Milliseconds = float64(took.Microseconds()) / 1e3
-	found, err := l.client.Target(ctx)
+	found, err := l.Target(ctx)
 	if err != nil {
 		return s, nil, fmt.Sprintf("the target: %s", diag.EscapeLine(err.Error()))
 	}

@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"path/filepath"
@@ -40,7 +40,7 @@ func TestBreakpointsInRealBinaries(t *testing.T) {
 			}
 			defer d.Detach(true)
 			for host, line := range spots {
-				node, ok := m.paths.ToNode(host)
+				node, ok := m.Paths.ToNode(host)
 				if bp, err := d.CreateBreakpoint(&api.Breakpoint{File: node, Line: line}, "", nil, false); err != nil || !ok || bp.File != node {
 					t.Errorf("a breakpoint at %s:%d, which is %s there: %+v, %v", host, line, node, bp, err)
 				}
@@ -84,7 +84,7 @@ func (b machine) spots(t *testing.T, root string) map[string]int {
 
 // runThrough lets the program run to its end, and returns where it stopped by the
 // host's paths. Files of the stack that the host lacks are errors.
-func runThrough(t *testing.T, d *debugger.Debugger, m *sourceMap, most int) map[string][]int {
+func runThrough(t *testing.T, d *debugger.Debugger, m *Map, most int) map[string][]int {
 	t.Helper()
 	hit := map[string][]int{}
 	for range 4 * most {
@@ -96,7 +96,7 @@ func runThrough(t *testing.T, d *debugger.Debugger, m *sourceMap, most int) map[
 			if th.Breakpoint == nil {
 				continue
 			}
-			host, _ := m.paths.ToHost(th.File)
+			host, _ := m.Paths.ToHost(th.File)
 			hit[host] = append(hit[host], th.Line)
 			checkFrames(t, d, m, th.GoroutineID)
 		}
@@ -104,7 +104,7 @@ func runThrough(t *testing.T, d *debugger.Debugger, m *sourceMap, most int) map[
 	return hit
 }
 
-func checkFrames(t *testing.T, d *debugger.Debugger, m *sourceMap, goroutine int64) {
+func checkFrames(t *testing.T, d *debugger.Debugger, m *Map, goroutine int64) {
 	t.Helper()
 	raw, err := d.Stacktrace(goroutine, 50, 0)
 	if err != nil {
@@ -115,7 +115,7 @@ func checkFrames(t *testing.T, d *debugger.Debugger, m *sourceMap, goroutine int
 		t.Fatalf("%d frames, %v", len(frames), err)
 	}
 	for _, f := range frames {
-		if host, ok := m.paths.ToHost(f.File); f.File != "" && (!ok || !gosource.Exists(host)) {
+		if host, ok := m.Paths.ToHost(f.File); f.File != "" && (!ok || !gosource.Exists(host)) {
 			t.Errorf("a frame's file %s is %s (%v) on the host", f.File, host, ok)
 		}
 	}

@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"os"
@@ -48,7 +48,7 @@ func TestMapsRealBinaries(t *testing.T) {
 }
 
 // mapFile maps the source of a binary to a workspace.
-func mapFile(t *testing.T, bin, root string) *sourceMap {
+func mapFile(t *testing.T, bin, root string) *Map {
 	t.Helper()
 	x, err := exe.Open(bin)
 	if err != nil {
@@ -64,13 +64,13 @@ func mapFile(t *testing.T, bin, root string) *sourceMap {
 		t.Fatal(err)
 	}
 	c := Config{Root: root}
-	found, err := c.lookAround(t.Context())()
+	found, err := c.ReadHost(t.Context())()
 	if err != nil || found.Problem != nil {
 		t.Fatal(err, found.Problem)
 	}
-	m, err := c.mapSource(api.Target{Build: *build}, *sources, found)
-	if err != nil || m.problem() != "" {
-		t.Fatal(err, m.problem())
+	m, err := c.Map(api.Target{Build: *build}, *sources, found)
+	if err != nil || m.Problem() != "" {
+		t.Fatal(err, m.Problem())
 	}
 	return m
 }
@@ -107,12 +107,12 @@ func TestExplainExecutable(t *testing.T) {
 
 // checkMapped sees that each file of the target is on the host, and that a
 // breakpoint there finds its way back.
-func checkMapped(t *testing.T, m *sourceMap, root string) {
+func checkMapped(t *testing.T, m *Map, root string) {
 	t.Helper()
 	inRoot, bad := 0, 0
 	for _, name := range m.target.Names() {
-		host, ok := m.paths.ToHost(name)
-		back, _ := m.paths.ToNode(host)
+		host, ok := m.Paths.ToHost(name)
+		back, _ := m.Paths.ToNode(host)
 		switch {
 		case !ok && filepath.Base(name) == name: // generated, as _cgo_gotypes.go
 		case !ok || !gosource.Exists(host) || back != name:

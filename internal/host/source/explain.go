@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/exe"
 	"github.com/dapbridge/dapbridge/internal/host/gosource"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
@@ -83,24 +84,24 @@ type FilePath struct {
 	Like []string    `json:"like,omitempty"` // files of the target with such a name, if it has not this one
 }
 
-// ExplainPaths finds the target and works out the map of its source. If file is
-// not empty, it explains that one too: a path of the host, from dir if it is
-// relative, or one as the target has it, with :LINE behind it or not.
-func ExplainPaths(ctx context.Context, c Config, file, dir string) (Paths, *FilePath, error) {
-	d, err := newDialer(ctx, c)
+// Explain finds the target and works out its path map. If file is not empty, it
+// explains that one too: a path of the host, from dir if it is relative, or one as
+// the target has it, with or without :LINE at its end.
+func Explain(ctx context.Context, lc link.Config, c Config, file, dir string) (Paths, *FilePath, error) {
+	l, err := link.Dial(ctx, lc)
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	p, f, err := d.explain(ctx, file, dir)
-	return p, f, errors.Join(err, d.close())
+	p, f, err := c.explainOn(ctx, l.Client, file, dir)
+	return p, f, errors.Join(err, l.Close())
 }
 
-func (d *dialer) explain(ctx context.Context, file, dir string) (Paths, *FilePath, error) {
-	t, err := d.link.client.Target(ctx)
+func (c Config) explainOn(ctx context.Context, client *link.Client, file, dir string) (Paths, *FilePath, error) {
+	t, err := client.Target(ctx)
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	m, err := d.sourceMap(ctx, d.link, t, d.cfg.lookAround(ctx))
+	m, err := (&Mapper{Config: c}).Map(ctx, client, t, c.ReadHost(ctx))
 	if err != nil {
 		return Paths{}, nil, err
 	}
@@ -108,10 +109,10 @@ func (d *dialer) explain(ctx context.Context, file, dir string) (Paths, *FilePat
 	return p, f, nil
 }
 
-// ExplainExecutable is [ExplainPaths] for an executable on this machine, of which
+// ExplainExecutable is [Explain] for an executable on this machine, of which
 // no process need run.
 func ExplainExecutable(ctx context.Context, c Config, executable, path, dir string) (Paths, *FilePath, error) {
-	wait := c.lookAround(ctx)
+	wait := c.ReadHost(ctx)
 	file, err := exe.Open(executable)
 	if err != nil {
 		return Paths{}, nil, err
@@ -130,7 +131,7 @@ func ExplainExecutable(ctx context.Context, c Config, executable, path, dir stri
 		return Paths{}, nil, err
 	}
 	t := api.Target{Process: api.Process{Exe: executable}, Build: *build}
-	m, err := c.mapSource(t, *sources, found)
+	m, err := c.Map(t, *sources, found)
 	if err != nil {
 		return Paths{}, nil, err
 	}
@@ -139,7 +140,7 @@ func ExplainExecutable(ctx context.Context, c Config, executable, path, dir stri
 }
 
 // answer returns the whole map, and explains a file unless that is empty.
-func (m *sourceMap) answer(t api.Target, file, dir string) (Paths, *FilePath) {
+func (m *Map) answer(t api.Target, file, dir string) (Paths, *FilePath) {
 	p := m.describe()
 	p.Target = t
 	if file == "" {
@@ -150,9 +151,9 @@ func (m *sourceMap) answer(t api.Target, file, dir string) (Paths, *FilePath) {
 }
 
 // describe returns the whole map.
-func (m *sourceMap) describe() Paths {
-	p := Paths{Own: pathRules(m.own.Rules()), Rules: pathRules(m.paths.Rules()), Problem: m.problem(), Trees: []SourceTree{}, Elsewhere: []string{}}
-	p.Files, p.Here = m.counts()
+func (m *Map) describe() Paths {
+	p := Paths{Own: pathRules(m.own.Rules()), Rules: pathRules(m.Paths.Rules()), Problem: m.Problem(), Trees: []SourceTree{}, Elsewhere: []string{}}
+	p.Files, p.Here = m.Counts()
 	for _, f := range m.inference.Findings {
 		p.Trees = append(p.Trees, m.sourceTree(f))
 	}
@@ -166,14 +167,14 @@ func (m *sourceMap) describe() Paths {
 	return p
 }
 
-func (m *sourceMap) sourceTree(f pathmap.Finding) SourceTree {
+func (m *Map) sourceTree(f pathmap.Finding) SourceTree {
 	t := SourceTree{What: f.String(), Host: f.Host, Node: f.Node, Reason: f.Reason, Files: f.Files, Here: f.Here}
 	for _, l := range f.Lost {
 		t.Lost = append(t.Lost, LostPlace{l.Host, l.Why})
 	}
 	if f.Missing {
 		t.Fetch = "fetched when a session begins"
-		if err := m.fetcher.Check(module.Version{Path: f.Fetch.Path, Version: f.Fetch.Version}); err != nil {
+		if err := m.Fetcher.Check(module.Version{Path: f.Fetch.Path, Version: f.Fetch.Version}); err != nil {
 			t.Fetch = "not fetched: " + err.Error()
 		}
 	}
@@ -181,28 +182,28 @@ func (m *sourceMap) sourceTree(f pathmap.Finding) SourceTree {
 }
 
 // explain explains one file.
-func (m *sourceMap) explain(asked, dir string) FilePath {
+func (m *Map) explain(asked, dir string) FilePath {
 	f := FilePath{Asked: asked}
 	file, line := cutLine(asked)
 	f.Line = line
 	names := m.target.Names()
 	if slices.Contains(names, file) {
 		f.Node = file
-		f.Host, _ = m.paths.ToHost(file)
+		f.Host, _ = m.Paths.ToHost(file)
 	} else {
 		f.Host = file
 		if !filepath.IsAbs(file) {
 			f.Host = filepath.Join(dir, file)
 		}
-		f.Node, _ = m.paths.ToNode(f.Host)
+		f.Node, _ = m.Paths.ToNode(f.Host)
 		f.InTarget = slices.Contains(names, f.Node)
-		if back, ok := m.paths.ToHost(f.Node); ok && f.InTarget {
+		if back, ok := m.Paths.ToHost(f.Node); ok && f.InTarget {
 			f.Host = back // the name by which the IDE will see it again
 		}
 	}
 	f.InTarget = slices.Contains(names, f.Node)
 	f.Here = gosource.Exists(f.Host)
-	f.ToNode, f.ToHost = pathRules(m.paths.Covering(f.Host, pathmap.ToNode)), pathRules(m.paths.Covering(f.Node, pathmap.ToHost))
+	f.ToNode, f.ToHost = pathRules(m.Paths.Covering(f.Host, pathmap.ToNode)), pathRules(m.Paths.Covering(f.Node, pathmap.ToHost))
 	if !f.InTarget {
 		f.Like = like(names, file)
 	}

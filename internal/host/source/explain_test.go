@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"path/filepath"
@@ -15,7 +15,7 @@ import (
 
 // explained is a workspace with a vendored dependency, a second copy of that, a
 // dependency that is missing, and one rule of the user's.
-func explained(t *testing.T) (m *sourceMap, root, cache string) {
+func explained(t *testing.T) (m *Map, root, cache string) {
 	t.Helper()
 	root, cache = gosource.RealPath(t.TempDir()), gosource.RealPath(t.TempDir())
 	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
@@ -29,8 +29,8 @@ func explained(t *testing.T) (m *sourceMap, root, cache string) {
 		t.Fatal(err, found.Problem)
 	}
 	found.Env.GOMODCACHE = cache
-	c := Config{Maps: []pathmap.Rule{{Host: "/own", Node: "/build/own", Reason: "--map"}}}
-	m, err = c.mapSource(api.Target{Build: exe.Build{ModulePath: "example.com/d", MainPackage: "example.com/d"}}, exe.Sources{
+	c := Config{Rules: []pathmap.Rule{{Host: "/own", Node: "/build/own", Reason: "--map"}}}
+	m, err = c.Map(api.Target{Build: exe.Build{ModulePath: "example.com/d", MainPackage: "example.com/d"}}, exe.Sources{
 		Modules: []exe.Module{{Path: "example.com/a", Version: "v1.0.0"}, {Path: "example.com/b", Version: "v1.2.0"}},
 		Dirs: []exe.SourceDir{
 			{Dir: "", Files: []string{"_cgo_gotypes.go"}},

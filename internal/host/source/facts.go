@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"golang.org/x/mod/module"

@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/gosource"
 )
 
-// fetches are the downloads of what the host lacks of the target's source. They
+// Fetches are the downloads of what the host lacks of the target's source. They
 // run in the background and are tried once for each module.
-type fetches struct {
+type Fetches struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -30,21 +30,22 @@ type download struct {
 	done chan struct{} // closed when it is over, well or not
 }
 
-// missing is a module that the host lacks, and where it would stand.
-type missing struct {
+// Missing is a module that the host lacks, and where it would stand.
+type Missing struct {
 	module module.Version
 	dir    string
 }
 
-func newFetches() *fetches {
-	f := &fetches{tried: map[module.Version]*download{}}
+// NewFetches returns an empty set of downloads; End must be called.
+func NewFetches() *Fetches {
+	f := &Fetches{tried: map[module.Version]*download{}}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
 }
 
-// begin fetches what has not been tried. Tell is called with a line for the user
+// Start fetches what has not been tried. Tell is called with a line for the user
 // about each module, from one goroutine at a time.
-func (f *fetches) begin(by *gosource.Fetcher, lacking []missing, tell func(string)) {
+func (f *Fetches) Start(by *gosource.Fetcher, lacking []Missing, tell func(string)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var list []module.Version
@@ -71,7 +72,7 @@ func (f *fetches) begin(by *gosource.Fetcher, lacking []missing, tell func(strin
 
 // wait waits for the download that will bring a file of the host, if one is under
 // way, or for the end of ctx.
-func (f *fetches) wait(ctx context.Context, file string) {
+func (f *Fetches) wait(ctx context.Context, file string) {
 	f.mu.Lock()
 	var bringing []*download
 	for _, d := range f.tried {
@@ -96,8 +97,8 @@ func fetchedLine(r gosource.FetchResult) string {
 	return fmt.Sprintf("fetched the source of %s in %s", r.Module, r.Took.Round(100*time.Millisecond))
 }
 
-// end gives up what is under way, and waits for it.
-func (f *fetches) end() {
+// End gives up what is under way, and waits for it.
+func (f *Fetches) End() {
 	f.cancel()
 	f.wg.Wait()
 }

@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,14 +21,16 @@ import (
 
 	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 )
 
-// sources implements [bridge.Sources]: the host's own files, and the node's over
+// Files implements [bridge.Sources]: the host's own files, and the node's over
 // the link.
-type sources struct {
-	link    *Link
+type Files struct {
+	client  *link.Client
+	log     *slog.Logger
 	target  api.Target
-	fetches *fetches
+	fetches *Fetches
 	dir     string // for files that are kept, "" for none
 
 	kept   atomic.Int64 // bytes
@@ -45,8 +48,10 @@ const (
 	keptFor   = 30 * 24 * time.Hour
 )
 
-func (c Config) sources(l *Link, f *fetches, t api.Target) *sources {
-	s := &sources{link: l, fetches: f, target: t}
+// NewFiles returns the source files of a target. A module that f is fetching is
+// waited for.
+func (c Config) NewFiles(l *link.Client, f *Fetches, t api.Target) *Files {
+	s := &Files{client: l, log: c.Log, fetches: f, target: t}
 	if c.CacheDir != "" {
 		// One directory for each executable: others have other text by the same names.
 		of := sha256.Sum256([]byte(t.Exe + "\x00" + t.Build.BuildID))
@@ -58,7 +63,7 @@ func (c Config) sources(l *Link, f *fetches, t api.Target) *sources {
 // OnHost implements [bridge.Sources]. A path that begins with two separators may
 // be of a server that the node chose: it is not looked at, since Windows would
 // show that server who we are, and counts as there.
-func (s *sources) OnHost(host string) bool {
+func (s *Files) OnHost(host string) bool {
 	if len(host) > 1 && strings.ContainsRune(`/\`, rune(host[0])) && strings.ContainsRune(`/\`, rune(host[1])) {
 		return true
 	}
@@ -67,12 +72,12 @@ func (s *sources) OnHost(host string) bool {
 }
 
 // Read implements [bridge.Sources].
-func (s *sources) Read(ctx context.Context, host, node string) ([]byte, error) {
+func (s *Files) Read(ctx context.Context, host, node string) ([]byte, error) {
 	s.fetches.wait(ctx, host)
 	if s.OnHost(host) { // it has come since
 		return readLimited(host)
 	}
-	return s.link.client.Source(ctx, s.target, node)
+	return s.client.Source(ctx, s.target, node)
 }
 
 func readLimited(file string) ([]byte, error) {
@@ -89,11 +94,11 @@ func readLimited(file string) ([]byte, error) {
 }
 
 // Kept implements [bridge.Sources].
-func (s *sources) Kept() string { return s.dir }
+func (s *Files) Kept() string { return s.dir }
 
 // Keep implements [bridge.Sources]. The file is read anew each session, for the
 // node's may have changed, and written anew if it has.
-func (s *sources) Keep(ctx context.Context, host, node string) (string, error) {
+func (s *Files) Keep(ctx context.Context, host, node string) (string, error) {
 	name := bridge.KeptPath(node)
 	local, err := filepath.Localize(name)
 	if err != nil || path.Clean(name) != name {

@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"os"
@@ -17,7 +17,7 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := Config{CacheDir: filepath.Join(t.TempDir(), "dapbridge")}
-	s := c.sources(nil, newFetches(), api.Target{})
+	s := c.NewFiles(nil, NewFetches(), api.Target{})
 	check := func(node, want string) {
 		t.Helper()
 		path, err := s.Keep(t.Context(), host, node)
@@ -62,7 +62,7 @@ func TestKeepIsBounded(t *testing.T) {
 	if err := os.Chtimes(old, before, before); err != nil {
 		t.Fatal(err)
 	}
-	s := c.sources(nil, newFetches(), api.Target{})
+	s := c.NewFiles(nil, NewFetches(), api.Target{})
 	s.kept.Store(keptLimit - 4)
 	if _, err := s.Keep(t.Context(), host, "/a.go"); err != nil {
 		t.Error(err)
@@ -86,7 +86,7 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	s := Config{CacheDir: t.TempDir()}.sources(nil, newFetches(), api.Target{})
+	s := Config{CacheDir: t.TempDir()}.NewFiles(nil, NewFetches(), api.Target{})
 	if err := os.MkdirAll(filepath.Join(s.Kept(), "root"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 
 func TestReadOfTheHost(t *testing.T) {
 	dir := t.TempDir()
-	s := &sources{fetches: newFetches()}
+	s := &Files{fetches: NewFetches()}
 	for _, share := range []string{`\\evil\share\a.go`, `//evil/share/a.go`, `\/evil/a.go`, `\\.\pipe\x`} {
 		if !s.OnHost(share) { // else it has been looked at
 			t.Errorf("%s was looked at", share)

@@ -1,16 +1,10 @@
-package daemon
+package source
 
 import (
-	"context"
-	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/exe"
@@ -38,26 +32,26 @@ func TestMapSource(t *testing.T) {
 		"from below":     {Config{Root: below}, "example.com/d", "/build/d/cmd/d/main.go", ""},
 		"another module": {Config{Root: root}, "example.com/e", "", "the host has example.com/d in " + root},
 		"no module":      {Config{Root: t.TempDir()}, "example.com/d", "", "no go.mod was found"},
-		"by hand":        {Config{Root: root, Maps: []pathmap.Rule{{Host: below, Node: "/by/hand"}}}, "example.com/d", "/by/hand/main.go", ""},
+		"by hand":        {Config{Root: root, Rules: []pathmap.Rule{{Host: below, Node: "/by/hand"}}}, "example.com/d", "/by/hand/main.go", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d.Build.ModulePath = tt.module
-			found, err := tt.config.lookAround(t.Context())()
+			found, err := tt.config.ReadHost(t.Context())()
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := tt.config.mapSource(d, sources, found)
+			m, err := tt.config.Map(d, sources, found)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, ok := m.paths.ToNode(filepath.Join(below, "main.go"))
+			got, ok := m.Paths.ToNode(filepath.Join(below, "main.go"))
 			if ok != (tt.want != "") || ok && got != tt.want {
 				t.Errorf("main.go is %q (%v), want %q", got, ok, tt.want)
 			}
-			if p := m.problem(); (p == "") != (tt.problem == "") || !strings.Contains(p, tt.problem) {
+			if p := m.Problem(); (p == "") != (tt.problem == "") || !strings.Contains(p, tt.problem) {
 				t.Errorf("the problem is %q, want %q", p, tt.problem)
 			}
-			if files, here := m.counts(); files != 2 || name == "inferred" && here != 1 {
+			if files, here := m.Counts(); files != 2 || name == "inferred" && here != 1 {
 				t.Errorf("%d of %d files", here, files)
 			}
 		})
@@ -67,89 +61,33 @@ func TestMapSource(t *testing.T) {
 		testenv.Skipf(t, "no symbolic links here: %v", err)
 	}
 	d.Build.ModulePath = "example.com/d"
-	found, err := Config{Root: root}.lookAround(t.Context())()
+	found, err := Config{Root: root}.ReadHost(t.Context())()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Config{Root: root}.mapSource(d, sources, found)
+	m, err := Config{Root: root}.Map(d, sources, found)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := m.paths.ToNode(filepath.Join(link, "cmd", "d", "main.go")); !ok || got != "/build/d/cmd/d/main.go" {
+	if got, ok := m.Paths.ToNode(filepath.Join(link, "cmd", "d", "main.go")); !ok || got != "/build/d/cmd/d/main.go" {
 		t.Errorf("by a symbolic link that nobody named: %s, %v", got, ok)
 	}
-	bad := Config{Root: root, Maps: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
-	if _, err := bad.mapSource(d, sources, gosource.Source{}); err == nil {
+	bad := Config{Root: root, Rules: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
+	if _, err := bad.Map(d, sources, gosource.Source{}); err == nil {
 		t.Error("rules that contradict each other are accepted")
 	}
 }
 
-// TestFetches tries each module once, and says how it went.
-func TestFetches(t *testing.T) {
-	f := newFetches()
-	by := gosource.NewFetcher(gosource.Source{}) // which has no go command to fetch with
-	a := missing{module.Version{Path: "example.com/a", Version: "v1.0.0"}, "/cache/a"}
-	b := missing{module.Version{Path: "example.com/b", Version: "v1.0.0"}, "/cache/b"}
-	lines := make(chan string, 8)
-	f.begin(by, []missing{a}, func(line string) { lines <- line })
-	f.begin(by, []missing{a, b}, func(line string) { lines <- line })
-	for range 2 {
-		select {
-		case line := <-lines:
-			if !strings.Contains(line, "could not be fetched and comes from the node: no go command on the PATH") {
-				t.Error(line)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("no line")
+// TestNodeDir knows no directory for a binary built with -trimpath.
+func TestNodeDir(t *testing.T) {
+	const root = "/home/you/src/containerd"
+	for node, want := range map[string]string{"/go/src/containerd": "/go/src/containerd", "github.com/containerd/containerd": ""} {
+		paths, err := pathmap.New(pathmap.Rule{Host: root, Node: node})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	f.wait(t.Context(), filepath.Join("/cache/a", "x.go")) // which is over
-	f.end()
-	f.begin(by, []missing{{module.Version{Path: "example.com/c"}, "/cache/c"}}, func(line string) { lines <- line })
-	if len(lines) != 0 {
-		t.Errorf("said too: %s", <-lines)
-	}
-	if got := fetchedLine(gosource.FetchResult{Module: a.module, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
-		t.Error(got)
-	}
-	if got := fetchedLine(gosource.FetchResult{Module: a.module, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
-		t.Error(got)
-	}
-}
-
-// TestFetchIsWaitedFor has a file asked for that is being fetched, and others.
-func TestFetchIsWaitedFor(t *testing.T) {
-	f := newFetches()
-	defer f.end()
-	under := &download{dir: filepath.Join("/cache", "a"), done: make(chan struct{})}
-	f.tried[module.Version{Path: "example.com/a"}] = under
-	f.wait(t.Context(), filepath.Join("/cache", "ab", "x.go")) // of another module
-	waited := make(chan struct{})
-	go func() {
-		defer close(waited)
-		f.wait(t.Context(), filepath.Join("/cache", "a", "x.go"))
-	}()
-	select {
-	case <-waited:
-		t.Error("did not wait")
-	case <-time.After(20 * time.Millisecond):
-	}
-	close(under.done)
-	<-waited
-	under.done = make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	f.wait(ctx, filepath.Join("/cache", "a", "x.go"))
-}
-
-// TestSessionTells keeps for its user what is said before anybody listens.
-func TestSessionTells(t *testing.T) {
-	var s session
-	var heard []string
-	s.say("one")
-	s.Tell(func(line string) { heard = append(heard, line) })
-	s.say("two\x1b")
-	if !slices.Equal(heard, []string{"one", `two\x1b`}) {
-		t.Errorf("heard %q", heard)
+		if got := (&Map{Paths: paths}).NodeDir(root); got != want {
+			t.Errorf("built in %s: got %q, want %q", node, got, want)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package daemon
+package source
 
 import (
 	"context"
@@ -37,7 +37,7 @@ type gitAnswer struct{ known, yes bool }
 
 // Stale implements [bridge.Sources]. It looks at files of the target's main
 // module alone: what is in the module cache never changes.
-func (s *sources) Stale(ctx context.Context, host, node string) string {
+func (s *Files) Stale(ctx context.Context, host, node string) string {
 	info, err := os.Stat(host)
 	if err != nil || !info.Mode().IsRegular() {
 		return ""
@@ -64,8 +64,8 @@ func (s *sources) Stale(ctx context.Context, host, node string) string {
 	if e.unchanged() {
 		return ""
 	}
-	if e.built, err = s.link.client.Lines(ctx, s.target, node); err != nil {
-		s.link.log.Debug("what the target has of a source file", "file", node, "error", err)
+	if e.built, err = s.client.Lines(ctx, s.target, node); err != nil {
+		s.log.Debug("what the target has of a source file", "file", node, "error", err)
 	}
 	if e.newer() && !e.same.known {
 		e.head = asked(gosource.MatchesCommit(ctx, host, "HEAD"))

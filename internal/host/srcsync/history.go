@@ -1,4 +1,4 @@
-package daemon
+package srcsync
 
 import (
 	"context"
@@ -6,81 +6,88 @@ import (
 	"sync"
 )
 
-// syncRuns are the last runs of a daemon's copying, for who follows it. The zero
-// value is ready for use.
-type syncRuns struct {
+// RunRecord is a run of a [Syncer], or why it cannot copy for now.
+type RunRecord struct {
+	Run     int     `json:"run"` // counts from 1
+	Report  *Report `json:"report,omitempty"`
+	Trouble string  `json:"trouble,omitempty"`
+}
+
+// history holds a Syncer's last runs for those who follow them. The zero value is
+// ready for use.
+type history struct {
 	mu     sync.Mutex
-	last   []SyncNext
+	last   []RunRecord
 	run    int
-	more   chan struct{} // closed when there is one more; made when it is needed
+	more   chan struct{} // closed when a run is added; made when it is needed
 	closed bool
 }
 
-// runsKept is how many runs are kept for who is slow; the others he misses.
+// runsKept is how many runs are kept for a slow follower, who misses older ones.
 const runsKept = 64
 
-// someFiles is how many files of a kind are named in a run that is kept.
-const someFiles = 100
+// filesNamed is how many files of a kind a kept run names.
+const filesNamed = 100
 
-// short is the report without most of the files that it names, if it is one of many.
-func (r SyncReport) short() *SyncReport {
-	r.Kept, r.Failed = r.Kept[:min(len(r.Kept), someFiles)], r.Failed[:min(len(r.Failed), someFiles)]
+// short returns the report with the first of the files that it names.
+func (r Report) short() *Report {
+	r.Kept, r.Failed = r.Kept[:min(len(r.Kept), filesNamed)], r.Failed[:min(len(r.Failed), filesNamed)]
 	r.Kept, r.Failed = slices.Clone(r.Kept), slices.Clone(r.Failed)
 	return &r
 }
 
-// add counts something that has happened, and returns its number.
-func (s *syncRuns) add(n SyncNext) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.run++
-	n.Run = s.run
-	if s.last = append(s.last, n); len(s.last) > runsKept {
-		s.last = s.last[1:]
+// add appends a run and returns its number.
+func (h *history) add(r RunRecord) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.run++
+	r.Run = h.run
+	if h.last = append(h.last, r); len(h.last) > runsKept {
+		h.last = h.last[1:]
 	}
-	s.wake()
-	return n.Run
+	h.wake()
+	return r.Run
 }
 
-// next waits for the first that comes after a run. It may be called by several
+// next waits for the first run after the given one. It may be called from several
 // goroutines.
-func (s *syncRuns) next(ctx context.Context, after int) (SyncNext, error) {
+func (h *history) next(ctx context.Context, after int) (RunRecord, error) {
 	for {
-		s.mu.Lock()
-		for _, n := range s.last {
-			if n.Run > after {
-				s.mu.Unlock()
-				return n, nil
+		h.mu.Lock()
+		for _, r := range h.last {
+			if r.Run > after {
+				h.mu.Unlock()
+				return r, nil
 			}
 		}
-		if s.more == nil {
-			s.more = make(chan struct{})
+		if h.more == nil {
+			h.more = make(chan struct{})
 		}
-		more, closed := s.more, s.closed
-		s.mu.Unlock()
+		more, closed := h.more, h.closed
+		h.mu.Unlock()
 		if closed {
-			return SyncNext{}, errNotSyncing()
+			return RunRecord{}, ErrStopped()
 		}
 		select {
 		case <-more:
 		case <-ctx.Done():
-			return SyncNext{}, ctx.Err()
+			return RunRecord{}, ctx.Err()
 		}
 	}
 }
 
-// close ends the waiting of who waits, and of who comes later.
-func (s *syncRuns) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	s.wake()
+// close ends the waiting of those who wait, and of those who come later.
+func (h *history) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.wake()
 }
 
-// wake has who waits look again. The caller has the lock.
-func (s *syncRuns) wake() {
-	if s.more != nil {
-		close(s.more)
-		s.more = nil
+// wake has all that wait check again. The caller holds the lock.
+func (h *history) wake() {
+	if h.more != nil {
+		close(h.more)
+		h.more = nil
 	}
 }

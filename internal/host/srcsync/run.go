@@ -1,4 +1,7 @@
-package daemon
+// Package srcsync copies the workspace's source to the node: once ([Run]), or for as
+// long as it changes ([Syncer]). Package filesync compares and copies; this one knows
+// where on the node the source belongs, and what to do when the node is lost.
+package srcsync
 
 import (
 	"cmp"
@@ -19,38 +22,42 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync"
 	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
 	"github.com/dapbridge/dapbridge/internal/host/filesync/rsync"
-	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/link"
+	"github.com/dapbridge/dapbridge/internal/host/source"
 )
 
-// SyncConfig says what is copied where. The tree is the one at Config.Root.
-type SyncConfig struct {
-	To    string // the node's directory; "" for the one that the target was built in
-	Force bool   // also to a directory that holds something else
-	// RecordDir is where it is remembered what was put where.
-	RecordDir string
-	Progress  func(done, total int) // of the changes of a run; may be nil
-	// Standing says that it was copied until now, to To: [WatchSync] then goes on also
-	// while the node can't be reached.
-	Standing bool
+// Config says what is copied where.
+type Config struct {
+	Link      link.Config
+	Source    source.Config // its Root is the tree; the rest finds where that belongs
+	To        string        // the node's directory; "" for the one that the target was built in
+	Force     bool          // also to a directory that holds something else
+	RecordDir string        // records what was put where
+	Progress  func(done, total int)
 }
 
-// SyncReport is what one run has come to.
-type SyncReport struct {
+// Report is the result of one run.
+type Report struct {
 	Dir     string  `json:"dir"`
 	To      string  `json:"to"`
-	Seconds float64 `json:"seconds"` // without the way to the node
+	Seconds float64 `json:"seconds"` // without connecting to the node
 	filesync.Report
-	// Changes are what would be done, of [PlanSync] alone.
-	Changes []SyncChange `json:"changes,omitempty"`
+	// Changes are what would be done, of [Plan] alone.
+	Changes []Change `json:"changes,omitempty"`
 }
 
-// SyncChange is something that is to be done: send or remove.
-type SyncChange struct {
+// Change is something to do: send or remove.
+type Change struct {
 	What string `json:"what"`
 	Path string `json:"path"`
 }
 
-// VerifyReport is what differs between the trees.
+// DidSomething reports whether a run has anything to tell.
+func (r Report) DidSomething() bool {
+	return r.Files+r.Removed+len(r.Kept)+len(r.Failed) > 0
+}
+
+// VerifyReport lists how the trees differ.
 type VerifyReport struct {
 	Dir    string                 `json:"dir"`
 	To     string                 `json:"to"`
@@ -58,35 +65,36 @@ type VerifyReport struct {
 	Differ []filesync.PathProblem `json:"differ"`
 }
 
-// Sync makes the node's copy of the tree be like it.
-func Sync(ctx context.Context, c Config, s SyncConfig) (SyncReport, error) {
-	var r SyncReport
-	return r, withCopy(ctx, c, s, false, func(ctx context.Context, to string, m *filesync.Mirror) error {
-		return s.whole(ctx, to, m, &r)
+// Run makes the node's copy equal to the tree.
+func Run(ctx context.Context, c Config) (Report, error) {
+	var r Report
+	return r, c.withMirror(ctx, false, func(ctx context.Context, to string, m *filesync.Mirror) (err error) {
+		r, err = c.fullScan(ctx, to, m)
+		return err
 	})
 }
 
-// PlanSync tells what [Sync] would do, and changes nothing.
-func PlanSync(ctx context.Context, c Config, s SyncConfig) (SyncReport, error) {
-	r := SyncReport{Dir: c.Root}
-	return r, withCopy(ctx, c, s, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
-		changes, report, err := m.Plan(ctx, s.Force)
+// Plan returns what [Run] would do, and changes nothing.
+func Plan(ctx context.Context, c Config) (Report, error) {
+	r := Report{Dir: c.Source.Root}
+	return r, c.withMirror(ctx, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
+		changes, report, err := m.Plan(ctx, c.Force)
 		r.To, r.Report = to, report
 		for _, change := range changes {
 			what := "send"
 			if change.IsRemoval() {
 				what = "remove"
 			}
-			r.Changes = append(r.Changes, SyncChange{what, change.Want.Path})
+			r.Changes = append(r.Changes, Change{what, change.Want.Path})
 		}
-		return refusal(to, err)
+		return explainForeign(to, err)
 	})
 }
 
-// VerifySync compares all of both trees, and changes nothing.
-func VerifySync(ctx context.Context, c Config, s SyncConfig) (VerifyReport, error) {
-	r := VerifyReport{Dir: c.Root, Differ: []filesync.PathProblem{}}
-	return r, withCopy(ctx, c, s, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
+// Verify compares all of both trees, content included, and changes nothing.
+func Verify(ctx context.Context, c Config) (VerifyReport, error) {
+	r := VerifyReport{Dir: c.Source.Root, Differ: []filesync.PathProblem{}}
+	return r, c.withMirror(ctx, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
 		r.To = to
 		files, differ, err := m.Verify(ctx)
 		r.Files, r.Differ = files, append(r.Differ, differ...)
@@ -94,16 +102,15 @@ func VerifySync(ctx context.Context, c Config, s SyncConfig) (VerifyReport, erro
 	})
 }
 
-// whole runs a full comparison.
-func (s SyncConfig) whole(ctx context.Context, to string, m *filesync.Mirror, r *SyncReport) error {
-	began := time.Now()
-	report, err := m.SyncAll(ctx, s.Force)
-	*r = SyncReport{Dir: m.Dir, To: to, Seconds: time.Since(began).Seconds(), Report: report}
-	return refusal(to, err)
+// fullScan compares the whole tree with the copy, and makes them equal.
+func (c Config) fullScan(ctx context.Context, to string, m *filesync.Mirror) (Report, error) {
+	start := time.Now()
+	report, err := m.SyncAll(ctx, c.Force)
+	return Report{Dir: m.Dir, To: to, Seconds: time.Since(start).Seconds(), Report: report}, explainForeign(to, err)
 }
 
-// refusal says what to do about a directory that holds something else.
-func refusal(to string, err error) error {
+// explainForeign says what to do about a directory that holds something else.
+func explainForeign(to string, err error) error {
 	var foreign *filesync.ForeignError
 	if errors.As(err, &foreign) {
 		return diag.Errorf(diag.SyncRefused, "%s on the node is not written to: %w", to, err)
@@ -111,125 +118,130 @@ func refusal(to string, err error) error {
 	return err
 }
 
-// withCopy finds out where the copy belongs, connects to the node and runs f with
-// a mirror, which may only look.
-func withCopy(ctx context.Context, c Config, s SyncConfig, look bool, f func(ctx context.Context, to string, m *filesync.Mirror) error) error {
-	to, err := s.destination(ctx, c)
+// withMirror finds the copy's directory, connects to the node and runs f with a
+// mirror, which with look only reads.
+func (c Config) withMirror(ctx context.Context, look bool, f func(ctx context.Context, to string, m *filesync.Mirror) error) error {
+	to, err := c.Destination(ctx)
 	if err != nil {
 		return err
 	}
-	return connected(ctx, c, s, to, look, func(ctx context.Context, m *filesync.Mirror) error { return f(ctx, to, m) })
+	conn, hangUp, err := c.dialNode(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp()
+	return c.receive(ctx, conn, hangUp, to, look, func(ctx context.Context, m *filesync.Mirror) error { return f(ctx, to, m) })
 }
 
-// destination returns the node's directory that the copy belongs into.
-func (s SyncConfig) destination(ctx context.Context, c Config) (string, error) {
-	info, err := os.Stat(c.Root)
+// dialNode is a [Dialer] that makes a connection of its own.
+func (c Config) dialNode(ctx context.Context) (link.Conn, func(), error) {
+	conn, err := link.DialNode(ctx, c.Link)
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, func() { conn.Close() }, nil
+}
+
+// Destination returns the node's directory for the copy.
+func (c Config) Destination(ctx context.Context) (string, error) {
+	info, err := os.Stat(c.Source.Root)
 	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is no directory", c.Root)
+		err = fmt.Errorf("%s is not a directory", c.Source.Root)
 	}
 	if err != nil {
 		return "", diag.Errorf(diag.Usage, "%w", err).WithHint("name the directory to copy")
 	}
-	if s.To != "" {
-		to := path.Clean(s.To)
-		return to, filesync.CheckDestination(to, s.Force)
+	if c.To != "" {
+		to := path.Clean(c.To)
+		return to, filesync.CheckDestination(to, c.Force)
 	}
-	d, err := newDialer(ctx, c)
+	l, err := link.Dial(ctx, c.Link)
 	if err != nil {
 		return "", err
 	}
-	to, err := d.placeOf(ctx, c.Root)
-	if err = errors.Join(err, d.close()); err != nil {
+	to, err := c.deriveDestination(ctx, l)
+	if err = errors.Join(err, l.Close()); err != nil {
 		return "", err
 	}
 	return to, filesync.CheckDerivedDestination(to)
 }
 
-// placeOf returns where on the node the target's binary says a directory of the
-// host is.
-func (d *dialer) placeOf(ctx context.Context, dir string) (string, error) {
-	t, err := d.link.client.Target(ctx)
+// deriveDestination returns where on the node the target's binary says that the tree
+// is.
+func (c Config) deriveDestination(ctx context.Context, l *link.Link) (string, error) {
+	t, err := l.Target(ctx)
 	if err != nil {
 		return "", err
 	}
-	m, err := d.sourceMap(ctx, d.link, t, d.cfg.lookAround(ctx))
+	m, err := (&source.Mapper{Config: c.Source}).Map(ctx, l.Client, t, c.Source.ReadHost(ctx))
 	if err != nil {
 		return "", err
 	}
-	to := m.place(dir)
+	to := m.NodeDir(c.Source.Root)
 	if to == "" {
-		return "", diag.Errorf(diag.SyncRefused, "it is not known where on the node %s belongs: %s was not built from it, or with -trimpath", dir, t.Exe).
-			WithHint("name a directory of the node's with --to; dapbridge paths shows what is known")
+		return "", diag.Errorf(diag.SyncRefused, "it is not known where on the node %s belongs: %s was not built from it, or with -trimpath", c.Source.Root, t.Exe).
+			WithHint("name a directory of the node with --to; dapbridge paths shows what is known")
 	}
 	return to, nil
 }
 
-// connected runs f with a connection of its own. Whatever ends it, nobody writes
-// to the copy afterwards.
-func connected(ctx context.Context, c Config, s SyncConfig, to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
-	c = c.withIdleTimeout()
-	conn, err := dialNode(ctx, c.SSH)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return received(ctx, conn, func(*remote.Cmd) { conn.Close() }, c, s, to, look, f)
-}
-
-// received runs f with a receiver on the node that conn leads to. giveUp ends one
-// that says nothing within c.IdleTimeout.
-func received(ctx context.Context, conn nodeConn, giveUp func(*remote.Cmd), c Config, s SyncConfig, to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
+// receive runs f with a receiver on the node that conn leads to. hangUp ends conn,
+// unless others use it, when the receiver stays silent for the idle timeout. The
+// context that f gets ends with the receiver. Whatever ends f, nobody writes to the
+// copy afterwards.
+func (c Config) receive(ctx context.Context, conn link.Conn, hangUp func(), to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	cmd, err := startAgent(ctx, conn, c, api.ReceiveArgs(to, look, s.Force))
+	cmd, err := link.StartAgent(ctx, conn, c.Link, api.ReceiveArgs(to, look, c.Force))
 	if err != nil {
 		return err
 	}
-	wg.Go(func() { copyLog(c.Log, "receiver", cmd.Stderr) })
+	wg.Go(func() { link.CopyLog(c.Link.Log, "receiver", cmd.Stderr) })
 	defer cmd.Close()
 	defer context.AfterFunc(ctx, cmd.Close)() // it removes what it was writing
-	late := time.AfterFunc(c.IdleTimeout, func() { giveUp(cmd) })
+	timeout := conn.IdleTimeout()
+	late := time.AfterFunc(timeout, func() { hangUp(); cmd.Close() })
 	client, err := receiver.Connect(cmd.Stdout, cmd.Stdin, cmd.Close)
 	if !late.Stop() {
-		err = diag.Errorf(diag.NodeSilent, "the receiver's first line did not come within %s", c.IdleTimeout)
+		err = diag.Errorf(diag.NodeSilent, "the receiver's first line did not come within %s", timeout)
 	}
 	if err != nil {
 		return err
 	}
-	deltas := &rsync.Transfer{Self: c.Agent.Self, Node: conn, Top: to}
-	m := &filesync.Mirror{Dir: c.Root, Client: client, Deltas: deltas, Progress: s.Progress}
-	if m.Record, err = s.openRecord(c, to, look); err != nil {
+	deltas := &rsync.Transfer{Self: c.Link.Agent.Self, Node: conn, Top: to}
+	m := &filesync.Mirror{Dir: c.Source.Root, Client: client, Deltas: deltas, Progress: c.Progress}
+	if m.Record, err = c.openRecord(to, look); err != nil {
 		return diag.Errorf(diag.WriteFailed, "what was copied before: %w", err)
 	}
 	defer m.Record.Close()
-	standing, lost := context.WithCancelCause(ctx)
-	defer lost(nil)
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	wg.Go(func() {
 		err := cmd.Wait()
-		lost(diag.Errorf(diag.LinkLost, "the receiver of files on the node has ended: %w", cmp.Or(err, io.EOF)))
+		stop(diag.Errorf(diag.LinkLost, "the receiver of files on the node has ended: %w", cmp.Or(err, io.EOF)))
 	})
-	err = f(standing, m)
+	err = f(running, m)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && standing.Err() != nil:
-		return context.Cause(standing)
+	case err != nil && running.Err() != nil:
+		return context.Cause(running)
 	}
 	return err
 }
 
-// openRecord opens the record for writing unless look says that it is only read.
-// The node's lock lets nobody else write to it at the same time.
-func (s SyncConfig) openRecord(c Config, to string, look bool) (*filesync.Record, error) {
-	name := s.recordFile(c, to)
+// openRecord opens the record for writing, or with look for reading. The node's lock
+// lets nobody else write to it at the same time.
+func (c Config) openRecord(to string, look bool) (*filesync.Record, error) {
+	name := c.recordFile(to)
 	if look {
 		return filesync.ReadRecord(name)
 	}
-	return filesync.OpenRecord(name, filesync.Copy{Dir: c.Root, Node: c.SSH.Node.Name, To: to})
+	return filesync.OpenRecord(name, filesync.Copy{Dir: c.Source.Root, Node: c.Link.SSH.Node.Name, To: to})
 }
 
 // recordFile is named for the node and the directory there.
-func (s SyncConfig) recordFile(c Config, to string) string {
-	sum := sha256.Sum256([]byte(c.SSH.Node.Name + "\x00" + to))
-	return filepath.Join(s.RecordDir, hex.EncodeToString(sum[:16])+".jsonl")
+func (c Config) recordFile(to string) string {
+	sum := sha256.Sum256([]byte(c.Link.SSH.Node.Name + "\x00" + to))
+	return filepath.Join(c.RecordDir, hex.EncodeToString(sum[:16])+".jsonl")
 }

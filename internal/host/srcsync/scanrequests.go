@@ -1,4 +1,4 @@
-package daemon
+package srcsync
 
 import (
 	"context"
@@ -7,62 +7,63 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// syncAsks are who waits for a full comparison. The zero value is ready for use.
-type syncAsks struct {
+// scanRequests are the callers that wait for a full scan. The zero value is ready for
+// use.
+type scanRequests struct {
 	mu      sync.Mutex
-	waiting []chan<- syncAnswer
-	came    chan struct{} // holds one when somebody waits; made when it is needed
+	waiting []chan<- scanResult
+	arrived chan struct{} // holds one when somebody waits; made when it is needed
 	closed  bool
 }
 
-// syncAnswer is what became of a full comparison.
-type syncAnswer struct {
-	report SyncReport
-	run    int // see SyncAnswer
+// scanResult is the result of a full scan.
+type scanResult struct {
+	report Report
+	run    int // its number, see Run
 	err    error
 }
 
-// errNotSyncing is what who waits is told when nothing is copied any more.
-func errNotSyncing() error {
+// ErrStopped is what those who wait get when nothing is copied any more.
+func ErrStopped() error {
 	return diag.Errorf(diag.SyncFailed, "dapbridge serve does not copy any more").WithHint("run it again: it then copies by itself")
 }
 
-// wait has everything compared, by what everything starts, and returns what that
-// has come to. It may be called by several goroutines.
-func (a *syncAsks) wait(ctx context.Context, everything func()) syncAnswer {
-	answer := make(chan syncAnswer, 1)
+// wait calls request, which asks for a full scan, and returns the result of one that
+// starts later. It may be called from several goroutines.
+func (a *scanRequests) wait(ctx context.Context, request func()) scanResult {
+	answer := make(chan scanResult, 1)
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
-		return syncAnswer{err: errNotSyncing()}
+		return scanResult{err: ErrStopped()}
 	}
 	a.waiting = append(a.waiting, answer)
 	a.mu.Unlock()
-	everything()
+	request()
 	select {
-	case a.come() <- struct{}{}:
+	case a.arrivals() <- struct{}{}:
 	default:
 	}
 	select {
 	case r := <-answer:
 		return r
 	case <-ctx.Done():
-		return syncAnswer{err: ctx.Err()}
+		return scanResult{err: ctx.Err()}
 	}
 }
 
-// come receives when somebody has begun to wait.
-func (a *syncAsks) come() chan struct{} {
+// arrivals receives when somebody has begun to wait.
+func (a *scanRequests) arrivals() chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.came == nil {
-		a.came = make(chan struct{}, 1)
+	if a.arrived == nil {
+		a.arrived = make(chan struct{}, 1)
 	}
-	return a.came
+	return a.arrived
 }
 
-// take returns who waits. They are answered by what is begun after that.
-func (a *syncAsks) take() []chan<- syncAnswer {
+// take returns the callers that wait. The scan that answers them starts after this.
+func (a *scanRequests) take() []chan<- scanResult {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	taken := a.waiting
@@ -70,16 +71,16 @@ func (a *syncAsks) take() []chan<- syncAnswer {
 	return taken
 }
 
-func (a *syncAsks) answer(waiting []chan<- syncAnswer, r syncAnswer) {
+func (a *scanRequests) answer(waiting []chan<- scanResult, r scanResult) {
 	for _, w := range waiting {
 		w <- r // which has room for it
 	}
 }
 
-// close answers who still waits, and who comes later.
-func (a *syncAsks) close() {
+// close answers those who still wait, and those who come later.
+func (a *scanRequests) close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
-	a.answer(a.take(), syncAnswer{err: errNotSyncing()})
+	a.answer(a.take(), scanResult{err: ErrStopped()})
 }

@@ -1,4 +1,4 @@
-package daemon
+package srcsync
 
 import (
 	"context"
@@ -11,58 +11,57 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/host/filesync"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/node"
+	"github.com/dapbridge/dapbridge/internal/host/source"
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
-	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// TestSyncDestination goes on with what the user has copied, and with nothing else
+// testConfig copies root to the node minikube.
+func testConfig(root string) Config {
+	return Config{Source: source.Config{Root: root}, Link: link.Config{SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}}}
+}
+
+// TestFollowDestination goes on with what the user has copied, and with nothing else
 // unless it is asked to.
-func TestSyncDestination(t *testing.T) {
+func TestFollowDestination(t *testing.T) {
 	testenv.SkipOn(t, "windows", "nothing is copied from it")
 	const root = "/home/you/src/containerd"
 	here := func(to string) filesync.Copy { return filesync.Copy{Dir: root, Node: "minikube", To: to} }
 	for _, tt := range []struct {
 		name    string
-		mode    SyncMode
+		mode    Mode
 		derived string // where the target's binary says that it was
 		copies  []filesync.Copy
 		want    string
 		refused bool
 	}{
-		{"off", SyncOff, "/go/src/containerd", []filesync.Copy{here("/go/src/containerd")}, "", false},
+		{"off", Off, "/go/src/containerd", []filesync.Copy{here("/go/src/containerd")}, "", false},
 		{"no mode", "", "/go/src/containerd", []filesync.Copy{here("/go/src/containerd")}, "", false},
-		{"never copied", SyncAuto, "/go/src/containerd", nil, "", false},
-		{"another directory's copy", SyncAuto, "/go/src/containerd", []filesync.Copy{{Dir: "/home/you/src/other", Node: "minikube", To: "/go/src/containerd"}}, "", false},
-		{"another node's copy", SyncAuto, "/go/src/containerd", []filesync.Copy{{Dir: root, Node: "dev", To: "/go/src/containerd"}}, "", false},
-		{"copied", SyncAuto, "/go/src/containerd", []filesync.Copy{here("/home/docker/c"), here("/go/src/containerd")}, "/go/src/containerd", false},
-		{"copied elsewhere", SyncAuto, "/go/src/containerd", []filesync.Copy{here("/home/docker/c")}, "/home/docker/c", false},
-		{"copied to the system's by force", SyncAuto, "", []filesync.Copy{here("/usr/src/c")}, "/usr/src/c", true},
-		{"on", SyncOn, "/go/src/containerd", nil, "/go/src/containerd", false},
-		{"on, in a hidden directory", SyncOn, "/root/.cache/containerd", nil, "/root/.cache/containerd", true},
-		{"on, and not known where", SyncOn, "", nil, "", true},
-		{"on, of a trimmed binary", SyncOn, "github.com/containerd/containerd", nil, "", true},
-		{"on, and copied elsewhere", SyncOn, "", []filesync.Copy{here("/home/docker/c")}, "/home/docker/c", false},
+		{"never copied", Auto, "/go/src/containerd", nil, "", false},
+		{"another directory's copy", Auto, "/go/src/containerd", []filesync.Copy{{Dir: "/home/you/src/other", Node: "minikube", To: "/go/src/containerd"}}, "", false},
+		{"another node's copy", Auto, "/go/src/containerd", []filesync.Copy{{Dir: root, Node: "dev", To: "/go/src/containerd"}}, "", false},
+		{"copied", Auto, "/go/src/containerd", []filesync.Copy{here("/home/docker/c"), here("/go/src/containerd")}, "/go/src/containerd", false},
+		{"copied elsewhere", Auto, "/go/src/containerd", []filesync.Copy{here("/home/docker/c")}, "/home/docker/c", false},
+		{"copied to the system's by force", Auto, "", []filesync.Copy{here("/usr/src/c")}, "/usr/src/c", true},
+		{"on", On, "/go/src/containerd", nil, "/go/src/containerd", false},
+		{"on, in a hidden directory", On, "/root/.cache/containerd", nil, "/root/.cache/containerd", true},
+		{"on, and not known where", On, "", nil, "", true},
+		{"on, and copied elsewhere", On, "", []filesync.Copy{here("/home/docker/c")}, "/home/docker/c", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := Config{Root: root, SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}, Sync: ServeSync{tt.mode, t.TempDir()}}
+			c := testConfig(root)
+			c.RecordDir = t.TempDir()
 			for _, copied := range tt.copies {
-				c.SSH.Node.Name = copied.Node
-				r, err := filesync.OpenRecord(SyncConfig{RecordDir: c.Sync.RecordDir}.recordFile(c, filepath.Join(copied.Dir, copied.To)), copied)
+				c.Link.SSH.Node.Name = copied.Node
+				r, err := filesync.OpenRecord(c.recordFile(filepath.Join(copied.Dir, copied.To)), copied)
 				if err != nil {
 					t.Fatal(err)
 				}
 				r.Close()
 			}
-			c.SSH.Node.Name = "minikube"
-			m := &sourceMap{}
-			if tt.derived != "" {
-				var err error
-				if m.paths, err = pathmap.New(pathmap.Rule{Host: root, Node: tt.derived}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			to, err := c.syncDestination(m)
+			c.Link.SSH.Node.Name = "minikube"
+			to, err := c.FollowDestination(tt.mode, tt.derived)
 			if to != tt.want || (err != nil) != tt.refused || err != nil && diag.CodeOf(err) != diag.SyncRefused {
 				t.Errorf("%q, %v", to, err)
 			}
@@ -70,8 +69,8 @@ func TestSyncDestination(t *testing.T) {
 	}
 }
 
-// TestFollowerCopies asks a daemon only for what would be copied without it.
-func TestFollowerCopies(t *testing.T) {
+// TestSyncerCopies asks a daemon only for what would be copied without it.
+func TestSyncerCopies(t *testing.T) {
 	const root, minikube = "/home/you/src/containerd", "minikube"
 	for _, tt := range []struct {
 		derived, dir, node, to string
@@ -86,25 +85,23 @@ func TestFollowerCopies(t *testing.T) {
 		{"/src/elsewhere", root, minikube, "", false},
 		{"/src/elsewhere", root, minikube, "/go/src/c", true},
 	} {
-		f := &follower{derived: tt.derived, keeper: keeper{to: "/go/src/c"}}
-		f.cfg = Config{Root: root, SSH: sshconn.Config{Node: &node.Node{Name: minikube}}}
-		if got := f.copies(tt.dir, tt.node, tt.to); got != tt.want {
+		c := testConfig(root)
+		c.To = "/go/src/c"
+		f := NewSyncer(SyncerConfig{Config: c, Derived: tt.derived})
+		if got := f.Copies(tt.dir, tt.node, tt.to); got != tt.want {
 			t.Errorf("%+v: %v", tt, got)
 		}
-		f.status.State = SyncStopped
-		if f.copies(tt.dir, tt.node, tt.to) {
+		f.status.State = Stopped
+		if f.Copies(tt.dir, tt.node, tt.to) {
 			t.Errorf("%+v: it does, and is stopped", tt)
 		}
 	}
-	if (*follower)(nil).copies(root, minikube, "") {
-		t.Error("nobody copies")
-	}
 }
 
-// TestSyncRuns gives each run to each who follows, in turn, but for those that nobody
+// TestHistory gives each run to each who follows, in turn, but for those that nobody
 // has fetched in time.
-func TestSyncRuns(t *testing.T) {
-	var s syncRuns
+func TestHistory(t *testing.T) {
+	var s history
 	var wg sync.WaitGroup
 	const followers, runs = 3, 1000
 	for range followers {
@@ -126,7 +123,7 @@ func TestSyncRuns(t *testing.T) {
 		})
 	}
 	for i := range runs {
-		if got := s.add(SyncNext{Report: &SyncReport{Report: filesync.Report{Files: i + 1}}}); got != i+1 {
+		if got := s.add(RunRecord{Report: &Report{Report: filesync.Report{Files: i + 1}}}); got != i+1 {
 			t.Errorf("run %d has the number %d", i+1, got)
 		}
 	}
@@ -145,10 +142,10 @@ func TestSyncRuns(t *testing.T) {
 	}
 }
 
-// TestSyncAsks answers who waits by a comparison that begins later, and nobody waits
+// TestScanRequests answers who waits by a comparison that begins later, and nobody waits
 // for one that never comes.
-func TestSyncAsks(t *testing.T) {
-	var a syncAsks
+func TestScanRequests(t *testing.T) {
+	var a scanRequests
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	asked := make(chan struct{}, 3)
@@ -166,8 +163,8 @@ func TestSyncAsks(t *testing.T) {
 	ask(t.Context())
 	first := a.take()
 	ask(t.Context()) // while the first's comparison is under way
-	<-a.come()
-	a.answer(first, syncAnswer{report: SyncReport{To: "/t"}})
+	<-a.arrivals()
+	a.answer(first, scanResult{report: Report{To: "/t"}})
 	if err := <-results; err != nil {
 		t.Error(err)
 	}
@@ -176,7 +173,7 @@ func TestSyncAsks(t *testing.T) {
 		t.Errorf("the second was answered by the first's: %v", err)
 	default:
 	}
-	a.answer(a.take(), syncAnswer{err: diag.Errorf(diag.LinkLost, "gone")})
+	a.answer(a.take(), scanResult{err: diag.Errorf(diag.LinkLost, "gone")})
 	if err := <-results; diag.CodeOf(err) != diag.LinkLost {
 		t.Error(err)
 	}

@@ -1,20 +1,18 @@
-package daemon
+// Package symbols gets a stripped target its debug information: it has the target's
+// twin built on the host, and uploads the twin's debug sections to the node.
+package symbols
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
-	"strconv"
 	"time"
 
-	"github.com/dapbridge/dapbridge/bridge"
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 	"github.com/dapbridge/dapbridge/internal/host/symbols/twin"
@@ -22,21 +20,22 @@ import (
 
 // What a session may do for a stripped target.
 const (
-	SymbolsAsk   = "ask"   // take what has been built, else say how to build it
-	SymbolsAuto  = "auto"  // build it
-	SymbolsNever = "never" // refuse the target
+	Ask   = "ask"   // use the symbols that have been built, else say how to build them
+	Auto  = "auto"  // build them
+	Never = "never" // refuse the target
 )
 
-// Symbols is what the daemon needs to debug stripped targets.
-type Symbols struct {
+// Config is what debugging a stripped target needs.
+type Config struct {
 	Mode    string        // the user's setting, which an IDE's configuration overrides
+	Root    string        // where the target's source is on the host
 	Host    recipe.Host   // this machine
-	Twins   *twin.Builder // its Progress is the daemon's to set
+	Twins   *twin.Builder // a session sets its Progress
 	Command string        // builds the symbols of this target by hand, for messages
 }
 
-// SymbolsResult is what BuildSymbols has done.
-type SymbolsResult struct {
+// Result is what has been done for a target.
+type Result struct {
 	Target   api.Target      `json:"target"`
 	Needless bool            `json:"needless,omitempty"` // the target has debug information of its own
 	Recipe   *recipe.Recipe  `json:"recipe,omitempty"`
@@ -46,88 +45,118 @@ type SymbolsResult struct {
 	Send     time.Duration   `json:"send"`  // how long that took, ns
 }
 
-// BuildSymbols builds the debug sections of a stripped target's twin, unless
-// they have been built, and puts them on the node. With only it works out the
-// recipe and does nothing else.
-func BuildSymbols(ctx context.Context, c Config, only bool) (*SymbolsResult, error) {
-	l, err := dial(ctx, c)
+// Build builds the debug sections of a stripped target's twin, unless they are kept
+// from an earlier build, and uploads them to the node.
+func Build(ctx context.Context, lc link.Config, c Config) (*Result, error) {
+	l, err := link.Dial(ctx, lc)
 	if err != nil {
 		return nil, err
 	}
-	defer l.close()
-	r := &SymbolsResult{}
-	if r.Target, err = l.client.Target(ctx); err != nil {
+	defer l.Close()
+	r := &Result{}
+	if r.Target, err = l.Target(ctx); err != nil {
 		return nil, err
 	}
-	if r.Needless = !r.Target.Build.Stripped; r.Needless && !only {
+	if r.Needless = !r.Target.Build.Stripped; r.Needless {
 		return r, nil
 	}
-	if only {
-		if r.Recipe, err = l.recipe(ctx, c.Symbols.Host); err != nil {
-			return nil, err
-		}
-		p, err := l.client.Fingerprint(ctx)
-		if err != nil {
-			return nil, err
-		}
-		r.Kept, err = c.Symbols.Twins.Find(p)
-		return r, err
-	}
-	return r, l.symbols(ctx, c, r, SymbolsAuto)
+	c.Mode = Auto
+	return r, c.Provide(ctx, l, r)
 }
 
-// RemoveSymbols removes all symbols on the node, and on this machine those and
-// what was kept to build them faster.
-func RemoveSymbols(ctx context.Context, c Config) (api.RemovedSymbols, error) {
-	l, err := dial(ctx, c)
+// Explain works out how the target was built and whether its symbols are kept, and
+// changes nothing.
+func Explain(ctx context.Context, lc link.Config, c Config) (*Result, error) {
+	l, err := link.Dial(ctx, lc)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	r := &Result{}
+	if r.Target, err = l.Target(ctx); err != nil {
+		return nil, err
+	}
+	r.Needless = !r.Target.Build.Stripped
+	if r.Recipe, err = c.readRecipe(ctx, l); err != nil {
+		return nil, err
+	}
+	r.Kept, err = c.find(ctx, l)
+	return r, err
+}
+
+// Remove removes all symbols on the node, and on this machine those and what is kept
+// to build them faster.
+func Remove(ctx context.Context, lc link.Config, c Config) (api.RemovedSymbols, error) {
+	l, err := link.Dial(ctx, lc)
 	if err != nil {
 		return api.RemovedSymbols{}, err
 	}
-	defer l.close()
-	r, err := l.client.RemoveSymbols(ctx)
-	return r, errors.Join(err, c.Symbols.Twins.Remove())
+	defer l.Close()
+	r, err := l.RemoveSymbols(ctx)
+	return r, errors.Join(err, c.Twins.Remove())
 }
 
-func (l *Link) recipe(ctx context.Context, h recipe.Host) (*recipe.Recipe, error) {
-	o, err := l.client.Origin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return recipe.New(&o, h)
-}
-
-// symbols fills in r: the symbols of r's target are kept here and on the node
-// when it returns nil.
-func (l *Link) symbols(ctx context.Context, c Config, r *SymbolsResult, mode string) error {
-	p, err := l.client.Fingerprint(ctx)
-	if err != nil {
-		return err
-	}
-	if r.Kept, err = c.Symbols.Twins.Find(p); err != nil {
+// Provide has the symbols of r.Target on this machine and on the node when it returns
+// nil, and fills in the rest of r. Unless c.Mode is [Auto], it builds none.
+func (c Config) Provide(ctx context.Context, l *link.Link, r *Result) (err error) {
+	if r.Kept, err = c.find(ctx, l); err != nil {
 		return err
 	}
 	if r.Kept == nil {
-		if mode != SymbolsAuto {
+		if c.Mode != Auto {
 			return diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information, and its symbols have not been built", r.Target.Exe, r.Target.PID).
-				WithHint("run: %s", c.Symbols.Command)
+				WithHint("run: %s", c.Command)
 		}
-		if r.Recipe, err = l.recipe(ctx, c.Symbols.Host); err != nil {
+		if r.Recipe, err = c.readRecipe(ctx, l); err != nil {
 			return err
 		}
-		if r.Kept, err = c.Symbols.Twins.Build(ctx, r.Recipe, c.Root, l.client); err != nil {
+		if r.Kept, err = c.Twins.Build(ctx, r.Recipe, c.Root, l.Client); err != nil {
 			return err
 		}
 		r.Built = true
 	}
 	start := time.Now()
-	r.Sent, err = l.send(ctx, r.Kept)
+	r.Sent, err = upload(ctx, l, r.Kept)
 	r.Send = time.Since(start)
 	return err
 }
 
-// send puts a debug file on the node, if it is not there.
-func (l *Link) send(ctx context.Context, k *twin.DebugFile) (sent bool, err error) {
-	has, err := l.client.HasSymbols(ctx, k.Hash)
+// AreKept reports whether the symbols of the link's stripped target are kept on this
+// machine. A target that c.Mode forbids to debug is an error.
+func (c Config) AreKept(ctx context.Context, l *link.Link, t api.Target) (bool, error) {
+	if c.Mode == Never {
+		return false, RefuseStripped(t)
+	}
+	kept, err := c.find(ctx, l)
+	return kept != nil, err
+}
+
+// RefuseStripped is the error for a stripped target with [Never].
+func RefuseStripped(t api.Target) error {
+	return diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information, and symbols are not to be used (never)", t.Exe, t.PID).
+		WithHint("leave out --symbols never, or run a build with debug information on the node")
+}
+
+// find returns the kept debug file of the link's target, nil if there is none.
+func (c Config) find(ctx context.Context, l *link.Link) (*twin.DebugFile, error) {
+	p, err := l.Fingerprint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Twins.Find(p)
+}
+
+func (c Config) readRecipe(ctx context.Context, l *link.Link) (*recipe.Recipe, error) {
+	o, err := l.Origin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return recipe.New(&o, c.Host)
+}
+
+// upload stores a debug file on the node, unless it is there.
+func upload(ctx context.Context, l *link.Link, k *twin.DebugFile) (sent bool, err error) {
+	has, err := l.HasSymbols(ctx, k.Hash)
 	if err != nil || has {
 		return false, err
 	}
@@ -137,104 +166,19 @@ func (l *Link) send(ctx context.Context, k *twin.DebugFile) (sent bool, err erro
 	}
 	defer f.Close()
 	packed, pack := io.Pipe()
-	packing := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(packing)
-		pack.CloseWithError(compress(pack, f))
+		defer close(done)
+		pack.CloseWithError(remote.Compress(pack, f))
 	}()
-	argv := append([]string{"/proc/" + strconv.Itoa(l.client.Hello().PID) + "/exe"}, api.SymbolsArgs(k.Hash)...)
-	_, said, exit, err := remote.Run(ctx, l.conn, l.conn.AsRoot(argv), packed)
+	stderr, status, err := l.Run(ctx, api.SymbolsArgs(k.Hash), packed)
 	packed.Close()
-	<-packing
+	<-done
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("put the symbols on the node: %w", err)
-	case exit != 0:
-		return false, diag.Errorf(diag.AgentUpload, "the symbols could not be stored on the node: %s", said)
+	case status != 0:
+		return false, diag.Errorf(diag.AgentUpload, "the symbols could not be stored on the node: %s", stderr)
 	}
 	return true, nil
-}
-
-// compress writes r to w by gzip, lightly: the line is a local one. Each write
-// becomes a packet, so it writes large pieces.
-func compress(w io.Writer, r io.Reader) error {
-	buffered := bufio.NewWriterSize(w, 32<<10)
-	z, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(z, r); err != nil {
-		return err
-	}
-	if err := z.Close(); err != nil {
-		return err
-	}
-	return buffered.Flush()
-}
-
-// prepare makes the symbols of the stripped target ready on the node and
-// remembers for which process.
-func (d *dialer) prepare(ctx context.Context, w bridge.Wish) error {
-	l, err := d.connected(ctx)
-	if err != nil {
-		return err
-	}
-	mode := d.cfg.Symbols.Mode
-	if w.Symbols != "" {
-		mode = w.Symbols
-	}
-	t, err := l.client.Target(ctx)
-	if err != nil {
-		return err
-	}
-	if mode == SymbolsNever {
-		return refuseStripped(t)
-	}
-	c := d.cfg
-	twins := *c.Symbols.Twins
-	if w.Progress != nil {
-		twins.Progress = func(s twin.Step) { w.Progress(progressOf(s, path.Base(t.Exe))) }
-	}
-	c.Symbols.Twins = &twins
-	r := &SymbolsResult{Target: t}
-	if err := l.symbols(ctx, c, r, mode); err != nil {
-		return err
-	}
-	d.symbols.Store(&api.Symbols{Hash: r.Kept.Hash, PID: t.PID, StartTicks: t.StartTicks, BuildID: t.Build.BuildID})
-	return nil
-}
-
-func refuseStripped(t api.Target) error {
-	return diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information, and symbols are not to be used (never)", t.Exe, t.PID).
-		WithHint("leave out --symbols never, or run a build with debug information on the node")
-}
-
-// progressOf says in words how far the build of a program's twin is.
-func progressOf(s twin.Step, name string) bridge.Progress {
-	text := map[string]string{
-		twin.Sources:  "building the symbols of " + name + ": its source",
-		twin.Packages: "building the symbols of " + name + ": its packages",
-		twin.Proof:    "building the symbols of " + name + ": comparing it with the node's",
-	}[s.Phase]
-	return bridge.Progress{Text: text, Done: s.Done, Total: s.Total}
-}
-
-// symbolsNow says whether a stripped target's symbols are there: "kept",
-// "missing", or "" if it needs none.
-func (d *dialer) symbolsNow(ctx context.Context, t api.Target) (string, error) {
-	switch {
-	case !t.Build.Stripped || d.cfg.Dlv != "": // which has found them by itself
-		return "", nil
-	case d.cfg.Symbols.Mode == SymbolsNever:
-		return "", refuseStripped(t)
-	}
-	p, err := d.link.client.Fingerprint(ctx)
-	if err != nil {
-		return "", err
-	}
-	kept, err := d.cfg.Symbols.Twins.Find(p)
-	if err != nil || kept == nil {
-		return "missing", err
-	}
-	return "kept", nil
 }

@@ -1,0 +1,98 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/execconn"
+	"github.com/dapbridge/dapbridge/internal/host/remote"
+	"github.com/dapbridge/dapbridge/internal/host/sshconn"
+)
+
+// Config says how a node is reached, and which of its processes is the target.
+type Config struct {
+	SSH         sshconn.Config       // the node, and how SSH reaches it unless a container engine does
+	Agent       remote.AgentOptions  // where the agent's binary comes from
+	Upload      remote.UploadOptions // and where on the node it goes
+	Target      api.Selector
+	Dlv         string        // address on the node of a headless dlv to use instead of a debugger of ours; "" for none
+	Lease       time.Duration // how long the agent holds the target without a message from us
+	IdleTimeout time.Duration // how long the node may owe an answer that needs no debugger; 0 for a minute
+	Self        string        // names this process, user and machine to others who use the node
+	NoSession   bool          // no session is wanted
+	Log         *slog.Logger
+}
+
+const defaultIdleTimeout = time.Minute
+
+// withDefaults returns c with its idle timeout set.
+func (c Config) withDefaults() Config {
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = defaultIdleTimeout
+	}
+	c.SSH.IdleTimeout = c.IdleTimeout
+	return c
+}
+
+// WithLog returns c with all its parts logging to log.
+func (c Config) WithLog(log *slog.Logger) Config {
+	c.Log, c.SSH.Log, c.Upload.Log, c.Agent.Log = log, log, log, log
+	return c
+}
+
+// Conn is a connection to a node, whatever carries it. Close may be called again.
+type Conn interface {
+	remote.Conn
+	Done() <-chan struct{} // closed when it has ended
+	Close() error          // ends it and all that runs over it
+}
+
+// DialNode connects to the node, by SSH or through its container engine.
+func DialNode(ctx context.Context, c Config) (Conn, error) {
+	c = c.withDefaults()
+	if c.SSH.Node.Exec != nil {
+		return execconn.Dial(ctx, c.SSH.Node, c.IdleTimeout, c.SSH.Log)
+	}
+	return sshconn.Dial(ctx, c.SSH)
+}
+
+// StartAgent runs the agent with args. It uploads the agent for the host's
+// architecture, which nearly every local node has; the node is asked for its own only
+// when it does not run that.
+func StartAgent(ctx context.Context, conn Conn, c Config, args []string) (*remote.Cmd, error) {
+	bin, err := remote.FindAgent(ctx, c.Agent)
+	if err != nil {
+		return nil, err
+	}
+	cmd, err := remote.StartAgent(ctx, conn, bin, c.Upload, args)
+	if !errors.Is(err, &diag.Error{Code: diag.NodePlatform}) {
+		return cmd, err
+	}
+	os, arch, platformErr := remote.Platform(ctx, conn)
+	if platformErr != nil || os != "linux" || arch != "amd64" && arch != "arm64" || arch == c.Agent.Arch {
+		return nil, err
+	}
+	c.Agent.OS, c.Agent.Arch = os, arch
+	if bin, err = remote.FindAgent(ctx, c.Agent); err != nil {
+		return nil, err
+	}
+	return remote.StartAgent(ctx, conn, bin, c.Upload, args)
+}
+
+// CopyLog logs each line that a command of ours writes on the node, and returns the
+// last one at the end.
+func CopyLog(log *slog.Logger, name string, r io.Reader) (last string) {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		last = diag.Escape(lines.Text())
+		log.Debug(name + ": " + last)
+	}
+	io.Copy(io.Discard, r)
+	return last
+}

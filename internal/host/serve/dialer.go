@@ -1,0 +1,228 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dapbridge/dapbridge/bridge"
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/gosource"
+	"github.com/dapbridge/dapbridge/internal/host/link"
+	"github.com/dapbridge/dapbridge/internal/host/source"
+	"github.com/dapbridge/dapbridge/internal/host/symbols"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/twin"
+	"github.com/dapbridge/dapbridge/pathmap"
+)
+
+// dialer implements [bridge.Dialer]. A link that was lost is dialed again when the
+// next session needs it.
+type dialer struct {
+	cfg     Config
+	caps    json.RawMessage
+	fetches *source.Fetches
+	mapper  *source.Mapper
+	symbols atomic.Pointer[api.Symbols] // of a stripped target; nil before they are needed
+	last    atomic.Pointer[link.Link]   // the link, or the one that was lost, for those who must not wait
+
+	mu   sync.Mutex
+	link *link.Link
+}
+
+// newDialer makes the first link.
+func newDialer(ctx context.Context, c Config) (*dialer, error) {
+	l, err := link.Dial(ctx, c.Link)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{cfg: c, caps: l.Hello().Capabilities, fetches: source.NewFetches(), mapper: &source.Mapper{Config: c.Source}, link: l}
+	d.last.Store(l)
+	return d, nil
+}
+
+// Capabilities implements [bridge.Dialer].
+func (d *dialer) Capabilities() json.RawMessage { return d.caps }
+
+// connect returns a link that works, dialing one if need be.
+func (d *dialer) connect(ctx context.Context) (*link.Link, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.link != nil && d.link.IsAlive() {
+		return d.link, nil
+	}
+	if d.link != nil {
+		d.log().Info("the link to the node was lost; connecting again")
+		d.link.Close()
+		d.link = nil
+	}
+	l, err := link.Dial(ctx, d.cfg.Link)
+	if err != nil {
+		return nil, err
+	}
+	d.link = l
+	d.last.Store(l)
+	return l, nil
+}
+
+// close ends the link and the downloads.
+func (d *dialer) close() error {
+	d.fetches.End()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.link == nil {
+		return nil
+	}
+	err := d.link.Close()
+	d.link = nil
+	return err
+}
+
+// Dial implements [bridge.Dialer]. Only using a link shows whether it still stands:
+// one that turns out to be lost is dialed again, once. So it is with a stripped
+// target, whose symbols are then provided.
+func (d *dialer) Dial(ctx context.Context, w bridge.Wish) (bridge.Session, error) {
+	protocol := api.DAP
+	if w.Protocol == bridge.RPC {
+		protocol = api.JSONRPC
+	}
+	s, err := d.attach(ctx, protocol)
+	if errors.Is(err, &diag.Error{Code: diag.LinkLost}) && ctx.Err() == nil {
+		s, err = d.attach(ctx, protocol)
+	}
+	if errors.Is(err, &diag.Error{Code: diag.TargetStripped}) && ctx.Err() == nil {
+		if s, err = nil, d.provideSymbols(ctx, w); err == nil {
+			s, err = d.attach(ctx, protocol)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// attach starts a session. Its channel is opened while the worker attaches, which is
+// cancelled when the channel fails.
+func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, error) {
+	l, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.MarkDebugged()
+	s := &session{link: l, token: api.NewToken(), lease: d.cfg.Link.Lease}
+	ctx, cancel := context.WithCancelCause(ctx)
+	host := d.cfg.Source.ReadHost(ctx)
+	defer host() // joins it, once it is cancelled
+	defer cancel(nil)
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		var err error
+		if s.cmd, err = l.Join(ctx, s.token, cancel); err != nil {
+			cancel(err)
+		}
+	}()
+	r, err := l.Attach(ctx, api.AttachParams{Token: s.token, Protocol: p, Linger: d.cfg.Linger, Symbols: d.symbols.Load()})
+	<-joined
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		undo, cancel := context.WithTimeout(context.Background(), link.ReleaseTimeout)
+		defer cancel()
+		if endErr := s.End(undo); errors.Is(endErr, &diag.Error{Code: diag.LinkLost}) {
+			err = endErr // which is why
+		}
+		return nil, err
+	}
+	s.target = r.Target
+	s.files = d.cfg.Source.NewFiles(l.Client, d.fetches, r.Target)
+	if w := l.Hello().Debugger.Warning(r.Target.Build.GoVersion); w != "" {
+		d.log().Warn(diag.Escape(w))
+		s.say(w)
+	}
+	s.paths = d.mapPaths(ctx, s, host)
+	return s, nil
+}
+
+// mapPaths returns the path map of a session, and starts to fetch what the host lacks.
+// A session without a map is better than none.
+func (d *dialer) mapPaths(ctx context.Context, s *session, host func() (gosource.Source, error)) *pathmap.Map {
+	m, err := d.mapper.Map(ctx, s.link.Client, s.target, host)
+	if err != nil {
+		d.log().Warn("paths are not mapped", "reason", err)
+		return nil
+	}
+	if why := m.Problem(); why != "" {
+		d.log().Warn("the workspace's paths are not mapped", "reason", why)
+	}
+	fetchable, refused := m.Missing()
+	for module, err := range refused {
+		d.log().Debug("source comes from the node", "module", module, "reason", err)
+	}
+	d.fetches.Start(m.Fetcher, fetchable, func(line string) {
+		d.log().Info(line)
+		s.say(line)
+	})
+	return m.Paths
+}
+
+// provideSymbols has the symbols of the stripped target on the node, and remembers for
+// which process.
+func (d *dialer) provideSymbols(ctx context.Context, w bridge.Wish) error {
+	l, err := d.connect(ctx)
+	if err != nil {
+		return err
+	}
+	t, err := l.Target(ctx)
+	if err != nil {
+		return err
+	}
+	c := d.cfg.Symbols
+	if w.Symbols != "" {
+		c.Mode = w.Symbols
+	}
+	if c.Mode == symbols.Never {
+		return symbols.RefuseStripped(t)
+	}
+	twins := *c.Twins
+	if w.Progress != nil {
+		twins.Progress = func(s twin.Step) { w.Progress(describeStep(s, path.Base(t.Exe))) }
+	}
+	c.Twins = &twins
+	r := &symbols.Result{Target: t}
+	if err := c.Provide(ctx, l, r); err != nil {
+		return err
+	}
+	d.symbols.Store(&api.Symbols{Hash: r.Kept.Hash, PID: t.PID, StartTicks: t.StartTicks, BuildID: t.Build.BuildID})
+	return nil
+}
+
+// describeStep says in words how far the build of a program's twin is.
+func describeStep(s twin.Step, name string) bridge.Progress {
+	text := map[string]string{
+		twin.Sources:  "building the symbols of " + name + ": its source",
+		twin.Packages: "building the symbols of " + name + ": its packages",
+		twin.Proof:    "building the symbols of " + name + ": comparing it with the node's",
+	}[s.Phase]
+	return bridge.Progress{Text: text, Done: s.Done, Total: s.Total}
+}
+
+// symbolsState returns "kept" or "missing" for a stripped target, "" for one that
+// needs no symbols of ours.
+func (d *dialer) symbolsState(ctx context.Context, t api.Target) (string, error) {
+	if !t.Build.Stripped || d.cfg.Link.Dlv != "" { // which has found them by itself
+		return "", nil
+	}
+	kept, err := d.cfg.Symbols.AreKept(ctx, d.link, t)
+	switch {
+	case err != nil:
+		return "", err
+	case kept:
+		return "kept", nil
+	}
+	return "missing", nil
+}
