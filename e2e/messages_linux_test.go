@@ -513,7 +513,7 @@ func TestStrangers(t *testing.T) {
 		"HTTP":         {userUID, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", "HTTP", false},
 		// What the daemon sees of a peer in a network namespace of its own, whom a
 		// forwarder brings: an address that no process of this machine has.
-		"nobody": {userUID, "Content-", "in WSL2 or behind a forwarded port; use a unix socket (--listen unix:PATH)", true},
+		"nobody": {userUID, "Content-", "as with a container, WSL2 or a forwarded port; use a unix socket (--listen unix:PATH)", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.gone { // the kernel accepts for it

@@ -115,7 +115,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("halted: %+v", d)
 	}
 	out, err := f.command(t.Context(), userUID, "status").CombinedOutput()
-	for _, want := range []string{"listens   " + s.addr, "up for ", "target    containerd, pid ", ": halted", "kubelet's calls to it time out after 2 minutes"} {
+	for _, want := range []string{"listen    " + s.addr, "up for ", "target    containerd, pid ", ": halted", "kubelet's calls to it time out after 2 minutes"} {
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%v, without %q:\n%s", err, want, out)
 		}
