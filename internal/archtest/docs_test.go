@@ -89,14 +89,14 @@ func (r *repository) checkLinks() []violation {
 	return all
 }
 
-// checkPaths holds the paths that CONTRIBUTING.md mentions against the tree:
+// checkPaths holds the paths that CONTRIBUTING.md and ARCHITECTURE.md mention against the tree:
 // internal/diag, bridge/policy.go, ./e2e/testnode. In cmd/dapbridge/NAME.go, the
 // capitals stand for something. Pages for users name files of containerd, too.
 func (r *repository) checkPaths() []violation {
 	mention := regexp.MustCompile(`(?:^|[\s(\x60])(?:\./)?((?:bridge|cmd|docs|e2e|goland|internal|pathmap|vscode)(?:/[\w.-]*\w)+)`)
 	placeholder := regexp.MustCompile(`[A-Z]{3}`)
 	var all []violation
-	for _, name := range []string{"CONTRIBUTING.md"} {
+	for _, name := range []string{"CONTRIBUTING.md", "ARCHITECTURE.md"} {
 		text := blankCode(r.text[name])
 		for _, m := range mention.FindAllSubmatchIndex(text, -1) {
 			if p := string(text[m[2]:m[3]]); !placeholder.MatchString(p) && !r.exists(p) {
