@@ -30,12 +30,12 @@ func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 	}
 	file, err := os.Open(b.Path)
 	if err != nil {
-		return diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
+		return diag.Errorf(diag.AgentMissing, "cannot read the agent: %w", err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return diag.Errorf(diag.AgentMissing, "the agent can't be read: %w", err)
+		return diag.Errorf(diag.AgentMissing, "cannot read the agent: %w", err)
 	}
 	argv := slices.Concat([]string{rand.Text(), b.Hash, strconv.Itoa(uploadIdle)}, d.dirs())
 	cmd, err := c.Start(ctx, scriptCommand(c, uploadScript, argv))

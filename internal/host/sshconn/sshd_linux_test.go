@@ -146,7 +146,7 @@ func (s *sshd) run(t testing.TB, path string, o sshdOptions) {
 	}
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
-		testenv.Skipf(t, "the server can't be started: %v", err)
+		testenv.Skipf(t, "the server cannot be started: %v", err)
 	}
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
