@@ -103,6 +103,7 @@ func sourceDir(ctx context.Context, tool string, o AgentOptions) (string, error)
 	return dir, err
 }
 
+// checkoutDir returns the root of the module that this file was compiled in.
 func checkoutDir() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok || !filepath.IsAbs(file) { // -trimpath leaves no absolute path
@@ -115,7 +116,7 @@ func checkoutDir() (string, error) {
 		mod, err = os.ReadFile(filepath.Join(root, "go.mod"))
 	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("find the source of this program: %w", err)
 	}
 	if line, _, _ := bytes.Cut(mod, []byte("\n")); strings.TrimSpace(string(line)) != "module "+module {
 		return "", fmt.Errorf("%s is not the source of %s", root, module)
