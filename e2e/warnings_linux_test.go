@@ -43,7 +43,7 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("threads: %v, %v", threads, err)
 		}
 		for where, text := range map[string]string{"ready": strings.Join(s.warnings, "\n"), "debug console": c.Output()} {
-			if !strings.Contains(text, "built by "+oldGo+", and Delve v1.") || !strings.Contains(text, "build it by go1.") {
+			if !strings.Contains(text, "built with "+oldGo+", but Delve v1.") || !strings.Contains(text, "build it with go1.") {
 				t.Errorf("%s: %q", where, text)
 			}
 		}

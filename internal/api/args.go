@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// SuperviseArgs is the command line of the supervisor, after the program. daemon
-// names who starts it, for other users of the node. dlv is the [Dlv] that is to be
-// used, "" for none.
+// SuperviseArgs returns the arguments, after the program, that start the supervisor.
+// daemon identifies the daemon to other users of the node. dlv is the address of a
+// running dlv to use, "" for none.
 func SuperviseArgs(sel Selector, lease time.Duration, daemon, dlv string) []string {
 	return []string{
 		"agent", "supervise", "--protocol", strconv.Itoa(Protocol), DaemonFlag, daemon,
@@ -16,26 +16,30 @@ func SuperviseArgs(sel Selector, lease time.Duration, daemon, dlv string) []stri
 	}
 }
 
-// ErrandFlag is added to it by a daemon that wants no session.
+// NoSessionFlag is appended to [SuperviseArgs] by a daemon that does not want a
+// session.
 const NoSessionFlag = "--no-session"
 
-// DaemonFlag is read by other agents too, in the supervisor's command line.
+// DaemonFlag precedes the daemon's name. Other agents read it from the supervisor's
+// command line.
 const DaemonFlag = "--daemon"
 
-// JoinArgs is the command line that hands a session's descriptors to the
-// worker, after the program.
+// JoinArgs returns the arguments, after the program, that hand a session's descriptors
+// to the worker.
 func JoinArgs(socket, token string) []string {
 	return []string{"agent", "join", "--socket", socket, "--token", token}
 }
 
-// NewToken returns a name that nobody can guess.
+// NewToken returns a name that cannot be guessed.
 func NewToken() string { return rand.Text() }
 
-// SymbolsArgs is the command line that stores a debug file, compressed by
-// gzip, from its standard input, after the program.
+// SymbolsArgs returns the arguments, after the program, that store a gzip-compressed
+// debug file from standard input.
 func SymbolsArgs(hash string) []string { return []string{"agent", "symbols", "--hash", hash} }
 
-// ReceiveArgs is the command line that starts a receiver for a directory on the node.
+// ReceiveArgs returns the arguments, after the program, that start a receiver for the
+// directory top. A readOnly one changes nothing. With force, it takes over a directory
+// of another user.
 func ReceiveArgs(top string, readOnly, force bool) []string {
 	return []string{"agent", "receive", "--top=" + top, "--read-only=" + strconv.FormatBool(readOnly), "--force=" + strconv.FormatBool(force)}
 }

@@ -1,20 +1,20 @@
 package api
 
-// Methods that read the target's executable: all but the first so that its twin
-// can be built and compared on the host without the executable travelling.
+// Methods that read the target's executable. With all but the first, its twin can be
+// built and compared on the host without transferring the executable.
 const (
-	MethodOptimisation = "optimisation" // -> target.Optimisation
+	MethodOptimisation = "optimisation" // -> exe.Optimisation
 
-	MethodOrigin      = "origin"      // -> target.Origin
-	MethodFingerprint = "fingerprint" // -> target.Fingerprint
-	MethodBlocks      = "blocks"      // target.Range -> hashes
+	MethodOrigin      = "origin"      // -> exe.Origin
+	MethodFingerprint = "fingerprint" // -> exe.Fingerprint
+	MethodBlocks      = "blocks"      // exe.Range -> hashes
 	MethodShapes      = "shapes"      // -> hashes
-	MethodFunction    = "function"    // FunctionParams -> target.Function
+	MethodFunction    = "function"    // FunctionParams -> exe.Function
 	MethodWords       = "words"       // []uint64 -> []uint32
-	MethodStrings     = "strings"     // []uint64 -> []target.Text
+	MethodStrings     = "strings"     // []uint64 -> []exe.Text
 )
 
-// FunctionParams names a function by its place in the order of addresses.
+// FunctionParams names a function by its index in the order of addresses.
 type FunctionParams struct {
 	Index uint64 `json:"index"`
 }

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// lines is a jrpc2 channel of one JSON message a line. It refuses a line over
-// maxLine, which the package's own framing would gather without end, and tells
-// of each one received, which is what renews the lease.
+// LineChannel is a jrpc2 channel with one JSON message a line. Unlike the package's
+// own framing it refuses a line over maxLine instead of buffering it without bound,
+// and it reports each line received, so that the supervisor can renew the lease.
 type LineChannel struct {
 	r         *bufio.Reader
 	w         io.WriteCloser
@@ -17,8 +17,10 @@ type LineChannel struct {
 	closing   sync.Once
 }
 
-func NewLineChannel(r io.Reader, w io.WriteCloser, heard func()) *LineChannel {
-	return &LineChannel{r: bufio.NewReader(r), w: w, onReceive: heard}
+// NewLineChannel returns a channel over r and w. onReceive, unless nil, is called after
+// each line received.
+func NewLineChannel(r io.Reader, w io.WriteCloser, onReceive func()) *LineChannel {
+	return &LineChannel{r: bufio.NewReader(r), w: w, onReceive: onReceive}
 }
 
 // Send writes one message and its newline in one call.
@@ -42,6 +44,7 @@ func (l *LineChannel) Close() (err error) {
 	return err
 }
 
+// ReadLine reads a line of at most maxLine bytes and returns it without its newline.
 func ReadLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {

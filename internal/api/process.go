@@ -16,14 +16,14 @@ type Candidate struct {
 	Main         bool              `json:"main"`                   // the main process of its systemd service
 }
 
-// Selector says which process is meant. The zero value means containerd.
+// Selector selects a process. The zero value selects containerd.
 type Selector struct {
 	Name string // base name of the executable, "containerd" if empty
-	PID  int    // wins over Name unless 0
+	PID  int    // takes precedence over Name unless 0
 }
 
-// Executable is the base name of the executable that is looked for when there
-// is no PID.
+// Executable returns the base name of the executable that is selected if there is no
+// PID.
 func (s Selector) Executable() string {
 	if s.Name == "" {
 		return "containerd"
@@ -31,14 +31,14 @@ func (s Selector) Executable() string {
 	return s.Name
 }
 
-// Process is one process as it was when it was read.
+// Process describes a process at the time when it was read.
 type Process struct {
 	PID        int       `json:"pid"`
 	StartTime  time.Time `json:"startTime"`
-	StartTicks uint64    `json:"startTicks"`           // since boot; with PID it names a process for good
+	StartTicks uint64    `json:"startTicks"`           // since boot; with PID it identifies a process uniquely
 	Exe        string    `json:"exe"`                  // as the process itself sees it, without " (deleted)"
 	ExeDeleted bool      `json:"exeDeleted,omitempty"` // the file was removed or replaced since
-	Unit       string    `json:"unit,omitempty"`       // systemd unit that it runs in, "" if none
+	Unit       string    `json:"unit,omitempty"`       // systemd unit that it belongs to, "" if none
 	Args       []string  `json:"args"`
 	UID        uint32    `json:"uid"`              // effective
 	NSPids     []int     `json:"nsPids,omitempty"` // outermost first; more than one inside a pid namespace
@@ -48,9 +48,9 @@ type Process struct {
 // InContainer reports whether p runs in a pid namespace below ours.
 func (p Process) InContainer() bool { return len(p.NSPids) > 1 }
 
-// IsUnit reports whether name can be that of a unit with processes; see
-// systemd.unit(5). Pods choose the names of their groups, and a single name
-// that systemctl rejects would cost the answer for all others.
+// IsUnit reports whether name can be the name of a unit with processes; see
+// systemd.unit(5). Pods choose the names of their cgroups, and systemctl fails for all
+// units of a command if it rejects the name of one.
 func IsUnit(name string) bool {
 	const valid = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
 	if len(name) > 255 || strings.Trim(name, valid) != "" {
@@ -63,7 +63,7 @@ func IsUnit(name string) bool {
 	return false
 }
 
-// ServiceOf returns the unit that usually runs the executable of that name.
+// ServiceOf returns the unit that usually runs the executable with that name.
 func ServiceOf(name string) string {
 	if name == "dockerd" {
 		return "docker.service"

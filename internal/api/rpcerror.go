@@ -10,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// RPCError turns err into a JSON-RPC error that keeps a [diag.Error] whole.
+// ToRPC converts err to a JSON-RPC error that carries a complete [diag.Error].
 func ToRPC(err error) error {
 	if err == nil {
 		return nil
@@ -22,7 +22,8 @@ func ToRPC(err error) error {
 	return jrpc2.Errorf(jrpc2.InternalError, "%s", d.Summary).WithData(d)
 }
 
-// FromRPC undoes RPCError. Text and remedy are the node's: not to be trusted.
+// FromRPC is the inverse of ToRPC. Summary and hint come from the node and are not to
+// be trusted.
 func FromRPC(err error) error {
 	var r *jrpc2.Error
 	if !errors.As(err, &r) {
@@ -35,16 +36,18 @@ func FromRPC(err error) error {
 	return JoinErrorLines(d)
 }
 
-// FlattenError makes an error of the node's have one line each for what is wrong and
-// what to do: a line of its own could look like ours.
+// JoinErrorLines applies [JoinLines] to the summary and the hint of an error from the
+// node: text on a line of its own could pass for ours.
 func JoinErrorLines(d *diag.Error) *diag.Error {
 	d.Summary, d.Hint = JoinLines(d.Summary), JoinLines(d.Hint)
 	return d
 }
 
-// noteLimit bounds a line of the node's for people, in bytes.
+// lineLimit bounds a line of text from the node, in bytes.
 const lineLimit = 4 << 10
 
+// JoinLines returns text from the node as one line of bounded length: line breaks and
+// tabs become spaces.
 func JoinLines(text string) string {
 	if len(text) > lineLimit {
 		text = strings.ToValidUTF8(text[:lineLimit], "") + "…"

@@ -11,10 +11,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// SourceParams names a source file as the executable of a process does.
+// SourceParams names a source file by the path recorded in a process's executable.
 type SourceParams struct {
 	PID        int    `json:"pid"`
-	StartTicks uint64 `json:"startTicks"` // see [target.Process]
+	StartTicks uint64 `json:"startTicks"` // see [Process]
 	File       string `json:"file"`
 }
 
@@ -23,29 +23,29 @@ type SourceResult struct {
 	Text []byte `json:"text"`
 }
 
-// LinesResult says what a target has of a source file.
+// LinesResult says which lines of a source file a target was compiled from.
 type LinesResult struct {
-	Lines []int         `json:"lines"` // that it has code of, ascending
+	Lines []int         `json:"lines"` // that have code, ascending
 	Built time.Time     `json:"built"` // when its executable was last written, by the node's clock
 	Age   time.Duration `json:"age"`   // since then, ns
 }
 
-// sourcesLimit bounds the sources of a target before they are packed, in bytes.
-// containerd's are 210 kB; packed, 25 kB.
+// sourcesLimit bounds the uncompressed sources of a target, in bytes. containerd's are
+// 210 kB, 25 kB compressed.
 const sourcesLimit = 64 << 20
 
-// SourcesParams names the process whose sources are asked for.
+// SourcesParams names a process.
 type SourcesParams struct {
 	PID int `json:"pid"`
 }
 
-// SourcesResult holds [target.Sources] as JSON in gzip: thousands of names with
-// the same beginnings, which must not hold up the link.
+// SourcesResult holds [exe.Sources] as gzip-compressed JSON: thousands of names with
+// common prefixes, which must not delay other messages of the link.
 type SourcesResult struct {
 	Packed []byte `json:"packed"`
 }
 
-// Unpack undoes pack, of a node that is not trusted.
+// Unpack decompresses the sources, within bounds: the node is not trusted.
 func (r SourcesResult) Unpack() (exe.Sources, error) {
 	var s exe.Sources
 	z, err := gzip.NewReader(bytes.NewReader(r.Packed))

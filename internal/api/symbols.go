@@ -1,10 +1,11 @@
 package api
 
-// Methods for the debug sections of targets' twins, which the agent keeps
-// beside itself. They come through a command of their own: SymbolsArgs.
+// Methods for the debug files that the agent stores beside itself. They hold the debug
+// sections of targets' twins, and are uploaded by a command of its own; see
+// [SymbolsArgs].
 const (
 	MethodHasSymbols    = "hasSymbols"    // SymbolsParams -> bool
-	MethodRemoveSymbols = "removeSymbols" // removes all -> RemovedSymbols
+	MethodRemoveSymbols = "removeSymbols" // removes all files -> RemovedSymbols
 )
 
 // SymbolsParams names a debug file by its SHA-256, in hex.
@@ -18,9 +19,8 @@ type RemovedSymbols struct {
 	Bytes int64 `json:"bytes"`
 }
 
-// Symbols says with which debug file a stripped target is to be debugged, and
-// for which process that was proved to be right. Another process of the same
-// name is not debugged with it.
+// Symbols names the debug file for a stripped target, and the process for which it was
+// proved to be right. It is not used for another process with the same name.
 type Symbols struct {
 	Hash       string `json:"hash"`
 	PID        int    `json:"pid"`

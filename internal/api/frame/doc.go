@@ -3,15 +3,15 @@
 // agent/receive. Neither end trusts the other's bytes: lengths are bounded, and
 // paths stay below the tree's top.
 //
-// A request is answered when its turn has come, in the order of requests, so
-// that many may be on their way. A file's content comes with the request, or was
-// brought before, by somebody else, into a directory that the receiver has made for
-// that: it is staged there, and then placed as any other is.
+// Requests are answered in their order, so that the host may send many without waiting
+// for an answer. A file's content follows its request, or it was staged: another
+// program, such as rsync, has written it to a directory that the receiver made for
+// that, and the request moves it to its path.
 //
 //	host                      node
-//	                          hello THERE or a reason why not
+//	                          hello THERE, or an error
 //	put ENTRY EXPECTED        answer ENTRY
-//	  data or packed… end     taken BYTES, now and then before the answer
+//	  data or packed… end     received BYTES, repeatedly before the answer
 //	remove PATH EXPECTED      answer
 //	stage BOOL                stage DIRECTORY
 //	place ENTRY EXPECTED FROM answer

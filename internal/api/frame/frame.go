@@ -6,7 +6,6 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
@@ -14,41 +13,43 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Version is the protocol's. Both ends are of the same release, unless an old
-// receiver is still on its way out.
+// Version is the protocol's version. Both ends are of the same release, unless a
+// receiver of an older one has not ended yet.
 const Version = 3
 
-// A frame is its length, of what follows, in four bytes, most significant
-// first; a byte that says what it is; and a body.
+// The kinds of frames. A frame is the length of the rest in four bytes, big-endian, one byte with its kind,
+// and a body.
 const (
 	KindHello    = 'h'
 	KindPut      = 'P' // a file's data follows
 	KindData     = 'D'
 	KindPacked   = 'Z' // data, compressed
-	KindEnd      = 'E' // of data, whose digest it holds or nothing if it is void; of a scan
-	KindStage    = 'T' // make the directory for staged files, or remove it
-	KindPlace    = 'L' // put a file that is staged
+	KindEnd      = 'E' // of data, with its digest, or without if it is void; of a scan
+	KindStage    = 'T' // create or remove the directory for staged files
+	KindPlace    = 'L' // move a staged file to its path
 	KindRemove   = 'R'
 	KindScan     = 'S'
 	KindSum      = 'C'
 	KindAnswer   = 'a'
-	KindReceived = 't' // so many bytes of a file's data have come, before its answer
+	KindReceived = 't' // how many bytes of a file's data have arrived, before its answer
 	KindEntry    = 'e'
 	KindProblem  = 'p'
 )
 
+// Limits that both ends keep.
 const (
-	MaxSize       = 64 << 10
+	MaxSize       = 64 << 10 // of a frame
 	MaxData       = 32 << 10 // what fits an SSH packet
 	MaxPath       = 4096     // bytes of a path: Linux's PATH_MAX
 	MaxText       = 2048     // of an error
-	MaxReceived   = 1 << 20  // bytes that one frame tells of
-	ReceivedEvery = 16 << 10 // after so many it is told: less than a frame, so that no window waits for more
+	MaxReceived   = 1 << 20  // bytes that one KindReceived frame acknowledges
+	ReceivedEvery = 16 << 10 // bytes after which one is sent: less than a frame, so that no sender's window fills up waiting for one
 )
 
-var ErrMalformed = errors.New("what arrived is not the protocol of dapbridge's receiver")
+// ErrMalformed is the error of data that violates the protocol.
+var ErrMalformed = errors.New("malformed data between dapbridge and its receiver")
 
-// Writer writes frames through a buffer.
+// Writer writes frames to a buffer.
 type Writer struct {
 	W      *bufio.Writer
 	body   []byte        // of the next frame
@@ -56,11 +57,12 @@ type Writer struct {
 	packed bytes.Buffer
 }
 
+// NewWriter returns a Writer that buffers frames for w.
 func NewWriter(w io.Writer) *Writer {
 	return &Writer{W: bufio.NewWriterSize(w, MaxData)}
 }
 
-// Send writes the frame whose body has been gathered.
+// Send writes a frame with the body appended so far.
 func (f *Writer) Send(kind byte) error {
 	var head [5]byte
 	binary.BigEndian.PutUint32(head[:], uint32(len(f.body)+1))
@@ -73,8 +75,9 @@ func (f *Writer) Send(kind byte) error {
 	return err
 }
 
-// Data sends a piece of a file. A compressed one refers to those before, of which
-// together it is one DEFLATE stream that is flushed after each (RFC 1951).
+// SendData sends a piece of a file. The compressed pieces of all files form one DEFLATE
+// stream (RFC 1951), which is flushed after each piece, so that a piece refers to
+// those before.
 func (f *Writer) SendData(piece []byte, compress bool) error {
 	if !compress {
 		f.body = append(f.body, piece...)
@@ -99,34 +102,11 @@ func (f *Writer) SendData(piece []byte, compress bool) error {
 	return f.Send(KindPacked)
 }
 
-// Unpacker reads what frameWriter.data has compressed.
-type Unpacker struct {
-	packed bytes.Buffer
-	stream io.Reader // of packed; nil before it is needed
-	piece  [MaxData]byte
-}
-
-// Next returns the piece that a frame holds, which is good until the next call.
-func (u *Unpacker) Next(body *Body) ([]byte, error) {
-	piece := u.piece[:body.ReadNumber(MaxData)]
-	if body.bad {
-		return nil, body.Finish()
-	}
-	u.packed.Write(body.rest)
-	if u.stream == nil {
-		u.stream = flate.NewReader(&u.packed)
-	}
-	if _, err := io.ReadFull(u.stream, piece); err != nil {
-		return nil, fmt.Errorf("%w: compressed data: %w", ErrMalformed, err)
-	}
-	return piece, nil
-}
-
-// Flush sends the frames that are buffered.
+// Flush writes the buffered frames to the underlying writer.
 func (f *Writer) Flush() error { return f.W.Flush() }
 
-// Hello begins the conversation: whether the tree's top directory is there, or
-// why nothing can be done. An error of writing shows itself later.
+// SendHello sends the first frame: whether the tree's top directory exists, or the
+// error for which nothing can be done. A failed write shows at the next Flush.
 func (f *Writer) SendHello(there bool, err error) {
 	f.AppendNumber(Version)
 	f.AppendNumber(map[bool]uint64{true: 1}[there])
@@ -139,8 +119,10 @@ func (f *Writer) SendHello(there bool, err error) {
 	_ = f.Send(KindHello)
 }
 
-// Raw appends bytes to the frame's body as they are.
+// AppendRaw appends bytes to the frame's body.
 func (f *Writer) AppendRaw(b []byte) { f.body = append(f.body, b...) }
+
+// The Append methods append a field to the body of the next frame.
 
 func (f *Writer) AppendNumber(n uint64) { f.body = binary.AppendUvarint(f.body, n) }
 func (f *Writer) AppendText(s string)   { f.AppendNumber(uint64(len(s))); f.body = append(f.body, s...) }
@@ -155,7 +137,7 @@ func (f *Writer) AppendEntry(e tree.Entry) {
 	f.AppendText(e.Target)
 }
 
-// errorText returns an error's text, "" for none.
+// truncateError returns an error's text, cut at MaxText, "" for nil.
 func truncateError(err error) string {
 	if err == nil {
 		return ""
@@ -167,108 +149,8 @@ func truncateError(err error) string {
 	return text
 }
 
-// Read reads a frame. Its body is good until the next call. The error is
-// io.EOF if there is none.
-func ReadFrame(r *bufio.Reader, buf *[MaxSize]byte) (kind byte, body *Body, err error) {
-	var head [5]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return 0, nil, err
-	}
-	length := binary.BigEndian.Uint32(head[:])
-	if length == 0 || length > MaxSize {
-		return 0, nil, fmt.Errorf("%w: a frame of %d bytes", ErrMalformed, length)
-	}
-	rest := buf[:length-1]
-	if _, err := io.ReadFull(r, rest); err != nil {
-		return 0, nil, fmt.Errorf("%w: a frame ends early: %w", ErrMalformed, err)
-	}
-	return head[4], &Body{rest: rest}, nil
-}
-
-// Fields reads a frame's body, front to back. After a field that is not there
-// all are empty, and done tells.
-type Body struct {
-	rest []byte
-	bad  bool
-}
-
-// Done returns an error unless the body held exactly the fields that were read.
-func (f *Body) Finish() error {
-	if f.bad || len(f.rest) > 0 {
-		return fmt.Errorf("%w: a malformed frame", ErrMalformed)
-	}
-	return nil
-}
-
-// Fail has done return an error.
-func (f *Body) MarkBad() { f.bad = true }
-
-// IsBad reports whether a field was missing.
-func (f *Body) IsBad() bool { return f.bad }
-
-// Left returns the part of the body that has not been read.
-func (f *Body) Rest() []byte { return f.rest }
-
-func (f *Body) ReadNumber(most uint64) uint64 {
-	n, length := binary.Uvarint(f.rest)
-	if length <= 0 || n > most || f.bad {
-		f.bad = true
-		return 0
-	}
-	f.rest = f.rest[length:]
-	return n
-}
-
-func (f *Body) ReadText(most uint64) string {
-	n := f.ReadNumber(most)
-	if n > uint64(len(f.rest)) {
-		f.bad = true
-		return ""
-	}
-	s := string(f.rest[:n])
-	f.rest = f.rest[n:]
-	return s
-}
-
-// Path reads a path that lies below the top.
-func (f *Body) ReadPath() string {
-	p := f.ReadText(MaxPath)
-	if !IsInside(p) {
-		f.bad = true
-		return ""
-	}
-	return p
-}
-
-// Message reads an error's text.
-func (f *Body) ReadError() error {
-	if text := f.ReadText(MaxText); text != "" {
-		return errors.New(text)
-	}
-	return nil
-}
-
-func (f *Body) ReadEntry() tree.Entry {
-	e := tree.Entry{Path: f.ReadPath()}
-	e.Kind = tree.Kind(f.ReadNumber(uint64(tree.Link)))
-	e.Perm = uint32(f.ReadNumber(tree.PermBits))
-	e.Size = int64(f.ReadNumber(1 << 62))
-	mtime, length := binary.Varint(f.rest)
-	if length <= 0 {
-		f.bad = true
-		return e
-	}
-	f.rest = f.rest[length:]
-	e.MTime = mtime
-	e.Target = f.ReadText(MaxPath)
-	if strings.ContainsRune(e.Target, 0) || (e.Target == "") == (e.Kind == tree.Link) || e.Kind != tree.File && e.Size != 0 {
-		f.bad = true
-	}
-	return e
-}
-
-// Inside reports whether a path names something below the top, whatever the
-// system's rules are.
+// IsInside reports whether a path names something below the top, on any operating
+// system.
 func IsInside(path string) bool {
 	if path == "" || strings.ContainsRune(path, 0) {
 		return false
@@ -282,5 +164,5 @@ func IsInside(path string) bool {
 }
 
 // TemporaryPrefix begins the names of files that a receiver is writing, and of its
-// directory for staged ones. Nobody copies them, and a scan removes them.
+// directory for staged files. They are never copied, and a scan removes leftover ones.
 const TemporaryPrefix = ".dapbridge-tmp-"

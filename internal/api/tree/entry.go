@@ -1,7 +1,7 @@
-// Package tree says what stands at the paths of a tree of files.
+// Package tree describes the entries of a tree of files.
 //
-// Paths are slash-separated and relative to the tree's top directory, which has
-// none itself.
+// Paths are slash-separated and relative to the tree's top directory, which has no
+// path itself.
 package tree
 
 import (
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Kind is what stands at a path. Other things than these are not copied.
+// Kind is the type of an entry. Only these types are copied.
 type Kind byte
 
 // The kinds.
@@ -35,23 +35,22 @@ func (k Kind) String() string {
 	return "nothing"
 }
 
-// Entry is what stands at a path of a tree.
+// Entry describes what is at a path of a tree.
 type Entry struct {
 	Path   string
 	Kind   Kind
 	Perm   uint32 // as in chmod(2), of a file or directory
 	Size   int64  // bytes of a file
 	MTime  int64  // of a file, in nanoseconds since 1970
-	Target string // of a link
+	Target string // of a symbolic link
 }
 
-// PermBits are the mode bits that are copied. Those that give a program
-// another's rights are none of them, nor is the sticky one.
+// PermBits are the mode bits that are copied: not set-user-ID, set-group-ID, which
+// would give a program another user's rights, or sticky.
 const PermBits = 0o777
 
-// Look returns what stands at path in the tree under root. Something of which
-// there is no kind is Nothing, as what is not there is, but that is also an
-// error.
+// Lstat describes what is at path in the tree under root. For a type that is not
+// copied, its kind is Nothing without an error; if nothing is there, with one.
 func Lstat(root *os.Root, path string) (Entry, error) {
 	info, err := root.Lstat(filepath.FromSlash(path))
 	if err != nil {
@@ -60,8 +59,8 @@ func Lstat(root *os.Root, path string) (Entry, error) {
 	return NewEntry(root, path, info)
 }
 
-// Describe is [Look] for a path of which the information is known. It reads
-// where a link leads to.
+// NewEntry is [Lstat] for a path whose info is known. It reads the target of a
+// symbolic link.
 func NewEntry(root *os.Root, path string, info fs.FileInfo) (Entry, error) {
 	e := Entry{Path: path}
 	switch mode := info.Mode(); {
@@ -79,20 +78,20 @@ func NewEntry(root *os.Root, path string, info fs.FileInfo) (Entry, error) {
 	return e, nil
 }
 
-// Same reports whether two entries are of the same kind and content, as far as
-// that can be seen without reading it. Paths and permissions don't count.
+// Matches reports whether two entries have the same kind and content, as far as that
+// shows without reading the content. Paths and permissions are not compared.
 func (e Entry) Matches(o Entry) bool {
 	return e.Kind == o.Kind && e.Size == o.Size && e.MTime == o.MTime && e.Target == o.Target
 }
 
-// Problem is a path that could not be dealt with, and why.
+// Problem is a path that could not be processed, and why.
 type Problem struct {
 	Path string
 	Err  error
 }
 
-// ReadDir returns what a directory of the tree holds, in no order; path may be
-// empty for the top. What vanishes meanwhile is left out.
+// ReadDir returns the entries of a directory of the tree, unsorted; path is empty for
+// the top. Entries that disappear meanwhile are left out.
 func ReadDir(root *os.Root, path string) ([]fs.FileInfo, error) {
 	if path == "" {
 		path = "."
@@ -105,7 +104,7 @@ func ReadDir(root *os.Root, path string) ([]fs.FileInfo, error) {
 	return f.Readdir(-1)
 }
 
-// Join returns the path of an entry of a directory, whose path may be empty.
+// Join returns the path of an entry of dir, which is empty for the top.
 func Join(dir, name string) string {
 	if dir == "" {
 		return name
@@ -113,16 +112,15 @@ func Join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// Manifest is what a tree holds, sorted by path as [Compare] does it: a
-// directory stands before what it holds.
+// Manifest lists the entries of a tree in the order of [Compare].
 type Manifest []Entry
 
-// Compare orders paths so that a directory's content follows it.
+// Compare orders paths so that a directory is directly followed by its content.
 func Compare(a, b string) int {
 	return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
 }
 
-// Sort brings a manifest into its order.
+// Sort sorts a manifest by path.
 func (m Manifest) Sort() {
 	slices.SortFunc(m, func(a, b Entry) int { return Compare(a.Path, b.Path) })
 }
