@@ -20,22 +20,22 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// Dlv is a headless dlv on the node that somebody else has started, by its
-// address: HOST:PORT of a loopback address, or unix:PATH. It is used in place of
-// a debugger of the worker's own, and left running. "" is none.
+// Dlv is the address of a headless dlv on the node that somebody else has started:
+// HOST:PORT of a loopback address, or unix:PATH. It is used instead of a Delve of the
+// worker's own, and left running. "" is none.
 type Dlv string
 
-// dlvTimeout bounds how long a dlv may take to say what it is, idleTimeout how
-// long to close the connection of a client that has gone.
+// dlvTimeout bounds how long a dlv may take to answer, idleTimeout how long it may
+// take to close the connection of a client that has disconnected.
 const (
 	dlvTimeout  = 5 * time.Second
 	idleTimeout = time.Second
 )
 
-// dlvModule is the main module of Delve's program.
+// dlvModule is the path of the main module of dlv.
 const dlvModule = "github.com/go-delve/delve"
 
-// Dial connects to it.
+// Dial connects to the dlv.
 func (d Dlv) Dial(ctx context.Context) (net.Conn, error) {
 	network, addr := "tcp", string(d)
 	if path, isUnix := strings.CutPrefix(addr, "unix:"); isUnix {
@@ -44,9 +44,9 @@ func (d Dlv) Dial(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{Timeout: dlvTimeout}).DialContext(ctx, network, addr)
 }
 
-// find returns the dlv and its target's pid, or why it can't be used. It is
-// not connected to before it is known to stand more than one client: another one
-// ends with its first connection, and ends a target that it has started.
+// inspect returns the process that listens, and the pid of its target, or why this dlv
+// cannot be used. It connects only to a dlv known to accept several clients: any other
+// ends with its first connection, and kills a target that it has started.
 func (d Dlv) inspect() (l procfs.Listener, targetPID int, err error) {
 	l, err = procfs.FindListener(string(d))
 	switch {
@@ -59,12 +59,12 @@ func (d Dlv) inspect() (l procfs.Listener, targetPID int, err error) {
 	b, err := procfs.InspectExe(l.PID, (*exe.File).Build)
 	switch {
 	case err != nil || b.ModulePath != dlvModule:
-		return l, 0, d.newError("what listens on %s is not dlv but pid %d (%s)", d, l.PID, strings.Join(l.Args, " "))
+		return l, 0, d.newError("the process that listens on %s is not dlv but pid %d (%s)", d, l.PID, strings.Join(l.Args, " "))
 	case !acceptsMulti(l.Args):
-		return l, 0, d.newError("the dlv on %s (pid %d) was started without --accept-multiclient: it would end with the first session, and take along a program that it has started", d, l.PID).
-			WithHint("start it again with --accept-multiclient, or leave out --dlv-addr: dapbridge brings its own debugger")
+		return l, 0, d.newError("the dlv on %s (pid %d) was started without --accept-multiclient: it would exit after the first session, and kill a target that it has started", d, l.PID).
+			WithHint("start it again with --accept-multiclient, or leave out --dlv-addr: dapbridge has its own debugger")
 	case int(l.UID) != os.Geteuid():
-		return l, 0, d.newError("the dlv on %s (pid %d) runs as the user %d, and takes no connection from another", d, l.PID, l.UID).
+		return l, 0, d.newError("the dlv on %s (pid %d) runs as user %d and refuses connections from other users", d, l.PID, l.UID).
 			WithHint("run it as root")
 	}
 	if err := d.checkVersion(l.PID); err != nil {
@@ -80,8 +80,8 @@ func (d Dlv) inspect() (l procfs.Listener, targetPID int, err error) {
 	return l, traced[0], nil
 }
 
-// busy reports whether the dlv has a client. One that has just gone is waited
-// for: dlv closes a unix socket when it has noticed.
+// isBusy reports whether the dlv has a client. It gives a client that has just
+// disconnected some time: dlv closes a unix socket only when it notices.
 func (d Dlv) isBusy(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, idleTimeout)
 	defer cancel()
@@ -98,8 +98,8 @@ func (d Dlv) isBusy(ctx context.Context) bool {
 	}
 }
 
-// holds reports whether the dlv goes on with its target. One that was killed is
-// waited for: its connections may be closed before the kernel has its target let go
+// isTracing reports whether the dlv still traces its target. It waits for a killed dlv
+// to disappear: the kernel may close its connections before it detaches the target
 // (Linux's kernel/exit.c, do_exit: exit_files comes before exit_notify).
 func (d Dlv) isTracing(pid int) bool {
 	for deadline := time.Now().Add(dlvTimeout); ; time.Sleep(leavePause) {
@@ -117,10 +117,10 @@ func (d Dlv) newError(format string, args ...any) *diag.Error {
 	return diag.Errorf(diag.DlvUnusable, format, args...)
 }
 
-// acceptsMulti reports whether a command line of dlv's has --accept-multiclient.
+// acceptsMulti reports whether the command line of a dlv has --accept-multiclient.
 func acceptsMulti(args []string) bool {
 	if i := slices.Index(args, "--"); i >= 0 {
-		args = args[:i] // the target's follow
+		args = args[:i] // the target's arguments follow
 	}
 	multi := false
 	for _, arg := range args {
@@ -133,13 +133,13 @@ func acceptsMulti(args []string) bool {
 }
 
 // checkVersion asks for the version of the API (Delve's service/rpccommon,
-// RPCServer.GetVersion). None of the questions waits for a target that runs.
+// RPCServer.GetVersion). dlv answers these calls even while the target runs.
 func (d Dlv) checkVersion(pid int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), dlvTimeout)
 	defer cancel()
 	conn, err := d.Dial(ctx)
 	if err != nil {
-		return d.newError("the dlv on %s (pid %d) can't be reached: %w", d, pid, err)
+		return d.newError("the dlv on %s (pid %d) cannot be reached: %w", d, pid, err)
 	}
 	conn.SetDeadline(time.Now().Add(dlvTimeout))
 	client := jsonrpc.NewClient(conn)
@@ -157,15 +157,15 @@ func (d Dlv) checkVersion(pid int) error {
 	case err != nil:
 		return d.newError("the dlv on %s (pid %d) does not answer: %w", d, pid, err)
 	case version.APIVersion != 2:
-		return d.newError("the dlv on %s (pid %d) speaks version %d of its API, and 2 is needed", d, pid, version.APIVersion)
+		return d.newError("the dlv on %s (pid %d) has API version %d, not 2", d, pid, version.APIVersion)
 	case !multi.IsMulticlient:
-		return d.newError("the dlv on %s (pid %d) takes one client only", d, pid)
+		return d.newError("the dlv on %s (pid %d) accepts one client only", d, pid)
 	}
 	return nil
 }
 
-// target returns the dlv's target, if that is what the user named; a zero sel is
-// any. A dlv that is to be idle has no client.
+// findTarget returns the dlv's target if it is the one that the user selected; the
+// zero sel matches any. With idle, the dlv must not have a client.
 func (d Dlv) findTarget(ctx context.Context, sel api.Selector, idle bool) (api.Process, error) {
 	busy := idle && d.isBusy(ctx)
 	l, targetPID, err := d.inspect()
@@ -173,7 +173,7 @@ func (d Dlv) findTarget(ctx context.Context, sel api.Selector, idle bool) (api.P
 		return api.Process{}, err
 	}
 	if busy {
-		return api.Process{}, diag.Errorf(diag.SessionBusy, "the dlv on %s (pid %d) has a client already: two of them lose each other's breakpoints and stops", d, l.PID).
+		return api.Process{}, diag.Errorf(diag.SessionBusy, "the dlv on %s (pid %d) already has a client: two clients would lose each other's breakpoints and stops", d, l.PID).
 			WithHint("disconnect the other client first")
 	}
 	if sel != (api.Selector{}) {
@@ -183,7 +183,7 @@ func (d Dlv) findTarget(ctx context.Context, sel api.Selector, idle bool) (api.P
 		}
 		if named.PID != targetPID {
 			return api.Process{}, d.newError("the dlv on %s (pid %d) debugs pid %d, not %s", d, l.PID, targetPID, describe(named)).
-				WithHint("leave out --target and --pid, or name the address of that process's dlv")
+				WithHint("leave out --target and --pid, or give the address of that process's dlv")
 		}
 	}
 	return procfs.Find(ctx, api.Selector{PID: targetPID})

@@ -10,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// inspect calls fn with the executable that the target runs.
+// inspectTarget calls fn with the executable that the target runs.
 func inspectTarget[T any](ctx context.Context, s *supervisor, fn func(*exe.File) (T, error)) (T, error) {
 	var none T
 	p, err := procfs.Find(ctx, s.cfg.Selector)

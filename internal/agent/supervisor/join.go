@@ -17,32 +17,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// joinTimeout bounds how long a peer may take to say which session it brings.
+// joinTimeout bounds how long a peer may take to send its request.
 const joinTimeout = 5 * time.Second
 
-// listenJoin opens the abstract socket through which sessions' descriptors
-// arrive. It leaves nothing in the file system; peers of another user are
-// refused by [AcceptJoin].
+// listenJoin opens the abstract unix socket on which the worker receives sessions'
+// descriptors. It leaves no file behind. [AcceptJoin] refuses peers of other users.
 func listenJoin() (*net.UnixListener, error) {
 	return net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: joinSocketPrefix + api.NewToken()})
 }
 
 const joinSocketPrefix = "@dapbridge-"
 
-// JoinTimeout is how long a session's descriptors wait for the session, and the
-// session for them.
+// JoinTimeout bounds how long a session's descriptors wait for the attach request of
+// the session, and the request for them.
 const JoinTimeout = 30 * time.Second
 
-// What a worker answers to who brings a session's descriptors.
+// The worker's answers to a request.
 const (
-	joinAccepted = 1 // the session has begun
-	joinRefused  = 2 // nobody waits for them
+	joinAccepted = 1 // the session has begun, or the target will be released
+	joinRefused  = 2 // no session waits for these descriptors
 )
 
-// Join hands in and out to the worker that listens on socket, as the
-// descriptors of the session named token, and returns when the worker is done
-// with them or ctx ends. A worker that leaves may have accepted what was meant
-// for the next one: it is handed over again until a worker has answered.
+// Join hands in and out to the worker that listens on socket, as the descriptors of
+// the session named token, and blocks until the worker has finished with them or ctx
+// ends. A worker that is exiting may have accepted the connection, so Join tries again
+// until a worker has answered.
 func Join(ctx context.Context, socket, token string, in, out *os.File) error {
 	deadline := time.Now().Add(JoinTimeout)
 	for {
@@ -51,7 +50,7 @@ func Join(ctx context.Context, socket, token string, in, out *os.File) error {
 		case answered || ctx.Err() != nil:
 			return err
 		case time.Now().After(deadline):
-			return fmt.Errorf("no worker takes the session: %w", err)
+			return fmt.Errorf("no worker accepts the session: %w", err)
 		}
 		select {
 		case <-time.After(handOverPause):
@@ -62,11 +61,11 @@ func Join(ctx context.Context, socket, token string, in, out *os.File) error {
 
 const handOverPause = 20 * time.Millisecond
 
-// handOver is one try of Join. It reports whether that was all there is to do.
+// handOver makes one attempt. answered reports whether that was final.
 func handOver(ctx context.Context, socket, token string, in, out *os.File) (answered bool, err error) {
 	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: socket})
 	if err != nil {
-		return true, fmt.Errorf("reach the worker: %w", err) // the supervisor has left
+		return true, fmt.Errorf("connect to the worker: %w", err) // the supervisor has exited
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -82,29 +81,29 @@ func handOver(ctx context.Context, socket, token string, in, out *os.File) (answ
 		return false, err
 	}
 	if answer[0] != joinAccepted {
-		return true, errors.New("the worker waits for no such session")
+		return true, errors.New("the worker expects no such session")
 	}
-	_, err = conn.Read(answer) // ends when the worker closes its side
+	_, err = conn.Read(answer) // returns when the worker closes its side
 	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
 		return true, nil
 	}
 	return true, err
 }
 
-// Joined is a session's pair of descriptors, as received from [Join]; or, without
-// any, the wish of somebody who called [LetGo].
+// JoinRequest is a session's pair of descriptors, sent by [Join], or, without any, a
+// request to release the target, sent by [ReleaseTarget].
 type JoinRequest struct {
 	Token         string
 	In, Out       *os.File
-	ReleaseReason string // why the target is to be let go; "" for a session
+	ReleaseReason string // why the target is to be released; "" for a session
 	conn          *net.UnixConn
 }
 
-// Take tells the joining process that the session has begun.
+// Accept tells the peer that the session has begun, or that the target will be
+// released.
 func (j JoinRequest) Accept() error { return j.answer(joinAccepted) }
 
-// Refuse tells the joining process that nobody waits for the session, and
-// closes the descriptors.
+// Refuse tells the peer that no session waits for the descriptors, and closes them.
 func (j JoinRequest) Refuse() error { return errors.Join(j.answer(joinRefused), j.Close()) }
 
 func (j JoinRequest) answer(b byte) error {
@@ -112,8 +111,7 @@ func (j JoinRequest) answer(b byte) error {
 	return err
 }
 
-// Close closes the descriptors, and lets the joining process go if they were
-// taken.
+// Close closes the descriptors and the connection, which ends the peer's wait.
 func (j JoinRequest) Close() error {
 	if j.In == nil {
 		return j.conn.Close()
@@ -121,8 +119,8 @@ func (j JoinRequest) Close() error {
 	return errors.Join(j.In.Close(), j.Out.Close(), j.conn.Close())
 }
 
-// AcceptJoin waits for the next session's descriptors, or the next wish. Peers of another user
-// and malformed ones are dropped; an error means that ln is closed.
+// AcceptJoin waits for the next request. Malformed ones, and those of other users, are
+// dropped; an error means that ln is closed.
 func AcceptJoin(ln *net.UnixListener) (JoinRequest, error) {
 	for {
 		conn, err := ln.AcceptUnix()
@@ -158,7 +156,7 @@ func receiveJoin(conn *net.UnixConn) (JoinRequest, error) {
 		for _, f := range files {
 			f.Close()
 		}
-		return JoinRequest{}, fmt.Errorf("%d descriptors in place of 2", len(files))
+		return JoinRequest{}, fmt.Errorf("received %d descriptors, not 2", len(files))
 	}
 	return JoinRequest{Token: string(buf[:n]), In: files[0], Out: files[1], conn: conn}, nil
 }
@@ -176,7 +174,7 @@ func parseFiles(oob []byte) ([]*os.File, error) {
 		}
 		for _, fd := range fds {
 			unix.CloseOnExec(fd)
-			unix.SetNonblock(fd, true) // so that Close ends a Read or Write under way
+			unix.SetNonblock(fd, true) // so that Close interrupts a blocked Read or Write
 			files = append(files, os.NewFile(uintptr(fd), "session"))
 		}
 	}
@@ -198,7 +196,7 @@ func checkSameUser(conn *net.UnixConn) error {
 		return err
 	}
 	if int(cred.Uid) != os.Getuid() {
-		return fmt.Errorf("peer of user %d", cred.Uid)
+		return fmt.Errorf("the peer runs as user %d", cred.Uid)
 	}
 	return nil
 }

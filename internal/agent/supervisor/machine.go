@@ -42,8 +42,8 @@ func (s *supervisor) describeMachine(ctx context.Context) (api.Machine, error) {
 	return m, nil
 }
 
-// traceChild starts a program of ours under ptrace, and ends it before its first
-// instruction: the kernel's answer is the only one that counts.
+// traceChild starts this program under ptrace and kills it before its first
+// instruction: only the kernel can tell whether it permits tracing.
 func traceChild() error {
 	runtime.LockOSThread() // the tracer is a thread (ptrace(2))
 	defer runtime.UnlockOSThread()
@@ -53,6 +53,6 @@ func traceChild() error {
 		return err
 	}
 	child.Process.Kill()
-	child.Wait() // its status says that it was killed
+	child.Wait() // its status only says that it was killed
 	return nil
 }

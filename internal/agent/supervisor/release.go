@@ -14,23 +14,23 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// letGo begins what is sent to a worker that is to let its target go; the reason
-// follows. No token begins so ([NewToken]).
-const releasePrefix = "let go: "
+// releasePrefix begins a request to release the target, and the reason follows. No
+// token begins like this ([api.NewToken]).
+const releasePrefix = "release: "
 
-// reasonLimit bounds the reason, in bytes.
+// reasonLimit bounds the reason in bytes.
 const reasonLimit = 512
 
-// letGoTimeout bounds how long a worker may take to let its target go.
+// releaseRequestTimeout bounds how long a worker may take to release its target.
 const releaseRequestTimeout = time.Minute
 
-// Session says who debugs a process by a dapbridge, "" if nobody traces it. Any
-// other tracer is an error, with the code diag.TargetTraced.
+// FindSession returns the name of the daemon whose agent traces a process, "" if
+// nobody traces it. Any other tracer is an error with the code diag.TargetTraced.
 func FindSession(pid int) (by string, err error) {
 	tracer, comm, err := procfs.FindTracer(pid)
 	switch {
 	case err != nil || tracer == 0:
-		return "", nil // of a process that has ended too
+		return "", nil // or the process has exited
 	case comm != workerCommand:
 		return "", NewTracedError(pid, tracer, comm)
 	}
@@ -40,14 +40,14 @@ func FindSession(pid int) (by string, err error) {
 	return by, nil
 }
 
-// LetGo returns when nobody traces a process any more. If a dapbridge's worker
-// does, that is asked to end its session in its own order, and the session's user
-// is told the reason. Another tracer is an error, as for [Session]; a worker that
-// does not let go in time is one with the code diag.TargetBusy.
+// ReleaseTarget returns when nobody traces a process any more. If a dapbridge worker
+// does, it is asked to end its session properly, and the session's user sees the
+// reason. Another tracer is an error, as in [FindSession]; the error's code is
+// diag.TargetBusy if the worker does not release the target in time.
 func ReleaseTarget(ctx context.Context, pid int, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, releaseRequestTimeout)
 	defer cancel()
-	for asked := 0; ; {
+	for requested := 0; ; {
 		tracer, comm, err := procfs.FindTracer(pid)
 		if err != nil || tracer == 0 {
 			return nil
@@ -55,9 +55,9 @@ func ReleaseTarget(ctx context.Context, pid int, reason string) error {
 		if comm != workerCommand {
 			return NewTracedError(pid, tracer, comm)
 		}
-		// One that leaves may not answer, and another may have come.
-		if tracer != asked && requestRelease(ctx, tracer, reason) == nil {
-			asked = tracer
+		// A worker that is exiting may not answer, and another one may have attached since.
+		if tracer != requested && requestRelease(ctx, tracer, reason) == nil {
+			requested = tracer
 		}
 		select {
 		case <-ctx.Done():
@@ -67,13 +67,13 @@ func ReleaseTarget(ctx context.Context, pid int, reason string) error {
 	}
 }
 
-// askToLetGo returns nil if the worker has understood.
+// requestRelease returns nil once the worker has accepted the request.
 func requestRelease(ctx context.Context, worker int, reason string) error {
 	names, err := procfs.ListUnixListeners(worker)
 	if err != nil {
 		return err
 	}
-	err = diag.Errorf(diag.Internal, "pid %d listens on no socket of a worker's", worker)
+	err = diag.Errorf(diag.Internal, "pid %d does not listen on a worker's socket", worker)
 	for _, name := range names {
 		if !strings.HasPrefix(name, joinSocketPrefix) {
 			continue
@@ -107,7 +107,7 @@ func sendReleaseRequest(ctx context.Context, socket, reason string) error {
 		return err
 	}
 	if answer[0] != joinAccepted {
-		return errors.New("the worker refuses")
+		return errors.New("the worker refuses the request")
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// sourceNames are the source files that the last process asked about was
-// compiled from: a stack has one question for each of its files.
+// sourceNames caches the source files of the process that was last asked about:
+// showing a stack takes one request for each of its files.
 type sourceNames struct {
 	mu    sync.Mutex
 	of    process
@@ -48,8 +48,8 @@ func (s *sourceNames) readLines(_ context.Context, p api.SourceParams) (api.Line
 	return r, api.ToRPC(err)
 }
 
-// check refuses a file that the process was not compiled from, and a process that
-// is another one by now.
+// checkSource refuses a file that the process was not compiled from, and a process
+// that has exited.
 func (s *sourceNames) checkSource(p api.SourceParams) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *sourceNames) checkSource(p api.SourceParams) error {
 			}
 		}
 	}
-	if !of.isAlive() { // and so was not when its sources were read
+	if !of.isAlive() { // so the sources may be those of another process
 		s.names = nil
 		return diag.Errorf(diag.TargetGone, "process %d has ended", p.PID)
 	}

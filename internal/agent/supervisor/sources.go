@@ -12,7 +12,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// readSources reads which source files a process was compiled from.
+// readSources lists the source files that a process was compiled from.
 func readSources(_ context.Context, p api.SourcesParams) (api.SourcesResult, error) {
 	s, err := procfs.InspectExe(p.PID, (*exe.File).Sources)
 	if err != nil {

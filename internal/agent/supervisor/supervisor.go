@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,43 +24,43 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// releaseTimeout bounds how long a worker may take to let the target go before
-// the supervisor ends the worker and repairs what is left.
+// releaseTimeout bounds how long a worker may take to release the target before the
+// supervisor kills the worker and repairs the target.
 const releaseTimeout = 60 * time.Second
 
-// SupervisorConfig is what the supervisor needs from its command line.
+// Config configures a supervisor.
 type Config struct {
-	Protocol     int // the daemon's
+	Protocol     int // the version that the daemon speaks
 	Version      string
 	Capabilities json.RawMessage // body of Delve's answer to initialize
 	Debugger     api.Debugger
 	Selector     api.Selector
-	Dlv          Dlv           // the debugger, in place of a worker's own
-	Lease        time.Duration // how long without a word from the daemon
-	// Hold waits while the target is being swapped, and keeps it from being swapped
-	// until release is called; nil if nobody swaps it.
+	Dlv          Dlv           // used instead of a Delve of the worker's own
+	Lease        time.Duration // how long to hold the target without a message from the daemon
+	// PreventSwap waits until no deploy or restore swaps the target, and prevents one
+	// until release is called; nil if nothing does.
 	PreventSwap func(context.Context) (release func(), err error)
-	NoSession   bool      // the daemon wants no session, and does not wait for another's end
-	WorkerArgv  []string  // starts a worker
+	NoSession   bool      // the daemon wants no session: don't wait for another agent's worker to exit
+	WorkerArgv  []string  // command that starts a worker
 	In          io.Reader // the link
 	Out         io.WriteCloser
 	Log         *slog.Logger
 }
 
-// Supervise runs the supervisor until the daemon releases it, the link ends,
-// the lease runs out or ctx ends. Whatever the reason, the target is running,
-// untraced and whole when it returns nil.
+// Supervise runs the supervisor until the daemon releases it, the link ends, the lease
+// runs out or ctx ends. If it returns nil, the target is running, untraced and without
+// breakpoints.
 func Supervise(ctx context.Context, c Config) error {
 	if c.Protocol != api.Protocol {
 		err := diag.Errorf(diag.AgentProtocol, "this agent speaks protocol %d, the daemon %d", api.Protocol, c.Protocol)
-		return errors.Join(err, writeHello(c.Out, newHello(c.Version))) // which says so to the daemon
+		return errors.Join(err, writeHello(c.Out, newHello(c.Version))) // the daemon reads the version in the hello
 	}
 	ln, err := listenJoin()
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
-	s := &supervisor{cfg: c, ln: ln, turn: make(chan struct{}, 1), stop: make(chan string, 1)}
+	s := &supervisor{cfg: c, ln: ln, sem: make(chan struct{}, 1), stop: make(chan string, 1)}
 	s.renewLease()
 	if err := s.sendHello(ctx); err != nil {
 		return err
@@ -67,20 +68,21 @@ func Supervise(ctx context.Context, c Config) error {
 	return s.serve(ctx)
 }
 
-// supervisor serves one daemon. The turn serialises what concerns the worker;
-// everything else is only read.
+// supervisor serves one daemon. Its lock serialises what concerns the worker; all
+// other requests only read.
 type supervisor struct {
 	cfg         Config
 	ln          *net.UnixListener // inherited by each worker; the supervisor never accepts
 	rpc         *jrpc2.Server
-	lastMessage atomic.Int64 // when the daemon was last heard, Unix ns
-	stop        chan string  // why the supervisor should go; holds one
+	lastMessage atomic.Int64 // when the daemon's last message arrived, Unix ns
+	stop        chan string  // receives the reason to stop; buffers one
 	names       sourceNames
+	wg          sync.WaitGroup // of the worker, its watchers and prestarts; added to under the lock
 
-	turn     chan struct{} // holds a token while somebody works with the fields below
-	worker   *workerProc   // started, attached or not; nil before the first is needed
+	sem      chan struct{} // the lock: holds a token while locked
+	worker   *workerProc   // attached or not; nil if none is running
 	reason   string        // why the last session ended by itself, "" if it did not
-	stopping bool          // the supervisor leaves: nobody gets the turn any more
+	stopping bool          // the supervisor is stopping: it can't be locked any more
 }
 
 func (s *supervisor) renewLease() { s.lastMessage.Store(time.Now().UnixNano()) }
@@ -149,14 +151,15 @@ func (s *supervisor) serve(ctx context.Context) error {
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	s.rpc.Start(api.NewLineChannel(s.cfg.In, s.cfg.Out, s.renewLease))
 	ended := make(chan struct{})
-	go func() { defer close(ended); s.rpc.Wait() }()
-	go s.prestartWorker()
+	go func() { defer close(ended); s.rpc.Wait() }() // ends with the process at the latest: it may be reading the link
+	s.wg.Go(s.prestartWorker)
 
 	reason := s.waitForStop(ctx, ended)
-	s.cfg.Log.Info("the agent leaves", "reason", reason)
+	s.cfg.Log.Info("the agent stops", "reason", reason)
 	err := s.shutDown()
+	s.wg.Wait()
 	if reason == reasonReleased {
-		<-ended // the daemon closes the link once it has the answer
+		<-ended // the daemon closes the link after it has read the answer
 	}
 	return err
 }
@@ -182,7 +185,7 @@ func (s *supervisor) waitForStop(ctx context.Context, ended <-chan struct{}) str
 	}
 }
 
-// wrap makes a handler function whose errors keep their code over the link.
+// wrap returns a handler whose errors keep their code over the link.
 func wrap[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
 	return func(ctx context.Context) (T, error) {
 		v, err := f(ctx)
@@ -190,13 +193,13 @@ func wrap[T any](f func(context.Context) (T, error)) func(context.Context) (T, e
 	}
 }
 
-// take waits for its turn with the worker; the caller gives it back.
+// lock locks the supervisor. It fails if ctx ends or the supervisor is stopping.
 func (s *supervisor) lock(ctx context.Context) error {
 	select {
-	case s.turn <- struct{}{}:
+	case s.sem <- struct{}{}:
 		if s.stopping {
 			s.unlock()
-			return api.ToRPC(diag.Errorf(diag.LinkLost, "the agent is leaving"))
+			return api.ToRPC(diag.Errorf(diag.LinkLost, "the agent is stopping"))
 		}
 		return nil
 	case <-ctx.Done():
@@ -204,15 +207,15 @@ func (s *supervisor) lock(ctx context.Context) error {
 	}
 }
 
-func (s *supervisor) unlock() { <-s.turn }
+func (s *supervisor) unlock() { <-s.sem }
 
-// target is the target as it is now.
+// currentTarget returns the target as it is now.
 func (s *supervisor) currentTarget(ctx context.Context) (api.Target, error) {
 	return s.findTarget(ctx, false)
 }
 
-// find looks for the target and reads what its executable says. idle is for a
-// debugger that is not ours: it must have no client.
+// findTarget finds the target and reads its build. With idle, a dlv that is not ours
+// must not have a client.
 func (s *supervisor) findTarget(ctx context.Context, idle bool) (api.Target, error) {
 	p, err := s.findProcess(ctx, idle)
 	if err != nil {
@@ -232,11 +235,11 @@ func (s *supervisor) findProcess(ctx context.Context, idle bool) (api.Process, e
 	return procfs.Find(ctx, s.cfg.Selector)
 }
 
-// debuggable finds the target and refuses what a session could not use,
-// before anything is changed. own is a tracer that is no obstacle.
+// checkDebuggable finds the target and refuses one that no session could use, before
+// anything is changed. own is a pid that may trace the target.
 func (s *supervisor) checkDebuggable(ctx context.Context, own int) (api.Target, error) {
 	t, err := s.findTarget(ctx, true)
-	if err != nil || s.cfg.Dlv != "" { // which is the tracer
+	if err != nil || s.cfg.Dlv != "" { // which traces the target itself
 		return t, err
 	}
 	timeout := leaveTimeout
@@ -247,194 +250,4 @@ func (s *supervisor) checkDebuggable(ctx context.Context, own int) (api.Target, 
 		return t, NewTracedError(t.PID, tracer, comm)
 	}
 	return t, nil
-}
-
-func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.AttachResult, error) {
-	if s.cfg.PreventSwap != nil {
-		release, err := s.cfg.PreventSwap(ctx)
-		if err != nil {
-			return api.AttachResult{}, api.ToRPC(err)
-		}
-		defer release()
-	}
-	if err := s.lock(ctx); err != nil {
-		return api.AttachResult{}, err
-	}
-	defer s.unlock()
-	w, err := s.freeWorker()
-	if err != nil {
-		return api.AttachResult{}, api.ToRPC(err)
-	}
-	t, err := s.checkDebuggable(ctx, w.pid())
-	if err != nil {
-		return api.AttachResult{}, api.ToRPC(err)
-	}
-	var symbols string
-	if s.cfg.Dlv == "" { // which has found them by itself
-		if symbols, err = findSymbols(t, p.Symbols); err != nil {
-			return api.AttachResult{}, api.ToRPC(err)
-		}
-	}
-	if w.attached != nil && !w.attached.matches(t.Process) {
-		// It lingers on a process that has been replaced since.
-		if err := s.retireWorker(w); err != nil {
-			return api.AttachResult{}, api.ToRPC(err)
-		}
-		if w, err = s.readyWorker(); err != nil {
-			return api.AttachResult{}, api.ToRPC(err)
-		}
-	}
-	s.reason = ""
-	first := w.attached == nil
-	if err := w.attach(ctx, t.Process, p, symbols); err != nil {
-		return api.AttachResult{}, api.ToRPC(firstError(err, s.retireWorker(w)))
-	}
-	if first && s.cfg.Dlv == "" {
-		go s.watchTarget(w, *w.attached)
-	}
-	return api.AttachResult{Target: t}, nil
-}
-
-// free returns a worker without a session: a fresh one, or one that lingers. A
-// session that is just ending is waited for. The caller has the turn.
-func (s *supervisor) freeWorker() (*workerProc, error) {
-	if w := s.worker; w != nil && w.attached != nil {
-		if r, err := w.end(); err != nil || !r.Lingers {
-			if err := s.retireWorker(w); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return s.readyWorker()
-}
-
-// end ends the session that the worker serves, and returns when the target is
-// let go or lingers.
-func (s *supervisor) end(ctx context.Context) (api.EndResult, error) {
-	if err := s.lock(ctx); err != nil {
-		return api.EndResult{}, err
-	}
-	defer s.unlock()
-	w := s.worker
-	if w == nil || w.attached == nil {
-		return api.EndResult{Reason: s.reason}, nil
-	}
-	ended, err := w.end()
-	if err == nil && ended.Lingers {
-		return api.EndResult{}, nil
-	}
-	r := api.EndResult{Reason: ended.Reason}
-	retireErr := s.retireWorker(w)
-	if err != nil { // it was leaving by itself, or died; what counts is how it left the target
-		r.Reason = w.exitReason()
-	}
-	if fate := w.describeExit(ctx); fate != "" && ended.Reason == "" {
-		r.Reason = fate
-	}
-	go s.prestartWorker()
-	return r, api.ToRPC(retireErr)
-}
-
-func (s *supervisor) release(ctx context.Context) error {
-	err := s.shutDown()
-	select {
-	case s.stop <- reasonReleased:
-	default:
-	}
-	return api.ToRPC(err)
-}
-
-// letGo ends the worker and sees to it that the target is whole; nothing begins
-// after it. It may be called again.
-func (s *supervisor) shutDown() error {
-	s.turn <- struct{}{}
-	defer s.unlock()
-	s.stopping = true
-	if s.worker == nil {
-		return nil
-	}
-	return s.retireWorker(s.worker)
-}
-
-// ready returns the worker, starting one if need be. The caller has the turn.
-func (s *supervisor) readyWorker() (*workerProc, error) {
-	if s.worker != nil && !s.worker.hasExited() {
-		return s.worker, nil
-	}
-	w, err := startWorker(s.cfg, s.ln, s)
-	if err != nil {
-		return nil, err
-	}
-	s.worker = w
-	return w, nil
-}
-
-// prestart has a worker ready before it is asked for, which saves its start
-// from the attach.
-func (s *supervisor) prestartWorker() {
-	if s.lock(context.Background()) == nil {
-		defer s.unlock()
-		if _, err := s.readyWorker(); err != nil {
-			s.cfg.Log.Error("starting a worker", "error", err)
-		}
-	}
-}
-
-// retire makes the worker let the target go and leave, by force if it must,
-// and repairs the target if it had to. The caller has the turn.
-func (s *supervisor) retireWorker(w *workerProc) error {
-	s.worker = nil
-	if err := w.release(releaseTimeout); err != nil {
-		s.cfg.Log.Error("a worker did not let go", "error", err)
-	}
-	if w.attached == nil {
-		return nil
-	}
-	killed := !w.cmd.ProcessState.Success()
-	if s.cfg.Dlv != "" {
-		if s.cfg.Dlv.isTracing(w.attached.PID) {
-			return nil // what the dlv does to its target is its own
-		}
-		killed = true // or it has detached, which leaves nothing to repair
-	}
-	return ensureReleased(*w.attached, killed, s.cfg.Log)
-}
-
-// sessionEnded is called when a worker ended its session unasked and lingers.
-func (s *supervisor) onSessionEnd(reason string) {
-	s.notify(api.NotifyEnded, api.Ended{Reason: reason})
-}
-
-// workerExited is called when a worker's process has ended, asked or not.
-func (s *supervisor) onWorkerExit(w *workerProc, reason string) {
-	if s.lock(context.Background()) != nil {
-		return
-	}
-	if s.worker != w {
-		s.unlock()
-		return // retired meanwhile, which whoever did it has reported
-	}
-	attached := w.attached != nil
-	if err := s.retireWorker(w); err != nil {
-		reason += "; " + err.Error()
-	}
-	if fate := w.describeExit(context.Background()); fate != "" {
-		reason = fate
-	}
-	s.reason = reason
-	s.unlock()
-	if attached {
-		s.notify(api.NotifyEnded, api.Ended{Reason: reason})
-		s.prestartWorker()
-	}
-}
-
-func (s *supervisor) onLog(level, text string) {
-	s.notify(api.NotifyLog, api.LogLine{Level: level, Text: text})
-}
-
-func (s *supervisor) notify(method string, params any) {
-	if err := s.rpc.Notify(context.Background(), method, params); err != nil {
-		s.cfg.Log.Debug("telling the daemon", "method", method, "error", err)
-	}
 }

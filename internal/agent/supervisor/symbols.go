@@ -24,19 +24,19 @@ import (
 )
 
 const (
-	symbolsLimit = 1 << 30     // bytes of one debug file
-	keptSymbols  = 4           // the newest stay
-	symbolsStale = time.Hour   // an upload's beginnings are then nobody's
-	symbolsIdle  = time.Minute // an upload that says nothing for so long is over
-	debugName    = "debug"     // of the file in a directory of its hash
+	symbolsLimit = 1 << 30     // bytes of a debug file
+	maxSymbols   = 4           // that are kept, the newest
+	symbolsStale = time.Hour   // age at which an incomplete upload is removed
+	symbolsIdle  = time.Minute // idle timeout of an upload
+	debugName    = "debug"     // name of the file in the directory named by its hash
 )
 
-// symbolStore is a directory with one directory for each debug file, named by
-// its hash. Only its owner can reach it.
+// symbolStore is a directory with one directory for each debug file, named by its
+// hash. Only its owner has access.
 type symbolStore struct{ dir string }
 
-// ownSymbols is the store beside this program, wherever that stands: in a
-// directory of its hash (remote, uploadScript).
+// openSymbols returns the store beside this program, whose own directory is named by
+// its hash (host/remote, uploadScript).
 func openSymbols() (symbolStore, error) {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
@@ -45,9 +45,9 @@ func openSymbols() (symbolStore, error) {
 	return symbolStore{filepath.Join(filepath.Dir(filepath.Dir(exe)), "symbols")}, nil
 }
 
-// StoreSymbols stores the debug file of that hash, which comes compressed by
-// gzip, beside this program. It returns in time when r goes silent, and then
-// leaves a read behind.
+// StoreSymbols stores a gzip-compressed debug file with that hash beside this program.
+// If r goes silent, it returns after the idle timeout and leaves a goroutine blocked
+// in a read, which ends with the process.
 func StoreSymbols(r io.Reader, hash string) error {
 	s, err := openSymbols()
 	if err != nil {
@@ -60,10 +60,10 @@ func StoreSymbols(r io.Reader, hash string) error {
 
 func isHash(hash string) bool { return regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(hash) }
 
-// put stores a debug file: the whole one or nothing.
+// add stores a debug file completely or not at all.
 func (s symbolStore) add(r io.Reader, hash string) error {
 	if !isHash(hash) {
-		return fmt.Errorf("%q is no SHA-256", hash)
+		return fmt.Errorf("%q is not a SHA-256", hash)
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
@@ -82,12 +82,12 @@ func (s symbolStore) add(r io.Reader, hash string) error {
 	}
 	err = os.Rename(next, filepath.Join(s.dir, hash))
 	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
-		return nil // somebody else has brought it meanwhile
+		return nil // another upload of the same file was faster
 	}
 	return err
 }
 
-// owned refuses a directory that another user could write to.
+// checkOwner refuses a directory that another user could write to.
 func (s symbolStore) checkOwner() error {
 	info, err := os.Lstat(s.dir)
 	if err != nil {
@@ -95,12 +95,12 @@ func (s symbolStore) checkOwner() error {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s is not a directory of this user's alone", s.dir)
+		return fmt.Errorf("%s is not a directory that only this user can write to", s.dir)
 	}
 	return nil
 }
 
-// receive writes a file and checks it.
+// receiveSymbols writes a file and verifies its hash.
 func receiveSymbols(r io.Reader, path, hash string) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {
@@ -119,14 +119,14 @@ func receiveSymbols(r io.Reader, path, hash string) error {
 		return fmt.Errorf("receive the symbols: %w", err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); n > symbolsLimit || got != hash {
-		return fmt.Errorf("the symbols did not arrive as they were sent: SHA-256 is %s", got)
+		return fmt.Errorf("the symbols were damaged in transit: their SHA-256 is %s", got)
 	}
 	return nil
 }
 
-// sweep removes what uploads left that were cut off, and the oldest files, so
-// that there is room for one more. What can't be removed stays.
-func (s symbolStore) prune(but string) {
+// prune removes what interrupted uploads left behind, and the oldest files, to make
+// room for one more file. It ignores errors, and leaves except alone.
+func (s symbolStore) prune(except string) {
 	type kept struct {
 		path string
 		age  time.Time
@@ -135,7 +135,7 @@ func (s symbolStore) prune(but string) {
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || e.Name() == but {
+		if err != nil || e.Name() == except {
 			continue
 		}
 		path := filepath.Join(s.dir, e.Name())
@@ -147,7 +147,7 @@ func (s symbolStore) prune(but string) {
 		}
 	}
 	slices.SortFunc(all, func(a, b kept) int { return b.age.Compare(a.age) })
-	for _, k := range all[min(len(all), keptSymbols-1):] {
+	for _, k := range all[min(len(all), maxSymbols-1):] {
 		os.RemoveAll(k.path)
 	}
 }
@@ -160,12 +160,12 @@ func (s symbolStore) has(hash string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// ready returns the directory in which Delve finds the debug file for a
-// program of that name (its pkg/proc/bininfo.go, openSeparateDebugInfo): by
-// the name that /proc/PID/exe leads to, and by "exe" when that file is gone.
+// link returns the directory in which Delve finds the debug file for a program of that
+// name (its pkg/proc/bininfo.go, openSeparateDebugInfo): by the name of the
+// executable, or by "exe" if that file has been deleted.
 func (s symbolStore) link(hash, program string) (string, error) {
 	if !s.has(hash) {
-		return "", diag.Errorf(diag.TargetStripped, "the symbols are not on the node any more")
+		return "", diag.Errorf(diag.TargetStripped, "the symbols are no longer on the node")
 	}
 	dir := filepath.Join(s.dir, hash)
 	for _, name := range []string{filepath.Base(program), "exe"} {
@@ -176,7 +176,7 @@ func (s symbolStore) link(hash, program string) (string, error) {
 	return dir, nil
 }
 
-// remove removes everything.
+// removeAll removes the store.
 func (s symbolStore) removeAll() (r api.RemovedSymbols, err error) {
 	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -208,9 +208,9 @@ func (s *supervisor) removeSymbols(context.Context) (api.RemovedSymbols, error) 
 	return r, api.ToRPC(err)
 }
 
-// symbolsFor returns the directory with the debug file of a stripped target,
-// "" for one that needs none. The error is diag.TargetStripped if there is none
-// that was proved to be of this very process.
+// findSymbols returns the directory with the debug file of a stripped target, "" for a
+// target that needs none. The error's code is diag.TargetStripped if there is no file
+// that was proved to belong to this very process.
 func findSymbols(t api.Target, s *api.Symbols) (dir string, err error) {
 	if !t.Build.Stripped {
 		return "", nil

@@ -134,7 +134,7 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var hashes []string
-	for i := range keptSymbols + 2 {
+	for i := range maxSymbols + 2 {
 		data, hash := packed(t, fmt.Sprint(i))
 		if err := s.add(bytes.NewReader(data), hash); err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 		}
 	}
 	for i, hash := range hashes {
-		if want := i >= len(hashes)-keptSymbols; s.has(hash) != want {
+		if want := i >= len(hashes)-maxSymbols; s.has(hash) != want {
 			t.Errorf("has file %d: %v", i, !want)
 		}
 	}

@@ -13,37 +13,38 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// How often to look whether a target has ended, and how long its debugger has to
-// tell the client in its own way, or its user to let a halted one run.
+// exitPause is how often to check whether a target has exited. Its debugger gets
+// exitGrace more checks to tell the client in its own way, or the user to resume a
+// halted target.
 const (
-	watchPause = 500 * time.Millisecond
-	watchGrace = 2 // more looks
+	exitPause = 500 * time.Millisecond
+	exitGrace = 2
 )
 
-// successorWait bounds how long a unit may take to start a process again that has
-// ended, and successorPause is how often it is looked for.
+// successorTimeout bounds how long a unit may take to restart a process that has
+// exited, and successorPause is how often to look for it.
 const (
 	successorTimeout = 2 * time.Second
 	successorPause   = 50 * time.Millisecond
 )
 
-// watchTarget ends the session of a worker whose target has ended, or is to end and
-// can't, since it is halted: systemd would wait for that, and then kill it. Delve
-// sees an end only while it has the target run, and of its two protocols one alone
-// says so.
+// watchTarget ends the session of a worker whose target has exited, or should exit but
+// cannot because it is halted: systemd would wait for it and then kill it. Delve
+// notices an exit only while it has the target run, and only one of its two protocols
+// reports it.
 func (s *supervisor) watchTarget(w *workerProc, p process) {
-	tick := time.NewTicker(watchPause)
+	tick := time.NewTicker(exitPause)
 	defer tick.Stop()
-	for over := 0; over <= watchGrace; {
+	for misses := 0; misses <= exitGrace; {
 		select {
 		case <-w.exited:
 			return
 		case <-tick.C:
 		}
 		if p.isAlive() && !p.isTerminating() {
-			over = 0
+			misses = 0
 		} else {
-			over++
+			misses++
 		}
 	}
 	if s.lock(context.Background()) != nil {
@@ -54,60 +55,60 @@ func (s *supervisor) watchTarget(w *workerProc, p process) {
 		return
 	}
 	if err := s.retireWorker(w); err != nil {
-		s.cfg.Log.Error("after the target's end", "error", err)
+		s.cfg.Log.Error("cannot retire the worker of a target that has exited", "error", err)
 	}
-	// Delve may have lost the signal: it keeps one for each thread, and the last it
-	// has seen counts (pkg/proc/native, osSpecificDetails).
+	// Delve may have lost the signal: it keeps one per thread, and a later one replaces
+	// it (pkg/proc/native, osSpecificDetails).
 	if p.waitExit(obeyTimeout); p.isAlive() {
 		syscall.Kill(p.PID, syscall.SIGTERM)
 		p.waitExit(termTimeout)
 	}
 	if s.reason = w.describeExit(context.Background()); s.reason == "" {
-		s.reason = path.Base(w.target.Exe) + " is asked to end (SIGTERM)"
+		s.reason = path.Base(w.target.Exe) + " was asked to exit (SIGTERM)"
 	}
 	s.notify(api.NotifyEnded, api.Ended{Reason: s.reason})
-	go s.prestartWorker()
+	s.wg.Go(s.prestartWorker)
 }
 
-// How long a target that was let go may take to obey a SIGTERM, before it gets the
-// signal again and after.
+// obeyTimeout bounds how long a released target may take to obey a pending SIGTERM
+// before it is sent again, and termTimeout how long it may take after that.
 const (
 	obeyTimeout = time.Second
 	termTimeout = 5 * time.Second
 )
 
-// toEnd reports whether a SIGTERM waits for the process.
+// isTerminating reports whether a SIGTERM is pending for the process.
 func (p process) isTerminating() bool {
 	mask, err := procfs.ReadPendingSignals(p.PID)
 	return err == nil && mask&(1<<(syscall.SIGTERM-1)) != 0
 }
 
-// await returns when the process has ended, at the latest after a time.
+// waitExit waits until the process has exited, or the limit has passed.
 func (p process) waitExit(limit time.Duration) {
 	for deadline := time.Now().Add(limit); p.isAlive() && time.Now().Before(deadline); {
 		time.Sleep(successorPause)
 	}
 }
 
-// fate says what has become of a worker's target that has ended; "" of one that
-// lives, or that was let go for what then happened to it.
+// describeExit says how a worker's target has exited; "" if it is alive, or was
+// released for a deploy or restore.
 func (w *workerProc) describeExit(ctx context.Context) string {
 	if w.attached == nil || w.attached.isAlive() {
 		return ""
 	}
-	if e := w.last.Load(); e != nil && e.Preempted {
+	if e := w.lastEnded.Load(); e != nil && e.Preempted {
 		return ""
 	}
 	old := w.target
 	text := fmt.Sprintf("%s has ended: pid %d", path.Base(old.Exe), old.PID)
 	if pid := findSuccessor(ctx, old); pid != 0 {
-		text += fmt.Sprintf("; its unit runs again as pid %d: start debugging again to attach to that", pid)
+		text += fmt.Sprintf("; its unit runs again as pid %d: start debugging again to attach to it", pid)
 	}
 	return text
 }
 
-// successor returns the process that a unit has started in place of one that has
-// ended, 0 if none comes in time.
+// findSuccessor returns the process that a unit has started in place of one that has
+// exited, 0 if it does not do so in time.
 func findSuccessor(ctx context.Context, old api.Process) int {
 	ctx, cancel := context.WithTimeout(ctx, successorTimeout)
 	defer cancel()

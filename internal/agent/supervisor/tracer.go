@@ -12,8 +12,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// foreignTracer returns who traces pid, unless that is own, and its command.
-// Another agent's worker is waited for: its daemon may just have gone.
+// findForeignTracer returns the process that traces pid, unless that is own, and its
+// command line. It gives another agent's worker some time to exit: its daemon may just
+// have ended.
 func findForeignTracer(ctx context.Context, pid, own int, timeout time.Duration) (int, string) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -33,14 +34,14 @@ func findForeignTracer(ctx context.Context, pid, own int, timeout time.Duration)
 	}
 }
 
-// How long, and how often, to look whether another agent's worker is leaving.
+// How long to wait for another agent's worker to exit, and how often to check.
 const (
 	leaveTimeout = 5 * time.Second
 	leavePause   = 20 * time.Millisecond
 )
 
-// TracedBy says that somebody else traces a process: another debugger, or
-// another dapbridge, which then says whose it is.
+// NewTracedError says that another debugger traces a process, or another dapbridge,
+// which it then names.
 func NewTracedError(pid, tracer int, comm string) *diag.Error {
 	if comm != workerCommand {
 		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", pid, tracer, comm)
@@ -52,10 +53,10 @@ func NewTracedError(pid, tracer int, comm string) *diag.Error {
 	return err
 }
 
-// daemonLimit bounds what a daemon calls itself, in bytes.
+// daemonLimit bounds a daemon's name, in bytes.
 const daemonLimit = 256
 
-// daemonOf returns what a worker's daemon calls itself, "" if it does not tell.
+// findDaemonName returns the name of a worker's daemon, "" if it is not known.
 func findDaemonName(worker int) string {
 	w, err := procfs.Find(context.Background(), api.Selector{PID: worker})
 	if err != nil {

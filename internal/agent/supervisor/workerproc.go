@@ -20,14 +20,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Descriptors of a worker besides its standard ones: standard input carries
-// the supervisor's requests, descriptors 1 and 2 are its log.
+// A worker's descriptors besides the standard ones: standard input carries the
+// supervisor's requests, and descriptors 1 and 2 the worker's log.
 const (
 	WorkerAnswers = 3 // the worker's answers to the supervisor
 	WorkerJoins   = 4 // the listening socket for `agent join`
 )
 
-// A worker's command line, whatever file it runs.
+// The command line of a worker, whatever its executable is called.
 const (
 	workerName    = "dapbridge"
 	workerCommand = workerName + " agent worker"
@@ -42,8 +42,8 @@ const (
 	WorkerEnded   = api.NotifyEnded   // Ended
 )
 
-// WorkerAttachParams asks a worker to attach, if it has not yet, and to serve
-// the session whose descriptors come with the token.
+// WorkerAttachParams asks a worker to attach, unless it is attached, and to serve the
+// session whose descriptors arrive with the token.
 type WorkerAttachParams struct {
 	PID      int                 `json:"pid"`
 	Token    string              `json:"token"`
@@ -53,32 +53,34 @@ type WorkerAttachParams struct {
 	Symbols string `json:"symbols,omitempty"` // directory with the debug file of a stripped target
 }
 
-// WorkerEndResult says whether the worker stays attached, and why the session had
-// ended before, if somebody else on the node wanted it to ([LetGo]).
+// WorkerEndResult says whether the worker stays attached, and why it had already ended
+// the session if another process on the node requested that ([ReleaseTarget]).
 type WorkerEndResult struct {
 	Lingers bool   `json:"lingers"`
 	Reason  string `json:"reason,omitempty"`
 }
 
-// workerProc is a worker as its supervisor sees it.
+// workerProc is the supervisor's view of a worker.
 type workerProc struct {
-	cmd      *exec.Cmd
-	rpc      *jrpc2.Client
-	exited   chan struct{}             // closed when the process has been waited for
-	last     atomic.Pointer[api.Ended] // why the session ended, when the worker said so
-	attached *process                  // what it has attached to; nil before. Under the supervisor's turn
-	target   api.Process               // the same, as it was then
+	cmd       *exec.Cmd
+	rpc       *jrpc2.Client
+	answers   io.Closer                 // the pipe that rpc reads
+	log       io.Reader                 // the worker's standard output and error
+	exited    chan struct{}             // closed when the process has exited and its log was read
+	lastEnded atomic.Pointer[api.Ended] // why the session ended, if the worker reported it
+	attached  *process                  // nil until it attaches; protected by the supervisor's lock
+	target    api.Process               // the same process, as it was when attaching
 }
 
-// overseer is told what happens to a worker, each time from a goroutine of the
-// worker's that waits for nothing else.
+// workerObserver is notified of what happens to a worker. The calls come from
+// goroutines of the worker's own, so that they may block.
 type workerObserver interface {
-	onSessionEnd(reason string)                // and the worker lingers
-	onWorkerExit(w *workerProc, reason string) // once for each worker
+	onSessionEnd(reason string)                // the worker ended its session by itself, and lingers
+	onWorkerExit(w *workerProc, reason string) // the process has exited; called once
 	onLog(level, text string)
 }
 
-// startWorker starts a worker that inherits ln.
+// startWorker starts a worker that inherits ln. The caller must call run.
 func startWorker(c Config, ln *net.UnixListener, o workerObserver) (*workerProc, error) {
 	joins, err := ln.File()
 	if err != nil {
@@ -91,9 +93,9 @@ func startWorker(c Config, ln *net.UnixListener, o workerObserver) (*workerProc,
 	}
 	defer answers.Close()
 	cmd := exec.Command(c.WorkerArgv[0], c.WorkerArgv[1:]...)
-	cmd.Args[0] = workerName // for people, and for other agents
+	cmd.Args[0] = workerName // for people who look at ps, and for other agents
 	cmd.ExtraFiles = []*os.File{answers, joins}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // signals for the supervisor's group are not for it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that signals to the supervisor's group don't reach it
 	requests, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -106,7 +108,7 @@ func startWorker(c Config, ln *net.UnixListener, o workerObserver) (*workerProc,
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
-	w := &workerProc{cmd: cmd, exited: make(chan struct{})}
+	w := &workerProc{cmd: cmd, answers: fromWorker, log: out, exited: make(chan struct{})}
 	w.rpc = jrpc2.NewClient(api.NewLineChannel(fromWorker, requests, nil), &jrpc2.ClientOptions{
 		OnCancel: sendCancel,
 		OnNotify: func(r *jrpc2.Request) {
@@ -114,35 +116,32 @@ func startWorker(c Config, ln *net.UnixListener, o workerObserver) (*workerProc,
 			if r.Method() != WorkerEnded || r.UnmarshalParams(e) != nil {
 				return
 			}
-			w.last.Store(e)
+			w.lastEnded.Store(e)
 			if e.Lingers {
 				o.onSessionEnd(e.Reason)
 			}
 		},
 	})
-	go func() {
-		w.forwardLog(out, o)
-		fromWorker.Close()
-		o.onWorkerExit(w, w.exitReason())
-	}()
 	return w, nil
 }
 
-// watch forwards the worker's log until its end and waits for the process.
-func (w *workerProc) forwardLog(out io.Reader, o workerObserver) {
-	lines := bufio.NewScanner(out)
+// run forwards the worker's log until the process has exited, and reports the exit.
+func (w *workerProc) run(o workerObserver) {
+	lines := bufio.NewScanner(w.log)
 	for lines.Scan() {
 		o.onLog("debug", "worker: "+lines.Text())
 	}
-	io.Copy(io.Discard, out)
+	io.Copy(io.Discard, w.log)
 	w.cmd.Wait()
-	w.rpc.Close() // returns when its last word has been heard
+	w.rpc.Close() // returns after the last notification was handled
 	close(w.exited)
+	w.answers.Close()
+	o.onWorkerExit(w, w.exitReason())
 }
 
-// reason says why a worker that has exited did so.
+// exitReason says why a worker that has exited did so.
 func (w *workerProc) exitReason() string {
-	if e := w.last.Load(); e != nil && w.cmd.ProcessState.Success() {
+	if e := w.lastEnded.Load(); e != nil && w.cmd.ProcessState.Success() {
 		return e.Reason
 	}
 	return "the debugger ended: " + w.cmd.ProcessState.String()
@@ -167,7 +166,7 @@ func (w *workerProc) attach(ctx context.Context, p api.Process, a api.AttachPara
 	return w.explainError(err)
 }
 
-// end ends the worker's session.
+// end asks the worker to end its session.
 func (w *workerProc) end() (r WorkerEndResult, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
@@ -175,23 +174,23 @@ func (w *workerProc) end() (r WorkerEndResult, err error) {
 	return r, w.explainError(err)
 }
 
-// release makes the worker detach and exit; it is killed if it has not after
-// the timeout. On return the process is gone.
+// release makes the worker detach and exit, and kills it after the timeout. On return
+// the process has exited.
 func (w *workerProc) release(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	_, err := w.rpc.Call(ctx, WorkerRelease, nil)
 	select {
 	case <-w.exited:
-		return nil // how it went is for settle to see
+		return nil // ensureReleased checks the outcome
 	case <-ctx.Done():
 	}
 	w.cmd.Process.Kill()
 	<-w.exited
-	return diag.Errorf(diag.DetachFailed, "the worker was ended by force after %s: %w", timeout, w.explainError(err))
+	return diag.Errorf(diag.DetachFailed, "killed a worker that did not exit within %s: %w", timeout, w.explainError(err))
 }
 
-// explain prefers the worker's own error to that of the broken pipe to it.
+// explainError returns the worker's own error, or says that the worker has exited.
 func (w *workerProc) explainError(err error) error {
 	if err == nil {
 		return nil
