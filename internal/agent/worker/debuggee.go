@@ -28,31 +28,31 @@ type debuggee struct {
 	config  debugger.Config
 	pid     int
 	log     *slog.Logger
-	running chan error // of a continue that we issued; nil when none
+	running chan error // result of a continue that resume issued; nil if none is under way
 }
 
-// How long, and how often, to try to attach.
+// How long to try to attach, and the pause between attempts.
 const (
 	attachTimeout = 10 * time.Second
 	attachPause   = 10 * time.Millisecond
 )
 
-// attach attaches Delve to the process. Delve's attach fails now and then, on
-// a thread that ends meanwhile, and misses one that begins meanwhile; it is
-// tried again, until ctx ends. A stripped one's debug file is in symbols.
+// attach attaches Delve to the process. Delve's attach sometimes fails because a
+// thread exits meanwhile, or misses a thread that starts meanwhile, so it is retried
+// until ctx ends. symbols is the directory with the debug file of a stripped target.
 func attach(ctx context.Context, pid int, symbols string, log *slog.Logger) (*debuggee, error) {
 	d := &debuggee{pid: pid, log: log, config: debugger.Config{AttachPid: pid, Backend: "native"}}
 	if symbols != "" {
 		d.config.DebugInfoDirectories = []string{symbols}
 	}
-	err := errors.New("given up")
+	err := errors.New("the attach was cancelled")
 	for deadline := time.Now().Add(attachTimeout); ctx.Err() == nil && time.Now().Before(deadline); {
 		if d.Debugger, err = debugger.New(&d.config, nil); err == nil {
 			if err = d.checkAttached(); err == nil {
 				return d, nil
 			}
 		}
-		log.Debug("attaching", "error", err)
+		log.Debug("cannot attach", "error", err)
 		if errors.Is(err, syscall.EPERM) || strings.Contains(err.Error(), "operation not permitted") ||
 			strings.Contains(err.Error(), noDebugInfo) || d.hasEnded() {
 			break
@@ -62,17 +62,17 @@ func attach(ctx context.Context, pid int, symbols string, log *slog.Logger) (*de
 	return nil, explainAttach(pid, err)
 }
 
-// noDebugInfo is what Delve says of a stripped target (pkg/proc/bininfo.go).
+// noDebugInfo is Delve's error for a stripped target (pkg/proc/bininfo.go).
 const noDebugInfo = "could not open debug info"
 
-// complete sees that every thread of the target is attached to, and detaches if
-// one is not. Delve lists the threads once, when all but the main one still run
-// and may start another (pkg/proc/native/proc_linux.go, updateThreadList); that
-// one would die at the first breakpoint, and the target with it.
+// checkAttached verifies that every thread of the target is traced, and detaches if
+// not. Delve lists the threads only once, while all but the main one still run and may
+// start another (pkg/proc/native/proc_linux.go, updateThreadList). A missed thread
+// would die at the first breakpoint, and the target with it.
 func (d *debuggee) checkAttached() error {
 	missed, err := procfs.FindUntracedThreads(d.pid)
 	if err == nil && len(missed) > 0 {
-		err = fmt.Errorf("thread %d began during the attach", missed[0])
+		err = fmt.Errorf("thread %d started during the attach", missed[0])
 	}
 	if err == nil {
 		return nil
@@ -95,8 +95,8 @@ func explainAttach(pid int, err error) error {
 	return diag.Errorf(diag.AttachFailed, "attach to pid %d: %w", pid, err)
 }
 
-// run lets the target run under us. The channel is closed when it stops, by
-// stopRunning or by itself.
+// resume lets the target run while we stay attached. The channel is closed when it
+// stops, by stopRunning or by itself. stopRunning waits for the goroutine.
 func (d *debuggee) resume() <-chan struct{} {
 	started, gone := make(chan struct{}), make(chan struct{})
 	d.running = make(chan error, 1)
@@ -112,10 +112,10 @@ func (d *debuggee) resume() <-chan struct{} {
 	return gone
 }
 
-// stopRunning halts what run started, if it has not stopped by itself: a halt of
-// a halted target leaves a SIGTRAP behind, on which a step from a breakpoint
-// gets stuck. A halt that arrives just before the resume is lost, so it is asked
-// for until it has come about.
+// stopRunning halts what resume started, unless it has already stopped: halting a
+// halted target leaves a SIGTRAP behind, on which a step from a breakpoint gets stuck.
+// A halt that arrives just before the target resumes is lost, so it is repeated until
+// the target has stopped.
 func (d *debuggee) stopRunning() error {
 	for d.running != nil {
 		select {
@@ -141,23 +141,22 @@ const (
 	drainTries = 400
 )
 
-// release detaches and leaves the target as it was. It works from any state:
-// running, halted, in the middle of a step.
+// release detaches and leaves the target as it was. It works in any state: running,
+// halted, in the middle of a step.
 func (d *debuggee) release() error {
 	if err := d.quiesce(); err != nil && !d.hasEnded() {
-		d.log.Error("before the detach", "error", err)
+		d.log.Error("cannot quiesce the target before detaching", "error", err)
 	}
-	// Delve gives up at the first error (pkg/proc/target_group.go,
-	// detachTarget); the end of this process lets go what is left then.
+	// Delve gives up at the first error (pkg/proc/target_group.go, detachTarget); the
+	// exit of this process then releases the rest.
 	if err := d.Detach(false); err != nil && !d.hasEnded() {
 		return diag.Errorf(diag.DetachFailed, "detach from pid %d: %w", d.pid, err)
 	}
 	return nil
 }
 
-// quiesce returns with the target halted, no breakpoint of a client's left in
-// it, no injected call under way, and no SIGTRAP or SIGSTOP of Delve's
-// pending: those are what kills a busy target after a detach.
+// quiesce halts the target and leaves no breakpoint of a client, no injected call and
+// no pending SIGTRAP or SIGSTOP of Delve's: those kill a busy target after a detach.
 func (d *debuggee) quiesce() error {
 	if err := d.halt(); err != nil {
 		return err
@@ -174,8 +173,8 @@ func (d *debuggee) quiesce() error {
 	return d.drain()
 }
 
-// halt ends whatever Delve is doing with the target, also a command of a
-// session that just ended.
+// halt ends whatever Delve is doing with the target, including a command of a session
+// that has just ended.
 func (d *debuggee) halt() error {
 	if err := d.stopRunning(); err != nil {
 		return err
@@ -188,11 +187,11 @@ func (d *debuggee) halt() error {
 	return nil
 }
 
-// clear removes a session's breakpoints; Delve's own, with negative numbers,
-// stay until the detach.
+// clearBreakpoints removes the session's breakpoints. Delve's own, which have negative
+// IDs, stay until the detach.
 func (d *debuggee) clearBreakpoints() error {
 	if err := d.CancelNext(); err != nil {
-		d.log.Debug("cancelling a step", "error", err)
+		d.log.Debug("cannot cancel a step", "error", err)
 	}
 	for _, bp := range d.Breakpoints(false) {
 		if bp.ID <= 0 {
@@ -205,8 +204,8 @@ func (d *debuggee) clearBreakpoints() error {
 	return nil
 }
 
-// drain lets the target run for moments until the signals that Delve's halts
-// and late breakpoint hits left behind have been taken.
+// drain lets the target run briefly, again and again, until it has taken the signals
+// that Delve's halts and late breakpoint hits left pending.
 func (d *debuggee) drain() error {
 	for try := range drainTries {
 		if try > 0 && !d.hasPendingSignals() {
@@ -224,14 +223,14 @@ func (d *debuggee) drain() error {
 	return fmt.Errorf("signals of the debugger are still pending after %d rounds", drainTries)
 }
 
-// pending reports whether a SIGTRAP or SIGSTOP waits for any thread.
+// hasPendingSignals reports whether a SIGTRAP or SIGSTOP is pending for any thread.
 func (d *debuggee) hasPendingSignals() bool {
 	mask, err := procfs.ReadPendingSignals(d.pid)
 	return err == nil && mask&(1<<(syscall.SIGTRAP-1)|1<<(syscall.SIGSTOP-1)) != 0
 }
 
-// onThread reports whether the selected goroutine, if there is one, is on a thread:
-// only then a step of an instruction is one of the processor's.
+// isOnThread reports whether the selected goroutine, if any, is on a thread: only then
+// a step of one instruction executes an instruction.
 func (d *debuggee) isOnThread() bool {
 	tgrp, unlock := d.LockTargetGroup()
 	defer unlock()
@@ -239,9 +238,9 @@ func (d *debuggee) isOnThread() bool {
 	return g == nil || g.Thread != nil
 }
 
-// finishCalls lets injected calls (evaluate of a call) run to their end: a
-// target that is detached in the middle of one dies when it returns. The
-// target runs meanwhile; a call that never returns keeps us attached.
+// finishCalls waits for injected calls (evaluation of a call) to return: a target that
+// is detached during one dies when it returns. The target runs meanwhile. A call that
+// never returns keeps us attached.
 func (d *debuggee) finishCalls() error {
 	for {
 		calls, err := d.countCalls()
@@ -260,12 +259,12 @@ func (d *debuggee) finishCalls() error {
 	}
 }
 
-// callPause is how long injected calls run before we look again.
+// callPause is how long injected calls run before they are counted again.
 const callPause = 200 * time.Millisecond
 
-// calls counts where injected calls are under way (runtime/debugcall.go): on
-// goroutines of their own (debugCallWrap1), and before and after that on a
-// thread (debugCallV2).
+// countCalls counts the goroutines and threads with an injected call
+// (runtime/debugcall.go): it runs on a goroutine of its own (debugCallWrap1), and
+// before and after that on a thread (debugCallV2).
 func (d *debuggee) countCalls() (n int, err error) {
 	tgrp, unlock := d.LockTargetGroup()
 	defer unlock()
@@ -282,7 +281,7 @@ func (d *debuggee) countCalls() (n int, err error) {
 	for _, thread := range tgt.ThreadList() {
 		frames, err := proc.ThreadStacktrace(tgt, thread, debugCallDepth)
 		if err != nil {
-			continue // a thread without a stack that Delve understands
+			continue // a thread whose stack Delve does not understand
 		}
 		if slices.ContainsFunc(frames, func(f proc.Stackframe) bool { return isDebugCall(f.Current.Fn) }) {
 			n++
@@ -291,17 +290,17 @@ func (d *debuggee) countCalls() (n int, err error) {
 	return n, nil
 }
 
-// debugCallDepth is how far down debugCallV2 is looked for: it calls no deeper
-// but on a goroutine of the call's own.
+// debugCallDepth is how many frames are searched for debugCallV2: it calls nothing
+// deeper except on the call's own goroutine.
 const debugCallDepth = 16
 
 func isDebugCall(fn *proc.Function) bool {
 	return fn != nil && strings.HasPrefix(fn.Name, "runtime.debugCall")
 }
 
-// ended reports whether the target runs no more. One that ends under a debugger
-// stays a zombie until the debugger has looked (ptrace(2), "Death under
-// ptrace"), and what Delve says of it takes many forms.
+// hasEnded reports whether the target has exited. A traced process that exits stays a
+// zombie until the debugger has waited for it (ptrace(2), "Death under ptrace"), and
+// Delve's errors for that take many forms.
 func (d *debuggee) hasEnded() bool { return hasProcessEnded(d.pid) }
 
 func hasProcessEnded(pid int) bool {

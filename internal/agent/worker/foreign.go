@@ -22,29 +22,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// foreignTimeout bounds how long a dlv may take to halt its target and to answer.
+// foreignTimeout bounds how long a foreign dlv may take to halt its target and to
+// answer.
 const foreignTimeout = 30 * time.Second
 
-// foreign is a dlv that somebody else has started, in multi-client mode, which
-// serves a session in place of a Delve of our own. Its debugger goes on when the
-// session ends; what the session has changed is undone by requests.
+// foreignDlv is a multi-client dlv that somebody else has started, and that serves a
+// session instead of our own Delve. It keeps running after the session; what the
+// session has changed is undone by requests to it.
 type foreignDlv struct {
-	dlv    supervisor.Dlv
-	log    *slog.Logger
-	before map[int]bool // its breakpoints when we came
-	conn   net.Conn     // the session's
+	dlv      supervisor.Dlv
+	log      *slog.Logger
+	existing map[int]bool // IDs of the breakpoints before the session
+	conn     net.Conn     // the session's connection
 }
 
-// borrow halts the dlv's target, as an attach does, and connects for a session.
+// connectForeign halts the dlv's target, as an attach does, and opens the session's
+// connection.
 func connectForeign(ctx context.Context, dlv supervisor.Dlv, log *slog.Logger) (*foreignDlv, error) {
-	f := &foreignDlv{dlv: dlv, log: log, before: map[int]bool{}}
+	f := &foreignDlv{dlv: dlv, log: log, existing: map[int]bool{}}
 	err := f.withClient(func(c *rpc.Client) error {
 		if err := haltDlv(c); err != nil {
 			return err
 		}
 		points, err := listBreakpoints(c)
 		for _, bp := range points {
-			f.before[bp.ID] = true
+			f.existing[bp.ID] = true
 		}
 		return err
 	})
@@ -57,7 +59,7 @@ func connectForeign(ctx context.Context, dlv supervisor.Dlv, log *slog.Logger) (
 	return f, nil
 }
 
-// ask runs f with a connection of its own to the dlv.
+// withClient calls do with a new connection to the dlv.
 func (f *foreignDlv) withClient(do func(*rpc.Client) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), foreignTimeout)
 	defer cancel()
@@ -71,18 +73,18 @@ func (f *foreignDlv) withClient(do func(*rpc.Client) error) error {
 	return do(c)
 }
 
-// session passes the stream on as it is.
-func (f *foreignDlv) session(j supervisor.JoinRequest, _ api.SessionProtocol) (io.Closer, func()) {
+// open implements [backend]: it forwards the stream unchanged.
+func (f *foreignDlv) open(j supervisor.JoinRequest, _ api.SessionProtocol) (io.Closer, func()) {
 	s := &splice{j: j, conn: f.conn}
 	return s, s.copy
 }
 
-// interrupt has nothing to do: the end of its stream is all that a session waits
-// for.
+// interrupt implements [backend]. It does nothing, since the session only waits for
+// the end of its stream.
 func (*foreignDlv) interrupt() {}
 
-// release takes out the session's breakpoints and lets the target run, under the
-// dlv that it has come from.
+// release removes the session's breakpoints and lets the target run, still traced by
+// the dlv.
 func (f *foreignDlv) release() error {
 	f.conn.Close()
 	err := f.withClient(func(c *rpc.Client) error {
@@ -90,7 +92,7 @@ func (f *foreignDlv) release() error {
 			return err
 		}
 		if err := c.Call("RPCServer.CancelNext", rpc2.CancelNextIn{}, &rpc2.CancelNextOut{}); err != nil {
-			f.log.Debug("cancelling a step", "error", err)
+			f.log.Debug("cannot cancel a step", "error", err)
 		}
 		if err := f.clearBreakpoints(c); err != nil {
 			return err
@@ -98,8 +100,8 @@ func (f *foreignDlv) release() error {
 		return resumeDlv(c)
 	})
 	if err != nil && !errors.Is(err, errExited) {
-		return diag.Errorf(diag.DetachFailed, "the dlv on %s did not let its target run: %w", f.dlv, err).
-			WithHint("continue it with: dlv connect %s", f.dlv)
+		return diag.Errorf(diag.DetachFailed, "the dlv on %s did not resume its target: %w", f.dlv, err).
+			WithHint("resume it with: dlv connect %s", f.dlv)
 	}
 	return nil
 }
@@ -110,7 +112,7 @@ func (f *foreignDlv) clearBreakpoints(c *rpc.Client) error {
 		return err
 	}
 	for _, bp := range points {
-		if bp.ID <= 0 || f.before[bp.ID] {
+		if bp.ID <= 0 || f.existing[bp.ID] {
 			continue
 		}
 		if err := c.Call("RPCServer.ClearBreakpoint", rpc2.ClearBreakpointIn{Id: bp.ID}, &rpc2.ClearBreakpointOut{}); err != nil {
@@ -120,21 +122,21 @@ func (f *foreignDlv) clearBreakpoints(c *rpc.Client) error {
 	return nil
 }
 
-// errExited says that the dlv's target has ended.
-var errExited = errors.New("its target has ended")
+// errExited is the error for a dlv whose target has exited.
+var errExited = errors.New("its target has exited")
 
-// How long a halt may take before it is asked for again, and how long a target
-// must have run, how often tried, to count as running.
+// How long to wait for a halt before repeating it, how long a target must have run to
+// count as running, and how often to try.
 const (
 	foreignHaltPause   = 500 * time.Millisecond
 	foreignRunning     = 100 * time.Millisecond
 	foreignResumeTries = 20
 )
 
-// halt returns when the target is halted. A halt that comes just before a resume
-// is lost, so that it is asked for until it has come about, or the connection's
-// deadline; not sooner than one can be answered, since one that comes late halts
-// the target after its next resume.
+// haltDlv halts the target. A halt that arrives just before a resume is lost, so it is
+// repeated until the target is halted or the connection's deadline has passed; but not
+// before the first one can have been answered, since a late one halts the target after
+// its next resume.
 func haltDlv(c *rpc.Client) error {
 	for {
 		state, err := queryState(c)
@@ -154,8 +156,9 @@ func haltDlv(c *rpc.Client) error {
 	}
 }
 
-// resume lets the target run and returns when it does, or has stopped again at
-// somebody else's breakpoint. What else stops it at once is a halt that came late.
+// resumeDlv resumes the target and returns when it runs, or has stopped again at
+// somebody else's breakpoint. If it stops at once for another reason, that was a late
+// halt.
 func resumeDlv(c *rpc.Client) error {
 	for range foreignResumeTries {
 		var out rpc2.CommandOut
@@ -173,12 +176,12 @@ func resumeDlv(c *rpc.Client) error {
 	return fmt.Errorf("it stopped again after each of %d resumes", foreignResumeTries)
 }
 
-// stateOf asks for the state without waiting for a target that runs.
+// queryState returns the state without waiting for a running target.
 func queryState(c *rpc.Client) (*dlvapi.DebuggerState, error) {
 	var out rpc2.StateOut
 	err := c.Call("RPCServer.State", rpc2.StateIn{NonBlocking: true}, &out)
 	if err == nil && out.State == nil {
-		err = errors.New("it does not tell its state")
+		err = errors.New("it does not report its state")
 	}
 	return out.State, err
 }
@@ -189,14 +192,14 @@ func listBreakpoints(c *rpc.Client) ([]*dlvapi.Breakpoint, error) {
 	return out.Breakpoints, err
 }
 
-// spliced is a session's stream and a dlv's connection, made one.
+// splice connects a session's stream to a dlv's connection.
 type splice struct {
 	j       supervisor.JoinRequest
 	conn    net.Conn
 	closing sync.Once
 }
 
-// copy returns when both directions have ended: the end of one is the other's.
+// copy copies in both directions until both have ended: the end of one ends the other.
 func (s *splice) copy() {
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -208,7 +211,7 @@ func (s *splice) copy() {
 	wg.Wait()
 }
 
-// Close ends both.
+// Close closes both ends.
 func (s *splice) Close() (err error) {
 	s.closing.Do(func() { err = errors.Join(s.conn.Close(), s.j.Close()) })
 	return err

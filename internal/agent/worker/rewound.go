@@ -10,18 +10,18 @@ import (
 	"github.com/go-delve/delve/pkg/proc"
 )
 
-// Instructions of one byte that a stack frame begins and ends with on amd64.
+// One-byte instructions at the beginning and the end of a function on amd64.
 const (
 	pushBP = 0x55
 	popBP  = 0x5d
 )
 
-// advanceRewound sets right what Delve gets wrong when it halts a busy target:
-// the SIGTRAP that it sends may be taken by a thread that has just executed an
-// instruction of one byte with a breakpoint. Delve takes that for a hit
-// (pkg/proc/native/proc_linux.go, stop1) and sets the thread back, which would
-// execute the instruction twice and crash. The thread's stack tells whether it
-// was executed. All breakpoints of clients must be gone.
+// advanceRewound corrects a mistake that Delve makes when it halts a busy target: the
+// SIGTRAP that it sends may reach a thread that has just executed a one-byte
+// instruction at a breakpoint. Delve takes that for a hit
+// (pkg/proc/native/proc_linux.go, stop1) and rewinds the thread, which would execute
+// the instruction twice and crash. The thread's stack shows whether it was executed.
+// All breakpoints of clients must have been cleared.
 func (d *debuggee) advanceRewound() error {
 	tgrp, unlock := d.LockTargetGroup()
 	defer unlock()
@@ -36,10 +36,10 @@ func (d *debuggee) advanceRewound() error {
 		if err != nil {
 			return err
 		}
-		if !hasExecuted(thread, regs) {
+		if !wasExecuted(thread, regs) {
 			continue
 		}
-		d.log.Info("a thread had been set back by an instruction that it had executed", "thread", thread.ThreadID(), "pc", fmt.Sprintf("%#x", regs.PC()))
+		d.log.Info("corrected a thread that Delve had rewound by an executed instruction", "thread", thread.ThreadID(), "pc", fmt.Sprintf("%#x", regs.PC()))
 		if err := thread.SetReg(thread.BinInfo().Arch.PCRegNum, op.DwarfRegisterFromUint64(regs.PC()+1)); err != nil {
 			return err
 		}
@@ -47,9 +47,9 @@ func (d *debuggee) advanceRewound() error {
 	return nil
 }
 
-// executed reports whether a thread is at an instruction of a frame that it has
-// executed already. What can't be read says no.
-func hasExecuted(thread proc.Thread, regs proc.Registers) bool {
+// wasExecuted reports whether a thread has already executed the instruction it is at.
+// If memory cannot be read, it reports false.
+func wasExecuted(thread proc.Thread, regs proc.Registers) bool {
 	var instruction [1]byte
 	var stack [16]byte
 	mem := thread.ProcessMemory()
@@ -62,9 +62,9 @@ func hasExecuted(thread proc.Thread, regs proc.Registers) bool {
 	first, second := binary.LittleEndian.Uint64(stack[:8]), binary.LittleEndian.Uint64(stack[8:])
 	returns := func(addr uint64) bool { return thread.BinInfo().PCToFunc(addr) != nil }
 	switch instruction[0] {
-	case pushBP: // the frame pointer lies on top of the return address
+	case pushBP: // the frame pointer is on top of the return address
 		return first == regs.BP() && returns(second)
-	case popBP: // the return address lies on top
+	case popBP: // the return address is on top
 		return returns(first)
 	}
 	return false

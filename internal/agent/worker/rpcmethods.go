@@ -11,13 +11,13 @@ import (
 	"github.com/go-delve/delve/service/rpc2"
 )
 
-// methods are those of Delve's that a session serves. What would end, replace
-// or endanger the target is not among them; which of these a client may call,
-// and with what, is the bridge's business.
+// methods returns Delve's methods that a session serves. It leaves out those that
+// would end, replace or endanger the target; the bridge decides which of the others a
+// client may call, and with which parameters.
 func (s *rpcSession) methods() map[string]call {
 	delve := rpc2.NewServer(rpcConfig(s.d), s.d.Debugger)
 	served := map[string]call{
-		"Command":   nil, // see rpcSession.command
+		"Command":   nil, // see rpcSession.runCommand
 		"State":     s.waitState,
 		"GetEvents": s.getEvents,
 
@@ -74,7 +74,7 @@ func (s *rpcSession) methods() map[string]call {
 	return qualified
 }
 
-// state waits for the target to be halted.
+// waitState answers a State request once the target is halted.
 func (s *rpcSession) waitState(params json.RawMessage) (any, error) {
 	if err := decodeParams(params, &rpc2.StateIn{}); err != nil {
 		return nil, err
@@ -83,25 +83,25 @@ func (s *rpcSession) waitState(params json.RawMessage) (any, error) {
 	return rpc2.StateOut{State: state}, err
 }
 
-// stateNow answers a State that must not wait.
+// readState answers a State request that must not wait.
 func (s *rpcSession) readState(json.RawMessage) (any, error) {
 	state, err := s.currentState()
 	return rpc2.StateOut{State: state}, err
 }
 
-// running answers a State that must not wait while the target runs.
+// runningState answers a State request that must not wait, while the target runs.
 func runningState(json.RawMessage) (any, error) {
 	return rpc2.StateOut{State: &api.DebuggerState{Running: true}}, nil
 }
 
-// getVersion is service/rpccommon, RPCServer.GetVersion.
+// getVersion does what RPCServer.GetVersion does (service/rpccommon).
 func (s *rpcSession) getVersion(_ api.GetVersionIn, out *api.GetVersionOut) error {
 	out.DelveVersion = version.DelveVersion.String()
 	out.APIVersion = 2
 	return s.d.GetVersion(out)
 }
 
-// setAPIVersion is service/rpccommon, RPCServer.SetApiVersion.
+// setAPIVersion does what RPCServer.SetApiVersion does (service/rpccommon).
 func setAPIVersion(in api.SetAPIVersionIn, _ *api.SetAPIVersionOut) error {
 	if in.APIVersion != 2 {
 		return errors.New("unknown API version")

@@ -6,75 +6,69 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/go-delve/delve/pkg/proc"
-	"github.com/go-delve/delve/service"
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
-
-	"github.com/dapbridge/dapbridge/internal/agent/procfs"
 )
 
-// rpcSession serves one stream of Delve's JSON-RPC (service/rpccommon,
-// serveJSONCodec, which owns its debugger and so can't be used). Requests are
-// worked on in the order in which they came, those that wait for the target
-// (Command, State, GetEvents) in goroutines of their own. A halt does not wait
-// for its turn: whatever holds up the others, it ends. Nor does a State that must
-// not wait.
+// rpcSession serves one stream of Delve's JSON-RPC. Delve's own server
+// (service/rpccommon, serveJSONCodec) owns its debugger and so cannot be used.
+// Requests are served in order; those that wait for the target (Command, State,
+// GetEvents) run in goroutines of their own. A halt is served at once, since it ends
+// whatever blocks the others, and so is a State that must not wait.
 type rpcSession struct {
 	d      *debuggee
 	conn   io.ReadWriteCloser
 	calls  map[string]call
-	queue  chan rpcRequest  // to be worked on
+	queue  chan rpcRequest  // requests to be served in order
 	events chan *proc.Event // for GetEvents
-	closed chan struct{}    // closed when the client's end has been read
-	wg     sync.WaitGroup   // everything but the reader and
-	halts  sync.WaitGroup   // what waits for Delve to take a halt
+	closed chan struct{}    // closed when the client's stream has ended
+	wg     sync.WaitGroup   // all goroutines except the reader's and those in halts
+	halts  sync.WaitGroup   // halts that Delve has not taken yet
 
 	writing sync.Mutex
-	out     bytes.Buffer // the answer that is being written
+	out     bytes.Buffer // the answer being written
 
-	// starting is held while a command begins, and while the state of a halted
-	// target is read: Delve looks whether the target runs before it locks it
-	// (service/debugger, Debugger.State), and a command in between would have the
-	// reader wait for the next stop.
+	// starting is held while a command starts, and while the state of a halted target is
+	// read: Delve checks whether the target runs before it locks it (service/debugger,
+	// Debugger.State), and if a command started in between, the reader would wait for the
+	// next stop.
 	starting sync.Mutex
 
 	mu           sync.Mutex
-	resumes      map[chan struct{}]bool // one for each command under way that lets the target run
-	pendingHalts int                    // halts that Delve has not taken yet
-	haltedSince  bool                   // some were asked for since the last command began
-	haltTaken    sync.Cond              // of mu: asked is less
+	resumes      map[chan struct{}]bool // one for each command under way that resumes the target
+	pendingHalts int                    // number of halts that Delve has not taken yet
+	haltedSince  bool                   // a halt was requested since the last command started
+	haltTaken    sync.Cond              // signals that pendingHalts has decreased; its lock is mu
 }
 
-// call answers a request with its parameters.
+// call serves a request with its parameters.
 type call func(params json.RawMessage) (any, error)
 
-// rpcRequest is a request as net/rpc/jsonrpc has it.
+// rpcRequest is a request in net/rpc/jsonrpc's format.
 type rpcRequest struct {
 	Method string          `json:"method"`
 	Params json.RawMessage `json:"params"`
 	ID     json.RawMessage `json:"id"`
 
-	resumed chan struct{} // of a command that lets the target run: closed when it has ended
-	now     bool          // of a State that must not wait
+	resumed chan struct{} // for a command that resumes the target: closed when it has ended
+	now     bool          // for a State that must not wait
 }
 
 const (
 	maxQueued   = 64
-	maxBuffer   = 1 << 20 // of the buffer for answers, in bytes
-	maxEvents   = 100     // as Delve (service/rpc2, eventBufferSize)
+	maxBuffer   = 1 << 20 // bytes of the answer buffer that are kept for reuse
+	maxEvents   = 100     // as in Delve (service/rpc2, eventBufferSize)
 	haltTimeout = 30 * time.Second
 )
 
-// serveRPC serves conn until its end. On return every request has been
-// answered or dropped, and the target is halted if one of them had it run.
+// serveRPC serves conn until the stream ends. On return every request has been
+// answered or dropped, all goroutines have ended, and the target is halted if a
+// request had resumed it.
 func serveRPC(conn io.ReadWriteCloser, d *debuggee) {
 	s := &rpcSession{
 		d: d, conn: conn,
@@ -122,7 +116,7 @@ func (s *rpcSession) readRequests() {
 	}
 }
 
-// work works on the requests until the reader has ended.
+// serveQueue serves the queued requests until the reader has ended.
 func (s *rpcSession) serveQueue() {
 	for r := range s.queue {
 		select {
@@ -144,7 +138,7 @@ func (s *rpcSession) serveQueue() {
 	}
 }
 
-// command starts a command and returns when the target runs or the command has
+// runCommand starts a command and returns when the target runs or the command has
 // ended.
 func (s *rpcSession) runCommand(r rpcRequest) {
 	s.starting.Lock()
@@ -156,7 +150,7 @@ func (s *rpcSession) runCommand(r rpcRequest) {
 	s.wg.Go(func() {
 		defer close(ended)
 		s.answer(r, func(params json.RawMessage) (any, error) {
-			defer s.removeResume(r.resumed) // before the answer, after which a halt has nothing to end
+			defer s.removeResume(r.resumed) // before the answer, after which a halt must find nothing to end
 			var c api.DebuggerCommand
 			if err := decodeParams(params, &c); err != nil {
 				return nil, err
@@ -178,7 +172,7 @@ func (s *rpcSession) runCommand(r rpcRequest) {
 	}
 }
 
-// resuming reports whether a command lets the target run.
+// isResuming reports whether a command resumes the target.
 func isResuming(command string) bool {
 	switch command {
 	case api.Halt, api.SwitchThread, api.SwitchGoroutine:
@@ -187,7 +181,7 @@ func isResuming(command string) bool {
 	return true
 }
 
-// resume remembers a command that lets the target run until ended.
+// addResume registers a command that resumes the target, until removeResume.
 func (s *rpcSession) addResume() chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,8 +199,8 @@ func (s *rpcSession) removeResume(resumed chan struct{}) {
 	}
 }
 
-// underWay returns what closes when a command ends, nil if none lets the target
-// run.
+// currentResume returns the channel that is closed when a command under way ends, nil
+// if none resumes the target.
 func (s *rpcSession) currentResume() chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,102 +210,7 @@ func (s *rpcSession) currentResume() chan struct{} {
 	return nil
 }
 
-// halted answers a halt: it ends all commands until the state says that the
-// target is halted. If it is already, Delve is asked for nothing, which would
-// make the next command stop at once (service/api, Halt).
-func (s *rpcSession) haltNow(json.RawMessage) (any, error) {
-	deadline := time.NewTimer(haltTimeout)
-	defer deadline.Stop()
-	for {
-		if resumed := s.currentResume(); resumed != nil && !s.halt(resumed, deadline.C) {
-			return nil, fmt.Errorf("the target did not halt within %s", haltTimeout)
-		}
-		state, err := s.currentState()
-		if err != nil {
-			return nil, err
-		}
-		if !state.Running {
-			return rpc2.CommandOut{State: *state}, nil
-		}
-		select { // a command that came meanwhile, or one that switches
-		case <-deadline.C:
-			return nil, fmt.Errorf("the target did not halt within %s", haltTimeout)
-		case <-time.After(haltPause):
-		}
-	}
-}
-
-// currentState returns the state without waiting for a stop.
-func (s *rpcSession) currentState() (*api.DebuggerState, error) {
-	s.starting.Lock()
-	defer s.starting.Unlock()
-	return s.d.State(true)
-}
-
-// halt halts the target, if it runs, until ended is closed, and reports whether
-// that happened before the deadline. A halt that Delve takes just before a
-// resume is lost (pkg/proc, TargetGroup.Continue) and blocks until the next
-// stop: so it is asked for again, by another goroutine.
-func (s *rpcSession) halt(ended <-chan struct{}, deadline <-chan time.Time) bool {
-	for pause := endPause; ; pause = min(2*pause, time.Second) {
-		s.requestHalt()
-		select {
-		case <-ended:
-			return true
-		case <-deadline:
-			return false
-		case <-time.After(pause):
-		}
-	}
-}
-
-// askToHalt has Delve halt the target, if it runs.
-func (s *rpcSession) requestHalt() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.d.IsRunning() {
-		return
-	}
-	s.pendingHalts++
-	s.haltedSince = true
-	s.halts.Go(func() {
-		s.d.Command(&api.DebuggerCommand{Name: api.Halt}, nil, nil, nil)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.pendingHalts--
-		s.haltTaken.Broadcast()
-	})
-}
-
-// haltsTaken returns when no halt is left that would reach Delve while the command
-// that begins next runs, and end it instead of the one before. It reports whether there
-// were any since the last command.
-func (s *rpcSession) waitForHalts() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.pendingHalts > 0 {
-		s.haltTaken.Wait()
-	}
-	late := s.haltedSince
-	s.haltedSince = false
-	return late
-}
-
-// dropTrap takes the SIGTRAP of a halt that came when the target had stopped already
-// (pkg/proc/native, requestManualStop): a step off a breakpoint would take it for its
-// own end, without an instruction executed, and stop there again. So it is taken by a
-// step that nobody waits for.
-func (s *rpcSession) dropTrap() {
-	mask, err := procfs.ReadPendingSignals(s.d.pid)
-	if err != nil || mask&(1<<(syscall.SIGTRAP-1)) == 0 || !s.d.isOnThread() {
-		return
-	}
-	if _, err := s.d.Command(&api.DebuggerCommand{Name: api.StepInstruction}, nil, nil, nil); err != nil {
-		s.d.log.Debug("taking the signal of a late halt", "error", err)
-	}
-}
-
-// event keeps an event for GetEvents, and drops it if nobody asks.
+// queueEvent queues an event for GetEvents, or drops it if the queue is full.
 func (s *rpcSession) queueEvent(e *proc.Event) {
 	select {
 	case s.events <- e:
@@ -336,86 +235,4 @@ func (s *rpcSession) getEvents(json.RawMessage) (any, error) {
 		}
 	}
 	return out, nil
-}
-
-// answer answers a request by f, which is nil for a method that is not served.
-// The id is the client's and goes back as it came.
-func (s *rpcSession) answer(r rpcRequest, f call) {
-	result, err := invoke(r, f)
-	if len(r.ID) == 0 {
-		r.ID = []byte("null")
-	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	out := &s.out
-	out.Reset()
-	fmt.Fprintf(out, `{"id":%s,"result":`, r.ID)
-	if err == nil {
-		head := out.Len()
-		if err = json.NewEncoder(out).Encode(result); err != nil {
-			out.Truncate(head)
-		} else {
-			out.Truncate(out.Len() - 1) // the line's end
-			out.WriteString(`,"error":null}`)
-		}
-	}
-	if err != nil {
-		problem, _ := json.Marshal(err.Error())
-		fmt.Fprintf(out, `null,"error":%s}`, problem)
-	}
-	out.WriteByte('\n')
-	s.conn.Write(out.Bytes()) // an error shows where the stream is read
-	if out.Cap() > maxBuffer {
-		s.out = bytes.Buffer{}
-	}
-}
-
-// run calls f. Delve panics at what it does not understand.
-func invoke(r rpcRequest, f call) (result any, err error) {
-	if f == nil {
-		return nil, fmt.Errorf("unknown method: %s", r.Method)
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			result, err = nil, fmt.Errorf("internal debugger error: %v", p)
-		}
-	}()
-	return f(r.Params)
-}
-
-// decodeParams decodes the only parameter of a request, which may be missing
-// (net/rpc/jsonrpc, ReadRequestBody).
-func decodeParams(params json.RawMessage, in any) error {
-	list := [1]any{in}
-	if len(params) > 0 {
-		if err := json.Unmarshal(params, &list); err != nil {
-			return fmt.Errorf("malformed request body: %w", err)
-		}
-	}
-	return nil
-}
-
-// direct makes a call of one of Delve's methods.
-func wrapMethod[In, Out any](f func(In, *Out) error) call {
-	return func(params json.RawMessage) (any, error) {
-		var in In
-		if err := decodeParams(params, &in); err != nil {
-			return nil, err
-		}
-		out := new(Out)
-		return out, f(in, out)
-	}
-}
-
-// rpcConfig is for the methods that look at it: one client at a time is served.
-func rpcConfig(d *debuggee) *service.Config {
-	return &service.Config{APIVersion: 2, Debugger: d.config, Listener: noListener{}}
-}
-
-// RPCMethods returns the names of the methods that a JSON-RPC session serves.
-func RPCMethods() (names []string) {
-	for name := range (&rpcSession{d: &debuggee{}}).methods() {
-		names = append(names, strings.TrimPrefix(name, "RPCServer."))
-	}
-	return names
 }

@@ -23,15 +23,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// backend is what serves a session: a debuggee of ours, or a foreign dlv.
+// backend serves a session: a debuggee, or a foreign dlv.
 type backend interface {
-	// session returns how a stream is served: conn ends it, and serve returns when
-	// nobody reads it any more.
-	session(j supervisor.JoinRequest, p api.SessionProtocol) (conn io.Closer, serve func())
-	// interrupt ends what keeps serve from returning when conn has been closed. It
-	// may wait.
+	// open returns how to serve a stream: closing conn ends it, and serve returns when
+	// nothing reads it any more.
+	open(j supervisor.JoinRequest, p api.SessionProtocol) (conn io.Closer, serve func())
+	// interrupt ends what keeps serve from returning after conn was closed. It may block.
 	interrupt()
-	// release lets the target go. No session is served.
+	// release releases the target. No session may be open.
 	release() error
 }
 
@@ -39,15 +38,15 @@ type backend interface {
 type session struct {
 	conn   io.Closer
 	linger time.Duration
-	done   chan struct{} // closed when nobody reads the stream any more
+	done   chan struct{} // closed when nothing reads the stream any more
 }
 
-// startSession serves the stream. Neither protocol's session detaches when the
-// stream ends: that is finish's.
+// startSession serves the stream. Neither protocol's session detaches at the end of
+// the stream; finishSession does. end waits for the goroutine.
 func startSession(b backend, j supervisor.JoinRequest, p supervisor.WorkerAttachParams) *session {
 	s := &session{linger: p.Linger, done: make(chan struct{})}
 	var serve func()
-	s.conn, serve = b.session(j, p.Protocol)
+	s.conn, serve = b.open(j, p.Protocol)
 	go func() {
 		defer close(s.done)
 		serve()
@@ -56,8 +55,8 @@ func startSession(b backend, j supervisor.JoinRequest, p supervisor.WorkerAttach
 	return s
 }
 
-// session implements [backend].
-func (d *debuggee) session(j supervisor.JoinRequest, p api.SessionProtocol) (io.Closer, func()) {
+// open implements [backend].
+func (d *debuggee) open(j supervisor.JoinRequest, p api.SessionProtocol) (io.Closer, func()) {
 	conn := newStream(j, p)
 	if p == api.JSONRPC {
 		return conn, func() { serveRPC(conn, d) }
@@ -65,17 +64,17 @@ func (d *debuggee) session(j supervisor.JoinRequest, p api.SessionProtocol) (io.
 	return conn, dap.NewSession(conn, dapConfig(d.config), d.Debugger).ServeDAPCodec
 }
 
-// interrupt halts the target under a request that Delve is working on: an
-// evaluated call runs it. A halt that comes just before the resume is lost and
-// waits with it for the next stop, so that it is asked for again.
+// interrupt halts the target while Delve serves a request: evaluating a call lets it
+// run. A halt that arrives just before the target resumes is lost and blocks until the
+// next stop, so end repeats it.
 func (d *debuggee) interrupt() {
 	if d.IsRunning() {
 		d.Command(&dlvapi.DebuggerCommand{Name: dlvapi.Halt}, nil, nil, nil)
 	}
 }
 
-// dapConfig makes Delve leave the debugger alone when a session ends
-// (AcceptMulti, see service/dap/server.go, ServeDAPCodec).
+// dapConfig makes Delve keep the debugger when a session ends (AcceptMulti, see
+// service/dap/server.go, ServeDAPCodec).
 func dapConfig(c debugger.Config) *dap.Config {
 	return &dap.Config{
 		Config:        &service.Config{AcceptMulti: true, APIVersion: 2, Debugger: c, Listener: noListener{}},
@@ -83,11 +82,11 @@ func dapConfig(c debugger.Config) *dap.Config {
 	}
 }
 
-// end closes the stream from our side and returns when the session has ended.
+// end closes the stream and returns when the session has ended.
 func (s *session) end(b backend) {
 	s.conn.Close()
 	var halts sync.WaitGroup
-	defer halts.Wait() // one that came after the detach would kill the target
+	defer halts.Wait() // a halt after the detach would kill the target
 	for {
 		select {
 		case <-s.done:
@@ -101,15 +100,15 @@ func (s *session) end(b backend) {
 // endPause is how long a request under way may take before it is interrupted.
 const endPause = 50 * time.Millisecond
 
-// noListener stands where Delve wants to name the address it serves.
+// noListener stands in for the listener whose address Delve wants to log.
 type noListener struct{}
 
 func (noListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (noListener) Close() error              { return nil }
 func (noListener) Addr() net.Addr            { return &net.UnixAddr{Net: "unix", Name: "dapbridge"} }
 
-// Capabilities returns the body of Delve's answer to an initialize request, by
-// asking a Delve session that has no debugger.
+// Capabilities returns the body of Delve's answer to an initialize request, from a
+// Delve session without a debugger.
 func Capabilities() (json.RawMessage, error) {
 	client, server := net.Pipe()
 	delve := dap.NewSession(server, dapConfig(debugger.Config{}), nil)
@@ -127,7 +126,7 @@ func Capabilities() (json.RawMessage, error) {
 	return readBody(client)
 }
 
-// Debugger describes the Delve in this program.
+// Debugger describes this program's Delve.
 func Debugger() api.Debugger {
 	v := version.DelveVersion
 	return api.Debugger{

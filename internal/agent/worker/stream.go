@@ -15,33 +15,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// stream is a session's pair of descriptors as one connection. Reading and
-// writing are for one goroutine each at a time; Close may come at any time.
+// stream is a session's pair of descriptors as one connection. Reading and writing are
+// for one goroutine each at a time; Close may be called at any time.
 //
-// Delve reads whole messages from it and, where they end, a last one of ours:
-// a request to pause. A target that Delve's session halts for a moment, to set
-// a breakpoint in it or to print a logpoint's message, would otherwise be
-// resumed once more after the stream's end, under our hands; after a pause it
-// is not (service/dap/server.go, resumeOnce). From then on nothing is written:
-// nobody waits for the answer.
+// Delve reads whole messages from it and, at its end, a last one of ours: a request to
+// pause. Delve halts the target briefly to set a breakpoint or to print a logpoint's
+// message, and would otherwise resume it after the end of the stream, while we work on
+// it; after a pause it does not (service/dap/server.go, resumeOnce). From then on
+// answers are dropped: nobody waits for them.
 //
-// Delve writes a message's header and body by two calls (go-dap,
-// WriteBaseMessage); the stream sends them as one, which spares the wire a
-// packet.
+// Delve writes a message's header and body separately (go-dap, WriteBaseMessage); the
+// stream writes them at once, which saves a packet.
 type stream struct {
 	joined  supervisor.JoinRequest
 	closing sync.Once
 
-	in         *bufio.Reader // nil: bytes pass as they come
-	unread     []byte        // of the message that is being read
+	in         *bufio.Reader // nil for a stream whose bytes pass unchanged
+	unread     []byte        // rest of the message being read
 	inErr      error
 	inputEnded atomic.Bool // the last request is being read
 
 	unsent []byte // a header waiting for its body
 }
 
-// newStream returns the stream of a session. Only a DAP session's is read by
-// messages: a JSON-RPC session's commands are the worker's own to end.
+// newStream returns the stream of a session. Only a DAP session's stream is read by
+// messages: the worker itself ends a JSON-RPC session's commands.
 func newStream(j supervisor.JoinRequest, p api.SessionProtocol) *stream {
 	s := &stream{joined: j}
 	if p != api.JSONRPC {
@@ -50,7 +48,7 @@ func newStream(j supervisor.JoinRequest, p api.SessionProtocol) *stream {
 	return s
 }
 
-// lastRequest is what Delve reads at the end.
+// lastRequest is the last message that Delve reads.
 const lastRequest = `{"seq":2147483647,"type":"request","command":"pause","arguments":{"threadId":-1}}`
 
 func (s *stream) Read(p []byte) (int, error) {

@@ -1,20 +1,19 @@
 //go:build linux
 
-// Package worker is the process on the node that traces: Delve stands here and
-// nowhere else. It owns Delve's debugger itself (service/debugger) and gives
-// each session a DAP session (service/dap) or a JSON-RPC session (rpcsession.go)
-// on it, so that halting, draining and detaching are calls in the same process
-// and none of them waits for a client.
+// Package worker is the process on the node that traces the target; Delve is used here
+// and nowhere else. It owns Delve's debugger (service/debugger) and runs a DAP session
+// (service/dap) or a JSON-RPC session (rpcsession.go) on it for each client, so that
+// halting, draining and detaching are calls within the process and none of them waits
+// for a client.
 //
-// A worker attaches to one process. Whatever ends its session (a request of
-// the supervisor, the client's end of the stream, the supervisor's death) it
-// clears the session's breakpoints, lets the target run and detaches.
+// A worker attaches to one process. However its session ends (by a request of the
+// supervisor, by the end of the client's stream, by the supervisor's death), the
+// worker clears the session's breakpoints, lets the target run and detaches.
 package worker
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -32,27 +31,26 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Config is what a worker gets from the supervisor that started it.
+// Config configures a worker.
 type Config struct {
-	Requests io.Reader      // from the supervisor; its end ends the worker
+	Requests io.Reader      // from the supervisor; the worker exits at its end
 	Answers  io.WriteCloser // to the supervisor
 	Joins    *net.UnixListener
 	Log      *slog.Logger
 	DelveLog string         // Delve's own log: comma-separated layers, "" for none
-	Dlv      supervisor.Dlv // serves the sessions, in place of a Delve of ours; "" for none
+	Dlv      supervisor.Dlv // serves the sessions instead of our own Delve; "" for none
 }
 
-// Run serves the supervisor until it says so or is gone, and returns with the
-// target released. It must run on the main goroutine of a process whose main
-// goroutine is locked to the main thread: when Delve's attach fails half way it
-// leaves a thread of the target traced by the thread that tried, and only that
-// thread's end lets it go (pkg/proc/native, handlePtraceFuncs); the main thread
-// does not end.
+// Run serves the supervisor until it asks the worker to exit or is gone, and returns
+// with the target released. It must run on the main goroutine of a process whose main
+// goroutine is locked to the main thread: if Delve's attach fails half way, it leaves
+// a thread of the target traced by the thread that tried, which only the exit of that
+// thread releases (pkg/proc/native, handlePtraceFuncs); the main thread exits last.
 func Run(c Config) error {
 	if err := logflags.Setup(c.DelveLog != "", c.DelveLog, ""); err != nil {
 		return err
 	}
-	w := &worker{cfg: c, joins: newRegistry(), turn: make(chan struct{}, 1), quitting: make(chan struct{})}
+	w := &worker{cfg: c, joins: newRegistry(), sem: make(chan struct{}, 1), quitting: make(chan struct{})}
 	w.attachCtx, w.cancelAttach = context.WithCancel(context.Background())
 	w.rpc = jrpc2.NewServer(handler.Map{
 		supervisor.WorkerAttach:  handler.New(w.attach),
@@ -63,18 +61,19 @@ func Run(c Config) error {
 	w.rpc.Start(channel.Line(c.Requests, c.Answers))
 	go w.accept()
 	ended := make(chan struct{})
-	go func() { defer close(ended); w.rpc.Wait() }()
+	go func() { defer close(ended); w.rpc.Wait() }() // ends with the process at the latest: it may be reading Requests
 	select {
 	case <-ended: // the supervisor is gone
 	case <-w.quitting:
 	}
 	err := w.shutDown()
+	w.wg.Wait()
 	w.rpc.Stop()
 	return err
 }
 
-// worker serves one supervisor. The turn serialises requests; session and
-// debuggee are used under it.
+// worker serves one supervisor. Its lock serialises requests, and protects the fields
+// that follow it.
 type worker struct {
 	cfg   Config
 	rpc   *jrpc2.Server
@@ -82,30 +81,32 @@ type worker struct {
 
 	quitOnce     sync.Once
 	quitting     chan struct{}
-	attachCtx    context.Context // ends when the target is to be let go: who waits under the turn gives up
+	attachCtx    context.Context // cancelled when the target is to be released: ends waits that hold the lock
 	cancelAttach context.CancelFunc
 
-	preemption atomic.Pointer[string] // why somebody else on the node wants the target let go
+	preemption atomic.Pointer[string] // why another process on the node wants the target released
 
-	turn     chan struct{}
-	debuggee *debuggee   // what we are attached to; nil when not
-	foreign  *foreignDlv // the dlv in its place; nil when no session needs it
-	session  *session    // the session under way; nil when none
+	wg       sync.WaitGroup // watches the session, and the target while the worker lingers; added to under the lock
+	sem      chan struct{}  // holds a token while locked
+	debuggee *debuggee      // what Delve is attached to; nil if nothing
+	foreign  *foreignDlv    // the dlv used instead; nil without a session
+	session  *session       // the session under way; nil if none
 	linger   *time.Timer
 }
 
 func (w *worker) lock(ctx context.Context) error {
 	select {
-	case w.turn <- struct{}{}:
+	case w.sem <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (w *worker) unlock() { <-w.turn }
+func (w *worker) unlock() { <-w.sem }
 
-// accept collects sessions' descriptors until the process ends.
+// accept receives sessions' descriptors until the process exits. It is not joined: it
+// may be waiting for a peer.
 func (w *worker) accept() {
 	for {
 		j, err := supervisor.AcceptJoin(w.cfg.Joins)
@@ -120,7 +121,8 @@ func (w *worker) accept() {
 	}
 }
 
-// yield lets the target go for somebody else on the node, and leaves.
+// preempt releases the target for another process on the node, and makes the worker
+// exit. It is not joined: only its last step ends Run, unless Run is ending already.
 func (w *worker) preempt(j supervisor.JoinRequest) {
 	defer j.Close()
 	if !w.preemption.CompareAndSwap(nil, &j.ReleaseReason) {
@@ -136,7 +138,8 @@ func (w *worker) preempt(j supervisor.JoinRequest) {
 	w.quit()
 }
 
-// yielded is why the target was let go for somebody else, "" if it was not.
+// preemptReason returns why the target was released for another process, "" if it was
+// not.
 func (w *worker) preemptReason() string {
 	if why := w.preemption.Load(); why != nil {
 		return *why
@@ -150,7 +153,7 @@ func (w *worker) attach(ctx context.Context, p supervisor.WorkerAttachParams) er
 	}
 	defer w.unlock()
 	if w.session != nil {
-		return api.ToRPC(diag.Errorf(diag.Internal, "the worker has a session already"))
+		return api.ToRPC(diag.Errorf(diag.Internal, "the worker already has a session"))
 	}
 	if err := w.prepare(p); err != nil {
 		return api.ToRPC(err)
@@ -164,11 +167,12 @@ func (w *worker) attach(ctx context.Context, p supervisor.WorkerAttachParams) er
 		return api.ToRPC(err)
 	}
 	w.session = startSession(w.backend(), j, p)
-	go w.watchSession(w.session)
+	s := w.session
+	w.wg.Go(func() { w.watchSession(s) })
 	return nil
 }
 
-// joined waits for the session's descriptors.
+// waitJoin waits for the session's descriptors.
 func (w *worker) waitJoin(ctx context.Context, token string) (supervisor.JoinRequest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -176,7 +180,7 @@ func (w *worker) waitJoin(ctx context.Context, token string) (supervisor.JoinReq
 	return w.joins.get(ctx, token)
 }
 
-// prepare attaches, or takes over a target that lingers.
+// prepare attaches, or takes over a target on which the worker lingers.
 func (w *worker) prepare(p supervisor.WorkerAttachParams) (err error) {
 	if w.linger != nil {
 		w.linger.Stop()
@@ -193,7 +197,7 @@ func (w *worker) prepare(p supervisor.WorkerAttachParams) (err error) {
 	return err
 }
 
-// backend is what serves the session under way.
+// backend returns what serves the session under way.
 func (w *worker) backend() backend {
 	if w.foreign != nil {
 		return w.foreign
@@ -201,7 +205,7 @@ func (w *worker) backend() backend {
 	return w.debuggee
 }
 
-// watch ends a session whose stream ended, and tells the supervisor.
+// watchSession finishes a session whose stream has ended, and tells the supervisor.
 func (w *worker) watchSession(s *session) {
 	<-s.done
 	if w.lock(context.Background()) != nil {
@@ -235,8 +239,9 @@ func (w *worker) endSession(ctx context.Context) (supervisor.WorkerEndResult, er
 	return supervisor.WorkerEndResult{Lingers: w.debuggee != nil}, api.ToRPC(err)
 }
 
-// finish lets the target go, or lets it run on under us for the session's
-// linger. The session's stream has ended. The caller has the turn.
+// finishSession releases the target, or lets it run while the worker stays attached
+// for the session's linger time. The session's stream has ended. The caller holds the
+// lock.
 func (w *worker) finishSession(s *session) error {
 	w.session = nil
 	if s.linger <= 0 || w.foreign != nil {
@@ -250,14 +255,14 @@ func (w *worker) finishSession(s *session) error {
 	}
 	gone := w.debuggee.resume()
 	w.linger = time.AfterFunc(s.linger, w.endLinger)
-	go func() { // a panic's breakpoint, or the end: neither may wait for a client
+	w.wg.Go(func() { // stopped by a panic's breakpoint or an exit: neither may wait for a client
 		<-gone
 		w.endLinger()
-	}()
+	})
 	return nil
 }
 
-// lingered detaches when no session has come in time.
+// endLinger detaches if no session has come in time.
 func (w *worker) endLinger() {
 	if w.lock(context.Background()) != nil {
 		return
@@ -269,12 +274,12 @@ func (w *worker) endLinger() {
 	w.linger.Stop()
 	w.linger = nil
 	if err := w.detach(); err != nil {
-		w.cfg.Log.Error("detaching after the linger", "error", err)
+		w.cfg.Log.Error("cannot detach after lingering", "error", err)
 	}
 	w.quit()
 }
 
-// detach lets the target go. The caller has the turn.
+// detach releases the target. The caller holds the lock.
 func (w *worker) detach() error {
 	d, f := w.debuggee, w.foreign
 	w.debuggee, w.foreign = nil, nil
@@ -293,7 +298,7 @@ func (w *worker) release(ctx context.Context) error {
 	return api.ToRPC(err)
 }
 
-// letGo ends the session, if any, and detaches.
+// shutDown ends the session, if any, and detaches.
 func (w *worker) shutDown() error {
 	w.cancelAttach()
 	if err := w.lock(context.Background()); err != nil {
@@ -310,63 +315,3 @@ func (w *worker) shutDown() error {
 }
 
 func (w *worker) quit() { w.quitOnce.Do(func() { close(w.quitting) }) }
-
-// registry holds descriptors that came before the session that wants them, and
-// the other way round.
-type registry struct {
-	mu    sync.Mutex
-	chans map[string]chan supervisor.JoinRequest
-}
-
-func newRegistry() *registry { return &registry{chans: map[string]chan supervisor.JoinRequest{}} }
-
-func (r *registry) channel(token string) chan supervisor.JoinRequest {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.chans[token] == nil {
-		r.chans[token] = make(chan supervisor.JoinRequest, 1)
-	}
-	return r.chans[token]
-}
-
-func (r *registry) put(j supervisor.JoinRequest) {
-	ch := r.channel(j.Token)
-	select {
-	case ch <- j:
-	default: // a token used twice
-		j.Refuse()
-		return
-	}
-	time.AfterFunc(supervisor.JoinTimeout, func() {
-		select {
-		case late := <-ch:
-			late.Refuse()
-			r.forget(j.Token)
-		default:
-		}
-	})
-}
-
-func (r *registry) get(ctx context.Context, token string) (supervisor.JoinRequest, error) {
-	defer r.forget(token)
-	timer := time.NewTimer(supervisor.JoinTimeout)
-	defer timer.Stop()
-	select {
-	case j := <-r.channel(token):
-		if err := j.Accept(); err != nil {
-			j.Close()
-			return supervisor.JoinRequest{}, fmt.Errorf("the session's own channel ended before it began: %w", err)
-		}
-		return j, nil
-	case <-ctx.Done():
-		return supervisor.JoinRequest{}, ctx.Err()
-	case <-timer.C:
-		return supervisor.JoinRequest{}, fmt.Errorf("the session's own channel did not come within %s", supervisor.JoinTimeout)
-	}
-}
-
-func (r *registry) forget(token string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.chans, token)
-}
