@@ -15,27 +15,28 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// holdWait is how long a debugger waits for the end of a swap that restarts its
-// target, and a swap for that of an attach: less than the 30 s for which a worker
-// keeps the session's descriptors (internal/agent/worker, JoinTimeout).
+// attachLockTimeout bounds how long a debugger waits for a swap that restarts its
+// target, and a swap for an attach: less than the 30 s for which a worker keeps a
+// session's descriptors (supervisor.JoinTimeout).
 const attachLockTimeout = 25 * time.Second
 
-// Hold keeps the targets of this node from being swapped while a debugger attaches,
-// until release is called. If one is just being swapped, it waits for that, so that
-// the debugger finds the new process. store is where originals are kept, see [Store].
+// PreventSwap prevents the node's targets from being swapped while a debugger
+// attaches, until release is called. It waits for a swap that is in progress, so that
+// the debugger finds the new process. store is the directory of the originals, see
+// [Store].
 func PreventSwap(ctx context.Context, store string) (release func(), err error) {
-	return lockAttach(ctx, store, unix.LOCK_SH, "a deploy or restore is at work on the node", "wait for its end, and start the session again")
+	return lockAttach(ctx, store, unix.LOCK_SH, "a deploy or restore is running on the node", "wait until it has ended, and start the session again")
 }
 
-// holdOff keeps debuggers from attaching until release is called: one that halts
-// a process which is just starting would make it look as if it did not serve.
+// preventAttach prevents debuggers from attaching until release is called: a process
+// that is halted while it starts would look as if it did not serve.
 func (s store) preventAttach(ctx context.Context) (release func(), err error) {
-	return lockAttach(ctx, s.dir, unix.LOCK_EX, "a debugger is just attaching on the node", "run the command again when it has")
+	return lockAttach(ctx, s.dir, unix.LOCK_EX, "a debugger is attaching on the node", "run the command again when it has attached")
 }
 
-// lockAttach takes a lock of its own in the store's directory: a swap holds the
-// store's for much longer. Without the directory there is nobody to wait for. Who
-// holds it for too long is said by busy.
+// lockAttach takes a lock in the store's directory. It is not the store's own lock,
+// which a swap holds for much longer. If the directory does not exist, there is
+// nothing to wait for. busy is the error if the lock is held for too long.
 func lockAttach(ctx context.Context, dir string, how int, busy, hint string) (release func(), err error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "attach"), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {

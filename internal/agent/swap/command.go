@@ -20,9 +20,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/idle"
 )
 
-// AgentDir is the directory in which this program stands as the agent: each
-// build of it in one of its own (sshconn, uploadScript), and beside them what it
-// keeps.
+// AgentDir returns the agent's directory: it holds a directory with this program for
+// each of its builds (sshconn, uploadScript), and beside them the agent's files.
 func AgentDir() (string, error) {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
@@ -31,9 +30,9 @@ func AgentDir() (string, error) {
 	return filepath.Dir(filepath.Dir(exe)), nil
 }
 
-// Store returns where originals are kept by an agent in agentDir: there, or in another
-// of the directories that an agent may stand in (dirs), if that has some. The agent of
-// another release, or of another day, may have come to stand elsewhere than the last.
+// Store returns the directory of the originals for an agent in agentDir: in that
+// directory, or in another of the directories an agent may be in (dirs), if there are
+// records. Another release may have been uploaded to another directory.
 func Store(agentDir string, dirs []string) string {
 	const name = "swap"
 	own := filepath.Join(agentDir, name)
@@ -56,9 +55,8 @@ func hasRecords(dir string) bool {
 	return err == nil && len(found) > 0
 }
 
-// removable returns the directories that a restore removes: the agent's, if this
-// program was put there by a host (internal/host/remote, uploadScript), and the one with
-// what is kept.
+// removableDirs returns the directories that a restore removes: those of the agent and
+// of the store, if a host has uploaded this program (host/remote, uploadScript).
 func removableDirs(agentDir, store string) []string {
 	asAgent := regexp.MustCompile(`/[0-9a-f]{64}/dapbridge( \(deleted\))?$`)
 	if exe, err := os.Readlink("/proc/self/exe"); err != nil || !asAgent.MatchString(exe) {
@@ -92,7 +90,7 @@ func RunCommand(ctx context.Context, c Command) error {
 	r := &Runner{
 		Dir: c.Store, Remove: removableDirs(c.AgentDir, c.Store), Sessions: c.Sessions, IdleTimeout: c.IdleTimeout,
 		Report: func(p api.SwapProgress) {
-			_ = write(api.SwapMessage{Progress: &p}) // without a host the command still completes
+			_ = write(api.SwapMessage{Progress: &p}) // the command completes even if the host has gone
 		},
 	}
 	stop := idle.StartHeartbeat(c.IdleTimeout, func() { _ = write(api.SwapMessage{}) })

@@ -19,10 +19,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/idle"
 )
 
-// Deploy puts the build that comes in, as package delta packs it, in the place of
-// the target's executable, and restarts the target; one that stands there already
-// is not read. It returns when the new process serves, or else when the former one
-// does again, with a *Failure. From the swap on it does not mind the end of ctx.
+// Deploy puts a build, which it reads from in in the format of package delta, in place
+// of the target's executable, and restarts the target. A build that is already in
+// place is not read. It returns when the new process serves, or when the former build
+// serves again, with a [*api.DeployFailure]. From the swap on it ignores the end of
+// ctx.
 func (r *Runner) Deploy(ctx context.Context, q api.DeployRequest, in io.Reader) (api.DeployResult, error) {
 	if err := r.checkDeploy(q); err != nil {
 		return api.DeployResult{}, err
@@ -48,8 +49,8 @@ func (r *Runner) Deploy(ctx context.Context, q api.DeployRequest, in io.Reader) 
 		return api.DeployResult{}, err
 	}
 	if missing := q.Needs.Missing("/"); missing != "" {
-		return api.DeployResult{}, diag.Errorf(diag.DeployBuild, "the build does not run on the node, which lacks %s", missing).
-			WithHint("build it static (CGO_ENABLED=0 go build …), or where the libraries are the node's: in its image")
+		return api.DeployResult{}, diag.Errorf(diag.DeployBuild, "the build cannot run on the node, which lacks %s", missing).
+			WithHint("build it statically (CGO_ENABLED=0 go build …), or in an environment with the node's libraries")
 	}
 	if v.isCurrent(q) {
 		return api.DeployResult{InspectResult: v.InspectResult, PID: v.PID}, nil
@@ -58,31 +59,31 @@ func (r *Runner) Deploy(ctx context.Context, q api.DeployRequest, in io.Reader) 
 	return d.run(ctx, in)
 }
 
-// checkDeploy refuses what no host of ours asks for.
+// checkDeploy refuses a request that our host would not send.
 func (r *Runner) checkDeploy(q api.DeployRequest) error {
 	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(q.SHA256) || q.Size <= 0 || q.Ready <= 0 || r.IdleTimeout <= 0 {
-		return diag.Errorf(diag.Internal, "a deploy of %d bytes with SHA-256 %q within %v, idle timeout %v", q.Size, q.SHA256, q.Ready, r.IdleTimeout)
+		return diag.Errorf(diag.Internal, "invalid deploy request: %d bytes, SHA-256 %q, ready within %v, idle timeout %v", q.Size, q.SHA256, q.Ready, r.IdleTimeout)
 	}
 	return nil
 }
 
-// current reports whether all is as it is asked for.
+// isCurrent reports whether everything is already as requested.
 func (v *view) isCurrent(q api.DeployRequest) bool {
 	asWas := v.rec == nil || v.rec.Stage == stageDeployed
 	return v.SHA256 == q.SHA256 && v.Current && asWas && slices.Equal(v.Args, q.Args) && v.Relaxed == q.Relax
 }
 
-// deploy is one run.
+// deploy is one run of Deploy.
 type deploy struct {
 	*Runner
 	store store
 	q     api.DeployRequest
 	view
 
-	former      record    // as it was when this run began
-	change      change    // of the units
+	former      record    // the record when this run began
+	change      change    // to the units
 	modified    bool      // something was changed
-	swapped     bool      // the file was renamed
+	swapped     bool      // the executable was replaced
 	restartedAt time.Time // when the target was restarted
 }
 
@@ -131,7 +132,8 @@ func (d *deploy) run(ctx context.Context, in io.Reader) (api.DeployResult, error
 	return out, removeIfExists(siblingPath(d.Path, "prev"))
 }
 
-// leave ends a run that has changed nothing yet, because of why.
+// abort cleans up after a run that has changed nothing yet and returns why, with any
+// error of its own.
 func (d *deploy) abort(why error) error {
 	if d.former.Stage == stageKept {
 		return errors.Join(why, removeLeftovers(d.Path), d.store.delete(d.Unit))
@@ -151,9 +153,9 @@ func (d *deploy) refreshSockets(ctx context.Context) error {
 	return err
 }
 
-// endSessions ends the debug sessions with all that is about to be restarted. The
-// target may have been restarted while the build was on its way. It then learns where
-// a target really answers that no debugger has any more.
+// endSessions ends the debug sessions with everything that is about to be restarted.
+// The target may have been restarted during the upload. Once no debugger halts the
+// target, its health sockets can be determined.
 func (d *deploy) endSessions(ctx context.Context) error {
 	if p, err := d.mainProcess(ctx, d.Unit); err == nil {
 		d.PID, d.ticks = p.PID, p.StartTicks
@@ -181,7 +183,7 @@ func (d *deploy) endSessions(ctx context.Context) error {
 	return nil
 }
 
-// keep copies the original, unless an earlier run did.
+// saveOriginal copies the original, unless an earlier run has done so.
 func (d *deploy) saveOriginal() error {
 	if d.rec != nil {
 		return nil
@@ -191,13 +193,13 @@ func (d *deploy) saveOriginal() error {
 	return d.store.create(d.rec)
 }
 
-// beside names a file of ours in the directory of the target's executable:
-// what is renamed must be on its file system.
+// siblingPath returns the path of a file of ours in the directory of the target's
+// executable: only files of the same file system can be renamed to it.
 func siblingPath(path, what string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".dapbridge-"+what)
 }
 
-// tidy removes what a run has left that did not come to its end.
+// removeLeftovers removes the files of an interrupted run.
 func removeLeftovers(path string) error {
 	return errors.Join(removeIfExists(siblingPath(path, "next")), removeIfExists(siblingPath(path, "prev")))
 }
@@ -210,8 +212,8 @@ func undoSwap(path string) error {
 	return renameSynced(siblingPath(path, "prev"), path)
 }
 
-// receive takes the new build, unless it stands there, and gives the former one the
-// name by which it can be had again.
+// receive reads the new build, unless it is in place, and gives the former one a
+// second name for the rollback.
 func (d *deploy) receive(in io.Reader) error {
 	if d.SHA256 == d.q.SHA256 {
 		return nil
@@ -230,7 +232,7 @@ func (d *deploy) receive(in io.Reader) error {
 	build := delta.NewReader(alive, io.NewSectionReader(former, 0, d.Size))
 	err = createFile(siblingPath(d.Path, "next"), build, d.q.Size, d.q.SHA256, d.file.apply)
 	if e := (*diag.Error)(nil); err != nil && !errors.As(err, &e) {
-		err = diag.Errorf(diag.DeployShip, "the build did not arrive: %w", err)
+		err = diag.Errorf(diag.DeployShip, "cannot receive the build: %w", err)
 	}
 	if err != nil {
 		return err
@@ -238,17 +240,18 @@ func (d *deploy) receive(in io.Reader) error {
 	return d.explainIrreplaceable(os.Link(d.Path, siblingPath(d.Path, "prev")))
 }
 
-// irreplaceable explains why nothing can be renamed into the target's place: a file
-// that is mounted there, one that is immutable, a file system without links.
+// explainIrreplaceable explains why no file can be renamed to the target's path: a
+// file is mounted there, it is immutable, or the file system has no links.
 func (d *deploy) explainIrreplaceable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return diag.Errorf(diag.DeployRefused, "%s can't be replaced: %w", d.Path, err).
-		WithHint("see on the node what it is: findmnt -T %[1]s; lsattr %[1]s", d.Path)
+	return diag.Errorf(diag.DeployRefused, "%s cannot be replaced: %w", d.Path, err).
+		WithHint("find out why on the node: findmnt -T %[1]s; lsattr %[1]s", d.Path)
 }
 
-// swap does it: what is about to be is written down first.
+// swap replaces the executable and restarts the target. It records what it will do
+// before it does it.
 func (d *deploy) swap(ctx context.Context) (int, error) {
 	d.rec.Stage, d.rec.Before = stageSwapping, d.former.effectiveSettings()
 	d.rec.settings = settings{Args: d.q.Args, Relaxed: d.q.Relax, DropIns: d.change.union(d.former.DropIns)}
@@ -283,7 +286,7 @@ func (d *deploy) swap(ctx context.Context) (int, error) {
 	return pid, d.restartOthers(ctx, changed)
 }
 
-// others restarts the other units that were changed.
+// restartOthers restarts the other units that were changed.
 func (d *deploy) restartOthers(ctx context.Context, changed []string) error {
 	for _, unit := range changed {
 		if unit == d.Unit {
@@ -296,7 +299,8 @@ func (d *deploy) restartOthers(ctx context.Context, changed []string) error {
 	return nil
 }
 
-// again restarts a unit whose executable stays. One that is gone since needs nothing.
+// restartUnit restarts a unit whose executable stays. A unit that no longer exists is
+// ignored.
 func (r *Runner) restartUnit(ctx context.Context, unit string, ready time.Duration) error {
 	if u, err := r.systemd.show(ctx, unit); err != nil || u.load == notFound {
 		return err
@@ -312,15 +316,15 @@ func (r *Runner) restartUnit(ctx context.Context, unit string, ready time.Durati
 	return nil
 }
 
-// takeBack makes all as it was, because of why, and has the former build serve again:
-// it is started whatever else could not be undone, and before the others, which may
-// need it.
+// rollBack undoes everything, because of why, and waits until the former build serves
+// again. That is started even if something else could not be undone, and before the
+// other units, which may need it.
 func (d *deploy) rollBack(ctx context.Context, why error) error {
 	d.Report(api.SwapProgress{Step: api.StepRollingBack})
 	f := &api.DeployFailure{Journal: d.systemd.readJournal(ctx, d.Unit)}
 	if d.swapped {
 		if err := renameSynced(siblingPath(d.Path, "prev"), d.Path); err != nil {
-			f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one can't be put back: %w", why, err)
+			f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one cannot be put back: %w", why, err)
 			return f
 		}
 	}
@@ -330,7 +334,7 @@ func (d *deploy) rollBack(ctx context.Context, why error) error {
 	_, err := d.restart(ctx, goal{unit: d.Unit, path: d.Path, sockets: d.Sockets, proven: true}, max(d.q.Ready, rollbackReady))
 	left = errors.Join(left, d.restartOthers(ctx, changed), removeLeftovers(d.Path))
 	if err != nil {
-		f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; and the former one neither: %w", why, errors.Join(err, left))
+		f.Err = diag.Errorf(diag.DeployStuck, "the new build does not serve: %v; neither does the former one: %w", why, errors.Join(err, left))
 		return f
 	}
 	if left == nil {
@@ -338,15 +342,15 @@ func (d *deploy) rollBack(ctx context.Context, why error) error {
 	}
 	f.Err = diag.Errorf(diag.DeployFailed, "the new build does not serve: %w", why)
 	if left != nil {
-		f.Err = diag.Errorf(diag.DeployStuck, "%v; the former one serves, but: %w", f.Err, left)
+		f.Err = diag.Errorf(diag.DeployStuck, "%v; the former one serves, but not everything was undone: %w", f.Err, left)
 	}
 	return f
 }
 
-// formerReady is the least time that the former build gets to serve again.
+// rollbackReady is the least time that the former build gets to serve again.
 const rollbackReady = 30 * time.Second
 
-// settle writes down that all is as it was.
+// recordRollback records that everything is as it was before the run.
 func (d *deploy) recordRollback(was settings) error {
 	if d.former.Stage == stageKept {
 		return d.store.delete(d.Unit)

@@ -1,9 +1,9 @@
-// Package swap puts another build of a target in the place of the one that a
-// systemd service runs, and takes it back. It runs on the node as root, as a
-// command of its own (dapbridge agent swap), so that what was begun there comes
-// to its end without the host.
+// Package swap replaces the executable that a systemd service runs by another build,
+// and puts the original back. It runs on the node as root, as a command of its own
+// (dapbridge agent swap), so that it completes what it has begun even without the
+// host.
 //
-// What it did is written down before it is done (record): whatever interrupts
-// it, Restore finds the original and what to undo. Nothing here trusts that the
-// last run came to its end; what such a run left is looked for first.
+// Every change is recorded before it is made (record): whatever interrupts a run,
+// Restore finds the original and knows what to undo. No run relies on the last one
+// having completed; it first deals with what that has left.
 package swap

@@ -12,17 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropIn is a file of ours that changes a unit; see systemd.unit(5).
+// dropIn is a file of ours that overrides settings of a unit; see systemd.unit(5).
 type dropIn struct {
 	Unit string `json:"unit"`
 	Path string `json:"path"`
 	Text string `json:"text"`
 }
 
-// unitFiles is where an administrator's units stand.
+// unitFiles is the directory of the administrator's unit files.
 const unitFiles = "/etc/systemd/system"
 
-// newDropIn makes one whose settings come last of all.
+// newDropIn returns a drop-in whose name sorts behind all others, so that its settings
+// win.
 func newDropIn(root, unit string, settings ...string) dropIn {
 	return dropIn{
 		Unit: unit, Path: filepath.Join(root, unit+".d", "zz-dapbridge.conf"),
@@ -30,8 +31,7 @@ func newDropIn(root, unit string, settings ...string) dropIn {
 	}
 }
 
-// write puts the file there, the whole one. A directory that is not there yet is
-// made.
+// write writes the file atomically, and creates its directory if necessary.
 func (d dropIn) write() error {
 	dir := filepath.Dir(d.Path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -51,11 +51,12 @@ func (d dropIn) write() error {
 	return renameSynced(d.tempPath(), d.Path)
 }
 
-// next is where the file is before it is whole: systemd reads *.conf only.
+// tempPath is where the file is written before it is complete: systemd reads *.conf
+// only.
 func (d dropIn) tempPath() string { return d.Path + ".next" }
 
-// remove removes the file, and the directory if nothing else is in it. It
-// reports whether the file was there.
+// remove removes the file, and its directory if it is empty then. It reports whether
+// the file existed.
 func (d dropIn) remove() (bool, error) {
 	if err := removeIfExists(d.tempPath()); err != nil {
 		return false, err
@@ -68,7 +69,7 @@ func (d dropIn) remove() (bool, error) {
 		return false, nil
 	}
 	dir := filepath.Dir(d.Path)
-	if unix.Rmdir(dir) == nil { // which fails if it is not empty, or a symbolic link
+	if unix.Rmdir(dir) == nil { // which fails if it is not empty, or is a symbolic link
 		dir = filepath.Dir(dir)
 	}
 	return true, syncDir(dir)

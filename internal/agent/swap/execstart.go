@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// execStart is the settings that have a unit run another command line. argv[0]
-// may be another name than the program's.
+// formatExecStart returns the settings that make a unit run another command line.
+// argv[0] may differ from the program's path.
 func formatExecStart(program string, argv []string) []string {
 	words := []string{quoteUnit(program)}
 	if argv[0] != program {
@@ -18,7 +18,7 @@ func formatExecStart(program string, argv []string) []string {
 	return []string{"ExecStart=", "ExecStart=" + strings.Join(words, " ")}
 }
 
-// quoteUnit makes one word of a command line in a unit: systemd.syntax(7),
+// quoteUnit quotes a word of a command line in a unit file: systemd.syntax(7),
 // "Quoting", and systemd.unit(5), "Specifiers".
 func quoteUnit(word string) string {
 	var b strings.Builder

@@ -19,7 +19,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// File is an executable as it stood somewhere: what it takes to put it back.
+// File describes an executable completely enough to restore it.
 type File struct {
 	SHA256  string            `json:"sha256"`
 	Size    int64             `json:"size"`
@@ -27,12 +27,12 @@ type File struct {
 	UID     int               `json:"uid"`
 	GID     int               `json:"gid"`
 	ModTime time.Time         `json:"modTime"`
-	Xattrs  map[string][]byte `json:"xattrs,omitempty"` // SELinux's label, capabilities and ACLs among them
+	Xattrs  map[string][]byte `json:"xattrs,omitempty"` // including SELinux's label, capabilities and ACLs
 }
 
-var errNotRegular = errors.New("it is no regular file")
+var errNotRegular = errors.New("not a regular file")
 
-// openFile opens a regular file, not what a link leads to.
+// openFile opens a regular file and does not follow a symbolic link.
 func openFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
@@ -65,7 +65,7 @@ func describeFile(path string) (File, error) {
 	}
 	attrs, err := readXattrs(f)
 	if err != nil {
-		return File{}, fmt.Errorf("extended attributes of %s: %w", path, err)
+		return File{}, fmt.Errorf("read the extended attributes of %s: %w", path, err)
 	}
 	return File{
 		SHA256: sum, Size: st.Size, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
@@ -81,7 +81,8 @@ func hashReader(r io.Reader) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// xattrs reads all extended attributes; a file system without any has none.
+// readXattrs reads all extended attributes. On a file system without them there are
+// none.
 func readXattrs(f *os.File) (map[string][]byte, error) {
 	fd := int(f.Fd())
 	names := make([]byte, 64<<10) // XATTR_LIST_MAX
@@ -107,9 +108,9 @@ func readXattrs(f *os.File) (map[string][]byte, error) {
 	return all, nil
 }
 
-// dress gives an open file the owner, mode and extended attributes of another
-// one, and writes it to the disk. The order matters: a change of the owner
-// clears set-user-ID and capabilities (chown(2)).
+// apply gives an open file the owner, mode and extended attributes of a, and syncs it.
+// The order matters: changing the owner clears set-user-ID and capabilities
+// (chown(2)).
 func (a File) apply(f *os.File) error {
 	fd := int(f.Fd())
 	if err := unix.Fchown(fd, a.UID, a.GID); err != nil {
@@ -123,10 +124,10 @@ func (a File) apply(f *os.File) error {
 		return err
 	}
 	for name := range has {
-		if _, ok := a.Xattrs[name]; ok || name == "security.selinux" { // which the policy gives
+		if _, ok := a.Xattrs[name]; ok || name == "security.selinux" { // which the policy assigns
 			continue
 		}
-		if err := unix.Fremovexattr(fd, name); err != nil { // an ACL that the directory has given
+		if err := unix.Fremovexattr(fd, name); err != nil { // such as an ACL inherited from the directory
 			return fmt.Errorf("remove %s: %w", name, err)
 		}
 	}
@@ -141,7 +142,7 @@ func (a File) apply(f *os.File) error {
 	return f.Sync()
 }
 
-// same reports whether two files differ in nothing that is kept.
+// matches reports whether two files are equal in everything that is restored.
 func (a File) matches(b File) bool {
 	if a.SHA256 != b.SHA256 || a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || !a.ModTime.Equal(b.ModTime) || len(a.Xattrs) != len(b.Xattrs) {
 		return false
@@ -154,8 +155,9 @@ func (a File) matches(b File) bool {
 	return true
 }
 
-// create makes a file that nobody else can reach, with what r gives: size bytes
-// with that SHA-256, or the error says what came instead, and nothing is left.
+// createFile creates a file with the content of r, which no other user can access
+// before finish. It fails unless r yields exactly size bytes with that SHA-256, and
+// then leaves no file.
 func createFile(path string, r io.Reader, size int64, sum string, finish func(*os.File) error) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -175,7 +177,7 @@ func createFile(path string, r io.Reader, size int64, sum string, finish func(*o
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); n != size || got != sum {
-		return fmt.Errorf("%d bytes with SHA-256 %s came, not %d with %s", n, got, size, sum)
+		return fmt.Errorf("received %d bytes with SHA-256 %s, not %d with %s", n, got, size, sum)
 	}
 	if finish != nil {
 		return finish(f)
@@ -183,7 +185,7 @@ func createFile(path string, r io.Reader, size int64, sum string, finish func(*o
 	return f.Sync()
 }
 
-// syncDir writes a directory's names to the disk.
+// syncDir syncs a directory's entries to the disk.
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
@@ -192,7 +194,7 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// replace renames a file over another one, for good.
+// renameSynced renames a file over another one, and syncs the directory.
 func renameSynced(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
@@ -200,7 +202,7 @@ func renameSynced(from, to string) error {
 	return syncDir(filepath.Dir(to))
 }
 
-// removeIfThere is os.Remove, content with no file.
+// removeIfExists is os.Remove, but succeeds if there is no file.
 func removeIfExists(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

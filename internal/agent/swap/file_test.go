@@ -26,7 +26,7 @@ func sum(text string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// TestCreateWhole shows that a file is there as it was announced, or not at all.
+// TestCreateWhole checks that a file is created as announced, or not at all.
 func TestCreateWhole(t *testing.T) {
 	cut := errors.New("cut")
 	for _, tt := range []struct {
@@ -75,8 +75,8 @@ func TestCreateFull(t *testing.T) {
 	}
 }
 
-// TestDress puts a file's attributes onto another one.
-func TestDress(t *testing.T) {
+// TestApply copies a file's attributes to another one.
+func TestApply(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
 	when := time.Date(2020, 2, 3, 4, 5, 6, 789, time.UTC)

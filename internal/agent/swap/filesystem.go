@@ -8,11 +8,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// spare is what stays free of a file system that something is put on, in bytes.
+// spare is how many bytes of a file system are left free.
 const spare = 16 << 20
 
-// volatile says why what is written in a directory does not outlive a reboot, ""
-// if it does. The error is diag.DeployRefused if nothing can be written there.
+// findVolatility says why files in a directory do not survive a reboot, "" if they do.
+// The error's code is diag.DeployRefused if the directory is not writable.
 func findVolatility(dir string) (string, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -20,27 +20,27 @@ func findVolatility(dir string) (string, error) {
 	}
 	if st.Flags&unix.ST_RDONLY != 0 {
 		return "", diag.Errorf(diag.DeployRefused, "%s is on a file system that is mounted read-only", dir).
-			WithHint("if the node lets you, mount it writable and deploy again; otherwise dapbridge symbols needs no other build on the node")
+			WithHint("if the node lets you, mount it writable and deploy again; otherwise use dapbridge symbols, which changes nothing on the node")
 	}
 	switch int64(st.Type) {
 	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
 		return dir + " is in memory", nil
 	case unix.OVERLAYFS_SUPER_MAGIC:
-		// Of a container (minikube's docker driver), or of a live system over
-		// its memory: only the first outlives a restart.
-		return dir + " is in the layer of an overlay, which goes with the container, or with a live system's memory", nil
+		// Of a container (minikube's docker driver), or of a live system's memory: only the
+		// first survives a restart.
+		return dir + " is in an overlay's upper layer, which is lost with the container, or with a live system's memory", nil
 	}
 	return "", nil
 }
 
-// room refuses a directory that has not so many bytes left.
+// checkSpace refuses a directory whose file system has less space than size and spare.
 func checkSpace(dir string, size int64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return err
 	}
 	if free := int64(st.Bavail) * int64(st.Bsize); free < size+spare {
-		return diag.Errorf(diag.DeploySpace, "%s has %d MB left, and %d MB are needed", dir, free>>20, (size+spare)>>20)
+		return diag.Errorf(diag.DeploySpace, "%s has %d MB left, but %d MB are needed", dir, free>>20, (size+spare)>>20)
 	}
 	return nil
 }

@@ -18,31 +18,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// Runner does the work of this package.
+// Runner runs the commands.
 type Runner struct {
-	Dir    string                 // where originals are kept; made if need be
-	Remove []string               // directories of the agent's, which Restore removes
+	Dir    string                 // directory of the originals; created if necessary
+	Remove []string               // directories of the agent that Restore removes
 	Report func(api.SwapProgress) // called at the start of each step; not nil
 
 	Sessions    Sessions
 	IdleTimeout time.Duration // of a host that sends a build
 
-	minUptime time.Duration // 0 is the constant
+	minUptime time.Duration // for tests; 0 means the constant
 	systemd   systemd
 }
 
-// Sessions are those of debuggers. They are in the way of a restart: a process that
-// is halted does not end, and one whose debugger is killed dies of a breakpoint.
+// Sessions finds and ends debug sessions. They prevent a restart: a halted process
+// does not exit, and one whose debugger is killed dies of a breakpoint.
 type Sessions struct {
-	// Of says who debugs a process, "" if nobody does. An error is a refusal: who
-	// does can't be asked to let it go.
+	// Find returns who debugs a process, "" if nobody does. It fails if the debugger
+	// cannot be asked to release the process.
 	Find func(pid int) (by string, err error)
-	// End ends such a session in its own order, for a reason that its user is
-	// told, and returns when nobody traces the process.
+	// End ends the session properly, tells its user the reason, and returns when nobody
+	// traces the process.
 	End func(ctx context.Context, pid int, reason string) error
 }
 
-// sessionOf says who debugs a process, "" for no process.
+// findSession returns who debugs a process, "" for pid 0.
 func (r *Runner) findSession(pid int) (by string, err error) {
 	if pid == 0 {
 		return "", nil
@@ -50,8 +50,8 @@ func (r *Runner) findSession(pid int) (by string, err error) {
 	return r.Sessions.Find(pid)
 }
 
-// endSession makes the debugger of a process, if any, release it, and tells the
-// debugger's user that the named command is run by somebody.
+// endSession makes the debugger of a process, if any, release it, and tells its user
+// which command replaces the executable, and who runs it.
 func (r *Runner) endSession(ctx context.Context, pid int, exe, command, by string) error {
 	session, err := r.findSession(pid)
 	if err != nil || session == "" {
@@ -62,8 +62,8 @@ func (r *Runner) endSession(ctx context.Context, pid int, exe, command, by strin
 	return r.Sessions.End(ctx, pid, reason)
 }
 
-// Inspect looks at the target and changes nothing. Its error is a refusal to
-// swap it.
+// Inspect describes the target and changes nothing. It fails if the target cannot be
+// swapped.
 func (r *Runner) Inspect(ctx context.Context, q api.InspectRequest) (api.InspectResult, error) {
 	s, unlock, err := openStore(r.Dir)
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *Runner) Inspect(ctx context.Context, q api.InspectRequest) (api.Inspect
 	}
 	path := v.Path
 	if v.Kept {
-		path = s.originalPath(v.Unit) // a build of the user's may record less
+		path = s.originalPath(v.Unit) // a build command of the user's may record less
 	}
 	x, err := exe.Open(path)
 	if err != nil {
@@ -98,11 +98,10 @@ type view struct {
 	inUnit []api.Task
 }
 
-// view finds the target: the process, or what is recorded of its unit if it does
-// not run any more.
+// newView finds the target: the process, or the recorded unit if no process runs.
 func (r *Runner) newView(ctx context.Context, s store, target api.Selector, force bool) (v view, err error) {
 	p, err := procfs.Find(ctx, target)
-	if target.PID == 0 && (err != nil || !isService(p.Unit)) { // perhaps it is a stranger's of that name
+	if target.PID == 0 && (err != nil || !isService(p.Unit)) { // it may be an unrelated process of that name
 		if rec, e := s.findByName(target.Executable()); e == nil && rec != nil {
 			v.rec = rec
 			p, err = r.mainProcess(ctx, rec.Unit)
@@ -122,7 +121,7 @@ func (r *Runner) newView(ctx context.Context, s store, target api.Selector, forc
 		}
 	}
 	if v.rec != nil && v.rec.Stage == stageKept {
-		v.rec = nil // that run changed nothing, and others may have since
+		v.rec = nil // that run changed nothing, but somebody else may have since
 	}
 	if v.rec == nil {
 		if err := s.checkExclusive(v.Unit, v.Path); err != nil {
@@ -137,11 +136,11 @@ func (r *Runner) newView(ctx context.Context, s store, target api.Selector, forc
 
 func isService(unit string) bool { return strings.HasSuffix(unit, ".service") }
 
-// process takes what matters of a running target.
+// fillProcess fills in what matters of a running target.
 func (r *Runner) fillProcess(ctx context.Context, v *view, p api.Process) (err error) {
 	v.Unit, v.Path, v.PID, v.argv, v.ticks = p.Unit, p.Exe, p.PID, p.Args, p.StartTicks
 	if !isService(p.Unit) {
-		return diag.Errorf(diag.TargetNoUnit, "%s (pid %d) runs in no systemd service, which could be restarted", p.Exe, p.PID)
+		return diag.Errorf(diag.TargetNoUnit, "%s (pid %d) does not run in a systemd service that could be restarted", p.Exe, p.PID)
 	}
 	u, err := r.systemd.show(ctx, p.Unit)
 	if err != nil {
@@ -151,8 +150,8 @@ func (r *Runner) fillProcess(ctx context.Context, v *view, p api.Process) (err e
 		return diag.Errorf(diag.DeployRefused, "pid %d (%s) is not the main process of %s, which is pid %d", p.PID, p.Exe, p.Unit, u.mainPID)
 	}
 	if procfs.IsFrozen(p.PID) {
-		return diag.Errorf(diag.DeployRefused, "the control group of pid %d (%s) is frozen: it could not end, and no debugger could halt it", p.PID, p.Unit).
-			WithHint("thaw it on the node: sudo systemctl thaw %s; if it was not frozen so, write THAWED to its freezer.state, or 0 to its cgroup.freeze", p.Unit)
+		return diag.Errorf(diag.DeployRefused, "the cgroup of pid %d (%s) is frozen: the process can be neither restarted nor debugged", p.PID, p.Unit).
+			WithHint("thaw it on the node: sudo systemctl thaw %s; if it was frozen by other means, write THAWED to its freezer.state, or 0 to its cgroup.freeze", p.Unit)
 	}
 	if v.Session, err = r.Sessions.Find(p.PID); err != nil {
 		return err
@@ -161,14 +160,14 @@ func (r *Runner) fillProcess(ctx context.Context, v *view, p api.Process) (err e
 	return err
 }
 
-// check looks at the file, where it is, and at what a restart would do.
+// checkTarget checks the executable, its file system and what a restart would do.
 func (r *Runner) checkTarget(ctx context.Context, v *view, force bool) (err error) {
 	if v.unit.load == "masked" {
-		return diag.Errorf(diag.DeployRefused, "%s is masked: it could not be started again", v.Unit).
+		return diag.Errorf(diag.DeployRefused, "%s is masked and could not be started again", v.Unit).
 			WithHint("unmask it on the node: sudo systemctl unmask %s", v.Unit)
 	}
 	if v.file, err = describeFile(v.Path); err != nil {
-		return diag.Errorf(diag.DeployRefused, "the target's executable: %w", err)
+		return diag.Errorf(diag.DeployRefused, "cannot replace the target's executable: %w", err)
 	}
 	v.SHA256, v.Size = v.file.SHA256, v.file.Size
 	if v.PID != 0 {
@@ -176,18 +175,18 @@ func (r *Runner) checkTarget(ctx context.Context, v *view, force bool) (err erro
 			return err
 		}
 		if exe, _ := os.Readlink("/proc/" + strconv.Itoa(v.PID) + "/exe"); !v.Current && !strings.HasSuffix(exe, " (deleted)") {
-			return diag.Errorf(diag.DeployRefused, "%s is another file for the target than for the node: it runs in a file system of its own", v.Path)
+			return diag.Errorf(diag.DeployRefused, "%s is a different file for the target, which runs in its own mount namespace", v.Path)
 		}
 	}
 	if v.rec != nil {
 		v.Kept, v.Args, v.Relaxed = true, v.rec.Args, v.rec.Relaxed
 		if v.rec.Path != v.Path {
-			return diag.Errorf(diag.DeployRefused, "%s now runs %s; what was kept is %s", v.Unit, v.Path, v.rec.Path).
+			return diag.Errorf(diag.DeployRefused, "%s now runs %s, but %s was deployed for it", v.Unit, v.Path, v.rec.Path).
 				WithHint("run dapbridge restore first")
 		}
 		if !v.rec.isKnown(v.file) {
 			return diag.Errorf(diag.DeployRefused, "%s was replaced since the last deploy, by an upgrade or by hand", v.Path).
-				WithHint("first run dapbridge restore --replaced keep, for which it is the original from now on, or --replaced undo, which puts the former original back")
+				WithHint("first run dapbridge restore --replaced keep, to make it the new original, or --replaced undo, to put the former original back")
 		}
 	}
 	if v.Volatile, err = findVolatility(filepath.Dir(v.Path)); err != nil {
@@ -202,7 +201,7 @@ func (r *Runner) checkTarget(ctx context.Context, v *view, force bool) (err erro
 	return checkSurvival(v.unit, v.Unit, v.inUnit)
 }
 
-// runs reports whether a process runs the very file at a path.
+// isRunning reports whether a process runs the file that is at path now.
 func isRunning(pid int, path string) (bool, error) {
 	exe, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/exe")
 	if err != nil {
@@ -213,7 +212,7 @@ func isRunning(pid int, path string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("the file of process %d: %w", pid, err)
+		return false, fmt.Errorf("cannot compare the executable of process %d: %w", pid, err)
 	}
 	return os.SameFile(exe, file), nil
 }

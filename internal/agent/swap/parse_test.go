@@ -43,7 +43,7 @@ func FuzzParseShow(f *testing.F) {
 	})
 }
 
-// TestExecStart holds what is written against systemd.syntax(7).
+// TestExecStart compares settings with what systemd.syntax(7) requires.
 func TestExecStart(t *testing.T) {
 	for _, tt := range []struct {
 		program string

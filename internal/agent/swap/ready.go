@@ -19,48 +19,48 @@ import (
 )
 
 const (
-	// settled is how long a process must have run that says nothing of its
-	// readiness: one that ends at its start has ended by then.
+	// minUptime is how long a process without health sockets must have run: one that
+	// fails at its start has exited by then.
 	minUptime = 2 * time.Second
-	// killWait is how long a process that serves nobody may take to end, and then
-	// systemd to notice.
+	// killWait bounds how long a signalled process may take to exit, and systemd to
+	// notice that.
 	killWait = 2 * time.Second
-	// stopWait is how long the process before may take to end: longer than systemd
-	// lets it by default (DefaultTimeoutStopSec=, systemd-system.conf(5)).
+	// stopWait bounds how long the former process may take to exit: longer than systemd's
+	// default (DefaultTimeoutStopSec=, systemd-system.conf(5)).
 	stopWait = 2 * time.Minute
 )
 
-// wanted is what a unit's process must be to count as restarted.
+// goal describes the process that a restart must lead to.
 type goal struct {
 	unit        string
 	path        string   // its executable; "" for any
 	argv        []string // its command line; nil for any
-	sockets     []string // and addresses on which it says that it serves
-	formerPID   int      // pid of the process before, and when that started
+	sockets     []string // and addresses on which it must answer health checks
+	formerPID   int      // the former process, and when it started
 	formerTicks uint64
-	// proven says that the executable has served before: if its unit waits to be
-	// started again, that may be for what an earlier process of it did.
+	// proven says that the executable has served before: if its unit waits for an
+	// automatic restart, that may be due to an earlier process.
 	proven bool
 }
 
-// restart restarts the unit and waits until its new process serves: until it runs
-// the right file and answers where the one before answered. The time for that begins
-// when the process before has ended. It returns the new pid; the error says what the
-// new process is at.
+// restart restarts the unit and waits until its new process serves: it runs the right
+// file and answers where the former one answered. The time for that begins when the
+// former process has exited. restart returns the new pid; its error describes the
+// state of the new process.
 func (r *Runner) restart(ctx context.Context, w goal, ready time.Duration) (int, error) {
 	if err := r.systemd.restart(ctx, w.unit); err != nil {
 		return 0, err
 	}
-	asked := time.Now()
-	deadline := asked.Add(ready)
-	var up time.Time // since when the process looks as it should
+	requested := time.Now()
+	deadline := requested.Add(ready)
+	var up time.Time // since when this process has met the goal
 	var seen int
 	why := errors.New("it did not start")
 	for {
 		pid, err := r.checkServing(ctx, w)
 		switch {
 		case err == nil && pid != seen:
-			seen, up, why = pid, time.Now(), fmt.Errorf("pid %d has only just started", pid)
+			seen, up, why = pid, time.Now(), fmt.Errorf("pid %d has just started", pid)
 		case err != nil:
 			seen, why = 0, err
 		}
@@ -70,7 +70,7 @@ func (r *Runner) restart(ctx context.Context, w goal, ready time.Duration) (int,
 		if e := (*permanentError)(nil); errors.As(err, &e) {
 			return 0, e.err
 		}
-		if errors.Is(err, errStopping) && time.Since(asked) < stopWait {
+		if errors.Is(err, errStopping) && time.Since(requested) < stopWait {
 			deadline = time.Now().Add(ready)
 		}
 		if time.Now().After(deadline) {
@@ -80,15 +80,15 @@ func (r *Runner) restart(ctx context.Context, w goal, ready time.Duration) (int,
 	}
 }
 
-// hopeless is a state that waiting does not change.
+// permanentError is a state that waiting does not change.
 type permanentError struct{ err error }
 
 func (h *permanentError) Error() string { return h.err.Error() }
 
-// errStopping is the state in which the process before has not ended yet.
-var errStopping = errors.New("the process before has not ended")
+// errStopping is the state in which the former process has not exited yet.
+var errStopping = errors.New("the former process has not exited")
 
-// serves looks once.
+// checkServing checks once whether the goal is met, and returns the pid.
 func (r *Runner) checkServing(ctx context.Context, w goal) (int, error) {
 	u, err := r.systemd.show(ctx, w.unit)
 	if err != nil {
@@ -112,7 +112,7 @@ func (r *Runner) checkServing(ctx context.Context, w goal) (int, error) {
 		return 0, err
 	}
 	if pid == w.formerPID && p.StartTicks == w.formerTicks {
-		return 0, fmt.Errorf("pid %d has not ended", pid)
+		return 0, fmt.Errorf("pid %d has not exited", pid)
 	}
 	if w.path != "" {
 		if same, err := isRunning(pid, w.path); err != nil || !same {
@@ -130,9 +130,8 @@ func (r *Runner) checkServing(ctx context.Context, w goal) (int, error) {
 	return pid, nil
 }
 
-// end ends the process of a unit that is not to be waited for: one that does not
-// serve, and may not listen to SIGTERM either. It does so if the SHA-256 of what
-// the process runs is one to end.
+// killProcess kills the process of a unit that does not serve, and so may not react to
+// SIGTERM either, if mustEnd accepts the SHA-256 of its executable.
 func (r *Runner) killProcess(ctx context.Context, unit string, toEnd func(sum string) bool) {
 	u, err := r.systemd.show(ctx, unit)
 	if err != nil || u.mainPID == 0 {
@@ -155,9 +154,9 @@ func (r *Runner) killProcess(ctx context.Context, unit string, toEnd func(sum st
 	r.waitProcessGone(ctx, unit, pid)
 }
 
-// noticed reports whether systemd takes the process for the unit's no more, which it
-// waits for. A restart that is asked for before that may come about only when the
-// unit's RestartSec= has passed.
+// waitProcessGone waits until systemd no longer considers the process to be the
+// unit's, and reports whether that happened in time. A restart that is requested
+// earlier may be delayed by the unit's RestartSec=.
 func (r *Runner) waitProcessGone(ctx context.Context, unit string, pid int) bool {
 	for deadline := time.Now().Add(killWait); time.Now().Before(deadline); time.Sleep(pollPause) {
 		if u, err := r.systemd.show(ctx, unit); err == nil && u.mainPID != pid {

@@ -18,9 +18,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// shipped is a build as it goes to a node on which the former one stands, "" for
-// one that is not known.
-func shipped(t *testing.T, build, former string) []byte {
+// pack returns a build as it is sent to a node with that former build, "" for one that
+// the host does not know.
+func pack(t *testing.T, build, former string) []byte {
 	t.Helper()
 	var was *io.SectionReader
 	if former != "" {
@@ -33,11 +33,11 @@ func shipped(t *testing.T, build, former string) []byte {
 	return out.Bytes()
 }
 
-// TestReceive takes a build that comes whole or by what differs, and leaves
-// nothing of one that does not come so.
+// TestReceive receives a build completely or as a difference, and leaves nothing if
+// that fails.
 func TestReceive(t *testing.T) {
 	former, build := strings.Repeat("former build\n", 50000), strings.Repeat("former build\n", 40000)+"edited"
-	whole, differs := shipped(t, build, ""), shipped(t, build, former)
+	whole, differs := pack(t, build, ""), pack(t, build, former)
 	for _, tt := range []struct {
 		name  string
 		in    io.Reader
@@ -49,9 +49,9 @@ func TestReceive(t *testing.T) {
 		{"what differs from another file", bytes.NewReader(differs), strings.ToUpper(former), "SHA-256"},
 		{"what differs from a shorter file", bytes.NewReader(differs), former[:1000], "unexpected EOF"},
 		{"cut in a piece", bytes.NewReader(differs[:len(differs)-1]), former, "unexpected EOF"},
-		{"cut behind a piece", bytes.NewReader(shipped(t, build[:256<<10], former)), former, "262144 bytes"},
+		{"cut behind a piece", bytes.NewReader(pack(t, build[:256<<10], former)), former, "262144 bytes"},
 		{"too much", io.MultiReader(bytes.NewReader(whole), bytes.NewReader(whole)), former, "520007 bytes"},
-		{"lost", io.MultiReader(bytes.NewReader(whole[:100]), errorReader{}), former, "the wire is dead"},
+		{"lost", io.MultiReader(bytes.NewReader(whole[:100]), errorReader{}), former, "the connection is dead"},
 		{"silent", io.MultiReader(bytes.NewReader(whole[:100]), silence{t.Context().Done()}), former, "nothing arrived for 200ms"},
 		{"another format", strings.NewReader("\x1f\x8b\x08"), former, "unexpected EOF"},
 	} {
@@ -86,9 +86,9 @@ func TestReceive(t *testing.T) {
 
 type errorReader struct{}
 
-func (errorReader) Read([]byte) (int, error) { return 0, errors.New("the wire is dead") }
+func (errorReader) Read([]byte) (int, error) { return 0, errors.New("the connection is dead") }
 
-// silence is what a wire says that is dead, until the test ends.
+// silence is a dead connection that blocks until the test ends.
 type silence struct{ end <-chan struct{} }
 
 func (s silence) Read([]byte) (int, error) {

@@ -19,15 +19,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Stages of a Record: how far the last run has written that it is.
+// The stages of a record: how far the last run is known to have got.
 const (
-	stageKept     = "kept"     // the original is copied, nothing is changed
-	stageSwapping = "swapping" // anything between the original and the new build may stand there
+	stageKept     = "kept"     // the original was copied, nothing was changed
+	stageSwapping = "swapping" // the original, the new build or a state between them may be in place
 	stageDeployed = "deployed" // the new build serves
 )
 
-// record is what is known of a unit that was changed: enough to undo all. It
-// stands beside the copy of the original.
+// record is what is known of a changed unit: enough to undo everything. It is stored
+// beside the copy of the original.
 type record struct {
 	Version  int      `json:"version"`
 	Stage    string   `json:"stage"`
@@ -35,30 +35,30 @@ type record struct {
 	Path     string   `json:"path"`
 	Original File     `json:"original"`
 	Argv     []string `json:"argv"`    // the command line before any change
-	Sockets  []string `json:"sockets"` // and addresses, on which it said that it served
-	Builds   []string `json:"builds"`  // SHA-256 of each of ours that may stand at Path
+	Sockets  []string `json:"sockets"` // and addresses, on which it answered health checks
+	Builds   []string `json:"builds"`  // SHA-256 of each build of ours that may be at Path
 	settings
-	// Before is what the settings were when a run began that is swapping.
+	// Before holds the settings at the beginning of a run that is swapping.
 	Before settings `json:"before,omitzero"`
 }
 
-// settings are what runs have made of units.
+// settings are the changes to units.
 type settings struct {
 	Args    []string `json:"args,omitempty"`
 	Relaxed bool     `json:"relaxed,omitempty"`
-	DropIns []dropIn `json:"dropIns,omitempty"` // written, or about to be
+	DropIns []dropIn `json:"dropIns,omitempty"` // that were written, or are about to be
 }
 
 const recordVersion = 2
 
-// knows reports whether a file is the original or a build of ours. Any other came
-// from somebody else since, as an upgrade does.
+// isKnown reports whether a file is the original or a build of ours. Any other was put
+// in place by somebody else, for example by an upgrade.
 func (r *record) isKnown(f File) bool {
 	return f.SHA256 == r.Original.SHA256 || slices.Contains(r.Builds, f.SHA256)
 }
 
-// settled is what the settings are to be again if a run that follows fails: one that
-// was killed does not count.
+// effectiveSettings returns the settings to return to if a run fails: those of a run
+// that was killed do not count.
 func (r *record) effectiveSettings() settings {
 	if r.Stage == stageSwapping {
 		return r.Before
@@ -66,7 +66,7 @@ func (r *record) effectiveSettings() settings {
 	return r.settings
 }
 
-// store is a directory of root's with one directory a unit.
+// store is a directory that only root can write to, with a directory for each unit.
 type store struct{ dir string }
 
 const (
@@ -75,11 +75,11 @@ const (
 	recordLimit  = 4 << 20
 )
 
-// lockWait is for a run that was cut off and sees it only now.
+// storeLockTimeout gives a run whose connection was cut time to notice that.
 const storeLockTimeout = 5 * time.Second
 
-// openStore makes the directory and takes its lock, which ends with the
-// process: one run at a time.
+// openStore creates the directory and locks it, so that only one run is in progress.
+// The lock ends with the process.
 func openStore(dir string) (store, func(), error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return store{}, nil, err
@@ -98,8 +98,8 @@ func openStore(dir string) (store, func(), error) {
 	}
 	if locked != nil {
 		lock.Close()
-		return store{}, nil, diag.Errorf(diag.DeployRefused, "another deploy or restore is at work on the node").
-			WithHint("wait for its end, and try again")
+		return store{}, nil, diag.Errorf(diag.DeployRefused, "another deploy or restore is running on the node").
+			WithHint("wait until it has ended, and try again")
 	}
 	if !hasName(lock) {
 		lock.Close()
@@ -108,8 +108,8 @@ func openStore(dir string) (store, func(), error) {
 	return store{dir}, func() { lock.Close() }, nil
 }
 
-// stands reports whether an open file still has its name. The restore that held a lock
-// before us has removed it.
+// hasName reports whether an open file still has its name. A restore that held the
+// lock before has removed it.
 func hasName(f *os.File) bool {
 	ours, err := f.Stat()
 	if err != nil {
@@ -119,7 +119,7 @@ func hasName(f *os.File) bool {
 	return err == nil && os.SameFile(ours, there)
 }
 
-// owned refuses a directory that another user could write to.
+// checkOwner refuses a directory that another user could write to.
 func checkOwner(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
@@ -127,7 +127,7 @@ func checkOwner(dir string) error {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s is not a directory of this user's alone", dir)
+		return fmt.Errorf("%s is not a directory that only this user can write to", dir)
 	}
 	return nil
 }
@@ -135,7 +135,7 @@ func checkOwner(dir string) error {
 func (s store) unitDir(unit string) string      { return filepath.Join(s.dir, unit) }
 func (s store) originalPath(unit string) string { return filepath.Join(s.unitDir(unit), originalName) }
 
-// find returns a unit's record, nil if there is none.
+// load returns a unit's record, nil if there is none.
 func (s store) load(unit string) (*record, error) {
 	path := filepath.Join(s.unitDir(unit), recordName)
 	info, err := os.Lstat(path)
@@ -154,7 +154,7 @@ func (s store) load(unit string) (*record, error) {
 	}
 	r := &record{}
 	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	if r.Version != recordVersion || r.Unit != unit || !filepath.IsAbs(r.Path) {
 		return nil, diag.Errorf(diag.DeployRefused, "%s was written by another release of dapbridge", path).
@@ -163,7 +163,7 @@ func (s store) load(unit string) (*record, error) {
 	return r, nil
 }
 
-// all returns every record.
+// loadAll returns all records.
 func (s store) loadAll() ([]*record, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -185,8 +185,9 @@ func (s store) loadAll() ([]*record, error) {
 	return list, nil
 }
 
-// named returns the record of a target that may not run: that of the name's own
-// service, or else of any with an executable of that name; nil if there is none.
+// findByName returns the record of a target that may not be running: that of the
+// service of this name, or else of any unit with an executable of this name; nil if
+// there is none.
 func (s store) findByName(name string) (*record, error) {
 	list, err := s.loadAll()
 	if err != nil {
@@ -205,8 +206,8 @@ func (s store) findByName(name string) (*record, error) {
 	return found, nil
 }
 
-// alone refuses an executable that was deployed for another unit: what stands there is
-// no original.
+// checkExclusive refuses an executable that was deployed for another unit, since it is
+// not the original.
 func (s store) checkExclusive(unit, path string) error {
 	list, err := s.loadAll()
 	if err != nil {
@@ -214,14 +215,14 @@ func (s store) checkExclusive(unit, path string) error {
 	}
 	for _, r := range list {
 		if r.Unit != unit && r.Path == path && r.Stage != stageKept {
-			return diag.Errorf(diag.DeployRefused, "%s was deployed for %s already, which is to be undone first", path, r.Unit).
+			return diag.Errorf(diag.DeployRefused, "%s was already deployed for %s", path, r.Unit).
 				WithHint("run dapbridge restore first")
 		}
 	}
 	return nil
 }
 
-// save writes a record, the whole new one or none.
+// save writes a record atomically.
 func (s store) save(r *record) error {
 	data, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -242,8 +243,8 @@ func (s store) save(r *record) error {
 	return renameSynced(next.Name(), filepath.Join(dir, recordName))
 }
 
-// keep copies the original and writes the first record. What an interrupted one
-// has left, without a record, is no copy.
+// create copies the original and writes the first record. A copy without a record was
+// left by an interrupted run and is replaced.
 func (s store) create(r *record) error {
 	dir := s.unitDir(r.Unit)
 	if err := os.RemoveAll(dir); err != nil {
@@ -270,8 +271,8 @@ func (s store) create(r *record) error {
 	return s.save(r)
 }
 
-// forget removes what is kept of a unit; the record goes first, so that half a
-// directory is none.
+// delete removes what is stored for a unit. It begins with the record, without which
+// the rest is ignored.
 func (s store) delete(unit string) error {
 	if err := removeIfExists(filepath.Join(s.unitDir(unit), recordName)); err != nil {
 		return err

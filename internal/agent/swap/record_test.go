@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// keptRecord keeps a file of the test's as a unit's original.
-func keptRecord(t *testing.T, s store) *record {
+// createRecord stores a file of the test as a unit's original.
+func createRecord(t *testing.T, s store) *record {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "daemon")
 	if err := os.WriteFile(path, []byte("the original"), 0o755); err != nil {
@@ -33,7 +33,7 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	// What a run has left that ended while it kept the original.
+	// Left by a run that was interrupted while it copied the original.
 	if err := os.MkdirAll(s.unitDir("x.service"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestStore(t *testing.T) {
 	if r, err := s.load("x.service"); r != nil || err != nil {
 		t.Fatalf("a copy without a record: %+v, %v", r, err)
 	}
-	want := keptRecord(t, s)
+	want := createRecord(t, s)
 	got, err := s.load("x.service")
 	if err != nil || !got.Original.matches(want.Original) || got.Path != want.Path || got.Stage != stageKept || !slices.Equal(got.Argv, want.Argv) {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
@@ -62,8 +62,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestStoreIsRoots refuses a directory in which somebody else could put an
-// original of theirs.
+// TestStoreIsRoots refuses a directory to which somebody else could write an original.
 func TestStoreIsRoots(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777); err != nil {
@@ -92,7 +91,7 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// TestUndoSwap tries every moment at which a swap can be interrupted.
+// TestUndoSwap interrupts a swap at every moment.
 func TestUndoSwap(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -108,7 +107,7 @@ func TestUndoSwap(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		check(t, tt.name, dir)
+		checkUndone(t, tt.name, dir)
 	}
 	dir := t.TempDir() // linked: both names are the old file
 	if err := os.WriteFile(filepath.Join(dir, "daemon"), []byte("old"), 0o755); err != nil {
@@ -117,10 +116,10 @@ func TestUndoSwap(t *testing.T) {
 	if err := os.Link(filepath.Join(dir, "daemon"), filepath.Join(dir, ".daemon.dapbridge-prev")); err != nil {
 		t.Fatal(err)
 	}
-	check(t, "linked", dir)
+	checkUndone(t, "linked", dir)
 }
 
-func check(t *testing.T, name, dir string) {
+func checkUndone(t *testing.T, name, dir string) {
 	t.Helper()
 	path := filepath.Join(dir, "daemon")
 	if err := undoSwap(path); err != nil {

@@ -17,21 +17,20 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// restoreReady is how long the original may take to serve.
+// restoreReady bounds how long the original may take to serve.
 const restoreReady = time.Minute
 
-// Restore undoes what was done to all units, at whatever point a run was
-// interrupted: it compares what there is with what is recorded, and needs no
-// more. Then it removes the agent's directory, with the symbols in it. With
-// DryRun it says what it would do. What can't be undone stays recorded; the
-// error's code is then diag.RestoreFailed.
+// Restore undoes all deploys, at whatever point they were interrupted: it compares the
+// node with the records, and needs nothing else. Then it removes the agent's
+// directories, including symbols. With DryRun it only says what it would do. What
+// cannot be undone stays recorded, and the error's code is then diag.RestoreFailed.
 func (r *Runner) Restore(ctx context.Context, q api.RestoreRequest) (done api.RestoreResult, err error) {
 	s, unlock, err := openStore(r.Dir)
 	if err != nil {
 		return done, err
 	}
 	defer unlock()
-	ctx = context.WithoutCancel(ctx) // half of it helps nobody
+	ctx = context.WithoutCancel(ctx) // a partial restore helps nobody
 	recs, err := s.loadAll()
 	if err != nil {
 		return done, err
@@ -55,7 +54,7 @@ func (r *Runner) Restore(ctx context.Context, q api.RestoreRequest) (done api.Re
 		done.Units = append(done.Units, u.RestoredUnit)
 	}
 	if failed != nil {
-		err := diag.Errorf(diag.RestoreFailed, "not all is as it was: %w", failed)
+		err := diag.Errorf(diag.RestoreFailed, "not everything was restored: %w", failed)
 		if why := (*diag.Error)(nil); errors.As(failed, &why) {
 			err.Hint = why.Hint
 		}
@@ -85,16 +84,16 @@ type undo struct {
 	api.RestoredUnit
 
 	restart     bool // the target runs a build of ours, or with other arguments, or not at all
-	sameProgram bool // the unit's program is still the one that was kept
+	sameProgram bool // the unit still runs the executable that was replaced
 	formerPID   int  // the process that is to be replaced
 	formerTicks uint64
 }
 
-// look compares what there is with what is recorded.
+// plan compares the node with the record.
 func (u *undo) plan(ctx context.Context) error {
 	u.RestoredUnit = api.RestoredUnit{Unit: u.rec.Unit, Path: u.rec.Path, Stage: u.rec.Stage, DropIns: []string{}, Restarted: []string{}}
 	if u.rec.Stage == stageKept {
-		return nil // that run changed nothing: what differs is others' doing
+		return nil // that run changed nothing: any difference is somebody else's
 	}
 	unit, err := u.systemd.show(ctx, u.rec.Unit)
 	if err != nil {
@@ -115,7 +114,8 @@ func (u *undo) plan(ctx context.Context) error {
 		if _, err := os.Lstat(d.Path); err == nil {
 			u.DropIns = append(u.DropIns, d.Path)
 		}
-		// Without the file it may be in force still: a run may have been cut off.
+		// Even without the file the setting may be in force: a run may have been
+		// interrupted.
 		if d.Unit == u.rec.Unit {
 			u.restart = true
 		} else if !slices.Contains(u.Restarted, d.Unit) {
@@ -132,7 +132,7 @@ func (u *undo) plan(ctx context.Context) error {
 	return err
 }
 
-// compare looks whether the file is to be put back.
+// compareFile decides whether the file is to be put back.
 func (u *undo) compareFile() error {
 	now, err := describeFile(u.rec.Path)
 	switch {
@@ -142,7 +142,7 @@ func (u *undo) compareFile() error {
 		u.Replaced, u.File = true, u.q.Replaced == api.UndoReplaced
 		if u.q.Replaced != api.KeepReplaced && u.q.Replaced != api.UndoReplaced {
 			return diag.Errorf(diag.RestoreFailed, "%s was replaced since the last deploy, by an upgrade or by hand", u.rec.Path).
-				WithHint("dapbridge restore --replaced keep leaves it as it is, --replaced undo puts the original back in its place")
+				WithHint("dapbridge restore --replaced keep leaves it as it is, --replaced undo puts the original back")
 		}
 	case err != nil:
 		return err
@@ -152,7 +152,8 @@ func (u *undo) compareFile() error {
 	return nil
 }
 
-// outdated reports whether a process runs what is not to run any more, or has ended.
+// isOutdated reports whether a process runs an executable that must be replaced, or
+// has exited.
 func (u *undo) isOutdated(pid int) bool {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/exe")
 	if err != nil {
@@ -163,13 +164,14 @@ func (u *undo) isOutdated(pid int) bool {
 	return err != nil || u.mustEnd(sum)
 }
 
-// toEnd reports whether what has that SHA-256 is not to run any more.
+// mustEnd reports whether a process must end that runs an executable with this
+// SHA-256.
 func (u *undo) mustEnd(sum string) bool {
 	replaced := u.Replaced && u.File && u.sameProgram
 	return sum != u.rec.Original.SHA256 && (replaced || slices.Contains(u.rec.Builds, sum))
 }
 
-// endSessions ends the debug sessions with all that is about to be restarted.
+// endSessions ends the debug sessions with everything that is about to be restarted.
 func (u *undo) endSessions(ctx context.Context) error {
 	for _, unit := range u.Restarted {
 		p, err := u.mainProcess(ctx, unit)
@@ -217,8 +219,8 @@ func (u *undo) run(ctx context.Context) error {
 	return u.store.delete(u.rec.Unit)
 }
 
-// file puts the original back: the very file if an interrupted run has left it
-// beside, else its copy.
+// restoreFile puts the original back: the very file if an interrupted run has left it,
+// or else its copy.
 func (u *undo) restoreFile() error {
 	prev, next := siblingPath(u.rec.Path, "prev"), siblingPath(u.rec.Path, "next")
 	if !u.File {

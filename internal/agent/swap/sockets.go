@@ -16,12 +16,12 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// callTimeout is how long one call may take.
+// callTimeout bounds one health check.
 const callTimeout = 2 * time.Second
 
-// isCRI reports whether a socket has the name that a container runtime's for
-// CRI has, wherever it stands (kubeadm, app/constants, CRISocketContainerd and
-// its like). The others speak protocols of their own and would log a stranger.
+// isCRI reports whether a path has the name of a container runtime's CRI socket
+// (kubeadm, app/constants, CRISocketContainerd and its like). Other sockets speak
+// other protocols, and their owners would log a failed request.
 func isCRI(path string) bool {
 	switch filepath.Base(path) {
 	case "containerd.sock", "crio.sock", "cri-dockerd.sock":
@@ -36,17 +36,17 @@ const dockerSocket = "docker.sock"
 // kubelet is the name of kubelet's executable.
 const kubelet = "kubelet"
 
-// kubeletHealth is where a kubelet says whether it is well, unless its
+// kubeletHealth is the URL at which a kubelet answers health checks, unless its
 // configuration has another port or none (KubeletConfiguration, healthzPort).
 const (
 	kubeletHealth     = "http://127.0.0.1:10248/healthz"
 	kubeletHealthPort = 10248
 )
 
-// served returns where a process answers those who ask whether it serves: the
-// sockets of a container runtime, and a kubelet's address. A runtime's
-// configuration may put them anywhere: what it listens on counts. One that a
-// debugger may have halted is taken to answer.
+// findHealthSockets returns where a process answers health checks: a container
+// runtime's sockets, and a kubelet's address. Since a runtime's configuration may put
+// its sockets anywhere, those on which it listens are taken. With debugged, a debugger
+// may have halted the process, so that it is assumed to answer.
 func findHealthSockets(ctx context.Context, p api.Process, debugged bool) ([]string, error) {
 	names, err := procfs.ListUnixListeners(p.PID)
 	if err != nil {
@@ -61,11 +61,12 @@ func findHealthSockets(ctx context.Context, p api.Process, debugged bool) ([]str
 	return slices.DeleteFunc(ours, func(at string) bool { return !debugged && probeProcess(ctx, p.PID, at) != nil }), nil
 }
 
-// answerWait is for how long a process that was halted until now may not answer.
+// healthTimeout bounds how long a process that was halted until now may take to
+// answer.
 const healthTimeout = 3 * time.Second
 
-// servedSoon is served of a process that was halted until now: it asks again until
-// so many answer, or answerWait is over.
+// waitHealthSockets is findHealthSockets for a process that was halted until now: it
+// tries again until as many as most answer, or healthTimeout has passed.
 func waitHealthSockets(ctx context.Context, p api.Process, most int) ([]string, error) {
 	for deadline := time.Now().Add(healthTimeout); ; time.Sleep(pollPause) {
 		now, err := findHealthSockets(ctx, p, false)
@@ -75,7 +76,7 @@ func waitHealthSockets(ctx context.Context, p api.Process, most int) ([]string, 
 	}
 }
 
-// answersAs is answers of that process: on a port of TCP anybody may have answered.
+// probeProcess is probe for a given process: on a TCP port any process may answer.
 func probeProcess(ctx context.Context, pid int, at string) error {
 	if at == kubeletHealth {
 		if ours, err := procfs.IsListening(pid, kubeletHealthPort); err != nil || !ours {
@@ -85,7 +86,7 @@ func probeProcess(ctx context.Context, pid int, at string) error {
 	return probe(ctx, at)
 }
 
-// answers returns nil if somebody answers there as one who serves does.
+// probe returns nil if a health check at a socket or URL succeeds.
 func probe(ctx context.Context, at string) error {
 	switch {
 	case at == kubeletHealth:
@@ -96,7 +97,7 @@ func probe(ctx context.Context, at string) error {
 	return probeCRI(ctx, at)
 }
 
-// httpOK returns nil if a request of nothing but the URL is answered by 200.
+// probeHTTP returns nil if a GET of the URL is answered with status 200.
 func probeHTTP(ctx context.Context, t *http.Transport, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -111,22 +112,22 @@ func probeHTTP(ctx context.Context, t *http.Transport, url string) error {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answers with HTTP status %d", resp.StatusCode)
+		return fmt.Errorf("HTTP status %d", resp.StatusCode)
 	}
 	return nil
 }
 
-// dialSocket connects with a unix socket, whatever address is asked for.
+// dialSocket returns a dial function that connects to a unix socket, whatever the
+// address.
 func dialSocket(path string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
 }
 
-// criVersion returns nil if somebody at the socket answers the CRI's Version
-// call: a unary gRPC call, which is an HTTP/2 request with an empty message
-// (gRPC over HTTP2, "Requests"). The library for it is larger than this agent
-// needs.
+// probeCRI returns nil if the CRI's Version call succeeds at a socket. It is a unary
+// gRPC call, which is an HTTP/2 request with an empty message (gRPC over HTTP2,
+// "Requests"); a gRPC library would be large for that.
 func probeCRI(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -137,7 +138,7 @@ func probeCRI(ctx context.Context, socket string) error {
 		DialContext: dialSocket(socket),
 	}
 	defer transport.CloseIdleConnections()
-	emptyMessage := bytes.NewReader(make([]byte, 5)) // not compressed, of length 0
+	emptyMessage := bytes.NewReader(make([]byte, 5)) // not compressed, length 0
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/runtime.v1.RuntimeService/Version", emptyMessage)
 	if err != nil {
 		return err
@@ -154,10 +155,10 @@ func probeCRI(ctx context.Context, socket string) error {
 	}
 	status := resp.Trailer.Get("Grpc-Status")
 	if status == "" {
-		status = resp.Header.Get("Grpc-Status") // an answer without a message
+		status = resp.Header.Get("Grpc-Status") // a response without a message
 	}
 	if resp.StatusCode != http.StatusOK || status != "0" {
-		return fmt.Errorf("it answers with HTTP status %d, gRPC status %q", resp.StatusCode, status)
+		return fmt.Errorf("HTTP status %d, gRPC status %q", resp.StatusCode, status)
 	}
 	return nil
 }

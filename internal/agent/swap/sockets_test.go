@@ -15,9 +15,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestServed asks a process that listens as dockerd does: only one that answers
-// /_ping by 200 serves, and one that nobody may ask is taken to.
-func TestServed(t *testing.T) {
+// TestHealthSockets checks a process that listens as dockerd does: it serves only if
+// it answers /_ping with 200, or if it is being debugged, when it cannot be asked.
+func TestHealthSockets(t *testing.T) {
 	dir := t.TempDir()
 	var well atomic.Bool
 	mux := http.NewServeMux()
@@ -46,7 +46,7 @@ func TestServed(t *testing.T) {
 	}
 	look(false)
 	look(true, socket)
-	// What was taken to answer does not, or does so a little later.
+	// A socket that was assumed to answer does not, or answers a little later.
 	if got, err := waitHealthSockets(t.Context(), own, 1); err != nil || len(got) != 0 {
 		t.Errorf("it never answers: %q, %v", got, err)
 	}
@@ -57,8 +57,8 @@ func TestServed(t *testing.T) {
 	look(false, socket)
 }
 
-// TestAnswersAs has another process answer on kubelet's port.
-func TestAnswersAs(t *testing.T) {
+// TestProbeProcess has another process answer on kubelet's port.
+func TestProbeProcess(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:10248")
 	if err != nil {
 		testenv.Skipf(t, "this machine has a kubelet: %v", err)

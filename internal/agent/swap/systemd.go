@@ -11,36 +11,35 @@ import (
 	"time"
 )
 
-// unitState is what systemd says of a service; see systemctl(1), show, and
+// unitState is the state of a service; see systemctl(1), show, and
 // org.freedesktop.systemd1(5).
 type unitState struct {
 	load, active, sub, result, job string
 	mainPID                        int
 	killMode                       string
 	exec                           string // path of the program of ExecStart=
-	reload                         bool   // its files changed since systemd read them
+	reload                         bool   // its files have changed since systemd read them
 }
 
-// pollPause is how often a condition is checked that nothing announces.
+// pollPause is the pause between two checks of a condition.
 const pollPause = 50 * time.Millisecond
 
 // systemd runs systemctl.
 type systemd struct{}
 
-// systemctlTimeout is for a manager that hangs. Nothing that is asked here waits
-// for a job.
+// systemctlTimeout is for a manager that hangs: none of our calls waits for a job.
 const systemctlTimeout = 30 * time.Second
 
 func (systemd) run(ctx context.Context, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, systemctlTimeout)
 	defer cancel()
-	var out, said bytes.Buffer
+	var out, errOut bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = []string{"LC_ALL=C", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {
-		text := strings.TrimSpace(said.String())
+		text := strings.TrimSpace(errOut.String())
 		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, text)
 	}
 	return out.String(), nil
@@ -54,8 +53,8 @@ func (s systemd) show(ctx context.Context, unit string) (unitState, error) {
 	return parseShow(out), nil
 }
 
-// parseShow reads lines of NAME=VALUE. Of ExecStart only the program is taken:
-// the arguments stand there without quotes.
+// parseShow parses lines of NAME=VALUE. Of ExecStart it takes only the program, since
+// the arguments are not quoted.
 func parseShow(text string) unitState {
 	var u unitState
 	for line := range strings.Lines(text) {
@@ -90,23 +89,23 @@ func (s systemd) reload(ctx context.Context) error {
 	return err
 }
 
-// restart asks for a restart and does not wait for it: a service that never says
-// that it is ready would hold up the caller. Failures before do not count
-// against the unit's limit.
+// restart requests a restart and does not wait for it: a service that never reports
+// that it is ready would block the caller. Earlier failures do not count against the
+// unit's start limit.
 func (s systemd) restart(ctx context.Context, unit string) error {
-	_, _ = s.run(ctx, "systemctl", "reset-failed", "--", unit) // fails if it has not failed
+	_, _ = s.run(ctx, "systemctl", "reset-failed", "--", unit) // fails if the unit has not failed
 	_, err := s.run(ctx, "systemctl", "restart", "--no-block", "--", unit)
 	return err
 }
 
-// journal returns the last lines of a unit's newest run: what its process said,
-// and what systemd says of it (systemd.journal-fields(7)).
+// readJournal returns the last lines of a unit's latest run: what its process logged,
+// and what systemd logged about it (systemd.journal-fields(7)).
 func (s systemd) readJournal(ctx context.Context, unit string) []string {
 	id, err := s.run(ctx, "systemctl", "show", "--property=InvocationID", "--value", "--", unit)
 	if id = strings.TrimSpace(id); err != nil || id == "" {
 		return nil
 	}
-	func() { // what a process says as it ends may be on its way still
+	func() { // the last lines of a process may not have been written yet
 		ctx, cancel := context.WithTimeout(ctx, journalWait)
 		defer cancel()
 		_, _ = s.run(ctx, "journalctl", "--sync")
@@ -120,23 +119,23 @@ func (s systemd) readJournal(ctx context.Context, unit string) []string {
 }
 
 const (
-	journalLines = 15              // how much of a failed process's journal is told
-	journalWait  = 5 * time.Second // for what is not in it yet
+	journalLines = 15              // lines of a failed process's journal that are reported
+	journalWait  = 5 * time.Second // for lines that have not been written yet
 )
 
-// autoRestart is the state of a service whose process has ended, and that is to be
-// started again after RestartSec= (systemd.service(5)).
+// autoRestart is the state of a service whose process has exited, and which is
+// restarted after RestartSec= (systemd.service(5)).
 const autoRestart = "auto-restart"
 
-// notFound is how a unit is loaded that there is none of.
+// notFound is the load state of a unit that does not exist.
 const notFound = "not-found"
 
-// crashed says how the unit's process has ended by itself, nil if it has not. A
-// job that waits means that systemd is about to start it.
+// crashError says how the unit's process has exited by itself, nil if it has not. A
+// pending job means that systemd is about to start it.
 func (u unitState) crashError() error {
 	switch {
 	case u.job == "" && (u.sub == autoRestart || u.active == "failed"):
-		return fmt.Errorf("the process has ended: %s", u.result)
+		return fmt.Errorf("the process has exited: %s", u.result)
 	case u.load == "masked":
 		return errors.New("the unit is masked")
 	}

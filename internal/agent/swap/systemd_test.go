@@ -20,12 +20,12 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// manager is a systemctl of the test's, first on the PATH, with units of which each
-// is one process. What a real systemd makes of all this is e2e's matter: here it fails
-// where the test says, and tells what it was asked for.
+// manager replaces systemctl, as the first on the PATH, with units that consist of one
+// process each. It fails where a test wants it to and records the commands. The tests
+// in e2e use a real systemd.
 type manager struct {
 	t   *testing.T
-	dir string // UNIT.start is the command that a restart runs, UNIT.pid its process
+	dir string // UNIT.start holds the command that a restart runs, UNIT.pid its process
 }
 
 func newManager(t *testing.T) *manager {
@@ -87,27 +87,27 @@ func (m *manager) remove(name string) {
 	}
 }
 
-// pid is that of the unit's process, 0 if it has none.
+// pid returns the pid of the unit's process, 0 if it has none.
 func (m *manager) pid(unit string) int {
 	text, _ := os.ReadFile(filepath.Join(m.dir, unit+".pid"))
 	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 	return pid
 }
 
-func (m *manager) runs(unit string) bool {
+func (m *manager) isUp(unit string) bool {
 	u, err := systemd{}.show(m.t.Context(), unit)
 	return err == nil && u.mainPID != 0
 }
 
-// asked returns what was asked for since the last call, but for states.
-func (m *manager) asked() string {
+// commands returns the commands since the last call, except show.
+func (m *manager) commands() string {
 	text, _ := os.ReadFile(filepath.Join(m.dir, "asked"))
 	os.Remove(filepath.Join(m.dir, "asked"))
 	return string(text)
 }
 
-// start starts a unit whose process runs the file, in a control group of its name.
-// The process comes to be only if the shell's condition holds.
+// start starts a unit whose process runs the file, in a cgroup of its name. The
+// process starts only if the shell condition holds.
 func (m *manager) start(unit, path, condition string) {
 	m.t.Helper()
 	root := "/sys/fs/cgroup/systemd"
@@ -120,7 +120,7 @@ func (m *manager) start(unit, path, condition string) {
 	}
 	m.t.Cleanup(func() {
 		m.end()
-		for range 100 { // until the processes in it have ended
+		for range 100 { // until its processes have exited
 			if err := os.Remove(group); err == nil || os.IsNotExist(err) {
 				break
 			}
@@ -140,11 +140,11 @@ func (m *manager) start(unit, path, condition string) {
 			m.t.Fatalf("%s does not run %s", unit, path)
 		}
 	}
-	m.asked()
+	m.commands()
 }
 
-// daemon makes an executable that runs, another one for each name.
-func daemon(t *testing.T, name string) []byte {
+// newExecutable returns a program that sleeps, different for each name.
+func newExecutable(t *testing.T, name string) []byte {
 	t.Helper()
 	path, err := exec.LookPath("sleep")
 	if err != nil {
@@ -168,7 +168,7 @@ func install(t *testing.T, path string, data []byte) {
 	}
 }
 
-func holds(t *testing.T, path string, data []byte) bool {
+func hasContent(t *testing.T, path string, data []byte) bool {
 	t.Helper()
 	is, err := os.ReadFile(path)
 	if err != nil {
@@ -196,10 +196,11 @@ func newBench(t *testing.T) bench {
 	}}
 }
 
-// deploy deploys a build to a unit's process, as it comes from in, nil for whole.
+// deploy deploys a build to a unit's process. in, unless nil, wraps the reader of the
+// build.
 func (b bench) deploy(ctx context.Context, unit string, build []byte, in func(io.Reader) io.Reader) error {
 	b.t.Helper()
-	var r io.Reader = bytes.NewReader(shipped(b.t, string(build), ""))
+	var r io.Reader = bytes.NewReader(pack(b.t, string(build), ""))
 	if in != nil {
 		r = in(r)
 	}
@@ -209,9 +210,8 @@ func (b bench) deploy(ctx context.Context, unit string, build []byte, in func(io
 	return err
 }
 
-// killed leaves the record of a deploy of a build that was killed, or came to its
-// end, with drop-ins.
-func (b bench) killed(unit, path, stage string, build []byte, ins ...dropIn) {
+// recordDeploy writes the record of a deploy that has reached a stage, with drop-ins.
+func (b bench) recordDeploy(unit, path, stage string, build []byte, ins ...dropIn) {
 	b.t.Helper()
 	s, unlock, err := openStore(b.Dir)
 	if err != nil {

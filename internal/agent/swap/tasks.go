@@ -11,14 +11,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// isShim reports whether a program of that name holds a container while the
-// runtime restarts: containerd's shims, CRI-O's and podman's conmon.
+// isShim reports whether a program of that name keeps a container running while the
+// runtime restarts: containerd's shims, and conmon of CRI-O and podman.
 func isShim(name string) bool {
 	return strings.HasPrefix(name, "containerd-shim") || name == "conmon"
 }
 
-// tasks returns the shims and their children, which are the containers' first
-// processes, and of them those that belong to the unit's control group.
+// listTasks returns the shims and their children, which are the containers' first
+// processes, and those of them in the unit's cgroup.
 func listTasks(ctx context.Context, unit string) (all, inUnit []api.Task, err error) {
 	list, err := procfs.ListProcesses(ctx)
 	if err != nil {
@@ -41,17 +41,17 @@ func listTasks(ctx context.Context, unit string) (all, inUnit []api.Task, err er
 	return all, inUnit, nil
 }
 
-// lost returns those of before that are not there any more.
+// findLost returns the tasks in before that are not in now.
 func findLost(before, now []api.Task) []api.Task {
 	return slices.DeleteFunc(slices.Clone(before), func(t api.Task) bool { return slices.Contains(now, t) })
 }
 
-// survives refuses a restart that would end containers (systemd.kill(5),
+// checkSurvival refuses a restart that would end containers (systemd.kill(5),
 // KillMode=).
 func checkSurvival(u unitState, unit string, inUnit []api.Task) error {
 	if u.killMode == "process" || u.killMode == "none" || len(inUnit) == 0 {
 		return nil
 	}
-	return diag.Errorf(diag.DeployRefused, "%s has KillMode=%s: a restart ends %d processes of containers in its control group", unit, u.killMode, len(inUnit)).
+	return diag.Errorf(diag.DeployRefused, "%s has KillMode=%s: a restart would end %d container processes in its cgroup", unit, u.killMode, len(inUnit)).
 		WithHint("set KillMode=process in a drop-in of the unit, or add --force if the containers may end")
 }

@@ -20,17 +20,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// failing sets up a run that has swapped a build in, which does not serve, with a
-// drop-in for another unit, and takes it back.
-func failing(t *testing.T, b bench, spoil func()) (bin string, original []byte, err error) {
+// rollBackFailing swaps in a build that does not serve, with a drop-in for another
+// unit, calls spoil and rolls back.
+func rollBackFailing(t *testing.T, b bench, spoil func()) (bin string, original []byte, err error) {
 	t.Helper()
 	dir, etc := t.TempDir(), t.TempDir()
-	bin, original = filepath.Join(dir, "daemon"), daemon(t, "original")
-	build := daemon(t, "build")
+	bin, original = filepath.Join(dir, "daemon"), newExecutable(t, "original")
+	build := newExecutable(t, "build")
 	install(t, bin, original)
 	b.start("a.service", bin, "true")
-	install(t, filepath.Join(dir, "kubelet"), daemon(t, "kubelet"))
-	// As kubelet does, it ends without its runtime.
+	install(t, filepath.Join(dir, "kubelet"), newExecutable(t, "kubelet"))
+	// Like kubelet, it exits without its runtime.
 	b.start("k.service", filepath.Join(dir, "kubelet"), "sed -n 2,3p /proc/$(cat a.service.pid)/status | grep -q '^State:.[SR]'")
 	s, unlock, err := openStore(b.Dir)
 	if err != nil {
@@ -61,45 +61,45 @@ func failing(t *testing.T, b bench, spoil func()) (bin string, original []byte, 
 	return bin, original, d.rollBack(t.Context(), err)
 }
 
-// TestTakeBack has a build not serve: the former one is started before the units that
-// need it.
-func TestTakeBack(t *testing.T) {
+// TestRollBack checks that the former build is started before the units that need it.
+func TestRollBack(t *testing.T) {
 	b := newBench(t)
-	bin, original, err := failing(t, b, func() {})
-	if diag.CodeOf(err) != diag.DeployFailed || !holds(t, bin, original) || !b.runs("a.service") || !b.runs("k.service") {
-		t.Errorf("%v\nrun: %v, %v\n%s", err, b.runs("a.service"), b.runs("k.service"), b.asked())
+	bin, original, err := rollBackFailing(t, b, func() {})
+	if diag.CodeOf(err) != diag.DeployFailed || !hasContent(t, bin, original) || !b.isUp("a.service") || !b.isUp("k.service") {
+		t.Errorf("%v\nrun: %v, %v\n%s", err, b.isUp("a.service"), b.isUp("k.service"), b.commands())
 	}
 }
 
-// TestTakeBackAllTheSame can't undo all: the former build is started all the same.
-func TestTakeBackAllTheSame(t *testing.T) {
+// TestRollBackIncomplete fails to undo everything: the former build is started
+// nevertheless.
+func TestRollBackIncomplete(t *testing.T) {
 	b := newBench(t)
-	bin, original, err := failing(t, b, func() { b.write("fails-daemon-reload", "") })
-	if diag.CodeOf(err) != diag.DeployStuck || !holds(t, bin, original) || !b.runs("a.service") {
-		t.Errorf("%v\nruns: %v\n%s", err, b.runs("a.service"), b.asked())
+	bin, original, err := rollBackFailing(t, b, func() { b.write("fails-daemon-reload", "") })
+	if diag.CodeOf(err) != diag.DeployStuck || !hasContent(t, bin, original) || !b.isUp("a.service") {
+		t.Errorf("%v\nruns: %v\n%s", err, b.isUp("a.service"), b.commands())
 	}
 }
 
-// TestTwoUnitsOfOneFile deploys to both: what stands there for the second one is no
+// TestTwoUnitsOfOneFile deploys to both: for the second one, the file is not the
 // original.
 func TestTwoUnitsOfOneFile(t *testing.T) {
 	b := newBench(t)
-	bin, original := filepath.Join(t.TempDir(), "daemon"), daemon(t, "original")
+	bin, original := filepath.Join(t.TempDir(), "daemon"), newExecutable(t, "original")
 	install(t, bin, original)
 	b.start("a.service", bin, "true")
 	b.start("b.service", bin, "true")
-	if err := b.deploy(t.Context(), "a.service", daemon(t, "build"), nil); err != nil {
+	if err := b.deploy(t.Context(), "a.service", newExecutable(t, "build"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.deploy(t.Context(), "b.service", daemon(t, "another build"), nil); diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "a.service") {
+	if err := b.deploy(t.Context(), "b.service", newExecutable(t, "another build"), nil); diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "a.service") {
 		t.Errorf("the second one: %v", err)
 	}
-	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, original) {
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !hasContent(t, bin, original) {
 		t.Errorf("restore: %v", err)
 	}
 }
 
-// atEnd does something when all has been read.
+// atEnd calls do when everything has been read.
 type atEnd struct {
 	io.Reader
 	do func()
@@ -113,20 +113,20 @@ func (a *atEnd) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestUpgraded has somebody else replace the executable after a deploy that changed
-// nothing, and after one that came to its end: restore does what it is told.
+// TestUpgraded replaces the executable after a deploy that changed nothing, and after
+// a complete one: restore does what it is told to.
 func TestUpgraded(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		b := newBench(t)
-		bin, upgrade := filepath.Join(t.TempDir(), "daemon"), daemon(t, "upgrade")
-		install(t, bin, daemon(t, "original"))
+		bin, upgrade := filepath.Join(t.TempDir(), "daemon"), newExecutable(t, "upgrade")
+		install(t, bin, newExecutable(t, "original"))
 		b.start("a.service", bin, "true")
 		ctx, cancel := context.WithCancel(t.Context())
-		if err := b.deploy(ctx, "a.service", daemon(t, "build"), func(r io.Reader) io.Reader { return &atEnd{r, cancel} }); !errors.Is(err, context.Canceled) {
+		if err := b.deploy(ctx, "a.service", newExecutable(t, "build"), func(r io.Reader) io.Reader { return &atEnd{r, cancel} }); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 		install(t, bin, upgrade)
-		if done, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || len(done.Units) != 0 || !holds(t, bin, upgrade) {
+		if done, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || len(done.Units) != 0 || !hasContent(t, bin, upgrade) {
 			t.Errorf("%+v, %v", done, err)
 		}
 	})
@@ -134,10 +134,10 @@ func TestUpgraded(t *testing.T) {
 		t.Run(stage, func(t *testing.T) {
 			b := newBench(t)
 			etc := t.TempDir()
-			bin, build, upgrade := filepath.Join(t.TempDir(), "daemon"), daemon(t, "build"), daemon(t, "upgrade")
-			install(t, bin, daemon(t, "original"))
+			bin, build, upgrade := filepath.Join(t.TempDir(), "daemon"), newExecutable(t, "build"), newExecutable(t, "upgrade")
+			install(t, bin, newExecutable(t, "original"))
 			in := newDropIn(etc, "a.service", "WatchdogSec=0")
-			b.killed("a.service", bin, stage, build, in)
+			b.recordDeploy("a.service", bin, stage, build, in)
 			install(t, bin, upgrade)
 			b.start("a.service", bin, "true")
 			if stage == stageDeployed {
@@ -145,19 +145,19 @@ func TestUpgraded(t *testing.T) {
 					t.Errorf("deploy: %v", err)
 				}
 			}
-			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !holds(t, bin, upgrade)) {
+			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !hasContent(t, bin, upgrade)) {
 				t.Errorf("restore, without a word of what to do: %v", err)
 			} else if stage == stageKept && err != nil {
 				t.Errorf("restore of what was not changed: %v", err)
 			}
 			done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.KeepReplaced})
 			if stage == stageKept {
-				if len(done.Units) != 0 || err != nil || !holds(t, bin, upgrade) {
+				if len(done.Units) != 0 || err != nil || !hasContent(t, bin, upgrade) {
 					t.Errorf("%+v, %v", done, err)
 				}
 				return
 			}
-			if err != nil || len(done.Units) != 1 || done.Units[0].File || !done.Units[0].Replaced || !holds(t, bin, upgrade) {
+			if err != nil || len(done.Units) != 1 || done.Units[0].File || !done.Units[0].Replaced || !hasContent(t, bin, upgrade) {
 				t.Errorf("%+v, %v", done, err)
 			}
 			if _, err := os.Stat(in.Path); err == nil {
@@ -166,36 +166,36 @@ func TestUpgraded(t *testing.T) {
 			if err := b.deploy(t.Context(), "a.service", build, nil); err != nil {
 				t.Errorf("the next deploy: %v", err)
 			}
-			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, upgrade) {
+			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !hasContent(t, bin, upgrade) {
 				t.Errorf("its restore: %v", err)
 			}
 		})
 	}
 	t.Run("undone", func(t *testing.T) {
 		b := newBench(t)
-		bin, original := filepath.Join(t.TempDir(), "daemon"), daemon(t, "original")
+		bin, original := filepath.Join(t.TempDir(), "daemon"), newExecutable(t, "original")
 		install(t, bin, original)
-		b.killed("a.service", bin, stageDeployed, daemon(t, "build"))
-		install(t, bin, daemon(t, "by hand"))
+		b.recordDeploy("a.service", bin, stageDeployed, newExecutable(t, "build"))
+		install(t, bin, newExecutable(t, "by hand"))
 		b.start("a.service", bin, "true")
 		before := b.pid("a.service")
 		done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.UndoReplaced})
-		if err != nil || len(done.Units) != 1 || !done.Units[0].Replaced || !holds(t, bin, original) || b.pid("a.service") == before {
+		if err != nil || len(done.Units) != 1 || !done.Units[0].Replaced || !hasContent(t, bin, original) || b.pid("a.service") == before {
 			t.Errorf("%+v, %v", done, err)
 		}
 	})
 }
 
-// TestRestoreAgain has a first restore fail when it has removed the drop-ins: the
-// second one still restarts the unit that runs by them.
+// TestRestoreAgain lets a restore fail after it has removed the drop-ins: the second
+// one still restarts the unit that runs with them.
 func TestRestoreAgain(t *testing.T) {
 	b := newBench(t)
 	dir, etc := t.TempDir(), t.TempDir()
-	bin, original, build := filepath.Join(dir, "daemon"), daemon(t, "original"), daemon(t, "build")
+	bin, original, build := filepath.Join(dir, "daemon"), newExecutable(t, "original"), newExecutable(t, "build")
 	install(t, bin, original)
-	b.killed("a.service", bin, stageDeployed, build, newDropIn(etc, "k.service", "ExecStart=x"))
+	b.recordDeploy("a.service", bin, stageDeployed, build, newDropIn(etc, "k.service", "ExecStart=x"))
 	install(t, bin, build)
-	install(t, filepath.Join(dir, "kubelet"), daemon(t, "kubelet"))
+	install(t, filepath.Join(dir, "kubelet"), newExecutable(t, "kubelet"))
 	b.start("a.service", bin, "true")
 	b.start("k.service", filepath.Join(dir, "kubelet"), "true")
 	before := b.pid("k.service")
@@ -204,38 +204,38 @@ func TestRestoreAgain(t *testing.T) {
 		t.Fatalf("without a restart: %v", err)
 	}
 	b.remove("fails-restart")
-	b.asked()
-	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !holds(t, bin, original) {
+	b.commands()
+	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !hasContent(t, bin, original) {
 		t.Error(err)
 	}
-	if said := b.asked(); b.pid("k.service") == before || !strings.Contains(said, "daemon-reload") {
+	if said := b.commands(); b.pid("k.service") == before || !strings.Contains(said, "daemon-reload") {
 		t.Errorf("k.service goes on with what the drop-in said:\n%s", said)
 	}
 }
 
-// TestKilledArgs has a deploy be killed that had written arguments, and the next one,
-// without, fail: the former build is not started with them.
+// TestKilledArgs deploys with arguments, and is killed; then a deploy without
+// arguments fails. The former build must not be started with the arguments.
 func TestKilledArgs(t *testing.T) {
 	b := newBench(t)
 	bin, etc := filepath.Join(t.TempDir(), "daemon"), t.TempDir()
-	install(t, bin, daemon(t, "original"))
+	install(t, bin, newExecutable(t, "original"))
 	b.start("a.service", bin, "true")
 	in := newDropIn(etc, "a.service", "ExecStart=", "ExecStart="+bin+" --bad")
-	b.killed("a.service", bin, stageSwapping, daemon(t, "build"), in)
+	b.recordDeploy("a.service", bin, stageSwapping, newExecutable(t, "build"), in)
 	err := b.deploy(t.Context(), "a.service", []byte("#!/bin/sh\nexit 1\n"), nil)
-	if diag.CodeOf(err) != diag.DeployFailed || !b.runs("a.service") {
+	if diag.CodeOf(err) != diag.DeployFailed || !b.isUp("a.service") {
 		t.Errorf("deploy: %v", err)
 	}
 	if _, err := os.Stat(in.Path); err == nil {
 		t.Error("the killed run's arguments are there")
 	}
-	if said := b.asked(); !strings.Contains(said, "daemon-reload") {
+	if said := b.commands(); !strings.Contains(said, "daemon-reload") {
 		t.Errorf("systemd was not told:\n%s", said)
 	}
 }
 
-// TestReloadAfterAKill finds a drop-in as it is wanted, of which nobody knows whether
-// systemd has read it.
+// TestReloadAfterAKill finds a drop-in as wanted, but does not know whether systemd
+// has read it.
 func TestReloadAfterAKill(t *testing.T) {
 	b := newBench(t)
 	in := newDropIn(t.TempDir(), "a.service", "WatchdogSec=0")
@@ -244,14 +244,13 @@ func TestReloadAfterAKill(t *testing.T) {
 	}
 	for unsure, want := range map[bool]string{false: "", true: "daemon-reload\n"} {
 		changed, err := b.systemd.apply(t.Context(), []dropIn{in}, []dropIn{in}, unsure)
-		if said := b.asked(); err != nil || said != want || (len(changed) == 1) != unsure {
+		if said := b.commands(); err != nil || said != want || (len(changed) == 1) != unsure {
 			t.Errorf("unsure %v: %q, %v; asked for %q", unsure, changed, err, said)
 		}
 	}
 }
 
-// TestDropInDirIsALink removes a drop-in from a directory that is an administrator's
-// link.
+// TestDropInDirIsALink removes a drop-in from a directory that is a symbolic link.
 func TestDropInDirIsALink(t *testing.T) {
 	etc, real := t.TempDir(), t.TempDir()
 	if err := os.Symlink(real, filepath.Join(etc, "k.service.d")); err != nil {
@@ -269,8 +268,8 @@ func TestDropInDirIsALink(t *testing.T) {
 	}
 }
 
-// TestLockOfRemovedStore has a run wait for the lock of a restore, which removes the
-// store at its end.
+// TestLockOfRemovedStore waits for the lock of a restore, which removes the store at
+// its end.
 func TestLockOfRemovedStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "swap")
 	_, unlock, err := openStore(dir)
@@ -300,7 +299,7 @@ func TestLockOfRemovedStore(t *testing.T) {
 		t.Fatal(second.err)
 	}
 	defer second.unlock()
-	if !locked(t, filepath.Join(dir, "lock")) {
+	if !isLocked(t, filepath.Join(dir, "lock")) {
 		t.Error("two runs have the lock")
 	}
 }
@@ -320,7 +319,7 @@ func openFiles(t *testing.T, path string) (n int) {
 	return n
 }
 
-func locked(t *testing.T, path string) bool {
+func isLocked(t *testing.T, path string) bool {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -334,18 +333,18 @@ func locked(t *testing.T, path string) bool {
 func TestIrreplaceable(t *testing.T) {
 	b := newBench(t)
 	bin, elsewhere := filepath.Join(t.TempDir(), "daemon"), filepath.Join(t.TempDir(), "daemon")
-	install(t, elsewhere, daemon(t, "original"))
+	install(t, elsewhere, newExecutable(t, "original"))
 	install(t, bin, nil)
 	if err := unix.Mount(elsewhere, bin, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Unmount(bin, unix.MNT_DETACH) })
 	b.start("a.service", bin, "true")
-	err := b.deploy(t.Context(), "a.service", daemon(t, "build"), nil)
-	if diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "can't be replaced") {
+	err := b.deploy(t.Context(), "a.service", newExecutable(t, "build"), nil)
+	if diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "cannot be replaced") {
 		t.Error(err)
 	}
-	if said := b.asked(); said != "" {
+	if said := b.commands(); said != "" {
 		t.Errorf("it asked for:\n%s", said)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(bin), ".*")); len(left) != 0 {
@@ -356,12 +355,12 @@ func TestIrreplaceable(t *testing.T) {
 	}
 }
 
-// TestSlowStop has the process before take longer to end than the new one may take to
-// serve.
+// TestSlowStop lets the former process take longer to exit than the new one may take
+// to serve.
 func TestSlowStop(t *testing.T) {
 	b := newBench(t)
 	bin := filepath.Join(t.TempDir(), "daemon")
-	install(t, bin, daemon(t, "original"))
+	install(t, bin, newExecutable(t, "original"))
 	b.start("a.service", bin, "true")
 	b.write("stopping", "")
 	go func() {
@@ -373,20 +372,20 @@ func TestSlowStop(t *testing.T) {
 	}
 }
 
-// TestRestoreAfterMove has an upgrade move the executable, and another remove the unit.
+// TestRestoreAfterMove moves the executable, as an upgrade may, and removes the unit.
 func TestRestoreAfterMove(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		b := newBench(t)
 		dir := t.TempDir()
-		bin, moved, build := filepath.Join(dir, "daemon"), filepath.Join(dir, "moved"), daemon(t, "build")
-		install(t, bin, daemon(t, "original"))
-		b.killed("a.service", bin, stageDeployed, build)
+		bin, moved, build := filepath.Join(dir, "daemon"), filepath.Join(dir, "moved"), newExecutable(t, "build")
+		install(t, bin, newExecutable(t, "original"))
+		b.recordDeploy("a.service", bin, stageDeployed, build)
 		if err := os.Remove(bin); err != nil {
 			t.Fatal(err)
 		}
 		before := 0
 		if !gone {
-			install(t, moved, daemon(t, "upgrade"))
+			install(t, moved, newExecutable(t, "upgrade"))
 			b.start("a.service", moved, "true")
 			before = b.pid("a.service")
 		}
@@ -397,14 +396,14 @@ func TestRestoreAfterMove(t *testing.T) {
 	}
 }
 
-// TestDeadTarget finds what a killed run has left of a target that does not run, also
-// if another process has its name, and if its unit has another one.
+// TestDeadTarget finds the record of a killed run for a target that is not running,
+// even if another process has its name, and if its unit has another name.
 func TestDeadTarget(t *testing.T) {
 	for _, unit := range []string{"dapbridge-dead.service", "other.service"} {
 		b := newBench(t)
 		bin := filepath.Join(t.TempDir(), "dapbridge-dead")
-		install(t, bin, daemon(t, "original"))
-		b.killed(unit, bin, stageSwapping, nil)
+		install(t, bin, newExecutable(t, "original"))
+		b.recordDeploy(unit, bin, stageSwapping, nil)
 		s, unlock, err := openStore(b.Dir)
 		if err != nil {
 			t.Fatal(err)
@@ -417,7 +416,7 @@ func TestDeadTarget(t *testing.T) {
 		}
 		look("dead")
 		stranger := filepath.Join(t.TempDir(), "dapbridge-dead")
-		install(t, stranger, daemon(t, "another"))
+		install(t, stranger, newExecutable(t, "another"))
 		cmd := exec.Command(stranger, "600")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -428,17 +427,17 @@ func TestDeadTarget(t *testing.T) {
 	}
 }
 
-// TestAgainWithoutProcess restarts a unit that has no process at the moment.
-func TestAgainWithoutProcess(t *testing.T) {
+// TestRestartUnitWithoutProcess restarts a unit without a process.
+func TestRestartUnitWithoutProcess(t *testing.T) {
 	b := newBench(t)
 	b.write("k.service.start", "exec sleep 600")
-	if err := b.restartUnit(t.Context(), "k.service", 4*time.Second); err != nil || !b.runs("k.service") {
+	if err := b.restartUnit(t.Context(), "k.service", 4*time.Second); err != nil || !b.isUp("k.service") {
 		t.Error(err)
 	}
 }
 
-// TestHoldOff says who is in the way of whom.
-func TestHoldOff(t *testing.T) {
+// TestAttachLock checks that swap and attach exclude each other.
+func TestAttachLock(t *testing.T) {
 	s, unlock, err := openStore(filepath.Join(t.TempDir(), "swap"))
 	if err != nil {
 		t.Fatal(err)
@@ -458,18 +457,18 @@ func TestHoldOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !locked(t, filepath.Join(s.dir, "attach")) {
+	if !isLocked(t, filepath.Join(s.dir, "attach")) {
 		t.Error("a debugger may attach")
 	}
 	release()
 }
 
-// TestStoreElsewhere finds what an agent has kept that stood in another directory.
+// TestStoreElsewhere finds the store of an agent in another directory.
 func TestStoreElsewhere(t *testing.T) {
 	b := newBench(t)
 	bin := filepath.Join(t.TempDir(), "daemon")
-	install(t, bin, daemon(t, "original"))
-	b.killed("a.service", bin, stageDeployed, nil)
+	install(t, bin, newExecutable(t, "original"))
+	b.recordDeploy("a.service", bin, stageDeployed, nil)
 	here, there := filepath.Join(t.TempDir(), "dapbridge"), filepath.Dir(b.Dir)
 	if got := Store(here, []string{there, here}); got != b.Dir {
 		t.Errorf("with a record in %s: %s", b.Dir, got)
@@ -482,8 +481,8 @@ func TestStoreElsewhere(t *testing.T) {
 	}
 }
 
-// TestDressTakesAway removes an attribute that the directory has given the file.
-func TestDressTakesAway(t *testing.T) {
+// TestApplyRemovesAttributes removes an attribute inherited from the directory.
+func TestApplyRemovesAttributes(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "daemon")
 	install(t, path, []byte("x"))

@@ -13,14 +13,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// change is what a run asks of units.
+// change is what a run changes of units.
 type change struct {
 	want []dropIn
-	argv []string // the target's command line then; nil if it stays
+	argv []string // the target's new command line; nil if it stays
 }
 
-// both is what is there at some moment between the drop-ins of before and those
-// that are wanted.
+// union returns the drop-ins that may exist at some moment of the change from before
+// to c.want.
 func (c change) union(before []dropIn) []dropIn {
 	all := slices.Clone(c.want)
 	for _, d := range before {
@@ -36,7 +36,7 @@ func (c change) union(before []dropIn) []dropIn {
 // (KubeletConfiguration, runtimeRequestTimeout).
 const kubeletTimeout = "--runtime-request-timeout=24h"
 
-// units works out the drop-ins for a request.
+// planUnits determines the drop-ins that a request needs.
 func (d *deploy) planUnits(ctx context.Context) (change, error) {
 	var c change
 	var settings []string
@@ -67,15 +67,15 @@ func (d *deploy) planUnits(ctx context.Context) (change, error) {
 	return c, nil
 }
 
-// program is how the unit is to name the target's executable. A unit that runs
-// it by a script can't get arguments from outside.
+// findProgram returns the name by which the unit must start the target's executable.
+// If the unit starts it by a script, arguments cannot be added.
 func (d *deploy) findProgram(argv []string) (string, error) {
 	if len(argv) == 0 {
 		return "", diag.Errorf(diag.DeployRefused, "the command line of %s is not known", d.Unit)
 	}
 	if real, err := filepath.EvalSymlinks(d.unit.exec); err != nil || real != d.Path {
-		return "", diag.Errorf(diag.DeployRefused, "%s starts %s by way of %s: an argument can't be added there", d.Unit, d.Path, d.unit.exec).
-			WithHint("leave out --arg, and change what that script adds")
+		return "", diag.Errorf(diag.DeployRefused, "%s starts %s through %s, which cannot pass on an argument", d.Unit, d.Path, d.unit.exec).
+			WithHint("leave out --arg, and add the argument in that script")
 	}
 	if real, err := filepath.EvalSymlinks(argv[0]); err == nil && filepath.IsAbs(argv[0]) && real == d.Path {
 		return argv[0], nil
@@ -83,8 +83,8 @@ func (d *deploy) findProgram(argv []string) (string, error) {
 	return d.Path, nil
 }
 
-// relaxKubelet makes the drop-in that lets kubelet wait, nil if none runs or
-// kubelet is the target itself.
+// newKubeletDropIn returns the drop-in that raises kubelet's timeout, nil if kubelet
+// does not run or is the target itself.
 func (d *deploy) newKubeletDropIn(ctx context.Context) (*dropIn, error) {
 	p, err := procfs.Find(ctx, api.Selector{Name: kubelet})
 	if diag.CodeOf(err) == diag.TargetNone || err == nil && (p.Unit == d.Unit || p.Unit != api.ServiceOf(kubelet)) {
@@ -98,7 +98,7 @@ func (d *deploy) newKubeletDropIn(ctx context.Context) (*dropIn, error) {
 		return nil, err
 	}
 	if real, err := filepath.EvalSymlinks(u.exec); err != nil || real != p.Exe || len(p.Args) == 0 {
-		return nil, diag.Errorf(diag.DeployRefused, "%s starts %s by way of %s: its timeout can't be raised there", p.Unit, p.Exe, u.exec).
+		return nil, diag.Errorf(diag.DeployRefused, "%s starts %s through %s, so that its timeout cannot be raised", p.Unit, p.Exe, u.exec).
 			WithHint("leave out --relax, and set runtimeRequestTimeout in kubelet's configuration")
 	}
 	argv := slices.DeleteFunc(slices.Clone(p.Args), func(a string) bool { return a == kubeletTimeout })
@@ -110,10 +110,9 @@ func (d *deploy) newKubeletDropIn(ctx context.Context) (*dropIn, error) {
 	return &in, nil
 }
 
-// apply replaces the drop-ins of before by those that are wanted, has systemd
-// read them, and returns the units of which something changed. After a run that was
-// cut off, unsure, nobody knows whether what the files say is in force: then each
-// unit counts.
+// apply replaces the drop-ins in before by those in want, reloads systemd, and returns
+// the units that have changed. With unsure, an earlier run was interrupted, and it is
+// not known whether the files are in force: then all units count as changed.
 func (s systemd) apply(ctx context.Context, before, want []dropIn, unsure bool) (changed []string, err error) {
 	note := func(unit string) {
 		if !slices.Contains(changed, unit) {
@@ -129,11 +128,11 @@ func (s systemd) apply(ctx context.Context, before, want []dropIn, unsure bool) 
 		if slices.ContainsFunc(want, func(w dropIn) bool { return w.Path == d.Path }) {
 			continue
 		}
-		was, err := d.remove()
+		existed, err := d.remove()
 		if err != nil {
 			return changed, err
 		}
-		if was {
+		if existed {
 			note(d.Unit)
 		}
 	}
@@ -152,7 +151,7 @@ func (s systemd) apply(ctx context.Context, before, want []dropIn, unsure bool) 
 	return changed, s.reload(ctx)
 }
 
-// mainProcess reads a unit's main process; the zero Process if there is none.
+// mainProcess returns a unit's main process, the zero Process if there is none.
 func (r *Runner) mainProcess(ctx context.Context, unit string) (api.Process, error) {
 	u, err := r.systemd.show(ctx, unit)
 	if err != nil || u.mainPID == 0 {
