@@ -95,7 +95,7 @@ func (f *fixture) bound(pid int) string {
 func (f *fixture) startPod(t testing.TB) string {
 	t.Helper()
 	name := podName()
-	if err := f.node.PodStart(name); err != nil {
+	if err := f.node.StartPod(name); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -113,7 +113,7 @@ func (f *fixture) podRuns(t testing.TB, name string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := f.node.PodWait(ctx, name); err != nil {
+	if err := f.node.WaitPod(ctx, name); err != nil {
 		t.Fatal(err)
 	}
 }

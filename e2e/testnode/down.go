@@ -10,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-func newDown(s streams, w *where) *cobra.Command {
+func newDown(s streams, w *nodeFlags) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "down",

@@ -12,7 +12,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-func newList(s streams, w *where) *cobra.Command {
+func newList(s streams, w *nodeFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
 		Short:   "List the nodes",

@@ -51,10 +51,10 @@ func run(ctx context.Context, args []string, s streams) int {
 }
 
 // where says which node a command is about.
-type where struct{ name, state string }
+type nodeFlags struct{ name, state string }
 
 func newRoot(s streams) *cobra.Command {
-	var w where
+	var w nodeFlags
 	root := &cobra.Command{
 		Use:   "testnode",
 		Short: "Boot a node such as minikube's docker driver makes",

@@ -65,7 +65,7 @@ func TestProxyObeys(t *testing.T) {
 		args := []string{"proxy", "--target", target.Addr().String(), "--control", socket}
 		status <- run(context.Background(), args, streams{in, out, io.Discard})
 	}()
-	read := lines(answers)
+	read := lineReader(answers)
 	if got := read(); !strings.HasSuffix(got, " -> "+target.Addr().String()) {
 		t.Errorf("it said %q", got)
 	}
@@ -85,7 +85,7 @@ func TestProxyObeys(t *testing.T) {
 	}
 	defer c.Close()
 	io.WriteString(c, "stall\nquit\n")
-	if got := lines(c)(); got != "ok" {
+	if got := lineReader(c)(); got != "ok" {
 		t.Errorf("the socket answered %q", got)
 	}
 	select {
@@ -99,7 +99,7 @@ func TestProxyObeys(t *testing.T) {
 }
 
 // lines returns a function that returns the next line of r.
-func lines(r io.Reader) func() string {
+func lineReader(r io.Reader) func() string {
 	return func() string {
 		var b strings.Builder
 		for one := make([]byte, 1); ; {

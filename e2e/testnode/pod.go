@@ -11,7 +11,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-func newPod(s streams, w *where) *cobra.Command {
+func newPod(s streams, w *nodeFlags) *cobra.Command {
 	var remove bool
 	cmd := &cobra.Command{
 		Use:   "pod NAME",
@@ -24,7 +24,7 @@ func newPod(s streams, w *where) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			start, act, done := time.Now(), n.Pod, "runs"
+			start, act, done := time.Now(), n.RunPod, "runs"
 			if remove {
 				act, done = n.RemovePod, "is gone"
 			}

@@ -25,7 +25,7 @@ type proxyOptions struct {
 	rate                    int
 }
 
-func newProxy(s streams, w *where) *cobra.Command {
+func newProxy(s streams, w *nodeFlags) *cobra.Command {
 	var o proxyOptions
 	cmd := &cobra.Command{
 		Use:   "proxy",
@@ -56,7 +56,7 @@ one a line, and answers each with "ok" or "error: ...":
 	return cmd
 }
 
-func runProxy(ctx context.Context, s streams, w where, o proxyOptions) error {
+func runProxy(ctx context.Context, s streams, w nodeFlags, o proxyOptions) error {
 	if o.target == "" {
 		n, err := testbed.FindIn(w.state, w.name)
 		if err != nil {
@@ -85,7 +85,7 @@ func runProxy(ctx context.Context, s streams, w where, o proxyOptions) error {
 	}
 	// The input cannot be interrupted: its reader ends with the process.
 	go func() {
-		obey(s.in, s.out, p, quit)
+		serveCommands(s.in, s.out, p, quit)
 		if o.control == "" {
 			quit()
 		}
@@ -112,7 +112,7 @@ func serveControl(path string, p *testbed.Proxy, quit func()) (stop func(), err 
 			}
 			go func() {
 				defer c.Close()
-				obey(c, c, p, quit)
+				serveCommands(c, c, p, quit)
 			}()
 		}
 	}()
@@ -120,7 +120,7 @@ func serveControl(path string, p *testbed.Proxy, quit func()) (stop func(), err 
 }
 
 // obey carries out the commands in r, a line each, and answers to w.
-func obey(r io.Reader, w io.Writer, p *testbed.Proxy, quit func()) {
+func serveCommands(r io.Reader, w io.Writer, p *testbed.Proxy, quit func()) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		words := strings.Fields(lines.Text())
@@ -132,7 +132,7 @@ func obey(r io.Reader, w io.Writer, p *testbed.Proxy, quit func()) {
 			return
 		}
 		answer := "ok"
-		if err := command(p, words); err != nil {
+		if err := runCommand(p, words); err != nil {
 			answer = "error: " + err.Error()
 		}
 		fmt.Fprintln(w, answer)
@@ -142,7 +142,7 @@ func obey(r io.Reader, w io.Writer, p *testbed.Proxy, quit func()) {
 var errCommand = errors.New("want delay D, rate N, stall, resume, cut, cutnew on|off or quit")
 
 // command carries out one command, given as its words.
-func command(p *testbed.Proxy, words []string) error {
+func runCommand(p *testbed.Proxy, words []string) error {
 	plain := map[string]func(){
 		"stall": p.Stall, "resume": p.Resume, "cut": p.Cut,
 		"cutnew on": func() { p.CutNew(true) }, "cutnew off": func() { p.CutNew(false) },

@@ -13,7 +13,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-func newSSH(_ streams, w *where) *cobra.Command {
+func newSSH(_ streams, w *nodeFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ssh [-- COMMAND...]",
 		Short: "Log in to a node, or run a command there",

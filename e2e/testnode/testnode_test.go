@@ -26,16 +26,16 @@ import (
 )
 
 // stranger is the user nobody of Debian: without privileges and a home.
-const stranger = 65534
+const nobodyID = 65534
 
 // TestNode is the whole life of nodes, as their users have it. It needs root,
 // and time where the cache is cold.
 func TestNode(t *testing.T) {
 	testenv.SecondTier(t)
 	testenv.NeedsRoot(t, "it boots a node")
-	b := newBench(t)
+	b := newHarness(t)
 
-	up := b.up(t, "up", "--owner", fmt.Sprint(stranger), "--no-source")
+	up := b.up(t, "up", "--owner", fmt.Sprint(nobodyID), "--no-source")
 	n, err := testbed.FindIn(b.state, b.name)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestNode(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
-	t.Run("its owner logs in and is root by sudo", func(t *testing.T) { logIn(t, up) })
+	t.Run("its owner logs in and is root by sudo", func(t *testing.T) { checkLogin(t, up) })
 	t.Run("pods come and go", func(t *testing.T) {
 		for _, args := range [][]string{{"pod", "one"}, {"pod", "two"}, {"pod", "--rm", "one"}} {
 			if out, err := b.run(args...); err != nil {
@@ -54,7 +54,7 @@ func TestNode(t *testing.T) {
 			}
 		}
 	})
-	t.Run("processes", func(t *testing.T) { processes(t, n) })
+	t.Run("processes", func(t *testing.T) { checkProcesses(t, n) })
 	t.Run("CRI calls", func(t *testing.T) {
 		// It ends pods that it has not been told of, even before they start.
 		systemctl(t, n, "stop", "kubelet")
@@ -70,14 +70,14 @@ func TestNode(t *testing.T) {
 		if err := n.SwapContainerd(t.Context(), parts.Static); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.PodWait(t.Context(), "two"); err != nil {
+		if err := n.WaitPod(t.Context(), "two"); err != nil {
 			t.Errorf("the pod did not outlive the restart: %v", err)
 		}
-		processes(t, n)
+		checkProcesses(t, n)
 	})
 	t.Run("nothing is left of one that crashed", func(t *testing.T) {
 		// The first process of the node, which takes all others along.
-		if err := syscall.Kill(leader(t, n), syscall.SIGKILL); err != nil {
+		if err := syscall.Kill(leaderPID(t, n), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		b.down(t)
@@ -91,7 +91,7 @@ func TestNode(t *testing.T) {
 	})
 	t.Run("nothing is left of an up that was interrupted", func(t *testing.T) {
 		b.killUp(t, ledger.Process, syscall.SIGINT)
-		b.check(t)
+		b.checkNothingLeft(t)
 	})
 }
 
@@ -105,9 +105,9 @@ func systemctl(t *testing.T, n *testbed.Node, args ...string) {
 
 // bench is a testnode program with a state directory and a node name of its
 // own, so that it meets no other node.
-type bench struct{ program, state, name string }
+type harness struct{ program, state, name string }
 
-func newBench(t *testing.T) bench {
+func newHarness(t *testing.T) harness {
 	t.Helper()
 	// Not t.TempDir: the owner, another user, must get through.
 	dir, err := os.MkdirTemp("", "testnode-")
@@ -117,7 +117,7 @@ func newBench(t *testing.T) bench {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b := bench{filepath.Join(dir, "testnode"), filepath.Join(dir, "state"), fmt.Sprintf("t%d", os.Getpid())}
+	b := harness{filepath.Join(dir, "testnode"), filepath.Join(dir, "state"), fmt.Sprintf("t%d", os.Getpid())}
 	t.Cleanup(func() {
 		if out, err := b.run("down"); err != nil {
 			t.Errorf("down: %v: %s", err, out)
@@ -132,17 +132,17 @@ func newBench(t *testing.T) bench {
 	return b
 }
 
-func (b bench) command(args ...string) *exec.Cmd {
+func (b harness) command(args ...string) *exec.Cmd {
 	return exec.Command(b.program, append(args, "--name", b.name, "--state", b.state)...)
 }
 
-func (b bench) run(args ...string) (string, error) {
+func (b harness) run(args ...string) (string, error) {
 	out, err := b.command(args...).CombinedOutput()
 	return string(out), err
 }
 
 // up brings the node up and returns what it printed.
-func (b bench) up(t *testing.T, args ...string) (d description) {
+func (b harness) up(t *testing.T, args ...string) (d description) {
 	t.Helper()
 	cmd := b.command(append(args, "-o", "json")...)
 	cmd.Stderr = os.Stderr
@@ -156,17 +156,17 @@ func (b bench) up(t *testing.T, args ...string) (d description) {
 	return d
 }
 
-func (b bench) down(t *testing.T) {
+func (b harness) down(t *testing.T) {
 	t.Helper()
 	if out, err := b.run("down"); err != nil {
 		t.Fatalf("down: %v: %s", err, out)
 	}
-	b.check(t)
+	b.checkNothingLeft(t)
 }
 
 // killUp starts an up, and sends it a signal as soon as its ledger has an
 // entry of that kind.
-func (b bench) killUp(t *testing.T, kind ledger.Kind, signal syscall.Signal) {
+func (b harness) killUp(t *testing.T, kind ledger.Kind, signal syscall.Signal) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -188,7 +188,7 @@ func (b bench) killUp(t *testing.T, kind ledger.Kind, signal syscall.Signal) {
 }
 
 // check looks for everything that a node has outside the cache.
-func (b bench) check(t *testing.T) {
+func (b harness) checkNothingLeft(t *testing.T) {
 	t.Helper()
 	machine := "testnode-" + b.name
 	mounts, err := ledger.MountsBelow(b.state)
@@ -241,11 +241,11 @@ func (b bench) check(t *testing.T) {
 }
 
 // logIn reaches the node as its owner does, by the profile's key.
-func logIn(t *testing.T, up description) {
+func checkLogin(t *testing.T, up description) {
 	run := func(argv ...string) ([]byte, error) {
 		cmd := exec.Command(argv[0], argv[1:]...)
 		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobodyID, Gid: nobodyID}}
 		return cmd.CombinedOutput()
 	}
 	for _, path := range []string{
@@ -263,13 +263,13 @@ func logIn(t *testing.T, up description) {
 		t.Errorf("%v: %v: %s", argv, err, out)
 	}
 	info, err := os.Stat(up.KeyFile)
-	if err != nil || info.Mode().Perm() != 0o600 || info.Sys().(*syscall.Stat_t).Uid != stranger {
+	if err != nil || info.Mode().Perm() != 0o600 || info.Sys().(*syscall.Stat_t).Uid != nobodyID {
 		t.Errorf("the key is %v, %v", info, err)
 	}
 }
 
 // processes looks at the node's containerd from outside.
-func processes(t *testing.T, n *testbed.Node) {
+func checkProcesses(t *testing.T, n *testbed.Node) {
 	t.Helper()
 	ctx := t.Context()
 	pid, err := n.ContainerdPID(ctx)
@@ -306,7 +306,7 @@ func processes(t *testing.T, n *testbed.Node) {
 }
 
 // leader is the number here of the node's first process.
-func leader(t *testing.T, n *testbed.Node) int {
+func leaderPID(t *testing.T, n *testbed.Node) int {
 	t.Helper()
 	pid, err := n.HostPID(1)
 	if err != nil {

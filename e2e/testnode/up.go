@@ -21,7 +21,7 @@ type upOptions struct {
 	noSource bool
 }
 
-func newUp(s streams, w *where) *cobra.Command {
+func newUp(s streams, w *nodeFlags) *cobra.Command {
 	var o upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -42,7 +42,7 @@ func newUp(s streams, w *where) *cobra.Command {
 	return cmd
 }
 
-func runUp(cmd *cobra.Command, s streams, w where, o upOptions) error {
+func runUp(cmd *cobra.Command, s streams, w nodeFlags, o upOptions) error {
 	if o.output != "text" && o.output != "json" {
 		return fmt.Errorf("--output %s: want text or json", o.output)
 	}

@@ -41,7 +41,7 @@ func (n *Node) makeRoot(ctx context.Context, led *ledger.Ledger, p builtParts) e
 		layers = []string{p.criload, p.tools, p.rootfs}
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(layers, ":"), upper, work)
-	if err := quiet(ctx, nil, "mount", "-t", "overlay", n.machine(), "-o", options, n.rootDir()); err != nil {
+	if err := runCommand(ctx, nil, "mount", "-t", "overlay", n.machine(), "-o", options, n.rootDir()); err != nil {
 		for i := len(layers) - 1; i >= 0; i-- {
 			if err := copyTree(ctx, layers[i], n.rootDir()); err != nil {
 				return err
@@ -51,19 +51,19 @@ func (n *Node) makeRoot(ctx context.Context, led *ledger.Ledger, p builtParts) e
 	if err := copyTree(ctx, filepath.Join(p.rootfs, "var"), n.varDir()); err != nil {
 		return err
 	}
-	return install(ctx, n.rootDir(), p.containerd)
+	return installContainerd(ctx, n.rootDir(), p.containerd)
 }
 
 // copyTree copies what is in from into the directory to.
 func copyTree(ctx context.Context, from, to string) error {
-	return quiet(ctx, nil, "cp", "-a", "--reflink=auto", from+"/.", to)
+	return runCommand(ctx, nil, "cp", "-a", "--reflink=auto", from+"/.", to)
 }
 
 // copyFile replaces to by a copy of from, so that a program which runs from to
 // keeps its old file.
 func copyFile(ctx context.Context, from, to string) error {
 	next := to + ".new"
-	if err := quiet(ctx, nil, "cp", "--reflink=auto", from, next); err != nil {
+	if err := runCommand(ctx, nil, "cp", "--reflink=auto", from, next); err != nil {
 		return err
 	}
 	return os.Rename(next, to)
@@ -93,7 +93,7 @@ func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger, filter stri
 		Argv: []string{
 			"systemd-nspawn", "--quiet", "--boot", "--directory=" + n.rootDir(),
 			"--machine=" + n.machine(), "--hostname=" + n.Name(),
-			"--network-namespace-path=/run/netns/" + n.link().netns,
+			"--network-namespace-path=/run/netns/" + n.nodeNetwork().netns,
 			"--bind=" + n.varDir() + ":/var", "--bind=/dev/kmsg",
 			"--register=no", "--keep-unit", "--capability=all",
 			"--resolv-conf=off", "--timezone=off", "--link-journal=no", calls,
@@ -181,7 +181,7 @@ func cgroupMounts(mounts string) (unified, systemd string) {
 func waitLeader(ctx context.Context, nspawn int) (pid int, err error) {
 	err = poll(ctx, 20*time.Second, func() error {
 		if !exists(fmt.Sprintf("/proc/%d", nspawn)) {
-			return permanent{errors.New("systemd-nspawn ended")}
+			return permanentError{errors.New("systemd-nspawn ended")}
 		}
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", nspawn))
 		if err != nil {
@@ -200,7 +200,7 @@ func waitLeader(ctx context.Context, nspawn int) (pid int, err error) {
 }
 
 // permanent is an error that poll does not wait out.
-type permanent struct{ error }
+type permanentError struct{ error }
 
 // poll calls try until it succeeds, and returns its last error when it does
 // not in time.
@@ -211,7 +211,7 @@ func poll(ctx context.Context, timeout time.Duration, try func() error) error {
 	defer tick.Stop()
 	for {
 		err := try()
-		var stop permanent
+		var stop permanentError
 		if err == nil || errors.As(err, &stop) {
 			return err
 		}

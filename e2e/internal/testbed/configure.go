@@ -32,7 +32,7 @@ type values struct {
 	StorePath, Key              string // of a minikube home
 }
 
-func (n *Node) values() values {
+func (n *Node) templateValues() values {
 	return values{
 		Name: n.Name(), IP: n.IP(), KubernetesVersion: parts.KubernetesVersion,
 		PauseImage: parts.PauseImage, PodImage: parts.PodImage,
@@ -104,7 +104,7 @@ func (n *Node) renderFiles() error {
 		if !f.wanted {
 			continue
 		}
-		content, err := render(f.name, n.values())
+		content, err := render(f.name, n.templateValues())
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (n *Node) renderFiles() error {
 
 // writeKeys gives the node host keys and lets the owner's key in.
 func (n *Node) writeKeys(ctx context.Context) error {
-	if err := quiet(ctx, nil, "ssh-keygen", "-A", "-f", n.rootDir()); err != nil {
+	if err := runCommand(ctx, nil, "ssh-keygen", "-A", "-f", n.rootDir()); err != nil {
 		return err
 	}
 	public, err := filepath.Glob(filepath.Join(n.rootDir(), "etc/ssh/ssh_host_*_key.pub"))

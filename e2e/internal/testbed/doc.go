@@ -7,7 +7,7 @@
 //	node, err := testbed.Up(ctx, testbed.Options{Owner: 1000, Log: os.Stderr})
 //	...
 //	defer node.Down()
-//	err = node.Pod(ctx, "hello")
+//	err = node.RunPod(ctx, "hello")
 //
 // Nodes need Linux, root, a Go toolchain and, the first time, about eight
 // minutes to build their parts, which are kept in a cache. What a node consists

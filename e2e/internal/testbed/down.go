@@ -24,7 +24,7 @@ func Down(ctx context.Context, state, name string, logf func(string, ...any)) er
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
-	if !validName(name) {
+	if !isValidName(name) {
 		return fmt.Errorf("%q is no node's name", name)
 	}
 	unlock, err := lockNode(ctx, state, name, logf)

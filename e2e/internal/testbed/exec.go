@@ -18,13 +18,13 @@ import (
 // through SSH, nor does the program run in a cgroup of the node's. The program
 // is killed when ctx ends.
 func (n *Node) Exec(ctx context.Context, argv ...string) ([]byte, error) {
-	return n.exec(ctx, nil, nil, argv)
+	return n.runOnNode(ctx, nil, nil, argv)
 }
 
 // ExecUser is Exec as User.
 func (n *Node) ExecUser(ctx context.Context, argv ...string) ([]byte, error) {
 	id := strconv.Itoa(dockerID)
-	return n.exec(ctx, nil, []string{"--reuid=" + id, "--regid=" + id, "--init-groups"}, argv)
+	return n.runOnNode(ctx, nil, []string{"--reuid=" + id, "--regid=" + id, "--init-groups"}, argv)
 }
 
 // execPath is the search path that the node's login gives root.
@@ -32,12 +32,12 @@ const execPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Command prepares a program for what Exec does. Its streams are the caller's.
 func (n *Node) Command(ctx context.Context, argv ...string) *exec.Cmd {
-	return n.command(ctx, nil, argv)
+	return n.nodeCommand(ctx, nil, argv)
 }
 
 // command enters the node's namespaces. setpriv has the program die with nsenter,
 // which is this process's child and the one that ctx kills.
-func (n *Node) command(ctx context.Context, privileges, argv []string) *exec.Cmd {
+func (n *Node) nodeCommand(ctx context.Context, privileges, argv []string) *exec.Cmd {
 	home := "HOME=/root"
 	if privileges != nil {
 		home = "HOME=/home/docker"
@@ -48,8 +48,8 @@ func (n *Node) command(ctx context.Context, privileges, argv []string) *exec.Cmd
 	return exec.CommandContext(ctx, "nsenter", append(full, argv...)...)
 }
 
-func (n *Node) exec(ctx context.Context, stdin *os.File, privileges, argv []string) ([]byte, error) {
-	cmd := n.command(ctx, privileges, argv)
+func (n *Node) runOnNode(ctx context.Context, stdin *os.File, privileges, argv []string) ([]byte, error) {
+	cmd := n.nodeCommand(ctx, privileges, argv)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if stdin != nil {

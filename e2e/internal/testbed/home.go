@@ -65,7 +65,7 @@ func WriteProfile(ctx context.Context, home string, p Profile) error {
 // writeUserKey copies the key pair from, or makes one of minikube's kind.
 func writeUserKey(ctx context.Context, path, from string) error {
 	if from == "" {
-		return quiet(ctx, nil, "ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-C", "", "-f", path)
+		return runCommand(ctx, nil, "ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-C", "", "-f", path)
 	}
 	for _, suffix := range []string{"", ".pub"} {
 		raw, err := os.ReadFile(from + suffix)

@@ -15,8 +15,8 @@ import (
 
 // hostNeeds are the programs used on this machine and the Debian packages that
 // bring them. A path instead of a name is a file that must be there.
-func hostNeeds() []hostNeed {
-	return []hostNeed{
+func hostTools() []hostTool {
+	return []hostTool{
 		{"mmdebstrap", "mmdebstrap"},
 		{"/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"},
 		{"systemd-nspawn", "systemd-container"},
@@ -30,15 +30,15 @@ func hostNeeds() []hostNeed {
 	}
 }
 
-type hostNeed struct{ program, packages string }
+type hostTool struct{ program, packages string }
 
 // installHostNeeds installs what is missing, with apt.
-func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
+func installHostTools(ctx context.Context, logf func(string, ...any)) error {
 	if _, err := exec.LookPath("go"); err != nil {
 		return fmt.Errorf("a Go toolchain is needed: %w", err)
 	}
 	var missing []string
-	for _, need := range hostNeeds() {
+	for _, need := range hostTools() {
 		if _, err := exec.LookPath(need.program); err != nil && !exists(need.program) {
 			missing = append(missing, strings.Fields(need.packages)...)
 		}
@@ -54,7 +54,7 @@ func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
 	install := slices.Concat([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing)
 	for _, argv := range [][]string{{"apt-get", "update"}, install} {
 		// It is not killed in the middle, which would leave dpkg's work half done.
-		if err := finish(context.WithoutCancel(ctx), []string{"DEBIAN_FRONTEND=noninteractive"}, nil, argv); err != nil {
+		if err := runWithAttr(context.WithoutCancel(ctx), []string{"DEBIAN_FRONTEND=noninteractive"}, nil, argv); err != nil {
 			return err
 		}
 	}
@@ -63,14 +63,14 @@ func installHostNeeds(ctx context.Context, logf func(string, ...any)) error {
 
 // quiet runs a command whose output matters only when it fails. It is killed if this
 // process ends before.
-func quiet(ctx context.Context, env []string, argv ...string) error {
+func runCommand(ctx context.Context, env []string, argv ...string) error {
 	// The parent death signal follows the thread that started the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	return finish(ctx, env, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, argv)
+	return runWithAttr(ctx, env, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, argv)
 }
 
-func finish(ctx context.Context, env []string, attr *syscall.SysProcAttr, argv []string) error {
+func runWithAttr(ctx context.Context, env []string, attr *syscall.SysProcAttr, argv []string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.SysProcAttr = append(os.Environ(), env...), attr
 	out, err := cmd.CombinedOutput()

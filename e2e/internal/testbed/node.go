@@ -111,7 +111,7 @@ func (n *Node) Name() string { return n.facts.Name }
 func (n *Node) Dir() string { return n.dir }
 
 // IP is the node's address on its own network.
-func (n *Node) IP() string { return n.link().nodeIP().String() }
+func (n *Node) IP() string { return n.nodeNetwork().nodeIP().String() }
 
 // SSHAddr is where the node's sshd listens, as host:port.
 func (n *Node) SSHAddr() string { return net.JoinHostPort(n.IP(), "22") }
@@ -172,7 +172,7 @@ func (n *Node) BuildRoot(flavour string) string {
 // Ready is when the node came up.
 func (n *Node) Ready() time.Time { return n.facts.Ready }
 
-func (n *Node) link() link { return newLink(n.facts.Name, n.facts.Network) }
+func (n *Node) nodeNetwork() network { return newNetwork(n.facts.Name, n.facts.Network) }
 
 func (n *Node) cache() *parts.Cache {
 	logf := n.logf

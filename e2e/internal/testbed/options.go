@@ -57,16 +57,16 @@ type Options struct {
 
 // validName reports whether a name is fit for a host name, a path element, a network
 // namespace and a cgroup at once.
-func validName(name string) bool {
+func isValidName(name string) bool {
 	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`).MatchString(name)
 }
 
 // complete fills in the defaults and checks what was given.
-func (o Options) complete() (Options, error) {
+func (o Options) withDefaults() (Options, error) {
 	if o.Name == "" {
 		o.Name = DefaultName
 	}
-	if !validName(o.Name) {
+	if !isValidName(o.Name) {
 		return o, fmt.Errorf("node name %q: want at most 32 of a-z, 0-9 and inner dashes", o.Name)
 	}
 	if o.Containerd == "" {
@@ -84,7 +84,7 @@ func (o Options) complete() (Options, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	o.Log = &serial{w: o.Log}
+	o.Log = &syncWriter{w: o.Log}
 	if o.Cache == "" {
 		o.Cache = os.Getenv(CacheVariable)
 	}
@@ -105,12 +105,12 @@ func (o Options) complete() (Options, error) {
 
 // serial makes a writer fit for several goroutines: parts are built side by
 // side and each reports.
-type serial struct {
+type syncWriter struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
-func (s *serial) Write(p []byte) (int, error) {
+func (s *syncWriter) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.w.Write(p)

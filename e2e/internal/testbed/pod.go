@@ -20,16 +20,16 @@ const podTimeout = 3 * time.Minute
 
 // Pod runs a pod and waits until its container runs. The kubelet makes it, or
 // criload on a node without one.
-func (n *Node) Pod(ctx context.Context, name string) error {
-	if err := n.PodStart(name); err != nil {
+func (n *Node) RunPod(ctx context.Context, name string) error {
+	if err := n.StartPod(name); err != nil {
 		return err
 	}
-	return n.PodWait(ctx, name)
+	return n.WaitPod(ctx, name)
 }
 
 // PodStart has a pod made and does not wait for it.
-func (n *Node) PodStart(name string) error {
-	if !validName(name) {
+func (n *Node) StartPod(name string) error {
+	if !isValidName(name) {
 		return fmt.Errorf("pod name %q: want at most 32 of a-z, 0-9 and inner dashes", name)
 	}
 	if !n.facts.Kubelet {
@@ -37,8 +37,8 @@ func (n *Node) PodStart(name string) error {
 			"criload", "-timeout="+podTimeout.String(), "keep", name)
 		return err
 	}
-	path := n.manifest(name) // the kubelet finds it within a second
-	v := n.values()
+	path := n.manifestPath(name) // the kubelet finds it within a second
+	v := n.templateValues()
 	v.Pod = name
 	content, err := render("pod.yaml", v)
 	if err != nil {
@@ -53,7 +53,7 @@ func (n *Node) PodStart(name string) error {
 
 // PodWait waits until the pod's container runs its program. It looks at files
 // and processes only, so it makes no call that a debugger of containerd sees.
-func (n *Node) PodWait(ctx context.Context, name string) error {
+func (n *Node) WaitPod(ctx context.Context, name string) error {
 	return poll(ctx, podTimeout, func() error {
 		tasks, err := n.podTasks(name)
 		if err != nil {
@@ -73,7 +73,7 @@ func podUnit(pod string) string { return "criload-" + pod + ".service" }
 
 // RemovePod removes a pod and waits until nothing of it runs.
 func (n *Node) RemovePod(ctx context.Context, name string) error {
-	if err := n.unmakePod(ctx, name); err != nil {
+	if err := n.deletePod(ctx, name); err != nil {
 		return err
 	}
 	return poll(ctx, podTimeout, func() error {
@@ -85,9 +85,9 @@ func (n *Node) RemovePod(ctx context.Context, name string) error {
 	})
 }
 
-func (n *Node) unmakePod(ctx context.Context, name string) error {
+func (n *Node) deletePod(ctx context.Context, name string) error {
 	if n.facts.Kubelet {
-		if err := os.Remove(n.manifest(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(n.manifestPath(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil
@@ -102,7 +102,7 @@ func (n *Node) unmakePod(ctx context.Context, name string) error {
 }
 
 // manifest is the file of a static pod.
-func (n *Node) manifest(pod string) string {
+func (n *Node) manifestPath(pod string) string {
 	return filepath.Join(n.RootFS(), manifestDir, pod+".yaml")
 }
 
@@ -152,6 +152,6 @@ func (n *Node) runsPodProgram(t task, pod string) bool {
 	if err != nil {
 		return false
 	}
-	line, err := os.ReadFile(filepath.Join(n.proc(pid), "cmdline"))
+	line, err := os.ReadFile(filepath.Join(n.procDir(pid), "cmdline"))
 	return err == nil && string(line) == "/pause\x00pod\x00"+pod+"\x00"
 }

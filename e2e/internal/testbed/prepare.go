@@ -25,14 +25,14 @@ func UserModules() string { return filepath.Join(UserCache, "mod") }
 // and its modules, those of the kubelet, and the module cache of the user who owns
 // the node.
 func Prepare(ctx context.Context, o Options, full bool) error {
-	o, err := o.complete()
+	o, err := o.withDefaults()
 	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
-	if _, err := o.prepare(ctx); err != nil {
+	if _, err := o.buildParts(ctx); err != nil {
 		return err
 	}
 	cache, flavours := o.cache(), []string{o.Containerd}
@@ -73,13 +73,13 @@ func shareModules(ctx context.Context, dir string, owner int) error {
 		return err
 	}
 	// Locks and lists of versions are written to, so they must be the user's own.
-	if err := quiet(ctx, nil, "rsync", "-rt", "--exclude=*.lock", "--exclude=list", "--ignore-existing",
+	if err := runCommand(ctx, nil, "rsync", "-rt", "--exclude=*.lock", "--exclude=list", "--ignore-existing",
 		"--link-dest="+from, from+"/", to+"/"); err != nil {
 		return err
 	}
 	who := fmt.Sprintf("%d:%[1]d", owner)
-	if err := quiet(ctx, nil, "chown", who, filepath.Dir(dir), dir); err != nil {
+	if err := runCommand(ctx, nil, "chown", who, filepath.Dir(dir), dir); err != nil {
 		return err
 	}
-	return quiet(ctx, nil, "find", filepath.Join(dir, "cache"), "-type", "d", "-exec", "chown", who, "{}", "+")
+	return runCommand(ctx, nil, "find", filepath.Join(dir, "cache"), "-type", "d", "-exec", "chown", who, "{}", "+")
 }

@@ -29,7 +29,7 @@ func readStatus(dir string) (map[string]string, error) {
 
 // proc is the directory of a process in the node's proc, which this machine
 // can read and which counts processes as the node does.
-func (n *Node) proc(pid int) string {
+func (n *Node) procDir(pid int) string {
 	return filepath.Join(n.RootFS(), "proc", strconv.Itoa(pid))
 }
 
@@ -84,7 +84,7 @@ func (n *Node) TracerPid(ctx context.Context, pid int) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	status, err := readStatus(n.proc(pid))
+	status, err := readStatus(n.procDir(pid))
 	if err != nil {
 		return 0, err
 	}
@@ -94,7 +94,7 @@ func (n *Node) TracerPid(ctx context.Context, pid int) (int, error) {
 // ThreadStates returns the state letter of each thread of a process of the
 // node, as proc_pid_stat(5) has them: t is stopped by a tracer, T by a signal.
 func (n *Node) ThreadStates(ctx context.Context, pid int) (map[int]byte, error) {
-	dirs, err := filepath.Glob(n.proc(pid) + "/task/[0-9]*")
+	dirs, err := filepath.Glob(n.procDir(pid) + "/task/[0-9]*")
 	if err != nil {
 		return nil, err
 	}

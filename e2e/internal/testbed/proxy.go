@@ -17,22 +17,22 @@ type Proxy struct {
 	listener net.Listener
 
 	mu      sync.Mutex
-	now     conditions
+	state   linkState
 	changed chan struct{} // closed and replaced when now changes
 	pairs   map[*pair]struct{}
 	closed  bool
 
-	up, down lane // the link's two directions, shared by all connections
+	up, down rateLimiter // the link's two directions, shared by all connections
 	wg       sync.WaitGroup
 }
 
 // conditions are what the link is like at a time. The zero value is a link
 // that is not there: everything passes at once.
-type conditions struct {
-	delay   time.Duration
-	rate    int // bytes a second, 0 for no limit
-	stalled bool
-	refuse  bool
+type linkState struct {
+	delay    time.Duration
+	rate     int // bytes a second, 0 for no limit
+	stalled  bool
+	refusing bool
 }
 
 // NewProxy listens on a free port of 127.0.0.1 and passes what comes to
@@ -60,23 +60,23 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Delay makes every byte take d longer, in each direction. It does not limit
 // how much is under way. Bytes that are under way keep the delay they had.
-func (p *Proxy) Delay(d time.Duration) { p.change(func(c *conditions) { c.delay = max(0, d) }) }
+func (p *Proxy) Delay(d time.Duration) { p.update(func(c *linkState) { c.delay = max(0, d) }) }
 
 // Rate limits each direction to so many bytes a second, all connections
 // together; 0 lifts the limit.
 func (p *Proxy) Rate(bytesPerSecond int) {
-	p.change(func(c *conditions) { c.rate = max(0, bytesPerSecond) })
+	p.update(func(c *linkState) { c.rate = max(0, bytesPerSecond) })
 }
 
 // Stall makes the link silent: nothing more is taken in or delivered, nothing
 // is lost, connections stay, and new ones get no answer.
-func (p *Proxy) Stall() { p.change(func(c *conditions) { c.stalled = true }) }
+func (p *Proxy) Stall() { p.update(func(c *linkState) { c.stalled = true }) }
 
 // Resume ends a Stall; what was held back is delivered.
-func (p *Proxy) Resume() { p.change(func(c *conditions) { c.stalled = false }) }
+func (p *Proxy) Resume() { p.update(func(c *linkState) { c.stalled = false }) }
 
 // CutNew makes new connections be reset at once, or no longer.
-func (p *Proxy) CutNew(on bool) { p.change(func(c *conditions) { c.refuse = on }) }
+func (p *Proxy) CutNew(on bool) { p.update(func(c *linkState) { c.refusing = on }) }
 
 // Cut resets every connection that there is, both ways. What was under way is
 // lost. New connections are taken as before.
@@ -115,27 +115,27 @@ func (p *Proxy) Close() error {
 	return err
 }
 
-func (p *Proxy) change(edit func(*conditions)) {
+func (p *Proxy) update(edit func(*linkState)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	edit(&p.now)
+	edit(&p.state)
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
 // conditions returns what the link is like, and a channel that is closed when
 // that changes.
-func (p *Proxy) conditions() (conditions, <-chan struct{}) {
+func (p *Proxy) currentState() (linkState, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.now, p.changed
+	return p.state, p.changed
 }
 
 // flowing waits until the link is not stalled and returns what it is like; it
 // reports false when done is closed first.
-func (p *Proxy) flowing(done <-chan struct{}) (conditions, bool) {
+func (p *Proxy) waitFlowing(done <-chan struct{}) (linkState, bool) {
 	for {
-		c, changed := p.conditions()
+		c, changed := p.currentState()
 		if !c.stalled {
 			return c, true
 		}
@@ -169,7 +169,7 @@ func (p *Proxy) add(client net.Conn) *pair {
 	pair := newPair(client)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.now.refuse {
+	if p.closed || p.state.refusing {
 		pair.reset()
 		return nil
 	}
@@ -187,7 +187,7 @@ func (p *Proxy) remove(pair *pair) {
 // connect reaches the server as soon as the link lets it and relays until both
 // directions have ended.
 func (p *Proxy) connect(pair *pair) {
-	if _, ok := p.flowing(pair.ctx.Done()); !ok {
+	if _, ok := p.waitFlowing(pair.ctx.Done()); !ok {
 		return
 	}
 	var dialer net.Dialer

@@ -15,15 +15,15 @@ import (
 // when everything waits, so delays are exact.
 func TestDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, client, server := pipes(t)
+		p, client, server := newPipes(t)
 		const delay = 20 * time.Millisecond
 		p.Delay(delay)
 		start := time.Now()
-		exchange(t, client, server, "there")
+		checkExchange(t, client, server, "there")
 		if got := time.Since(start); got != delay {
 			t.Errorf("one way took %v, want %v", got, delay)
 		}
-		exchange(t, server, client, "back")
+		checkExchange(t, server, client, "back")
 		if got := time.Since(start); got != 2*delay {
 			t.Errorf("there and back took %v, want %v", got, 2*delay)
 		}
@@ -32,7 +32,7 @@ func TestDelay(t *testing.T) {
 
 func TestDelayDoesNotLimitThroughput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, client, server := pipes(t)
+		p, client, server := newPipes(t)
 		const delay, size = 100 * time.Millisecond, 8 << 20
 		p.Delay(delay)
 		sent := make([]byte, size)
@@ -54,16 +54,16 @@ func TestDelayDoesNotLimitThroughput(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, client, server := pipes(t)
+		p, client, server := newPipes(t)
 		p.Rate(1000)
 		start := time.Now()
-		exchange(t, client, server, string(make([]byte, 3000)))
+		checkExchange(t, client, server, string(make([]byte, 3000)))
 		if got := time.Since(start); got != 3*time.Second {
 			t.Errorf("3000 bytes at 1000 a second took %v", got)
 		}
 		p.Rate(0)
 		start = time.Now()
-		exchange(t, client, server, string(make([]byte, 3000)))
+		checkExchange(t, client, server, string(make([]byte, 3000)))
 		if got := time.Since(start); got != 0 {
 			t.Errorf("without a limit they took %v", got)
 		}
@@ -72,8 +72,8 @@ func TestRate(t *testing.T) {
 
 func TestStallLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, client, server := pipes(t)
-		exchange(t, client, server, "before")
+		p, client, server := newPipes(t)
+		checkExchange(t, client, server, "before")
 		p.Stall()
 		go client.Write([]byte("during"))
 		arrived := make(chan string)
@@ -91,13 +91,13 @@ func TestStallLosesNothing(t *testing.T) {
 		if got := <-arrived; got != "during" {
 			t.Errorf("after the stall came %q", got)
 		}
-		exchange(t, server, client, "after")
+		checkExchange(t, server, client, "after")
 	})
 }
 
 func TestCutReachesAStalledConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, client, server := pipes(t)
+		p, client, server := newPipes(t)
 		p.Stall()
 		p.Cut()
 		for _, c := range []net.Conn{client, server} {
@@ -109,7 +109,7 @@ func TestCutReachesAStalledConnection(t *testing.T) {
 }
 
 func TestProxyOverTCP(t *testing.T) {
-	p := proxyToEcho(t)
+	p := newEchoProxy(t)
 	c := dial(t, p.Addr())
 	sent := make([]byte, 1<<20)
 	rand.Read(sent)
@@ -124,25 +124,25 @@ func TestProxyOverTCP(t *testing.T) {
 }
 
 func TestCutResetsWhatIsThereAndTakesNew(t *testing.T) {
-	p := proxyToEcho(t)
+	p := newEchoProxy(t)
 	old := dial(t, p.Addr())
-	echo(t, old)
+	checkEcho(t, old)
 	p.Cut()
 	if _, err := old.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("a cut connection ended with %v, want a reset", err)
 	}
-	echo(t, dial(t, p.Addr()))
+	checkEcho(t, dial(t, p.Addr()))
 
 	p.CutNew(true)
-	if !refused(p.Addr()) {
+	if !isRefused(p.Addr()) {
 		t.Error("a new connection was taken though they are to be cut")
 	}
 	p.CutNew(false)
-	echo(t, dial(t, p.Addr()))
+	checkEcho(t, dial(t, p.Addr()))
 }
 
 func TestNewConnectionsWaitForAStallToEnd(t *testing.T) {
-	p := proxyToEcho(t)
+	p := newEchoProxy(t)
 	p.Stall()
 	c := dial(t, p.Addr())
 	if _, err := c.Write([]byte("x")); err != nil {
@@ -160,7 +160,7 @@ func TestNewConnectionsWaitForAStallToEnd(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
-	p := proxyToEcho(t)
+	p := newEchoProxy(t)
 	p.Delay(time.Hour)
 	c := dial(t, p.Addr())
 	if _, err := c.Write([]byte("never arrives")); err != nil {
@@ -186,14 +186,14 @@ func TestServerThatIsNotThereResetsTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	if !refused(p.Addr()) {
+	if !isRefused(p.Addr()) {
 		t.Error("a read succeeded with no server")
 	}
 }
 
 // refused tells whether a connection to addr fails, at the latest when it is
 // read from.
-func refused(addr string) bool {
+func isRefused(addr string) bool {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return true
@@ -204,7 +204,7 @@ func refused(addr string) bool {
 }
 
 // pipes is a proxy without sockets between two in-memory connections.
-func pipes(t *testing.T) (p *Proxy, client, server net.Conn) {
+func newPipes(t *testing.T) (p *Proxy, client, server net.Conn) {
 	p = newProxy()
 	client, clientSide := net.Pipe()
 	serverSide, server := net.Pipe()
@@ -223,7 +223,7 @@ func pipes(t *testing.T) (p *Proxy, client, server net.Conn) {
 }
 
 // exchange sends text one way and waits until it has come.
-func exchange(t *testing.T, from, to net.Conn, text string) {
+func checkExchange(t *testing.T, from, to net.Conn, text string) {
 	t.Helper()
 	go from.Write([]byte(text))
 	got := make([]byte, len(text))
@@ -233,7 +233,7 @@ func exchange(t *testing.T, from, to net.Conn, text string) {
 }
 
 // proxyToEcho is a proxy in front of a server that sends back what it gets.
-func proxyToEcho(t *testing.T) *Proxy {
+func newEchoProxy(t *testing.T) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -270,7 +270,7 @@ func dial(t *testing.T, addr string) net.Conn {
 	return c
 }
 
-func echo(t *testing.T, c net.Conn) {
+func checkEcho(t *testing.T, c net.Conn) {
 	t.Helper()
 	if _, err := c.Write([]byte("echo")); err != nil {
 		t.Fatal(err)

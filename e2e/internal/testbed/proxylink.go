@@ -12,7 +12,7 @@ import (
 // underWay is how many pieces may be on a delayed link in one direction; with
 // pieces of up to pieceSize that is more than any test's delay holds back.
 const (
-	underWay  = 4096
+	maxPieces = 4096
 	pieceSize = 32 << 10
 )
 
@@ -23,13 +23,13 @@ type pair struct {
 	mu     sync.Mutex
 	server net.Conn // nil until attach
 
-	ctx context.Context // ends with the pair
-	end context.CancelFunc
+	ctx    context.Context // ends with the pair
+	cancel context.CancelFunc
 }
 
 func newPair(client net.Conn) *pair {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &pair{client: client, ctx: ctx, end: cancel}
+	return &pair{client: client, ctx: ctx, cancel: cancel}
 }
 
 // attach adds the server's side, and reports false, having closed it, when the
@@ -63,7 +63,7 @@ func (p *pair) closeBoth(before func(net.Conn)) {
 	if p.ctx.Err() != nil {
 		return
 	}
-	p.end()
+	p.cancel()
 	for _, c := range []net.Conn{p.client, p.server} {
 		if c != nil {
 			before(c)
@@ -73,20 +73,20 @@ func (p *pair) closeBoth(before func(net.Conn)) {
 }
 
 // lane is one direction of the link, as far as its rate goes.
-type lane struct {
-	mu   sync.Mutex
-	free time.Time // when what was sent so far has passed
+type rateLimiter struct {
+	mu     sync.Mutex
+	idleAt time.Time // when what was sent so far has passed
 }
 
 // pass returns when n more bytes will have passed at the given rate.
-func (l *lane) pass(n, rate int) time.Time {
+func (l *rateLimiter) reserve(n, rate int) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); l.free.Before(now) {
-		l.free = now
+	if now := time.Now(); l.idleAt.Before(now) {
+		l.idleAt = now
 	}
-	l.free = l.free.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
-	return l.free
+	l.idleAt = l.idleAt.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
+	return l.idleAt
 }
 
 // piece is something read, or the end of the stream, and when it is due.
@@ -98,24 +98,24 @@ type piece struct {
 // pump carries what comes from one side to the other until the stream ends or
 // the pair does. The end of the stream is passed on as such; an error resets
 // the pair.
-func (p *Proxy) pump(pair *pair, from, to net.Conn, l *lane) {
-	pieces := make(chan piece, underWay)
+func (p *Proxy) pump(pair *pair, from, to net.Conn, l *rateLimiter) {
+	pieces := make(chan piece, maxPieces)
 	var wg sync.WaitGroup
-	wg.Go(func() { p.take(pair, from, pieces) })
-	p.deliver(pair, to, pieces, l)
+	wg.Go(func() { p.readPieces(pair, from, pieces) })
+	p.writePieces(pair, to, pieces, l)
 	wg.Wait()
 }
 
 // take reads pieces and closes the channel when it is over.
-func (p *Proxy) take(pair *pair, from io.Reader, pieces chan<- piece) {
+func (p *Proxy) readPieces(pair *pair, from io.Reader, pieces chan<- piece) {
 	defer close(pieces)
 	buf := make([]byte, pieceSize)
 	for {
-		if _, ok := p.flowing(pair.ctx.Done()); !ok {
+		if _, ok := p.waitFlowing(pair.ctx.Done()); !ok {
 			return
 		}
 		n, err := from.Read(buf)
-		c, _ := p.conditions()
+		c, _ := p.currentState()
 		next := piece{due: time.Now().Add(c.delay)}
 		if n > 0 {
 			next.data = append([]byte(nil), buf[:n]...)
@@ -124,18 +124,18 @@ func (p *Proxy) take(pair *pair, from io.Reader, pieces chan<- piece) {
 			pair.reset()
 			return
 		}
-		if n > 0 && !push(pair, pieces, next) {
+		if n > 0 && !sendPiece(pair, pieces, next) {
 			return
 		}
 		if err != nil {
 			next.data = nil // the end takes as long as any byte
-			push(pair, pieces, next)
+			sendPiece(pair, pieces, next)
 			return
 		}
 	}
 }
 
-func push(pair *pair, pieces chan<- piece, next piece) bool {
+func sendPiece(pair *pair, pieces chan<- piece, next piece) bool {
 	select {
 	case pieces <- next:
 		return true
@@ -145,13 +145,13 @@ func push(pair *pair, pieces chan<- piece, next piece) bool {
 }
 
 // deliver writes each piece when it is due and the link carries it.
-func (p *Proxy) deliver(pair *pair, to net.Conn, pieces <-chan piece, l *lane) {
+func (p *Proxy) writePieces(pair *pair, to net.Conn, pieces <-chan piece, l *rateLimiter) {
 	for next := range pieces {
 		if !sleepUntil(next.due, pair.ctx.Done()) {
 			continue // drains what take still sends
 		}
 		if next.data == nil {
-			if _, ok := p.flowing(pair.ctx.Done()); ok {
+			if _, ok := p.waitFlowing(pair.ctx.Done()); ok {
 				closeWrite(to)
 			}
 			continue
@@ -164,19 +164,19 @@ func (p *Proxy) deliver(pair *pair, to net.Conn, pieces <-chan piece, l *lane) {
 
 // send writes data, in parts small enough that a change of the link's rate or
 // a stall takes effect soon.
-func (p *Proxy) send(pair *pair, to net.Conn, data []byte, l *lane) bool {
+func (p *Proxy) send(pair *pair, to net.Conn, data []byte, l *rateLimiter) bool {
 	for len(data) > 0 {
-		c, ok := p.flowing(pair.ctx.Done())
+		c, ok := p.waitFlowing(pair.ctx.Done())
 		if !ok {
 			return false
 		}
 		part := data
 		if c.rate > 0 {
 			part = data[:min(len(data), max(1, c.rate/20))]
-			if !sleepUntil(l.pass(len(part), c.rate), pair.ctx.Done()) {
+			if !sleepUntil(l.reserve(len(part), c.rate), pair.ctx.Done()) {
 				return false
 			}
-			if c, _ = p.conditions(); c.stalled {
+			if c, _ = p.currentState(); c.stalled {
 				continue
 			}
 		}

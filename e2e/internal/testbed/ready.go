@@ -25,7 +25,7 @@ func (n *Node) waitReady(ctx context.Context, images string) error {
 	}
 	defer archive.Close()
 	load := []string{"ctr", "--namespace=k8s.io", "images", "import", "--local", "-"}
-	if _, err := n.exec(ctx, archive, nil, load); err != nil {
+	if _, err := n.runOnNode(ctx, archive, nil, load); err != nil {
 		return err
 	}
 	if err := n.waitSSH(ctx); err != nil {
@@ -85,7 +85,7 @@ func (n *Node) waitKubelet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := n.kubeletHealthy(ctx); err != nil {
+		if err := n.checkKubelet(ctx); err != nil {
 			return err
 		}
 		if pid != before {
@@ -98,7 +98,7 @@ func (n *Node) waitKubelet(ctx context.Context) error {
 	})
 }
 
-func (n *Node) kubeletHealthy(ctx context.Context) error {
+func (n *Node) checkKubelet(ctx context.Context) error {
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(n.IP(), "10248")+"/healthz", nil)
 	if err != nil {

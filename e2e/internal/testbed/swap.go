@@ -21,10 +21,10 @@ func (n *Node) SwapContainerd(ctx context.Context, flavour string) error {
 	if err != nil {
 		return err
 	}
-	if err := install(ctx, n.RootFS(), built); err != nil {
+	if err := installContainerd(ctx, n.RootFS(), built); err != nil {
 		return err
 	}
-	config, err := render(configName(flavour), n.values())
+	config, err := render(configName(flavour), n.templateValues())
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (n *Node) SwapContainerd(ctx context.Context, flavour string) error {
 }
 
 // install puts containerd and its shim into a node's root file system.
-func install(ctx context.Context, root string, built parts.Containerd) error {
+func installContainerd(ctx context.Context, root string, built parts.Containerd) error {
 	for from, to := range map[string]string{built.Binary: "containerd", built.Shim: "containerd-shim-runc-v2"} {
 		if err := copyFile(ctx, from, filepath.Join(root, "usr/bin", to)); err != nil {
 			return err
@@ -100,5 +100,5 @@ func (n *Node) ShareBuildCache(ctx context.Context, flavour, dir string, owner i
 		return nil // the parts are from before there was one
 	}
 	who := fmt.Sprintf("--chown=%d:%[1]d", owner)
-	return quiet(ctx, nil, "rsync", "--archive", "--ignore-existing", who, from+"/", dir+"/")
+	return runCommand(ctx, nil, "rsync", "--archive", "--ignore-existing", who, from+"/", dir+"/")
 }

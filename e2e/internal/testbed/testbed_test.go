@@ -21,7 +21,7 @@ import (
 
 func TestOptionsHaveDefaults(t *testing.T) {
 	t.Setenv(CacheVariable, "/some/cache")
-	o, err := Options{}.complete()
+	o, err := Options{}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestOptionsRefuseWhatCannotBe(t *testing.T) {
 		"a dash at the end":     {Name: "node-"},
 		"a name with a newline": {Name: "node\n"},
 	} {
-		if _, err := o.complete(); err == nil {
+		if _, err := o.withDefaults(); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
 	}
@@ -110,12 +110,12 @@ func TestTemplatesHaveNoUnknownValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		content, err := render(e.Name(), n.values())
+		content, err := render(e.Name(), n.templateValues())
 		if err != nil || strings.Contains(string(content), "{{") {
 			t.Errorf("%s: %v", e.Name(), err)
 		}
 	}
-	kubelet, _ := render("kubelet.service", n.values())
+	kubelet, _ := render("kubelet.service", n.templateValues())
 	if !strings.Contains(string(kubelet), "--node-ip=10.209.77.2") {
 		t.Errorf("kubelet.service does not name the node's address:\n%s", kubelet)
 	}
@@ -124,14 +124,14 @@ func TestTemplatesHaveNoUnknownValues(t *testing.T) {
 func TestNetworksDoNotOverlap(t *testing.T) {
 	seen := map[string]int{}
 	for i := range maxNodes {
-		l := newLink("x", i)
+		l := newNetwork("x", i)
 		for _, a := range []string{l.hostIP().String(), l.nodeIP().String()} {
 			if other, ok := seen[a]; ok {
 				t.Errorf("networks %d and %d share %s", i, other, a)
 			}
 			seen[a] = i
-			if !networks().Contains(l.nodeIP()) {
-				t.Errorf("network %d lies outside %s", i, networks())
+			if !nodeNetworks().Contains(l.nodeIP()) {
+				t.Errorf("network %d lies outside %s", i, nodeNetworks())
 			}
 		}
 		if len(l.device()) > 15 {

@@ -20,7 +20,7 @@ import (
 //
 // It shares no code with what it is there to judge.
 func (n *Node) TextEqualsFile(ctx context.Context, pid int) ([]uint64, error) {
-	return textDifferences(ctx, n.proc(pid))
+	return textDifferences(ctx, n.procDir(pid))
 }
 
 // textDifferences is TextEqualsFile for the process whose directory in proc
@@ -51,7 +51,7 @@ func textDifferences(ctx context.Context, proc string) ([]uint64, error) {
 			continue
 		}
 		segments++
-		found, err := compare(ctx, file, int64(p.Off), memory, bias+p.Vaddr, p.Filesz)
+		found, err := diffRange(ctx, file, int64(p.Off), memory, bias+p.Vaddr, p.Filesz)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +84,7 @@ func loadBias(proc string, program *elf.File) (uint64, error) {
 }
 
 // compare returns the addresses at which size bytes of file and memory differ.
-func compare(ctx context.Context, file io.ReaderAt, offset int64, memory *os.File, address, size uint64) ([]uint64, error) {
+func diffRange(ctx context.Context, file io.ReaderAt, offset int64, memory *os.File, address, size uint64) ([]uint64, error) {
 	const step = 1 << 20
 	var differ []uint64
 	want, got := make([]byte, step), make([]byte, step)

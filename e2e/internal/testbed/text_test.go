@@ -16,7 +16,7 @@ import (
 
 // victim waits on its standard input; the patched address is written by the
 // test through /proc/PID/mem, as a debugger would.
-const victim = `package main
+const victimSource = `package main
 
 import "os"
 
@@ -35,7 +35,7 @@ func TestTextEqualsFileFindsWhatWasWritten(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			dir := t.TempDir()
 			source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "victim")
-			if err := os.WriteFile(source, []byte(victim), 0o600); err != nil {
+			if err := os.WriteFile(source, []byte(victimSource), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if out, err := exec.Command("go", "build", "-buildmode="+mode, "-o", program, source).CombinedOutput(); err != nil {

@@ -20,7 +20,7 @@ import (
 // When Up fails, or ctx ends, everything it made is gone again, except parts in
 // the cache. A name in use is an error.
 func Up(ctx context.Context, o Options) (*Node, error) {
-	o, err := o.complete()
+	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func Up(ctx context.Context, o Options) (*Node, error) {
 	if exists(dir) {
 		return nil, fmt.Errorf("node %s is up already, or what is left of it: take it down first", o.Name)
 	}
-	p, err := o.prepare(ctx)
+	p, err := o.buildParts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +65,8 @@ type builtParts struct {
 
 // prepare builds what is missing in the cache. The root file system waits for
 // the network most of the time, so it is made beside the compilations.
-func (o Options) prepare(ctx context.Context) (p builtParts, err error) {
-	if err := installHostNeeds(ctx, o.logf); err != nil {
+func (o Options) buildParts(ctx context.Context) (p builtParts, err error) {
+	if err := installHostTools(ctx, o.logf); err != nil {
 		return p, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -82,7 +82,7 @@ func (o Options) prepare(ctx context.Context) (p builtParts, err error) {
 			cancel()
 		}
 	})
-	err = o.compile(ctx, cache, &p)
+	err = o.compileParts(ctx, cache, &p)
 	if err != nil {
 		cancel()
 	}
@@ -93,7 +93,7 @@ func (o Options) prepare(ctx context.Context) (p builtParts, err error) {
 	return p, errors.Join(err, context.Cause(ctx))
 }
 
-func (o Options) compile(ctx context.Context, cache *parts.Cache, p *builtParts) (err error) {
+func (o Options) compileParts(ctx context.Context, cache *parts.Cache, p *builtParts) (err error) {
 	if p.containerd, err = cache.Containerd(ctx, o.Containerd); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func boot(ctx context.Context, o Options, p builtParts) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := makeLink(ctx, led, o.Name)
+	l, err := makeNetwork(ctx, led, o.Name)
 	if err != nil {
 		return nil, fmt.Errorf("make the node's network: %w", err)
 	}

@@ -113,14 +113,14 @@ func (l *Ledger) Undo() error {
 		if rebooted && e.Kind != Path {
 			continue // only files outlive a boot
 		}
-		if err := undo(e); err != nil {
+		if err := removeEntry(e); err != nil {
 			errs = append(errs, fmt.Errorf("remove %s: %w", e, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func undo(e Entry) error {
+func removeEntry(e Entry) error {
 	switch e.Kind {
 	case Path:
 		return RemoveTree(e.Name)

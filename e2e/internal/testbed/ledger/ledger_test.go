@@ -14,7 +14,7 @@ import (
 
 func TestAddIsOnDiskBeforeItReturns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.json")
-	l := open(t, path)
+	l := openLedger(t, path)
 	want := []Entry{{Kind: Path, Name: "/tmp/a"}, {Kind: Link, Name: "veth9"}}
 	for _, e := range want {
 		if err := l.Add(e); err != nil {
@@ -24,7 +24,7 @@ func TestAddIsOnDiskBeforeItReturns(t *testing.T) {
 	if err := l.Add(want[0]); err != nil { // twice is once
 		t.Fatal(err)
 	}
-	got := open(t, path).Entries()
+	got := openLedger(t, path).Entries()
 	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("read back %v, want %v", got, want)
 	}
@@ -46,7 +46,7 @@ func TestOpenRefusesADamagedFile(t *testing.T) {
 
 func TestUndoRemovesNewestFirstAndIsIdempotent(t *testing.T) {
 	dir := t.TempDir()
-	l := open(t, filepath.Join(dir, "ledger.json"))
+	l := openLedger(t, filepath.Join(dir, "ledger.json"))
 	outer := filepath.Join(dir, "outer")
 	for _, path := range []string{outer, filepath.Join(outer, "inner"), filepath.Join(dir, "never made")} {
 		if err := l.Add(Entry{Kind: Path, Name: path}); err != nil {
@@ -68,7 +68,7 @@ func TestUndoRemovesNewestFirstAndIsIdempotent(t *testing.T) {
 
 func TestUndoGoesOnPastAFailure(t *testing.T) {
 	dir := t.TempDir()
-	l := open(t, filepath.Join(dir, "ledger.json"))
+	l := openLedger(t, filepath.Join(dir, "ledger.json"))
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestUndoGoesOnPastAFailure(t *testing.T) {
 
 func TestStartedProcessIsEndedOnlyByItsStartTime(t *testing.T) {
 	dir := t.TempDir()
-	l := open(t, filepath.Join(dir, "ledger.json"))
+	l := openLedger(t, filepath.Join(dir, "ledger.json"))
 	out, err := os.Create(filepath.Join(dir, "out"))
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestStartedProcessIsEndedOnlyByItsStartTime(t *testing.T) {
 	if err := kill(pid, start+1); err != nil || !Alive(pid, start) {
 		t.Fatalf("with another start time: %v, alive %v; want it spared", err, Alive(pid, start))
 	}
-	if err := until(func() (bool, error) {
+	if err := pollUntil(func() (bool, error) {
 		raw, err := os.ReadFile(out.Name())
 		return string(raw) == "up\n", err
 	}); err != nil {
@@ -128,7 +128,7 @@ func TestStartedProcessIsEndedOnlyByItsStartTime(t *testing.T) {
 
 func TestNothingRunsWhenItCannotBeRecorded(t *testing.T) {
 	dir := t.TempDir()
-	l := open(t, filepath.Join(dir, "no such directory", "ledger.json"))
+	l := openLedger(t, filepath.Join(dir, "no such directory", "ledger.json"))
 	mark := filepath.Join(dir, "mark")
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -175,7 +175,7 @@ func TestRemoveTreeSparesWhatIsMounted(t *testing.T) {
 	}
 }
 
-func open(t *testing.T, path string) *Ledger {
+func openLedger(t *testing.T, path string) *Ledger {
 	t.Helper()
 	l, err := Open(path)
 	if err != nil {

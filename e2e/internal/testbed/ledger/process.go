@@ -21,7 +21,7 @@ import (
 // line is written, the command never runs. The shell ends at once, so the
 // command belongs to init and nobody here has to reap it. Descriptor 4 is the
 // command's output.
-const gate = `{ read -r go <&3 && exec "$@" 3<&- 4>&-; } </dev/null >&4 2>&4 &
+const gateScript = `{ read -r go <&3 && exec "$@" 3<&- 4>&-; } </dev/null >&4 2>&4 &
 echo $!`
 
 // Daemon is a program for [Ledger.Start].
@@ -43,7 +43,7 @@ func (l *Ledger) Start(ctx context.Context, d Daemon) (pid int, err error) {
 	defer release.Close()
 	defer held.Close()
 
-	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", gate, "sh"}, d.Argv...)...)
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", gateScript, "sh"}, d.Argv...)...)
 	cmd.Env = append(os.Environ(), d.Env...)
 	cmd.ExtraFiles = []*os.File{held, d.Output}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -129,7 +129,7 @@ func kill(pid int, start uint64) error {
 
 // waitExit waits until the process behind fd has ended.
 func waitExit(fd int) error {
-	return until(func() (bool, error) {
+	return pollUntil(func() (bool, error) {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		if errors.Is(err, unix.EINTR) {
 			return false, nil

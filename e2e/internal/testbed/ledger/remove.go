@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	timeout = 15 * time.Second // for the kernel to let go of something
-	tick    = 10 * time.Millisecond
+	removeTimeout = 15 * time.Second // for the kernel to let go of something
+	pollInterval  = 10 * time.Millisecond
 )
 
 // errBusy says that the kernel had not let go of a thing in time.
 var errBusy = errors.New("still in use")
 
 // until calls done every tick until it reports true, fails, or timeout passes.
-func until(done func() (bool, error)) error {
-	timer := time.NewTicker(tick)
+func pollUntil(done func() (bool, error)) error {
+	timer := time.NewTicker(pollInterval)
 	defer timer.Stop()
-	for deadline := time.Now().Add(timeout); ; <-timer.C {
+	for deadline := time.Now().Add(removeTimeout); ; <-timer.C {
 		ok, err := done()
 		if err != nil || ok {
 			return err
@@ -51,7 +51,7 @@ func RemoveTree(path string) error {
 		return fmt.Errorf("%s is mounted there", below[0])
 	}
 	var last error
-	err = until(func() (bool, error) {
+	err = pollUntil(func() (bool, error) {
 		if last = os.RemoveAll(path); errors.Is(last, unix.ENOTEMPTY) {
 			return false, nil
 		}
@@ -101,7 +101,7 @@ func unmount(path string) error {
 			return err
 		}
 		point := points[len(points)-1]
-		err = until(func() (bool, error) {
+		err = pollUntil(func() (bool, error) {
 			err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
 			if errors.Is(err, unix.EBUSY) {
 				return false, nil
@@ -121,7 +121,7 @@ func removeNetns(name string) error {
 	if !exists("/run/netns/" + name) {
 		return nil
 	}
-	return ip("netns", "delete", name)
+	return runIP("netns", "delete", name)
 }
 
 func removeLink(name string) error {
@@ -129,13 +129,13 @@ func removeLink(name string) error {
 	if !exists(sys) {
 		return nil
 	}
-	if err := ip("link", "delete", name); err != nil && exists(sys) {
+	if err := runIP("link", "delete", name); err != nil && exists(sys) {
 		return err
 	}
-	return until(func() (bool, error) { return !exists(sys), nil })
+	return pollUntil(func() (bool, error) { return !exists(sys), nil })
 }
 
-func ip(args ...string) error {
+func runIP(args ...string) error {
 	out, err := exec.Command("ip", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
@@ -153,7 +153,7 @@ func removeCgroup(dir string) error {
 	if err := killGroup(dir); err != nil {
 		return err
 	}
-	return until(func() (bool, error) {
+	return pollUntil(func() (bool, error) {
 		removeGroups(dir)
 		return !exists(dir), nil
 	})

@@ -31,7 +31,7 @@ type Cache struct {
 type part struct {
 	name, version string
 	recipe        []string // all that decides the bytes besides the version
-	takes         string   // how long it takes on two cores, for the reader
+	duration      string   // how long it takes on two cores, for the reader
 	// build fills an empty directory, w.out, which is renamed when it succeeds.
 	build func(ctx context.Context, w workspace) error
 }
@@ -54,7 +54,7 @@ func (c *Cache) get(ctx context.Context, p part) (string, error) {
 	if isDir(final) { // another run built it meanwhile
 		return final, nil
 	}
-	if err := c.make(ctx, p, final); err != nil {
+	if err := c.buildPart(ctx, p, final); err != nil {
 		return "", fmt.Errorf("build %s %s: %w", p.name, p.version, err)
 	}
 	return final, nil
@@ -62,7 +62,7 @@ func (c *Cache) get(ctx context.Context, p part) (string, error) {
 
 // make builds p beside final and renames it. The caller holds p's lock, so a
 // workspace of p's that exists already is what a crash left.
-func (c *Cache) make(ctx context.Context, p part, final string) error {
+func (c *Cache) buildPart(ctx context.Context, p part, final string) error {
 	prefix := filepath.Join(c.Dir, ".making-"+p.name+"-")
 	stale, _ := filepath.Glob(prefix + "*")
 	for _, dir := range stale {
@@ -94,7 +94,7 @@ func (c *Cache) make(ctx context.Context, p part, final string) error {
 // is, until the function it returns is called.
 func (c *Cache) announce(p part) (done func(error)) {
 	what, start := p.name+" "+p.version, time.Now()
-	c.Logf("building %s (once, %s) ...", what, p.takes)
+	c.Logf("building %s (once, %s) ...", what, p.duration)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)

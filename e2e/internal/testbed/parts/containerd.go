@@ -46,27 +46,27 @@ const (
 // flavour says how a containerd is built.
 type flavour struct {
 	module, version string
-	how             int      // one of those below
+	method          int      // one of those below
 	flags           []string // of the go command, or of make
 }
 
 // How a flavour is built.
 const (
-	install  = iota // go install MODULE@VERSION
-	checkout        // go build in a checkout
-	makefile        // make in a checkout
+	byGoInstall = iota // go install MODULE@VERSION
+	inCheckout         // go build in a checkout
+	byMakefile         // make in a checkout
 )
 
 func flavours() map[string]flavour {
 	debug, trimmed := "-gcflags=all=-N -l", "-trimpath"
 	return map[string]flavour{
-		Make:       {containerdModule, ContainerdVersion, makefile, []string{"GODEBUG=1"}},
-		Stripped:   {containerdModule, ContainerdVersion, makefile, nil},
-		Static:     {containerdModule, ContainerdVersion, install, []string{debug}},
-		Trimpath:   {containerdModule, ContainerdVersion, install, []string{debug, trimmed}},
-		Trimmed:    {containerdModule, ContainerdVersion, install, []string{trimmed, "-ldflags=-s -w"}},
-		V1Make:     {containerdV1Module, ContainerdV1Version, makefile, []string{"GODEBUG=1"}},
-		V1Trimpath: {containerdV1Module, ContainerdV1Version, checkout, []string{debug, trimmed}},
+		Make:       {containerdModule, ContainerdVersion, byMakefile, []string{"GODEBUG=1"}},
+		Stripped:   {containerdModule, ContainerdVersion, byMakefile, nil},
+		Static:     {containerdModule, ContainerdVersion, byGoInstall, []string{debug}},
+		Trimpath:   {containerdModule, ContainerdVersion, byGoInstall, []string{debug, trimmed}},
+		Trimmed:    {containerdModule, ContainerdVersion, byGoInstall, []string{trimmed, "-ldflags=-s -w"}},
+		V1Make:     {containerdV1Module, ContainerdV1Version, byMakefile, []string{"GODEBUG=1"}},
+		V1Trimpath: {containerdV1Module, ContainerdV1Version, inCheckout, []string{debug, trimmed}},
 	}
 }
 
@@ -94,16 +94,16 @@ func (c *Cache) Containerd(ctx context.Context, name string) (Containerd, error)
 	if !known {
 		return Containerd{}, fmt.Errorf("no containerd flavour %q: there are %q", name, Flavours())
 	}
-	p := part{name: "containerd-" + name, version: f.version, recipe: []string{"1", version}, takes: "about 1 min"}
+	p := part{name: "containerd-" + name, version: f.version, recipe: []string{"1", version}, duration: "about 1 min"}
 	p.build = func(ctx context.Context, w workspace) error { return c.buildInstalled(ctx, w, f) }
-	if f.how != install {
+	if f.method != byGoInstall {
 		source, err := c.Source(ctx, name)
 		if err != nil {
 			return Containerd{}, err
 		}
 		p.recipe = append(p.recipe, source) // ends up in the debug information
 		p.build = func(ctx context.Context, w workspace) error {
-			if f.how == checkout {
+			if f.method == inCheckout {
 				return buildInCheckout(ctx, w, source, f)
 			}
 			return c.buildByMakefile(ctx, w, source, f)
@@ -117,7 +117,7 @@ func (c *Cache) Containerd(ctx context.Context, name string) (Containerd, error)
 	if built.BuildRoot, err = readBuildRoot(dir); err != nil {
 		return Containerd{}, err
 	}
-	built.Shim, err = c.shim(ctx, name)
+	built.Shim, err = c.buildShim(ctx, name)
 	return built, err
 }
 
@@ -130,7 +130,7 @@ func (c *Cache) buildInstalled(ctx context.Context, w workspace, f flavour) erro
 	if slices.Contains(f.flags, "-trimpath") {
 		env = append(env, "GOCACHE="+c.BuildCache())
 	}
-	if err := w.run(ctx, goInstall(w.out, f.module, f.version, env, f.flags, "cmd/containerd")); err != nil {
+	if err := w.run(ctx, goInstallCommand(w.out, f.module, f.version, env, f.flags, "cmd/containerd")); err != nil {
 		return err
 	}
 	return writeBuildRoot(w.out, root)
@@ -138,7 +138,7 @@ func (c *Cache) buildInstalled(ctx context.Context, w workspace, f flavour) erro
 
 func buildInCheckout(ctx context.Context, w workspace, source string, f flavour) error {
 	argv := append([]string{"go", "build", "-o", filepath.Join(w.out, "containerd")}, f.flags...)
-	if err := w.run(ctx, command{dir: source, env: goEnv("CGO_ENABLED=0"), argv: append(argv, "./cmd/containerd")}); err != nil {
+	if err := w.run(ctx, command{dir: source, env: goBuildEnv("CGO_ENABLED=0"), argv: append(argv, "./cmd/containerd")}); err != nil {
 		return err
 	}
 	return writeBuildRoot(w.out, source)
@@ -157,7 +157,7 @@ func (c *Cache) buildByMakefile(ctx context.Context, w workspace, source string,
 	if err := os.RemoveAll(bin); err != nil {
 		return err
 	}
-	if err := w.run(ctx, command{dir: source, env: goEnv("CGO_ENABLED=1"), argv: argv}); err != nil {
+	if err := w.run(ctx, command{dir: source, env: goBuildEnv("CGO_ENABLED=1"), argv: argv}); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(bin, "containerd"), filepath.Join(w.out, "containerd")); err != nil {
@@ -180,17 +180,17 @@ func (c *Cache) Source(ctx context.Context, name string) (string, error) {
 	}
 	dir, err := c.get(ctx, part{
 		name: "containerd-source", version: f.version, recipe: []string{"1"},
-		takes: "about 10 s",
+		duration: "about 10 s",
 		build: func(ctx context.Context, w workspace) error {
 			tree := filepath.Join(w.out, "containerd")
 			if err := w.copyModule(ctx, f.module, f.version, tree); err != nil {
 				return err
 			}
 			return w.runAll(ctx,
-				command{dir: tree, env: goEnv(), argv: []string{"go", "mod", "vendor"}},
-				git(tree, "init", "--quiet", "--initial-branch=main"),
-				git(tree, "add", "--all"),
-				git(tree, "commit", "--quiet", "--message=containerd "+f.version),
+				command{dir: tree, env: goBuildEnv(), argv: []string{"go", "mod", "vendor"}},
+				gitCommand(tree, "init", "--quiet", "--initial-branch=main"),
+				gitCommand(tree, "add", "--all"),
+				gitCommand(tree, "commit", "--quiet", "--message=containerd "+f.version),
 			)
 		},
 	})
@@ -198,7 +198,7 @@ func (c *Cache) Source(ctx context.Context, name string) (string, error) {
 }
 
 // git is a git command that does not depend on who runs it or when.
-func git(dir string, args ...string) command {
+func gitCommand(dir string, args ...string) command {
 	const who, when = "testnode", "2026-01-01T00:00:00Z"
 	return command{dir: dir, argv: append([]string{"git"}, args...), env: []string{
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
@@ -215,16 +215,16 @@ func (c *Cache) Tools(ctx context.Context) (string, error) {
 	}
 	return c.get(ctx, part{
 		name: "containerd-tools", version: ContainerdVersion, recipe: []string{"1", version},
-		takes: "about 1 min",
+		duration: "about 1 min",
 		build: func(ctx context.Context, w workspace) error {
-			return w.run(ctx, goInstall(filepath.Join(w.out, "usr/bin"), containerdModule, ContainerdVersion,
+			return w.run(ctx, goInstallCommand(filepath.Join(w.out, "usr/bin"), containerdModule, ContainerdVersion,
 				[]string{"CGO_ENABLED=0"}, nil, "cmd/containerd-shim-runc-v2", "cmd/ctr"))
 		},
 	})
 }
 
 // shim builds the shim that goes with a flavour.
-func (c *Cache) shim(ctx context.Context, name string) (string, error) {
+func (c *Cache) buildShim(ctx context.Context, name string) (string, error) {
 	const program = "containerd-shim-runc-v2"
 	if flavours()[name].module != containerdV1Module {
 		tools, err := c.Tools(ctx)
@@ -240,10 +240,10 @@ func (c *Cache) shim(ctx context.Context, name string) (string, error) {
 	}
 	dir, err := c.get(ctx, part{
 		name: "containerd-v1-shim", version: ContainerdV1Version, recipe: []string{"1", version},
-		takes: "about 1 min",
+		duration: "about 1 min",
 		build: func(ctx context.Context, w workspace) error {
 			argv := []string{"go", "build", "-o", w.out + "/", "./cmd/" + program}
-			return w.run(ctx, command{dir: source, env: goEnv("CGO_ENABLED=0"), argv: argv})
+			return w.run(ctx, command{dir: source, env: goBuildEnv("CGO_ENABLED=0"), argv: argv})
 		},
 	})
 	return filepath.Join(dir, program), err

@@ -15,7 +15,7 @@ import (
 // goEnv is how every Go program here is built, whatever the user's go env
 // says: flags given there would end up in the build information, -mod=mod
 // would break a vendored build, a go.work would pull in the user's modules.
-func goEnv(more ...string) []string {
+func goBuildEnv(more ...string) []string {
 	return append([]string{"GOFLAGS=-buildvcs=auto", "GOWORK=off", "GO111MODULE=on"}, more...)
 }
 
@@ -40,7 +40,7 @@ func goVersion(ctx context.Context) (string, error) {
 // there, which is read-only.
 func download(ctx context.Context, module, version string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module+"@"+version)
-	cmd.Dir, cmd.Env = os.TempDir(), append(os.Environ(), goEnv()...)
+	cmd.Dir, cmd.Env = os.TempDir(), append(os.Environ(), goBuildEnv()...)
 	out, err := cmd.Output()
 	var answer struct{ Dir, Error string }
 	if jsonErr := json.Unmarshal(out, &answer); err == nil {
@@ -63,7 +63,7 @@ func (c *Cache) Modules(ctx context.Context, flavour string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	return workspace{tmp: tmp}.run(ctx, command{dir: source, env: goEnv(), argv: []string{"go", "mod", "vendor", "-o", filepath.Join(tmp, "vendor")}})
+	return workspace{tmp: tmp}.run(ctx, command{dir: source, env: goBuildEnv(), argv: []string{"go", "mod", "vendor", "-o", filepath.Join(tmp, "vendor")}})
 }
 
 // KubernetesModules has the module cache hold what the kubelet is built of.
@@ -80,7 +80,7 @@ func (c *Cache) KubernetesModules(ctx context.Context) error {
 	if err := writeFiles(tmp, map[string]string{"go.mod": gomod}); err != nil {
 		return err
 	}
-	return workspace{tmp: tmp}.run(ctx, command{dir: tmp, env: goEnv("CGO_ENABLED=0"), argv: []string{"go", "list", "-mod=mod", "-deps", "k8s.io/kubernetes/cmd/kubelet"}})
+	return workspace{tmp: tmp}.run(ctx, command{dir: tmp, env: goBuildEnv("CGO_ENABLED=0"), argv: []string{"go", "list", "-mod=mod", "-deps", "k8s.io/kubernetes/cmd/kubelet"}})
 }
 
 // copyModule makes a writable copy of a module from the module cache.
@@ -96,12 +96,12 @@ func (w workspace) copyModule(ctx context.Context, module, version, dir string) 
 }
 
 // goInstall is a command that puts the programs of a module into bin.
-func goInstall(bin, module, version string, env, flags []string, packages ...string) command {
+func goInstallCommand(bin, module, version string, env, flags []string, packages ...string) command {
 	argv := append([]string{"go", "install"}, flags...)
 	for _, p := range packages {
 		argv = append(argv, module+"/"+p+"@"+version)
 	}
-	return command{dir: os.TempDir(), env: goEnv(append(env, "GOBIN="+bin)...), argv: argv}
+	return command{dir: os.TempDir(), env: goBuildEnv(append(env, "GOBIN="+bin)...), argv: argv}
 }
 
 // writeFiles writes files, by their path below dir.

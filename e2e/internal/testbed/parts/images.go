@@ -32,8 +32,8 @@ func (c *Cache) Images(ctx context.Context) (string, error) {
 	}
 	dir, err := c.get(ctx, part{
 		name: "images", version: "1", recipe: []string{"2", version, pauseSource},
-		takes: "a few seconds",
-		build: buildImages,
+		duration: "a few seconds",
+		build:    buildImages,
 	})
 	return filepath.Join(dir, "images.tar"), err
 }
@@ -45,7 +45,7 @@ func buildImages(ctx context.Context, w workspace) error {
 	}
 	program := filepath.Join(module, "pause")
 	if err := w.run(ctx, command{
-		dir: module, env: goEnv("CGO_ENABLED=0"),
+		dir: module, env: goBuildEnv("CGO_ENABLED=0"),
 		argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "."},
 	}); err != nil {
 		return err
@@ -95,7 +95,7 @@ type imageConfig struct {
 // ociArchive is an OCI layout in a tar, an image of that program under each of
 // the names.
 func ociArchive(program []byte, names ...string) ([]byte, error) {
-	layer, err := tarOf(entry{"pause", 0o755, program})
+	layer, err := makeTar(tarEntry{"pause", 0o755, program})
 	if err != nil {
 		return nil, err
 	}
@@ -124,23 +124,23 @@ func ociArchive(program []byte, names ...string) ([]byte, error) {
 		index.Manifests = append(index.Manifests, image)
 	}
 
-	entries := []entry{
+	entries := []tarEntry{
 		{"oci-layout", 0o644, []byte(`{"imageLayoutVersion":"1.0.0"}`)},
 		{"index.json", 0o644, marshal(index)},
 	}
 	for name, blob := range blobs {
-		entries = append(entries, entry{name, 0o644, blob})
+		entries = append(entries, tarEntry{name, 0o644, blob})
 	}
-	return tarOf(entries...)
+	return makeTar(entries...)
 }
 
-type entry struct {
+type tarEntry struct {
 	name string
 	mode int64
 	data []byte
 }
 
-func tarOf(entries ...entry) ([]byte, error) {
+func makeTar(entries ...tarEntry) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, e := range entries {

@@ -26,7 +26,7 @@ var criloadSource string
 
 // Kubelet is a tree with the kubelet in usr/bin.
 func (c *Cache) Kubelet(ctx context.Context) (string, error) {
-	return c.kubernetesProgram(ctx, part{name: "kubelet", recipe: []string{"1"}, takes: "about 5 min"},
+	return c.kubernetesProgram(ctx, part{name: "kubelet", recipe: []string{"1"}, duration: "about 5 min"},
 		"usr/bin/kubelet", "k8s.io/kubernetes/cmd/kubelet", kubernetesGoMod, nil)
 }
 
@@ -36,7 +36,7 @@ func (c *Cache) CRILoad(ctx context.Context) (string, error) {
 	gomod := func(context.Context) (string, error) {
 		return "module testnode\n\ngo 1.26.0\n\nrequire k8s.io/cri-api " + stagingVersion() + "\n", nil
 	}
-	return c.kubernetesProgram(ctx, part{name: "criload", recipe: []string{"2", criloadSource}, takes: "about 20 s"},
+	return c.kubernetesProgram(ctx, part{name: "criload", recipe: []string{"2", criloadSource}, duration: "about 20 s"},
 		"usr/local/bin/criload", "./criload", gomod, map[string]string{"criload/main.go": criloadSource})
 }
 
@@ -60,7 +60,7 @@ func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg strin
 		if err := writeFiles(module, files); err != nil {
 			return err
 		}
-		return w.run(ctx, command{dir: module, env: goEnv("CGO_ENABLED=0", "GOCACHE="+c.BuildCache()), argv: []string{
+		return w.run(ctx, command{dir: module, env: goBuildEnv("CGO_ENABLED=0", "GOCACHE="+c.BuildCache()), argv: []string{
 			"go", "build", "-mod=mod", "-trimpath",
 			"-ldflags=-X k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
 			"-o", filepath.Join(w.out, target), pkg,

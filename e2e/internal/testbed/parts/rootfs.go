@@ -21,7 +21,7 @@ const debianRelease = "bookworm"
 // setUpRoot runs in the new root: the user that minikube has, who comes in by
 // key alone (an account locked with "!" would be refused by sshd), and none of
 // what a container has no use for. Host keys are each node's own.
-const setUpRoot = `set -e
+const setUpScript = `set -e
 useradd --create-home --shell /bin/bash --password '*' docker
 echo 'docker ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/docker
 chmod 0440 /etc/sudoers.d/docker
@@ -41,12 +41,12 @@ systemctl mask --quiet systemd-udevd.service systemd-udevd-kernel.socket \
 func (c *Cache) RootFS(ctx context.Context) (string, error) {
 	packages := strings.Join(nodePackages(), ",")
 	return c.get(ctx, part{
-		name: "rootfs", version: debianRelease, recipe: []string{"1", packages, setUpRoot},
-		takes: "about 40 s",
+		name: "rootfs", version: debianRelease, recipe: []string{"1", packages, setUpScript},
+		duration: "about 40 s",
 		build: func(ctx context.Context, w workspace) error {
 			return w.runAll(ctx,
 				command{argv: []string{"mmdebstrap", "--quiet", "--variant=minbase", "--include=" + packages, debianRelease, w.out}},
-				command{argv: []string{"chroot", w.out, "sh", "-c", setUpRoot}},
+				command{argv: []string{"chroot", w.out, "sh", "-c", setUpScript}},
 			)
 		},
 	})
