@@ -33,7 +33,7 @@ type Dialer interface {
 	// the node serves in the client's protocol. It blocks until the target is
 	// halted and ready for requests, of DAP an attach of mode remote. When ctx
 	// ends it gives up and leaves the target as it was.
-	Dial(ctx context.Context, w Wish) (Session, error)
+	Dial(ctx context.Context, w DialOptions) (Session, error)
 }
 
 // Protocol is what a client speaks.
@@ -64,7 +64,7 @@ type Session interface {
 
 	// Tell has line called with each line that the session has to say to the
 	// user, from one goroutine at a time. It must not wait.
-	Tell(line func(string))
+	Notify(line func(string))
 
 	// Sources gives the files that the host lacks; nil if it is not to be asked.
 	Sources() Sources
@@ -177,7 +177,7 @@ func (s *Server) serveClient(ctx context.Context, conn net.Conn, log *slog.Logge
 	if unhook(); err != nil {
 		return
 	}
-	begun := &begunConn{Conn: conn, first: first}
+	begun := &prefixedConn{Conn: conn, prefix: first}
 	if first[0] == '{' {
 		newRPCClient(s, begun, log).serve(ctx)
 	} else {
@@ -186,22 +186,22 @@ func (s *Server) serveClient(ctx context.Context, conn net.Conn, log *slog.Logge
 }
 
 // begunConn is a connection whose first bytes have been read.
-type begunConn struct {
+type prefixedConn struct {
 	net.Conn
-	first []byte
+	prefix []byte
 }
 
-func (c *begunConn) Read(p []byte) (int, error) {
-	if len(c.first) > 0 {
-		n := copy(p, c.first)
-		c.first = c.first[n:]
+func (c *prefixedConn) Read(p []byte) (int, error) {
+	if len(c.prefix) > 0 {
+		n := copy(p, c.prefix)
+		c.prefix = c.prefix[n:]
 		return n, nil
 	}
 	return c.Conn.Read(p)
 }
 
 // SyscallConn implements [syscall.Conn], if the connection below does.
-func (c *begunConn) SyscallConn() (syscall.RawConn, error) {
+func (c *prefixedConn) SyscallConn() (syscall.RawConn, error) {
 	if sc, ok := c.Conn.(syscall.Conn); ok {
 		return sc.SyscallConn()
 	}

@@ -15,12 +15,12 @@ import (
 )
 
 // client is one IDE's connection.
-type client struct {
+type dapClient struct {
 	connection
 	in  *frameReader
 	out *outbox
 
-	terminating sync.Once // the event terminated
+	terminatedOnce sync.Once // the event terminated
 
 	name       string         // the IDE's own; these four under the connection's mutex
 	form       pathmap.Client // how it writes paths, lines and columns
@@ -28,17 +28,17 @@ type client struct {
 	up         *upstream      // from the attach's success on
 }
 
-func newClient(s *Server, conn net.Conn, log *slog.Logger) *client {
-	c := &client{in: newFrameReader(conn, maxHeader, s.cfg.MaxBody)}
+func newClient(s *Server, conn net.Conn, log *slog.Logger) *dapClient {
+	c := &dapClient{in: newFrameReader(conn, maxHeader, s.cfg.MaxBody)}
 	c.open(s, conn, log)
 	c.out = newOutbox(c.queue, conn)
 	return c
 }
 
 // serve serves the IDE to its end, as [connection.run].
-func (c *client) serve(ctx context.Context) { c.run(ctx, c.read) }
+func (c *dapClient) serve(ctx context.Context) { c.run(ctx, c.readRequests) }
 
-func (c *client) read() error {
+func (c *dapClient) readRequests() error {
 	for {
 		body, err := c.in.read()
 		if err != nil {
@@ -52,50 +52,50 @@ func (c *client) read() error {
 			c.log.Debug("dropped: not a request", "type", env.Type)
 			continue // the bridge never asks the IDE anything
 		}
-		if err := c.request(body, env); err != nil {
+		if err := c.handleRequest(body, env); err != nil {
 			return err
 		}
 	}
 }
 
 // request handles one request of the IDE's. body is valid until it returns.
-func (c *client) request(body []byte, env envelope) error {
+func (c *dapClient) handleRequest(body []byte, env envelope) error {
 	switch env.Command {
 	case "initialize":
-		return c.onInitialize(body, env)
+		return c.handleInitialize(body, env)
 	case "attach", "launch":
-		return c.onAttach(body, env)
+		return c.handleAttach(body, env)
 	case "disconnect", "terminate":
-		return c.onDisconnect(body, env)
+		return c.handleDisconnect(body, env)
 	}
-	if why := forbidden(body, env); why != "" {
+	if why := refusalReason(body, env); why != "" {
 		return errors.Join(c.out.console(why), c.out.refuse(env, errors.New(why)))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch c.state {
-	case attaching:
-		return c.keep(body)
-	case attached:
-		if env.Command == "source" && c.onSource(body, env) {
+	switch c.phase {
+	case phaseAttaching:
+		return c.addToBacklog(body)
+	case phaseAttached:
+		if env.Command == "source" && c.handleSource(body, env) {
 			return nil
 		}
 		return c.forward(body, env)
-	case ended:
-		return c.out.refuse(env, errOver)
+	case phaseEnded:
+		return c.out.refuse(env, errEnded)
 	}
 	return c.out.refuse(env, errors.New("no session yet: send initialize, then attach"))
 }
 
 // forward relays a request to the node. The caller has c.mu and an upstream.
-func (c *client) forward(body []byte, env envelope) error {
-	if resumes(env.Command) {
-		c.halt.resumed()
+func (c *dapClient) forward(body []byte, env envelope) error {
+	if resumesTarget(env.Command) {
+		c.halts.markRunning()
 	}
-	p := pending{seq: env.Seq, command: env.Command}
+	p := pendingRequest{seq: env.Seq, command: env.Command}
 	if env.Command == "evaluate" {
-		words, err := delveCommand(body)
-		p.values = len(words) == 0 || err != nil
+		words, err := delveCommandWords(body)
+		p.isValue = len(words) == 0 || err != nil
 	}
 	if err := c.up.send(body, env, p); err != nil {
 		return c.out.refuse(env, err)
@@ -103,21 +103,21 @@ func (c *client) forward(body []byte, env envelope) error {
 	return nil
 }
 
-func (c *client) onInitialize(body []byte, env envelope) error {
+func (c *dapClient) handleInitialize(body []byte, env envelope) error {
 	init, form, err := normalizeInitialize(body)
 	if err != nil {
 		return c.out.refuse(env, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != fresh {
+	if c.phase != phaseNew {
 		return c.out.refuse(env, errors.New("initialize was sent already"))
 	}
-	c.state = initialized
+	c.phase = phaseInitialized
 	c.initialize = slices.Clone(init)
 	c.form = form
 	c.name = clientName(body)
-	return c.out.respond(env, json.RawMessage(withhold(c.srv.cfg.Dialer.Capabilities())))
+	return c.out.respond(env, json.RawMessage(clearCapabilities(c.srv.cfg.Dialer.Capabilities())))
 }
 
 // clientName is the IDE's name for people (DAP, InitializeRequestArguments).
@@ -138,7 +138,7 @@ func clientName(body []byte) string {
 }
 
 // onDisconnect ends the session. The target lives on, whatever the IDE asked.
-func (c *client) onDisconnect(body []byte, env envelope) error {
+func (c *dapClient) handleDisconnect(body []byte, env envelope) error {
 	var r struct {
 		Arguments struct {
 			TerminateDebuggee bool `json:"terminateDebuggee"`
@@ -153,10 +153,10 @@ func (c *client) onDisconnect(body []byte, env envelope) error {
 		c.out.console("the target is not left halted: the debugger detaches and it runs on")
 	}
 	if _, err := c.finish(errors.New("the IDE ended the session")); err != nil {
-		c.out.console(explain(err))
+		c.out.console(errorText(err))
 	}
 	c.out.respond(env, nil)
-	c.terminated()
+	c.sendTerminated()
 	if env.Command == "terminate" {
 		return nil // disconnect follows (DAP, Terminate Request)
 	}
@@ -164,16 +164,16 @@ func (c *client) onDisconnect(body []byte, env envelope) error {
 }
 
 // terminated tells the IDE that the session is over, once.
-func (c *client) terminated() {
-	c.terminating.Do(func() { c.out.event("terminated", map[string]any{}) })
+func (c *dapClient) sendTerminated() {
+	c.terminatedOnce.Do(func() { c.out.event("terminated", map[string]any{}) })
 }
 
 // evict ends the session for another client.
-func (c *client) evict(by string) {
+func (c *dapClient) evict(by string) {
 	c.wg.Go(func() {
 		c.out.console(by + " takes over the session")
 		if first, _ := c.finish(fmt.Errorf("%s took over the session", by)); first {
-			c.terminated()
+			c.sendTerminated()
 		}
 	})
 }

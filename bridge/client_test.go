@@ -377,7 +377,7 @@ func TestLastWords(t *testing.T) {
 		i := srv.ide()
 		s := i.attach(n)
 		seq := i.request("disconnect", "")
-		time.Sleep(lastWords / 2)
+		time.Sleep(drainTimeout / 2)
 		i.answered(seq, "disconnect")
 		i.expect("event", "terminated")
 		i.expectEnd()
@@ -386,7 +386,7 @@ func TestLastWords(t *testing.T) {
 		i = srv.ide()
 		i.attach(n)
 		i.request("disconnect", "")
-		time.Sleep(lastWords + time.Second)
+		time.Sleep(drainTimeout + time.Second)
 		i.expectEnd()
 	})
 }

@@ -22,48 +22,48 @@ type connection struct {
 	conn  net.Conn
 	queue *queue // to the client
 	log   *slog.Logger
-	halt  haltWatch
+	halts haltWatch
 	wg    sync.WaitGroup // everything but run
 	ctx   context.Context
 	stop  context.CancelFunc // ends ctx: the client is going
 
-	gone chan struct{}   // closed when the session has ended on the node
-	left func(why error) // called once, just before that; may be nil
+	ended chan struct{}   // closed when the session has ended on the node
+	left  func(why error) // called once, just before that; may be nil
 
-	mu         sync.Mutex
-	state      state
-	over       error // why there is no session any more
-	backlog    [][]byte
-	backlogged int
-	attempt    *attempt // the last attach
-	sess       Session  // from the attach's success on
-	toNode     *queue   // the same
+	mu          sync.Mutex
+	phase       phase
+	endReason   error // why there is no session any more
+	backlog     [][]byte
+	backlogSize int
+	attempt     *attempt // the last attach
+	sess        Session  // from the attach's success on
+	toNode      *queue   // the same
 }
 
 // state is how far a client has come. It only goes down this list, but for a
 // failed attach of DAP, which goes back to initialized.
-type state int
+type phase int
 
 const (
-	fresh       state = iota
-	initialized       // the bridge has answered DAP's initialize
-	attaching         // the node attaches; requests gather in the backlog
-	attached          // relaying
-	ended             // no session any more
+	phaseNew         phase = iota
+	phaseInitialized       // the bridge has answered DAP's initialize
+	phaseAttaching         // the node attaches; requests gather in the backlog
+	phaseAttached          // relaying
+	phaseEnded             // no session any more
 )
 
 // attempt is an attach under way.
 type attempt struct {
-	giveUp context.CancelCauseFunc // ends it for a reason that the client is told
+	cancel context.CancelCauseFunc // ends it for a reason that the client is told
 	done   chan struct{}           // closed when it has succeeded, or failed and left nothing
-	seat   *holder                 // the client in the slot
+	holder *holder                 // the client in the slot
 }
 
 // maxBacklog bounds the requests that wait for an attach, in bytes.
 const maxBacklog = 16 << 20
 
 // lastWords is how long a client may take to read what it was told at the end.
-const lastWords = 5 * time.Second
+const drainTimeout = 5 * time.Second
 
 // errDone ends run after a request that ends the connection.
 var errDone = errors.New("done")
@@ -72,8 +72,8 @@ var errDone = errors.New("done")
 func (c *connection) open(s *Server, conn net.Conn, log *slog.Logger) {
 	c.srv, c.conn, c.log = s, conn, log
 	c.queue = newQueue()
-	c.queue.now = writerNow(conn)
-	c.gone = make(chan struct{})
+	c.queue.tryWrite = nonblockingWriter(conn)
+	c.ended = make(chan struct{})
 }
 
 // run has read handle the client's messages until the client, an error of
@@ -85,15 +85,15 @@ func (c *connection) run(ctx context.Context, read func() error) {
 	c.wg.Go(c.write)
 	err := read()
 	if err == errDone {
-		c.conn.SetWriteDeadline(time.Now().Add(lastWords))
-		c.queue.idle()
+		c.conn.SetWriteDeadline(time.Now().Add(drainTimeout))
+		c.queue.waitIdle()
 	} else if err != io.EOF && c.ctx.Err() == nil {
 		c.log.Warn("connection closed", "error", err)
 	}
 	c.stop()
 	unhook()
-	c.finish(errOver)
-	c.queue.stop(errOver)
+	c.finish(errEnded)
+	c.queue.stop(errEnded)
 	c.conn.Close()
 	c.wg.Wait()
 }
@@ -108,9 +108,9 @@ func (c *connection) write() {
 }
 
 // keep puts a request into the backlog. The caller has c.mu.
-func (c *connection) keep(body []byte) error {
-	c.backlogged += len(body)
-	if c.backlogged > maxBacklog {
+func (c *connection) addToBacklog(body []byte) error {
+	c.backlogSize += len(body)
+	if c.backlogSize > maxBacklog {
 		return fmt.Errorf("more than %d bytes of requests before the attach is done", maxBacklog)
 	}
 	c.backlog = append(c.backlog, slices.Clone(body))
@@ -121,7 +121,7 @@ func (c *connection) keep(body []byte) error {
 // c.mu.
 func (c *connection) takeBacklog() [][]byte {
 	kept := c.backlog
-	c.backlog, c.backlogged = nil, 0
+	c.backlog, c.backlogSize = nil, 0
 	return kept
 }
 
@@ -129,8 +129,8 @@ func (c *connection) takeBacklog() [][]byte {
 // once. The caller has c.mu.
 func (c *connection) startAttach(seat *holder, attach func(context.Context) error, failed func(context.Context, error)) {
 	ctx, giveUp := context.WithCancelCause(c.ctx)
-	a := &attempt{giveUp: giveUp, done: make(chan struct{}), seat: seat}
-	c.state, c.attempt = attaching, a
+	a := &attempt{cancel: giveUp, done: make(chan struct{}), holder: seat}
+	c.phase, c.attempt = phaseAttaching, a
 	c.wg.Go(func() {
 		defer close(a.done)
 		defer giveUp(nil)
@@ -142,7 +142,7 @@ func (c *connection) startAttach(seat *holder, attach func(context.Context) erro
 
 // dial waits for the slot and has the node attach. On an error the target and
 // the slot are as before.
-func (c *connection) dial(ctx context.Context, seat *holder, w Wish) (Session, error) {
+func (c *connection) dial(ctx context.Context, seat *holder, w DialOptions) (Session, error) {
 	if err := c.srv.slot.acquire(ctx, seat, c.srv.cfg.Takeover); err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (c *connection) dial(ctx context.Context, seat *holder, w Wish) (Session, e
 }
 
 // attachError is what the client is told of an attach that failed with err.
-func (c *connection) attachError(ctx context.Context, err error) error {
+func (c *connection) explainAttachFailure(ctx context.Context, err error) error {
 	c.log.Warn("attach failed", "error", err)
 	if why := context.Cause(ctx); why != nil {
 		return why
@@ -166,10 +166,10 @@ func (c *connection) attachError(ctx context.Context, err error) error {
 // begin makes the session the client's: what waits in toNode is written, relay
 // reads, lost is called with the error of writing, and tell with a line for
 // people while the target stands still. The caller has c.mu.
-func (c *connection) begin(sess Session, toNode *queue, relay func(), lost func(error), tell func(string)) {
-	c.sess, c.toNode, c.state = sess, toNode, attached
-	c.halt.target, c.halt.tell = sess.Target().Name, tell
-	c.halt.halted()
+func (c *connection) startSession(sess Session, toNode *queue, relay func(), lost func(error), tell func(string)) {
+	c.sess, c.toNode, c.phase = sess, toNode, phaseAttached
+	c.halts.target, c.halts.notify = sess.Target().Name, tell
+	c.halts.markHalted()
 	c.wg.Go(relay)
 	c.wg.Go(func() { lost(toNode.run(sess)) })
 }
@@ -180,40 +180,40 @@ func (c *connection) begin(sess Session, toNode *queue, relay func(), lost func(
 // so, and of an error.
 func (c *connection) finish(why error) (first bool, err error) {
 	c.mu.Lock()
-	for c.state == attaching {
+	for c.phase == phaseAttaching {
 		a := c.attempt
-		c.srv.slot.leave(a.seat)
-		a.giveUp(why)
+		c.srv.slot.leave(a.holder)
+		a.cancel(why)
 		c.mu.Unlock()
 		<-a.done
 		c.mu.Lock()
 	}
-	first = c.state == attached
-	if c.state != ended {
-		c.state, c.over = ended, why
+	first = c.phase == phaseAttached
+	if c.phase != phaseEnded {
+		c.phase, c.endReason = phaseEnded, why
 	}
 	sess, toNode, a := c.sess, c.toNode, c.attempt
 	c.mu.Unlock()
-	c.halt.stop()
+	c.halts.stop()
 	switch {
 	case first:
-		err = c.end(sess, a.seat)
-		toNode.stop(errOver)
+		err = c.endSession(sess, a.holder)
+		toNode.stop(errEnded)
 		if err != nil {
 			why = err
 		}
 		if c.left != nil {
 			c.left(why)
 		}
-		close(c.gone)
+		close(c.ended)
 	case sess != nil:
-		<-c.gone
+		<-c.ended
 	}
 	return first, err
 }
 
 // end ends a session on the node and leaves the slot.
-func (c *connection) end(sess Session, seat *holder) error {
+func (c *connection) endSession(sess Session, seat *holder) error {
 	c.srv.slot.leave(seat)
 	defer c.srv.slot.release(seat)
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)

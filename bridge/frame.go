@@ -44,8 +44,8 @@ type frameReader struct {
 	maxBody   int64
 	buf       []byte
 
-	large  []byte // for messages that are larger than buf may be
-	unused int    // how many messages have not needed it
+	large      []byte // for messages that are larger than buf may be
+	sinceLarge int    // how many messages have not needed it
 }
 
 // newFrameReader returns a reader of r that refuses larger headers and bodies.
@@ -58,26 +58,26 @@ func newFrameReader(r io.Reader, maxHeader int, maxBody int64) *frameReader {
 // if the peer breaks the protocol and io.ErrUnexpectedEOF if the stream ends
 // within a message. After an error the stream is of no further use.
 func (f *frameReader) read() ([]byte, error) {
-	if f.unused++; f.unused > keepFor || cap(f.large) > keepLarge {
+	if f.sinceLarge++; f.sinceLarge > keepFor || cap(f.large) > keepLarge {
 		f.large = nil
 	}
-	length, err := f.header()
+	length, err := f.readHeader()
 	if err != nil {
 		return nil, err
 	}
 	if length > f.maxBody {
 		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, length, f.maxBody)
 	}
-	return f.body(int(length))
+	return f.readBody(int(length))
 }
 
 // header reads up to the empty line and returns the Content-Length.
-func (f *frameReader) header() (length int64, err error) {
+func (f *frameReader) readHeader() (length int64, err error) {
 	length = -1
 	for size := 0; ; {
 		line, err := f.r.ReadSlice('\n')
 		first := size == 0
-		if first && looksLikeHTTP(line) {
+		if first && isHTTP(line) {
 			return 0, fmt.Errorf("%w: %.80q", errHTTP, line)
 		}
 		size += len(line)
@@ -85,7 +85,7 @@ func (f *frameReader) header() (length int64, err error) {
 			return 0, fmt.Errorf("%w: over %d bytes", errHeaderSize, f.maxHeader)
 		}
 		if err != nil {
-			return 0, truncated("header", err, size == 0)
+			return 0, readError("header", err, size == 0)
 		}
 		line, ok := bytes.CutSuffix(line, []byte("\r\n"))
 		if !ok {
@@ -94,7 +94,7 @@ func (f *frameReader) header() (length int64, err error) {
 		if len(line) == 0 {
 			break
 		}
-		if length, err = headerField(line, length); err != nil {
+		if length, err = parseLength(line, length); err != nil {
 			return 0, err
 		}
 	}
@@ -106,7 +106,7 @@ func (f *frameReader) header() (length int64, err error) {
 
 // headerField returns the length that the line announces, or the one that is
 // known so far (-1: none) for a field that has another name.
-func headerField(line []byte, known int64) (int64, error) {
+func parseLength(line []byte, known int64) (int64, error) {
 	name, value, ok := bytes.Cut(line, []byte(":"))
 	if !ok || len(name) == 0 || bytes.ContainsAny(name, " \t") {
 		return 0, fmt.Errorf("%w: %.80q", errHeaderLine, line)
@@ -127,37 +127,37 @@ func headerField(line []byte, known int64) (int64, error) {
 
 // body reads n bytes. Room for more than keepBuffer is made when so many are
 // there, so that an announced length alone costs no more.
-func (f *frameReader) body(n int) ([]byte, error) {
+func (f *frameReader) readBody(n int) ([]byte, error) {
 	f.buf = slices.Grow(f.buf[:0], min(n, keepBuffer))
 	head := f.buf[:min(n, keepBuffer)]
 	if got, err := io.ReadFull(f.r, head); err != nil {
-		return nil, truncated(fmt.Sprintf("body, %d of %d bytes", got, n), err, false)
+		return nil, readError(fmt.Sprintf("body, %d of %d bytes", got, n), err, false)
 	}
 	if len(head) == n {
 		return head, nil
 	}
-	buf := f.room(n)
+	buf := f.largeBuffer(n)
 	got, err := io.ReadFull(f.r, buf[copy(buf, head):])
 	if err != nil {
-		return nil, truncated(fmt.Sprintf("body, %d of %d bytes", len(head)+got, n), err, false)
+		return nil, readError(fmt.Sprintf("body, %d of %d bytes", len(head)+got, n), err, false)
 	}
 	return buf, nil
 }
 
 // room returns a large buffer, the last one if it will do: to clear a new one
 // takes as long as to fill it.
-func (f *frameReader) room(n int) []byte {
+func (f *frameReader) largeBuffer(n int) []byte {
 	if cap(f.large) < n {
 		f.large = nil // before there are two
 		f.large = make([]byte, n)
 	}
-	f.unused = 0
+	f.sinceLarge = 0
 	return f.large[:n]
 }
 
 // truncated describes an error of the stream below. Between messages its end
 // is no error.
-func truncated(part string, err error, between bool) error {
+func readError(part string, err error, between bool) error {
 	if errors.Is(err, io.EOF) {
 		if between {
 			return io.EOF
@@ -170,7 +170,7 @@ func truncated(part string, err error, between bool) error {
 // looksLikeHTTP reports whether line begins an HTTP request, as a web page
 // that is made to attack local ports would send. A header field's first word
 // ends with a colon.
-func looksLikeHTTP(line []byte) bool {
+func isHTTP(line []byte) bool {
 	method, rest, ok := bytes.Cut(line, []byte(" "))
 	if !ok {
 		return false

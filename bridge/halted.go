@@ -21,30 +21,30 @@ const (
 // ready for use.
 type haltWatch struct {
 	target string
-	tell   func(line string) // must not wait; not called once resumed or stop has returned
+	notify func(line string) // must not wait; not called once resumed or stop has returned
 
-	mu    sync.Mutex
-	since time.Time
-	timer *time.Timer // while the clock runs
-	begun bool        // the clock has run
-	over  bool
+	mu        sync.Mutex
+	since     time.Time
+	timer     *time.Timer // while the clock runs
+	wasHalted bool        // the clock has run
+	isStopped bool
 }
 
 // halted starts the clock, unless it runs.
-func (h *haltWatch) halted() {
+func (h *haltWatch) markHalted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.timer == nil && !h.over {
-		h.since, h.begun = time.Now(), true
-		h.arm()
+	if h.timer == nil && !h.isStopped {
+		h.since, h.wasHalted = time.Now(), true
+		h.startTimer()
 	}
 }
 
 // resumed stops the clock.
-func (h *haltWatch) resumed() {
+func (h *haltWatch) markRunning() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.clear()
+	h.stopTimer()
 }
 
 // stop stops the clock for good: what the node still says of a session that
@@ -52,25 +52,25 @@ func (h *haltWatch) resumed() {
 func (h *haltWatch) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.clear()
-	h.over = true
+	h.stopTimer()
+	h.isStopped = true
 }
 
-func (h *haltWatch) clear() {
+func (h *haltWatch) stopTimer() {
 	if h.timer != nil {
 		h.timer.Stop()
 		h.timer = nil
 	}
 }
 
-func (h *haltWatch) arm() {
+func (h *haltWatch) startTimer() {
 	var timer *time.Timer
 	timer = time.AfterFunc(time.Minute, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.timer == timer { // else it was stopped just now
-			h.arm()
-			h.tell(haltLine(h.target, h.since, time.Now()))
+			h.startTimer()
+			h.notify(haltLine(h.target, h.since, time.Now()))
 		}
 	})
 	h.timer = timer

@@ -16,7 +16,7 @@ import (
 func watched(target string) (h *haltWatch, told *testenv.Buffer) {
 	told = &testenv.Buffer{}
 	begin := time.Now()
-	return &haltWatch{target: target, tell: func(line string) { fmt.Fprintln(told, time.Since(begin), line) }}, told
+	return &haltWatch{target: target, notify: func(line string) { fmt.Fprintln(told, time.Since(begin), line) }}, told
 }
 
 func expectLines(t *testing.T, told *testenv.Buffer, want ...string) {
@@ -32,10 +32,10 @@ func TestHaltWatch(t *testing.T) {
 		h, told := watched("containerd")
 		at := func(d time.Duration) string { return time.Now().Add(d).Format(time.TimeOnly) }
 		timeout, notReady := at(2*time.Minute), at(3*time.Minute)
-		h.halted()
+		h.markHalted()
 		time.Sleep(59 * time.Second)
 		expectLines(t, told)
-		h.halted() // told again: the clock runs on
+		h.markHalted() // told again: the clock runs on
 		time.Sleep(3*time.Minute + 30*time.Second)
 		expectLines(t, told,
 			"1m0s containerd has been halted for 1m0s. kubelet's calls to it time out after 2 minutes (the first at "+timeout+"), the node goes NotReady after 3 ("+notReady+").",
@@ -44,15 +44,15 @@ func TestHaltWatch(t *testing.T) {
 			"4m0s containerd has been halted for 4m0s. kubelet's calls to it time out and the node is NotReady until it continues.",
 		)
 
-		h.resumed()
-		h.resumed()
+		h.markRunning()
+		h.markRunning()
 		time.Sleep(time.Hour)
 		expectLines(t, told)
 
-		h.halted() // at 1h4m29s
+		h.markHalted() // at 1h4m29s
 		time.Sleep(30 * time.Second)
-		h.resumed()
-		h.halted()
+		h.markRunning()
+		h.markHalted()
 		time.Sleep(59 * time.Second)
 		expectLines(t, told)
 		time.Sleep(time.Second)
@@ -62,9 +62,9 @@ func TestHaltWatch(t *testing.T) {
 		}
 
 		h.stop()
-		h.halted() // too late
-		h.resumed()
-		h.halted()
+		h.markHalted() // too late
+		h.markRunning()
+		h.markHalted()
 		time.Sleep(time.Hour)
 		expectLines(t, told)
 	})
@@ -77,7 +77,7 @@ func TestHaltWatchOfOtherTargets(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h, told := watched(target)
-			h.halted()
+			h.markHalted()
 			time.Sleep(time.Minute)
 			expectLines(t, told, want)
 			h.stop()

@@ -5,4 +5,4 @@ package bridge
 const largeMessage = 64 << 10
 
 // pieces is how many bytes of it are gathered for one write.
-const pieces = 128 << 10
+const largeWriteSize = 128 << 10

@@ -15,7 +15,7 @@ import (
 type span struct{ start, end int }
 
 // of returns that part of b.
-func (s span) of(b []byte) []byte { return b[s.start:s.end] }
+func (s span) in(b []byte) []byte { return b[s.start:s.end] }
 
 // envelope is what the bridge reads of every message, and where the values
 // are. The spans hold for the bytes that were scanned and no others.
@@ -62,7 +62,7 @@ func (env *envelope) setIn(body []byte) pathmap.MemberFunc {
 
 // set sets the field of one member.
 func (env *envelope) set(name, raw []byte, at span) error {
-	where := env.member(name)
+	where := env.field(name)
 	if where == nil {
 		return checkSpelling(name)
 	}
@@ -95,7 +95,7 @@ func (env *envelope) set(name, raw []byte, at span) error {
 }
 
 // member returns where the envelope keeps the place of a member, or nil.
-func (env *envelope) member(name []byte) *span {
+func (env *envelope) field(name []byte) *span {
 	switch string(name) {
 	case "type":
 		return &env.typ
@@ -153,11 +153,11 @@ func (s span) replace(value []byte) pathmap.Edit {
 // splice appends body to dst with the edits made, in whatever order they are;
 // their parts must not overlap.
 func splice(dst, body []byte, edits ...pathmap.Edit) []byte {
-	return pathmap.Apply(dst, body, inOrder(edits)...)
+	return pathmap.Apply(dst, body, sortEdits(edits)...)
 }
 
 // inOrder sorts edits by their places.
-func inOrder(edits []pathmap.Edit) []pathmap.Edit {
+func sortEdits(edits []pathmap.Edit) []pathmap.Edit {
 	slices.SortFunc(edits, func(a, b pathmap.Edit) int { return cmp.Compare(a.Start, b.Start) })
 	return edits
 }
@@ -166,11 +166,11 @@ func inOrder(edits []pathmap.Edit) []pathmap.Edit {
 // other byte changes, but that seq is added where it was missing; request_seq
 // is not.
 func renumber(dst, body []byte, env envelope, seq, requestSeq int64) []byte {
-	return splice(dst, body, env.renumbered(body, seq, requestSeq)...)
+	return splice(dst, body, env.numberEdits(body, seq, requestSeq)...)
 }
 
 // renumbered returns the edits that renumber makes.
-func (env envelope) renumbered(body []byte, seq, requestSeq int64) []pathmap.Edit {
+func (env envelope) numberEdits(body []byte, seq, requestSeq int64) []pathmap.Edit {
 	first := env.seq.replace(strconv.AppendInt(nil, seq, 10))
 	if env.seq == (span{}) {
 		first = insertion(body, env.open, "seq", first.Text)

@@ -25,7 +25,7 @@ func TestScanEnvelope(t *testing.T) {
 		env.seq: "12", env.requestSeq: "-3", env.success: "true", env.command: `"st\u0065p"`, env.event: `"e"`,
 		env.message: `"m"`, env.arguments: `{"a":"}"}`, env.body: "[1,2]", env.typ: `"response"`,
 	} {
-		if got := at.of([]byte(body)); string(got) != want {
+		if got := at.in([]byte(body)); string(got) != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
@@ -134,7 +134,7 @@ func acceptable(body []byte) bool {
 			return false
 		}
 		key, env := name.(string), envelope{}
-		if env.member([]byte(key)) == nil {
+		if env.field([]byte(key)) == nil {
 			if checkSpelling([]byte(key)) != nil {
 				return false
 			}
@@ -207,8 +207,8 @@ func checkRenumber(t *testing.T, env envelope, body []byte) {
 
 // canonical reports whether the numbers are there and not written like -0.
 func canonical(env envelope, body []byte) bool {
-	return string(env.seq.of(body)) == strconv.FormatInt(env.Seq, 10) &&
-		(env.requestSeq == (span{}) || string(env.requestSeq.of(body)) == strconv.FormatInt(env.RequestSeq, 10))
+	return string(env.seq.in(body)) == strconv.FormatInt(env.Seq, 10) &&
+		(env.requestSeq == (span{}) || string(env.requestSeq.in(body)) == strconv.FormatInt(env.RequestSeq, 10))
 }
 
 // members decodes an object, the last of several members of a name winning.

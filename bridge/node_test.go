@@ -229,7 +229,7 @@ type scriptedNode struct {
 	says    string                          // to the user; "" for nothing
 	sources Sources                         // nil: the host lacks nothing
 	dial    func(ctx context.Context) error // what Dial waits for; nil: nothing
-	asked   func(Wish)                      // sees what Dial is asked for; may be nil
+	asked   func(DialOptions)               // sees what Dial is asked for; may be nil
 	end     func(ctx context.Context) error // what End waits for and returns; nil: nothing
 	wrap    func(net.Conn) net.Conn         // the bridge's end of a stream; nil: as it is
 	dialed  chan *nodeSession               // every session
@@ -247,7 +247,7 @@ func newNode(t testing.TB) *scriptedNode {
 
 func (n *scriptedNode) Capabilities() json.RawMessage { return json.RawMessage(n.caps) }
 
-func (n *scriptedNode) Dial(ctx context.Context, w Wish) (Session, error) {
+func (n *scriptedNode) Dial(ctx context.Context, w DialOptions) (Session, error) {
 	n.dials.Add(1)
 	if n.asked != nil {
 		n.asked(w)
@@ -317,7 +317,7 @@ func (s *nodeSession) Target() Target              { return s.node.target }
 func (s *nodeSession) Map() *pathmap.Map           { return s.node.paths }
 func (s *nodeSession) Sources() Sources            { return s.node.sources }
 
-func (s *nodeSession) Tell(line func(string)) {
+func (s *nodeSession) Notify(line func(string)) {
 	if s.node.says != "" {
 		line(s.node.says)
 	}

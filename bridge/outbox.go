@@ -16,15 +16,15 @@ import (
 type queue struct {
 	// now writes what it can without waiting, and says how much that was: it
 	// spares the usual message the way through run. nil writes nothing.
-	now func(p []byte) int
+	tryWrite func(p []byte) int
 
-	mu     sync.Mutex
-	cond   sync.Cond // something below has changed
-	buf    []byte
-	writes int   // that buf holds
-	busy   bool  // run is writing what it took from buf
-	lent   bool  // somebody else has claimed the turn
-	err    error // why nothing is written any more
+	mu        sync.Mutex
+	cond      sync.Cond // something below has changed
+	buf       []byte
+	writes    int   // that buf holds
+	isWriting bool  // run is writing what it took from buf
+	isClaimed bool  // somebody else has claimed the turn
+	err       error // why nothing is written any more
 }
 
 // maxWrites bounds what may wait in a queue for a peer that does not read.
@@ -32,7 +32,7 @@ const maxWrites = 1 << 16
 
 var (
 	errUnread = errors.New("the peer does not read what is sent to it")
-	errOver   = errors.New("the session has ended")
+	errEnded  = errors.New("the session has ended")
 )
 
 func newQueue() *queue {
@@ -53,8 +53,8 @@ func (q *queue) Write(p []byte) (int, error) {
 		return 0, q.err
 	}
 	rest := p
-	if q.now != nil && q.quiet() {
-		if rest = p[q.now(p):]; len(rest) == 0 {
+	if q.tryWrite != nil && q.isIdle() {
+		if rest = p[q.tryWrite(p):]; len(rest) == 0 {
 			return len(p), nil
 		}
 	}
@@ -85,16 +85,16 @@ func (q *queue) take(spare []byte) ([]byte, error) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.busy = false
+	q.isWriting = false
 	q.cond.Broadcast()
-	for (len(q.buf) == 0 || q.lent) && q.err == nil {
+	for (len(q.buf) == 0 || q.isClaimed) && q.err == nil {
 		q.cond.Wait()
 	}
 	if q.err != nil {
 		return nil, q.err
 	}
 	out := q.buf
-	q.buf, q.writes, q.busy = spare[:0], 0, true
+	q.buf, q.writes, q.isWriting = spare[:0], 0, true
 	q.cond.Broadcast()
 	return out, nil
 }
@@ -115,7 +115,7 @@ func (q *queue) fail(err error) {
 }
 
 // room waits until little is left to write.
-func (q *queue) room() error {
+func (q *queue) waitRoom() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.buf) > keepBuffer && q.err == nil {
@@ -125,13 +125,13 @@ func (q *queue) room() error {
 }
 
 // quiet reports whether nothing waits and nobody writes. The caller has q.mu.
-func (q *queue) quiet() bool { return len(q.buf) == 0 && !q.busy && !q.lent }
+func (q *queue) isIdle() bool { return len(q.buf) == 0 && !q.isWriting && !q.isClaimed }
 
 // idle waits until all is written, or can't be.
-func (q *queue) idle() error {
+func (q *queue) waitIdle() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.quiet() && q.err == nil {
+	for !q.isIdle() && q.err == nil {
 		q.cond.Wait()
 	}
 	return q.err
@@ -143,10 +143,10 @@ func (q *queue) idle() error {
 func (q *queue) claim() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.quiet() || q.err != nil {
+	if !q.isIdle() || q.err != nil {
 		return false
 	}
-	q.lent = true
+	q.isClaimed = true
 	return true
 }
 
@@ -154,7 +154,7 @@ func (q *queue) claim() bool {
 func (q *queue) release(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.lent = false
+	q.isClaimed = false
 	if err != nil {
 		q.fail(err)
 	}
@@ -188,29 +188,29 @@ func newOutbox(q *queue, conn io.Writer) *outbox {
 
 // relay sends a message of the node's under the outbox's next number. Its
 // request_seq, if it has one, becomes requestSeq.
-func (o *outbox) relay(in inbound, requestSeq int64) error {
+func (o *outbox) relay(in nodeMessage, requestSeq int64) error {
 	if len(in.body) >= largeMessage {
 		return o.relayLarge(in, requestSeq)
 	}
-	if err := o.queue.room(); err != nil {
+	if err := o.queue.waitRoom(); err != nil {
 		return err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seq++
-	in.number(o.seq, requestSeq)
+	in.addNumbers(o.seq, requestSeq)
 	o.buf = in.edits.Apply(o.buf[:0], in.body)
 	return o.w.write(o.buf)
 }
 
 // relayLarge writes the message from where it is, past the queue.
-func (o *outbox) relayLarge(in inbound, requestSeq int64) error {
-	seq, err := o.claim()
+func (o *outbox) relayLarge(in nodeMessage, requestSeq int64) error {
+	seq, err := o.waitClaim()
 	if err != nil {
 		return err
 	}
-	in.number(seq, requestSeq)
-	w := bufio.NewWriterSize(o.conn, pieces)
+	in.addNumbers(seq, requestSeq)
+	w := bufio.NewWriterSize(o.conn, largeWriteSize)
 	w.Write(appendHeader(w.AvailableBuffer(), in.edits.Size(in.body)))
 	in.edits.WriteEdited(w, in.body) // Flush returns its error
 	err = w.Flush()
@@ -219,9 +219,9 @@ func (o *outbox) relayLarge(in inbound, requestSeq int64) error {
 }
 
 // claim waits for the queue's turn and returns the number that goes with it.
-func (o *outbox) claim() (seq int64, err error) {
+func (o *outbox) waitClaim() (seq int64, err error) {
 	for {
-		if err := o.queue.idle(); err != nil {
+		if err := o.queue.waitIdle(); err != nil {
 			return 0, err
 		}
 		if seq, ok := o.tryClaim(); ok {
@@ -274,7 +274,7 @@ func (o *outbox) respond(env envelope, body any) error {
 // ErrorResponse). Its text may come from the node.
 func (o *outbox) refuse(env envelope, err error) error {
 	ok := false
-	text := explain(err)
+	text := errorText(err)
 	return o.send(message{
 		Type: "response", RequestSeq: &env.Seq, Success: &ok, Command: env.Command, Message: text,
 		Body: map[string]any{"error": map[string]any{"id": refusedID, "format": text, "showUser": true}},
@@ -295,7 +295,7 @@ func (o *outbox) console(line string) error {
 }
 
 // explain is an error as one line for people, with its remedy.
-func explain(err error) string {
+func errorText(err error) string {
 	text := err.Error()
 	if hint := diag.Hint(err); hint != "" {
 		text += " (" + hint + ")"

@@ -19,13 +19,13 @@ import (
 //     Delve's restart of an attached target leaves it halted.
 //   - data breakpoints sit in debug registers, which stay set when the worker
 //     is killed and then kill the target.
-func withheld() []string {
+func unsupportedCapabilities() []string {
 	return []string{"supportsRestartRequest", "supportsTerminateRequest", "supportTerminateDebuggee", "supportSuspendDebuggee", "supportsDataBreakpoints"}
 }
 
 // withhold returns capabilities with every withheld one set to false.
-func withhold(capabilities []byte) []byte {
-	for _, name := range withheld() {
+func clearCapabilities(capabilities []byte) []byte {
+	for _, name := range unsupportedCapabilities() {
 		if v, ok := member(capabilities, name); ok && string(v) != "false" {
 			capabilities = setMember(capabilities, name, []byte("false"))
 		}
@@ -35,7 +35,7 @@ func withhold(capabilities []byte) []byte {
 
 // withholdEvent does the same to a capabilities event (DAP, Capabilities
 // Event); Delve sends one that offers to terminate the target.
-func withholdEvent(body []byte) []byte {
+func clearEventCapabilities(body []byte) []byte {
 	content, ok := member(body, "body")
 	if !ok {
 		return body
@@ -44,11 +44,11 @@ func withholdEvent(body []byte) []byte {
 	if !ok {
 		return body
 	}
-	return setMember(body, "body", setMember(content, "capabilities", withhold(caps)))
+	return setMember(body, "body", setMember(content, "capabilities", clearCapabilities(caps)))
 }
 
 // forbidden says why a request must not reach the node, "" if it may.
-func forbidden(body []byte, env envelope) string {
+func refusalReason(body []byte, env envelope) string {
 	switch env.Command {
 	case "restart":
 		return "the target belongs to the node: restart it there (systemctl restart), then start the session again"
@@ -62,14 +62,14 @@ func forbidden(body []byte, env envelope) string {
 			return "data breakpoints are not supported: they sit in debug registers, which would outlive a killed debugger"
 		}
 	case "evaluate":
-		return forbiddenCommand(body)
+		return commandRefusal(body)
 	}
 	return ""
 }
 
 // delveCommand returns the words of one of Delve's own commands, which evaluate
 // takes with the prefix "dlv" (service/dap/command.go); none of an expression.
-func delveCommand(body []byte) ([]string, error) {
+func delveCommandWords(body []byte) ([]string, error) {
 	var r struct{ Arguments struct{ Expression string } }
 	if err := json.Unmarshal(body, &r); err != nil {
 		return nil, err
@@ -82,8 +82,8 @@ func delveCommand(body []byte) ([]string, error) {
 }
 
 // forbiddenCommand says why one of Delve's own commands must not reach the node.
-func forbiddenCommand(body []byte) string {
-	words, err := delveCommand(body)
+func commandRefusal(body []byte) string {
+	words, err := delveCommandWords(body)
 	if err != nil {
 		return "the request can't be read"
 	}
@@ -103,13 +103,13 @@ func forbiddenCommand(body []byte) string {
 // arguments; the rest is the debugger's.
 type attachArgs struct {
 	ProcessID      json.RawMessage `json:"processId"`
-	SubstitutePath []clientMap     `json:"substitutePath"`
+	SubstitutePath []pathPair      `json:"substitutePath"`
 	Symbols        string          `json:"symbols"`
 }
 
 // clientMap is a pair of the Go extension's substitutePath: from the IDE's
 // path to the debugger's.
-type clientMap struct{ From, To string }
+type pathPair struct{ From, To string }
 
 func (a attachArgs) rules() (rules []pathmap.Rule) {
 	for _, p := range a.SubstitutePath {
@@ -191,7 +191,7 @@ func normalizeInitialize(body []byte) ([]byte, pathmap.Client, error) {
 }
 
 // resumes reports whether a request lets the target run.
-func resumes(command string) bool {
+func resumesTarget(command string) bool {
 	switch command {
 	case "continue", "next", "stepIn", "stepOut", "configurationDone":
 		return true

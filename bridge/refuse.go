@@ -24,6 +24,6 @@ func Refuse(conn net.Conn, why error) {
 		return
 	}
 	q := newQueue()
-	q.now = func(p []byte) int { n, _ := conn.Write(p); return n }
+	q.tryWrite = func(p []byte) int { n, _ := conn.Write(p); return n }
 	newOutbox(q, conn).refuse(env, why)
 }

@@ -519,7 +519,7 @@ func TestRequestsThatTheNodeDoesNotRead(t *testing.T) {
 	body := `{"seq":1,"type":"request","command":"x","arguments":"` + strings.Repeat("x", 3<<20) + `"}`
 	sent := 0
 	for {
-		err := up.sendScanned([]byte(body), pending{})
+		err := up.sendRequest([]byte(body), pendingRequest{})
 		if err != nil {
 			if !strings.Contains(err.Error(), "the debugger takes no more requests") {
 				t.Error(err)
@@ -600,7 +600,7 @@ func TestQueueIsBounded(t *testing.T) {
 func TestQueueWritesAtOnce(t *testing.T) {
 	q := newQueue()
 	var now strings.Builder
-	q.now = func(p []byte) int {
+	q.tryWrite = func(p []byte) int {
 		n, _ := now.Write(p[:min(len(p), 2)])
 		return n
 	}
@@ -638,15 +638,15 @@ func TestQueueClaim(t *testing.T) {
 		synctest.Wait()
 		out.WriteString("first ")
 		q.release(nil)
-		if err := q.idle(); err != nil || out.String() != "first behind" {
+		if err := q.waitIdle(); err != nil || out.String() != "first behind" {
 			t.Errorf("%q, %v", out.String(), err)
 		}
 		if !q.claim() {
 			t.Fatal("the turn is not given back")
 		}
 		q.release(io.ErrClosedPipe)
-		if err := <-done; err != io.ErrClosedPipe || q.idle() != err || q.claim() {
-			t.Errorf("after an error: run returned %v, idle %v", err, q.idle())
+		if err := <-done; err != io.ErrClosedPipe || q.waitIdle() != err || q.claim() {
+			t.Errorf("after an error: run returned %v, idle %v", err, q.waitIdle())
 		}
 	})
 }
@@ -660,7 +660,7 @@ func TestQueueKeepsTheOrder(t *testing.T) {
 	var want strings.Builder
 	go func() {
 		for n := range 5000 {
-			if err := q.room(); err != nil {
+			if err := q.waitRoom(); err != nil {
 				t.Error(err)
 			}
 			line := fmt.Sprintf("%d %s\n", n, strings.Repeat("x", n%700))
@@ -671,7 +671,7 @@ func TestQueueKeepsTheOrder(t *testing.T) {
 			}
 			io.WriteString(q, line)
 		}
-		q.idle()
+		q.waitIdle()
 		ours.Close()
 	}()
 	for n := range 5000 {

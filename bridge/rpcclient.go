@@ -29,7 +29,7 @@ const maxRPCRequest = 4 << 20
 // farewell is how long a connection stays open after its session has ended by
 // itself: what a client asks meanwhile is answered by the reason, which clients
 // show, where some keep a closed connection to themselves.
-const farewell = time.Second
+const closeDelay = time.Second
 
 func newRPCClient(s *Server, conn net.Conn, log *slog.Logger) *rpcClient {
 	c := &rpcClient{in: newRequestReader(conn, maxRPCRequest)}
@@ -39,9 +39,9 @@ func newRPCClient(s *Server, conn net.Conn, log *slog.Logger) *rpcClient {
 }
 
 // serve serves the client to its end, as [connection.run].
-func (c *rpcClient) serve(ctx context.Context) { c.run(ctx, c.read) }
+func (c *rpcClient) serve(ctx context.Context) { c.run(ctx, c.readRequests) }
 
-func (c *rpcClient) read() error {
+func (c *rpcClient) readRequests() error {
 	for {
 		body, err := c.in.read()
 		if err != nil {
@@ -54,56 +54,56 @@ func (c *rpcClient) read() error {
 		if env.method == (span{}) {
 			return errors.New("the message is not a request")
 		}
-		if err := c.request(body, env); err != nil {
+		if err := c.handleRequest(body, env); err != nil {
 			return err
 		}
 	}
 }
 
 // request handles one request. body is valid until it returns.
-func (c *rpcClient) request(body []byte, env rpcEnvelope) error {
+func (c *rpcClient) handleRequest(body []byte, env rpcEnvelope) error {
 	name, ok := strings.CutPrefix(env.Method, "RPCServer.")
-	why, known := rpcMethod(name)
+	why, known := checkRPCMethod(name)
 	if !ok || !known {
-		return c.refuse(env.ID, errNoMethod(env.Method))
+		return c.refuse(env.ID, methodNotFound(env.Method))
 	}
 	if why == "" {
-		why = forbiddenParams(name, body, env)
+		why = rpcParamsRefusal(name, body, env)
 	}
 	if why != "" {
 		return c.refuse(env.ID, errors.New(why))
 	}
 	switch name {
 	case "Detach":
-		return c.onDetach(body, env)
+		return c.handleDetach(body, env)
 	case "GuessSubstitutePath": // the client would map on top of us
 		return c.answer(env.ID, struct{ List [][2]string }{}, nil)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch c.state {
-	case attached:
+	switch c.phase {
+	case phaseAttached:
 		return c.forward(body, env)
-	case ended:
-		return c.refuse(env.ID, c.over)
-	case fresh:
-		seat := &holder{name: "a Delve client (" + peerName(c.conn) + ")", conn: &c.connection, speaks: RPC, evict: c.evict}
+	case phaseEnded:
+		return c.refuse(env.ID, c.endReason)
+	case phaseNew:
+		seat := &holder{name: "a Delve client (" + peerName(c.conn) + ")", conn: &c.connection, protocol: RPC, evict: c.evict}
 		c.startAttach(seat, func(ctx context.Context) error { return c.attach(ctx, seat) }, c.attachFailed)
 	}
-	return c.keep(body)
+	return c.addToBacklog(body)
 }
 
 // forward relays a request to the node. The caller has c.mu and an upstream.
 func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
-	resumes := rpcResumes(strings.TrimPrefix(env.Method, "RPCServer."), body, env)
+	resumes := rpcResumesTarget(strings.TrimPrefix(env.Method, "RPCServer."), body, env)
 	if resumes {
-		c.halt.resumed()
+		c.halts.markRunning()
 	}
 	if err := c.up.send(body, env, resumes); err != nil {
 		return c.refuse(env.ID, err)
 	}
 	if env.Method == "RPCServer.CreateBreakpoint" {
-		c.judge(body, env)
+		c.warnIfStale(body, env)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
 // judge says in the log, once, that the file of a new breakpoint is not what the
 // target was built from: this protocol has no place for it. The caller has c.mu
 // and an upstream.
-func (c *rpcClient) judge(body []byte, env rpcEnvelope) {
+func (c *rpcClient) warnIfStale(body []byte, env rpcEnvelope) {
 	var in struct {
 		Breakpoint struct {
 			File string `json:"file"`
@@ -122,9 +122,9 @@ func (c *rpcClient) judge(body []byte, env rpcEnvelope) {
 		return
 	}
 	node, _ := c.up.paths.Map.ToNode(in.Breakpoint.File)
-	v := s.seekFile(node)
+	v := s.startFile(node)
 	c.wg.Go(func() {
-		if <-v.done; v.text != "" && !s.toldOf(v.text) {
+		if <-v.done; v.text != "" && !s.isReported(v.text) {
 			c.log.Warn(v.text)
 		}
 	})
@@ -138,7 +138,7 @@ func (c *rpcClient) answer(id string, result any, err error) error {
 func (c *rpcClient) refuse(id string, err error) error { return c.answer(id, nil, err) }
 
 // onDetach ends the session. The target lives on, whatever the client asked.
-func (c *rpcClient) onDetach(body []byte, env rpcEnvelope) error {
+func (c *rpcClient) handleDetach(body []byte, env rpcEnvelope) error {
 	var in struct{ Kill bool }
 	if err := env.decodeParams(body, &in); err != nil || in.Kill {
 		c.log.Warn("the client asks for the end of the target, which belongs to the node: the debugger detaches and it runs on")
@@ -151,17 +151,17 @@ func (c *rpcClient) onDetach(body []byte, env rpcEnvelope) error {
 // attach has the node attach, and hands it what the client has asked so far. On
 // an error the target is as before.
 func (c *rpcClient) attach(ctx context.Context, seat *holder) error {
-	sess, err := c.dial(ctx, seat, Wish{Protocol: RPC})
+	sess, err := c.dial(ctx, seat, DialOptions{Protocol: RPC})
 	if err != nil {
 		return err
 	}
 	up, err := newRPCUpstream(sess)
 	if err == nil {
-		up.stale = newStale(c.ctx, &c.wg, sess)
+		up.stale = newStaleChecker(c.ctx, &c.wg, sess)
 		err = c.handOver(ctx, up)
 	}
 	if err != nil {
-		return errors.Join(err, c.end(sess, seat))
+		return errors.Join(err, c.endSession(sess, seat))
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (c *rpcClient) handOver(ctx context.Context, up *rpcUpstream) error {
 		return ctx.Err()
 	}
 	c.up = up
-	c.begin(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, func(line string) { c.log.Warn(line) })
+	c.startSession(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, func(line string) { c.log.Warn(line) })
 	for _, late := range c.takeBacklog() {
 		if env, err := scanRPC(late); err == nil {
 			c.forward(late, env)
@@ -187,28 +187,28 @@ func (c *rpcClient) attachFailed(ctx context.Context, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() == nil {
-		err = c.attachError(ctx, err)
+		err = c.explainAttachFailure(ctx, err)
 	}
 	for _, late := range c.takeBacklog() {
 		if env, scanErr := scanRPC(late); scanErr == nil {
 			c.refuse(env.ID, err)
 		}
 	}
-	c.state, c.over = ended, err
-	c.sayFarewell()
+	c.phase, c.endReason = phaseEnded, err
+	c.closeLater()
 }
 
 // sayFarewell closes the connection after a while.
-func (c *rpcClient) sayFarewell() { time.AfterFunc(farewell, c.stop) }
+func (c *rpcClient) closeLater() { time.AfterFunc(closeDelay, c.stop) }
 
 // refuseWaiting answers what the node has not answered when the session ends,
 // and makes why the answer to all that the client asks then.
 func (c *rpcClient) refuseWaiting(why error) {
 	c.mu.Lock()
 	up := c.up
-	c.over = why
+	c.endReason = why
 	c.mu.Unlock()
-	for _, id := range up.forget() {
+	for _, id := range up.takeAllPending() {
 		c.refuse(id, why)
 	}
 }
@@ -221,31 +221,31 @@ func (c *rpcClient) evict(by string) {
 // lose ends the session for a reason that is not the client's own.
 func (c *rpcClient) lose(why error) {
 	if first, _ := c.finish(why); first {
-		c.sayFarewell()
+		c.closeLater()
 	}
 }
 
 // rpcUpstream is a session on the node as an rpcClient uses it. What it sends
 // waits in its queue, so that a node that does not read holds up nobody.
 type rpcUpstream struct {
-	sess  Session
-	queue *queue
-	paths *pathmap.Rewriter
-	kept  *kept  // nil if the host is taken to lack nothing
-	stale *stale // nil if nothing is known of its files
+	sess   Session
+	queue  *queue
+	paths  *pathmap.Rewriter
+	keeper *sourceKeeper // nil if the host is taken to lack nothing
+	stale  *staleChecker // nil if nothing is known of its files
 
 	mu      sync.Mutex
 	pending map[string][]bool // whether it resumes, for each request that the node has not answered, by its id
-	mp      []byte            // buffer for a mapped request
+	mapped  []byte            // buffer for a mapped request
 
-	edits pathmap.Edits // of an answer; these two its reader's alone
-	back  []byte        // the answer, mapped
+	edits  pathmap.Edits // of an answer; these two its reader's alone
+	answer []byte        // the answer, mapped
 }
 
 func newRPCUpstream(sess Session) (*rpcUpstream, error) {
-	k := newKept(sess.Sources())
+	k := newSourceKeeper(sess.Sources())
 	paths, err := k.rewriter(sess.Map())
-	return &rpcUpstream{sess: sess, queue: newQueue(), paths: paths, kept: k, pending: map[string][]bool{}}, err
+	return &rpcUpstream{sess: sess, queue: newQueue(), paths: paths, keeper: k, pending: map[string][]bool{}}, err
 }
 
 // send relays a request to the node, with the paths that the node knows. An
@@ -256,10 +256,10 @@ func (u *rpcUpstream) send(body []byte, env rpcEnvelope, resumes bool) error {
 	if waiting := u.queue.size(); waiting > maxBacklog {
 		return fmt.Errorf("the debugger takes no more requests: %d bytes of them wait", waiting)
 	}
-	out, changed := u.paths.RPCToNode(u.mp[:0], body)
+	out, changed := u.paths.RPCToNode(u.mapped[:0], body)
 	if changed > 0 {
-		if u.mp = out; cap(out) > keepBuffer {
-			u.mp = nil
+		if u.mapped = out; cap(out) > keepBuffer {
+			u.mapped = nil
 		}
 		mapped, err := scanRPC(out)
 		if err != nil {
@@ -275,7 +275,7 @@ func (u *rpcUpstream) send(body []byte, env rpcEnvelope, resumes bool) error {
 }
 
 // answered forgets the request that an answer of the node's is for.
-func (u *rpcUpstream) answered(id string) (resumed, ok bool) {
+func (u *rpcUpstream) takePending(id string) (resumed, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch waiting := u.pending[id]; len(waiting) {
@@ -291,7 +291,7 @@ func (u *rpcUpstream) answered(id string) (resumed, ok bool) {
 }
 
 // forget returns the ids of what the node has not answered, and forgets them.
-func (u *rpcUpstream) forget() (ids []string) {
+func (u *rpcUpstream) takeAllPending() (ids []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for id, waiting := range u.pending {
@@ -309,7 +309,7 @@ func (c *rpcClient) relayNode(up *rpcUpstream) {
 	for {
 		body, err := in.read()
 		if err == nil {
-			err = c.fromNode(up, body)
+			err = c.handleNodeMessage(up, body)
 		}
 		if err != nil {
 			c.lostNode(err)
@@ -320,21 +320,21 @@ func (c *rpcClient) relayNode(up *rpcUpstream) {
 
 // fromNode relays one message of the node's with the host's paths. Only answers
 // to requests pass.
-func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
-	up.kept.refresh()
+func (c *rpcClient) handleNodeMessage(up *rpcUpstream, body []byte) error {
+	up.keeper.refresh()
 	env, err := readRPC(up.paths, &up.edits, body)
 	if err != nil {
 		return fmt.Errorf("malformed message: %w", err)
 	}
-	resumed, ok := up.answered(env.ID)
+	resumed, ok := up.takePending(env.ID)
 	if !ok || env.method != (span{}) {
 		c.log.Warn("dropped a message that nobody asked for", "id", env.ID)
 		return nil
 	}
 	if resumed {
-		c.halt.halted()
+		c.halts.markHalted()
 	}
-	if up.kept.bring(c.ctx) {
+	if up.keeper.keepWanted(c.ctx) {
 		if _, err := readRPC(up.paths, &up.edits, body); err != nil {
 			return err
 		}
@@ -342,22 +342,22 @@ func (c *rpcClient) fromNode(up *rpcUpstream, body []byte) error {
 	if len(body) >= largeMessage {
 		return c.relayLarge(body, &up.edits)
 	}
-	if err := c.queue.room(); err != nil {
+	if err := c.queue.waitRoom(); err != nil {
 		return err
 	}
-	up.back = append(up.edits.Apply(up.back[:0], body), '\n') // as Delve ends it
-	_, err = c.queue.Write(up.back)
+	up.answer = append(up.edits.Apply(up.answer[:0], body), '\n') // as Delve ends it
+	_, err = c.queue.Write(up.answer)
 	return err
 }
 
 // relayLarge writes an answer from where it is, past the queue.
 func (c *rpcClient) relayLarge(body []byte, edits *pathmap.Edits) error {
 	for !c.queue.claim() {
-		if err := c.queue.idle(); err != nil {
+		if err := c.queue.waitIdle(); err != nil {
 			return err
 		}
 	}
-	w := bufio.NewWriterSize(c.conn, pieces)
+	w := bufio.NewWriterSize(c.conn, largeWriteSize)
 	edits.WriteEdited(w, body) // Flush returns its error
 	w.WriteByte('\n')
 	err := w.Flush()

@@ -45,7 +45,7 @@ func (r *requestReader) read() ([]byte, error) {
 	case errors.As(err, &syntax):
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	case err != nil:
-		return nil, truncated("value", err, err == io.EOF)
+		return nil, readError("value", err, err == io.EOF)
 	case int64(len(r.msg)) > r.max:
 		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, len(r.msg), r.max)
 	case r.msg[0] != '{':
@@ -125,7 +125,7 @@ func (l *lineReader) more() (at int, err error) {
 		return 0, fmt.Errorf("%w: over %d bytes", errBodySize, l.max)
 	}
 	if err := l.fill(); err != nil {
-		return 0, truncated("value", err, at == 0)
+		return 0, readError("value", err, at == 0)
 	}
 	return at, nil
 }

@@ -44,7 +44,7 @@ func (env *rpcEnvelope) setIn(body []byte) pathmap.MemberFunc {
 
 // set sets the field of one member.
 func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
-	where := env.member(name)
+	where := env.field(name)
 	if where == nil {
 		return checkRPCSpelling(name)
 	}
@@ -62,7 +62,7 @@ func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
 }
 
 // member returns where the envelope keeps the place of a member, or nil.
-func (env *rpcEnvelope) member(name []byte) *span {
+func (env *rpcEnvelope) field(name []byte) *span {
 	switch string(name) {
 	case "method":
 		return &env.method
@@ -96,7 +96,7 @@ func (env *rpcEnvelope) decodeParams(body []byte, in any) error {
 		return nil
 	}
 	list := [1]any{in}
-	return json.Unmarshal(env.params.of(body), &list)
+	return json.Unmarshal(env.params.in(body), &list)
 }
 
 // withoutParam returns the request without a member of its parameter.
@@ -109,7 +109,7 @@ func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
 	if first.end = pathmap.SkipValue(body, first.start); first.end < 0 {
 		return body
 	}
-	return splice(nil, body, first.replace(deleteMember(first.of(body), name)))
+	return splice(nil, body, first.replace(deleteMember(first.in(body), name)))
 }
 
 // rpcAnswer returns the bridge's own answer to a request, a line: a result, or an
@@ -117,7 +117,7 @@ func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
 func rpcAnswer(id string, result any, err error) []byte {
 	var problem any
 	if err != nil {
-		result, problem = nil, explain(err)
+		result, problem = nil, errorText(err)
 	}
 	raw, merr := json.Marshal(result)
 	if merr != nil {

@@ -11,7 +11,7 @@ import (
 
 // rpcMethod says whether the bridge knows a method, whose name lacks
 // "RPCServer.", and why it must not reach the node, "" if it may.
-func rpcMethod(name string) (why string, known bool) {
+func checkRPCMethod(name string) (why string, known bool) {
 	switch name {
 	case // the session
 		"SetApiVersion", "GetVersion", "IsMulticlient", "AttachedToExistingProcess", "ProcessPid",
@@ -29,13 +29,13 @@ func rpcMethod(name string) (why string, known bool) {
 		"ListGoroutines", "ListThreads", "GetThread", "Stacktrace", "Ancestors", "ListLocalVars", "ListFunctionArgs",
 		"ListPackageVars", "ListRegisters", "Eval", "Set", "ExamineMemory":
 	default:
-		return rpcRefused(name)
+		return rpcMethodRefusal(name)
 	}
 	return "", true
 }
 
 // rpcRefused says why a method of Delve's is refused.
-func rpcRefused(name string) (why string, known bool) {
+func rpcMethodRefusal(name string) (why string, known bool) {
 	switch name {
 	case "Restart":
 		return "the target belongs to the node: restart it there (systemctl restart), then start the session again", true
@@ -59,7 +59,7 @@ func rpcRefused(name string) (why string, known bool) {
 
 // forbiddenParams says why a request must not reach the node though its method
 // may, "" if it may.
-func forbiddenParams(name string, body []byte, env rpcEnvelope) string {
+func rpcParamsRefusal(name string, body []byte, env rpcEnvelope) string {
 	switch name {
 	case "Command":
 		var in struct {
@@ -68,7 +68,7 @@ func forbiddenParams(name string, body []byte, env rpcEnvelope) string {
 		if err := env.decodeParams(body, &in); err != nil {
 			return "the command can't be read"
 		}
-		return forbiddenRPCCommand(in.Name)
+		return rpcCommandRefusal(in.Name)
 	case "DebugInfoDirectories":
 		var in struct{ Set bool }
 		if err := env.decodeParams(body, &in); err != nil || in.Set {
@@ -80,7 +80,7 @@ func forbiddenParams(name string, body []byte, env rpcEnvelope) string {
 
 // forbiddenRPCCommand says why a command (service/api, DebuggerCommand) must not
 // reach the node.
-func forbiddenRPCCommand(name string) string {
+func rpcCommandRefusal(name string) string {
 	switch name {
 	case "continue", "directionCongruentContinue", "next", "step", "stepOut", "stepInstruction", "nextInstruction",
 		"call", "switchThread", "switchGoroutine", "halt":
@@ -92,7 +92,7 @@ func forbiddenRPCCommand(name string) string {
 }
 
 // rpcResumes reports whether a request lets the target run.
-func rpcResumes(name string, body []byte, env rpcEnvelope) bool {
+func rpcResumesTarget(name string, body []byte, env rpcEnvelope) bool {
 	var in struct {
 		Name string `json:"name"`
 	}
@@ -107,4 +107,4 @@ func rpcResumes(name string, body []byte, env rpcEnvelope) bool {
 }
 
 // errNoMethod is JSON-RPC's "method not found", in a protocol without codes.
-func errNoMethod(method string) error { return errors.New("method not found: " + method) }
+func methodNotFound(method string) error { return errors.New("method not found: " + method) }

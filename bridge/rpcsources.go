@@ -23,28 +23,28 @@ const (
 
 // kept are the files of one JSON-RPC session that the host lacks. Only the
 // goroutine that relays answers uses it.
-type kept struct {
+type sourceKeeper struct {
 	sources Sources
-	absent  *pathmap.Absent
+	files   *pathmap.MissingFiles
 	checked time.Time
 	paths   map[sourceFile]string // what has been brought; "" for what could not be
 	wanted  []sourceFile          // what the last answer lacks
 }
 
 // newKept returns the files that s says are lacking; nil if s keeps none.
-func newKept(s Sources) *kept {
-	if s == nil || s.Kept() == "" {
+func newSourceKeeper(s Sources) *sourceKeeper {
+	if s == nil || s.KeepDir() == "" {
 		return nil
 	}
-	k := &kept{sources: s, checked: time.Now(), paths: map[sourceFile]string{}}
-	k.absent = &pathmap.Absent{Find: k.place}
+	k := &sourceKeeper{sources: s, checked: time.Now(), paths: map[sourceFile]string{}}
+	k.files = &pathmap.MissingFiles{Find: k.findPlace}
 	return k
 }
 
-// place implements [pathmap.Absent].
-func (k *kept) place(host, node string) pathmap.Place {
+// place implements [pathmap.MissingFiles].
+func (k *sourceKeeper) findPlace(host, node string) pathmap.Place {
 	f := sourceFile{host, node}
-	if k.sources.OnHost(host) {
+	if k.sources.IsOnHost(host) {
 		return pathmap.Place{}
 	}
 	path, ok := k.paths[f]
@@ -55,7 +55,7 @@ func (k *kept) place(host, node string) pathmap.Place {
 }
 
 // bring brings what is wanted, and reports whether any came.
-func (k *kept) bring(ctx context.Context) bool {
+func (k *sourceKeeper) keepWanted(ctx context.Context) bool {
 	if k == nil || len(k.wanted) == 0 {
 		return false
 	}
@@ -73,13 +73,13 @@ func (k *kept) bring(ctx context.Context) bool {
 		came = came || paths[i] != ""
 	}
 	k.wanted = nil
-	k.absent.Forget()
+	k.files.Forget()
 	return came
 }
 
 // refresh has the host looked at again from time to time, and what could not be
 // brought tried again.
-func (k *kept) refresh() {
+func (k *sourceKeeper) refresh() {
 	if k == nil || time.Since(k.checked) < recheck {
 		return
 	}
@@ -89,23 +89,23 @@ func (k *kept) refresh() {
 			delete(k.paths, f)
 		}
 	}
-	k.absent.Forget()
+	k.files.Forget()
 }
 
 // rewriter returns what rewrites the messages of a session, whose client may name
 // a file that was brought, by this session or another.
-func (k *kept) rewriter(m *pathmap.Map) (*pathmap.Rewriter, error) {
+func (k *sourceKeeper) rewriter(m *pathmap.Map) (*pathmap.Rewriter, error) {
 	if k == nil {
 		return &pathmap.Rewriter{Map: m}, nil
 	}
 	names, err := pathmap.New(
-		pathmap.Rule{Host: filepath.Join(k.sources.Kept(), keptAbsolute), Node: "/", Way: pathmap.OnlyToNode},
-		pathmap.Rule{Host: filepath.Join(k.sources.Kept(), keptRelative), Node: ".", Way: pathmap.OnlyToNode},
+		pathmap.Rule{Host: filepath.Join(k.sources.KeepDir(), keptAbsolute), Node: "/", Way: pathmap.OnlyToNode},
+		pathmap.Rule{Host: filepath.Join(k.sources.KeepDir(), keptRelative), Node: ".", Way: pathmap.OnlyToNode},
 	)
 	if err != nil {
 		return nil, err
 	}
-	return &pathmap.Rewriter{Map: names.Over(m), Absent: k.absent}, nil
+	return &pathmap.Rewriter{Map: names.Over(m), Missing: k.files}, nil
 }
 
 // The directories in Kept for files with full paths, and for those that -trimpath
@@ -115,9 +115,9 @@ const (
 	keptRelative = "trimpath"
 )
 
-// KeptPath returns where a file of the node's is kept, below the directory Kept,
+// KeepPath returns where a file of the node's is kept, below the directory KeepDir,
 // with slashes.
-func KeptPath(node string) string {
+func KeepPath(node string) string {
 	if len(node) > 0 && node[0] == '/' {
 		return keptAbsolute + node
 	}

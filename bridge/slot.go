@@ -18,14 +18,14 @@ type slot struct {
 
 // holder is a client in the slot.
 type holder struct {
-	name   string // for people: the IDE and its address
-	since  time.Time
-	conn   *connection // its own
-	speaks Protocol
-	evict  func(by string) // ends its session; called at most once, and must not wait
+	name     string // for people: the IDE and its address
+	since    time.Time
+	conn     *connection // its own
+	protocol Protocol
+	evict    func(by string) // ends its session; called at most once, and must not wait
 
-	leaving bool          // its session is ending; under the slot's mutex
-	gone    chan struct{} // closed when it has left
+	isLeaving bool          // its session is ending; under the slot's mutex
+	left      chan struct{} // closed when it has left
 }
 
 // slotGrace is how long a holder that does not leave is waited for: the
@@ -35,7 +35,7 @@ const slotGrace = 300 * time.Millisecond
 // acquire puts h into the slot. A holder that is leaving is waited for; another
 // is evicted if takeover, else the error names it, after slotGrace.
 func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
-	h.gone = make(chan struct{})
+	h.left = make(chan struct{})
 	grace := time.NewTimer(slotGrace)
 	defer grace.Stop()
 	for late := false; ; {
@@ -48,9 +48,9 @@ func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 			return nil
 		}
 		switch {
-		case cur.leaving:
+		case cur.isLeaving:
 		case takeover:
-			cur.leaving = true
+			cur.isLeaving = true
 			cur.evict(h.name) // before it can have left
 		case late:
 			s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 		}
 		s.mu.Unlock()
 		select {
-		case <-cur.gone:
+		case <-cur.left:
 		case <-grace.C:
 			late = true
 		case <-ctx.Done():
@@ -71,7 +71,7 @@ func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 func (s *slot) leave(h *holder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h.leaving = true
+	h.isLeaving = true
 }
 
 // release empties the slot.
@@ -80,6 +80,6 @@ func (s *slot) release(h *holder) {
 	defer s.mu.Unlock()
 	if s.holder == h {
 		s.holder = nil
-		close(h.gone)
+		close(h.left)
 	}
 }

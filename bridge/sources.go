@@ -16,23 +16,23 @@ import (
 type Sources interface {
 	// OnHost reports whether the host has the file host now. It must not wait for
 	// anything but the host's own file system.
-	OnHost(host string) bool
+	IsOnHost(host string) bool
 
 	// Read returns the text of a file that the host lacks. If it is being fetched
 	// to the host, Read waits for it; else it returns what the node has, and an
 	// error if the node lacks it too.
 	Read(ctx context.Context, host, node string) ([]byte, error)
 
-	// Keep puts the same text into a file below the directory Kept, by the name
+	// Keep puts the same text into a file below the directory KeepDir, by the name
 	// node, and returns its path: for clients that open files by themselves.
 	Keep(ctx context.Context, host, node string) (path string, err error)
 
 	// Kept is that directory; "" if nothing is kept.
-	Kept() string
+	KeepDir() string
 
 	// Stale says in one line that the host's file is not what the target was built
 	// from, and what to do; "" if nothing says so.
-	Stale(ctx context.Context, host, node string) string
+	CheckStale(ctx context.Context, host, node string) string
 }
 
 // How references to files of the node are told from those that an adapter gives,
@@ -49,15 +49,15 @@ const recheck = 5 * time.Second
 const readTimeout = time.Minute
 
 // lacking are the files of one DAP session that the host lacks.
-type lacking struct {
+type missingSources struct {
 	sources Sources
-	own     *pathmap.Map // the host's, without what the IDE adds
-	absent  *pathmap.Absent
+	hostMap *pathmap.Map // the host's, without what the IDE adds
+	files   *pathmap.MissingFiles
 
 	mu      sync.Mutex
 	checked time.Time
 	numbers map[sourceFile]int
-	files   []sourceFile // by their number
+	list    []sourceFile // by their number
 }
 
 // sourceFile is a source file by both its names.
@@ -65,29 +65,29 @@ type sourceFile struct{ host, node string }
 
 // newLacking returns the files that the session's host lacks; nil if it is not to
 // be asked.
-func newLacking(sess Session) *lacking {
+func newMissingSources(sess Session) *missingSources {
 	s := sess.Sources()
 	if s == nil {
 		return nil
 	}
-	l := &lacking{sources: s, own: sess.Map(), numbers: map[sourceFile]int{}, checked: time.Now()}
-	l.absent = &pathmap.Absent{Find: l.place}
+	l := &missingSources{sources: s, hostMap: sess.Map(), numbers: map[sourceFile]int{}, checked: time.Now()}
+	l.files = &pathmap.MissingFiles{Find: l.findPlace}
 	return l
 }
 
 // rewriter returns what rewrites the messages of a session.
-func (l *lacking) rewriter(m *pathmap.Map, form pathmap.Client) *pathmap.Rewriter {
+func (l *missingSources) rewriter(m *pathmap.Map, form pathmap.Client) *pathmap.Rewriter {
 	r := &pathmap.Rewriter{Map: m, Client: form}
 	if l != nil {
-		r.Absent = l.absent
+		r.Missing = l.files
 	}
 	return r
 }
 
-// place implements [pathmap.Absent]. Of where the IDE's own substitutePath leads,
+// place implements [pathmap.MissingFiles]. Of where the IDE's own substitutePath leads,
 // which this host may not even see, the IDE knows best.
-func (l *lacking) place(host, node string) pathmap.Place {
-	if own, _ := l.own.ToHost(node); own != host || l.sources.OnHost(host) {
+func (l *missingSources) findPlace(host, node string) pathmap.Place {
+	if own, _ := l.hostMap.ToHost(node); own != host || l.sources.IsOnHost(host) {
 		return pathmap.Place{}
 	}
 	l.mu.Lock()
@@ -95,17 +95,17 @@ func (l *lacking) place(host, node string) pathmap.Place {
 	f := sourceFile{host, node}
 	n, ok := l.numbers[f]
 	if !ok {
-		if n = len(l.files); n == maxReferences {
+		if n = len(l.list); n == maxReferences {
 			return pathmap.Place{}
 		}
 		l.numbers[f] = n
-		l.files = append(l.files, f)
+		l.list = append(l.list, f)
 	}
 	return pathmap.Place{Reference: firstReference + n}
 }
 
 // refresh has the host looked at again from time to time.
-func (l *lacking) refresh() {
+func (l *missingSources) refresh() {
 	if l == nil {
 		return
 	}
@@ -116,28 +116,28 @@ func (l *lacking) refresh() {
 	}
 	l.mu.Unlock()
 	if due {
-		l.absent.Forget()
+		l.files.Forget()
 	}
 }
 
 // file returns the file of a reference that place gave.
-func (l *lacking) file(reference int) (sourceFile, bool) {
+func (l *missingSources) file(reference int) (sourceFile, bool) {
 	if l == nil {
 		return sourceFile{}, false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := reference - firstReference
-	if n < 0 || n >= len(l.files) {
+	if n < 0 || n >= len(l.list) {
 		return sourceFile{}, false
 	}
-	return l.files[n], true
+	return l.list[n], true
 }
 
 // onSource answers a request for the text of a file that the host lacks (DAP,
 // Source Request) as soon as it has come. It reports false, and does nothing, if
 // the reference is not the bridge's. The caller has c.mu and an upstream.
-func (c *client) onSource(body []byte, env envelope) bool {
+func (c *dapClient) handleSource(body []byte, env envelope) bool {
 	var r struct {
 		Arguments struct {
 			Source          struct{ SourceReference int }
@@ -147,7 +147,7 @@ func (c *client) onSource(body []byte, env envelope) bool {
 	if json.Unmarshal(body, &r) != nil {
 		return false
 	}
-	l := c.up.lacking
+	l := c.up.missing
 	f, ok := l.file(r.Arguments.SourceReference)
 	if !ok {
 		f, ok = l.file(r.Arguments.Source.SourceReference)

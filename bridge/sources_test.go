@@ -28,7 +28,7 @@ type scriptedSources struct {
 	verdict chan struct{} // Stale waits until it is closed; nil: it does not
 }
 
-func (s *scriptedSources) OnHost(host string) bool {
+func (s *scriptedSources) IsOnHost(host string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.host[host]
@@ -56,12 +56,12 @@ func (s *scriptedSources) Keep(ctx context.Context, host, node string) (string, 
 	if _, err := s.Read(ctx, host, node); err != nil {
 		return "", err
 	}
-	return path.Join(s.kept, KeptPath(node)), nil
+	return path.Join(s.kept, KeepPath(node)), nil
 }
 
-func (s *scriptedSources) Kept() string { return s.kept }
+func (s *scriptedSources) KeepDir() string { return s.kept }
 
-func (s *scriptedSources) Stale(ctx context.Context, host, node string) string {
+func (s *scriptedSources) CheckStale(ctx context.Context, host, node string) string {
 	if s.verdict != nil {
 		select {
 		case <-s.verdict:
@@ -162,16 +162,16 @@ func TestSourceThatIsWaitedFor(t *testing.T) {
 func TestReferences(t *testing.T) {
 	n := newNode(t)
 	n.sources = &scriptedSources{}
-	l := newLacking(&nodeSession{node: n})
+	l := newMissingSources(&nodeSession{node: n})
 	for n := range maxReferences {
-		if p := l.place(fmt.Sprint(n), fmt.Sprint(n)); p.Reference != firstReference+n {
+		if p := l.findPlace(fmt.Sprint(n), fmt.Sprint(n)); p.Reference != firstReference+n {
 			t.Fatalf("file %d has the reference %d", n, p.Reference)
 		}
 	}
-	if p := l.place("7", "7"); p.Reference != firstReference+7 {
+	if p := l.findPlace("7", "7"); p.Reference != firstReference+7 {
 		t.Errorf("the reference changes to %d", p.Reference)
 	}
-	if p := l.place("x", "x"); p != (pathmap.Place{}) {
+	if p := l.findPlace("x", "x"); p != (pathmap.Place{}) {
 		t.Errorf("one too many is %+v", p)
 	}
 	for _, n := range []int{-1, 0, firstReference - 1, firstReference + maxReferences} {
@@ -231,20 +231,20 @@ func TestRPCSourceThatTheHostLacks(t *testing.T) {
 // One answer brings so many files and no more.
 func TestRPCBringsSoManyFiles(t *testing.T) {
 	sources := &scriptedSources{node: map[string]string{}, kept: "/cache"}
-	k := newKept(sources)
+	k := newSourceKeeper(sources)
 	for n := range 3 * maxKept {
 		sources.node[fmt.Sprint(n)] = ""
-		k.place(fmt.Sprint("/h/", n), fmt.Sprint(n))
+		k.findPlace(fmt.Sprint("/h/", n), fmt.Sprint(n))
 	}
-	if !k.bring(t.Context()) || len(sources.asked) != maxKept || len(k.paths) != maxKept {
+	if !k.keepWanted(t.Context()) || len(sources.asked) != maxKept || len(k.paths) != maxKept {
 		t.Errorf("brought %d files", len(slices.Collect(maps.Keys(k.paths))))
 	}
-	if k.bring(t.Context()) {
+	if k.keepWanted(t.Context()) {
 		t.Error("brought some again")
 	}
 	for n := range 2 * maxSessionKept {
-		k.place(fmt.Sprint("/g/", n), fmt.Sprint("g", n))
-		k.bring(t.Context())
+		k.findPlace(fmt.Sprint("/g/", n), fmt.Sprint("g", n))
+		k.keepWanted(t.Context())
 	}
 	if len(k.paths) > maxSessionKept {
 		t.Errorf("one session brought %d files", len(k.paths))

@@ -23,70 +23,70 @@ type verdict struct {
 }
 
 // stale asks the host about files, beside what the node does meanwhile.
-type stale struct {
+type staleChecker struct {
 	sources Sources
-	own     *pathmap.Map
+	hostMap *pathmap.Map
 	ctx     context.Context // ends what is sought
 	wg      *sync.WaitGroup // joins it
 
-	mu   sync.Mutex
-	told map[string]bool // what the debug console has said
+	mu       sync.Mutex
+	reported map[string]bool // what the debug console has said
 }
 
 // newStale returns nil if nothing is known of the session's files.
-func newStale(ctx context.Context, wg *sync.WaitGroup, sess Session) *stale {
+func newStaleChecker(ctx context.Context, wg *sync.WaitGroup, sess Session) *staleChecker {
 	if sess.Sources() == nil {
 		return nil
 	}
-	return &stale{sources: sess.Sources(), own: sess.Map(), ctx: ctx, wg: wg, told: map[string]bool{}}
+	return &staleChecker{sources: sess.Sources(), hostMap: sess.Map(), ctx: ctx, wg: wg, reported: map[string]bool{}}
 }
 
 // seek begins to find out about the file that a request to set breakpoints names
 // to the node.
-func (s *stale) seek(request []byte) *verdict {
+func (s *staleChecker) start(request []byte) *verdict {
 	var r struct {
 		Arguments struct{ Source struct{ Path string } }
 	}
 	if s == nil || json.Unmarshal(request, &r) != nil || r.Arguments.Source.Path == "" {
 		return nil
 	}
-	return s.seekFile(r.Arguments.Source.Path)
+	return s.startFile(r.Arguments.Source.Path)
 }
 
 // seekFile begins to find out about a file of the node's.
-func (s *stale) seekFile(node string) *verdict {
-	host, _ := s.own.ToHost(node)
+func (s *staleChecker) startFile(node string) *verdict {
+	host, _ := s.hostMap.ToHost(node)
 	v := &verdict{done: make(chan struct{})}
 	s.wg.Go(func() {
 		defer close(v.done)
 		ctx, cancel := context.WithTimeout(s.ctx, readTimeout)
 		defer cancel()
-		v.text = s.sources.Stale(ctx, host, node)
+		v.text = s.sources.CheckStale(ctx, host, node)
 	})
 	return v
 }
 
 // toldOf reports whether the debug console has said so already, and that it has
 // now.
-func (s *stale) toldOf(text string) bool {
+func (s *staleChecker) isReported(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.told[text]
-	s.told[text] = true
+	before := s.reported[text]
+	s.reported[text] = true
 	return before
 }
 
 // answerJudged relays the answer to setBreakpoints once it is known what is to be
 // said of the file: in each breakpoint's message, and once in the debug console.
 // Other messages pass meanwhile.
-func (c *client) answerJudged(up *upstream, in inbound, p pending) error {
+func (c *dapClient) relayBreakpoints(up *upstream, in nodeMessage, p pendingRequest) error {
 	select {
 	case <-p.verdict.done:
-		c.tell(up, p.verdict)
+		c.reportVerdict(up, p.verdict)
 		if p.verdict.text == "" {
-			return c.toIDE(in, p)
+			return c.sendToIDE(in, p)
 		}
-		c.relayAnswer(up, withMessage(in.body, p.verdict.text), p)
+		c.relayResponse(up, withMessage(in.body, p.verdict.text), p)
 		return nil
 	default:
 	}
@@ -96,29 +96,29 @@ func (c *client) answerJudged(up *upstream, in inbound, p pending) error {
 		defer timer.Stop()
 		select {
 		case <-p.verdict.done:
-			c.tell(up, p.verdict)
-			c.relayAnswer(up, withMessage(body, p.verdict.text), p)
+			c.reportVerdict(up, p.verdict)
+			c.relayResponse(up, withMessage(body, p.verdict.text), p)
 		case <-timer.C:
-			c.relayAnswer(up, body, p)
+			c.relayResponse(up, body, p)
 			<-p.verdict.done
-			c.tell(up, p.verdict)
+			c.reportVerdict(up, p.verdict)
 		}
 	})
 	return nil
 }
 
 // tell says a verdict in the debug console, once.
-func (c *client) tell(up *upstream, v *verdict) {
-	if v.text != "" && !up.stale.toldOf(v.text) {
+func (c *dapClient) reportVerdict(up *upstream, v *verdict) {
+	if v.text != "" && !up.stale.isReported(v.text) {
 		c.out.console(v.text)
 	}
 }
 
 // relayAnswer is toIDE for others than the reader of the node.
-func (c *client) relayAnswer(up *upstream, body []byte, p pending) {
-	in, err := up.read(new(pathmap.Edits), body)
+func (c *dapClient) relayResponse(up *upstream, body []byte, p pendingRequest) {
+	in, err := up.scan(new(pathmap.Edits), body)
 	if err == nil {
-		err = c.toIDE(in, p)
+		err = c.sendToIDE(in, p)
 	}
 	if err != nil {
 		c.log.Debug("an answer about breakpoints", "error", err)

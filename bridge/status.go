@@ -38,8 +38,8 @@ func (s *Server) Session() (SessionStatus, bool) {
 		s.slot.mu.Unlock()
 		return SessionStatus{}, false
 	}
-	st := SessionStatus{Client: h.name, Protocol: h.speaks, Since: h.since}
-	st.State, st.Halted, st.Risk = h.conn.halt.state(time.Now())
+	st := SessionStatus{Client: h.name, Protocol: h.protocol, Since: h.since}
+	st.State, st.Halted, st.Risk = h.conn.halts.snapshot(time.Now())
 	s.slot.mu.Unlock()
 	if p, ok := peer.Client(h.conn.conn); ok {
 		st.Process = p.String()
@@ -48,13 +48,13 @@ func (s *Server) Session() (SessionStatus, bool) {
 }
 
 // state is what the clock shows at now.
-func (h *haltWatch) state(now time.Time) (s SessionState, since time.Time, risk string) {
+func (h *haltWatch) snapshot(now time.Time) (s SessionState, since time.Time, risk string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.over:
+	case h.isStopped:
 		return Ending, since, ""
-	case !h.begun:
+	case !h.wasHalted:
 		return Attaching, since, ""
 	case h.timer == nil:
 		return Running, since, ""

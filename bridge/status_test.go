@@ -32,7 +32,7 @@ func TestSessionStatus(t *testing.T) {
 		srv := servePiped(t, Config{Dialer: n})
 		srv.expectState("", 0)
 		i := srv.ide()
-		if st, _, _ := new(haltWatch).state(time.Now()); st != Attaching {
+		if st, _, _ := new(haltWatch).snapshot(time.Now()); st != Attaching {
 			t.Errorf("before the attach is done: %s", st)
 		}
 		began := time.Now()

@@ -19,52 +19,52 @@ type upstream struct {
 	queue *queue
 
 	paths   *pathmap.Rewriter
-	lacking *lacking // nil if the host is taken to lack nothing
-	stale   *stale   // nil if nothing is known of its files
+	missing *missingSources // nil if the host is taken to lack nothing
+	stale   *staleChecker   // nil if nothing is known of its files
 
-	mu      sync.Mutex
-	w       *frameWriter
-	seq     int64
-	pending map[int64]pending // by the number that the node sees
-	num, mp []byte            // buffers: the renumbered message, the mapped one
+	mu                 sync.Mutex
+	w                  *frameWriter
+	seq                int64
+	pending            map[int64]pendingRequest // by the number that the node sees
+	renumbered, mapped []byte                   // buffers: the renumbered message, the mapped one
 
 	edits pathmap.Edits // of a message of the node's; its reader's alone
 }
 
 // pending is a request that the node has not answered yet.
-type pending struct {
-	seq     int64    // the client's number; unused for the bridge's own
-	command string   // the client's command, which the node may know as another
-	own     bool     // the bridge asked: the answer is for nobody else
-	raw     bool     // the request is the bridge's to write: no path in it is mapped
-	values  bool     // the answer is a value of the target's, see [pathmap.Rewriter.ToHost]
-	verdict *verdict // on the file that breakpoints are set in; nil: none is sought
+type pendingRequest struct {
+	seq        int64    // the client's number; unused for the bridge's own
+	command    string   // the client's command, which the node may know as another
+	fromBridge bool     // the bridge asked: the answer is for nobody else
+	isMapped   bool     // the request is the bridge's to write: no path in it is mapped
+	isValue    bool     // the answer is a value of the target's, see [pathmap.Rewriter.ToHost]
+	verdict    *verdict // on the file that breakpoints are set in; nil: none is sought
 }
 
 func newUpstream(sess Session, m *pathmap.Map, form pathmap.Client) *upstream {
-	q, l := newQueue(), newLacking(sess)
-	return &upstream{sess: sess, paths: l.rewriter(m, form), lacking: l, queue: q, w: newFrameWriter(q), pending: map[int64]pending{}}
+	q, l := newQueue(), newMissingSources(sess)
+	return &upstream{sess: sess, paths: l.rewriter(m, form), missing: l, queue: q, w: newFrameWriter(q), pending: map[int64]pendingRequest{}}
 }
 
 // send relays a request to the node, with the paths that the node knows. An
 // error says why it can't be sent.
-func (u *upstream) send(body []byte, env envelope, p pending) error {
+func (u *upstream) send(body []byte, env envelope, p pendingRequest) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if waiting := u.queue.size(); waiting > maxBacklog {
 		return fmt.Errorf("the debugger takes no more requests: %d bytes of them wait", waiting)
 	}
-	defer u.trim()
+	defer u.dropLargeBuffers()
 	u.seq++
-	u.num = renumber(u.num[:0], body, env, u.seq, 0)
-	out := u.num
-	if !p.raw {
-		if mapped, changed := u.paths.ToNode(u.mp[:0], u.num); changed > 0 {
-			out, u.mp = mapped, mapped
+	u.renumbered = renumber(u.renumbered[:0], body, env, u.seq, 0)
+	out := u.renumbered
+	if !p.isMapped {
+		if mapped, changed := u.paths.ToNode(u.mapped[:0], u.renumbered); changed > 0 {
+			out, u.mapped = mapped, mapped
 		}
 	}
 	if env.Command == "setBreakpoints" {
-		p.verdict = u.stale.seek(out)
+		p.verdict = u.stale.start(out)
 	}
 	if len(out) > delveMaxBody {
 		return fmt.Errorf("a request of %d bytes; Delve accepts %d", len(out), delveMaxBody)
@@ -77,7 +77,7 @@ func (u *upstream) send(body []byte, env envelope, p pending) error {
 }
 
 // sendScanned sends a request whose envelope is not at hand.
-func (u *upstream) sendScanned(body []byte, p pending) error {
+func (u *upstream) sendRequest(body []byte, p pendingRequest) error {
 	env, err := scanEnvelope(body)
 	if err != nil {
 		return err
@@ -86,18 +86,18 @@ func (u *upstream) sendScanned(body []byte, p pending) error {
 }
 
 // trim lets go of large buffers.
-func (u *upstream) trim() {
-	if cap(u.num) > keepBuffer {
-		u.num = nil
+func (u *upstream) dropLargeBuffers() {
+	if cap(u.renumbered) > keepBuffer {
+		u.renumbered = nil
 	}
-	if cap(u.mp) > keepBuffer {
-		u.mp = nil
+	if cap(u.mapped) > keepBuffer {
+		u.mapped = nil
 	}
 }
 
 // answered returns the request that a response of the node's answers, and
 // forgets it.
-func (u *upstream) answered(env envelope) (pending, bool) {
+func (u *upstream) takePending(env envelope) (pendingRequest, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p, ok := u.pending[env.RequestSeq]
@@ -106,7 +106,7 @@ func (u *upstream) answered(env envelope) (pending, bool) {
 }
 
 // answer sends the bridge's own answer to a request of the node's.
-func (u *upstream) answer(body []byte) error {
+func (u *upstream) refuseNode(body []byte) error {
 	env, err := scanEnvelope(body)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 // Wish is what a client asks for with its session beyond what the debugger
 // understands.
-type Wish struct {
+type DialOptions struct {
 	Protocol Protocol
 
 	// Symbols is the configuration's attribute "symbols": ask, auto or never,
@@ -29,24 +29,24 @@ type Progress struct {
 }
 
 // wish reads what the IDE's configuration asks for.
-func (a attachArgs) wish() (Wish, error) {
+func (a attachArgs) dialOptions() (DialOptions, error) {
 	switch a.Symbols {
 	case "", "ask", "auto", "never":
-		return Wish{Symbols: a.Symbols}, nil
+		return DialOptions{Symbols: a.Symbols}, nil
 	}
-	return Wish{}, diag.Errorf(diag.Usage, "symbols is %q: choose ask, auto or never", a.Symbols).WithHint("correct launch.json")
+	return DialOptions{}, diag.Errorf(diag.Usage, "symbols is %q: choose ask, auto or never", a.Symbols).WithHint("correct launch.json")
 }
 
 // progress tells an IDE how far something is (DAP, Progress Start Event), or
 // prints each new text in its debug console if it shows none.
-type progress struct {
-	out      *outbox
-	reported bool // the IDE shows progress
+type progressReporter struct {
+	out     *outbox
+	isShown bool // the IDE shows progress
 
-	mu    sync.Mutex
-	begun bool
-	text  string
-	last  time.Time
+	mu        sync.Mutex
+	isStarted bool
+	text      string
+	last      time.Time
 }
 
 const (
@@ -66,7 +66,7 @@ func showsProgress(initialize []byte) bool {
 }
 
 // tell passes on how far it is, now and then.
-func (p *progress) tell(s Progress) {
+func (p *progressReporter) update(s Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fresh := s.Text != p.text
@@ -74,7 +74,7 @@ func (p *progress) tell(s Progress) {
 		return
 	}
 	p.text, p.last = s.Text, time.Now()
-	if !p.reported {
+	if !p.isShown {
 		if fresh {
 			p.out.console(diag.Escape(s.Text))
 		}
@@ -84,20 +84,20 @@ func (p *progress) tell(s Progress) {
 	if s.Total > 0 {
 		body["percentage"] = min(100*s.Done/s.Total, 100)
 	}
-	if p.begun {
+	if p.isStarted {
 		p.out.event("progressUpdate", body)
 		return
 	}
-	p.begun = true
+	p.isStarted = true
 	body["title"] = "dapbridge"
 	p.out.event("progressStart", body)
 }
 
 // end says that it is over.
-func (p *progress) end() {
+func (p *progressReporter) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.begun {
+	if p.isStarted {
 		p.out.event("progressEnd", map[string]any{"progressId": progressID})
 	}
 }

@@ -11,7 +11,7 @@ import (
 func TestWish(t *testing.T) {
 	n := newNode(t)
 	n.target.Note = "optimised\x1b"
-	n.asked = func(w Wish) {
+	n.asked = func(w DialOptions) {
 		if w.Symbols != "auto" {
 			t.Errorf("the wish: %+v", w)
 		}
@@ -46,7 +46,7 @@ func TestWish(t *testing.T) {
 // TestProgressInTheConsole is for an IDE that shows none.
 func TestProgressInTheConsole(t *testing.T) {
 	n := newNode(t)
-	n.asked = func(w Wish) {
+	n.asked = func(w DialOptions) {
 		w.Progress(Progress{Text: "building"})
 		w.Progress(Progress{Text: "building", Done: 1, Total: 4})
 		w.Progress(Progress{Text: "proving"})

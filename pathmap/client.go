@@ -25,7 +25,7 @@ func (m *Map) WithClient(sub []Rule) (*Map, error) {
 		if r.Reason == "" {
 			r.Reason = "substitutePath"
 		}
-		checked, err := check(r)
+		checked, err := checkRule(r)
 		if err != nil {
 			return nil, fmt.Errorf("substitutePath from %q to %q: %w", r.Host, r.Node, err)
 		}
@@ -36,8 +36,8 @@ func (m *Map) WithClient(sub []Rule) (*Map, error) {
 
 // chain applies m to the Node of r if that is a path of the host.
 func (m *Map) chain(r Rule) Rule {
-	p := normal([]byte(r.Node))
-	host, asHost := m.toNode.find(m.toNode.comparable(p))
+	p := normalize([]byte(r.Node))
+	host, asHost := m.toNode.find(m.toNode.foldCase(p))
 	node, asNode := m.toHost.find(p)
 	if host != nil && (node == nil || asHost > asNode) {
 		r.Node, _ = m.ToNode(r.Node)

@@ -49,7 +49,7 @@ func (d *dirMapping) holds(p []byte) bool { return isFileName(d.base(p)) }
 // line of a list of files.
 func (d *dirMapping) isNextLine(text []byte) bool {
 	const lineBreak = len(`\n`)
-	if !d.isWord || len(text) <= lineBreak || text[0] != '\\' || !breaks(text[1]) {
+	if !d.isWord || len(text) <= lineBreak || text[0] != '\\' || !isBreak(text[1]) {
 		return false
 	}
 	base := d.base(text[lineBreak:])
@@ -76,7 +76,7 @@ func isFileName(base []byte) bool {
 // nothing, if not all files in it are mapped alike, or not all spellings of them.
 func (w *walker) learnDir(p []byte) bool {
 	cut := bytes.LastIndexByte(p, '/') + 1
-	if cut <= 1 || !isFileName(p[cut:]) || windows(p) || !clean(p) {
+	if cut <= 1 || !isFileName(p[cut:]) || isWindows(p) || !isClean(p) {
 		return false
 	}
 	dir, base := p[:cut], p[cut:]

@@ -31,7 +31,7 @@ func FuzzRewrite(f *testing.F) {
 	f.Add([]byte(`{"output":"/build/a/x.go\n/build/a/y.go\n/build/a/../y.go\n/build/a/y@v1.go a\n/build/a/z.go:3"}`), false, false)
 	m := parseMap(f, "/home/dev/containerd=/build/containerd", "/=/build", `C:\w=/w`, "/go/src=.")
 	f.Fuzz(func(t *testing.T, msg []byte, url, from0 bool) {
-		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}, Absent: &Absent{Find: findLacking}}
+		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}, Missing: &MissingFiles{Find: findLacking}}
 		checkRewrite(t, r, msg, ToNode)
 		checkRewrite(t, r, msg, ToHost)
 		identity := &Rewriter{}
@@ -105,7 +105,7 @@ func (d decodedRewriter) value(v any, r role) any {
 		}
 	case []any:
 		for i, element := range v {
-			v[i] = d.value(element, elementRole(r))
+			v[i] = d.value(element, roleOfElement(r))
 		}
 	case string:
 		switch r {
@@ -134,7 +134,7 @@ func findLacking(host, node string) Place { return Place{Reference: max(len(node
 
 // refer adds what a Source has whose file, node to the node, the host lacks.
 func (d decodedRewriter) refer(source map[string]any, node string) {
-	if d.Absent == nil || node == "" || node[0] == '<' || len(node) > maxPath {
+	if d.Missing == nil || node == "" || node[0] == '<' || len(node) > maxPath {
 		return
 	}
 	host, _ := d.translate(node)
@@ -253,7 +253,7 @@ func mapText(m *Map, text string) string {
 }
 
 // roleOf is the role of a member of an object with the role of.
-func roleOf(name string, of role) role { return (&walker{}).dapRole(of, []byte(name)) }
+func roleOf(name string, of role) role { return (&walker{}).roleInDAP(of, []byte(name)) }
 
 // depth returns how deep a valid message nests.
 func depth(msg []byte) (deepest int) {
@@ -303,11 +303,11 @@ func FuzzInfer(f *testing.F) {
 		n := 0
 		for _, found := range in.Findings {
 			n += found.Files
-			if found.Here > found.Files {
-				t.Errorf("%s: %d of %d files", found, found.Here, found.Files)
+			if found.OnHost > found.Files {
+				t.Errorf("%s: %d of %d files", found, found.OnHost, found.Files)
 			}
 		}
-		for _, d := range in.Elsewhere {
+		for _, d := range in.Unassigned {
 			n += len(d.Files)
 		}
 		if want := len(v.target().Names()); n != want {
@@ -317,7 +317,7 @@ func FuzzInfer(f *testing.F) {
 			if r.Host == "" || r.Node == "" || r.Reason == "" {
 				t.Errorf("a rule without a part: %+v", r)
 			}
-			if _, err := check(r); err != nil {
+			if _, err := checkRule(r); err != nil {
 				t.Errorf("a rule that New refuses: %v", err)
 			}
 		}

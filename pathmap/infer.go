@@ -47,13 +47,13 @@ func (t Target) Names() []string {
 	var names []string
 	for _, d := range t.Dirs {
 		for _, f := range d.Files {
-			names = append(names, d.name(f))
+			names = append(names, d.path(f))
 		}
 	}
 	return names
 }
 
-func (d Dir) name(file string) string {
+func (d Dir) path(file string) string {
 	if d.Dir == "" || d.Dir == "/" {
 		return d.Dir + file
 	}
@@ -62,9 +62,9 @@ func (d Dir) name(file string) string {
 
 // Inference is what [Infer] found.
 type Inference struct {
-	Map       *Map
-	Findings  []Finding // the main module first, the standard library last
-	Elsewhere []Dir     // what belongs to no module that is known
+	Map        *Map
+	Findings   []Finding // the main module first, the standard library last
+	Unassigned []Dir     // what belongs to no module that is known
 	// Problem says, for a person, why the main module is not mapped, if so.
 	Problem string
 }
@@ -88,15 +88,15 @@ type Finding struct {
 	Reason string // why there
 	// Missing says that Host would have it if it were fetched: into the host's
 	// module cache, as module Fetch.
-	Missing bool
-	Fetch   Module
-	Files   int    // that the target has of it
-	Here    int    // those of them that the host has
-	Lost    []Lost // other places
+	Missing  bool
+	Fetch    Module
+	Files    int        // that the target has of it
+	OnHost   int        // those of them that the host has
+	Rejected []Rejected // other places
 }
 
 // Lost is a place of the host that was not taken, and why.
-type Lost struct {
+type Rejected struct {
 	Host string
 	Why  string
 }
@@ -119,8 +119,8 @@ func (f Finding) String() string {
 // names. The build information says which versions these are; for each the host
 // is asked for the very same one.
 func Infer(t Target, h Host) Inference {
-	parts, elsewhere := divide(t, h)
-	in := Inference{Map: newMap(), Elsewhere: elsewhere}
+	parts, elsewhere := divideDirs(t, h)
+	in := Inference{Map: newMap(), Unassigned: elsewhere}
 	for _, p := range parts {
 		f := h.locate(p.finding)
 		f.Node = p.order[0]
@@ -130,8 +130,8 @@ func Infer(t Target, h Host) Inference {
 		in.Findings = append(in.Findings, f)
 	}
 	in.addRules(t, h, parts)
-	in.count(h, parts)
-	in.Problem = in.problem(t, h)
+	in.countFiles(h, parts)
+	in.Problem = in.describeProblem(t, h)
 	return in
 }
 
@@ -140,7 +140,7 @@ func Infer(t Target, h Host) Inference {
 // host.
 func (in *Inference) addRules(t Target, h Host, parts []*part) {
 	for _, f := range in.Findings {
-		in.add(Rule{Host: f.Host, Node: f.Node, Reason: f.reason()})
+		in.add(Rule{Host: f.Host, Node: f.Node, Reason: f.fullReason()})
 	}
 	names := map[string]bool{}
 	for _, name := range t.Names() {
@@ -162,14 +162,14 @@ func (in *Inference) addRules(t Target, h Host, parts []*part) {
 func (in *Inference) addStray(h Host, f Finding, root string, dirs []Dir, names map[string]bool) {
 	for _, d := range dirs {
 		for _, file := range d.Files {
-			name := d.name(file)
+			name := d.path(file)
 			below := strings.TrimPrefix(strings.TrimPrefix(name, strings.TrimSuffix(root, ".")), "/")
-			host := join(f.Host, below)
-			if f.Host == "" || !clean([]byte(below)) || strings.Contains(below, `\`) || !h.Tree.Has(host) {
+			host := joinHost(f.Host, below)
+			if f.Host == "" || !isClean([]byte(below)) || strings.Contains(below, `\`) || !h.Tree.Has(host) {
 				continue // a name that leads out of the tree is not looked at
 			}
-			r := Rule{Host: host, Node: name, Reason: f.reason() + ", known to the binary as below " + root}
-			if names[join(f.Node, below)] {
+			r := Rule{Host: host, Node: name, Reason: f.fullReason() + ", known to the binary as below " + root}
+			if names[joinHost(f.Node, below)] {
 				r.Way = OnlyToHost
 			}
 			in.add(r)
@@ -184,11 +184,11 @@ func (in *Inference) addAliases(h Host, f Finding) {
 		return
 	}
 	if real := h.Tree.Real(f.Host); real != f.Host {
-		in.add(Rule{Host: real, Node: f.Node, Reason: f.reason() + ", behind the symbolic link " + f.Host, Way: OnlyToNode})
+		in.add(Rule{Host: real, Node: f.Node, Reason: f.fullReason() + ", behind the symbolic link " + f.Host, Way: OnlyToNode})
 	}
-	for _, l := range f.Lost {
+	for _, l := range f.Rejected {
 		if l.Why == sameVersion {
-			in.add(Rule{Host: l.Host, Node: f.Node, Reason: f.reason() + ", " + sameVersion, Way: OnlyToNode})
+			in.add(Rule{Host: l.Host, Node: f.Node, Reason: f.fullReason() + ", " + sameVersion, Way: OnlyToNode})
 		}
 	}
 }
@@ -209,7 +209,7 @@ func (in *Inference) add(r Rule) {
 	}
 }
 
-func (f Finding) reason() string {
+func (f Finding) fullReason() string {
 	if f.Reason == "" {
 		return f.String()
 	}
@@ -220,7 +220,7 @@ func (f Finding) reason() string {
 func (in Inference) Find(name string) (f Finding, ok bool) {
 	best := -1
 	for _, c := range in.Findings {
-		if _, below := c.below(name); below && len(c.Node) > best {
+		if _, below := c.pathBelow(name); below && len(c.Node) > best {
 			f, ok, best = c, true, len(c.Node)
 		}
 	}
@@ -228,25 +228,25 @@ func (in Inference) Find(name string) (f Finding, ok bool) {
 }
 
 // below returns name without f's tree.
-func (f Finding) below(name string) (string, bool) {
+func (f Finding) pathBelow(name string) (string, bool) {
 	switch f.Node {
 	case "std":
-		return name, !absolute([]byte(name)) && ofStandardLibrary([]byte(name))
+		return name, !isAbsolute([]byte(name)) && isStandardLibrary([]byte(name))
 	case ".":
-		return name, !absolute([]byte(name))
+		return name, !isAbsolute([]byte(name))
 	}
 	below, _ := strings.CutPrefix(name, f.Node)
-	return strings.TrimPrefix(below, "/"), inTree(name, f.Node)
+	return strings.TrimPrefix(below, "/"), isInTree(name, f.Node)
 }
 
 // At returns where a file of the target would be if f's tree stood in dir.
 func (f Finding) At(dir, name string) string {
-	below, _ := f.below(name)
-	return join(dir, below)
+	below, _ := f.pathBelow(name)
+	return joinHost(dir, below)
 }
 
 // count fills in how many files each finding has, and how many the host has.
-func (in *Inference) count(h Host, parts []*part) {
+func (in *Inference) countFiles(h Host, parts []*part) {
 	for i, p := range parts {
 		f := &in.Findings[i]
 		for _, dirs := range p.roots {
@@ -256,8 +256,8 @@ func (in *Inference) count(h Host, parts []*part) {
 					continue
 				}
 				for _, file := range d.Files {
-					if host, ok := in.Map.ToHost(d.name(file)); ok && h.Tree.Has(host) {
-						f.Here++
+					if host, ok := in.Map.ToHost(d.path(file)); ok && h.Tree.Has(host) {
+						f.OnHost++
 					}
 				}
 			}
@@ -266,7 +266,7 @@ func (in *Inference) count(h Host, parts []*part) {
 }
 
 // problem says why the workspace's own source is not mapped, if so.
-func (in *Inference) problem(t Target, h Host) string {
+func (in *Inference) describeProblem(t Target, h Host) string {
 	for _, f := range in.Findings {
 		if f.Kind == Main && f.Host != "" {
 			return ""
@@ -278,10 +278,10 @@ func (in *Inference) problem(t Target, h Host) string {
 	if t.MainPackage == "command-line-arguments" && t.ModulePath == "" {
 		return "the target was built from a list of files, which records no module: build the package instead (go build ./cmd/name)"
 	}
-	return mismatch(t, h.Workspaces)
+	return describeMismatch(t, h.Workspaces)
 }
 
-func mismatch(t Target, workspaces []Workspace) string {
+func describeMismatch(t Target, workspaces []Workspace) string {
 	want := "the target's main module is " + t.ModulePath
 	switch {
 	case t.ModulePath != "":

@@ -53,17 +53,17 @@ func (h Host) locate(f Finding) Finding {
 	return f
 }
 
-func (f *Finding) take(host, reason string) {
+func (f *Finding) accept(host, reason string) {
 	if f.Host == "" {
 		f.Host, f.Reason = host, reason
 		return
 	}
-	f.lose(host, sameVersion)
+	f.reject(host, sameVersion)
 }
 
-func (f *Finding) lose(host, why string) {
+func (f *Finding) reject(host, why string) {
 	if host != "" && host != f.Host {
-		f.Lost = append(f.Lost, Lost{host, why})
+		f.Rejected = append(f.Rejected, Rejected{host, why})
 	}
 }
 
@@ -72,21 +72,21 @@ func (f *Finding) lose(host, why string) {
 // (go.dev/doc/toolchain).
 func (h Host) locateLibrary(f *Finding) {
 	version := f.Module.Version
-	if h.GoRoot != "" && release(h.GoVersion) == version {
-		f.take(join(h.GoRoot, "src"), "GOROOT, of the same version")
+	if h.GoRoot != "" && goRelease(h.GoVersion) == version {
+		f.accept(joinHost(h.GoRoot, "src"), "GOROOT, of the same version")
 	} else if h.GoRoot != "" {
-		f.lose(join(h.GoRoot, "src"), fmt.Sprintf("GOROOT is %s", release(h.GoVersion)))
+		f.reject(joinHost(h.GoRoot, "src"), fmt.Sprintf("GOROOT is %s", goRelease(h.GoVersion)))
 	}
 	toolchain := Module{Path: "golang.org/toolchain", Version: "v0.0.1-" + version + "." + h.Platform}
 	if !strings.HasPrefix(version, "go1.") || h.Platform == "" || h.ModCache == "" {
 		return
 	}
-	src := join(h.ModCache, toolchain.Path+"@"+toolchain.Version+"/src")
+	src := joinHost(h.ModCache, toolchain.Path+"@"+toolchain.Version+"/src")
 	switch {
 	case h.Tree.Has(src):
-		f.take(src, "the toolchain of the same version in the module cache")
+		f.accept(src, "the toolchain of the same version in the module cache")
 	case f.Host == "":
-		f.take(src, "the toolchain of the same version, which is not in the module cache")
+		f.accept(src, "the toolchain of the same version, which is not in the module cache")
 		f.Missing, f.Fetch = true, toolchain
 	}
 }
@@ -100,11 +100,11 @@ func (h Host) locateMain(f *Finding) {
 		case f.Host == "":
 			f.Host = w.Root
 		default:
-			f.lose(w.Root, "another copy of the module: choose it by --root")
+			f.reject(w.Root, "another copy of the module: choose it by --root")
 		}
 	}
-	if dir, ok := h.cached(f.Module); ok && h.Tree.Has(dir) {
-		f.take(dir, "the version that was built, in the module cache; no workspace holds the module")
+	if dir, ok := h.cachePath(f.Module); ok && h.Tree.Has(dir) {
+		f.accept(dir, "the version that was built, in the module cache; no workspace holds the module")
 	}
 }
 
@@ -122,18 +122,18 @@ func (h Host) locateDependency(f *Finding) {
 	for _, w := range h.Workspaces {
 		h.locateVendored(f, w)
 	}
-	if dir, ok := h.cached(built); ok && h.Tree.Has(dir) {
-		f.take(dir, "the version that was built, in the module cache")
+	if dir, ok := h.cachePath(built); ok && h.Tree.Has(dir) {
+		f.accept(dir, "the version that was built, in the module cache")
 	} else if ok && f.Host == "" {
-		f.take(dir, "the version that was built, which is not in the module cache")
+		f.accept(dir, "the version that was built, which is not in the module cache")
 		f.Missing, f.Fetch = true, built
 	}
 	for _, w := range h.Workspaces {
 		if w.ModulePath == m.Path {
-			f.lose(w.Root, "the workspace's own copy; the target was built with "+built.String())
+			f.reject(w.Root, "the workspace's own copy; the target was built with "+built.String())
 		}
-		if r, dir := w.replacedBy(m.Path); dir != "" {
-			f.lose(dir, fmt.Sprintf("go.mod replaces the module by %s; the target was built with %s", r.Path, built))
+		if r, dir := w.replacement(m.Path); dir != "" {
+			f.reject(dir, fmt.Sprintf("go.mod replaces the module by %s; the target was built with %s", r.Path, built))
 		}
 	}
 }
@@ -142,29 +142,29 @@ func (h Host) locateDependency(f *Finding) {
 // built: one that go.work uses, or that a replace directive names.
 func (h Host) locateLocal(f *Finding, built Module) {
 	for _, w := range h.Workspaces {
-		if r, dir := w.replacedBy(f.Module.Path); dir != "" && h.Tree.Has(dir) {
-			f.take(dir, "replaced by "+r.Path)
+		if r, dir := w.replacement(f.Module.Path); dir != "" && h.Tree.Has(dir) {
+			f.accept(dir, "replaced by "+r.Path)
 		}
 	}
 	for _, w := range h.Workspaces {
 		if w.ModulePath == f.Module.Path || w.ModulePath == built.Path {
-			f.take(w.Root, "a module of the workspace, as in the build")
+			f.accept(w.Root, "a module of the workspace, as in the build")
 		}
 	}
 	for _, w := range h.Workspaces {
 		if dir := joinLocal(w.Root, built.Path); f.Host == "" && f.Module.Replace != nil && h.Tree.Has(dir) {
-			f.take(dir, "replaced by "+built.Path+" when the target was built")
+			f.accept(dir, "replaced by "+built.Path+" when the target was built")
 		}
 	}
 	for _, w := range h.Workspaces {
 		h.locateVendored(f, w)
 	}
-	f.Lost = cutSame(f.Lost)
+	f.Rejected = dropSameVersion(f.Rejected)
 }
 
 // cutSame drops the claims that directories hold the same: of a local directory
 // that can't be told.
-func cutSame(lost []Lost) []Lost {
+func dropSameVersion(lost []Rejected) []Rejected {
 	for i := range lost {
 		if lost[i].Why == sameVersion {
 			lost[i].Why = "another copy of the module"
@@ -176,24 +176,24 @@ func cutSame(lost []Lost) []Lost {
 // locateVendored takes a vendored module if it is what was built.
 func (h Host) locateVendored(f *Finding, w Workspace) {
 	for _, v := range w.Vendor {
-		dir := join(w.VendorDir, v.Path)
+		dir := joinHost(w.VendorDir, v.Path)
 		switch {
 		case v.Path != f.Module.Path || !h.Tree.Has(dir):
 		case v.String() == f.Module.String():
-			f.take(dir, "vendored, as it was built")
+			f.accept(dir, "vendored, as it was built")
 		default:
-			f.lose(dir, "vendored as "+v.String())
+			f.reject(dir, "vendored as "+v.String())
 		}
 	}
 }
 
 // cached returns where the host's module cache has or would have m.
-func (h Host) cached(m Module) (string, bool) {
+func (h Host) cachePath(m Module) (string, bool) {
 	dir, ok := cacheDir(m)
 	if !ok || h.ModCache == "" {
 		return "", false
 	}
-	return join(h.ModCache, dir), true
+	return joinHost(h.ModCache, dir), true
 }
 
 // cacheDir returns the name of m's directory in a module cache.
@@ -208,7 +208,7 @@ func cacheDir(m Module) (string, bool) {
 
 // replacedBy returns what the workspace replaces a module by, if that is a
 // directory, and the directory.
-func (w Workspace) replacedBy(path string) (by Module, dir string) {
+func (w Workspace) replacement(path string) (by Module, dir string) {
 	for _, r := range w.Replace {
 		if r.Path == path && r.Replace != nil && r.Replace.Version == "" {
 			return *r.Replace, joinLocal(w.Root, r.Replace.Path)
@@ -218,22 +218,22 @@ func (w Workspace) replacedBy(path string) (by Module, dir string) {
 }
 
 // join appends a path with slashes to a directory of the host.
-func join(dir, below string) string {
+func joinHost(dir, below string) string {
 	if below == "" {
 		return dir
 	}
-	return string(newEntry(tidy(dir), Rule{}).appendPath(nil, []byte(below)))
+	return string(newEntry(cleanRulePath(dir), Rule{}).appendPath(nil, []byte(below)))
 }
 
 // joinLocal resolves a directory of go.mod or go.work against the one that this
 // file is in.
 func joinLocal(root, dir string) string {
-	if absolute([]byte(dir)) {
-		return tidy(dir)
+	if isAbsolute([]byte(dir)) {
+		return cleanRulePath(dir)
 	}
 	dir = strings.ReplaceAll(dir, `\`, "/")
 	if newEntry(root, Rule{}).sep == '\\' {
-		return tidy(root + `\` + strings.ReplaceAll(dir, "/", `\`))
+		return cleanRulePath(root + `\` + strings.ReplaceAll(dir, "/", `\`))
 	}
-	return tidy(root + "/" + dir)
+	return cleanRulePath(root + "/" + dir)
 }

@@ -12,7 +12,7 @@ import (
 type part struct {
 	finding   Finding // kind and module
 	roots     map[string][]Dir
-	sure      map[string]bool // roots that more than a package in the root itself speaks for
+	isSure    map[string]bool // roots that more than a package in the root itself speaks for
 	order     []string        // the roots: sure ones first, then those of most files
 	spellings []string        // see (Module).spellings
 }
@@ -21,16 +21,16 @@ type part struct {
 // import path says nothing of its place; all others do.
 func (p *part) add(root string, d Dir) {
 	if p.roots == nil {
-		p.roots, p.sure = map[string][]Dir{}, map[string]bool{}
+		p.roots, p.isSure = map[string][]Dir{}, map[string]bool{}
 	}
 	p.roots[root] = append(p.roots[root], d)
-	p.sure[root] = p.sure[root] || d.Dir != root
+	p.isSure[root] = p.isSure[root] || d.Dir != root
 	for _, name := range p.spellings {
-		p.sure[root] = p.sure[root] || strings.HasSuffix("/"+root+"/", name)
+		p.isSure[root] = p.isSure[root] || strings.HasSuffix("/"+root+"/", name)
 	}
 }
 
-func (p *part) rank() {
+func (p *part) sortRoots() {
 	files := map[string]int{}
 	for root, dirs := range p.roots {
 		p.order = append(p.order, root)
@@ -40,9 +40,9 @@ func (p *part) rank() {
 	}
 	slices.SortFunc(p.order, func(a, b string) int {
 		switch {
-		case p.sure[a] && !p.sure[b]:
+		case p.isSure[a] && !p.isSure[b]:
 			return -1
-		case p.sure[b] && !p.sure[a]:
+		case p.isSure[b] && !p.isSure[a]:
 			return 1
 		}
 		return cmp.Or(files[b]-files[a], cmp.Compare(a, b))
@@ -61,11 +61,11 @@ type partition struct {
 
 // divide returns the parts that have files, and the directories that no module
 // is known for.
-func divide(t Target, h Host) (parts []*part, elsewhere []Dir) {
+func divideDirs(t Target, h Host) (parts []*part, elsewhere []Dir) {
 	pt := newPartition(t, h)
 	var unplaced []Dir
 	for _, d := range t.Dirs {
-		p, root, ok := pt.byPackage(d)
+		p, root, ok := pt.findByPackage(d)
 		switch {
 		case d.Dir == "":
 			elsewhere = append(elsewhere, d)
@@ -77,7 +77,7 @@ func divide(t Target, h Host) (parts []*part, elsewhere []Dir) {
 		}
 	}
 	for _, d := range unplaced {
-		if p, root, ok := pt.byName(d.Dir); ok {
+		if p, root, ok := pt.findByName(d.Dir); ok {
 			p.add(root, d)
 		} else {
 			elsewhere = append(elsewhere, d)
@@ -85,11 +85,11 @@ func divide(t Target, h Host) (parts []*part, elsewhere []Dir) {
 	}
 	for _, p := range append(pt.parts, pt.library) {
 		if len(p.roots) > 0 {
-			p.rank()
+			p.sortRoots()
 			parts = append(parts, p)
 		}
 	}
-	slices.SortStableFunc(parts, byRank)
+	slices.SortStableFunc(parts, compareParts)
 	return parts, elsewhere
 }
 
@@ -98,7 +98,7 @@ func divide(t Target, h Host) (parts []*part, elsewhere []Dir) {
 func newPartition(t Target, h Host) *partition {
 	pt := &partition{
 		t: t, paths: map[string]*part{}, spellings: map[string]*part{}, roots: map[string]*part{},
-		library: &part{finding: Finding{Kind: Library, Module: Module{Version: release(t.GoVersion)}}},
+		library: &part{finding: Finding{Kind: Library, Module: Module{Version: goRelease(t.GoVersion)}}},
 	}
 	add := func(k Kind, m Module) {
 		if m.Path == "" || pt.paths[m.Path] != nil {
@@ -133,14 +133,14 @@ func newPartition(t Target, h Host) *partition {
 
 // release returns the version of Go without what follows it, such as
 // experiments.
-func release(version string) string {
+func goRelease(version string) string {
 	first, _, _ := strings.Cut(version, " ")
 	return first
 }
 
 // byPackage returns the part that the package in d is of, and the module's root
 // that follows from its place.
-func (pt *partition) byPackage(d Dir) (p *part, root string, ok bool) {
+func (pt *partition) findByPackage(d Dir) (p *part, root string, ok bool) {
 	pkg := d.Package
 	if pkg == "main" {
 		pkg = pt.t.MainPackage
@@ -155,7 +155,7 @@ func (pt *partition) byPackage(d Dir) (p *part, root string, ok bool) {
 	switch {
 	case p != nil:
 		below = pkg[len(p.finding.Module.Path):]
-	case ofStandardLibrary([]byte(pkg)):
+	case isStandardLibrary([]byte(pkg)):
 		p = pt.library
 	default:
 		return nil, "", false
@@ -183,8 +183,8 @@ func rootOf(dir, below string) (root string, ok bool) {
 // all of its code was inlined, or another one than its path says. It goes by the
 // names that vendoring and the module cache give, and then by what has been
 // found above it.
-func (pt *partition) byName(dir string) (p *part, root string, ok bool) {
-	if p, root := pt.bySpelling(dir); p != nil {
+func (pt *partition) findByName(dir string) (p *part, root string, ok bool) {
+	if p, root := pt.findBySpelling(dir); p != nil {
 		return p, root, true
 	}
 	for root := range ancestors(dir) {
@@ -193,7 +193,7 @@ func (pt *partition) byName(dir string) (p *part, root string, ok bool) {
 		}
 	}
 	p = pt.roots["."]
-	if p == nil || absolute([]byte(dir)) || p == pt.library && !ofStandardLibrary([]byte(dir)) {
+	if p == nil || isAbsolute([]byte(dir)) || p == pt.library && !isStandardLibrary([]byte(dir)) {
 		return nil, "", false
 	}
 	return p, ".", true
@@ -218,7 +218,7 @@ func ancestors(dir string) iter.Seq[string] {
 
 // bySpelling finds the dependency that a directory is named after. The standard
 // library has a vendor directory of its own.
-func (pt *partition) bySpelling(dir string) (p *part, root string) {
+func (pt *partition) findBySpelling(dir string) (p *part, root string) {
 	for root := range ancestors(dir) {
 		if pt.roots[root] == pt.library && root != "." {
 			return nil, ""
@@ -253,13 +253,13 @@ func (m Module) spellings() []string {
 }
 
 // inTree reports whether a path or an import path is root or below it.
-func inTree(p, root string) bool {
+func isInTree(p, root string) bool {
 	below, ok := strings.CutPrefix(p, root)
 	return ok && root != "" && (below == "" || below[0] == '/' || strings.HasSuffix(root, "/"))
 }
 
 // byRank sorts parts as they are shown: the main module, dependencies by path,
 // the standard library.
-func byRank(a, b *part) int {
+func compareParts(a, b *part) int {
 	return cmp.Or(cmp.Compare(a.finding.Kind, b.finding.Kind), cmp.Compare(a.finding.Module.Path, b.finding.Module.Path))
 }

@@ -133,7 +133,7 @@ func (l listedTree) Has(path string) bool {
 
 func (l listedTree) Real(path string) string {
 	for link, to := range l.links {
-		if inTree(path, link) {
+		if isInTree(path, link) {
 			return to + path[len(link):]
 		}
 	}
@@ -179,15 +179,15 @@ func (v inferVector) checkFindings(t *testing.T, in Inference) {
 		if f.Missing {
 			missing = append(missing, f.Fetch.String())
 		}
-		for _, l := range f.Lost {
+		for _, l := range f.Rejected {
 			lost[l.Host] = l.Why
 		}
 		files += f.Files
-		if f.Here > f.Files {
-			t.Errorf("%s: the host has %d of %d files", f, f.Here, f.Files)
+		if f.OnHost > f.Files {
+			t.Errorf("%s: the host has %d of %d files", f, f.OnHost, f.Files)
 		}
 	}
-	for _, d := range in.Elsewhere {
+	for _, d := range in.Unassigned {
 		files += len(d.Files)
 	}
 	if names := v.target().Names(); files != len(names) {

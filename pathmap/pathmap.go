@@ -59,7 +59,7 @@ func newMap() *Map {
 }
 
 func (m *Map) add(r Rule) error {
-	r, err := check(r)
+	r, err := checkRule(r)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (m *Map) Covering(path string, dir Direction) []Rule {
 		t = m.toHost
 	}
 	var rules []Rule
-	for _, e := range t.covering(t.comparable(normal([]byte(path)))) {
+	for _, e := range t.findAll(t.foldCase(normalize([]byte(path)))) {
 		rules = append(rules, e.rule)
 	}
 	return rules

@@ -219,7 +219,7 @@ func FuzzTranslate(f *testing.F) {
 			t.Fatalf("ToHost(%q) = %q, unmapped", p, host)
 		}
 		slashed := host
-		if windows([]byte(host)) {
+		if isWindows([]byte(host)) {
 			slashed = strings.ReplaceAll(host, `\`, "/")
 		}
 		if ok && strings.Contains(slashed+"/", "/../") {

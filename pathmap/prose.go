@@ -12,15 +12,15 @@ import "bytes"
 const maxPath = 4096
 
 // prose maps the paths in the string at msg[start:end].
-func (w *walker) prose(start, end int) {
+func (w *walker) mapProse(start, end int) {
 	text := w.msg[start:end]
 	for from, at := 0, 0; ; {
-		n := fileEnd(text[at:])
+		n := findFileEnd(text[at:])
 		if n < 0 {
 			return
 		}
 		at += n
-		if !pathEndsAt(text[at:]) {
+		if !endsPath(text[at:]) {
 			continue
 		}
 		if w.last.isNextLine(text[from:at]) {
@@ -28,10 +28,10 @@ func (w *walker) prose(start, end int) {
 			from = at
 			continue
 		}
-		word, absolute := pathStarts(text, from, at)
-		if absolute < 0 || !w.proseFile(start+absolute, start+at) {
+		word, absolute := findStarts(text, from, at)
+		if absolute < 0 || !w.mapProseFile(start+absolute, start+at) {
 			if word >= 0 && word != absolute {
-				w.proseFile(start+word, start+at)
+				w.mapProseFile(start+word, start+at)
 			}
 		}
 		from = at
@@ -39,9 +39,9 @@ func (w *walker) prose(start, end int) {
 }
 
 // proseFile replaces the path at msg[start:end] if the table has it.
-func (w *walker) proseFile(start, end int) bool {
+func (w *walker) mapProseFile(start, end int) bool {
 	escaped := bytes.IndexByte(w.msg[start:end], '\\') >= 0
-	p, ok := w.text(start, end, escaped)
+	p, ok := w.decode(start, end, escaped)
 	if !ok || len(p) > maxPath {
 		return false
 	}
@@ -52,13 +52,13 @@ func (w *walker) proseFile(start, end int) bool {
 	}
 	mapped, ok := w.table.translate(w.mapped[:0], p)
 	if ok && !bytes.Equal(mapped, p) {
-		w.splice(start, end, mapped)
+		w.replace(start, end, mapped)
 	}
 	return ok
 }
 
 // fileEnd returns the offset behind the first ".go" or ".s" in b, or -1.
-func fileEnd(b []byte) int {
+func findFileEnd(b []byte) int {
 	for i := 0; ; {
 		dot := bytes.IndexByte(b[i:], '.')
 		if dot < 0 {
@@ -75,15 +75,15 @@ func fileEnd(b []byte) int {
 }
 
 // pathEndsAt reports whether a path ends before rest, which is raw JSON.
-func pathEndsAt(rest []byte) bool {
+func endsPath(rest []byte) bool {
 	if len(rest) == 0 {
 		return true
 	}
 	switch c := rest[0]; c {
 	case '.': // a sentence may end too
-		return len(rest) == 1 || rest[1] == ' ' || rest[1] == '\\' && breaks(rest[2])
+		return len(rest) == 1 || rest[1] == ' ' || rest[1] == '\\' && isBreak(rest[2])
 	case '\\':
-		return breaks(rest[1])
+		return isBreak(rest[1])
 	default:
 		return bytes.IndexByte([]byte(" :,;!?)]}>'`|"), c) >= 0
 	}
@@ -92,14 +92,14 @@ func pathEndsAt(rest []byte) bool {
 // pathStarts returns where the path that ends at end may begin, not before from:
 // the last word, and the last one with a slash in front, which may have spaces
 // in it. Each is -1 if there is none.
-func pathStarts(text []byte, from, end int) (word, absolute int) {
+func findStarts(text []byte, from, end int) (word, absolute int) {
 	word = -1
 	first := max(from, end-maxPath)
 	for i := end - 2; i >= max(first-2, 0); i-- {
 		if !endsWord(text[i]) {
 			continue
 		}
-		begin, alone := wordBehind(text, i)
+		begin, alone := wordAfter(text, i)
 		if begin < first || begin >= end {
 			continue
 		}
@@ -127,11 +127,11 @@ func pathStarts(text []byte, from, end int) (word, absolute int) {
 
 // wordBehind returns where a word begins whose mark, see endsWord, is text[i], and
 // whether no word can go on from before it; -1 if none begins.
-func wordBehind(text []byte, i int) (begin int, alone bool) {
+func wordAfter(text []byte, i int) (begin int, alone bool) {
 	if text[i] != '\\' {
 		return i + 1, text[i] == ' ' && i >= 1 && (text[i-1] == ',' || text[i-1] == ';' || text[i-1] == ':')
 	}
-	if i+1 == len(text) || !breaks(text[i+1]) {
+	if i+1 == len(text) || !isBreak(text[i+1]) {
 		return -1, false
 	}
 	backslashes := 1
@@ -170,4 +170,4 @@ func endsWord(c byte) bool {
 
 // breaks reports whether a backslash and c are the escape of a character that no
 // path has.
-func breaks(c byte) bool { return c == 'n' || c == 't' || c == 'r' || c == '"' }
+func isBreak(c byte) bool { return c == 'n' || c == 't' || c == 'r' || c == '"' }

@@ -57,13 +57,13 @@ const (
 // walker goes over a message once. Its methods return the offset behind what
 // they are named after, or -1 if that is malformed.
 type walker struct {
-	msg    []byte
-	dir    Direction
-	table  table
-	client Client
-	absent *Absent // to the host alone
+	msg     []byte
+	dir     Direction
+	table   table
+	client  Client
+	missing *MissingFiles // to the host alone
 
-	place placing // of the Source that is being read
+	place sourcePlace // of the Source that is being read
 	last  dirMapping
 	edits Edits
 
@@ -78,11 +78,11 @@ func (w *walker) message(r role) bool {
 	if len(w.msg) > maxMessage {
 		return false
 	}
-	end := w.value(0, r, 0)
+	end := w.scanValue(0, r, 0)
 	return end >= 0 && SkipSpace(w.msg, end) == len(w.msg)
 }
 
-func (w *walker) value(i int, r role, depth int) int {
+func (w *walker) scanValue(i int, r role, depth int) int {
 	i = SkipSpace(w.msg, i)
 	if i >= len(w.msg) {
 		return -1
@@ -94,16 +94,16 @@ func (w *walker) value(i int, r role, depth int) int {
 			return -1
 		}
 		if r != plain {
-			w.str(i+1, end, escaped, r)
+			w.mapString(i+1, end, escaped, r)
 		}
 		return end + 1
 	case '{':
-		if r == source && w.absent != nil {
-			return w.sourceObject(i+1, depth+1)
+		if r == source && w.missing != nil {
+			return w.scanSource(i+1, depth+1)
 		}
-		return w.object(i+1, r, depth+1)
+		return w.scanObject(i+1, r, depth+1)
 	case '[':
-		return w.array(i+1, r, depth+1)
+		return w.scanArray(i+1, r, depth+1)
 	case 't':
 		return literalEnd(w.msg, i, "true")
 	case 'f':
@@ -114,12 +114,12 @@ func (w *walker) value(i int, r role, depth int) int {
 	end := numberEnd(w.msg, i)
 	switch {
 	case r == line && w.client.Lines0, r == column && w.client.Columns0:
-		w.shift(i, end)
+		w.shiftNumber(i, end)
 	}
 	return end
 }
 
-func (w *walker) object(i int, r role, depth int) int {
+func (w *walker) scanObject(i int, r role, depth int) int {
 	if depth > maxDepth {
 		return -1
 	}
@@ -135,12 +135,12 @@ func (w *walker) object(i int, r role, depth int) int {
 			return -1
 		}
 		key, name := i, w.msg[i+1:end]
-		member := w.memberRole(r, name, escaped)
+		member := w.roleOfMember(r, name, escaped)
 		if i = SkipSpace(w.msg, end+1); i >= len(w.msg) || w.msg[i] != ':' {
 			return -1
 		}
 		start := SkipSpace(w.msg, i+1)
-		if i = w.value(start, member, depth); i < 0 || depth == 1 && !w.report(Member{name, key, start, i}, escaped) {
+		if i = w.scanValue(start, member, depth); i < 0 || depth == 1 && !w.report(Member{name, key, start, i}, escaped) {
 			return -1
 		}
 		i = SkipSpace(w.msg, i)
@@ -156,16 +156,16 @@ func (w *walker) object(i int, r role, depth int) int {
 	}
 }
 
-func (w *walker) array(i int, r role, depth int) int {
+func (w *walker) scanArray(i int, r role, depth int) int {
 	if depth > maxDepth {
 		return -1
 	}
 	if i = SkipSpace(w.msg, i); i < len(w.msg) && w.msg[i] == ']' {
 		return i + 1
 	}
-	element := elementRole(r)
+	element := roleOfElement(r)
 	for {
-		if i = w.value(i, element, depth); i < 0 {
+		if i = w.scanValue(i, element, depth); i < 0 {
 			return -1
 		}
 		i = SkipSpace(w.msg, i)
@@ -181,7 +181,7 @@ func (w *walker) array(i int, r role, depth int) int {
 	}
 }
 
-func elementRole(r role) role {
+func roleOfElement(r role) role {
 	switch r {
 	case sources:
 		return source
@@ -200,7 +200,7 @@ func elementRole(r role) role {
 }
 
 // memberRole returns the role of the member key of an object with role r.
-func (w *walker) memberRole(r role, key []byte, escaped bool) role {
+func (w *walker) roleOfMember(r role, key []byte, escaped bool) role {
 	if r == opaque {
 		return opaque
 	}
@@ -209,28 +209,28 @@ func (w *walker) memberRole(r role, key []byte, escaped bool) role {
 	}
 	switch r {
 	case rpcMessage:
-		return rpcMessageRole(key)
+		return roleInRPCMessage(key)
 	case rpcValue, rpcLocation:
-		return rpcMemberRole(key)
+		return roleInRPCValue(key)
 	}
-	return w.dapRole(r, key)
+	return w.roleInDAP(r, key)
 }
 
 // str handles the string at msg[start:end].
-func (w *walker) str(start, end int, escaped bool, r role) {
+func (w *walker) mapString(start, end int, escaped bool, r role) {
 	switch r {
 	case pathname, sourceFile, rpcFile:
-		w.path(start, end, escaped, r)
+		w.mapPath(start, end, escaped, r)
 	case rpcLocation:
-		w.location(start, end, escaped)
+		w.mapLocation(start, end, escaped)
 	case prose:
 		if w.dir == ToHost && len(w.table.trees) > 0 {
-			w.prose(start, end)
+			w.mapProse(start, end)
 		}
 	case result:
 		if w.dir == ToHost && len(w.table.trees) > 0 {
 			before := w.edits.Len()
-			w.prose(start, end)
+			w.mapProse(start, end)
 			for i := before; i < w.edits.Len(); i++ {
 				w.edits.list[i].isResult = true
 			}
@@ -239,7 +239,7 @@ func (w *walker) str(start, end int, escaped bool, r role) {
 }
 
 // text returns the string at msg[start:end].
-func (w *walker) text(start, end int, escaped bool) ([]byte, bool) {
+func (w *walker) decode(start, end int, escaped bool) ([]byte, bool) {
 	if escaped {
 		return unescape(w.decoded[:0], w.msg[start:end])
 	}
@@ -248,7 +248,7 @@ func (w *walker) text(start, end int, escaped bool) ([]byte, bool) {
 
 // splice puts value into the place of the content of a string, msg[start:end],
 // or of a part of it.
-func (w *walker) splice(start, end int, value []byte) {
+func (w *walker) replace(start, end int, value []byte) {
 	from := len(w.edits.text)
 	w.edits.text = appendEscaped(w.edits.text, value)
 	w.edits.add(start, end, from)

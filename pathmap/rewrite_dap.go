@@ -9,7 +9,7 @@ import (
 // of any. The test of this goes through the protocol's types and fails for a
 // member that might hold a path, a line or a column and that nobody has looked
 // at.
-func (w *walker) dapRole(r role, key []byte) role {
+func (w *walker) roleInDAP(r role, key []byte) role {
 	switch string(key) {
 	case "source", "location":
 		return source
@@ -34,7 +34,7 @@ func (w *walker) dapRole(r role, key []byte) role {
 	}
 	switch r {
 	case source:
-		return w.sourceMember(key)
+		return w.roleInSource(key)
 	case module:
 		if string(key) == "path" || string(key) == "symbolFilePath" {
 			return pathname
@@ -48,13 +48,13 @@ func (w *walker) dapRole(r role, key []byte) role {
 }
 
 // placing is what is known of a Source's place while it is read.
-type placing struct {
+type sourcePlace struct {
 	at           Place
 	reference    bool // the node names one itself
 	hint, origin bool
 }
 
-func (w *walker) sourceMember(key []byte) role {
+func (w *walker) roleInSource(key []byte) role {
 	switch string(key) {
 	case "path":
 		w.place.at = Place{} // of two paths the last one counts
@@ -73,10 +73,10 @@ func (w *walker) sourceMember(key []byte) role {
 
 // sourceObject is object for a Source, which gets a reference at its end if the
 // host lacks its file.
-func (w *walker) sourceObject(i, depth int) int {
+func (w *walker) scanSource(i, depth int) int {
 	outer := w.place
-	w.place = placing{}
-	end := w.object(i, source, depth)
+	w.place = sourcePlace{}
+	end := w.scanObject(i, source, depth)
 	if p := w.place; end > 0 && p.at.Reference > 0 && !p.reference {
 		from, text := len(w.edits.text), w.edits.text
 		text = strconv.AppendInt(append(text, `,"sourceReference":`...), int64(p.at.Reference), 10)
@@ -94,11 +94,11 @@ func (w *walker) sourceObject(i, depth int) int {
 }
 
 // path replaces the path at msg[start:end] by what the other side calls it.
-func (w *walker) path(start, end int, escaped bool, r role) {
-	if !escaped && w.pathInDir(start, end, r) {
+func (w *walker) mapPath(start, end int, escaped bool, r role) {
+	if !escaped && w.mapPathInDir(start, end, r) {
 		return
 	}
-	given, ok := w.text(start, end, escaped)
+	given, ok := w.decode(start, end, escaped)
 	if !ok || len(given) == 0 || len(given) > maxPath {
 		return
 	}
@@ -112,8 +112,8 @@ func (w *walker) path(start, end int, escaped bool, r role) {
 	if !ok {
 		mapped = p
 	}
-	if w.absent != nil && p[0] != '<' {
-		switch at := w.absent.in(r, mapped, p); {
+	if w.missing != nil && p[0] != '<' {
+		switch at := w.missing.findFor(r, mapped, p); {
 		case at.Path != "":
 			mapped = append(w.mapped[:0], at.Path...)
 		case r == sourceFile:
@@ -124,21 +124,21 @@ func (w *walker) path(start, end int, escaped bool, r role) {
 		mapped = fileURL(w.url[:0], mapped)
 	}
 	if !bytes.Equal(mapped, given) {
-		w.splice(start, end, mapped)
+		w.replace(start, end, mapped)
 	}
 }
 
 // pathInDir is path for one that mapInDir replaces, and of which is known whether
 // the host lacks it. It reports false, and does nothing, for others.
-func (w *walker) pathInDir(start, end int, r role) bool {
+func (w *walker) mapPathInDir(start, end int, r role) bool {
 	p := w.msg[start:end]
 	if w.client.URI || len(p) == 0 || len(p) > maxPath {
 		return false
 	}
 	var at Place
-	if w.absent != nil && p[0] != '<' && (r == sourceFile || r == rpcFile) {
+	if w.missing != nil && p[0] != '<' && (r == sourceFile || r == rpcFile) {
 		known := false
-		if at, known = w.absent.recall(p); !known || at.Path != "" {
+		if at, known = w.missing.recall(p); !known || at.Path != "" {
 			return false
 		}
 	}
@@ -153,7 +153,7 @@ func (w *walker) pathInDir(start, end int, r role) bool {
 
 // shift moves the number at msg[start:end] between a client's count, which
 // starts at 0, and Delve's. Its 0, which means that there is none, stays.
-func (w *walker) shift(start, end int) {
+func (w *walker) shiftNumber(start, end int) {
 	n, err := strconv.ParseInt(string(w.msg[start:max(start, end)]), 10, 32)
 	switch {
 	case err != nil || n < 0:
@@ -165,5 +165,5 @@ func (w *walker) shift(start, end int) {
 	default:
 		n--
 	}
-	w.splice(start, end, strconv.AppendInt(w.decoded[:0], n, 10))
+	w.replace(start, end, strconv.AppendInt(w.decoded[:0], n, 10))
 }

@@ -11,7 +11,7 @@ func (m *Map) RewriteRPC(dst, msg []byte, dir Direction) (out []byte, changed in
 }
 
 // rpcMessageRole returns the role of a member of a JSON-RPC message.
-func rpcMessageRole(key []byte) role {
+func roleInRPCMessage(key []byte) role {
 	switch string(key) {
 	case "params", "result":
 		return rpcValue
@@ -22,7 +22,7 @@ func rpcMessageRole(key []byte) role {
 // rpcMemberRole returns the role of a member of one of Delve's values. The test
 // of this goes through Delve's types and fails for a member that might hold a
 // path and that nobody has looked at.
-func rpcMemberRole(key []byte) role {
+func roleInRPCValue(key []byte) role {
 	switch string(key) {
 	case "file", "File":
 		return rpcFile
@@ -40,8 +40,8 @@ func rpcMemberRole(key []byte) role {
 
 // location replaces the file of the location expression at msg[start:end] if
 // the table has it: FILE:LINE or FILE (Documentation/cli/locspec.md of Delve).
-func (w *walker) location(start, end int, escaped bool) {
-	p, ok := w.text(start, end, escaped)
+func (w *walker) mapLocation(start, end int, escaped bool) {
+	p, ok := w.decode(start, end, escaped)
 	if !ok || len(p) == 0 {
 		return
 	}
@@ -49,17 +49,17 @@ func (w *walker) location(start, end int, escaped bool) {
 	if colon := bytes.LastIndexByte(p, ':'); colon > 0 && colon+1 < len(p) && digitsEnd(p, colon+1) == len(p) {
 		length = colon
 	}
-	if p[length-1] == '/' || length > maxPath || !absolute(p) && !namesSource(p[:length]) {
+	if p[length-1] == '/' || length > maxPath || !isAbsolute(p) && !isSourceFile(p[:length]) {
 		return // a regular expression, or a function
 	}
 	mapped, ok := w.table.translate(w.mapped[:0], p[:length])
 	if ok && !bytes.Equal(mapped, p[:length]) {
-		w.splice(start, end, append(mapped, p[length:]...))
+		w.replace(start, end, append(mapped, p[length:]...))
 	}
 }
 
 // namesSource reports whether p ends as the path of a source file does, and not as
 // a function's name, which a relative path of a -trimpath build looks like.
-func namesSource(p []byte) bool {
+func isSourceFile(p []byte) bool {
 	return bytes.HasSuffix(p, []byte(".go")) || bytes.HasSuffix(p, []byte(".s"))
 }

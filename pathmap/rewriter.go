@@ -13,9 +13,9 @@ type Client struct {
 // its own and a host that may lack files. Its fields must not change once it is
 // used; then it is safe for concurrent use. The zero value is the identity.
 type Rewriter struct {
-	Map    *Map
-	Client Client
-	Absent *Absent // nil: the host lacks nothing
+	Map     *Map
+	Client  Client
+	Missing *MissingFiles // nil: the host lacks nothing
 }
 
 // ToNode is [Map.Rewrite] to the node, with the client's positions made Delve's.
@@ -42,7 +42,7 @@ func (r *Rewriter) RPCToHost(dst, msg []byte) (out []byte, changed int) {
 }
 
 func (r *Rewriter) rewrite(dst, msg []byte, dir Direction, is role, values bool) (out []byte, changed int) {
-	if r.Client == (Client{}) && r.Absent == nil && (r.Map == nil || len(r.Map.rules) == 0) {
+	if r.Client == (Client{}) && r.Missing == nil && (r.Map == nil || len(r.Map.rules) == 0) {
 		return msg, 0
 	}
 	w := r.walker(msg, dir)
@@ -65,7 +65,7 @@ func (r *Rewriter) walker(msg []byte, dir Direction) walker {
 		w.table = r.Map.toNode
 	}
 	if dir == ToHost {
-		if w.absent = r.Absent; r.Map != nil {
+		if w.missing = r.Missing; r.Map != nil {
 			w.table = r.Map.toHost
 		}
 	}

@@ -14,14 +14,14 @@ func ParseRule(s string) (Rule, error) {
 	if !strings.Contains(s, "=") {
 		return Rule{}, fmt.Errorf("map %q: want HOST=NODE, such as /home/me/containerd=/build/containerd", s)
 	}
-	host, node, ok := split(s, func(node string) bool { return absolute([]byte(node)) })
+	host, node, ok := splitRule(s, func(node string) bool { return isAbsolute([]byte(node)) })
 	if !ok {
-		host, node, ok = split(s, func(node string) bool { return !strings.Contains(node, "=") })
+		host, node, ok = splitRule(s, func(node string) bool { return !strings.Contains(node, "=") })
 	}
 	if !ok {
 		host, node, _ = strings.Cut(s, "=")
 	}
-	r, err := check(Rule{Host: host, Node: node, Reason: "--map"})
+	r, err := checkRule(Rule{Host: host, Node: node, Reason: "--map"})
 	if err != nil {
 		return Rule{}, fmt.Errorf("map %q: %w", s, err)
 	}
@@ -30,9 +30,9 @@ func ParseRule(s string) (Rule, error) {
 
 // split cuts s at the first '=' with an absolute path before it and a node
 // that will do behind it.
-func split(s string, will func(node string) bool) (host, node string, ok bool) {
+func splitRule(s string, will func(node string) bool) (host, node string, ok bool) {
 	for i := range len(s) {
-		if s[i] == '=' && absolute([]byte(s[:i])) && will(s[i+1:]) {
+		if s[i] == '=' && isAbsolute([]byte(s[:i])) && will(s[i+1:]) {
 			return s[:i], s[i+1:], true
 		}
 	}
@@ -40,20 +40,20 @@ func split(s string, will func(node string) bool) (host, node string, ok bool) {
 }
 
 // check returns r with clean paths, or says what is wrong with them.
-func check(r Rule) (Rule, error) {
+func checkRule(r Rule) (Rule, error) {
 	switch {
 	case r.Host == "":
 		return r, errors.New("the host path is empty")
 	case strings.HasPrefix(r.Host, "~"):
 		return r, fmt.Errorf("the host path %s is not absolute: write the home directory out", r.Host)
-	case !absolute([]byte(r.Host)):
+	case !isAbsolute([]byte(r.Host)):
 		return r, fmt.Errorf("the host path %s is not absolute", r.Host)
 	case r.Node == "":
 		return r, errors.New("the node path is empty")
 	case strings.HasPrefix(r.Node, "~"):
 		return r, fmt.Errorf("the node path %s is not absolute: write the home directory out", r.Node)
 	}
-	r.Host, r.Node = tidy(r.Host), tidy(r.Node)
+	r.Host, r.Node = cleanRulePath(r.Host), cleanRulePath(r.Node)
 	if r.Node == ".." || strings.HasPrefix(r.Node, "../") {
 		return r, fmt.Errorf("the node path %s is neither absolute nor a module path", r.Node)
 	}
@@ -65,11 +65,11 @@ func check(r Rule) (Rule, error) {
 
 // tidy cleans p and keeps its kind of separators and the case of its drive
 // letter.
-func tidy(p string) string {
-	if !windows([]byte(p)) {
+func cleanRulePath(p string) string {
+	if !isWindows([]byte(p)) {
 		return path.Clean(p)
 	}
-	s := string(normal([]byte(p)))
+	s := string(normalize([]byte(p)))
 	if s[0] != '/' {
 		s = p[:1] + s[1:]
 	}

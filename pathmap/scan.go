@@ -15,7 +15,7 @@ const maxDepth = 512
 // message by the same grammar as [Map.Rewrite].
 func SkipValue(msg []byte, start int) int {
 	w := walker{msg: msg}
-	return w.value(start, opaque, 0)
+	return w.scanValue(start, opaque, 0)
 }
 
 // SkipSpace returns the offset of the first byte of b, from i on, that is not JSON

@@ -53,10 +53,10 @@ func BenchmarkScanSources(b *testing.B) {
 	console := joinNames(`{"seq":5,"type":"response","request_seq":3,"success":true,"command":"evaluate","body":{"result":"`, "%s", `\n`, `","variablesReference":0}}`, names)
 	loaded := joinNames(`{"seq":5,"type":"response","request_seq":3,"success":true,"command":"loadedSources","body":{"sources":[`, `{"name":"container_create_linux.go","path":"%s"}`, `,`, `]}}`, names)
 	list := joinNames(`{"id":7,"result":{"Sources":[`, `"%s"`, ",", `]},"error":null}`, names)
-	onHost := &Absent{Find: func(string, string) Place { return Place{} }}
+	onHost := &MissingFiles{Find: func(string, string) Place { return Place{} }}
 	benchScan(b, "console", console, (&Rewriter{Map: m}).Scan)
 	benchScan(b, "console unmapped", console, (&Rewriter{Map: other}).Scan)
-	benchScan(b, "loadedSources", loaded, (&Rewriter{Map: m, Absent: onHost}).Scan)
+	benchScan(b, "loadedSources", loaded, (&Rewriter{Map: m, Missing: onHost}).Scan)
 	benchScan(b, "ListSources", list, (&Rewriter{Map: m}).ScanRPC)
 }
 

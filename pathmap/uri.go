@@ -6,9 +6,9 @@ import "bytes"
 // and the backslashes of Windows as in its appendix E.2, a server as in E.3. A
 // relative path, which has no URL, is appended as it is.
 func fileURL(dst, path []byte) []byte {
-	backslash := windows(path)
+	backslash := isWindows(path)
 	switch {
-	case !absolute(path):
+	case !isAbsolute(path):
 		return append(dst, path...)
 	case path[0] == '\\':
 		dst = append(dst, "file:"...) // the slashes are in the path
@@ -22,7 +22,7 @@ func fileURL(dst, path []byte) []byte {
 		switch {
 		case c == '\\' && backslash:
 			dst = append(dst, '/')
-		case unreserved(c) || c == '/':
+		case isUnreserved(c) || c == '/':
 			dst = append(dst, c)
 		default:
 			dst = append(dst, '%', hex[c>>4], hex[c&15])
@@ -33,7 +33,7 @@ func fileURL(dst, path []byte) []byte {
 
 // unreserved are the characters that mean the same written and encoded (RFC
 // 3986, section 2.3).
-func unreserved(c byte) bool {
+func isUnreserved(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
@@ -73,17 +73,17 @@ func urlPath(dst, url []byte) ([]byte, bool) {
 		dst = append(dst, c)
 	}
 	p := dst[start:]
-	if windows(p) { // on a server
+	if isWindows(p) { // on a server
 		for i, c := range p {
 			if c == '/' {
 				p[i] = '\\'
 			}
 		}
 	}
-	if len(p) > 2 && p[0] == '/' && windows(p[1:]) {
+	if len(p) > 2 && p[0] == '/' && isWindows(p[1:]) {
 		dst = append(dst[:start], p[1:]...)
 	}
-	return dst, absolute(dst[start:])
+	return dst, isAbsolute(dst[start:])
 }
 
 func hexDigit(b []byte, i int) (byte, bool) {

@@ -166,7 +166,7 @@ type dialer struct {
 
 func (d *dialer) Capabilities() json.RawMessage { return json.RawMessage("{}") }
 
-func (d *dialer) Dial(ctx context.Context, _ bridge.Wish) (bridge.Session, error) {
+func (d *dialer) Dial(ctx context.Context, _ bridge.DialOptions) (bridge.Session, error) {
 	cmd, err := d.conn.Start(ctx, d.argv)
 	if err != nil {
 		return nil, err
@@ -185,5 +185,5 @@ func (s *session) Write(p []byte) (int, error) { return s.cmd.Stdin.Write(p) }
 func (s *session) End(context.Context) error   { s.cmd.Close(); return nil }
 func (s *session) Target() bridge.Target       { return bridge.Target{Name: "replay"} }
 func (s *session) Map() *pathmap.Map           { return s.m }
-func (s *session) Tell(func(string))           {}
+func (s *session) Notify(func(string))         {}
 func (s *session) Sources() bridge.Sources     { return nil }

@@ -107,7 +107,7 @@ func (c Config) gatherSource(ctx context.Context, l *link.Link, t api.Target, s 
 	if host, ok := m.Paths.ToHost(main); ok {
 		fetches := source.NewFetches()
 		defer fetches.End()
-		s.Stale = c.Source.NewFiles(l.Client, fetches, t).Stale(ctx, host, main)
+		s.Stale = c.Source.NewFiles(l.Client, fetches, t).CheckStale(ctx, host, main)
 	}
 	return nil
 }

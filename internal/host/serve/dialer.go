@@ -84,7 +84,7 @@ func (d *dialer) close() error {
 // Dial implements [bridge.Dialer]. Only using a link shows whether it still stands:
 // one that turns out to be lost is dialed again, once. So it is with a stripped
 // target, whose symbols are then provided.
-func (d *dialer) Dial(ctx context.Context, w bridge.Wish) (bridge.Session, error) {
+func (d *dialer) Dial(ctx context.Context, w bridge.DialOptions) (bridge.Session, error) {
 	protocol := api.DAP
 	if w.Protocol == bridge.RPC {
 		protocol = api.JSONRPC
@@ -172,7 +172,7 @@ func (d *dialer) mapPaths(ctx context.Context, s *session, host func() (gosource
 
 // provideSymbols has the symbols of the stripped target on the node, and remembers for
 // which process.
-func (d *dialer) provideSymbols(ctx context.Context, w bridge.Wish) error {
+func (d *dialer) provideSymbols(ctx context.Context, w bridge.DialOptions) error {
 	l, err := d.connect(ctx)
 	if err != nil {
 		return err

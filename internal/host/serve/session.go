@@ -50,8 +50,8 @@ func (s *session) Target() bridge.Target {
 	return t
 }
 
-// Tell implements [bridge.Session].
-func (s *session) Tell(line func(string)) {
+// Notify implements [bridge.Session].
+func (s *session) Notify(line func(string)) {
 	s.saying.Lock()
 	defer s.saying.Unlock()
 	s.tell = line

@@ -128,7 +128,7 @@ func checkMapped(t *testing.T, m *Map, root string) {
 	}
 	if bad > 0 {
 		for _, f := range m.inference.Findings {
-			t.Logf("%s: %s=%s (%s) %d of %d", f, f.Host, f.Node, f.Reason, f.Here, f.Files)
+			t.Logf("%s: %s=%s (%s) %d of %d", f, f.Host, f.Node, f.Reason, f.OnHost, f.Files)
 		}
 	}
 }

@@ -157,7 +157,7 @@ func (m *Map) describe() Paths {
 	for _, f := range m.inference.Findings {
 		p.Trees = append(p.Trees, m.sourceTree(f))
 	}
-	for _, d := range m.inference.Elsewhere {
+	for _, d := range m.inference.Unassigned {
 		if d.Dir == "" {
 			p.Elsewhere = append(p.Elsewhere, d.Files...) // generated
 			continue
@@ -168,8 +168,8 @@ func (m *Map) describe() Paths {
 }
 
 func (m *Map) sourceTree(f pathmap.Finding) SourceTree {
-	t := SourceTree{What: f.String(), Host: f.Host, Node: f.Node, Reason: f.Reason, Files: f.Files, Here: f.Here}
-	for _, l := range f.Lost {
+	t := SourceTree{What: f.String(), Host: f.Host, Node: f.Node, Reason: f.Reason, Files: f.Files, Here: f.OnHost}
+	for _, l := range f.Rejected {
 		t.Lost = append(t.Lost, LostPlace{l.Host, l.Why})
 	}
 	if f.Missing {
@@ -210,7 +210,7 @@ func (m *Map) explain(asked, dir string) FilePath {
 	if found, ok := m.inference.Find(f.Node); ok && f.InTarget {
 		tree := m.sourceTree(found)
 		f.Tree = &tree
-		for _, l := range found.Lost {
+		for _, l := range found.Rejected {
 			f.Lost = append(f.Lost, LostPlace{found.At(l.Host, f.Node), l.Why})
 		}
 	}

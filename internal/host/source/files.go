@@ -60,10 +60,10 @@ func (c Config) NewFiles(l *link.Client, f *Fetches, t api.Target) *Files {
 	return s
 }
 
-// OnHost implements [bridge.Sources]. A path that begins with two separators may
+// IsOnHost implements [bridge.Sources]. A path that begins with two separators may
 // be of a server that the node chose: it is not looked at, since Windows would
 // show that server who we are, and counts as there.
-func (s *Files) OnHost(host string) bool {
+func (s *Files) IsOnHost(host string) bool {
 	if len(host) > 1 && strings.ContainsRune(`/\`, rune(host[0])) && strings.ContainsRune(`/\`, rune(host[1])) {
 		return true
 	}
@@ -74,7 +74,7 @@ func (s *Files) OnHost(host string) bool {
 // Read implements [bridge.Sources].
 func (s *Files) Read(ctx context.Context, host, node string) ([]byte, error) {
 	s.fetches.wait(ctx, host)
-	if s.OnHost(host) { // it has come since
+	if s.IsOnHost(host) { // it has come since
 		return readLimited(host)
 	}
 	return s.client.Source(ctx, s.target, node)
@@ -93,13 +93,13 @@ func readLimited(file string) ([]byte, error) {
 	return text, err
 }
 
-// Kept implements [bridge.Sources].
-func (s *Files) Kept() string { return s.dir }
+// KeepDir implements [bridge.Sources].
+func (s *Files) KeepDir() string { return s.dir }
 
 // Keep implements [bridge.Sources]. The file is read anew each session, for the
 // node's may have changed, and written anew if it has.
 func (s *Files) Keep(ctx context.Context, host, node string) (string, error) {
-	name := bridge.KeptPath(node)
+	name := bridge.KeepPath(node)
 	local, err := filepath.Localize(name)
 	if err != nil || path.Clean(name) != name {
 		return "", fmt.Errorf("%q can't be kept on this machine", node)

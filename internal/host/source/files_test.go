@@ -28,8 +28,8 @@ func TestKeep(t *testing.T) {
 		if err != nil || string(text) != want {
 			t.Errorf("%s has %q, %v", path, text, err)
 		}
-		if info, err := os.Stat(s.Kept()); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
-			t.Errorf("%s: %v, %v", s.Kept(), info.Mode(), err)
+		if info, err := os.Stat(s.KeepDir()); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", s.KeepDir(), info.Mode(), err)
 		}
 	}
 	check("/node/a.go", "one")
@@ -39,7 +39,7 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("/node/a.go", "two") // over what is read-only
-	if left, _ := filepath.Glob(s.Kept() + "/root/node/*"); len(left) != 1 {
+	if left, _ := filepath.Glob(s.KeepDir() + "/root/node/*"); len(left) != 1 {
 		t.Errorf("left behind: %q", left)
 	}
 }
@@ -87,10 +87,10 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 	}
 	out := t.TempDir()
 	s := Config{CacheDir: t.TempDir()}.NewFiles(nil, NewFetches(), api.Target{})
-	if err := os.MkdirAll(filepath.Join(s.Kept(), "root"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.KeepDir(), "root"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(out, filepath.Join(s.Kept(), "root", "link")); err != nil {
+	if err := os.Symlink(out, filepath.Join(s.KeepDir(), "root", "link")); err != nil {
 		testenv.Skipf(t, "no symbolic links here: %v", err)
 	}
 	for _, node := range []string{"", ".", "..", "../a.go", "/../a.go", "/x/../../../a.go", "/", "//a.go", "a//b.go", "/a.go/", "a\x00b.go", "/link/a.go"} {
@@ -107,18 +107,18 @@ func TestReadOfTheHost(t *testing.T) {
 	dir := t.TempDir()
 	s := &Files{fetches: NewFetches()}
 	for _, share := range []string{`\\evil\share\a.go`, `//evil/share/a.go`, `\/evil/a.go`, `\\.\pipe\x`} {
-		if !s.OnHost(share) { // else it has been looked at
+		if !s.IsOnHost(share) { // else it has been looked at
 			t.Errorf("%s was looked at", share)
 		}
 	}
-	if s.OnHost(dir) || s.OnHost(filepath.Join(dir, "none.go")) || s.OnHost("") {
+	if s.IsOnHost(dir) || s.IsOnHost(filepath.Join(dir, "none.go")) || s.IsOnHost("") {
 		t.Error("what is no file is a file")
 	}
 	large := filepath.Join(dir, "large.go")
 	if err := os.WriteFile(large, make([]byte, sourceLimit+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Read(t.Context(), large, "x"); err == nil || !s.OnHost(large) {
+	if _, err := s.Read(t.Context(), large, "x"); err == nil || !s.IsOnHost(large) {
 		t.Errorf("%d bytes were read", sourceLimit+1)
 	}
 }

@@ -89,9 +89,9 @@ func (m *Map) Missing() (fetchable []Missing, refused map[module.Version]error) 
 func (m *Map) Counts() (files, here int) {
 	for _, f := range m.inference.Findings {
 		files += f.Files
-		here += f.Here
+		here += f.OnHost
 	}
-	for _, d := range m.inference.Elsewhere {
+	for _, d := range m.inference.Unassigned {
 		files += len(d.Files)
 	}
 	return files, here

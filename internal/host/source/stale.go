@@ -35,9 +35,9 @@ type evidence struct {
 // gitAnswer is what git says: yes, no, or nothing.
 type gitAnswer struct{ known, yes bool }
 
-// Stale implements [bridge.Sources]. It looks at files of the target's main
+// CheckStale implements [bridge.Sources]. It looks at files of the target's main
 // module alone: what is in the module cache never changes.
-func (s *Files) Stale(ctx context.Context, host, node string) string {
+func (s *Files) CheckStale(ctx context.Context, host, node string) string {
 	info, err := os.Stat(host)
 	if err != nil || !info.Mode().IsRegular() {
 		return ""

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// writerNow returns a function that writes to conn what the system takes at
+// nonblockingWriter returns a function that writes to conn what the system takes at
 // once and says how much that was, or nil if conn has no descriptor.
-func writerNow(conn net.Conn) func(p []byte) int {
+func nonblockingWriter(conn net.Conn) func(p []byte) int {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil

@@ -13,7 +13,7 @@ type Place struct {
 // is remembered until Forget, for 16,384 files at the most, so that a message
 // whose files are known costs a look into a table. It is safe for concurrent
 // use.
-type Absent struct {
+type MissingFiles struct {
 	// Find says where the client finds the file that is host here and node in
 	// the target's binary; both are the same if no rule maps it.
 	Find func(host, node string) Place
@@ -25,7 +25,7 @@ type Absent struct {
 const maxKnown = 1 << 14
 
 // Forget makes Find be asked again.
-func (a *Absent) Forget() {
+func (a *MissingFiles) Forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.known)
@@ -33,22 +33,22 @@ func (a *Absent) Forget() {
 
 // in returns the place of a file that stands in a member with role r: where a
 // client looks for it.
-func (a *Absent) in(r role, host, node []byte) Place {
+func (a *MissingFiles) findFor(r role, host, node []byte) Place {
 	if r != sourceFile && r != rpcFile {
 		return Place{}
 	}
-	return a.place(host, node)
+	return a.find(host, node)
 }
 
 // recall returns what is remembered of the place of a file.
-func (a *Absent) recall(node []byte) (p Place, known bool) {
+func (a *MissingFiles) recall(node []byte) (p Place, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p, known = a.known[string(node)]
 	return p, known
 }
 
-func (a *Absent) place(host, node []byte) Place {
+func (a *MissingFiles) find(host, node []byte) Place {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p, ok := a.known[string(node)]; ok {
