@@ -72,7 +72,7 @@ test-quick: # needs neither root nor a node
 	go test -short $$($(UNIT))
 
 # The packages in which goroutines meet.
-CONCURRENT := /bridge$$|/host/(link|control|sshconn|execconn|remote)$$|/daemon$$|/idle$$|/dapclient$$
+CONCURRENT := /bridge$$|/host/(link|control|serve|srcsync|sshconn|execconn|remote)$$|/idle$$|/dapclient$$
 
 test-unit: # needs no node
 	go test -race $$($(UNIT) | grep -E '$(CONCURRENT)')
