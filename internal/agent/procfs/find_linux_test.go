@@ -136,6 +136,7 @@ func TestFindNameInContainer(t *testing.T) {
 }
 
 func TestKernelThread(t *testing.T) {
+	testenv.NeedsRoot(t, "it reads another user's process")
 	st, err := readStat(2)
 	if err != nil || st.flags&flagKernelThread == 0 {
 		testenv.Skipf(t, "no kernel threads in this pid namespace")

@@ -2,6 +2,7 @@ package filesync_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,10 +27,21 @@ func mirror(t *testing.T) (m *filesync.Mirror, dir, top string) {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { makeWritable(d) })
 	}
 	m = &filesync.Mirror{Dir: dir}
 	open(t, m, top, top+".record")
 	return m, dir, top
+}
+
+// makeWritable lets a tree be removed by a user who is not root.
+func makeWritable(dir string) {
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700)
+		}
+		return nil
+	})
 }
 
 // open gives m a receiver for top and a record.
