@@ -19,13 +19,13 @@ import (
 func (n *Node) rootDir() string { return filepath.Join(n.dir, "root") }
 func (n *Node) varDir() string  { return filepath.Join(n.dir, "var") }
 
-// machine is what systemd-nspawn calls the node.
+// machine is the node's machine name for systemd-nspawn.
 func (n *Node) machine() string { return "testnode-" + n.Name() }
 
-// makeRoot lays the node's own directory over the parts, as docker does with a
-// container's; /var is a plain directory, as it is a volume for minikube, since
-// containerd's snapshots cannot be overlays on an overlay. Where no overlay can
-// be mounted the parts are copied.
+// makeRoot mounts the node's own directory as an overlay on the parts, as docker does
+// for a container. /var is a plain directory, as minikube makes it a volume, since
+// containerd's overlay snapshots do not work on an overlay. If no overlay can be
+// mounted, makeRoot copies the parts.
 func (n *Node) makeRoot(ctx context.Context, led *ledger.Ledger, p builtParts) error {
 	upper, work := filepath.Join(n.dir, "upper"), filepath.Join(n.dir, "work")
 	for _, dir := range []string{n.rootDir(), n.varDir(), upper, work} {
@@ -54,13 +54,13 @@ func (n *Node) makeRoot(ctx context.Context, led *ledger.Ledger, p builtParts) e
 	return installContainerd(ctx, n.rootDir(), p.containerd)
 }
 
-// copyTree copies what is in from into the directory to.
+// copyTree copies the content of the directory from into the directory to.
 func copyTree(ctx context.Context, from, to string) error {
 	return runCommand(ctx, nil, "cp", "-a", "--reflink=auto", from+"/.", to)
 }
 
-// copyFile replaces to by a copy of from, so that a program which runs from to
-// keeps its old file.
+// copyFile replaces to with a copy of from by renaming, so that a process that runs
+// the old file keeps it.
 func copyFile(ctx context.Context, from, to string) error {
 	next := to + ".new"
 	if err := runCommand(ctx, nil, "cp", "--reflink=auto", from, next); err != nil {
@@ -69,8 +69,8 @@ func copyFile(ctx context.Context, from, to string) error {
 	return os.Rename(next, to)
 }
 
-// startSystemd boots the node in its network namespace and in a cgroup of its
-// own, and waits for the node's first process.
+// startSystemd boots the node in its own network namespace and cgroup, and waits for
+// its first process.
 func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger, filter string) error {
 	group, err := n.makeCgroup(led)
 	if err != nil {
@@ -86,7 +86,7 @@ func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger, filter stri
 	defer console.Close()
 	calls, env := "--system-call-filter="+filter, []string{"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1"}
 	if filter == "" {
-		env = append(env, "SYSTEMD_SECCOMP=0") // as a privileged container of docker's has no filter
+		env = append(env, "SYSTEMD_SECCOMP=0") // as in docker's privileged containers
 	}
 	nspawn, err := led.Start(ctx, ledger.Daemon{
 		Name: "systemd-nspawn",
@@ -116,8 +116,8 @@ func (n *Node) startSystemd(ctx context.Context, led *ledger.Ledger, filter stri
 	return err
 }
 
-// recordLeftovers records what systemd-nspawn makes outside the node's
-// directory and leaves when it is killed.
+// recordLeftovers records the files that systemd-nspawn creates outside of the node's
+// directory and does not remove when it is killed.
 func (n *Node) recordLeftovers(led *ledger.Ledger) error {
 	var root unix.Stat_t
 	if err := unix.Stat(n.rootDir(), &root); err != nil {
@@ -134,8 +134,8 @@ func (n *Node) recordLeftovers(led *ledger.Ledger) error {
 	return nil
 }
 
-// makeCgroup makes the group of cgroup v2 that all of the node runs in. Where
-// version 1 is mounted too, systemd-nspawn mirrors it in systemd's hierarchy.
+// makeCgroup makes the cgroup (version 2) of the node. If version 1 is mounted too,
+// systemd-nspawn makes a group of the same name in systemd's hierarchy.
 func (n *Node) makeCgroup(led *ledger.Ledger) (group string, err error) {
 	raw, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -143,10 +143,10 @@ func (n *Node) makeCgroup(led *ledger.Ledger) (group string, err error) {
 	}
 	unified, mirror := cgroupMounts(string(raw))
 	if unified == "" {
-		return "", errors.New("no cgroup v2 is mounted on this machine")
+		return "", errors.New("cgroup v2 is not mounted on this machine")
 	}
 	group = filepath.Join(unified, n.machine())
-	if exists(group) { // not ours: recording it would have Down kill what is in it
+	if exists(group) { // not ours: if we recorded it, Down would kill its processes
 		return "", fmt.Errorf("%s exists already", group)
 	}
 	if mirror != "" {
@@ -160,8 +160,8 @@ func (n *Node) makeCgroup(led *ledger.Ledger) (group string, err error) {
 	return group, os.Mkdir(group, 0o755)
 }
 
-// cgroupMounts finds where cgroup v2 and systemd's hierarchy of version 1 are
-// mounted, in a text like that of proc_pid_mounts(5); empty is nowhere.
+// cgroupMounts parses proc_pid_mounts(5) and returns the mount points of cgroup v2 and
+// of systemd's hierarchy of version 1, "" for one that is not mounted.
 func cgroupMounts(mounts string) (unified, systemd string) {
 	for line := range strings.Lines(mounts) {
 		fields := strings.Fields(line) // device, mount point, type, options
@@ -176,8 +176,8 @@ func cgroupMounts(mounts string) (unified, systemd string) {
 	return unified, systemd
 }
 
-// waitLeader waits until nspawn has a child that is the first process of a
-// namespace, as its status file tells.
+// waitLeader waits until nspawn has a child that is the first process of a PID
+// namespace, and returns its pid.
 func waitLeader(ctx context.Context, nspawn int) (pid int, err error) {
 	err = poll(ctx, 20*time.Second, func() error {
 		if !exists(fmt.Sprintf("/proc/%d", nspawn)) {
@@ -199,11 +199,11 @@ func waitLeader(ctx context.Context, nspawn int) (pid int, err error) {
 	return pid, err
 }
 
-// permanent is an error that poll does not wait out.
+// permanentError ends poll at once.
 type permanentError struct{ error }
 
-// poll calls try until it succeeds, and returns its last error when it does
-// not in time.
+// poll calls try until it succeeds or fails with a permanentError. After the timeout it
+// returns the last error.
 func poll(ctx context.Context, timeout time.Duration, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

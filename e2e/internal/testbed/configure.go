@@ -19,7 +19,7 @@ import (
 //go:embed files
 var files embed.FS
 
-// dockerID is uid and gid of the user docker: the first one added in the root
+// dockerID is the uid and gid of the user docker, the first user added to the root
 // file system.
 const dockerID = 1000
 
@@ -39,7 +39,7 @@ func (n *Node) templateValues() values {
 	}
 }
 
-// render is a file of files/ with its values filled in.
+// render returns a template of files/ with the values filled in.
 func render(name string, v values) ([]byte, error) {
 	raw, err := files.ReadFile("files/" + name)
 	if err != nil {
@@ -54,7 +54,8 @@ func render(name string, v values) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// configure writes what makes this root file system this node, before boot.
+// configure writes the node's own configuration into its root file system before it
+// boots.
 func (n *Node) configure(ctx context.Context) error {
 	if err := n.renderFiles(); err != nil {
 		return err
@@ -85,7 +86,7 @@ func (n *Node) configure(ctx context.Context) error {
 	return n.enableUnits()
 }
 
-// renderFiles puts the templates of files/ that this node needs where they go.
+// renderFiles writes the templates of files/ that this node needs.
 func (n *Node) renderFiles() error {
 	root, kubelet := n.rootDir(), n.facts.Kubelet
 	units := filepath.Join(root, "usr/lib/systemd/system")
@@ -115,7 +116,7 @@ func (n *Node) renderFiles() error {
 	return nil
 }
 
-// writeKeys gives the node host keys and lets the owner's key in.
+// writeKeys generates the node's host keys and authorizes the owner's key.
 func (n *Node) writeKeys(ctx context.Context) error {
 	if err := runCommand(ctx, nil, "ssh-keygen", "-A", "-f", n.rootDir()); err != nil {
 		return err
@@ -167,7 +168,8 @@ func (n *Node) enableUnits() error {
 	return nil
 }
 
-// writeFile makes the directories on the way and sets mode whatever the umask.
+// writeFile writes a file and creates its parent directories. mode is not subject to
+// the umask.
 func writeFile(path string, content []byte, mode fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

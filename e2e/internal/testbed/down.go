@@ -11,21 +11,21 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
 )
 
-// Down takes the node away: its processes, mounts, network, cgroups and files.
-// It may be called again, and by another process than the one that made it.
+// Down removes the node: its processes, mounts, network, cgroups and files. It is
+// idempotent, and any process may call it.
 func (n *Node) Down() error {
 	return Down(context.Background(), filepath.Dir(n.dir), n.Name(), func(string, ...any) {})
 }
 
-// Down takes the node of that name below state away, also one that never came
-// up or died. It waits for an Up of the node that is still at it. Taking away
-// what is not there is no error.
+// Down removes the named node in the state directory, including one that never came up
+// or died. It blocks while an Up of the node is in progress. If there is no such node,
+// it returns nil.
 func Down(ctx context.Context, state, name string, logf func(string, ...any)) error {
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
 	if !isValidName(name) {
-		return fmt.Errorf("%q is no node's name", name)
+		return fmt.Errorf("%q is not a valid node name", name)
 	}
 	unlock, err := lockNode(ctx, state, name, logf)
 	if err != nil {
@@ -33,12 +33,12 @@ func Down(ctx context.Context, state, name string, logf func(string, ...any)) er
 	}
 	defer unlock()
 	if exists(filepath.Join(state, name)) {
-		logf("taking node %s down ...", name)
+		logf("removing node %s ...", name)
 	}
 	if err := remove(filepath.Join(state, name)); err != nil {
-		return fmt.Errorf("take node %s down: %w", name, err)
+		return fmt.Errorf("remove node %s: %w", name, err)
 	}
-	// An Up that was killed may have left the file of this lock, too.
+	// An Up that was killed may have left this lock file behind.
 	release, err := lockFile(ctx, networksLock, nil)
 	if err == nil {
 		release()
@@ -46,8 +46,8 @@ func Down(ctx context.Context, state, name string, logf func(string, ...any)) er
 	return err
 }
 
-// remove undoes the ledger in dir and removes dir with the ledger last. The
-// caller holds the node's lock.
+// remove undoes the ledger in dir and then removes dir, the ledger last. The caller
+// must hold the node's lock.
 func remove(dir string) error {
 	path := filepath.Join(dir, ledgerFile)
 	led, err := ledger.Open(path)

@@ -13,10 +13,9 @@ import (
 	"time"
 )
 
-// Exec runs a program on the node as root, without a shell, and returns its
-// standard output; a failure's error holds its standard error. It does not go
-// through SSH, nor does the program run in a cgroup of the node's. The program
-// is killed when ctx ends.
+// Exec runs a program on the node as root, without a shell, and returns its standard
+// output. If it fails, the error contains its standard error. Exec does not use SSH,
+// and the program does not run in a cgroup of the node. It is killed when ctx ends.
 func (n *Node) Exec(ctx context.Context, argv ...string) ([]byte, error) {
 	return n.runOnNode(ctx, nil, nil, argv)
 }
@@ -27,16 +26,16 @@ func (n *Node) ExecUser(ctx context.Context, argv ...string) ([]byte, error) {
 	return n.runOnNode(ctx, nil, []string{"--reuid=" + id, "--regid=" + id, "--init-groups"}, argv)
 }
 
-// execPath is the search path that the node's login gives root.
+// execPath is root's PATH after a login on the node.
 const execPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Command prepares a program for what Exec does. Its streams are the caller's.
+// Command returns the command that Exec would run, without its streams.
 func (n *Node) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	return n.nodeCommand(ctx, nil, argv)
 }
 
-// command enters the node's namespaces. setpriv has the program die with nsenter,
-// which is this process's child and the one that ctx kills.
+// nodeCommand returns a command that enters the node's namespaces. setpriv makes the
+// program die with nsenter, which is our child and which ctx kills.
 func (n *Node) nodeCommand(ctx context.Context, privileges, argv []string) *exec.Cmd {
 	home := "HOME=/root"
 	if privileges != nil {

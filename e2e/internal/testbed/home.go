@@ -15,14 +15,14 @@ import (
 type Profile struct {
 	Name  string
 	IP    string
-	Owner int    // uid of the user to whom the files are to belong
-	Key   string // a private key to copy together with its .pub; empty makes one
+	Owner int    // uid of the files' owner
+	Key   string // private key to copy together with its .pub; "" generates one
 }
 
-// WriteProfile writes p into home, file by file as minikube lays it out (its
-// pkg/minikube/config/types.go, pkg/libmachine/host/host.go and
-// pkg/drivers/kic). A value for MINIKUBE_HOME must end in .minikube, or minikube
-// looks for a directory of that name below it.
+// WriteProfile writes p into home with minikube's own files (its
+// pkg/minikube/config/types.go, pkg/libmachine/host/host.go and pkg/drivers/kic). A
+// MINIKUBE_HOME must end in .minikube, otherwise minikube looks for a directory of
+// that name in it.
 func WriteProfile(ctx context.Context, home string, p Profile) error {
 	machine, profile := filepath.Join(home, "machines", p.Name), filepath.Join(home, "profiles", p.Name)
 	for _, dir := range []string{machine, profile} {
@@ -62,7 +62,8 @@ func WriteProfile(ctx context.Context, home string, p Profile) error {
 	return nil
 }
 
-// writeUserKey copies the key pair from, or makes one of minikube's kind.
+// writeUserKey copies the key pair from, or generates one of the type that minikube
+// uses.
 func writeUserKey(ctx context.Context, path, from string) error {
 	if from == "" {
 		return runCommand(ctx, nil, "ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-C", "", "-f", path)
@@ -79,7 +80,7 @@ func writeUserKey(ctx context.Context, path, from string) error {
 	return nil
 }
 
-// chownTree gives a tree to a user and the group of the same number.
+// chownTree changes the owner of a tree to the user and the group of the same number.
 func chownTree(dir string, owner int) error {
 	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {

@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// hostNeeds are the programs used on this machine and the Debian packages that
-// bring them. A path instead of a name is a file that must be there.
+// hostTools lists the programs that testbed runs on this machine and their Debian
+// packages. A path stands for a file that must exist.
 func hostTools() []hostTool {
 	return []hostTool{
 		{"mmdebstrap", "mmdebstrap"},
@@ -32,7 +32,7 @@ func hostTools() []hostTool {
 
 type hostTool struct{ program, packages string }
 
-// installHostNeeds installs what is missing, with apt.
+// installHostTools installs missing tools with apt.
 func installHostTools(ctx context.Context, logf func(string, ...any)) error {
 	if _, err := exec.LookPath("go"); err != nil {
 		return fmt.Errorf("a Go toolchain is needed: %w", err)
@@ -48,12 +48,12 @@ func installHostTools(ctx context.Context, logf func(string, ...any)) error {
 	}
 	list := strings.Join(missing, " ")
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("this machine lacks %s, and has no apt-get to install them with", list)
+		return fmt.Errorf("this machine lacks %s, and has no apt-get to install them", list)
 	}
 	logf("installing on this machine, with apt: %s ...", list)
 	install := slices.Concat([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing)
 	for _, argv := range [][]string{{"apt-get", "update"}, install} {
-		// It is not killed in the middle, which would leave dpkg's work half done.
+		// Do not kill it midway, since that would leave dpkg in a broken state.
 		if err := runWithAttr(context.WithoutCancel(ctx), []string{"DEBIAN_FRONTEND=noninteractive"}, nil, argv); err != nil {
 			return err
 		}
@@ -61,8 +61,8 @@ func installHostTools(ctx context.Context, logf func(string, ...any)) error {
 	return nil
 }
 
-// quiet runs a command whose output matters only when it fails. It is killed if this
-// process ends before.
+// runCommand runs a command whose output matters only if it fails. The command is
+// killed if this process ends first.
 func runCommand(ctx context.Context, env []string, argv ...string) error {
 	// The parent death signal follows the thread that started the child.
 	runtime.LockOSThread()

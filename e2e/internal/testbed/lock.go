@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockNode takes the lock of one node: whoever makes or removes it holds it.
-// unlock removes the lock's file, and the state directory if no node is there.
+// lockNode takes the lock of a node, which is held while the node is being made or
+// removed. unlock also removes the state directory if it is empty.
 func lockNode(ctx context.Context, state, name string, logf func(string, ...any)) (unlock func(), err error) {
 	release, err := lockFile(ctx, filepath.Join(state, name+".lock"), func() {
-		logf("waiting for another run that works on node %s ...", name)
+		logf("waiting for another process that makes or removes node %s ...", name)
 	})
 	if err != nil {
 		return nil, err
@@ -28,8 +28,8 @@ func lockNode(ctx context.Context, state, name string, logf func(string, ...any)
 	}, nil
 }
 
-// lockFile takes the lock on a file and removes the file when it is given
-// back. waiting, if not nil, is called once when somebody else holds it.
+// lockFile takes the lock on a file; unlock removes the file. waiting, if not nil, is
+// called once if the lock is held by another process.
 func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
@@ -53,10 +53,10 @@ func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), 
 	}
 }
 
-// tryLock returns nil when the lock is held, or was just given back: a lock on
-// a file that is no longer the one at path would lock nobody out.
+// tryLock returns nil if the lock is held or has just been released: a lock on a file
+// that is no longer the one at path would exclude nobody.
 func tryLock(path string) (*os.File, error) {
-	// Each time: whoever gave the lock back may have removed the directory.
+	// The previous holder may have removed the directory.
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}

@@ -12,12 +12,13 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
 )
 
-// networks is what is cut into one /30 a node: .1 is this machine's, .2 the node's.
+// nodeNetworks is divided into a /30 for each node, in which .1 is this machine and .2
+// the node.
 func nodeNetworks() netip.Prefix { return netip.MustParsePrefix("10.209.77.0/24") }
 
 const maxNodes = 64
 
-// link is one node's connection to this machine.
+// network is a node's network connection to this machine.
 type network struct {
 	index int
 	netns string
@@ -27,7 +28,7 @@ func newNetwork(name string, index int) network {
 	return network{index: index, netns: "testnode-" + name}
 }
 
-// device is the name of this machine's end; the node's is eth0.
+// device is the name of this machine's veth device; the node's is eth0.
 func (l network) device() string { return "testnode" + strconv.Itoa(l.index) }
 
 func (l network) address(host byte) netip.Addr {
@@ -39,12 +40,12 @@ func (l network) address(host byte) netip.Addr {
 func (l network) hostIP() netip.Addr { return l.address(1) }
 func (l network) nodeIP() netip.Addr { return l.address(2) }
 
-// networksLock keeps two nodes, also of different state directories, from
-// taking the same network.
+// networksLock keeps two nodes, even in different state directories, from taking the
+// same network.
 const networksLock = "/run/dapbridge-testnode.lock"
 
-// makeLink makes a node's network namespace and the pair of devices, in the
-// first network that is free.
+// makeNetwork makes a node's network namespace and its pair of devices, with the first
+// free network.
 func makeNetwork(ctx context.Context, led *ledger.Ledger, name string) (network, error) {
 	unlock, err := lockFile(ctx, networksLock, nil)
 	if err != nil {
@@ -65,7 +66,7 @@ func makeNetwork(ctx context.Context, led *ledger.Ledger, name string) (network,
 	return network{}, fmt.Errorf("all %d networks of %s are in use", maxNodes, nodeNetworks())
 }
 
-// overlaps tells whether one of this machine's own networks holds addr.
+// containsAddr reports whether one of this machine's networks contains addr.
 func containsAddr(ours []net.Addr, addr netip.Addr) bool {
 	for _, a := range ours {
 		if n, ok := a.(*net.IPNet); ok && n.Contains(addr.AsSlice()) {
@@ -77,7 +78,7 @@ func containsAddr(ours []net.Addr, addr netip.Addr) bool {
 
 func (l network) create(ctx context.Context, led *ledger.Ledger) error {
 	if path := "/run/netns/" + l.netns; exists(path) {
-		return fmt.Errorf("%s exists: a node of this name lives in another state directory", path)
+		return fmt.Errorf("%s exists: there is a node of this name in another state directory", path)
 	}
 	for _, e := range []ledger.Entry{{Kind: ledger.Netns, Name: l.netns}, {Kind: ledger.Link, Name: l.device()}} {
 		if err := led.Add(e); err != nil {

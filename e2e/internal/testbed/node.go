@@ -27,20 +27,20 @@ const (
 	knownHostsFile = "known_hosts"
 )
 
-// ErrNotRunning says that there is no such node, or that it did not come up
-// to the end, or that it died.
+// ErrNotRunning means that the node does not exist, did not come up completely, or
+// died.
 var ErrNotRunning = errors.New("no such node is running")
 
-// Node is a running node. Its methods may be called from several goroutines.
+// Node is a running node. Its methods may be called by several goroutines.
 type Node struct {
 	dir  string
-	logf func(format string, args ...any) // progress; nil is silence
+	logf func(format string, args ...any) // reports progress; may be nil
 
 	mu    sync.Mutex // guards facts, which SwapContainerd changes
 	facts facts
 }
 
-// facts is what another process needs to know of a node, as a file.
+// facts is what another process needs to know about a node; it is stored in a file.
 type facts struct {
 	Name       string            `json:"name"`
 	Owner      int               `json:"owner"`
@@ -49,15 +49,15 @@ type facts struct {
 	Kubelet    bool              `json:"kubelet"`
 	Containerd string            `json:"containerd"`
 	BuildRoots map[string]string `json:"buildRoots"`
-	Leader     int               `json:"leader"`      // pid on this machine of the node's first process
-	Start      uint64            `json:"leaderStart"` // and when it started, see proc_pid_stat(5)
+	Leader     int               `json:"leader"`      // the node's first process, by its pid on this machine
+	Start      uint64            `json:"leaderStart"` // its start time, see proc_pid_stat(5)
 	Ready      time.Time         `json:"ready"`
 }
 
-// Find returns a running node of the default state directory.
+// Find returns a running node in the default state directory.
 func Find(name string) (*Node, error) { return FindIn(DefaultState, name) }
 
-// FindIn is Find for a state directory of the caller's.
+// FindIn returns a running node in a state directory.
 func FindIn(state, name string) (*Node, error) {
 	n := &Node{dir: filepath.Join(state, name)}
 	raw, err := os.ReadFile(filepath.Join(n.dir, factsFile))
@@ -76,7 +76,7 @@ func FindIn(state, name string) (*Node, error) {
 	return n, nil
 }
 
-// Names lists what has a directory below state, running or not.
+// Names lists the nodes in a state directory, running or not.
 func Names(state string) ([]string, error) {
 	entries, err := os.ReadDir(state)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -104,19 +104,19 @@ func (n *Node) save() error {
 	return os.Rename(next, filepath.Join(n.dir, factsFile))
 }
 
-// Name is the node's host name and that of its minikube profile.
+// Name is the node's host name, and the name of its minikube profile.
 func (n *Node) Name() string { return n.facts.Name }
 
-// Dir is the directory on this machine that holds the node.
+// Dir is the node's directory on this machine.
 func (n *Node) Dir() string { return n.dir }
 
 // IP is the node's address on its own network.
 func (n *Node) IP() string { return n.nodeNetwork().nodeIP().String() }
 
-// SSHAddr is where the node's sshd listens, as host:port.
+// SSHAddr is the address of the node's sshd, as host:port.
 func (n *Node) SSHAddr() string { return net.JoinHostPort(n.IP(), "22") }
 
-// User is who logs in by SSH: a user with passwordless sudo.
+// User is the user for SSH logins, who has passwordless sudo.
 func (n *Node) User() string { return "docker" }
 
 // Owner is the uid of the user who can read KeyFile and MinikubeHome.
@@ -125,15 +125,15 @@ func (n *Node) Owner() int { return n.facts.Owner }
 // MinikubeHome is a value for the environment variable MINIKUBE_HOME.
 func (n *Node) MinikubeHome() string { return filepath.Join(n.dir, "home", ".minikube") }
 
-// KeyFile is the private key that opens User's account.
+// KeyFile is the file of the private key for logging in as User.
 func (n *Node) KeyFile() string {
 	return filepath.Join(n.MinikubeHome(), "machines", n.Name(), "id_rsa")
 }
 
-// KnownHostsFile holds KnownHostsLine, readable by all.
+// KnownHostsFile is a file with KnownHostsLine that everybody can read.
 func (n *Node) KnownHostsFile() string { return filepath.Join(n.dir, knownHostsFile) }
 
-// KnownHostsLine is the node's host keys as known_hosts has them, a line each.
+// KnownHostsLine returns the node's host keys in the format of known_hosts, one a line.
 func (n *Node) KnownHostsLine() string {
 	raw, err := os.ReadFile(n.KnownHostsFile())
 	if err != nil {
@@ -142,7 +142,7 @@ func (n *Node) KnownHostsLine() string {
 	return string(raw)
 }
 
-// SSHCommand is an ssh command line that logs in to the node.
+// SSHCommand returns an ssh command line that logs in to the node.
 func (n *Node) SSHCommand() []string {
 	return []string{
 		"ssh", "-i", n.KeyFile(), "-o", "UserKnownHostsFile=" + n.KnownHostsFile(),
@@ -150,19 +150,19 @@ func (n *Node) SSHCommand() []string {
 	}
 }
 
-// RootFS is the root of the node's file system as the node sees it, mounts
-// included, by a path that works on this machine while the node runs.
+// RootFS is a path on this machine to the node's root directory as the node sees it,
+// including mounts. It is valid while the node runs.
 func (n *Node) RootFS() string { return fmt.Sprintf("/proc/%d/root", n.facts.Leader) }
 
-// Containerd is the flavour that runs.
+// Containerd returns the flavour of containerd that is installed.
 func (n *Node) Containerd() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.facts.Containerd
 }
 
-// BuildRoot is the directory that containerd's main module had when a flavour
-// was built; empty for a flavour that this node has not run.
+// BuildRoot returns the directory of containerd's main module when a flavour was built,
+// "" for a flavour that this node has not run.
 func (n *Node) BuildRoot(flavour string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -182,7 +182,7 @@ func (n *Node) cache() *parts.Cache {
 	return &parts.Cache{Dir: n.facts.Cache, Logf: logf}
 }
 
-// consoleTail is the end of what the node's systemd said, for an error.
+// consoleTail returns the end of the node's console output, for an error.
 func consoleTail(dir string) string {
 	f, err := os.Open(filepath.Join(dir, consoleFile))
 	if err != nil {

@@ -18,10 +18,11 @@ import (
 const (
 	// DefaultName is the name of a node and of its minikube profile.
 	DefaultName = "minikube"
-	// DefaultState is where nodes live. Their root file systems are overlays,
-	// which cannot be stacked on a tmpfs everywhere, so it is not below /run.
+	// DefaultState is the default directory of nodes. It is not below /run, since
+	// their root file systems are overlays, which not every kernel supports on a
+	// tmpfs.
 	DefaultState = "/var/lib/dapbridge-testnode"
-	// CacheVariable names the environment variable that moves the cache.
+	// CacheVariable is the environment variable that overrides the cache directory.
 	CacheVariable = "DAPBRIDGE_TESTNODE_CACHE"
 )
 
@@ -36,32 +37,32 @@ const (
 	V1Trimpath = parts.V1Trimpath
 )
 
-// KubernetesVersion is the kubelet's.
+// KubernetesVersion is the version of the kubelet.
 const KubernetesVersion = parts.KubernetesVersion
 
-// Options says what node to bring up. The zero value is a node named minikube
-// with the Make flavour of containerd, owned by root.
+// Options describes the node to bring up. The zero value is a node named minikube with
+// the Make flavour of containerd, owned by root.
 type Options struct {
 	Name       string    // a lower-case host name, default DefaultName
 	Containerd string    // a flavour, default Make
-	Owner      int       // uid of the user who is to reach the node
+	Owner      int       // uid of the user who can reach the node
 	Cache      string    // default: $DAPBRIDGE_TESTNODE_CACHE or in the user's cache directory
 	State      string    // default DefaultState
-	Log        io.Writer // takes progress, a line each, as long as the Node is used; nil discards it
-	NoKubelet  bool      // leaves the kubelet out; pods then need CRI calls
+	Log        io.Writer // receives lines of progress as long as the Node is used; nil discards them
+	NoKubelet  bool      // omits the kubelet; criload then makes the pods
 
-	// SystemCallFilter is systemd-nspawn's --system-call-filter, on top of its
-	// usual filter; "" is no filter at all, as a privileged container has none.
+	// SystemCallFilter is the value of systemd-nspawn's --system-call-filter, which
+	// extends its default filter; "" disables filtering, as in a privileged container.
 	SystemCallFilter string
 }
 
-// validName reports whether a name is fit for a host name, a path element, a network
-// namespace and a cgroup at once.
+// isValidName reports whether a name is valid as a host name, a path element, a network
+// namespace and a cgroup.
 func isValidName(name string) bool {
 	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`).MatchString(name)
 }
 
-// complete fills in the defaults and checks what was given.
+// withDefaults returns the options with defaults filled in, and validates them.
 func (o Options) withDefaults() (Options, error) {
 	if o.Name == "" {
 		o.Name = DefaultName
@@ -76,7 +77,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("containerd flavour %q: want one of %q", o.Containerd, parts.Flavours())
 	}
 	if o.Owner < 0 {
-		return o, fmt.Errorf("owner %d: want a user number", o.Owner)
+		return o, fmt.Errorf("owner %d: want a uid", o.Owner)
 	}
 	if o.State == "" {
 		o.State = DefaultState
@@ -91,7 +92,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Cache == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			return o, fmt.Errorf("no place for the cache, set %s: %w", CacheVariable, err)
+			return o, fmt.Errorf("no cache directory, set %s: %w", CacheVariable, err)
 		}
 		o.Cache = filepath.Join(dir, "dapbridge-testnode")
 	}
@@ -103,8 +104,8 @@ func (o Options) withDefaults() (Options, error) {
 	return o, err
 }
 
-// serial makes a writer fit for several goroutines: parts are built side by
-// side and each reports.
+// syncWriter serialises writes, since several parts are built at once and each reports
+// its progress.
 type syncWriter struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -116,5 +117,5 @@ func (s *syncWriter) Write(p []byte) (int, error) {
 	return s.w.Write(p)
 }
 
-// errNotRoot is the answer to anyone who may not make namespaces and mounts.
+// errNotRoot is returned to users other than root.
 var errNotRoot = errors.New("a test node needs root: it makes namespaces, mounts and cgroups")

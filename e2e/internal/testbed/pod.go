@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// podTimeout bounds how long Pod, PodWait and RemovePod wait.
+// podTimeout bounds RunPod, WaitPod and RemovePod.
 const podTimeout = 3 * time.Minute
 
-// Pod runs a pod and waits until its container runs. The kubelet makes it, or
-// criload on a node without one.
+// RunPod starts a pod and waits until its container runs. The kubelet makes it, or
+// criload on a node without a kubelet.
 func (n *Node) RunPod(ctx context.Context, name string) error {
 	if err := n.StartPod(name); err != nil {
 		return err
@@ -27,7 +27,7 @@ func (n *Node) RunPod(ctx context.Context, name string) error {
 	return n.WaitPod(ctx, name)
 }
 
-// PodStart has a pod made and does not wait for it.
+// StartPod starts a pod and does not wait for it.
 func (n *Node) StartPod(name string) error {
 	if !isValidName(name) {
 		return fmt.Errorf("pod name %q: want at most 32 of a-z, 0-9 and inner dashes", name)
@@ -44,15 +44,15 @@ func (n *Node) StartPod(name string) error {
 	if err != nil {
 		return err
 	}
-	next := filepath.Join(filepath.Dir(path), "."+name) // the kubelet passes over dot files
+	next := filepath.Join(filepath.Dir(path), "."+name) // the kubelet ignores dot files
 	if err := writeFile(next, content, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(next, path)
 }
 
-// PodWait waits until the pod's container runs its program. It looks at files
-// and processes only, so it makes no call that a debugger of containerd sees.
+// WaitPod waits until the pod's container runs its program. It inspects only files and
+// processes, so that it does not call into a containerd that is being debugged.
 func (n *Node) WaitPod(ctx context.Context, name string) error {
 	return poll(ctx, podTimeout, func() error {
 		tasks, err := n.podTasks(name)
@@ -64,14 +64,14 @@ func (n *Node) WaitPod(ctx context.Context, name string) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("no container of pod %s runs", name)
+		return fmt.Errorf("no container of pod %s is running", name)
 	})
 }
 
-// podUnit is the transient unit of the criload that makes a pod.
+// podUnit returns the name of the transient unit in which criload makes a pod.
 func podUnit(pod string) string { return "criload-" + pod + ".service" }
 
-// RemovePod removes a pod and waits until nothing of it runs.
+// RemovePod removes a pod and waits until all its tasks have ended.
 func (n *Node) RemovePod(ctx context.Context, name string) error {
 	if err := n.deletePod(ctx, name); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (n *Node) RemovePod(ctx context.Context, name string) error {
 	return poll(ctx, podTimeout, func() error {
 		tasks, err := n.podTasks(name)
 		if err == nil && len(tasks) > 0 {
-			err = fmt.Errorf("%d tasks of pod %s are left", len(tasks), name)
+			err = fmt.Errorf("%d tasks of pod %s are still running", len(tasks), name)
 		}
 		return err
 	})
@@ -101,19 +101,19 @@ func (n *Node) deletePod(ctx context.Context, name string) error {
 	})
 }
 
-// manifest is the file of a static pod.
+// manifestPath returns the path of a static pod's manifest.
 func (n *Node) manifestPath(pod string) string {
 	return filepath.Join(n.RootFS(), manifestDir, pod+".yaml")
 }
 
-// task is one process tree that a shim looks after.
+// task is a process tree that a shim manages.
 type task struct {
-	bundle    string // its directory, by this machine's path
-	container bool   // rather than the pod's sandbox
+	bundle    string // path of its bundle on this machine
+	container bool   // false for the pod's sandbox
 }
 
-// podTasks lists the tasks of a pod. The kubelet appends the node's name to a
-// static pod's; containerd's annotations say which pod a bundle is of.
+// podTasks lists the tasks of a pod. containerd's annotations name the pod of a bundle;
+// the kubelet appends the node's name to that of a static pod.
 func (n *Node) podTasks(pod string) ([]task, error) {
 	bundles, err := filepath.Glob(filepath.Join(n.RootFS(), "run/containerd/io.containerd.runtime.v2.task/k8s.io/*"))
 	if err != nil {
@@ -141,8 +141,8 @@ func (n *Node) podTasks(pod string) ([]task, error) {
 	return tasks, nil
 }
 
-// runsPodProgram tells whether t's first process is the pod's program, and no
-// longer runc that prepares it.
+// runsPodProgram reports whether t's first process is the pod's program rather than
+// runc, which prepares it.
 func (n *Node) runsPodProgram(t task, pod string) bool {
 	raw, err := os.ReadFile(filepath.Join(t.bundle, "init.pid"))
 	if err != nil {

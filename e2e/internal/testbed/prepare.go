@@ -13,17 +13,16 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
 )
 
-// UserCache is where the user of the tests keeps what dapbridge and the go command
-// cache, from run to run. Root's own cache directory is closed to that user.
+// UserCache is the cache directory of the user who runs dapbridge in tests, which
+// persists between runs. That user cannot read root's cache directory.
 const UserCache = "/var/lib/dapbridge-testnode-user"
 
-// UserModules is the module cache of that user.
+// UserModules returns the module cache of that user.
 func UserModules() string { return filepath.Join(UserCache, "mod") }
 
-// Prepare fills the cache with what a node is made of. With full, it fills all
-// caches that the tests of both tiers read: every flavour of containerd, its source
-// and its modules, those of the kubelet, and the module cache of the user who owns
-// the node.
+// Prepare builds the parts of a node into the cache. With full, it fills all caches
+// that the tests of both tiers read: with every flavour of containerd, its source and
+// modules, the kubelet's modules, and the module cache of the node's owner.
 func Prepare(ctx context.Context, o Options, full bool) error {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -61,8 +60,8 @@ func Prepare(ctx context.Context, o Options, full bool) error {
 	return shareModules(ctx, UserModules(), o.Owner)
 }
 
-// shareModules links what root's go command has downloaded into another user's
-// module cache. The go command unpacks it there by itself.
+// shareModules links the modules that root's go command has downloaded into another
+// user's module cache, where the go command unpacks them itself.
 func shareModules(ctx context.Context, dir string, owner int) error {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMODCACHE").Output()
 	if err != nil {
@@ -72,7 +71,7 @@ func shareModules(ctx context.Context, dir string, owner int) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	// Locks and lists of versions are written to, so they must be the user's own.
+	// The go command writes to locks and version lists, so the user needs their own.
 	if err := runCommand(ctx, nil, "rsync", "-rt", "--exclude=*.lock", "--exclude=list", "--ignore-existing",
 		"--link-dest="+from, from+"/", to+"/"); err != nil {
 		return err

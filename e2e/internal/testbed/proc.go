@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// readStatus reads a status file of proc, see proc_pid_status(5). Values keep
-// the tab that leads them.
+// readStatus reads the status file in a process's directory (proc_pid_status(5)).
+// Values keep their leading tab.
 func readStatus(dir string) (map[string]string, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
@@ -27,13 +27,12 @@ func readStatus(dir string) (map[string]string, error) {
 	return fields, nil
 }
 
-// proc is the directory of a process in the node's proc, which this machine
-// can read and which counts processes as the node does.
+// procDir returns the directory of a process in the node's /proc. Its pid is the node's.
 func (n *Node) procDir(pid int) string {
 	return filepath.Join(n.RootFS(), "proc", strconv.Itoa(pid))
 }
 
-// HostPID returns the number that a process of the node has on this machine.
+// HostPID returns the pid on this machine of a process on the node.
 func (n *Node) HostPID(pidInNode int) (int, error) {
 	namespace := func(pid string) (string, error) { return os.Readlink("/proc/" + pid + "/ns/pid") }
 	want, err := namespace(strconv.Itoa(n.facts.Leader))
@@ -47,7 +46,7 @@ func (n *Node) HostPID(pidInNode int) (int, error) {
 	for _, dir := range dirs {
 		status, err := readStatus(dir)
 		if err != nil {
-			continue // ended meanwhile
+			continue // it ended meanwhile
 		}
 		numbers := strings.Fields(status["NSpid"])
 		if len(numbers) < 2 || numbers[len(numbers)-1] != strconv.Itoa(pidInNode) {
@@ -60,8 +59,7 @@ func (n *Node) HostPID(pidInNode int) (int, error) {
 	return 0, fmt.Errorf("no process %d on the node", pidInNode)
 }
 
-// ContainerdPID is the main process of containerd.service, as the node's
-// systemd counts.
+// ContainerdPID returns the pid on the node of containerd.service's main process.
 func (n *Node) ContainerdPID(ctx context.Context) (int, error) {
 	return n.mainPID(ctx, "containerd.service")
 }
@@ -78,8 +76,8 @@ func (n *Node) mainPID(ctx context.Context, unit string) (int, error) {
 	return pid, err
 }
 
-// TracerPid returns who traces a process of the node, as the node counts; 0 is
-// nobody.
+// TracerPid returns the tracer of a process on the node, by its pid on the node; 0 if
+// there is none.
 func (n *Node) TracerPid(ctx context.Context, pid int) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -91,8 +89,8 @@ func (n *Node) TracerPid(ctx context.Context, pid int) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(status["TracerPid"]))
 }
 
-// ThreadStates returns the state letter of each thread of a process of the
-// node, as proc_pid_stat(5) has them: t is stopped by a tracer, T by a signal.
+// ThreadStates returns the state letter of each thread of a process on the node
+// (proc_pid_stat(5)): t is stopped by a tracer, T by a signal.
 func (n *Node) ThreadStates(ctx context.Context, pid int) (map[int]byte, error) {
 	dirs, err := filepath.Glob(n.procDir(pid) + "/task/[0-9]*")
 	if err != nil {
@@ -105,7 +103,7 @@ func (n *Node) ThreadStates(ctx context.Context, pid int) (map[int]byte, error) 
 		}
 		status, err := readStatus(dir)
 		if err != nil {
-			continue // ended meanwhile
+			continue // it ended meanwhile
 		}
 		tid, err := strconv.Atoi(filepath.Base(dir))
 		if letter := strings.TrimSpace(status["State"]); err == nil && letter != "" {

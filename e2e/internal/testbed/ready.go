@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// waitReady waits for what Up promises, and loads the images meanwhile.
+// waitReady waits until the node is ready as Up promises, and loads the images.
 func (n *Node) waitReady(ctx context.Context, images string) error {
 	if err := n.waitCRI(ctx); err != nil {
 		return err
@@ -51,13 +51,13 @@ func (n *Node) waitCRI(ctx context.Context) error {
 		journal, _ := n.Exec(ctx, "journalctl", "--unit=containerd", "--lines=20", "--no-pager")
 		err = fmt.Errorf("%w\n%s", err, journal)
 		if strings.Contains(string(journal), "GLIBC_") {
-			err = fmt.Errorf("%w\nthis machine's C library is newer than the node's: take the static flavour", err)
+			err = fmt.Errorf("%w\nthis machine's C library is newer than the node's: use the static flavour", err)
 		}
 	}
 	return err
 }
 
-// waitSSH waits until the node's sshd says so.
+// waitSSH waits until the node's sshd sends its banner.
 func (n *Node) waitSSH(ctx context.Context) error {
 	return poll(ctx, 30*time.Second, func() error {
 		dialer := net.Dialer{Timeout: 2 * time.Second}
@@ -69,16 +69,16 @@ func (n *Node) waitSSH(ctx context.Context) error {
 		_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
 		banner, err := bufio.NewReader(conn).ReadString('\n')
 		if err == nil && !strings.HasPrefix(banner, "SSH-2.0-") {
-			err = fmt.Errorf("%q is no SSH server", banner)
+			err = fmt.Errorf("not an SSH server: it sends %q", banner)
 		}
 		return err
 	})
 }
 
-// waitKubelet waits until the kubelet calls itself healthy and stays: one that
-// cannot run here does so too, for the moment before it ends.
+// waitKubelet waits until the kubelet is healthy and stays running: one that cannot run
+// here also reports to be healthy for a moment before it exits.
 func (n *Node) waitKubelet(ctx context.Context) error {
-	const stays = 250 * time.Millisecond
+	const stable = 250 * time.Millisecond
 	before, since := 0, time.Now()
 	return poll(ctx, 60*time.Second, func() error {
 		pid, err := n.mainPID(ctx, "kubelet.service")
@@ -91,8 +91,8 @@ func (n *Node) waitKubelet(ctx context.Context) error {
 		if pid != before {
 			before, since = pid, time.Now()
 		}
-		if time.Since(since) < stays {
-			return errors.New("it keeps ending")
+		if time.Since(since) < stable {
+			return errors.New("it keeps exiting")
 		}
 		return nil
 	})

@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
 )
 
-// SwapContainerd puts another flavour of containerd on the node, restarts its
-// unit and waits until it serves CRI calls. Pods run on. The flavour is built
-// first when the cache lacks it.
+// SwapContainerd installs another flavour of containerd on the node, restarts its unit
+// and waits until it serves CRI calls. Pods keep running. If the cache lacks the
+// flavour, it is built first.
 func (n *Node) SwapContainerd(ctx context.Context, flavour string) error {
 	built, err := n.cache().Containerd(ctx, flavour)
 	if err != nil {
@@ -47,7 +47,7 @@ func (n *Node) SwapContainerd(ctx context.Context, flavour string) error {
 	return n.save()
 }
 
-// install puts containerd and its shim into a node's root file system.
+// installContainerd copies containerd and its shim into a node's root file system.
 func installContainerd(ctx context.Context, root string, built parts.Containerd) error {
 	for from, to := range map[string]string{built.Binary: "containerd", built.Shim: "containerd-shim-runc-v2"} {
 		if err := copyFile(ctx, from, filepath.Join(root, "usr/bin", to)); err != nil {
@@ -57,7 +57,7 @@ func installContainerd(ctx context.Context, root string, built parts.Containerd)
 	return nil
 }
 
-// configName is the configuration's template for a flavour.
+// configName returns the template of containerd's configuration for a flavour.
 func configName(flavour string) string {
 	if flavour == V1Make || flavour == V1Trimpath {
 		return "containerd-v1.toml"
@@ -65,9 +65,8 @@ func configName(flavour string) string {
 	return "containerd.toml"
 }
 
-// UserSource makes a developer's copy of the source that a flavour was built
-// from, vendor and .git included, in dir, which must not exist. The copy belongs
-// to owner; removing it is the caller's business.
+// UserSource copies the source that a flavour was built from, with vendor and .git, to
+// dir, which must not exist. The copy belongs to owner. The caller must remove it.
 func (n *Node) UserSource(ctx context.Context, flavour, dir string, owner int) error {
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s exists already: %w", dir, errors.Join(err, fs.ErrExist))
@@ -88,16 +87,16 @@ func (n *Node) UserSource(ctx context.Context, flavour, dir string, owner int) e
 	return chownTree(dir, owner)
 }
 
-// ShareBuildCache copies what was compiled with -trimpath for the node's parts
-// and for a flavour of containerd's into another user's build cache, so that this
-// user's go command need not compile it anew.
+// ShareBuildCache copies what was compiled with -trimpath, for the node's parts and for
+// a flavour of containerd, into another user's build cache, so that this user's go
+// command need not compile it again.
 func (n *Node) ShareBuildCache(ctx context.Context, flavour, dir string, owner int) error {
 	if _, err := n.cache().Containerd(ctx, flavour); err != nil {
 		return err
 	}
 	from := n.cache().BuildCache()
 	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
-		return nil // the parts are from before there was one
+		return nil // the parts were built without one
 	}
 	who := fmt.Sprintf("--chown=%d:%[1]d", owner)
 	return runCommand(ctx, nil, "rsync", "--archive", "--ignore-existing", who, from+"/", dir+"/")

@@ -12,19 +12,17 @@ import (
 	"path/filepath"
 )
 
-// TextEqualsFile compares the executable segments of a process of the node
-// with those in the file that it runs, and returns the addresses, as the
-// process has them, of every byte that differs: none when nobody has left a
-// breakpoint. It only reads, does not stop the process, and reads the file by
-// way of proc, so that it works when the file was replaced meanwhile.
+// TextEqualsFile compares the executable segments in the memory of a process on the
+// node with its executable. It returns the addresses in memory of all bytes that
+// differ, which are none if no breakpoint is left. It does not stop the process, and
+// reads the file through /proc, so that it works even if the file has been replaced.
 //
-// It shares no code with what it is there to judge.
+// It shares no code with what it tests.
 func (n *Node) TextEqualsFile(ctx context.Context, pid int) ([]uint64, error) {
 	return textDifferences(ctx, n.procDir(pid))
 }
 
-// textDifferences is TextEqualsFile for the process whose directory in proc
-// is given.
+// textDifferences is TextEqualsFile for a process given by its directory in /proc.
 func textDifferences(ctx context.Context, proc string) ([]uint64, error) {
 	file, err := os.Open(filepath.Join(proc, "exe"))
 	if err != nil {
@@ -63,9 +61,9 @@ func textDifferences(ctx context.Context, proc string) ([]uint64, error) {
 	return differ, nil
 }
 
-// loadBias is what the kernel added to the addresses in the file: nothing,
-// unless the executable is position independent. The auxiliary vector says
-// where the entry point came to lie (AT_ENTRY, see getauxval(3)).
+// loadBias returns the difference between addresses in memory and in the file, which is
+// 0 unless the executable is position independent. The auxiliary vector contains the
+// address of the entry point (AT_ENTRY, see getauxval(3)).
 func loadBias(proc string, program *elf.File) (uint64, error) {
 	raw, err := os.ReadFile(filepath.Join(proc, "auxv"))
 	if err != nil {
@@ -80,10 +78,10 @@ func loadBias(proc string, program *elf.File) (uint64, error) {
 			return program.ByteOrder.Uint64(raw[8:]) - program.Entry, nil
 		}
 	}
-	return 0, fmt.Errorf("%s/auxv names no entry point", proc)
+	return 0, fmt.Errorf("%s/auxv has no entry point", proc)
 }
 
-// compare returns the addresses at which size bytes of file and memory differ.
+// diffRange returns the addresses at which size bytes of file and memory differ.
 func diffRange(ctx context.Context, file io.ReaderAt, offset int64, memory *os.File, address, size uint64) ([]uint64, error) {
 	const step = 1 << 20
 	var differ []uint64

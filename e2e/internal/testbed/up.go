@@ -15,10 +15,10 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
 )
 
-// Up brings a node up and returns when it takes SSH logins, its containerd
-// serves CRI calls and its kubelet is healthy. The node outlives this process.
-// When Up fails, or ctx ends, everything it made is gone again, except parts in
-// the cache. A name in use is an error.
+// Up brings a node up. It returns once the node accepts SSH logins, its containerd
+// serves CRI calls and its kubelet is healthy. The node outlives this process. If Up
+// fails or ctx ends, Up removes everything that it made, except parts in the cache. It
+// fails if the name is in use.
 func Up(ctx context.Context, o Options) (*Node, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -34,7 +34,7 @@ func Up(ctx context.Context, o Options) (*Node, error) {
 	defer unlock()
 	dir := filepath.Join(o.State, o.Name)
 	if exists(dir) {
-		return nil, fmt.Errorf("node %s is up already, or what is left of it: take it down first", o.Name)
+		return nil, fmt.Errorf("node %s is up already or was not removed completely: take it down first", o.Name)
 	}
 	p, err := o.buildParts(ctx)
 	if err != nil {
@@ -45,7 +45,7 @@ func Up(ctx context.Context, o Options) (*Node, error) {
 		if ctx.Err() == nil {
 			err = fmt.Errorf("%w\n%s", err, consoleTail(dir))
 		}
-		o.logf("taking node %s down again ...", o.Name)
+		o.logf("removing node %s again ...", o.Name)
 		return nil, errors.Join(err, remove(dir))
 	}
 	return n, nil
@@ -56,15 +56,15 @@ func (o Options) logf(format string, args ...any) {
 	fmt.Fprintf(o.Log, format+"\n", args...)
 }
 
-// builtParts are the cache directories that a node is put together from.
+// builtParts are the directories in the cache that a node is made from.
 type builtParts struct {
 	rootfs, tools, kubelet, criload string
 	images                          string // an archive
 	containerd                      parts.Containerd
 }
 
-// prepare builds what is missing in the cache. The root file system waits for
-// the network most of the time, so it is made beside the compilations.
+// buildParts builds the parts that the cache lacks. The root file system mostly waits
+// for the network, so it is made while the others are compiled.
 func (o Options) buildParts(ctx context.Context) (p builtParts, err error) {
 	if err := installHostTools(ctx, o.logf); err != nil {
 		return p, err
@@ -114,8 +114,7 @@ func (o Options) compileParts(ctx context.Context, cache *parts.Cache, p *builtP
 
 func (o Options) cache() *parts.Cache { return &parts.Cache{Dir: o.Cache, Logf: o.logf} }
 
-// boot makes the node from its parts. What it leaves when it fails is in the
-// ledger.
+// boot makes the node from its parts. If it fails, the ledger records what it made.
 func boot(ctx context.Context, o Options, p builtParts) (*Node, error) {
 	start := time.Now()
 	o.logf("booting node %s ...", o.Name)
@@ -151,7 +150,7 @@ func boot(ctx context.Context, o Options, p builtParts) (*Node, error) {
 	return n, nil
 }
 
-// newNode makes the node's directory with its ledger.
+// newNode makes the node's directory and opens its ledger.
 func newNode(o Options, p builtParts) (*Node, *ledger.Ledger, error) {
 	dir := filepath.Join(o.State, o.Name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
