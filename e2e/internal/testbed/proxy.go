@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Proxy stands in front of a TCP server, a node's sshd for one, and makes the
-// way there long, thin, silent or broken, which this kernel cannot do itself.
-// Its methods may be called at any time and from several goroutines; they take
-// effect on connections that exist as well as on later ones.
+// Proxy relays to a TCP server, such as a node's sshd, over a simulated link that can be
+// slow, limited, silent or broken, which not every kernel can simulate itself. Its
+// methods may be called at any time and by several goroutines. They affect existing
+// and future connections.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -26,8 +26,8 @@ type Proxy struct {
 	wg       sync.WaitGroup
 }
 
-// conditions are what the link is like at a time. The zero value is a link
-// that is not there: everything passes at once.
+// linkState is the state of the simulated link. The zero value passes everything at
+// once.
 type linkState struct {
 	delay    time.Duration
 	rate     int // bytes a second, 0 for no limit
@@ -35,11 +35,10 @@ type linkState struct {
 	refusing bool
 }
 
-// NewProxy listens on a free port of 127.0.0.1 and passes what comes to
-// target, a host:port.
+// NewProxy listens on a free port of 127.0.0.1 and relays to target, a host:port.
 func NewProxy(target string) (*Proxy, error) { return NewProxyAt("127.0.0.1:0", target) }
 
-// NewProxyAt is NewProxy with the address to listen on.
+// NewProxyAt is NewProxy with an address to listen on.
 func NewProxyAt(listen, target string) (*Proxy, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -55,31 +54,31 @@ func newProxy() *Proxy {
 	return &Proxy{changed: make(chan struct{}), pairs: map[*pair]struct{}{}}
 }
 
-// Addr is where the proxy listens.
+// Addr returns the address that the proxy listens on.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Delay makes every byte take d longer, in each direction. It does not limit
-// how much is under way. Bytes that are under way keep the delay they had.
+// Delay delays every byte by d in each direction. It does not limit the throughput.
+// Bytes that are in flight keep their former delay.
 func (p *Proxy) Delay(d time.Duration) { p.update(func(c *linkState) { c.delay = max(0, d) }) }
 
-// Rate limits each direction to so many bytes a second, all connections
-// together; 0 lifts the limit.
+// Rate limits the throughput of all connections together in each direction; 0 removes
+// the limit.
 func (p *Proxy) Rate(bytesPerSecond int) {
 	p.update(func(c *linkState) { c.rate = max(0, bytesPerSecond) })
 }
 
-// Stall makes the link silent: nothing more is taken in or delivered, nothing
-// is lost, connections stay, and new ones get no answer.
+// Stall makes the link silent: nothing more is read or written. Nothing is lost,
+// connections stay open, and new ones get no answer.
 func (p *Proxy) Stall() { p.update(func(c *linkState) { c.stalled = true }) }
 
-// Resume ends a Stall; what was held back is delivered.
+// Resume ends a Stall and delivers what was held back.
 func (p *Proxy) Resume() { p.update(func(c *linkState) { c.stalled = false }) }
 
-// CutNew makes new connections be reset at once, or no longer.
+// CutNew sets whether new connections are reset at once.
 func (p *Proxy) CutNew(on bool) { p.update(func(c *linkState) { c.refusing = on }) }
 
-// Cut resets every connection that there is, both ways. What was under way is
-// lost. New connections are taken as before.
+// Cut resets all existing connections on both sides. Bytes in flight are lost. New
+// connections are accepted as before.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,15 +87,15 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Conns is the number of connections, those in front of a stalled link included.
+// Conns returns the number of connections, including those that wait for a stalled link.
 func (p *Proxy) Conns() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.pairs)
 }
 
-// Close resets every connection, stops listening and waits until all
-// goroutines of the proxy have ended.
+// Close resets all connections, stops listening and waits until all goroutines of the
+// proxy have ended.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
@@ -123,16 +122,15 @@ func (p *Proxy) update(edit func(*linkState)) {
 	p.changed = make(chan struct{})
 }
 
-// conditions returns what the link is like, and a channel that is closed when
-// that changes.
+// currentState returns the link's state, and a channel that is closed when it changes.
 func (p *Proxy) currentState() (linkState, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state, p.changed
 }
 
-// flowing waits until the link is not stalled and returns what it is like; it
-// reports false when done is closed first.
+// waitFlowing waits until the link is not stalled and returns its state. It reports
+// false if done is closed first.
 func (p *Proxy) waitFlowing(done <-chan struct{}) (linkState, bool) {
 	for {
 		c, changed := p.currentState()
@@ -164,7 +162,8 @@ func (p *Proxy) accept() {
 	}
 }
 
-// add registers a client's connection, or resets it and returns nil.
+// add registers a client's connection. If the proxy refuses it, add resets it and
+// returns nil.
 func (p *Proxy) add(client net.Conn) *pair {
 	pair := newPair(client)
 	p.mu.Lock()
@@ -184,7 +183,7 @@ func (p *Proxy) remove(pair *pair) {
 	delete(p.pairs, pair)
 }
 
-// connect reaches the server as soon as the link lets it and relays until both
+// connect dials the server once the link is not stalled, and relays until both
 // directions have ended.
 func (p *Proxy) connect(pair *pair) {
 	if _, ok := p.waitFlowing(pair.ctx.Done()); !ok {

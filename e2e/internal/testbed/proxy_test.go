@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestDelay holds time still: in the bubble of synctest the clock moves only
-// when everything waits, so delays are exact.
+// TestDelay checks exact delays: in a synctest bubble, the clock advances only when all
+// goroutines wait.
 func TestDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, client, server := newPipes(t)
@@ -47,7 +47,7 @@ func TestDelayDoesNotLimitThroughput(t *testing.T) {
 			t.Errorf("%d bytes took %v, want the delay alone, %v", size, took, delay)
 		}
 		if !bytes.Equal(sent, got) {
-			t.Error("what came is not what was sent")
+			t.Error("the received bytes differ from those sent")
 		}
 	})
 }
@@ -89,7 +89,7 @@ func TestStallLosesNothing(t *testing.T) {
 		}
 		p.Resume()
 		if got := <-arrived; got != "during" {
-			t.Errorf("after the stall came %q", got)
+			t.Errorf("received %q after the stall, want %q", got, "during")
 		}
 		checkExchange(t, server, client, "after")
 	})
@@ -102,7 +102,7 @@ func TestCutReachesAStalledConnection(t *testing.T) {
 		p.Cut()
 		for _, c := range []net.Conn{client, server} {
 			if _, err := c.Read(make([]byte, 1)); err == nil {
-				t.Error("a cut connection still gives bytes")
+				t.Error("a read from a cut connection succeeded")
 			}
 		}
 	})
@@ -115,15 +115,18 @@ func TestProxyOverTCP(t *testing.T) {
 	rand.Read(sent)
 	go func() {
 		c.Write(sent)
-		c.(*net.TCPConn).CloseWrite() // the end must arrive as one
+		c.(*net.TCPConn).CloseWrite() // must arrive as the end of the stream
 	}()
 	got, err := io.ReadAll(c)
-	if err != nil || !bytes.Equal(got, sent) {
-		t.Fatalf("echoed %d of %d bytes, %v", len(got), len(sent), err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, sent) {
+		t.Errorf("the %d echoed bytes differ from the %d sent", len(got), len(sent))
 	}
 }
 
-func TestCutResetsWhatIsThereAndTakesNew(t *testing.T) {
+func TestCutResetsExistingConnectionsOnly(t *testing.T) {
 	p := newEchoProxy(t)
 	old := dial(t, p.Addr())
 	checkEcho(t, old)
@@ -135,7 +138,7 @@ func TestCutResetsWhatIsThereAndTakesNew(t *testing.T) {
 
 	p.CutNew(true)
 	if !isRefused(p.Addr()) {
-		t.Error("a new connection was taken though they are to be cut")
+		t.Error("a new connection was accepted after CutNew(true)")
 	}
 	p.CutNew(false)
 	checkEcho(t, dial(t, p.Addr()))
@@ -170,11 +173,11 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := p.Conns(); n != 0 {
-		t.Errorf("%d connections are left", n)
+		t.Errorf("%d connections are still open", n)
 	}
 }
 
-func TestServerThatIsNotThereResetsTheClient(t *testing.T) {
+func TestMissingServerResetsTheClient(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -187,12 +190,11 @@ func TestServerThatIsNotThereResetsTheClient(t *testing.T) {
 	}
 	t.Cleanup(func() { p.Close() })
 	if !isRefused(p.Addr()) {
-		t.Error("a read succeeded with no server")
+		t.Error("a read succeeded without a server")
 	}
 }
 
-// refused tells whether a connection to addr fails, at the latest when it is
-// read from.
+// isRefused reports whether connecting to addr, or reading from the connection, fails.
 func isRefused(addr string) bool {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -203,7 +205,7 @@ func isRefused(addr string) bool {
 	return err != nil
 }
 
-// pipes is a proxy without sockets between two in-memory connections.
+// newPipes returns a proxy between two in-memory connections.
 func newPipes(t *testing.T) (p *Proxy, client, server net.Conn) {
 	p = newProxy()
 	client, clientSide := net.Pipe()
@@ -222,17 +224,20 @@ func newPipes(t *testing.T) (p *Proxy, client, server net.Conn) {
 	return p, client, server
 }
 
-// exchange sends text one way and waits until it has come.
+// checkExchange sends text and checks that it arrives.
 func checkExchange(t *testing.T, from, to net.Conn, text string) {
 	t.Helper()
 	go from.Write([]byte(text))
 	got := make([]byte, len(text))
-	if _, err := io.ReadFull(to, got); err != nil || string(got) != text {
-		t.Fatalf("%q came as %q, %v", text, got, err)
+	if _, err := io.ReadFull(to, got); err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != text {
+		t.Fatalf("received %q, want %q", got, text)
 	}
 }
 
-// proxyToEcho is a proxy in front of a server that sends back what it gets.
+// newEchoProxy returns a proxy in front of an echo server.
 func newEchoProxy(t *testing.T) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -276,7 +281,10 @@ func checkEcho(t *testing.T, c net.Conn) {
 		t.Fatal(err)
 	}
 	got := make([]byte, 4)
-	if _, err := io.ReadFull(c, got); err != nil || string(got) != "echo" {
-		t.Fatalf("echo came as %q, %v", got, err)
+	if _, err := io.ReadFull(c, got); err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != "echo" {
+		t.Fatalf("received %q, want an echo", got)
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// underWay is how many pieces may be on a delayed link in one direction; with
-// pieces of up to pieceSize that is more than any test's delay holds back.
+// maxPieces bounds the pieces in flight on a delayed link in one direction. With pieces
+// of up to pieceSize, that is more than the delay of any test holds back.
 const (
 	maxPieces = 4096
 	pieceSize = 32 << 10
 )
 
-// pair is a client's connection and the one to the server that goes with it.
+// pair is a client's connection and the matching connection to the server.
 type pair struct {
 	client net.Conn
 
@@ -32,8 +32,8 @@ func newPair(client net.Conn) *pair {
 	return &pair{client: client, ctx: ctx, cancel: cancel}
 }
 
-// attach adds the server's side, and reports false, having closed it, when the
-// pair has ended already.
+// attach adds the connection to the server. If the pair has ended already, it closes
+// the connection and reports false.
 func (p *pair) attach(server net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +45,7 @@ func (p *pair) attach(server net.Conn) bool {
 	return true
 }
 
-// reset ends both connections in a way that their far ends see as an error.
+// reset closes both connections with a TCP reset.
 func (p *pair) reset() {
 	p.closeBoth(func(c net.Conn) {
 		if tcp, ok := c.(*net.TCPConn); ok {
@@ -54,7 +54,7 @@ func (p *pair) reset() {
 	})
 }
 
-// close ends both connections; it does nothing after reset.
+// close closes both connections; it does nothing after reset.
 func (p *pair) close() { p.closeBoth(func(net.Conn) {}) }
 
 func (p *pair) closeBoth(before func(net.Conn)) {
@@ -72,13 +72,13 @@ func (p *pair) closeBoth(before func(net.Conn)) {
 	}
 }
 
-// lane is one direction of the link, as far as its rate goes.
+// rateLimiter limits the rate of one direction of the link.
 type rateLimiter struct {
 	mu     sync.Mutex
-	idleAt time.Time // when what was sent so far has passed
+	idleAt time.Time // when everything sent so far has passed
 }
 
-// pass returns when n more bytes will have passed at the given rate.
+// reserve returns when n more bytes will have passed at the given rate.
 func (l *rateLimiter) reserve(n, rate int) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,15 +89,15 @@ func (l *rateLimiter) reserve(n, rate int) time.Time {
 	return l.idleAt
 }
 
-// piece is something read, or the end of the stream, and when it is due.
+// piece is data that was read, or the end of the stream if data is nil, with the time
+// when it is due.
 type piece struct {
 	data []byte
 	due  time.Time
 }
 
-// pump carries what comes from one side to the other until the stream ends or
-// the pair does. The end of the stream is passed on as such; an error resets
-// the pair.
+// pump copies from one side to the other until the stream or the pair ends. It passes
+// on the end of the stream; an error resets the pair.
 func (p *Proxy) pump(pair *pair, from, to net.Conn, l *rateLimiter) {
 	pieces := make(chan piece, maxPieces)
 	var wg sync.WaitGroup
@@ -106,7 +106,7 @@ func (p *Proxy) pump(pair *pair, from, to net.Conn, l *rateLimiter) {
 	wg.Wait()
 }
 
-// take reads pieces and closes the channel when it is over.
+// readPieces reads pieces until the stream or the pair ends, and closes the channel.
 func (p *Proxy) readPieces(pair *pair, from io.Reader, pieces chan<- piece) {
 	defer close(pieces)
 	buf := make([]byte, pieceSize)
@@ -128,7 +128,7 @@ func (p *Proxy) readPieces(pair *pair, from io.Reader, pieces chan<- piece) {
 			return
 		}
 		if err != nil {
-			next.data = nil // the end takes as long as any byte
+			next.data = nil // the end of the stream is delayed like any byte
 			sendPiece(pair, pieces, next)
 			return
 		}
@@ -144,11 +144,11 @@ func sendPiece(pair *pair, pieces chan<- piece, next piece) bool {
 	}
 }
 
-// deliver writes each piece when it is due and the link carries it.
+// writePieces writes each piece once it is due and the link is not stalled.
 func (p *Proxy) writePieces(pair *pair, to net.Conn, pieces <-chan piece, l *rateLimiter) {
 	for next := range pieces {
 		if !sleepUntil(next.due, pair.ctx.Done()) {
-			continue // drains what take still sends
+			continue // drain the channel
 		}
 		if next.data == nil {
 			if _, ok := p.waitFlowing(pair.ctx.Done()); ok {
@@ -162,8 +162,8 @@ func (p *Proxy) writePieces(pair *pair, to net.Conn, pieces <-chan piece, l *rat
 	}
 }
 
-// send writes data, in parts small enough that a change of the link's rate or
-// a stall takes effect soon.
+// send writes data in parts that are small enough for a new rate or a stall to take
+// effect soon.
 func (p *Proxy) send(pair *pair, to net.Conn, data []byte, l *rateLimiter) bool {
 	for len(data) > 0 {
 		c, ok := p.waitFlowing(pair.ctx.Done())
@@ -188,7 +188,7 @@ func (p *Proxy) send(pair *pair, to net.Conn, data []byte, l *rateLimiter) bool 
 	return true
 }
 
-// sleepUntil waits for a time, and reports false when done is closed.
+// sleepUntil waits until due. It reports false if done is closed first.
 func sleepUntil(due time.Time, done <-chan struct{}) bool {
 	select {
 	case <-done:
@@ -209,7 +209,7 @@ func sleepUntil(due time.Time, done <-chan struct{}) bool {
 	}
 }
 
-// closeWrite passes the end of a stream on, where the connection can say it.
+// closeWrite passes on the end of a stream if the connection supports half-closing.
 func closeWrite(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

@@ -28,10 +28,10 @@ func TestOptionsHaveDefaults(t *testing.T) {
 	if o.Name != DefaultName || o.Containerd != parts.Make || o.State != DefaultState || o.Cache != "/some/cache" {
 		t.Errorf("defaults are %+v", o)
 	}
-	o.logf("progress goes nowhere, and does not panic")
+	o.logf("without a Log, this must not panic")
 }
 
-func TestOptionsRefuseWhatCannotBe(t *testing.T) {
+func TestInvalidOptionsAreRefused(t *testing.T) {
 	for name, o := range map[string]Options{
 		"a path for a name":     {Name: "../etc"},
 		"capitals":              {Name: "Minikube"},
@@ -47,8 +47,7 @@ func TestOptionsRefuseWhatCannotBe(t *testing.T) {
 	}
 }
 
-// TestWriteProfile reads the files as a program would that knows minikube's
-// own structures.
+// TestWriteProfile parses the files with minikube's own structures.
 func TestWriteProfile(t *testing.T) {
 	if _, err := exec.LookPath("ssh-keygen"); err != nil {
 		testenv.Skipf(t, "ssh-keygen is needed for the key")
@@ -86,20 +85,31 @@ func TestWriteProfile(t *testing.T) {
 		t.Errorf("machine is %+v", machine)
 	}
 	raw, err := os.ReadFile(key)
-	if err != nil || !strings.HasPrefix(string(raw), "-----BEGIN RSA PRIVATE KEY-----") {
-		t.Errorf("the key is not one of minikube's kind: %v", err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the key's mode is %v, %v", info.Mode(), err)
+	if !strings.HasPrefix(string(raw), "-----BEGIN RSA PRIVATE KEY-----") {
+		t.Error("the key is not an RSA key in PEM format, as minikube's are")
+	}
+	info, err := os.Stat(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode().Perm(); mode != 0o600 {
+		t.Errorf("the key's mode is %v, want 0600", mode)
 	}
 
-	// Another profile with the same key, as one behind a proxy would have it.
+	// Another profile with the same key, as for a node behind a proxy.
 	err = WriteProfile(t.Context(), home, Profile{Name: "third", IP: "127.0.0.2", Owner: uid, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if copied, err := os.ReadFile(filepath.Join(home, "machines/third/id_rsa")); err != nil || string(copied) != string(raw) {
-		t.Errorf("the key was not copied: %v", err)
+	copied, err := os.ReadFile(filepath.Join(home, "machines/third/id_rsa"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(copied) != string(raw) {
+		t.Error("the second profile has another key")
 	}
 }
 
@@ -111,8 +121,11 @@ func TestTemplatesHaveNoUnknownValues(t *testing.T) {
 	}
 	for _, e := range entries {
 		content, err := render(e.Name(), n.templateValues())
-		if err != nil || strings.Contains(string(content), "{{") {
+		if err != nil {
 			t.Errorf("%s: %v", e.Name(), err)
+		}
+		if strings.Contains(string(content), "{{") {
+			t.Errorf("%s: an action is left in\n%s", e.Name(), content)
 		}
 	}
 	kubelet, _ := render("kubelet.service", n.templateValues())
@@ -153,17 +166,17 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
 	} {
 		unified, systemd := cgroupMounts(mounts)
 		if unified != want[0] || systemd != want[1] {
-			t.Errorf("got %q and %q of\n%s", unified, systemd, mounts)
+			t.Errorf("got %q and %q, want %q for\n%s", unified, systemd, want, mounts)
 		}
 	}
 }
 
-func TestFindOfWhatDoesNotRun(t *testing.T) {
+func TestFindFailsForNodesThatDoNotRun(t *testing.T) {
 	state := t.TempDir()
 	if _, err := FindIn(state, "nobody"); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("no directory: %v", err)
+		t.Errorf("no directory: error %v, want ErrNotRunning", err)
 	}
-	// A process number that is in use, with another start time.
+	// The pid is in use, but by a process with another start time.
 	n := &Node{dir: filepath.Join(state, "dead"), facts: facts{Name: "dead", Leader: os.Getpid(), Start: 1, Ready: time.Now()}}
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -172,14 +185,18 @@ func TestFindOfWhatDoesNotRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := FindIn(state, "dead"); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("a process of another start time: %v", err)
+		t.Errorf("another start time: error %v, want ErrNotRunning", err)
 	}
-	if names, err := Names(state); err != nil || len(names) != 1 || names[0] != "dead" {
-		t.Errorf("names are %q, %v", names, err)
+	names, err := Names(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(names) != 1 || names[0] != "dead" {
+		t.Errorf("names %q, want dead", names)
 	}
 }
 
-func TestRemoveTakesThingsAwayBeforeTheLedger(t *testing.T) {
+func TestRemoveIsIdempotent(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "node")
 	outside := filepath.Join(t.TempDir(), "outside")
 	for _, d := range []string{dir, outside, filepath.Join(dir, "upper")} {
@@ -198,25 +215,25 @@ func TestRemoveTakesThingsAwayBeforeTheLedger(t *testing.T) {
 	}
 	for _, path := range []string{dir, outside} {
 		if exists(path) {
-			t.Errorf("%s is left", path)
+			t.Errorf("%s was not removed", path)
 		}
 	}
 }
 
-func TestLockIsOneAtATimeAndLeavesNoFile(t *testing.T) {
+func TestLockIsExclusiveAndLeavesNoFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "node.lock")
 	unlock, err := lockFile(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = lockFile(ctx, path, cancel) // held: waits, and gives up
+	_, err = lockFile(ctx, path, cancel) // waits for the holder until cancelled
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("a held lock was taken: %v", err)
+		t.Errorf("taking a held lock: error %v, want context.Canceled", err)
 	}
 	unlock()
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the lock's file is left: %v", err)
+		t.Errorf("the lock file was not removed: %v", err)
 	}
 	again, err := lockFile(t.Context(), path, nil)
 	if err != nil {

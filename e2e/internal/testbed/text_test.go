@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// victim waits on its standard input; the patched address is written by the
-// test through /proc/PID/mem, as a debugger would.
+// victimSource is a program that waits for input while the test writes to its code
+// through /proc/PID/mem, as a debugger would.
 const victimSource = `package main
 
 import "os"
@@ -30,7 +30,7 @@ func main() {
 func untouched() { println("done") }
 `
 
-func TestTextEqualsFileFindsWhatWasWritten(t *testing.T) {
+func TestTextEqualsFileFindsChangedBytes(t *testing.T) {
 	for _, mode := range []string{"exe", "pie"} {
 		t.Run(mode, func(t *testing.T) {
 			dir := t.TempDir()
@@ -42,25 +42,31 @@ func TestTextEqualsFileFindsWhatWasWritten(t *testing.T) {
 				t.Fatalf("build the victim: %v\n%s", err, out)
 			}
 			proc := startVictim(t, program)
-			// The file may be replaced and the comparison must not care.
+			// The comparison must not depend on the file's path.
 			if err := os.Remove(program); err != nil {
 				t.Fatal(err)
 			}
 			differ, err := textDifferences(t.Context(), proc)
-			if err != nil || len(differ) != 0 {
-				t.Fatalf("before anything was written: %#x, %v", differ, err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(differ) != 0 {
+				t.Fatalf("unchanged text differs at %#x", differ)
 			}
 			want := symbolAddress(t, proc, "main.untouched")
 			poke(t, proc, want)
 			differ, err = textDifferences(t.Context(), proc)
-			if err != nil || !slices.Equal(differ, []uint64{want}) {
-				t.Errorf("after a byte was written: %#x, %v; want %#x", differ, err, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(differ, []uint64{want}) {
+				t.Errorf("changed text differs at %#x, want %#x", differ, want)
 			}
 		})
 	}
 }
 
-// startVictim starts program and returns its directory in proc.
+// startVictim starts program and returns its directory in /proc.
 func startVictim(t *testing.T, program string) string {
 	t.Helper()
 	cmd := exec.Command(program)
@@ -86,7 +92,7 @@ func startVictim(t *testing.T, program string) string {
 	return "/proc/" + strconv.Itoa(cmd.Process.Pid)
 }
 
-// symbolAddress is where a function of a running program lies.
+// symbolAddress returns the address of a function in a running program.
 func symbolAddress(t *testing.T, proc, name string) uint64 {
 	t.Helper()
 	program, err := elf.Open(filepath.Join(proc, "exe"))
@@ -111,7 +117,7 @@ func symbolAddress(t *testing.T, proc, name string) uint64 {
 	return 0
 }
 
-// poke writes a breakpoint instruction.
+// poke writes a breakpoint instruction into a process.
 func poke(t *testing.T, proc string, address uint64) {
 	t.Helper()
 	memory, err := os.OpenFile(filepath.Join(proc, "mem"), os.O_RDWR, 0)

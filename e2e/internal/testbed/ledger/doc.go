@@ -1,9 +1,8 @@
-// Package ledger writes down what a program is about to make on this machine
-// before it makes it, so that the same program, or another run of it after a
-// crash, can take all of it away again.
+// Package ledger records what a program is about to create on this machine, so that the
+// same program, or another run of it after a crash, can remove everything again.
 //
-// A ledger is one file, the things in the order they were made. Undo removes
-// them in reverse and never trusts a name alone: a process is ended only when
-// its start time is the recorded one, a directory is removed only when nothing
-// is mounted below it.
+// A ledger is a file that lists things in the order of their creation. Undo removes
+// them in reverse. It does not trust names alone: it kills a process only if its start
+// time is the recorded one, and removes a directory only if nothing is mounted below
+// it.
 package ledger

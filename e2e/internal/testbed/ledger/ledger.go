@@ -17,17 +17,17 @@ import (
 // Kind says what an [Entry] names.
 type Kind string
 
-// What a ledger can take away again.
+// What a ledger can remove.
 const (
-	Path    Kind = "path"    // a file or a directory with all that is in it
+	Path    Kind = "path"    // a file or a directory with its content
 	Mount   Kind = "mount"   // a mount point and everything mounted below it
 	Netns   Kind = "netns"   // a network namespace made by "ip netns add"
-	Link    Kind = "link"    // a network interface; a veth takes its peer along
+	Link    Kind = "link"    // a network interface, and the peer of a veth
 	Cgroup  Kind = "cgroup"  // a control group, its processes and children
-	Process Kind = "process" // a process, told by its pid and start time
+	Process Kind = "process" // a process, identified by its pid and start time
 )
 
-// Entry is one thing that was, or was about to be, made.
+// Entry is a thing that was created or about to be.
 type Entry struct {
 	Kind  Kind   `json:"kind"`
 	Name  string `json:"name"`
@@ -42,8 +42,8 @@ func (e Entry) String() string {
 	return string(e.Kind) + " " + e.Name
 }
 
-// Ledger is a file of entries. Its methods may be called from several
-// goroutines; two processes must agree among themselves who holds it.
+// Ledger is a file of entries. Its methods may be called by several goroutines.
+// Processes must coordinate their access themselves.
 type Ledger struct {
 	path string
 
@@ -51,14 +51,14 @@ type Ledger struct {
 	data contents
 }
 
-// contents is the file: boot tells process numbers of an earlier boot apart.
+// contents is the content of the file. Boot identifies the boot in which pids are valid.
 type contents struct {
 	Boot    string  `json:"boot"`
 	Entries []Entry `json:"entries"`
 }
 
-// Open reads the ledger at path; a file that does not exist is an empty one,
-// and is not made before the first Add.
+// Open reads the ledger at path. If the file does not exist, the ledger is empty, and
+// the first Add creates the file.
 func Open(path string) (*Ledger, error) {
 	l := &Ledger{path: path, data: contents{Boot: bootID()}}
 	raw, err := os.ReadFile(path)
@@ -74,7 +74,7 @@ func Open(path string) (*Ledger, error) {
 	return l, nil
 }
 
-// Add records e; it is on disk when Add returns. Only then make the thing.
+// Add records e on disk. The caller must create the thing only after Add has returned.
 func (l *Ledger) Add(e Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,16 +94,16 @@ func (l *Ledger) Add(e Entry) error {
 	return nil
 }
 
-// Entries returns a copy of what is recorded, oldest first.
+// Entries returns a copy of the entries, oldest first.
 func (l *Ledger) Entries() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.data.Entries)
 }
 
-// Undo removes everything recorded, newest first. It goes on past failures and
-// returns all of them joined; the file itself stays, for the caller to remove
-// once nothing is left. Undo of what is gone already is no error.
+// Undo removes everything that is recorded, newest first. It continues after a failure
+// and returns all failures joined. It ignores things that do not exist. It keeps the
+// file, which the caller removes once nothing is left.
 func (l *Ledger) Undo() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,7 +111,7 @@ func (l *Ledger) Undo() error {
 	var errs []error
 	for _, e := range slices.Backward(l.data.Entries) {
 		if rebooted && e.Kind != Path {
-			continue // only files outlive a boot
+			continue // only files survive a reboot
 		}
 		if err := removeEntry(e); err != nil {
 			errs = append(errs, fmt.Errorf("remove %s: %w", e, err))
@@ -138,8 +138,7 @@ func removeEntry(e Entry) error {
 	return fmt.Errorf("unknown kind %q", e.Kind)
 }
 
-// replaceFile writes data to path so that a reader, or a crash, sees the old
-// content or the new one and nothing between.
+// replaceFile writes data to path atomically and durably.
 func replaceFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {

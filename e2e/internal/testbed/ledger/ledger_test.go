@@ -3,6 +3,7 @@
 package ledger
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,7 @@ func TestAddIsOnDiskBeforeItReturns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := l.Add(want[0]); err != nil { // twice is once
+	if err := l.Add(want[0]); err != nil { // must not be recorded twice
 		t.Fatal(err)
 	}
 	got := openLedger(t, path).Entries()
@@ -30,7 +31,7 @@ func TestAddIsOnDiskBeforeItReturns(t *testing.T) {
 	}
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".new-*"))
 	if len(left) > 0 {
-		t.Errorf("temporary files left: %v", left)
+		t.Errorf("temporary files left behind: %v", left)
 	}
 }
 
@@ -62,11 +63,11 @@ func TestUndoRemovesNewestFirstAndIsIdempotent(t *testing.T) {
 		}
 	}
 	if exists(outer) {
-		t.Errorf("%s is still there", outer)
+		t.Errorf("%s was not removed", outer)
 	}
 }
 
-func TestUndoGoesOnPastAFailure(t *testing.T) {
+func TestUndoContinuesAfterAFailure(t *testing.T) {
 	dir := t.TempDir()
 	l := openLedger(t, filepath.Join(dir, "ledger.json"))
 	file := filepath.Join(dir, "file")
@@ -86,7 +87,7 @@ func TestUndoGoesOnPastAFailure(t *testing.T) {
 	}
 }
 
-func TestStartedProcessIsEndedOnlyByItsStartTime(t *testing.T) {
+func TestProcessIsKilledOnlyIfItsStartTimeMatches(t *testing.T) {
 	dir := t.TempDir()
 	l := openLedger(t, filepath.Join(dir, "ledger.json"))
 	out, err := os.Create(filepath.Join(dir, "out"))
@@ -107,8 +108,11 @@ func TestStartedProcessIsEndedOnlyByItsStartTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := kill(pid, start+1); err != nil || !Alive(pid, start) {
-		t.Fatalf("with another start time: %v, alive %v; want it spared", err, Alive(pid, start))
+	if err := kill(pid, start+1); err != nil {
+		t.Fatal(err)
+	}
+	if !Alive(pid, start) {
+		t.Fatal("a process with another start time was killed")
 	}
 	if err := pollUntil(func() (bool, error) {
 		raw, err := os.ReadFile(out.Name())
@@ -122,31 +126,34 @@ func TestStartedProcessIsEndedOnlyByItsStartTime(t *testing.T) {
 		}
 	}
 	if Alive(pid, start) {
-		t.Errorf("process %d lives on", pid)
+		t.Errorf("process %d is still running", pid)
 	}
 }
 
-func TestNothingRunsWhenItCannotBeRecorded(t *testing.T) {
+func TestProgramDoesNotRunIfItCannotBeRecorded(t *testing.T) {
 	dir := t.TempDir()
 	l := openLedger(t, filepath.Join(dir, "no such directory", "ledger.json"))
 	mark := filepath.Join(dir, "mark")
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	output, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer null.Close()
-	if _, err := l.Start(t.Context(), Daemon{Name: "toucher", Argv: []string{"touch", mark}, Output: null}); err == nil {
+	defer output.Close()
+	_, err = l.Start(t.Context(), Daemon{Name: "toucher", Argv: []string{"touch", mark}, Output: write})
+	write.Close()
+	if err == nil {
 		t.Fatal("Start succeeded without a record")
 	}
-	if err := exec.Command("sleep", "0.2").Run(); err != nil {
+	// The output ends when the process that would have run the program has ended.
+	if _, err := io.ReadAll(output); err != nil {
 		t.Fatal(err)
 	}
 	if exists(mark) {
-		t.Error("the program ran all the same")
+		t.Error("the program ran")
 	}
 }
 
-func TestRemoveTreeSparesWhatIsMounted(t *testing.T) {
+func TestRemoveTreeRefusesMounts(t *testing.T) {
 	if os.Getuid() != 0 {
 		testenv.Skipf(t, "mounting needs root")
 	}
@@ -162,7 +169,7 @@ func TestRemoveTreeSparesWhatIsMounted(t *testing.T) {
 	}
 	tree := filepath.Dir(point)
 	if err := RemoveTree(tree); err == nil {
-		t.Error("RemoveTree went through a mount")
+		t.Error("RemoveTree removed a tree with a mount")
 	}
 	if err := unmount(tree); err != nil {
 		t.Fatal(err)
@@ -171,7 +178,7 @@ func TestRemoveTreeSparesWhatIsMounted(t *testing.T) {
 		t.Error(err)
 	}
 	if !exists(kept) {
-		t.Error("the directory behind the mount is gone")
+		t.Error("the mounted directory was removed")
 	}
 }
 

@@ -16,25 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gate starts a command that is held back until a line comes on descriptor 3,
-// and prints its number. When whoever holds the other end dies before that
-// line is written, the command never runs. The shell ends at once, so the
-// command belongs to init and nobody here has to reap it. Descriptor 4 is the
-// command's output.
+// gateScript starts a command in the background, which waits for a line on descriptor 3
+// before it runs, and prints its pid. If the process at the other end dies before it
+// writes that line, the command never runs. The shell exits at once, so that init
+// becomes the command's parent and reaps it. Descriptor 4 is the command's output.
 const gateScript = `{ read -r go <&3 && exec "$@" 3<&- 4>&-; } </dev/null >&4 2>&4 &
 echo $!`
 
 // Daemon is a program for [Ledger.Start].
 type Daemon struct {
-	Name   string   // what the ledger calls it
+	Name   string   // its name in the ledger
 	Argv   []string // the program and its arguments
 	Env    []string // added to this process's environment
-	Output *os.File // takes standard output and error
-	Cgroup string   // the cgroup v2 directory to start in, empty: this process's
+	Output *os.File // receives standard output and error
+	Cgroup string   // the cgroup v2 directory to start in; "" for this process's
 }
 
-// Start runs d in a session of its own, without input, and leaves it running:
-// it outlives this process. It is recorded before its program runs.
+// Start starts d in its own session, without input, and records it before its program
+// runs. The process outlives this one.
 func (l *Ledger) Start(ctx context.Context, d Daemon) (pid int, err error) {
 	held, release, err := os.Pipe()
 	if err != nil {
@@ -71,7 +70,7 @@ func (l *Ledger) Start(ctx context.Context, d Daemon) (pid int, err error) {
 	return pid, nil
 }
 
-// AddProcess records a process that runs already.
+// AddProcess records a running process.
 func (l *Ledger) AddProcess(name string, pid int) error {
 	start, _, err := StartTime(pid)
 	if err != nil {
@@ -80,14 +79,14 @@ func (l *Ledger) AddProcess(name string, pid int) error {
 	return l.Add(Entry{Kind: Process, Name: name, PID: pid, Start: start})
 }
 
-// StartTime returns when a process started, in clock ticks since boot, and the
-// letter of its state, as proc_pid_stat(5) has them.
+// StartTime returns the start time of a process in clock ticks since boot, and the
+// letter of its state (proc_pid_stat(5)).
 func StartTime(pid int) (start uint64, state byte, err error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, 0, err
 	}
-	// The second field, the name in parentheses, may hold spaces.
+	// The second field, the name in parentheses, may contain spaces.
 	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
 	if len(fields) < 20 {
 		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
@@ -96,15 +95,15 @@ func StartTime(pid int) (start uint64, state byte, err error) {
 	return start, fields[0][0], err
 }
 
-// Alive tells whether the process that started at start as pid still runs. A
-// zombie does not.
+// Alive reports whether the process with that pid and start time still runs. A zombie
+// does not.
 func Alive(pid int, start uint64) bool {
 	got, state, err := StartTime(pid)
 	return err == nil && got == start && state != 'Z' && state != 'X'
 }
 
-// kill ends a process and waits for its end. The descriptor is taken before
-// the start time is compared, so the number cannot change hands in between.
+// kill kills a process and waits until it has ended. It opens a pidfd before it
+// compares the start time, so that the pid cannot be reused in between.
 func kill(pid int, start uint64) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -116,7 +115,7 @@ func kill(pid int, start uint64) error {
 	defer unix.Close(fd)
 	got, _, err := StartTime(pid)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || (err == nil && got != start) {
-		return nil // gone, or another process under the old number
+		return nil // it has ended, and the pid may have been reused
 	}
 	if err != nil {
 		return err

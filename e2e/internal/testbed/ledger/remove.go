@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	removeTimeout = 15 * time.Second // for the kernel to let go of something
+	removeTimeout = 15 * time.Second // for the kernel to stop using something
 	pollInterval  = 10 * time.Millisecond
 )
 
-// errBusy says that the kernel had not let go of a thing in time.
+// errBusy means that the kernel still used a thing after the timeout.
 var errBusy = errors.New("still in use")
 
-// until calls done every tick until it reports true, fails, or timeout passes.
+// pollUntil calls done until it reports true or fails, for at most removeTimeout.
 func pollUntil(done func() (bool, error)) error {
 	timer := time.NewTicker(pollInterval)
 	defer timer.Stop()
@@ -39,16 +39,16 @@ func pollUntil(done func() (bool, error)) error {
 	}
 }
 
-// RemoveTree removes path with all that is in it, and refuses when something
-// is mounted on or below it: what is behind a mount is not ours to delete. A process
-// that was just killed may still put something there: then it tries again.
+// RemoveTree removes path with its content. It refuses to if something is mounted at or
+// below path, since the content of a mount is not ours. It retries if a process that
+// was just killed still creates files in it.
 func RemoveTree(path string) error {
 	below, err := MountsBelow(path)
 	if err != nil {
 		return err
 	}
 	if len(below) > 0 {
-		return fmt.Errorf("%s is mounted there", below[0])
+		return fmt.Errorf("%s is a mount point", below[0])
 	}
 	var last error
 	err = pollUntil(func() (bool, error) {
@@ -64,7 +64,7 @@ func RemoveTree(path string) error {
 }
 
 // MountsBelow lists the mount points at or below path in this process's mount
-// namespace, in the order they were mounted.
+// namespace, in the order of mounting.
 func MountsBelow(path string) ([]string, error) {
 	raw, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -87,13 +87,13 @@ func MountsBelow(path string) ([]string, error) {
 	return points, nil
 }
 
-// unescapeMount undoes the octal escapes of proc_pid_mountinfo(5).
+// unescapeMount decodes the octal escapes of proc_pid_mountinfo(5).
 func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// unmount takes off everything at or below path, newest first. A mount that
-// stays busy is detached lazily, as the last resort.
+// unmount unmounts everything at or below path, newest first. As a last resort, it
+// lazily detaches a mount that stays busy.
 func unmount(path string) error {
 	for {
 		points, err := MountsBelow(path)
@@ -143,9 +143,9 @@ func runIP(args ...string) error {
 	return nil
 }
 
-// removeCgroup kills what runs in the group at dir and in its children, frozen
-// or not, and removes the groups, innermost first. A group of version 1 cannot
-// kill: its processes must be in one of version 2, recorded later.
+// removeCgroup kills all processes in the group at dir and in its children, frozen or
+// not, and removes the groups, innermost first. A group of version 1 cannot kill: its
+// processes must be in a group of version 2 that is recorded later.
 func removeCgroup(dir string) error {
 	if !exists(dir) {
 		return nil
@@ -171,7 +171,7 @@ func killGroup(dir string) error {
 	return errors.Join(err, f.Close())
 }
 
-// removeGroups removes the groups below dir and dir, as far as they are empty.
+// removeGroups removes dir and the groups below it if they are empty.
 func removeGroups(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -182,7 +182,7 @@ func removeGroups(dir string) {
 			removeGroups(filepath.Join(dir, e.Name()))
 		}
 	}
-	_ = unix.Rmdir(dir) // busy for as long as a process is going away
+	_ = unix.Rmdir(dir) // fails while a process is exiting
 }
 
 func exists(path string) bool {
