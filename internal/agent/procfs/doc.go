@@ -1,9 +1,9 @@
-// Package procfs finds the processes that can be debugged on a node and reads what
-// /proc says of them: unit, command line, threads, sockets, text. What their
-// executables say is read by package exe.
+// Package procfs finds the processes on a node that can be debugged, and reads what
+// /proc says about them: unit, command line, threads, sockets, text. Package exe reads
+// their executables.
 //
-// It runs as root and trusts nothing that it reads: every file may have been
-// written by somebody who wants to crash the reader, so reads are bounded and a
-// malformed file is an error. Nothing here stops or traces a process. On other
-// systems than Linux everything returns diag.Unsupported.
+// It runs as root and does not trust what it reads: any file may be crafted to crash
+// the reader, so reads are bounded and a malformed file is an error. Nothing here
+// stops or traces a process. On systems other than Linux everything fails with
+// diag.Unsupported.
 package procfs

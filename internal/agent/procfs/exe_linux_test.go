@@ -37,7 +37,7 @@ func TestInspectExeOfAnotherLanguage(t *testing.T) {
 	}
 }
 
-// TestOpenExeStat compares the time of the file with that of the path.
+// TestOpenExeStat compares the time of the open file with that of its path.
 func TestOpenExeStat(t *testing.T) {
 	file := exetest.Build(t, "sleeper")
 	x, err := OpenExe(start(t, exec.Command(file)))

@@ -10,15 +10,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// severalLimit bounds how many processes an error names.
+// severalLimit bounds how many processes an error lists.
 const severalLimit = 8
 
-// Find returns the one process that sel means: by PID that process; by name
-// the main process of the name's systemd service, or else the only process
-// with an executable of exactly that name. One outside of containers wins over
-// those inside. The error's code is diag.TargetNone or
-// diag.TargetSeveral when there is not exactly one, and diag.PtraceRefused when
-// the service's process may not even be read.
+// Find returns the process that sel selects: the one with the PID; or the main process
+// of the systemd service that runs the named executable; or else the only process
+// whose executable has exactly that name, where one outside of containers takes
+// precedence over those inside. The error's code is diag.TargetNone or
+// diag.TargetSeveral if there is not exactly one, and diag.PtraceRefused if the
+// service's process cannot even be read.
 func Find(ctx context.Context, sel api.Selector) (api.Process, error) {
 	if err := checkSupported(); err != nil {
 		return api.Process{}, err
@@ -33,7 +33,7 @@ func Find(ctx context.Context, sel api.Selector) (api.Process, error) {
 		case err == nil && path.Base(p.Exe) == name:
 			return p, nil
 		case diag.CodeOf(err) == diag.PtraceRefused:
-			return api.Process{}, err // it is there, but root may not look at it
+			return api.Process{}, err // it exists, but root may not read it
 		}
 	}
 	return findName(ctx, name)
@@ -41,7 +41,7 @@ func Find(ctx context.Context, sel api.Selector) (api.Process, error) {
 
 func findPID(pid int) (api.Process, error) {
 	if pid < 0 {
-		return api.Process{}, diag.Errorf(diag.TargetNone, "%d is no process id", pid)
+		return api.Process{}, diag.Errorf(diag.TargetNone, "%d is not a process id", pid)
 	}
 	p, err := readProcess(pid)
 	if diag.CodeOf(err) == diag.TargetGone {
@@ -75,7 +75,7 @@ func findName(ctx context.Context, name string) (api.Process, error) {
 	return requireOne(name, found)
 }
 
-// named returns every process with an executable of that base name.
+// findByExe returns all processes with an executable of that base name.
 func findByExe(ctx context.Context, name string) ([]int, error) {
 	pids, err := readNumbers(procRoot)
 	if err != nil {

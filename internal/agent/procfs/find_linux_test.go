@@ -96,7 +96,7 @@ func TestFindNameAmongMany(t *testing.T) {
 	}
 }
 
-// The service's main process wins if it runs what was asked for.
+// The service's main process takes precedence if it runs the named executable.
 func TestFindNameOfService(t *testing.T) {
 	name := fmt.Sprintf("service-%d", os.Getpid())
 	path := buildAs(t, name)
@@ -187,7 +187,7 @@ func TestListOrder(t *testing.T) {
 	}
 }
 
-// buildAs builds the sleeper under a name that no other process has.
+// buildAs builds the sleeper under a unique name.
 func buildAs(t *testing.T, name string) string {
 	t.Helper()
 	path := exetest.Build(t, "sleeper")

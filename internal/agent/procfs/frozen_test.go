@@ -5,8 +5,8 @@ import (
 	"testing/fstest"
 )
 
-// TestFrozenGroups judges a process of containerd's unit by what a kernel shows of
-// its groups: version 2 alone, both versions beside each other, version 1 alone.
+// TestFrozenGroups checks a process of containerd's unit against the files that kernels
+// show: with version 2 alone, with both versions, with version 1 alone.
 func TestFrozenGroups(t *testing.T) {
 	const (
 		v2     = "0::/system.slice/containerd.service\n"

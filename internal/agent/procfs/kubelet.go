@@ -10,12 +10,12 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// defaultEndpoint is kubelet's own (KubeletConfiguration,
+// defaultEndpoint is kubelet's default (KubeletConfiguration,
 // containerRuntimeEndpoint).
 const defaultEndpoint = "unix:///run/containerd/containerd.sock"
 
-// findKubelet returns the kubelet that root runs outside of containers, nil if there
-// is none.
+// findKubelet returns the kubelet that runs as root outside of containers, nil if
+// there is none.
 func findKubelet(ctx context.Context) (*api.Kubelet, error) {
 	pids, err := findByExe(ctx, "kubelet")
 	if err != nil {
@@ -39,8 +39,9 @@ func findKubelet(ctx context.Context) (*api.Kubelet, error) {
 	return nil, nil
 }
 
-// readKubelet reads kubelet's command line, and the files that it names by read: a
-// flag wins over the file (kubelet's command line reference).
+// readKubelet interprets kubelet's command line, and the configuration file that it
+// names, which read returns. A flag takes precedence over the file (kubelet's command
+// line reference).
 func readKubelet(args []string, read func(name string) []byte) api.Kubelet {
 	k := api.Kubelet{Endpoint: defaultEndpoint}
 	if config := findFlag(args, "config"); path.IsAbs(config) {
@@ -59,8 +60,8 @@ func readKubelet(args []string, read func(name string) []byte) api.Kubelet {
 	return k
 }
 
-// cloud returns the cloud of a provider's ID, such as "aws:///zone/instance". The
-// clusters that people run on their own machines have such IDs too.
+// parseCloud returns the cloud provider in a provider ID such as
+// "aws:///zone/instance". Clusters on people's own machines have such IDs too.
 func parseCloud(id string) string {
 	name, _, ok := strings.Cut(id, "://")
 	if !ok || name == "kind" || name == "k3s" || name == "minikube" {
@@ -69,7 +70,7 @@ func parseCloud(id string) string {
 	return name
 }
 
-// flag returns the last value of a flag, with one or two dashes, "" if there is
+// findFlag returns the last value of a flag, with one or two dashes, "" if there is
 // none.
 func findFlag(args []string, name string) (value string) {
 	for i, arg := range args {
@@ -85,8 +86,8 @@ func findFlag(args []string, name string) (value string) {
 	return value
 }
 
-// topLevel returns a scalar of a YAML file's outermost mapping, as kubeadm and
-// minikube write it: on the key's own line. "" if there is none.
+// findYAMLScalar returns a scalar of the outermost mapping of a YAML file written by
+// kubeadm or minikube: it is on the key's line. "" if there is none.
 func findYAMLScalar(text []byte, key string) string {
 	for line := range bytes.Lines(text) {
 		if value, ok := bytes.CutPrefix(line, []byte(key+":")); ok {
@@ -97,7 +98,7 @@ func findYAMLScalar(text []byte, key string) string {
 	return ""
 }
 
-// socketPath returns the path of a unix socket's endpoint.
+// parseSocketPath returns the path in a unix socket's endpoint.
 func parseSocketPath(endpoint string) (string, bool) {
 	p := strings.TrimPrefix(endpoint, "unix://")
 	return path.Clean(p), path.IsAbs(p)

@@ -10,9 +10,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// List returns every running Go program but those of our own executable: main
-// processes of systemd services first, then by process id. What can't be read
-// is left out.
+// ListCandidates returns all running Go programs except this program's own: main
+// processes of systemd services first, then by process id. Unreadable processes are
+// left out.
 func ListCandidates(ctx context.Context) ([]api.Candidate, error) {
 	if err := checkSupported(); err != nil {
 		return nil, err
@@ -40,8 +40,8 @@ func ListCandidates(ctx context.Context) ([]api.Candidate, error) {
 	return list, nil
 }
 
-// Processes returns every process, Go program or not, by process id. Kernel
-// threads and what can't be read are left out.
+// ListProcesses returns all processes, Go program or not, by process id. Kernel
+// threads and unreadable processes are left out.
 func ListProcesses(ctx context.Context) ([]api.Process, error) {
 	if err := checkSupported(); err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func ListProcesses(ctx context.Context) ([]api.Process, error) {
 	return list, nil
 }
 
-// sameExe reports whether a process runs the very file that own describes.
+// runsFile reports whether a process runs the file described by own.
 func runsFile(pid int, own os.FileInfo) bool {
 	exe, err := os.Stat(procPath(pid, "exe"))
 	return err == nil && own != nil && os.SameFile(exe, own)
@@ -93,7 +93,8 @@ func markMain(ctx context.Context, list []api.Candidate) {
 	}
 }
 
-// inspected remembers executables, as a node runs a shim for each of its pods.
+// exeCache caches what was read of executables: a node runs a shim for each of its
+// pods.
 type exeCache []inspection
 
 type inspection struct {

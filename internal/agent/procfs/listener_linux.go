@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listener returns the process that answers on a unix socket below the directory
-// root, 0 if there is none or it can't be told: who called listen (unix(7),
-// SO_PEERCRED), or if that is systemd the service that it has handed the socket
-// to, once that runs.
+// findSocketOwner returns the process that serves a unix socket below the directory
+// root, 0 if there is none or it is not known: the one that called listen (unix(7),
+// SO_PEERCRED), or if that is systemd, the service to which it has passed the socket,
+// once that runs.
 func findSocketOwner(root, socket string) int {
 	conn, err := net.DialTimeout("unix", root+socket, time.Second)
 	if err != nil {
@@ -35,8 +35,9 @@ func findSocketOwner(root, socket string) int {
 	return pid
 }
 
-// service returns the process that has a socket of systemd's open besides it, 1 if
-// there is none. The socket may be reached by a link, such as /var/run.
+// findServiceProcess returns the process besides systemd that has one of systemd's
+// sockets open, 1 if there is none. socket may be a link, for example through
+// /var/run.
 func findServiceProcess(root, socket string) int {
 	table, err := readTable(os.Getpid(), "net/unix")
 	if err != nil {

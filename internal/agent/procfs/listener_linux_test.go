@@ -22,14 +22,14 @@ func TestListener(t *testing.T) {
 	}
 }
 
-// TestFrozen is of a process in a cgroup that is not; e2e has one that is.
+// TestFrozen checks a process whose cgroup is not frozen; e2e has one that is.
 func TestFrozen(t *testing.T) {
 	if IsFrozen(os.Getpid()) {
 		t.Error("we are frozen, it says")
 	}
 }
 
-// TestService finds us by a socket that we hold, also by a link to it.
+// TestService finds this process by a socket that it holds, also through a link to it.
 func TestService(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

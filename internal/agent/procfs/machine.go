@@ -13,8 +13,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// ReadMachine reads what this machine says of itself. What can't be read is left
-// out.
+// ReadMachine reads what this machine says about itself. Unreadable files are ignored.
 func ReadMachine(ctx context.Context) (api.System, error) {
 	if err := checkSupported(); err != nil {
 		return api.System{}, err
@@ -25,7 +24,7 @@ func ReadMachine(ctx context.Context) (api.System, error) {
 	return m, err
 }
 
-// readMachine reads files below the root of a file system.
+// readMachine reads files below root.
 func readMachine(root fs.FS) api.System {
 	m := api.System{
 		Distribution: parseOSRelease(readSmall(root, "etc/os-release")),
@@ -39,7 +38,7 @@ func readMachine(root fs.FS) api.System {
 	return m
 }
 
-// osRelease returns PRETTY_NAME of os-release(5).
+// parseOSRelease returns PRETTY_NAME of os-release(5).
 func parseOSRelease(text []byte) string {
 	for line := range bytes.Lines(text) {
 		if value, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("PRETTY_NAME=")); ok {
@@ -52,17 +51,17 @@ func parseOSRelease(text []byte) string {
 	return ""
 }
 
-// Frozen reports whether a process's cgroup is frozen, by itself or by one above, in
-// which it can't be stopped by a debugger, nor end (cgroups v2, cgroup.events; v1,
+// IsFrozen reports whether a process's cgroup, or one above it, is frozen: then a
+// debugger cannot stop the process, nor can it exit (cgroups v2, cgroup.events; v1,
 // freezer.state).
 func IsFrozen(pid int) bool {
 	groups, err := readProc(pid, "cgroup", statusLimit)
 	return err == nil && isFrozen(groups, os.DirFS("/sys/fs/cgroup"))
 }
 
-// frozen judges by a process's groups, as /proc/PID/cgroup has them (cgroups(7)),
-// and where the hierarchies are mounted: version 2 there or, beside those of
-// version 1, in unified.
+// isFrozen checks a process's groups, in the format of /proc/PID/cgroup (cgroups(7)),
+// against the mounted hierarchies. Version 2 is mounted at the root or, beside those
+// of version 1, in unified.
 func isFrozen(groups []byte, mounted fs.FS) bool {
 	for line := range bytes.Lines(groups) {
 		of := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)

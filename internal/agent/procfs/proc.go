@@ -18,7 +18,7 @@ import (
 
 const procRoot = "/proc"
 
-// statusLimit holds a status or stat file unless its process is in well over a
+// statusLimit is enough for a status or stat file unless the process is in well over a
 // thousand groups.
 const statusLimit = 16 << 10
 
@@ -38,8 +38,8 @@ func openProc(pid int, name string) (*os.File, error) {
 	return f, nil
 }
 
-// OpenExe opens the executable that a process runs: the very file, also if
-// another one has taken its name.
+// OpenExe opens the executable that a process runs, even if its path now has another
+// file.
 func OpenExe(pid int) (*exe.File, error) {
 	f, err := openProc(pid, "exe")
 	if err == nil {
@@ -54,7 +54,7 @@ func OpenExe(pid int) (*exe.File, error) {
 	return nil, err
 }
 
-// InspectExe returns what read reads of the executable that a process runs.
+// InspectExe calls read with the executable that a process runs.
 func InspectExe[T any](pid int, read func(*exe.File) (T, error)) (T, error) {
 	x, err := OpenExe(pid)
 	if err != nil {
@@ -65,7 +65,7 @@ func InspectExe[T any](pid int, read func(*exe.File) (T, error)) (T, error) {
 	return read(x)
 }
 
-// readProc returns the first limit bytes of a process's file.
+// readProc returns at most limit bytes from the beginning of a process's file.
 func readProc(pid int, name string, limit int64) ([]byte, error) {
 	f, err := openProc(pid, name)
 	if err != nil {
@@ -86,24 +86,23 @@ func checkSupported() error {
 	return nil
 }
 
-// procError gives an error from a process's files its code.
+// procError adds the code to an error from a process's files.
 func procError(pid int, err error) error {
 	switch {
 	case isGone(err):
 		return diag.Errorf(diag.TargetGone, "process %d has ended", pid)
 	case errors.Is(err, fs.ErrPermission):
-		return newPtraceRefused("process %d may not be read: %w", pid, err)
+		return newPtraceRefused("process %d cannot be read: %w", pid, err)
 	}
 	return err
 }
 
-// isGone reports whether err says that a process is not there (any more).
+// isGone reports whether err means that a process no longer exists.
 func isGone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
 
-// numbers returns the entries of a directory of /proc that are numbers,
-// ascending.
+// readNumbers returns the numeric entries of a directory of /proc, ascending.
 func readNumbers(dir string) ([]int, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -124,8 +123,8 @@ func readNumbers(dir string) ([]int, error) {
 	return list, nil
 }
 
-// statusField returns the value of one line of a status file, nil if there is
-// none. A process can't forge a line: the kernel escapes newlines in its name.
+// findStatusField returns the value of one line of a status file, nil if there is
+// none. A process cannot forge a line: the kernel escapes newlines in its name.
 func findStatusField(status []byte, key string) []byte {
 	for line := range bytes.Lines(status) {
 		if value, ok := bytes.CutPrefix(line, []byte(key)); ok && len(value) > 0 && value[0] == ':' {

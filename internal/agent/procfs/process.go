@@ -15,11 +15,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// argsLimit bounds how much of a command line is kept.
+// argsLimit bounds how many bytes of a command line are read.
 const argsLimit = 64 << 10
 
-// readProcess reads a process. Its error is diag.TargetGone if there is none
-// or it changed to another one meanwhile, diag.TargetNotGo for a kernel thread.
+// readProcess reads a process. The error's code is diag.TargetGone if there is none or
+// the pid was reused meanwhile, and diag.TargetNotGo for a kernel thread.
 func readProcess(pid int) (api.Process, error) {
 	st, err := readStat(pid)
 	if err != nil {
@@ -47,15 +47,15 @@ func readProcess(pid int) (api.Process, error) {
 	return p, nil
 }
 
-// checkKind refuses what has a directory in /proc and is no process to debug.
+// checkKind refuses what has a directory in /proc but cannot be debugged.
 func checkKind(pid int, st stat, status []byte) error {
 	switch group := findStatusInt(status, "Tgid"); {
 	case group != pid:
-		return diag.Errorf(diag.TargetGone, "%d is no process but a thread of process %d", pid, group)
+		return diag.Errorf(diag.TargetGone, "%d is not a process but a thread of process %d", pid, group)
 	case st.flags&flagKernelThread != 0:
 		return diag.Errorf(diag.TargetNotGo, "process %d is a kernel thread", pid)
 	case st.state == 'Z' || st.state == 'X':
-		return diag.Errorf(diag.TargetGone, "process %d has ended, its parent %d has not noticed yet", pid, st.parent)
+		return diag.Errorf(diag.TargetGone, "process %d has ended, but its parent %d has not waited for it yet", pid, st.parent)
 	}
 	return nil
 }
@@ -96,15 +96,15 @@ func parseEffectiveUID(status []byte) uint32 {
 	return uint32(uid)
 }
 
-// startTime converts ticks since boot. A tick is 1/100 s in all of /proc on
-// every platform that we run on (USER_HZ), whatever the kernel's own HZ.
+// readStartTime converts ticks since boot to a time. A tick in /proc is 1/100 s on all
+// our platforms (USER_HZ), whatever the kernel's HZ.
 func readStartTime(ticks uint64) (time.Time, error) {
 	f, err := os.Open(filepath.Join(procRoot, "stat"))
 	if err != nil {
 		return time.Time{}, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 4<<20)) // a counter for each interrupt stands in it
+	data, err := io.ReadAll(io.LimitReader(f, 4<<20)) // it has a counter for each interrupt
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -117,7 +117,7 @@ func readStartTime(ticks uint64) (time.Time, error) {
 	return time.Time{}, errors.New("no boot time in " + filepath.Join(procRoot, "stat"))
 }
 
-// describe names p on one line for a person who has to choose.
+// describe describes p on one line, for a user who must choose.
 func describe(p api.Process) string {
 	where := p.Unit
 	switch {
@@ -129,7 +129,7 @@ func describe(p api.Process) string {
 	return fmt.Sprintf("%d (%s, since %s)", p.PID, joinLines(where), p.StartTime.UTC().Format(time.DateTime))
 }
 
-// oneLine replaces line breaks and tabs, which diag.Escape lets through.
+// joinLines replaces line breaks and tabs, which diag.Escape keeps.
 func joinLines(s string) string {
 	return strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s)
 }

@@ -9,17 +9,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// obstacle is a reason why the kernel does not let us trace, and what to do.
+// obstacle is a reason for which the kernel does not allow tracing, and its remedy.
 type obstacle struct{ what, remedy string }
 
-// ptraceRefused is a diag.PtraceRefused that names what in the kernel's own
-// files forbids tracing, if anything does.
+// newPtraceRefused returns a diag.PtraceRefused that says what forbids tracing, if the
+// kernel's files show it.
 func newPtraceRefused(format string, args ...any) *diag.Error {
 	return ExplainRefusal(diag.Errorf(diag.PtraceRefused, format, args...))
 }
 
-// ExplainRefusal adds to an error what in the kernel's own files forbids this
-// process to trace others, and the remedy.
+// ExplainRefusal adds to an error what forbids tracing, according to the kernel's
+// files, and the remedy.
 func ExplainRefusal(err *diag.Error) *diag.Error {
 	found := findObstacles(os.DirFS("/"))
 	if len(found) == 0 {
@@ -31,13 +31,12 @@ func ExplainRefusal(err *diag.Error) *diag.Error {
 	return err.WithHint("%s", found[0].remedy)
 }
 
-// capSysPtrace is CAP_SYS_PTRACE's number (capabilities(7)).
+// capSysPtrace is the number of CAP_SYS_PTRACE (capabilities(7)).
 const capSysPtrace = 19
 
-// obstacles reads, below the root of a file system, what may keep this process
-// from tracing: its capabilities and seccomp filter (proc_pid_status(5)), Yama
-// (ptrace(2), ptrace_scope) and the kernel's lockdown (kernel_lockdown(7)). What
-// can't be read is none.
+// findObstacles reads, below root, what may prevent this process from tracing: its
+// capabilities and seccomp filter (proc_pid_status(5)), Yama (ptrace(2), ptrace_scope)
+// and the kernel's lockdown (kernel_lockdown(7)). It ignores unreadable files.
 func findObstacles(root fs.FS) (found []obstacle) {
 	status := readSmall(root, "proc/self/status")
 	caps, err := strconv.ParseUint(string(findStatusField(status, "CapEff")), 16, 64)
@@ -51,10 +50,10 @@ func findObstacles(root fs.FS) (found []obstacle) {
 	scope, err := strconv.Atoi(strings.TrimSpace(string(readSmall(root, "proc/sys/kernel/yama/ptrace_scope"))))
 	switch {
 	case err != nil:
-	case scope >= 3: // not even with the capability, and not to be undone
+	case scope >= 3: // even with the capability, and irrevocably
 		found = append(found, obstacle{
 			"/proc/sys/kernel/yama/ptrace_scope is 3, which forbids all tracing until the next boot",
-			"set kernel.yama.ptrace_scope to 1 where it is set (on the node or its host: grep -r ptrace_scope /etc/sysctl.*), and boot again",
+			"set kernel.yama.ptrace_scope to 1 where it is set (on the node or its host: grep -r ptrace_scope /etc/sysctl.*), and reboot",
 		})
 	case scope > 0 && !capable:
 		found = append(found, obstacle{
@@ -77,8 +76,8 @@ func findObstacles(root fs.FS) (found []obstacle) {
 	return found
 }
 
-// lockdown returns the mode in force, "" for none: of all modes that one stands
-// in brackets.
+// parseLockdown returns the mode in force, which is in brackets among all modes; ""
+// for none.
 func parseLockdown(modes string) string {
 	_, rest, _ := strings.Cut(modes, "[")
 	mode, _, ok := strings.Cut(rest, "]")
@@ -88,7 +87,7 @@ func parseLockdown(modes string) string {
 	return mode
 }
 
-// readSmall returns the beginning of a file, nothing if it can't be read.
+// readSmall returns the beginning of a file, nothing if it cannot be read.
 func readSmall(root fs.FS, name string) []byte {
 	f, err := root.Open(name)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing/fstest"
 )
 
-// TestObstacles reads vectors of the kernel's files, in the forms that
+// TestObstacles reads vectors of the kernel's files, in the formats that
 // fs/proc/array.c, security/yama and security/lockdown write.
 func TestObstacles(t *testing.T) {
 	const (
@@ -15,7 +15,7 @@ func TestObstacles(t *testing.T) {
 	)
 	for name, tt := range map[string]struct {
 		status, yama, lockdown string
-		want                   []string // one of each obstacle's words
+		want                   []string // words of each obstacle
 		remedy                 string   // of the first
 	}{
 		"nothing":               {status: all + "Seccomp:\t0\n", yama: "0\n", lockdown: "[none] integrity confidentiality\n"},

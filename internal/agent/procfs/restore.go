@@ -8,11 +8,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// RestoreText writes the executable's own instruction over every breakpoint
-// instruction that a debugger left in the text of a process, looks whether it
-// holds, and returns how many there were. Other differences stay. A thread
-// that has already hit a breakpoint still gets its SIGTRAP, so the caller
-// should hold the process frozen.
+// RestoreText replaces every breakpoint instruction that a debugger left in the text
+// of a process by the executable's instruction, verifies that, and returns how many
+// there were. Other differences are kept. A thread that has already hit a breakpoint
+// still gets its SIGTRAP, so the caller should have frozen the process.
 func RestoreText(pid int) (restored int, err error) {
 	t, err := openText(pid, os.O_RDWR)
 	if err != nil {
@@ -25,7 +24,7 @@ func RestoreText(pid int) (restored int, err error) {
 func (t *text) restore() (restored int, err error) {
 	err = t.eachTrap(func(addr uint64, original []byte) error {
 		if _, err := t.mem.WriteAt(original, int64(addr)); err != nil {
-			return diag.Errorf(diag.PtraceRefused, "the breakpoint at %#x can't be removed: %w", addr, err)
+			return diag.Errorf(diag.PtraceRefused, "cannot remove the breakpoint at %#x: %w", addr, err)
 		}
 		restored++
 		return nil
@@ -34,13 +33,13 @@ func (t *text) restore() (restored int, err error) {
 		return restored, err
 	}
 	err = t.eachTrap(func(addr uint64, _ []byte) error {
-		return fmt.Errorf("the breakpoint at %#x was removed and is there again", addr)
+		return fmt.Errorf("the breakpoint at %#x is back after its removal", addr)
 	})
 	return restored, err
 }
 
-// eachTrap calls fn for every breakpoint instruction in memory that is not in
-// the file. Instructions are aligned to their size and chunks to more.
+// eachTrap calls fn for every breakpoint instruction in memory that is not in the
+// file. Instructions are aligned to their size, and chunks to more.
 func (t *text) eachTrap(fn func(addr uint64, original []byte) error) error {
 	size := len(t.trap)
 	next := uint64(0)

@@ -11,8 +11,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// start runs a sleeper until the test's end; it ends as well when the test is
-// killed, since its input does.
+// start runs a sleeper until the test ends; it also exits if the test is killed.
 func start(t testing.TB, cmd *exec.Cmd) int {
 	t.Helper()
 	testenv.NeedsLinux(t, "it needs /proc")
@@ -38,7 +37,7 @@ func start(t testing.TB, cmd *exec.Cmd) int {
 	return cmd.Process.Pid
 }
 
-// copyOf puts a copy of a file under another name.
+// copyOf copies a file to another name.
 func copyOf(t *testing.T, path, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)

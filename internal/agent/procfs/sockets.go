@@ -22,10 +22,10 @@ type Listener struct {
 	PID     int
 	UID     uint32 // effective
 	Args    []string
-	Clients int // connections that it has accepted and not closed
+	Clients int // accepted connections that are open
 }
 
-// ErrNoListener says that nothing listens on an address.
+// ErrNoListener is the error of [FindListener] if nothing listens on the address.
 var ErrNoListener = errors.New("nothing listens there")
 
 // FindListener returns the process that listens on addr, HOST:PORT or unix:PATH,
@@ -60,17 +60,17 @@ func describeListener(pid int, sockets []socket) (Listener, error) {
 	return l, nil
 }
 
-// socket is a local end that the kernel lists.
+// socket is a socket in one of the kernel's tables.
 type socket struct {
 	inode              string
 	listens, connected bool
 }
 
-// maxSockets bounds what is read of a table of the kernel's: 150 bytes a socket,
-// over 100,000 of them.
+// maxSockets bounds the bytes read of a table of sockets: over 100,000 sockets at 150
+// bytes each.
 const maxSockets = 16 << 20
 
-// socketsAt returns the sockets whose local address is addr.
+// findSockets returns the sockets whose local address is addr.
 func findSockets(addr string) ([]socket, error) {
 	if path, isUnix := strings.CutPrefix(addr, "unix:"); isUnix {
 		text, err := readTable(os.Getpid(), "net/unix")
@@ -100,14 +100,14 @@ func readTable(pid int, name string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxSockets+1))
 	if err == nil && len(text) > maxSockets {
-		err = diag.Errorf(diag.Internal, "the node has too many sockets to look through")
+		err = diag.Errorf(diag.Internal, "the node has too many sockets to read")
 	}
 	return text, err
 }
 
-// tcpSockets reads /proc/net/tcp or tcp6 (Linux's net/ipv4/tcp_ipv4.c,
-// get_tcp4_sock; states in include/net/tcp_states.h). A listener on all addresses
-// counts too.
+// parseTCPSockets parses /proc/net/tcp or tcp6 (Linux's net/ipv4/tcp_ipv4.c,
+// get_tcp4_sock; states in include/net/tcp_states.h). It also returns listeners on all
+// addresses.
 func parseTCPSockets(text []byte, want netip.AddrPort) []socket {
 	var all []socket
 	for line := range bytes.Lines(text) {
@@ -127,8 +127,8 @@ func parseTCPSockets(text []byte, want netip.AddrPort) []socket {
 	return all
 }
 
-// hexAddr parses 0100007F:0FC8: the address's 32-bit words as the machine holds
-// them, and the port.
+// parseHexAddr parses an address such as 0100007F:0FC8: the 32-bit words in the
+// machine's byte order, and the port.
 func parseHexAddr(text string) (netip.AddrPort, bool) {
 	host, port, _ := strings.Cut(text, ":")
 	ip, err := hex.DecodeString(host)
@@ -143,8 +143,8 @@ func parseHexAddr(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), true
 }
 
-// unixSockets reads /proc/net/unix (Linux's net/unix/af_unix.c, unix_seq_show):
-// a listener has the flag __SO_ACCEPTCON, an accepted socket its listener's path
+// parseUnixSockets parses /proc/net/unix (Linux's net/unix/af_unix.c, unix_seq_show):
+// a listener has the flag __SO_ACCEPTCON; an accepted socket has its listener's path
 // and the state 03, connected.
 func parseUnixSockets(text []byte, path string) []socket {
 	var all []socket
@@ -160,9 +160,9 @@ func parseUnixSockets(text []byte, path string) []socket {
 	return all
 }
 
-// Listening returns the names of the unix sockets that a process listens on: paths,
-// and names of the abstract namespace with an @ before them (unix(7)). A name may be
-// made up by another process.
+// ListUnixListeners returns the names of the unix sockets that a process listens on:
+// paths, and abstract names with a leading @ (unix(7)). Another process may have
+// chosen the same name.
 func ListUnixListeners(pid int) ([]string, error) {
 	table, err := readTable(pid, "net/unix")
 	if err != nil {
@@ -181,7 +181,8 @@ func ListUnixListeners(pid int) ([]string, error) {
 	return names, nil
 }
 
-// descriptors returns what a process has open, as the links in /proc/PID/fd say.
+// readDescriptors returns what a process has open, as the links in /proc/PID/fd show
+// it.
 func readDescriptors(pid int) (map[string]bool, error) {
 	fds, err := readNumbers(procPath(pid, "fd"))
 	if err != nil {
@@ -196,7 +197,7 @@ func readDescriptors(pid int) (map[string]bool, error) {
 	return own, nil
 }
 
-// ListensOn reports whether a process listens on a TCP port, at whatever address.
+// IsListening reports whether a process listens on a TCP port, at any address.
 func IsListening(pid, port int) (bool, error) {
 	own, err := readDescriptors(pid)
 	if err != nil {
@@ -219,9 +220,9 @@ func IsListening(pid, port int) (bool, error) {
 	return false, nil
 }
 
-// tcpListeners reads the inodes of those that listen on a port from /proc/net/tcp:
-// proc(5), where the second column is ADDRESS:PORT in hex, the fourth the state, of
-// which 0A is TCP_LISTEN, and the tenth the inode.
+// parseTCPListeners returns the inodes of the sockets that listen on a port, from
+// /proc/net/tcp (proc(5)): the second column is ADDRESS:PORT in hex, the fourth the
+// state, where 0A is TCP_LISTEN, and the tenth the inode.
 func parseTCPListeners(table []byte, port int) (inodes []string) {
 	local := fmt.Sprintf(":%04X", port)
 	for line := range bytes.Lines(table) {
@@ -232,17 +233,17 @@ func parseTCPListeners(table []byte, port int) (inodes []string) {
 	return inodes
 }
 
-// namedListener is a socket that is listened on and has a name.
+// namedListener is a listening unix socket with a name.
 type namedListener struct{ inode, name string }
 
-// namedListeners reads all of them from /proc/net/unix, whose columns are Num,
-// RefCount, Protocol, Flags, Type, St, Inode and Path; see unixSockets.
+// parseNamedListeners returns all of them from /proc/net/unix, whose columns are Num,
+// RefCount, Protocol, Flags, Type, St, Inode and Path; see parseUnixSockets.
 func parseNamedListeners(table []byte) []namedListener {
 	var list []namedListener
 	for line := range bytes.Lines(table) {
 		text := strings.TrimSuffix(string(line), "\n")
 		fields := strings.Fields(text)
-		at := strings.IndexAny(text, "/@") // no other column has one
+		at := strings.IndexAny(text, "/@") // no other column contains these
 		if at < 1 || text[at-1] != ' ' || len(fields) < 8 || fields[3] != "00010000" {
 			continue
 		}
@@ -251,7 +252,7 @@ func parseNamedListeners(table []byte) []namedListener {
 	return list
 }
 
-// Traced returns the processes that the process tracer traces.
+// FindTracees returns the processes that a process traces.
 func FindTracees(tracer int) ([]int, error) {
 	pids, err := readNumbers(procRoot)
 	if err != nil {
@@ -274,7 +275,7 @@ func FindTracees(tracer int) ([]int, error) {
 	return traced, nil
 }
 
-// holder returns a process other than systemd that has the socket open, systemd if
+// findHolder returns a process other than systemd that has the socket open, systemd if
 // there is none.
 func findHolder(inode string, systemd int) int {
 	pids, err := readNumbers(procRoot)

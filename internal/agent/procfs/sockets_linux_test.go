@@ -59,8 +59,8 @@ func TestFindListener(t *testing.T) {
 	}
 }
 
-// TestListening finds what this process listens on among its other sockets and those
-// of others.
+// TestListUnixListeners finds the sockets on which this process listens among its
+// other sockets and those of others.
 func TestListening(t *testing.T) {
 	path, abstract := filepath.Join(t.TempDir(), "a socket"), "@target-test-"+strconv.Itoa(os.Getpid())
 	want := []string{abstract, path}
@@ -76,7 +76,7 @@ func TestListening(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		accepted, err := ln.Accept() // has the same name
+		accepted, err := ln.Accept() // with the same name
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package procfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,21 +13,21 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// sourceLimit bounds a source file that is read, in bytes.
+// sourceLimit bounds the size of a source file, in bytes.
 const sourceLimit = 4 << 20
 
-// ReadSource returns a source file as it is on the node now, where the process
-// sees it, by the name that the compiler was told. The caller makes sure that the
-// process's executable names the file; but since who built that may have written
-// anything into it, only what is a source file by its name and regular by its
-// kind is read, of 4 MiB at the most, and a symbolic link in its place is not
-// followed. The error is diag.SourceMissing if there is no such file.
+// ReadSource returns the current content of a source file on the node, in the
+// process's mount namespace, by the path that the compiler recorded. The caller
+// ensures that the process's executable names the file. Since whoever built that could
+// have recorded any path, ReadSource reads only regular files with a source file's
+// extension, of 4 MiB at most, and does not follow a symbolic link in the file's
+// place. The error's code is diag.SourceMissing if there is no such file.
 func ReadSource(pid int, name string) ([]byte, error) {
 	if !path.IsAbs(name) || path.Clean(name) != name {
-		return nil, diag.Errorf(diag.SourceMissing, "%s names no place on the node", name)
+		return nil, diag.Errorf(diag.SourceMissing, "%s is not a clean absolute path on the node", name)
 	}
 	if !isSource(name) {
-		return nil, diag.Errorf(diag.SourceMissing, "%s is no source file by its name", name)
+		return nil, diag.Errorf(diag.SourceMissing, "%s does not have the name of a source file", name)
 	}
 	f, err := openSource(pid, name)
 	if err != nil {
@@ -43,8 +44,8 @@ func ReadSource(pid int, name string) ([]byte, error) {
 	return text, nil
 }
 
-// isSource reports whether name is that of a file which is compiled, or from
-// which one is generated that says so by a line directive.
+// isSource reports whether name has the extension of a file that is compiled, or of
+// one from which such a file is generated that refers to it in line directives.
 func isSource(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".go", ".s", ".c", ".cc", ".cpp", ".h", ".y", ".rl", ".peg", ".templ", ".qtpl":
@@ -53,9 +54,9 @@ func isSource(name string) bool {
 	return false
 }
 
-// openSource opens a regular file in a process's root directory, which symbolic
-// links on the way can't leave. It is looked at before it is opened: to open a
-// device or a pipe may already do something.
+// openSource opens a regular file in a process's root directory, which symbolic links
+// in the path cannot leave. It checks the type before it opens the file: even opening
+// a device or a pipe may have an effect.
 func openSource(pid int, name string) (*os.File, error) {
 	root, err := unix.Open(procPath(pid, "root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -75,7 +76,7 @@ func openSource(pid int, name string) (*os.File, error) {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("it is no regular file")
+		return nil, errors.New("not a regular file")
 	}
 	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", at), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }

@@ -39,17 +39,17 @@ func TestReadSource(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		at("secret.go"):               "no regular file",
-		at("secret"):                  "no source file by its name",
-		at("dir.go"):                  "no regular file",
-		at("pipe.go"):                 "no regular file",
+		at("secret.go"):               "not a regular file",
+		at("secret"):                  "the name of a source file",
+		at("dir.go"):                  "not a regular file",
+		at("pipe.go"):                 "not a regular file",
 		at("large.go"):                "over 4194304 bytes",
 		at("none.go"):                 "no such file",
-		dir + "/real/../real/a.go":    "names no place",
+		dir + "/real/../real/a.go":    "not a clean absolute path",
 		at("magic") + at("real/a.go"): "too many levels of symbolic links",
-		"real/a.go":                   "names no place",
-		"runtime/proc.go":             "names no place",
-		"":                            "names no place",
+		"real/a.go":                   "not a clean absolute path",
+		"runtime/proc.go":             "not a clean absolute path",
+		"":                            "not a clean absolute path",
 	} {
 		text, err := ReadSource(self, name)
 		if diag.CodeOf(err) != diag.SourceMissing || !strings.Contains(err.Error(), want) {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// stat is what we need of proc_pid_stat(5).
+// stat holds the fields of proc_pid_stat(5) that we need.
 type stat struct {
 	state  byte
 	parent int
@@ -17,8 +17,8 @@ type stat struct {
 // flagKernelThread is PF_KTHREAD of the kernel's include/linux/sched.h.
 const flagKernelThread = 0x00200000
 
-// parseStat reads the fields behind the process's name, which stands in
-// brackets and may itself hold brackets, spaces and newlines.
+// parseStat parses a stat file. The process's name is in parentheses, and may itself
+// contain parentheses, spaces and newlines.
 func parseStat(data []byte) (stat, error) {
 	end := bytes.LastIndexByte(data, ')')
 	fields := bytes.Fields(data[end+1:])

@@ -15,15 +15,14 @@ const (
 	diffLimit = 64 << 10
 )
 
-// TextDiff is one byte of a process's text that is not as in its executable.
+// TextDiff is a byte of a process's text that differs from its executable.
 type TextDiff struct {
 	Addr      uint64 // in the process
 	File, Mem byte
 }
 
-// CompareText returns where the text of a process differs from the executable
-// that it runs, in the order of addresses, at most 65,536 places. Libraries
-// are not looked at.
+// CompareText returns where the text of a process differs from its executable, in the
+// order of addresses, at most 65,536 bytes. Libraries are not compared.
 func CompareText(pid int) ([]TextDiff, error) {
 	t, err := openText(pid, os.O_RDONLY)
 	if err != nil {
@@ -44,7 +43,7 @@ func CompareText(pid int) ([]TextDiff, error) {
 	return diffs, err
 }
 
-// text is the executable text of a process, in its file and in its memory.
+// text is the executable text of a process, in its file and in memory.
 type text struct {
 	file     *exe.File
 	mem      *os.File
@@ -52,13 +51,13 @@ type text struct {
 	trap     []byte // the breakpoint instruction
 }
 
-// textChunk is one piece of text, the same bytes from both sides.
+// textChunk is a part of the text, the same bytes from file and memory.
 type textChunk struct {
 	addr      uint64
 	file, mem []byte
 }
 
-// openText opens the text of a process, its memory with a flag of os.OpenFile.
+// openText opens the text of a process; flag is passed to os.OpenFile for its memory.
 func openText(pid int, flag int) (*text, error) {
 	before, err := readStat(pid)
 	if err != nil {
@@ -85,10 +84,10 @@ func openText(pid int, flag int) (*text, error) {
 
 func (t *text) close() {
 	t.file.Close()
-	t.mem.Close() // nil is an error, not a panic
+	t.mem.Close() // on nil this returns an error
 }
 
-// findSegments fills in what the program headers say about the text.
+// findSegments reads the text segments from the program headers.
 func (t *text) findSegments(pid int) error {
 	auxv, err := readProc(pid, "auxv", statusLimit)
 	if err != nil {
@@ -98,7 +97,7 @@ func (t *text) findSegments(pid int) error {
 	return err
 }
 
-// eachDiff calls fn for every byte that differs, until it returns an error.
+// eachDiff calls fn for every byte that differs, until fn returns an error.
 func (t *text) eachDiff(fn func(chunk textChunk, i int) error) error {
 	file, mem := make([]byte, chunkSize), make([]byte, chunkSize)
 	for _, s := range t.segments {
@@ -118,14 +117,14 @@ func (t *text) eachDiff(fn func(chunk textChunk, i int) error) error {
 
 func (t *text) read(c textChunk, off int64) error {
 	if _, err := t.file.ReadAt(c.file, off); err != nil {
-		return diag.Errorf(diag.TargetNotGo, "the executable's text can't be read: %w", err)
+		return diag.Errorf(diag.TargetNotGo, "read the executable's text: %w", err)
 	}
 	_, err := t.mem.ReadAt(c.mem, int64(c.addr))
-	if err == io.EOF { // the memory was given back
+	if err == io.EOF { // the memory was released
 		return diag.Errorf(diag.TargetGone, "the process has ended")
 	}
 	if err != nil {
-		return fmt.Errorf("the process's text can't be read: %w", err)
+		return fmt.Errorf("read the process's text: %w", err)
 	}
 	return nil
 }

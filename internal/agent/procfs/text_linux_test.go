@@ -12,7 +12,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// functionAt returns the address in a process of a function of its executable.
+// functionAt returns the address of a function in a process.
 func functionAt(t *testing.T, pid int, path, name string) uint64 {
 	t.Helper()
 	f, err := elf.Open(path)
@@ -100,7 +100,7 @@ func testRestore(t *testing.T, pid int, addr uint64) {
 	}
 }
 
-// What no debugger wrote stays as it is.
+// What no debugger wrote is not changed.
 func TestRestoreTextLeavesOthers(t *testing.T) {
 	path := exetest.Build(t, "sleeper")
 	pid := start(t, exec.Command(path))

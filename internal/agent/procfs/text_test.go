@@ -9,7 +9,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// textOf returns a text whose memory is a file too.
+// textOf returns a text whose memory is a file.
 func textOf(t *testing.T, trap, file, mem []byte) *text {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func TestRestoreFindsTraps(t *testing.T) {
 	}
 }
 
-// A trap that the program itself has stays.
+// A trap that the program itself contains is kept.
 func TestRestoreKeepsOwnTraps(t *testing.T) {
 	file := []byte{0x90, 0xCC, 0xCC, 0x90}
 	if n, err := textOf(t, []byte{0xCC}, file, file).restore(); n != 0 || err != nil {

@@ -10,13 +10,12 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// commandLimit bounds how much of another debugger's command line is told.
+// commandLimit bounds the part of a debugger's command line that is reported.
 const commandLimit = 256
 
-// Tracer returns the process that traces any thread of pid and its command
-// line, or 0. All threads are looked at, since a debugger that failed while
-// detaching may have let go of some. A tracer outside our pid namespace can't
-// be seen.
+// FindTracer returns the process that traces any thread of pid and its command line,
+// or 0. It checks all threads, since a debugger that failed while detaching may have
+// released only some. It cannot see a tracer outside this pid namespace.
 func FindTracer(pid int) (tracerPID int, comm string, err error) {
 	err = eachThread(pid, "status", func(_ int, status []byte) error {
 		if tracer := findStatusInt(status, "TracerPid"); tracer != 0 {
@@ -28,7 +27,7 @@ func FindTracer(pid int) (tracerPID int, comm string, err error) {
 		return 0, "", err
 	}
 	if status, err := readProc(tracerPID, "status", statusLimit); err == nil {
-		tracerPID = findStatusInt(status, "Tgid") // what traces is a thread
+		tracerPID = findStatusInt(status, "Tgid") // TracerPid names the tracing thread
 	}
 	comm = strings.Join(readArgs(tracerPID), " ")
 	if len(comm) > commandLimit {
@@ -37,7 +36,7 @@ func FindTracer(pid int) (tracerPID int, comm string, err error) {
 	return tracerPID, joinLines(comm), nil
 }
 
-// Untraced returns the threads of pid that nobody traces.
+// FindUntracedThreads returns the threads of pid that nobody traces.
 func FindUntracedThreads(pid int) (tids []int, err error) {
 	err = eachThread(pid, "status", func(tid int, status []byte) error {
 		if findStatusInt(status, "TracerPid") == 0 {
@@ -48,8 +47,8 @@ func FindUntracedThreads(pid int) (tids []int, err error) {
 	return tids, err
 }
 
-// ThreadStates returns the state letter of each thread of pid, by thread id;
-// see proc_pid_stat(5).
+// ReadThreadStates returns the state letter of each thread of pid, by thread id; see
+// proc_pid_stat(5).
 func ReadThreadStates(pid int) (map[int]byte, error) {
 	states := map[int]byte{}
 	err := eachThread(pid, "stat", func(tid int, data []byte) error {
@@ -63,9 +62,9 @@ func ReadThreadStates(pid int) (map[int]byte, error) {
 	return states, nil
 }
 
-// PendingSignals returns the signals that wait for pid or one of its threads:
-// signal n is bit n-1. It takes about 10 µs a thread. A thread that starts
-// meanwhile may be missed.
+// ReadPendingSignals returns the signals that are pending for pid or one of its
+// threads: bit n-1 for signal n. It takes about 10 µs a thread. It may miss a thread
+// that starts meanwhile.
 func ReadPendingSignals(pid int) (mask uint64, err error) {
 	err = eachThread(pid, "status", func(_ int, status []byte) error {
 		own, err := strconv.ParseUint(string(findStatusField(status, "SigPnd")), 16, 64)
@@ -79,9 +78,9 @@ func ReadPendingSignals(pid int) (mask uint64, err error) {
 	return mask, err
 }
 
-// eachThread calls fn with one file of each thread of pid. The data is valid
-// during the call. Threads that end meanwhile are left out; the error is
-// diag.TargetGone if there was none.
+// eachThread calls fn with a file of each thread of pid. The data is valid during the
+// call. Threads that exit meanwhile are left out; the error's code is diag.TargetGone
+// if there are none.
 func eachThread(pid int, name string, fn func(tid int, data []byte) error) error {
 	if err := checkSupported(); err != nil {
 		return err
@@ -112,7 +111,7 @@ func eachThread(pid int, name string, fn func(tid int, data []byte) error) error
 	return nil
 }
 
-// readInto fills buf from a file, whose rest is left out.
+// readInto fills buf from the beginning of a file.
 func readInto(buf []byte, path string) (int, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -24,7 +24,7 @@ func statesOf(t *testing.T, pid int) map[int]byte {
 	return states
 }
 
-// allIn reports whether every thread is in that state.
+// allIn reports whether all threads are in that state.
 func allIn(states map[int]byte, state byte) bool {
 	for _, s := range states {
 		if s != state {

@@ -13,10 +13,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// systemctlTimeout ends a systemctl that waits for a manager that hangs.
+// systemctlTimeout bounds a systemctl whose manager hangs.
 const systemctlTimeout = 2 * time.Second
 
-// readUnit returns the systemd unit that a process runs in, "" if none.
+// readUnit returns the systemd unit of a process, "" if none.
 func readUnit(pid int) string {
 	own, err := readProc(pid, "cgroup", statusLimit)
 	if err != nil {
@@ -26,10 +26,10 @@ func readUnit(pid int) string {
 	return findUnit(own, manager)
 }
 
-// unitOf finds a unit's name in the cgroup file of a process. The manager's
-// (process 1) says what stands above the node's own tree when the node is
-// itself a container without a cgroup namespace. With v1 and v2 mounted side
-// by side systemd may keep only one of them.
+// findUnit finds a unit's name in the cgroup file of a process. The manager's file
+// (process 1) shows the cgroups above the node's own tree, if the node is a container
+// without a cgroup namespace. If v1 and v2 are both mounted, systemd may use only one
+// of them.
 func findUnit(own, manager []byte) string {
 	for _, hierarchy := range []string{"0::", "name=systemd:"} {
 		top := strings.TrimSuffix(findCgroup(manager, hierarchy), "/init.scope")
@@ -44,8 +44,8 @@ func findUnit(own, manager []byte) string {
 	return ""
 }
 
-// cgroupPath returns the path on the line of one hierarchy; see cgroups(7),
-// /proc/PID/cgroup: ID:CONTROLLERS:PATH.
+// findCgroup returns the path on a hierarchy's line; see cgroups(7), /proc/PID/cgroup:
+// ID:CONTROLLERS:PATH.
 func findCgroup(file []byte, hierarchy string) string {
 	for line := range bytes.Lines(file) {
 		text := strings.TrimSuffix(string(line), "\n")
@@ -59,8 +59,8 @@ func findCgroup(file []byte, hierarchy string) string {
 	return ""
 }
 
-// firstUnit returns the first part of a cgroup path that is a unit with
-// processes; groups below it are the unit's own affair.
+// findFirstUnit returns the first element of a cgroup path that is a unit with
+// processes; the unit itself manages the groups below.
 func findFirstUnit(cgroup string) string {
 	for part := range strings.SplitSeq(cgroup, "/") {
 		if api.IsUnit(part) {
@@ -70,7 +70,7 @@ func findFirstUnit(cgroup string) string {
 	return ""
 }
 
-// mainPIDs asks systemd for the main processes of units. It returns none where
+// findMainPIDs asks systemd for the main processes of units. The result is empty if
 // there is no systemd or it does not answer.
 func findMainPIDs(ctx context.Context, units ...string) map[int]bool {
 	pids := map[int]bool{}

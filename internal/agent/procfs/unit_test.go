@@ -48,7 +48,7 @@ func TestServiceOf(t *testing.T) {
 	}
 }
 
-// fakeSystemctl puts a script in systemctl's place for the test.
+// fakeSystemctl replaces systemctl by a script during the test.
 func fakeSystemctl(t *testing.T, script string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,5 +1,5 @@
-// Package receive is the node's end of copying source: it writes a tree of files
-// as the host asks, in the frames of package api/frame, whose documentation has the
-// protocol. It trusts neither the host's bytes nor what is on the node: paths stay
-// below the tree's top, and no symbolic link leads out of it.
+// Package receive is the node's end of a sync: it writes a tree of files as the host
+// requests in the frames of package api/frame, where the protocol is documented. It
+// trusts neither the host's bytes nor the node's files: paths stay below the tree's
+// top, and no symbolic link leads out of it.
 package receive

@@ -16,7 +16,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// temporary creates a file in the directory of path, which only this user reads.
+// createTemporary creates a file in the directory of p that only this user can read.
 func (s *server) createTemporary(p string) (*os.File, string, error) {
 	dir, err := s.enter(parentOf(p))
 	if err != nil {
@@ -39,7 +39,7 @@ func (s *server) createTemporary(p string) (*os.File, string, error) {
 	return f, name, nil
 }
 
-// stage makes the directory for staged files, which only this user enters.
+// stage creates the directory for staged files, which only this user can enter.
 func (s *server) stage() error {
 	s.temps++
 	name := frame.TemporaryPrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(s.temps)
@@ -50,7 +50,7 @@ func (s *server) stage() error {
 	return nil
 }
 
-// unstage removes that directory with what it holds.
+// unstage removes that directory and its content.
 func (s *server) unstage() error {
 	if s.staged == "" {
 		return nil
@@ -62,8 +62,8 @@ func (s *server) unstage() error {
 	return err
 }
 
-// dress gives a staged file the mode and time of e and returns its path, "" with an
-// error. Whether it is whole the host knows, which has compared its digest.
+// applyAttributes gives a staged file the mode and time of e and returns its path, ""
+// with an error. The host ensures that the file is complete, by its digest.
 func (s *server) applyAttributes(from string, e tree.Entry) (temp string, err error) {
 	if s.staged == "" || !strings.HasPrefix(from, s.staged+"/") || e.Kind != tree.File {
 		return "", &fs.PathError{Op: "place", Path: from, Err: errors.New("not a staged file")}
@@ -73,7 +73,7 @@ func (s *server) applyAttributes(from string, e tree.Entry) (temp string, err er
 	}
 	there, err := tree.Lstat(s.root, from)
 	if err == nil && (there.Kind != tree.File || there.Size != e.Size) {
-		err = &fs.PathError{Op: "place", Path: from, Err: errors.New("it is another by now")}
+		err = &fs.PathError{Op: "place", Path: from, Err: errors.New("it has changed meanwhile")}
 	}
 	if err == nil {
 		err = s.root.Chmod(from, os.FileMode(e.Perm))
@@ -87,10 +87,11 @@ func (s *server) applyAttributes(from string, e tree.Entry) (temp string, err er
 	return from, nil
 }
 
-var errNoDir = errors.New("it is no directory here")
+var errNoDir = errors.New("not a directory on the node")
 
-// enter opens a directory of the tree, "" for its top, without following a link. It
-// stays open for the next call: most files stand beside the one before.
+// enter opens a directory of the tree, "" for its top, without following a symbolic
+// link. The directory stays open for the next call, since most files are in the same
+// directory as the one before.
 func (s *server) enter(dir string) (*os.Root, error) {
 	switch {
 	case dir == "":
@@ -121,9 +122,9 @@ func (s *server) enter(dir string) (*os.Root, error) {
 	return at, nil
 }
 
-// leave closes the directory that was entered last. It has to be done before
-// anything but a file may be replaced, and when the host is not heard of: somebody on
-// the node may move a directory.
+// leave closes the directory that was entered last. This is necessary before anything
+// but a file is replaced, and while no request arrives: somebody on the node may move
+// the directory.
 func (s *server) leave() {
 	if s.dir != nil {
 		s.dir.Close()
@@ -131,7 +132,7 @@ func (s *server) leave() {
 	}
 }
 
-// parent returns the directory of a path, "" for the top.
+// parentOf returns the directory of a path, "" for the top.
 func parentOf(p string) string {
 	if dir := path.Dir(p); dir != "." {
 		return dir
@@ -139,9 +140,9 @@ func parentOf(p string) string {
 	return ""
 }
 
-// noLinks refuses a path that leads through a symbolic link. One that is put
-// there afterwards leads out of the tree no more than before: the root sees to
-// that (openat2(2), RESOLVE_BENEATH, or the same by hand).
+// refuseLinks refuses a path that leads through a symbolic link. A link that is
+// created afterwards cannot lead out of the tree either: os.Root prevents that
+// (openat2(2), RESOLVE_BENEATH, or equivalent checks).
 func (s *server) refuseLinks(p string) error {
 	for dir := parentOf(p); dir != ""; dir = parentOf(dir) {
 		info, err := s.root.Lstat(dir)
@@ -155,8 +156,8 @@ func (s *server) refuseLinks(p string) error {
 	return nil
 }
 
-// writable runs f, which changes the directory of path. If this user's own
-// permissions forbid that, they are lifted meanwhile.
+// withWritableDir runs f, which changes the directory of p. If the directory's
+// permissions forbid that to its owner, they are extended meanwhile.
 func (s *server) withWritableDir(p string, f func() error) error {
 	err := f()
 	dir := parentOf(p)
@@ -171,9 +172,9 @@ func (s *server) withWritableDir(p string, f func() error) error {
 	return f()
 }
 
-// place makes e stand at its path. A file's content is in temp. What stands there
-// and is not what the host expects is kept, and so is a directory that holds
-// something still; kept says where.
+// place puts e at its path. A file's content is in temp. If what is there differs from
+// what the host expects, or is a directory that is not empty, it is moved to the
+// backup, and kept is its path there.
 func (s *server) place(e, expected tree.Entry, temp string) (kept string, err error) {
 	if e.Kind == tree.File && s.replace(e, expected, temp) {
 		return "", nil
@@ -209,12 +210,12 @@ func (s *server) place(e, expected tree.Entry, temp string) (kept string, err er
 	case tree.Link:
 		return kept, s.makeLink(e)
 	}
-	return kept, fmt.Errorf("%s can't be put there", e.Kind)
+	return kept, fmt.Errorf("cannot create an entry of kind %s", e.Kind)
 }
 
-// replace is place for most files: they stand in the directory where their content
-// is, and so far there stands what is expected or nothing. It reports false, and has
-// done nothing, if that is not so or not possible.
+// replace is the fast path of place for most files: their content is in the same
+// directory, and what is at their path is as expected, or nothing. Otherwise it does
+// nothing and returns false.
 func (s *server) replace(e, expected tree.Entry, temp string) bool {
 	if parentOf(temp) != parentOf(e.Path) {
 		return false
@@ -236,7 +237,8 @@ func (s *server) makeDir(e tree.Entry) error {
 	return s.root.Chmod(e.Path, os.FileMode(e.Perm))
 }
 
-// makeLink makes a link and gives it its name, so that there is always one.
+// makeLink creates a link under another name and renames it, so that there is never
+// none.
 func (s *server) makeLink(e tree.Entry) error {
 	s.temps++
 	temp := tree.Join(parentOf(e.Path), frame.TemporaryPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(s.temps))
@@ -252,8 +254,8 @@ func (s *server) makeLink(e tree.Entry) error {
 	})
 }
 
-// equal reports whether what is to be put there has the same content as what is
-// there, whose time alone differs.
+// isEqual reports whether the content to be placed equals the present content, so that
+// only the times differ.
 func (s *server) isEqual(e, now tree.Entry, temp string) bool {
 	if e.Kind != now.Kind || e.Size != now.Size || e.Target != now.Target {
 		return false
@@ -287,9 +289,9 @@ func (s *server) hasSameContent(a, b string) bool {
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
-// remove removes what the host expects at a path. That it is gone already is
-// fine; a directory that holds something still stays, and that is no error
-// either: it is not the host's.
+// remove removes what the host expects at a path. It is not an error if that is
+// already gone, nor if a directory is not empty: its content is not the host's, and it
+// stays.
 func (s *server) remove(expected tree.Entry) (kept string, err error) {
 	p := expected.Path
 	err = s.refuseLinks(p)
@@ -300,7 +302,7 @@ func (s *server) remove(expected tree.Entry) (kept string, err error) {
 		case err != nil:
 		case now.Kind == tree.Dir && expected.Kind != tree.Dir:
 			return "", nil
-		case now.Kind == tree.Nothing, now.Kind != tree.Dir && !now.Matches(expected): // the former is a socket or alike
+		case now.Kind == tree.Nothing, now.Kind != tree.Dir && !now.Matches(expected): // the former is a socket or the like
 			return s.backUp(p)
 		default:
 			err = s.withWritableDir(p, func() error { return s.root.Remove(p) })
@@ -315,8 +317,8 @@ func (s *server) remove(expected tree.Entry) (kept string, err error) {
 	return "", err
 }
 
-// removeDir removes a directory in whose place something else is to stand, or
-// keeps it if it holds something.
+// removeDir removes a directory to make place for something else, or backs it up if it
+// is not empty.
 func (s *server) removeDir(p string) (kept string, err error) {
 	err = s.withWritableDir(p, func() error { return s.root.Remove(p) })
 	if err != nil && s.isNonEmptyDir(p) {
@@ -330,33 +332,33 @@ func (s *server) isNonEmptyDir(dir string) bool {
 	return err == nil && len(infos) > 0
 }
 
-// keep moves what stands at a path out of the tree.
+// backUp moves what is at a path out of the tree.
 func (s *server) backUp(p string) (kept string, err error) {
 	err = s.withWritableDir(p, func() error {
 		kept, err = s.backup.move(p)
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("it was changed here, and can't be kept elsewhere: %w", err)
+		return "", fmt.Errorf("it was changed on the node, and cannot be backed up: %w", err)
 	}
 	return kept, nil
 }
 
-// BackupDir is the directory, beside the tree, that keeps what was changed on the
-// node.
+// BackupDir is the directory, beside the tree, with the backups of what was changed on
+// the node.
 const BackupDir = ".dapbridge-backup"
 
-// backup is where things are kept.
+// backup is the place for what is moved out of the tree.
 type backup struct {
-	root *os.Root // the directory that the tree stands in
-	top  string   // the tree, from there
-	dir  string   // what keeps its things, this time
+	root *os.Root // the directory that contains the tree
+	top  string   // path of the tree in root
+	dir  string   // path in root of this receiver's backups
 }
 
-// take moves what stands at path of the tree and returns where it is now.
+// move moves what is at path p of the tree, and returns its new path.
 func (b backup) move(p string) (string, error) {
 	to := path.Join(b.dir, p)
-	for i := 2; ; i++ { // it may have been changed again
+	for i := 2; ; i++ { // p may have been backed up before
 		if _, err := b.root.Lstat(to); err != nil {
 			break
 		}

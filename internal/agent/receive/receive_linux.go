@@ -20,14 +20,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// User is the one who owns the copy.
+// User is the user who owns the copy.
 type User struct {
 	UID, GID int
 	Groups   []int
 }
 
-// LoggedIn returns the user who became root by sudo, whose number sudo puts into
-// SUDO_UID (sudo(8)), or this process's own if that is empty.
+// LookupUser returns the user who became root by sudo, given SUDO_UID (sudo(8)), or
+// this process's user if that is empty.
 func LookupUser(sudoUID string) (User, error) {
 	if sudoUID == "" {
 		sudoUID = strconv.Itoa(os.Getuid())
@@ -50,9 +50,9 @@ func LookupUser(sudoUID string) (User, error) {
 	return User{UID: numbers[n], GID: numbers[n+1], Groups: numbers[:n]}, nil
 }
 
-// Receive makes the directory that c.Top names, if it is not there, gives it to u
-// and becomes u for good before it reads anything. Then it serves. It may run as
-// root. A failure is the host's to tell: it is sent there.
+// Receive creates the directory c.Top if it does not exist, gives it to u, becomes u
+// for good, and then serves. It may run as root, and reads nothing from c.In before it
+// has become u. An error is sent to the host.
 func Receive(c Config, u User, force bool) error {
 	out := frame.NewWriter(c.Out)
 	top, err := openTop(c, u, force)
@@ -70,14 +70,14 @@ func Receive(c Config, u User, force bool) error {
 		if err := out.W.Flush(); err != nil {
 			return err
 		}
-		_, err := io.Copy(io.Discard, c.In) // the host says when it is done
+		_, err := io.Copy(io.Discard, c.In) // until the host closes it
 		return err
 	}
-	defer top.Close() // it holds the lock
+	defer top.Close() // releases the lock
 	return Serve(c)
 }
 
-// prepare opens the top directory, nil if there is none and it is not to be made.
+// openTop opens the top directory; nil if it does not exist and is not to be created.
 func openTop(c Config, u User, force bool) (*os.File, error) {
 	beside, top, made, err := openPath(c.Top, !c.ReadOnly)
 	if err != nil {
@@ -104,13 +104,13 @@ func openTop(c Config, u User, force bool) (*os.File, error) {
 	return top, nil
 }
 
-// open opens an absolute path's last directory and the one that it stands in,
-// without following a symbolic link. With create it makes what is missing; without,
-// top is nil then.
+// openPath opens the last directory of an absolute path and the directory that
+// contains it, without following a symbolic link. With create it creates missing
+// directories; otherwise top is nil if one is missing.
 func openPath(path string, create bool) (beside, top *os.File, made bool, err error) {
 	const how = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
-		return nil, nil, false, diag.Errorf(diag.SyncRefused, "%q is no directory for a copy", path)
+		return nil, nil, false, diag.Errorf(diag.SyncRefused, "%q is not a directory for a copy", path)
 	}
 	if top, err = os.OpenFile("/", how, 0); err != nil {
 		return nil, nil, false, err
@@ -147,13 +147,12 @@ func explainOpenError(dir *os.File, name, at string, err error) error {
 	case linkErr == nil:
 		return diag.Errorf(diag.SyncRefused, "%s is a symbolic link to %s", at, target[:n])
 	case errors.Is(err, unix.ENOTDIR):
-		return diag.Errorf(diag.SyncRefused, "%s is no directory", at)
+		return diag.Errorf(diag.SyncRefused, "%s is not a directory", at)
 	}
 	return &os.PathError{Op: "open", Path: at, Err: err}
 }
 
-// makeBackup makes the directory beside the tree in which things are kept, if u
-// could not.
+// makeBackup creates the backup directory beside the tree if u cannot do so.
 func makeBackup(beside *os.File, u User) error {
 	owner, err := ownerOf(beside)
 	if err != nil || owner == u.UID {
@@ -161,7 +160,7 @@ func makeBackup(beside *os.File, u User) error {
 	}
 	err = unix.Mkdirat(int(beside.Fd()), BackupDir, 0o700)
 	if errors.Is(err, unix.EEXIST) {
-		return nil // if it is not u's, that shows when it is needed
+		return nil // if it is not u's, backing up will fail
 	}
 	if err == nil {
 		err = unix.Fchownat(int(beside.Fd()), BackupDir, u.UID, u.GID, unix.AT_SYMLINK_NOFOLLOW)
@@ -180,7 +179,7 @@ func ownerOf(f *os.File) (int, error) {
 	return int(stat.Uid), nil
 }
 
-// become gives up root for good, in all threads, and sees that it is gone.
+// becomeUser gives up root for good, in all threads, and verifies that.
 func becomeUser(u User) error {
 	if u.UID == os.Getuid() {
 		return nil
@@ -201,19 +200,19 @@ func becomeUser(u User) error {
 	slices.Sort(groups)
 	want := slices.Sorted(slices.Values(u.Groups))
 	if err != nil || r != u.UID || e != u.UID || s != u.UID || rg != u.GID || eg != u.GID || sg != u.GID || !slices.Equal(groups, want) {
-		return fmt.Errorf("become user %d: rights of another are left", u.UID)
+		return fmt.Errorf("become user %d: rights of another user remain", u.UID)
 	}
 	if syscall.Setuid(0) == nil {
-		return fmt.Errorf("become user %d: root can be had again", u.UID)
+		return fmt.Errorf("become user %d: root can be regained", u.UID)
 	}
 	return nil
 }
 
-// lockTimeout is how long a receiver waits for another to end, which may be on
-// its way out.
+// lockTimeout bounds how long a receiver waits for another one, which may be about to
+// end.
 const lockTimeout = 5 * time.Second
 
-// lock sees that nobody else writes to the tree, until top is closed.
+// lockTop prevents other receivers from writing to the tree until top is closed.
 func lockTop(top *os.File, timeout time.Duration) error {
 	for end := time.Now().Add(timeout); ; {
 		err := unix.Flock(int(top.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -223,13 +222,14 @@ func lockTop(top *os.File, timeout time.Duration) error {
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return &os.PathError{Op: "lock", Path: top.Name(), Err: err}
 		case time.Now().After(end):
-			return diag.Errorf(diag.SyncBusy, "another dapbridge sync writes to %s on the node", top.Name())
+			return diag.Errorf(diag.SyncBusy, "another dapbridge sync is writing to %s on the node", top.Name())
 		}
 		<-time.After(50 * time.Millisecond)
 	}
 }
 
-// sameDir sees that path still leads to top, now that this is another user.
+// checkSameDir verifies that path still leads to top, with the permissions of the new
+// user.
 func checkSameDir(top *os.File, path string) error {
 	there, err := os.Stat(path)
 	if errors.Is(err, fs.ErrPermission) {

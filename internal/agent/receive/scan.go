@@ -9,8 +9,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// scan tells what the tree holds, in no order, and removes what another receiver
-// was writing when it was killed.
+// scan sends the tree's entries, unsorted, and removes temporary files of receivers
+// that were killed.
 func (s *server) scan() error {
 	if err := s.scanDir(""); err != nil {
 		return err
@@ -18,8 +18,8 @@ func (s *server) scan() error {
 	return s.out.Send(frame.KindEnd)
 }
 
-// scanDir tells what is below a directory. Its error is one of writing: what
-// can't be read is told.
+// scanDir sends the entries below a directory. It returns only write errors: what
+// cannot be read is sent as a problem.
 func (s *server) scanDir(dir string) error {
 	infos, err := tree.ReadDir(s.root, dir)
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *server) scanDir(dir string) error {
 
 func (s *server) sendProblem(p string, err error) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) || !frame.IsInside(p) && p != "" || len(p) > frame.MaxPath {
-		return nil // it has vanished meanwhile, or has a name that nobody can have sent
+		return nil // it has disappeared, or has a name that the host cannot have sent
 	}
 	s.out.AppendText(p)
 	s.out.AppendError(err)

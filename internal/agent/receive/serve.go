@@ -16,20 +16,20 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// Config says where a receiver works.
+// Config configures a receiver.
 type Config struct {
-	// Top is the directory that it writes to, an absolute path that exists. What
-	// was changed there and is to be replaced is kept beside it, in
-	// [BackupDir]/TIME/NAME.
+	// Top is the absolute path of the directory to write to, which exists. Files that
+	// were changed there and are to be replaced are moved to [BackupDir]/TIME/NAME beside
+	// it.
 	Top      string
-	ReadOnly bool // only look: nothing is written, removed or made
+	ReadOnly bool // write, remove and create nothing
 	Now      time.Time
 	In       io.Reader
 	Out      io.Writer
 }
 
-// Serve does what the host asks until In ends, which is no error. Files that a
-// receiver was writing when it was killed are removed by the next scan.
+// Serve serves the host's requests until In ends, and then returns nil. Temporary
+// files of a receiver that was killed are removed by the next scan.
 func Serve(c Config) error {
 	beside, err := os.OpenRoot(filepath.Dir(c.Top))
 	if err != nil {
@@ -55,10 +55,10 @@ func Serve(c Config) error {
 		backup:   backup{root: beside, top: name, dir: path.Join(BackupDir, c.Now.UTC().Format("20060102T150405Z"), name)},
 	}
 	defer s.leave()
-	defer func() { _ = s.unstage() }() // what is left the next scan removes
+	defer func() { _ = s.unstage() }() // the next scan removes what is left
 	s.out.SendHello(true, nil)
 	for {
-		if s.in.Buffered() == 0 { // it may be long until there is more
+		if s.in.Buffered() == 0 { // the next request may take long
 			s.leave()
 		}
 		err := s.serveRequest(func() error { return checkTop(c.Top, top) })
@@ -71,8 +71,7 @@ func Serve(c Config) error {
 	}
 }
 
-// answering is a reader before each of whose reads, which may wait, what was written
-// is sent.
+// flushingReader flushes the writer before each read, which may block.
 type flushingReader struct {
 	io.Reader
 	out *bufio.Writer
@@ -93,38 +92,38 @@ type server struct {
 	buf      [frame.MaxSize]byte
 	unpack   frame.Unpacker
 	backup   backup
-	temps    int    // how many temporary files there were
+	temps    int    // number of temporary files created
 	staged   string // the directory for staged files, "" for none
 
 	dir     *os.Root // the directory that was entered last; nil for none
 	dirPath string
 }
 
-// sameTop fails if the directory that was opened as the top does not stand there any
-// more: somebody has moved or removed it, and what is written to it would be lost.
+// checkTop fails if the directory opened as the top was moved or removed, since what
+// is written to it would be lost.
 func checkTop(path string, top fs.FileInfo) error {
 	now, err := os.Lstat(path)
 	if err == nil && !os.SameFile(now, top) {
-		err = errors.New("another one stands there")
+		err = errors.New("another directory is in its place")
 	}
 	if err != nil {
-		return fmt.Errorf("%s is not the directory any more that it was: %w", path, err)
+		return fmt.Errorf("%s is no longer the same directory: %w", path, err)
 	}
 	return nil
 }
 
-// one takes a request and answers it, if nothing is wrong with the top. Its error
-// ends the receiver.
-func (s *server) serveRequest(wrong func() error) error {
+// serveRequest reads a request and answers it, if check succeeds. An error ends the
+// receiver.
+func (s *server) serveRequest(check func() error) error {
 	kind, f, err := frame.ReadFrame(s.in, &s.buf)
 	if err == nil {
-		err = wrong()
+		err = check()
 	}
 	if err != nil {
 		return err
 	}
 	if s.readOnly && kind != frame.KindScan && kind != frame.KindSum {
-		return fmt.Errorf("%w: a change, where only looking was asked for", frame.ErrMalformed)
+		return fmt.Errorf("%w: a change to a read-only receiver", frame.ErrMalformed)
 	}
 	switch kind {
 	case frame.KindPut:
@@ -175,11 +174,10 @@ func (s *server) serveRequest(wrong func() error) error {
 		s.out.AppendError(err)
 		return s.out.Send(frame.KindSum)
 	}
-	return fmt.Errorf("%w: a request of kind %q", frame.ErrMalformed, kind)
+	return fmt.Errorf("%w: unknown request %q", frame.ErrMalformed, kind)
 }
 
-// answer tells what stands at a path now, where something was kept, and what
-// went wrong.
+// sendAnswer says what is at a path now, where a backup was put, and what failed.
 func (s *server) sendAnswer(now tree.Entry, kept string, err error) error {
 	s.out.AppendEntry(now)
 	s.out.AppendText(kept)
@@ -187,7 +185,7 @@ func (s *server) sendAnswer(now tree.Entry, kept string, err error) error {
 	return s.out.Send(frame.KindAnswer)
 }
 
-// put makes e stand at its path, where so far the host expects another.
+// put puts e at its path, where the host expects another entry.
 func (s *server) put(e, expected tree.Entry) error {
 	var temp string
 	var err error
@@ -200,8 +198,8 @@ func (s *server) put(e, expected tree.Entry) error {
 	return s.finishPut(e, expected, temp, err)
 }
 
-// settle puts e at its path, if nothing has failed so far, and answers. A file's
-// content is in temp, which is gone then.
+// finishPut puts e at its path, unless err is set, and answers. A file's content is in
+// temp, which it removes.
 func (s *server) finishPut(e, expected tree.Entry, temp string, err error) error {
 	kept := ""
 	if err == nil {
@@ -216,7 +214,7 @@ func (s *server) finishPut(e, expected tree.Entry, temp string, err error) error
 	return s.sendAnswer(now, kept, err)
 }
 
-// date gives a file its time.
+// setTime sets a file's modification time.
 func (s *server) setTime(p string, mtime int64) error {
 	at := time.Unix(0, mtime)
 	if s.dir == nil || s.dirPath != parentOf(p) {
@@ -225,7 +223,7 @@ func (s *server) setTime(p string, mtime int64) error {
 	return s.dir.Chtimes(path.Base(p), at, at)
 }
 
-// standing tells what stands at a path.
+// lstat describes what is at a path.
 func (s *server) lstat(p string) (tree.Entry, error) {
 	if s.dir == nil || s.dirPath != parentOf(p) {
 		return tree.Lstat(s.root, p)
@@ -235,16 +233,16 @@ func (s *server) lstat(p string) (tree.Entry, error) {
 	return e, err
 }
 
-// receive writes the data of a file, which follows, to a temporary file beside
-// it; temp is its name, if there is one. If that can't be done, the data is read
-// to its end all the same. The last error is one of the channel.
+// receive writes a file's data, which follows the request, to a temporary file beside
+// it, and returns its name. If that fails, the data is still read to its end. lost is
+// an error of the connection.
 func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 	f, temp, failed := s.createTemporary(e.Path)
 	if failed == nil {
 		defer f.Close()
 	}
 	hash := sha256.New()
-	come := 0
+	unreported := 0 // bytes
 	for size, ended := int64(0), false; !ended; {
 		kind, body, err := frame.ReadFrame(s.in, &s.buf)
 		var piece []byte
@@ -257,17 +255,17 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 			case sum == "":
 				failed = errors.New("it changed while it was being sent")
 			case size != e.Size || sum != string(hash.Sum(nil)):
-				failed = errors.New("it was damaged on its way")
+				failed = errors.New("it was damaged in transit")
 			}
-		} else if err == nil && kind == frame.KindPacked { // also if it is of no use: the next one builds on it
+		} else if err == nil && kind == frame.KindPacked { // even if the file failed: the following pieces refer to this one
 			piece, err = s.unpack.Next(body)
 		} else if err == nil && kind == frame.KindData {
 			piece = body.Rest()
 		} else if err == nil {
-			err = fmt.Errorf("%w: no data, but %q", frame.ErrMalformed, kind)
+			err = fmt.Errorf("%w: expected data, got %q", frame.ErrMalformed, kind)
 		}
 		if err == nil && !ended {
-			come, err = s.reportReceived(come + len(piece))
+			unreported, err = s.reportReceived(unreported + len(piece))
 		}
 		if err != nil {
 			if temp != "" {
@@ -279,7 +277,7 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 			continue
 		}
 		if size += int64(len(piece)); size > e.Size {
-			failed = errors.New("it is longer than was said")
+			failed = errors.New("it is longer than announced")
 			continue
 		}
 		hash.Write(piece)
@@ -294,21 +292,21 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 	return temp, failed, nil
 }
 
-// tell tells the host now and then how much of a file has come, and returns what it
-// has not told yet.
-func (s *server) reportReceived(come int) (rest int, err error) {
-	if come < frame.ReceivedEvery {
-		return come, nil
+// reportReceived reports how many bytes of a file have arrived, if enough have, and
+// returns the number not reported yet.
+func (s *server) reportReceived(n int) (rest int, err error) {
+	if n < frame.ReceivedEvery {
+		return n, nil
 	}
-	s.out.AppendNumber(uint64(come))
+	s.out.AppendNumber(uint64(n))
 	return 0, s.out.Send(frame.KindReceived)
 }
 
-// sum returns the SHA-256 of a file's content.
+// hashFile returns the SHA-256 of a file's content.
 func (s *server) hashFile(p string) ([]byte, error) {
 	info, err := s.root.Lstat(p)
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: p, Err: errors.New("not a file")}
+		err = &fs.PathError{Op: "read", Path: p, Err: errors.New("not a regular file")}
 	}
 	if err != nil {
 		return nil, err

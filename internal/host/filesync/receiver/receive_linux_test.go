@@ -173,7 +173,7 @@ func TestReceive(t *testing.T) {
 		}
 		for top, why := range map[string]string{
 			at("others"): "another user", at("link"): "symbolic link to others", at("link/sub"): "symbolic link to others",
-			at("file"): "no directory", at("file/f"): "no directory", "relative": "no directory", "/": "no directory", dir + "/a/../b": "no directory",
+			at("file"): "not a directory", at("file/f"): "not a directory", "relative": "not a directory", "/": "not a directory", dir + "/a/../b": "not a directory",
 		} {
 			for _, look := range []bool{false, true} {
 				if look && top == at("others") {

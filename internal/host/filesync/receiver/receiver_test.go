@@ -470,7 +470,7 @@ func TestTopMoved(t *testing.T) {
 	if a, b := content(t, filepath.Join(top, "f")), content(t, filepath.Join(top+".old", "f")); a != "theirs" || b != "first" {
 		t.Errorf("it holds %q, the moved one %q", a, b)
 	}
-	if err := <-p.ended; err == nil || !strings.Contains(err.Error(), "another one stands there") {
+	if err := <-p.ended; err == nil || !strings.Contains(err.Error(), "another directory is in its place") {
 		t.Errorf("the receiver ended with %v", err)
 	}
 	p.ended <- nil // for the end of the test
