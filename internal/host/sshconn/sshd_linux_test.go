@@ -70,6 +70,7 @@ func startSSHD(t testing.TB, o sshdOptions) *sshd {
 	if s.user == "" {
 		s.user = currentUser(t)
 	}
+	needsLoginShell(t, s.user)
 	if o.hostKeys == nil {
 		o.hostKeys = []string{"ed25519"}
 	}
@@ -92,6 +93,20 @@ func startSSHD(t testing.TB, o sshdOptions) *sshd {
 	s.writeKnownHosts(t, o.hostKeys...)
 	s.run(t, path, o)
 	return s
+}
+
+// needsLoginShell skips a test that logs in as a user who cannot.
+func needsLoginShell(t testing.TB, user string) {
+	t.Helper()
+	for line := range strings.Lines(testenv.ReadFile(t, "/etc/passwd")) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) < 7 || fields[0] != user {
+			continue
+		}
+		if shell := filepath.Base(fields[6]); shell == "nologin" || shell == "false" {
+			testenv.Skipf(t, "the login shell of %s is %s", user, fields[6])
+		}
+	}
 }
 
 // pam returns the value of UsePAM. A server that is not root can't read shadow, and
