@@ -9,12 +9,12 @@ import (
 	"sync"
 )
 
-// shellFD is the descriptor of the socket that [RunShell] inherits: the first one
-// that is not standard (os/exec, Cmd.ExtraFiles).
+// shellFD is the descriptor of the socket that [RunShell] inherits: the first one after
+// the standard streams (os/exec, Cmd.ExtraFiles).
 const shellFD = 3
 
-// RunShell is rsync's remote shell: argv is what rsync wants to be run, in and out are
-// what it says and hears. It ends when either side does.
+// RunShell is rsync's remote shell: argv is the command that rsync asks for, in and out
+// are rsync's pipes. It returns when either side ends.
 func RunShell(ctx context.Context, argv []string, in io.Reader, out io.Writer) error {
 	f := os.NewFile(shellFD, "socket")
 	defer f.Close()
@@ -27,7 +27,7 @@ func RunShell(ctx context.Context, argv []string, in io.Reader, out io.Writer) e
 	if err := json.NewEncoder(conn).Encode(argv); err != nil {
 		return err
 	}
-	go func() { // it ends with the process at the latest: a read of rsync's pipe can't be given up
+	go func() { // ends with the process: a read from rsync's pipe cannot be interrupted
 		_, _ = io.Copy(conn, in)
 		closeWrite(conn)
 	}()
@@ -35,15 +35,15 @@ func RunShell(ctx context.Context, argv []string, in io.Reader, out io.Writer) e
 	return err
 }
 
-// closeWrite tells the other end that no more comes.
+// closeWrite signals the end of the data to the other end.
 func closeWrite(conn net.Conn) {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 }
 
-// relay connects a socket with a command's streams until the command has said all,
-// and returns how many bytes passed.
+// relay connects a socket to a command's streams until the command's output ends, and
+// returns how many bytes it relayed, both ways.
 func relay(conn net.Conn, from io.Reader, stdin io.WriteCloser, stdout io.Reader) (int64, error) {
 	var wg sync.WaitGroup
 	var sent int64

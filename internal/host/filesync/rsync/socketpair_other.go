@@ -8,5 +8,5 @@ import (
 	"os"
 )
 
-// socketpair fails: there is no rsync here that could inherit a socket.
+// socketpair fails: no rsync on this system could inherit a socket.
 func socketpair() (net.Conn, *os.File, error) { return nil, nil, errors.ErrUnsupported }

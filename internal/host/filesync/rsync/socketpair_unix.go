@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// socketpair returns the two ends of a socket, the second one to be inherited.
+// socketpair returns two connected sockets, theirs for a child process to inherit.
 func socketpair() (ours net.Conn, theirs *os.File, err error) {
-	syscall.ForkLock.RLock() // no program that starts now inherits them unasked
+	syscall.ForkLock.RLock() // so that no program that is being started inherits them
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err == nil {
 		syscall.CloseOnExec(fds[0])
@@ -21,7 +21,7 @@ func socketpair() (ours net.Conn, theirs *os.File, err error) {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
 	f := os.NewFile(uintptr(fds[0]), "socket")
-	defer f.Close() // FileConn makes a copy
+	defer f.Close() // FileConn duplicates it
 	theirs = os.NewFile(uintptr(fds[1]), "socket")
 	if ours, err = net.FileConn(f); err != nil {
 		theirs.Close()

@@ -21,96 +21,96 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// Transfer runs rsync. Its methods must not run at the same time.
+// Transfer runs rsync. Its methods must not be called concurrently.
 type Transfer struct {
-	// Program is the host's rsync; "" has the first Send look for it.
+	// Program is the host's rsync; "" makes the first Send find it.
 	Program string
-	// Self is the host's path of dapbridge, which rsync runs as its remote shell.
+	// Self is the path of dapbridge on the host, which rsync runs as its remote shell.
 	Self string
 	Node remote.Conn
 	Top  string // the tree on the node, an absolute path
 
-	unusable error // why no Send can work
+	unusable error // why every Send fails; nil if unknown
 }
 
-// Send brings the files of the host's directory dir at the paths to the node's
-// directory stage, a path in the tree: each to its path below that, by its
-// difference to what stands at its path in the tree, compressed for a slow line.
-// bytes is what went over the line, both ways.
+// Send uploads the files at paths below the host's directory dir to the same paths below
+// stage, a directory in the node's tree. It sends each as its difference from the file
+// at its path in the tree. sent is the number of bytes that crossed the connection, both
+// ways.
 //
-// Files that could not be read or written are missing there, or older, and that is
-// no error: whoever uses them must see that they are right. An error that
-// [ErrUnfit] is will come again.
-func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string, slow bool) (bytes int64, err error) {
+// Files that could not be read or written are missing in stage, or outdated, which is
+// no error: the caller must check them. After a diag.NoRsync error, every call fails
+// with it.
+func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string, compress bool) (sent int64, err error) {
 	if t.unusable == nil && t.Program == "" {
 		t.Program, t.unusable = Find(ctx)
 	}
 	if t.unusable == nil {
-		bytes, err = t.send(ctx, dir, stage, paths, slow)
+		sent, err = t.send(ctx, dir, stage, paths, compress)
 	} else {
 		err = t.unusable
 	}
 	if errors.Is(err, &diag.Error{Code: diag.NoRsync}) {
 		t.unusable = err
 	}
-	return bytes, err
+	return sent, err
 }
 
-// nodeGrace is how long the node's rsync may go on when the host's has ended.
+// nodeGrace is how long the node's rsync may run on after the host's has ended.
 const nodeGrace = 10 * time.Second
 
-func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, slow bool) (int64, error) {
+func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, compress bool) (int64, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
-		return 0, diag.Errorf(diag.NoRsync, "rsync's remote shell: %w", err)
+		return 0, diag.Errorf(diag.NoRsync, "create a socket for rsync's remote shell: %w", err)
 	}
 	defer ours.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := procgroup.Command(ctx, t.Program, t.args(slow)...)
-	cmd.Dir, cmd.Env = dir, []string{"LC_ALL=C"} // none of RSYNC_*, no HOME with a .popt
+	cmd := procgroup.Command(ctx, t.Program, t.args(compress)...)
+	cmd.Dir, cmd.Env = dir, []string{"LC_ALL=C"} // without RSYNC_*, and without HOME, which may hold a .popt
 	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
 	cmd.Stdin = fileList(paths)
-	said := &tail{}
-	cmd.Stdout, cmd.Stderr = said, said
+	output := &tail{}
+	cmd.Stdout, cmd.Stderr = output, output
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
 		return 0, diag.Errorf(diag.NoRsync, "start rsync: %w", err)
 	}
 	var wg sync.WaitGroup
-	var passed int64
-	var there error
-	wg.Go(func() { passed, there = t.serve(ctx, ours, stage, slow) })
+	var relayed int64
+	var nodeErr error
+	wg.Go(func() { relayed, nodeErr = t.serve(ctx, ours, stage, compress) })
 	err = cmd.Wait()
-	ours.Close() // a shell that rsync never started is not waited for
+	ours.Close() // serve must not wait for a shell that rsync never started
 	defer time.AfterFunc(nodeGrace, stop).Stop()
 	wg.Wait()
-	return passed, chooseError(err, there, said)
+	return relayed, chooseError(err, nodeErr, output)
 }
 
-// chooseError says how a run ended, by how rsync did, and what is known of the node's
-// side.
-func chooseError(here, there error, said *tail) error {
+// chooseError returns the error of a run, given those of the host's rsync and of the
+// node's side: if the former failed, the latter is more likely to say why.
+func chooseError(hostErr, nodeErr error, output *tail) error {
 	var exit interface{ ExitCode() int }
-	if errors.As(here, &exit) && slices.Contains(partialStatuses(), exit.ExitCode()) {
-		here = nil
+	if errors.As(hostErr, &exit) && slices.Contains(partialStatuses(), exit.ExitCode()) {
+		hostErr = nil
 	}
 	switch {
-	case here == nil:
+	case hostErr == nil:
 		return nil
-	case there != nil:
-		return there
+	case nodeErr != nil:
+		return nodeErr
 	}
-	return fmt.Errorf("rsync: %w: %s", here, remote.OneLine(said.text))
+	return fmt.Errorf("rsync: %w: %s", hostErr, remote.OneLine(output.text))
 }
 
-// partialStatuses are the exit statuses of an rsync that has done its work but for some of
-// the files (rsync(1), EXIT VALUES).
+// partialStatuses returns the exit statuses of an rsync that has transferred all but
+// some of the files (rsync(1), EXIT VALUES).
 func partialStatuses() []int { return []int{23, 24} }
 
-// fileList are paths as --files-from and --from0 have them. One that begins with "#",
-// ";" or "-" is nothing but a name after "./".
+// fileList returns paths in the format of --files-from and --from0. The leading "./"
+// keeps rsync from interpreting one that begins with "#", ";" or "-".
 func fileList(paths []string) io.Reader {
 	var b bytes.Buffer
 	for _, p := range paths {
@@ -119,35 +119,34 @@ func fileList(paths []string) io.Reader {
 	return &b
 }
 
-// stageName is what rsync knows of the directory on the node. It has nothing in
-// it that rsync would quote for a shell.
+// stageName stands for the directory on the node towards the host's rsync. It has no
+// characters that rsync would quote for a shell.
 const stageName = "staged"
 
-// args are the words after the host's rsync.
+// args returns the arguments of the host's rsync.
 //
-// Whether a file has changed is known already, so that rsync compares contents
-// alone (-I), with what stands in the tree, which is above the directory that it
-// writes to. Modes and times the receiver gives.
-func (t *Transfer) args(slow bool) []string {
+// It is known that the files have changed, so rsync compares only contents (-I), with
+// those in the tree, which is the parent of the directory it writes to. The receiver
+// sets modes and times.
+func (t *Transfer) args(compress bool) []string {
 	args := []string{
 		"-I", "--no-whole-file", "--chmod=D700,F600", "--copy-dest=..", "--no-s",
 		"--files-from=-", "--from0", "-e", quote(t.Self) + " rsh",
 	}
-	if slow {
+	if compress {
 		args = append(args, "-z")
 	}
 	return append(args, "./", "node:"+stageName)
 }
 
-// quote is a word of -e, where a quote stands for itself by being doubled
-// (rsync(1), --rsh).
+// quote quotes a word for -e, where a doubled quote stands for itself (rsync(1), --rsh).
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", "''") + "'" }
 
-// checkCommand returns what is run on the node, if argv is what the host's rsync says
-// after the options of args (its options.c, server_options).
-func (t *Transfer) checkCommand(argv []string, stage string, slow bool) ([]string, error) {
-	letters := `^-IRe[0-9.]*\.[A-Za-z]*$` // -e is followed by what the client can do
-	if slow {
+// checkCommand returns the command to run on the node, if argv is what the host's rsync
+// asks for after the options of args (its options.c, server_options).
+func (t *Transfer) checkCommand(argv []string, stage string, compress bool) ([]string, error) {
+	letters := `^-IRe[0-9.]*\.[A-Za-z]*$` // -e is followed by the client's capabilities
+	if compress {
 		letters = `^-IRze[0-9.]*\.[A-Za-z]*$`
 	}
 	want := []string{"node", "rsync", "--server", "", "--copy-dest", "..", ".", stageName}
@@ -162,23 +161,23 @@ func (t *Transfer) checkCommand(argv []string, stage string, slow bool) ([]strin
 }
 
 func unexpectedCommand(argv []string) error {
-	return diag.Errorf(diag.NoRsync, "this machine's rsync asks the node for another command than was expected: %s", remote.Abbreviate(argv))
+	return diag.Errorf(diag.NoRsync, "this machine's rsync asked the node to run an unexpected command: %s", remote.Abbreviate(argv))
 }
 
-// maxArgv bounds what a remote shell says of the command that it is to run.
+// maxArgv bounds the encoded command that a remote shell asks for, in bytes.
 const maxArgv = 4096
 
-// serve runs the command that a remote shell asks for, and returns when both have
-// ended.
-func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string, slow bool) (int64, error) {
+// serve runs the command that a remote shell asks for on the node. It returns when both
+// have ended.
+func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string, compress bool) (int64, error) {
 	in := bufio.NewReaderSize(shell, maxArgv)
 	line, err := in.ReadSlice('\n')
 	if err != nil {
-		return 0, fmt.Errorf("rsync's remote shell said nothing: %w", err)
+		return 0, fmt.Errorf("read the command from rsync's remote shell: %w", err)
 	}
 	var argv []string
 	if err = json.Unmarshal(line, &argv); err == nil {
-		argv, err = t.checkCommand(argv, stage, slow)
+		argv, err = t.checkCommand(argv, stage, compress)
 	} else {
 		err = unexpectedCommand(nil)
 	}
@@ -193,42 +192,42 @@ func (t *Transfer) serve(ctx context.Context, shell net.Conn, stage string, slow
 	}
 	defer cmd.Close()
 	defer context.AfterFunc(ctx, cmd.Close)()
-	said := &tail{}
+	stderr := &tail{}
 	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = io.Copy(said, cmd.Stderr) })
-	passed, err := relay(shell, in, cmd.Stdin, cmd.Stdout)
+	wg.Go(func() { _, _ = io.Copy(stderr, cmd.Stderr) })
+	relayed, err := relay(shell, in, cmd.Stdin, cmd.Stdout)
 	if err != nil {
-		cmd.Close() // it may wait for a reader
+		cmd.Close() // it may be blocked on its output
 	}
-	if ended := cmd.Wait(); ended != nil {
-		err = ended
+	if waitErr := cmd.Wait(); waitErr != nil {
+		err = waitErr
 	}
 	cmd.Close()
 	wg.Wait()
-	return passed, explainNodeExit(err, said)
+	return relayed, explainNodeExit(err, stderr)
 }
 
-// explainNodeExit says how rsync on the node ended.
-func explainNodeExit(err error, said *tail) error {
+// explainNodeExit explains the error with which the node's rsync ended.
+func explainNodeExit(err error, stderr *tail) error {
 	var exit *remote.ExitError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &exit) && (exit.Status == 126 || exit.Status == 127): // a shell's, POSIX
-		return diag.Errorf(diag.NoRsync, "the node has no rsync: %s", remote.OneLine(said.text)).
-			WithHint("install it there (apt-get install rsync), if its image lets you")
+		return diag.Errorf(diag.NoRsync, "the node has no rsync: %s", remote.OneLine(stderr.text)).
+			WithHint("install it there, if the node's image allows it: apt-get install rsync")
 	}
-	return fmt.Errorf("rsync on the node: %w: %s", err, remote.OneLine(said.text))
+	return fmt.Errorf("the node's rsync: %w: %s", err, remote.OneLine(stderr.text))
 }
 
-// tail keeps the last that was written to it.
+// tail keeps the last 400 bytes written to it.
 type tail struct{ text []byte }
 
 func (t *tail) Write(p []byte) (int, error) {
-	const most = 400
+	const size = 400
 	t.text = append(t.text, p...)
-	if over := len(t.text) - most; over > 0 {
-		t.text = append(t.text[:0], t.text[over:]...)
+	if excess := len(t.text) - size; excess > 0 {
+		t.text = append(t.text[:0], t.text[excess:]...)
 	}
 	return len(p), nil
 }
