@@ -234,9 +234,9 @@ func TestSyncRefuses(t *testing.T) {
 	f.root(t, "mkdir -p /srv/full /srv/roots /home/docker/full && echo x >/home/docker/full/theirs && chown -R docker: /home/docker/full && ln -sfn full /home/docker/link && ln -sfn /etc /home/docker/etc")
 	t.Cleanup(func() { f.root(t, "rm -rf /srv/full /srv/roots /home/docker/full /home/docker/link /home/docker/etc") })
 	for to, why := range map[string]string{
-		"/etc/x": "the system's", "/usr/src/x": "the system's", "/run/x": "the system's", "/proc/1/cwd/x": "the system's",
-		"relative": "absolute path", "/": "absolute path", "/home/docker/../../etc/x": "the system's",
-		"/home/docker/full": "has not put there, theirs for one", "/home/docker/link": "symbolic link to full",
+		"/etc/x": "system directory", "/usr/src/x": "system directory", "/run/x": "system directory", "/proc/1/cwd/x": "system directory",
+		"relative": "absolute path", "/": "absolute path", "/home/docker/../../etc/x": "system directory",
+		"/home/docker/full": "did not put there, such as theirs", "/home/docker/link": "symbolic link to full",
 		"/home/docker/etc/dapbridge": "symbolic link to /etc", "/srv/roots": "another user",
 	} {
 		_, said := f.sync(t, 2, dir, "--to", to)

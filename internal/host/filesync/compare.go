@@ -13,28 +13,28 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
 )
 
-// planAll returns what is to be done so that the node holds what the host does:
-// what the record says was put there and the host no longer has is removed. What
-// else stands on the node is left, and counted in others. What the host could not
-// look at, unknown, is left as it is, with all below it.
+// planAll returns the changes that make the node's tree equal to the host's. An entry
+// that the host no longer has is removed if the record has it. All else on the node is
+// left alone, and counted in others. A path that could not be read on the host, as
+// listed in unknown, is left alone with everything below it.
 func planAll(host, node tree.Manifest, record *Record, unknown []tree.Problem) (changes []receiver.Change, others int) {
 	for _, e := range host {
-		there, _ := node.Find(e.Path)
-		put, known := record.Get(e.Path)
-		if known && put.isUpToDate(e, there) {
+		onNode, _ := node.Find(e.Path)
+		put, recorded := record.Get(e.Path)
+		if recorded && put.isUpToDate(e, onNode) {
 			continue
 		}
-		changes = append(changes, receiver.Change{Want: e, Expected: put.expected(there)})
+		changes = append(changes, receiver.Change{Want: e, Expected: put.expected(onNode)})
 	}
 	for _, e := range node {
-		_, mine := record.Get(e.Path)
-		if _, wanted := host.Find(e.Path); !wanted && !mine {
+		_, recorded := record.Get(e.Path)
+		if _, wanted := host.Find(e.Path); !wanted && !recorded {
 			others++
 		}
 	}
 	var gone []string
 	for p := range record.Paths() {
-		if _, there := host.Find(p); !there && !slices.ContainsFunc(unknown, func(u tree.Problem) bool { return isUnder(p, u.Path) }) {
+		if _, exists := host.Find(p); !exists && !slices.ContainsFunc(unknown, func(u tree.Problem) bool { return isUnder(p, u.Path) }) {
 			gone = append(gone, p)
 		}
 	}
@@ -46,36 +46,35 @@ func isUnder(path, dir string) bool {
 	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// nearestAncestor returns the nearest of paths that is p or above it.
-func nearestAncestor[V any](paths map[string]V, p string) (at string, found bool) {
-	for at = p; ; at = at[:max(0, strings.LastIndexByte(at, '/'))] {
-		if _, found = paths[at]; found || at == "" {
-			return at, found
+// nearestAncestor returns the deepest of paths that is p or above it.
+func nearestAncestor[V any](paths map[string]V, p string) (ancestor string, found bool) {
+	for ancestor = p; ; ancestor = ancestor[:max(0, strings.LastIndexByte(ancestor, '/'))] {
+		if _, found = paths[ancestor]; found || ancestor == "" {
+			return ancestor, found
 		}
 	}
 }
 
-// planRemovals removes paths, what a directory holds before it. What stands on the
-// node may be not known.
+// planRemovals returns the removals of paths, the content of a directory before the
+// directory. node may be empty if it is not known.
 func planRemovals(paths []string, node tree.Manifest, record *Record) []receiver.Change {
 	slices.SortFunc(paths, func(a, b string) int { return tree.Compare(b, a) })
 	var changes []receiver.Change
 	for _, p := range slices.Compact(paths) {
 		put, _ := record.Get(p)
-		there, _ := node.Find(p)
-		changes = append(changes, receiver.Change{Want: tree.Entry{Path: p}, Expected: put.expected(there)})
+		onNode, _ := node.Find(p)
+		changes = append(changes, receiver.Change{Want: tree.Entry{Path: p}, Expected: put.expected(onNode)})
 	}
 	return changes
 }
 
-// planBatch returns what is to be done after something has changed at paths of the
-// host's tree, as a [Batch] has them, and where it could not be seen what. What is
-// named is sent whether it looks the same or not.
+// planBatch returns the changes for a batch, and the paths whose state could not be
+// read. Everything that the batch names is sent, even if it looks unchanged.
 func planBatch(root *os.Root, b Batch, record *Record) (changes []receiver.Change, unknown []tree.Problem) {
-	now := make(map[string]tree.Kind, len(b.Paths)) // Nothing for what is not to stand on the node
-	var trees bool                                  // what is recorded below a path may be gone with it
+	kinds := make(map[string]tree.Kind, len(b.Paths)) // Nothing for what must not be on the node
+	var trees bool                                    // entries below a path may have gone with it
 	for _, p := range b.Paths {
-		e, err := lookUp(root, p)
+		e, err := lstat(root, p)
 		if err != nil {
 			unknown = append(unknown, tree.Problem{Path: p, Err: err})
 			continue
@@ -87,35 +86,37 @@ func planBatch(root *os.Root, b Batch, record *Record) (changes []receiver.Chang
 		if e.Kind != tree.Nothing {
 			changes = append(changes, receiver.Change{Want: e, Expected: put.Now})
 		}
-		now[p] = e.Kind
+		kinds[p] = e.Kind
 		trees = trees || e.Kind == tree.Nothing || e.Kind == tree.Dir || put.Now.Kind == tree.Dir
 	}
 	if !trees {
 		return changes, unknown
 	}
 	var gone []string
-	for known := range record.Paths() {
-		at, named := nearestAncestor(now, known)
-		kind := now[at]
+	for recorded := range record.Paths() {
+		ancestor, named := nearestAncestor(kinds, recorded)
+		kind := kinds[ancestor]
 		switch {
-		case !named, at == known && kind != tree.Nothing:
+		case !named, ancestor == recorded && kind != tree.Nothing:
 			continue
-		case kind == tree.Dir: // it may be another one than before, and of its content only what is there was named
-			e, err := lookUp(root, known)
+		case kind == tree.Dir:
+			// It may have replaced another directory; of its content the batch names only
+			// what exists now.
+			e, err := lstat(root, recorded)
 			if err != nil || e.Kind != tree.Nothing {
 				continue
 			}
 		}
-		gone = append(gone, known)
+		gone = append(gone, recorded)
 	}
 	return append(planRemovals(gone, nil, record), changes...), unknown
 }
 
-var errLongPath = fmt.Errorf("its path has more than %d bytes", frame.MaxPath)
+var errLongPath = fmt.Errorf("the path is longer than %d bytes", frame.MaxPath)
 
-// lookUp returns what stands at a path that leads through directories only. That
-// nothing does is no error.
-func lookUp(root *os.Root, p string) (tree.Entry, error) {
+// lstat returns the entry at a path, one of kind Nothing if there is none, or if the
+// path leads through anything but directories.
+func lstat(root *os.Root, p string) (tree.Entry, error) {
 	if len(p) > frame.MaxPath {
 		return tree.Entry{Path: p}, errLongPath
 	}
@@ -138,8 +139,8 @@ func lookUp(root *os.Root, p string) (tree.Entry, error) {
 	return e, err
 }
 
-// findForeign returns a file of the node's tree if it is not a copy that the record
-// tells of: it holds files, but none as it was put there.
+// findForeign reports whether the node's tree is not a copy that the record describes:
+// it has files, but none as it was copied there. path is the first of them.
 func findForeign(node tree.Manifest, record *Record) (path string, foreign bool) {
 	for _, e := range node {
 		if e.Kind == tree.Dir {

@@ -9,91 +9,92 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
 )
 
-// DeltaSender brings files to the node by their differences to what stands there. See
+// DeltaSender uploads files by their difference from what is on the node. See
 // [github.com/dapbridge/dapbridge/internal/host/filesync/rsync.Transfer].
 type DeltaSender interface {
-	// Send brings the files of the host's directory dir at paths to below stage, a
-	// path in the node's tree; slow is a line for which compressing pays. bytes is what
-	// went over it. What arrives need not be right or all: that is seen afterwards.
-	Send(ctx context.Context, dir, stage string, paths []string, slow bool) (bytes int64, err error)
+	// Send uploads the files at paths below the host's directory dir to the same paths
+	// below stage, a path in the node's tree. compress is set for a connection so slow
+	// that compression pays. sent is the number of bytes that crossed the connection.
+	// Files may arrive damaged or not at all: the caller checks.
+	Send(ctx context.Context, dir, stage string, paths []string, compress bool) (sent int64, err error)
 }
 
-// minDeltaSize is the default of Mirror.MinDeltaSize. Where the line is as fast as a local
-// node's, small files are sent sooner as they are (docs/benchmarks.md).
+// minDeltaSize is the default of Mirror.MinDeltaSize. On a connection as fast as a local
+// node's, small files are sent faster whole (docs/benchmarks.md).
 const minDeltaSize = 1 << 20
 
-// stageDeltas has files of changes brought by Deltas, if that is worth it, and says in the
-// changes which have come. What has not is sent as if there was no such way. bytes
-// went over the line. The error is the channel's, or ctx's.
-func (m *Mirror) stageDeltas(ctx context.Context, changes []receiver.Change, r *Report) (bytes int64, err error) {
-	from := cmp.Or(m.MinDeltaSize, minDeltaSize)
-	which, size := deltaCandidates(changes, from/4)
-	if m.Deltas == nil || size < from {
+// stageDeltas uploads files of changes by m.Deltas, if that is worth it, and notes in
+// the changes which have arrived. The others are sent whole. sent is the number of
+// bytes that crossed the connection. It fails with the channel, or when ctx ends.
+func (m *Mirror) stageDeltas(ctx context.Context, changes []receiver.Change, r *Report) (sent int64, err error) {
+	minSize := cmp.Or(m.MinDeltaSize, minDeltaSize)
+	indexes, size := deltaCandidates(changes, minSize/4)
+	if m.Deltas == nil || size < minSize {
 		return 0, nil
 	}
-	dir, failed, lost := m.Client.Stage()
-	if lost != nil {
-		return 0, lost
+	dir, deltaErr, chanErr := m.Client.Stage()
+	if chanErr != nil {
+		return 0, chanErr
 	}
-	if failed == nil {
+	if deltaErr == nil {
 		m.staging = true
-		bytes, failed = m.Deltas.Send(ctx, m.Dir, dir, pathsOf(changes, which), m.Client.IsSlow())
+		sent, deltaErr = m.Deltas.Send(ctx, m.Dir, dir, pathsOf(changes, indexes), m.Client.IsSlow())
 	}
 	if ctx.Err() != nil {
-		return bytes, ctx.Err()
+		return sent, ctx.Err()
 	}
-	if failed == nil {
-		return bytes, m.hashStaged(dir, changes, which)
+	if deltaErr == nil {
+		return sent, m.hashStaged(dir, changes, indexes)
 	}
-	r.NoDeltas = failed.Error()
-	if hint := diag.Hint(failed); hint != "" {
+	r.NoDeltas = deltaErr.Error()
+	if hint := diag.Hint(deltaErr); hint != "" {
 		r.NoDeltas += ": " + hint
 	}
-	return bytes, m.unstage() // what has come may be in the way: the node's disk may be full
+	return sent, m.unstage() // at once: the node's disk may be full
 }
 
-// deltaCandidates are the indexes of the changes of files of at least so many bytes of
-// which the node may hold an earlier content, and how many they are together.
-func deltaCandidates(changes []receiver.Change, least int64) (which []int, size int64) {
+// deltaCandidates returns the indexes of the changes to files of at least minSize bytes
+// of which the node may hold an earlier version, and their size together.
+func deltaCandidates(changes []receiver.Change, minSize int64) (indexes []int, size int64) {
 	for i, c := range changes {
-		if c.Want.Kind == tree.File && c.Want.Size >= max(least, 1) && c.Expected.Kind == tree.File && c.Expected.Size > 0 {
-			which = append(which, i)
+		if c.Want.Kind == tree.File && c.Want.Size >= max(minSize, 1) && c.Expected.Kind == tree.File && c.Expected.Size > 0 {
+			indexes = append(indexes, i)
 			size += c.Want.Size
 		}
 	}
-	return which, size
+	return indexes, size
 }
 
-func pathsOf(changes []receiver.Change, which []int) []string {
-	names := make([]string, len(which))
-	for i, n := range which {
-		names[i] = changes[n].Want.Path
+func pathsOf(changes []receiver.Change, indexes []int) []string {
+	paths := make([]string, len(indexes))
+	for i, n := range indexes {
+		paths[i] = changes[n].Want.Path
 	}
-	return names
+	return paths
 }
 
-// hashStaged asks what stands in dir, and says so in those of the changes.
-func (m *Mirror) hashStaged(dir string, changes []receiver.Change, which []int) error {
-	staged := pathsOf(changes, which)
+// hashStaged sets Staged in the changes at indexes whose files are in dir.
+func (m *Mirror) hashStaged(dir string, changes []receiver.Change, indexes []int) error {
+	staged := pathsOf(changes, indexes)
 	for i := range staged {
 		staged[i] = tree.Join(dir, staged[i])
 	}
 	next := 0
 	return m.Client.HashFiles(staged, func(path string, sum []byte, err error) {
 		if err == nil {
-			changes[which[next]].Staged = receiver.StagedFile{Path: path, Sum: sum}
+			changes[indexes[next]].Staged = receiver.StagedFile{Path: path, Sum: sum}
 		}
 		next++
 	})
 }
 
-// unstage removes what has been staged and not been used. The error is the
-// channel's: what can't be removed the next scan removes.
+// unstage removes staged files that were not used. It fails only with the channel: what
+// cannot be removed now, the next scan removes.
 func (m *Mirror) unstage() error {
 	if !m.staging {
 		return nil
 	}
 	m.staging = false
-	_, lost := m.Client.Unstage()
-	return lost
+	_, chanErr := m.Client.Unstage()
+	return chanErr
 }

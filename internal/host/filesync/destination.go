@@ -8,29 +8,29 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// CheckDestination refuses a directory of a node's that is no place for a copy:
-// one that is not named in full, or that belongs to the system unless the user
-// insists (force). What can be seen on the node alone, the receiver refuses.
+// CheckDestination refuses a directory on a node that is no place for a copy: a path
+// that is not absolute and clean, or a system directory unless the user insists
+// (force). The receiver refuses what can be seen only on the node.
 func CheckDestination(dir string, force bool) error {
 	if !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/" {
-		return diag.Errorf(diag.SyncRefused, "%q is no directory for a copy: it must be an absolute path below /", dir)
+		return diag.Errorf(diag.SyncRefused, "cannot copy to %q: not an absolute path below /", dir)
 	}
 	first, _, _ := strings.Cut(dir[1:], "/")
 	system := []string{"etc", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "boot", "proc", "sys", "dev", "run"}
 	if slices.Contains(system, first) && !force {
-		return diag.Errorf(diag.SyncRefused, "%s is the system's: /%s", dir, first)
+		return diag.Errorf(diag.SyncRefused, "cannot copy to %s: it is in the system directory /%s", dir, first)
 	}
 	return nil
 }
 
-// CheckDerivedDestination is CheckDestination for a directory that nobody has typed: the
-// target's executable names it, or the map of a workspace that was not trusted. So
-// it must not be a hidden one either, where programs look for what they run
-// (~/.config, ~/.local/bin).
+// CheckDerivedDestination is CheckDestination for a directory that the user has not
+// named: it comes from the target's executable, or from the path map of an untrusted
+// workspace. So it must not be in a hidden directory either, where programs look for
+// code to run (~/.config, ~/.local/bin).
 func CheckDerivedDestination(dir string) error {
 	if i := strings.Index(dir, "/."); i >= 0 && path.Clean(dir) == dir {
-		return diag.Errorf(diag.SyncRefused, "%s is in a hidden directory, and was not named by you", dir).
-			WithHint("if it is the place that you want, name it with --to")
+		return diag.Errorf(diag.SyncRefused, "cannot copy to %s: it is in a hidden directory and was not given explicitly", dir).
+			WithHint("to copy there anyway, pass it as --to")
 	}
 	return CheckDestination(dir, false)
 }

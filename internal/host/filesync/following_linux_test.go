@@ -287,7 +287,7 @@ func TestLongPath(t *testing.T) {
 	at.Close()
 	aged(t, filepath.Join(dir, "z"), "1")
 	r, err := m.SyncAll(t.Context(), false)
-	if err != nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Reason, "its path has more than") {
+	if err != nil || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Reason, "the path is longer than") {
 		t.Errorf("%d failed, %v", len(r.Failed), err)
 	}
 	if content(t, filepath.Join(top, "z")) != "1" {

@@ -2,19 +2,18 @@ package filesync
 
 import "strings"
 
-// glob is a pattern with wildcards, in git's dialect (gitignore(5)). It is
-// matched in time that grows with the pattern's length times the text's,
-// whatever the pattern: a repository's rules are not trusted.
+// glob is a pattern with wildcards, in git's dialect (gitignore(5)). Matching takes time
+// proportional to the length of the pattern times that of the text, whatever the
+// pattern is: a repository's rules are not trusted.
 type glob struct{ steps []step }
 
-// step is a part of a glob.
+// step is an element of a glob.
 type step struct {
 	set  byteSet
-	loop bool // any number of bytes of the set, none too; else exactly one
-	fork bool // no byte; the next two steps may be left out, ** and its slash
+	loop bool // any number of bytes of the set, including none; otherwise exactly one
+	fork bool // matches no byte; the next two steps, ** and its slash, may be skipped
 }
 
-// byteSet is a set of bytes.
 type byteSet [4]uint64
 
 func (s *byteSet) add(b byte)      { s[b>>6] |= 1 << (b & 63) }
@@ -34,9 +33,9 @@ func (s *byteSet) invert() {
 	}
 }
 
-// compileGlob compiles a pattern. In one for paths only ** matches slashes. It
-// reports false for a pattern that matches nothing: one with a class that is
-// not closed or not known, or with a backslash at its end.
+// compileGlob compiles a pattern. With forPath, only ** matches slashes. It reports
+// false for a pattern that matches nothing: one with an unclosed or unknown class, or
+// with a backslash at its end.
 func compileGlob(pattern string, forPath bool) (*glob, bool) {
 	var any byteSet
 	any.invert()
@@ -88,10 +87,10 @@ func compileGlob(pattern string, forPath bool) (*glob, bool) {
 	return g, true
 }
 
-// compileClass compiles a bracket expression whose inside begins at i, and
-// returns where the pattern goes on behind it.
+// compileClass compiles a bracket expression whose inside begins at i. end is the index
+// after it.
 func compileClass(pattern string, i int) (set byteSet, end int, ok bool) {
-	at := func(i int) byte { // 0 behind the end, as no pattern holds it
+	at := func(i int) byte { // 0 beyond the end, since no pattern holds one
 		if i < len(pattern) {
 			return pattern[i]
 		}
@@ -101,7 +100,7 @@ func compileClass(pattern string, i int) (set byteSet, end int, ok bool) {
 	if negated {
 		i++
 	}
-	var low byte // of a range that may follow; 0 if none may
+	var low byte // the start of a range that may follow; 0 for none
 	for first := true; first || at(i) != ']'; first = false {
 		switch c := at(i); {
 		case c == 0:
@@ -151,7 +150,7 @@ func compileClass(pattern string, i int) (set byteSet, end int, ok bool) {
 	return set, i + 1, true
 }
 
-// addNamed adds the bytes of a POSIX class, which are ASCII for git.
+// addNamed adds the bytes of a POSIX class, which for git are ASCII.
 func addNamed(set *byteSet, name string) bool {
 	switch name {
 	case "alnum":
@@ -195,7 +194,7 @@ func addNamed(set *byteSet, name string) bool {
 
 // match reports whether the glob matches all of text.
 func (g *glob) match(text string) bool {
-	// The steps that may come next; len(g.steps) is the end.
+	// The steps at which the match may continue; len(g.steps) is the end.
 	now, next := make([]bool, len(g.steps)+1), make([]bool, len(g.steps)+1)
 	now[0] = true
 	g.skip(now)
@@ -222,7 +221,7 @@ func (g *glob) match(text string) bool {
 	return now[len(g.steps)]
 }
 
-// skip adds what may come next because something may match nothing.
+// skip adds the steps that follow one that may match nothing.
 func (g *glob) skip(states []bool) {
 	for at, s := range g.steps {
 		if states[at] && (s.loop || s.fork) {

@@ -12,36 +12,36 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// The files that hold rules. Those of dapbridgeIgnore come first, wherever they
-// stand.
+// The names of ignore files. The rules of a dapbridgeIgnore take precedence, wherever
+// it is.
 const (
 	gitIgnore       = ".gitignore"
 	dapbridgeIgnore = ".dapbridgeignore"
 )
 
-// maxRules bounds a file of rules, in bytes.
+// maxRules bounds an ignore file, in bytes.
 const maxRules = 1 << 20
 
-// Ignore says what of one directory's entries is not copied: what git ignores
-// by .gitignore files and the repository's info/exclude, less or more what
-// .dapbridgeignore files say in the same language; and always git's own
-// directory and what editors leave for a moment. That git tracks a file does not
-// count, nor does the user's core.excludesFile.
+// Ignore decides which entries of one directory are not copied: those that git ignores
+// because of .gitignore files and the repository's info/exclude, as amended by
+// .dapbridgeignore files, which have the same syntax; and always git's own directory
+// and the temporary files of editors. It does not matter whether git tracks a file, nor
+// what the user's core.excludesFile says.
 //
-// An Ignore does not change and may be used from several goroutines. After a
-// change of a file of rules a new one is loaded.
+// An Ignore is immutable and may be used concurrently. To see a change of an ignore
+// file, load a new one.
 type Ignore struct {
 	parent *Ignore // nil for the repository's top directory
-	path   string  // the directory's, from the repository's top: "" or "a/b"
+	path   string  // of the directory, relative to the repository's top: "" or "a/b"
 	abs    string
 	own    []rule // of .dapbridgeignore
 	git    []rule // of .gitignore
-	info   []rule // of info/exclude, which only a top has
+	info   []rule // of info/exclude, for the top only
 }
 
-// LoadIgnore returns the rules for the entries of dir. If it stands in a git
-// repository, the rules above it count too, as far as they concern what is in
-// dir: whether dir itself is ignored does not matter.
+// LoadIgnore returns the rules for the entries of dir. If dir is in a git repository,
+// the rules above it count too, as far as they concern what is in dir: whether dir
+// itself is ignored does not matter.
 func LoadIgnore(dir string) (*Ignore, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -67,14 +67,14 @@ func LoadIgnore(dir string) (*Ignore, error) {
 	return ig, nil
 }
 
-// Enter returns the rules for the entries of the subdirectory of that name.
+// Enter returns the rules for the entries of a subdirectory.
 func (ig *Ignore) Enter(name string) (*Ignore, error) {
 	sub := &Ignore{parent: ig, path: ig.join(name), abs: filepath.Join(ig.abs, name)}
 	return sub, sub.load()
 }
 
-// Match reports whether the entry of that name is not copied. Nothing below a
-// directory is, of which that is so.
+// Match reports whether the entry of that name is not copied. If it is a directory,
+// nothing below it is copied either.
 func (ig *Ignore) Match(name string, isDir bool) bool {
 	if isNeverCopied(name, isDir) {
 		return true
@@ -97,7 +97,7 @@ func (ig *Ignore) Match(name string, isDir bool) bool {
 
 func (ig *Ignore) join(name string) string { return tree.Join(ig.path, name) }
 
-// relative returns the path of something in the directory, from there.
+// relative makes a path below the directory relative to it.
 func (ig *Ignore) relative(path string) string {
 	if ig.path == "" {
 		return path
@@ -113,8 +113,8 @@ func (ig *Ignore) load() (err error) {
 	return err
 }
 
-// readRules reads a file of rules. One that is not there has none; nor has, as
-// for git, one that is no regular file.
+// readRules reads an ignore file. One that does not exist has no rules, nor has, as for
+// git, one that is not a regular file.
 func readRules(path string) ([]rule, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
@@ -125,7 +125,7 @@ func readRules(path string) ([]rule, error) {
 		f, err = os.Open(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("what is not to be copied is not known: %w", err)
+		return nil, fmt.Errorf("read ignore rules: %w", err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxRules+1))
@@ -133,7 +133,7 @@ func readRules(path string) ([]rule, error) {
 		err = fmt.Errorf("%s has more than %d bytes", path, maxRules)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("what is not to be copied is not known: %w", err)
+		return nil, fmt.Errorf("read ignore rules: %w", err)
 	}
 	return parseRules(string(text)), nil
 }
@@ -151,8 +151,8 @@ func repositoryTop(dir string) string {
 	}
 }
 
-// stampOutsideRules returns a stamp of the rules for dir that do not stand in it: another
-// one when they have changed.
+// stampOutsideRules returns a text that changes whenever the ignore files outside of dir
+// that apply to it do.
 func stampOutsideRules(dir string) string {
 	top := repositoryTop(dir)
 	files := []string{infoExclude(top)}
@@ -169,8 +169,8 @@ func stampOutsideRules(dir string) string {
 	return stamp.String()
 }
 
-// infoExclude returns the path of info/exclude of the repository whose top directory
-// is top. In a linked worktree or a submodule .git is a file that names the
+// infoExclude returns the path of info/exclude in the repository with the given top
+// directory. In a linked worktree or a submodule, .git is a file that names the
 // repository (gitrepository-layout(5)).
 func infoExclude(top string) string {
 	dir := filepath.Join(top, ".git")
@@ -185,7 +185,7 @@ func infoExclude(top string) string {
 	return filepath.Join(dir, "info", "exclude")
 }
 
-// readGitFile reads a file of git's that holds one name.
+// readGitFile reads a file of git's that holds a single line.
 func readGitFile(path string) (string, bool) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<16 {
@@ -195,7 +195,7 @@ func readGitFile(path string) (string, bool) {
 	return strings.TrimRight(string(text), "\r\n"), err == nil
 }
 
-// resolvePath returns the path that is written relative to dir, or absolute.
+// resolvePath resolves a path that is absolute or relative to dir.
 func resolvePath(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return path

@@ -13,64 +13,63 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
 )
 
-// Mirror makes a node's tree be like the host's. Its methods must not run at the
-// same time.
+// Mirror makes a node's tree equal to the host's. Its methods must not be called
+// concurrently.
 type Mirror struct {
 	Dir    string           // the host's tree
-	Client *receiver.Client // writes the node's
+	Client *receiver.Client // for the node's tree
 	Record *Record
-	// Deltas brings what has changed of files that the node holds already; nil has
-	// all files sent as a whole.
+	// Deltas uploads what has changed in files of which the node holds an earlier
+	// version. With nil, all files are sent whole.
 	Deltas DeltaSender
-	// DeltaFrom is how many bytes files must have together for Deltas to be worth its
-	// start; a quarter of it makes a file count. 0 is 1 MiB.
+	// MinDeltaSize is the size, in bytes, of all files together from which Deltas is
+	// worth starting; files of less than a quarter of it do not count. 0 is 1 MiB.
 	MinDeltaSize int64
-	// Progress is called for each of so many changes that is done; nil is no one.
+	// Progress is called after each change of a run; may be nil.
 	Progress func(done, total int)
 
-	staging bool // the receiver has made its directory for staged files
+	staging bool // the receiver has its directory for staged files
 }
 
-// Report is what one run of a mirror has come to. Paths are the tree's, but for
-// Kept.At.
+// Report is the result of one run. Paths are relative to the tree, except KeptFile.At.
 type Report struct {
-	Files   int           `json:"files"`   // that were sent, links among them
-	Bytes   int64         `json:"bytes"`   // of those
-	Saved   int64         `json:"saved"`   // of those, how many did not have to be sent, by differences
-	Deltas  int           `json:"deltas"`  // files that were sent so
+	Files   int           `json:"files"`   // sent, including links
+	Bytes   int64         `json:"bytes"`   // of those files
+	Saved   int64         `json:"saved"`   // of Bytes, those not sent, thanks to Deltas
+	Deltas  int           `json:"deltas"`  // of Files, those sent as a difference
 	Removed int           `json:"removed"` // files, links and directories
 	Kept    []KeptFile    `json:"kept,omitempty"`
 	Failed  []PathProblem `json:"failed,omitempty"`
-	Others  int           `json:"others,omitempty"` // on the node, and not of this copy; counted by a full comparison
-	// Again says that something changed while it was being sent: what was sent last
-	// is not what stands there.
+	Others  int           `json:"others,omitempty"` // on the node, but not part of the copy; set by a full scan
+	// Incomplete is true if something changed while it was being sent, so that the node
+	// has not got its current state.
 	Incomplete bool `json:"again,omitempty"`
-	// NoDeltas says why files were sent as a whole, where differences would have been
-	// worth their start, and what to do about it.
+	// NoDeltas is why files were sent whole although Deltas was worth starting, and how
+	// to fix it.
 	NoDeltas string `json:"noDeltas,omitempty"`
 }
 
-// KeptFile is what had been changed on the node, and where it is now.
+// KeptFile is a file that had been changed on the node, and where it is kept there.
 type KeptFile struct {
 	Path string `json:"path"`
 	At   string `json:"at"`
 }
 
-// PathProblem is one of which something is to be said.
+// PathProblem is what is wrong with a path.
 type PathProblem struct {
 	Path   string `json:"path"`
 	Reason string `json:"why"`
 }
 
-// maxAttempts is how often a full comparison follows a tree that changes meanwhile.
+// maxAttempts bounds how often SyncAll compares a tree that keeps changing.
 const maxAttempts = 3
 
-// SyncAll compares the trees and makes the node's like the host's. It fails, before
-// anything is written, if the node's is no copy, unless force says that it may be
-// written to all the same.
+// SyncAll runs a full scan and makes the node's tree equal to the host's. It fails with
+// a ForeignError, before anything is written, if the node's tree is not a copy, unless
+// force is set.
 func (m *Mirror) SyncAll(ctx context.Context, force bool) (Report, error) {
 	var sum Report
-	for try := 1; ; try++ {
+	for attempt := 1; ; attempt++ {
 		changes, r, err := m.Plan(ctx, force)
 		if err != nil {
 			return sum, err
@@ -79,15 +78,15 @@ func (m *Mirror) SyncAll(ctx context.Context, force bool) (Report, error) {
 		r.Files, r.Bytes, r.Removed = r.Files+sum.Files, r.Bytes+sum.Bytes, r.Removed+sum.Removed
 		r.Deltas, r.Saved, r.NoDeltas = r.Deltas+sum.Deltas, r.Saved+sum.Saved, cmp.Or(r.NoDeltas, sum.NoDeltas)
 		r.Kept = append(sum.Kept, r.Kept...)
-		if sum = r; err != nil || !sum.Incomplete || try == maxAttempts {
+		if sum = r; err != nil || !sum.Incomplete || attempt == maxAttempts {
 			return sum, err
 		}
-		force = true // by now it holds what was put there
+		force = true // the tree is a copy by now
 	}
 }
 
-// Plan is the comparison of [Mirror.SyncAll] alone. The report holds what could not
-// be looked at, and Others.
+// Plan returns the changes that [Mirror.SyncAll] would make. The report holds what
+// could not be read, and Others.
 func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Report, error) {
 	var r Report
 	host, unknown, err := Scan(ctx, m.Dir)
@@ -95,9 +94,9 @@ func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Repor
 		return nil, r, err
 	}
 	var node tree.Manifest
-	var unseen []tree.Problem
+	var nodeProblems []tree.Problem
 	if m.Client.TopExists() {
-		if node, unseen, err = m.Client.Scan(); err != nil {
+		if node, nodeProblems, err = m.Client.Scan(); err != nil {
 			return nil, r, err
 		}
 	}
@@ -107,28 +106,28 @@ func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Repor
 	for _, p := range unknown {
 		r.Failed = append(r.Failed, PathProblem{p.Path, p.Err.Error()})
 	}
-	unseen = relevantProblems(unseen, host, m.Record)
-	for _, p := range unseen {
+	nodeProblems = relevantProblems(nodeProblems, host, m.Record)
+	for _, p := range nodeProblems {
 		r.Failed = append(r.Failed, PathProblem{p.Path, "on the node: " + p.Err.Error()})
 	}
 	var changes []receiver.Change
 	changes, r.Others = planAll(host, node, m.Record, unknown)
-	if len(unseen) == 0 {
+	if len(nodeProblems) == 0 {
 		clearExpected(changes, node)
 	}
 	return changes, r, nil
 }
 
-// relevantProblems are those problems of the node's tree that concern what is or was copied. What
-// else stands there is nobody's business here.
+// relevantProblems returns the problems of the node's tree that concern what is or was
+// copied.
 func relevantProblems(problems []tree.Problem, host tree.Manifest, record *Record) []tree.Problem {
-	concerned := map[string]bool{}
+	relevant := map[string]bool{}
 	for _, p := range problems {
-		concerned[p.Path] = false
+		relevant[p.Path] = false
 	}
 	mark := func(path string) {
-		if at, found := nearestAncestor(concerned, path); found {
-			concerned[at] = true
+		if ancestor, found := nearestAncestor(relevant, path); found {
+			relevant[ancestor] = true
 		}
 	}
 	if len(problems) > 0 {
@@ -139,27 +138,29 @@ func relevantProblems(problems []tree.Problem, host tree.Manifest, record *Recor
 			mark(p)
 		}
 	}
-	return slices.DeleteFunc(problems, func(p tree.Problem) bool { return !concerned[p.Path] })
+	return slices.DeleteFunc(problems, func(p tree.Problem) bool { return !relevant[p.Path] })
 }
 
-// clearExpected expects nothing where the node, which was seen as a whole, has nothing,
-// whatever was put there once: there is nothing that a file could differ from.
+// clearExpected makes changes expect nothing where the node, whose manifest is
+// complete, has nothing, whatever the record says: there is no file to send a
+// difference to.
 func clearExpected(changes []receiver.Change, node tree.Manifest) {
 	for i, c := range changes {
-		if _, there := node.Find(c.Want.Path); !there {
+		if _, exists := node.Find(c.Want.Path); !exists {
 			changes[i].Expected = tree.Entry{Path: c.Want.Path}
 		}
 	}
 }
 
-// ForeignError says that a directory of the node's holds what was not put there.
+// ForeignError is the error for a directory on the node that is not a copy. Path is one
+// of its files.
 type ForeignError struct{ Path string }
 
 func (e *ForeignError) Error() string {
-	return "it holds files that dapbridge sync has not put there, " + e.Path + " for one"
+	return "it holds files that dapbridge sync did not put there, such as " + e.Path
 }
 
-// SyncBatch makes what has changed on the host change on the node.
+// SyncBatch makes the changes of a batch on the node.
 func (m *Mirror) SyncBatch(ctx context.Context, b Batch) (Report, error) {
 	var r Report
 	root, err := os.OpenRoot(m.Dir)
@@ -174,7 +175,7 @@ func (m *Mirror) SyncBatch(ctx context.Context, b Batch) (Report, error) {
 	return r, m.apply(ctx, changes, &r)
 }
 
-// apply makes changes and adds them to a report.
+// apply makes changes and adds their results to r.
 func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report) error {
 	root, err := os.OpenRoot(m.Dir)
 	if err != nil {
@@ -184,12 +185,12 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 	if err := m.Record.Intend(wantedEntries(changes)); err != nil {
 		return err
 	}
-	wire, err := m.stageDeltas(ctx, changes, r)
+	deltaBytes, err := m.stageDeltas(ctx, changes, r)
 	if err != nil {
 		return err
 	}
-	done, staged := 0, int64(0)
-	var unwritten error
+	done, stagedBytes := 0, int64(0)
+	var recordErr error
 	err = m.Client.Apply(ctx, root, changes, func(c receiver.Change, result receiver.Result) {
 		if done++; m.Progress != nil {
 			m.Progress(done, len(changes))
@@ -197,26 +198,26 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 		if result.Err == nil {
 			put := RecordEntry{Sent: result.Sent, Now: result.Now, Settled: isSettled(result.Sent, result.ReadAt)}
 			if err := m.Record.Set(c.Want.Path, put); err != nil {
-				unwritten = err
+				recordErr = err
 			}
 		}
 		r.add(c, result)
 		if result.FromStaged && result.Err == nil {
 			r.Deltas++
-			staged += result.Sent.Size
+			stagedBytes += result.Sent.Size
 		}
 	})
-	r.Saved += max(0, staged-wire)
+	r.Saved += max(0, stagedBytes-deltaBytes)
 	if err == nil {
 		err = m.unstage()
 	}
 	if err == nil {
-		err = unwritten
+		err = recordErr
 	}
 	return err
 }
 
-// wantedEntries are the entries that changes put.
+// wantedEntries yields the entries that changes put.
 func wantedEntries(changes []receiver.Change) iter.Seq[tree.Entry] {
 	return func(yield func(tree.Entry) bool) {
 		for _, c := range changes {
@@ -227,15 +228,15 @@ func wantedEntries(changes []receiver.Change) iter.Seq[tree.Entry] {
 	}
 }
 
-// add counts what has become of a change.
+// add counts the result of a change.
 func (r *Report) add(c receiver.Change, result receiver.Result) {
 	path := c.Want.Path
 	if result.Kept != "" {
 		r.Kept = append(r.Kept, KeptFile{path, result.Kept})
 	}
 	switch err := result.Err; {
-	case errors.Is(err, receiver.ErrChanged), errors.Is(err, fs.ErrNotExist):
-		r.Incomplete = true // the host's own; the node's errors are text
+	case errors.Is(err, receiver.ErrChanged), errors.Is(err, fs.ErrNotExist): // on the host: the node's errors are text
+		r.Incomplete = true
 	case err != nil:
 		r.Failed = append(r.Failed, PathProblem{path, err.Error()})
 	case c.IsRemoval():

@@ -17,71 +17,69 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// Record remembers on the host what was put into one directory of a node, so that
-// this, and only this, is replaced and removed there. It is a file to which a line
-// is added for each change, so that it holds after a crash what was told before.
+// Record remembers on the host what was copied to one directory of a node, so that
+// only this is replaced and removed there. It is a file to which each change appends a
+// line, so that it survives a crash.
 type Record struct {
-	f       *os.File
+	f       *os.File // nil if it was only read
 	entries map[string]RecordEntry
 }
 
-// Copy says of what a record is: where a directory of the host's was put last.
+// Copy identifies a record: which directory was copied where.
 type Copy struct {
 	Dir  string `json:"dir"`  // on the host
-	Node string `json:"node"` // its name
-	To   string `json:"to"`   // the directory there
+	Node string `json:"node"` // the node's name
+	To   string `json:"to"`   // the directory on the node
 }
 
-// RecordEntry is what was put at a path.
+// RecordEntry is what was copied to a path.
 type RecordEntry struct {
-	Sent tree.Entry // what stood on the host
-	Now  tree.Entry // what then stood on the node, whose file system may keep less of the time
-	// Next was on its way when the node was last heard of: it may stand there in the
-	// place of Now. Nothing if there is none such.
+	Sent tree.Entry // on the host
+	Now  tree.Entry // on the node afterwards, whose file system may store times less precisely
+	// InFlight was being sent when the connection was lost: the node may have it instead
+	// of Now. Its kind is Nothing if nothing was.
 	InFlight tree.Entry
-	// Sure is false for a file that was written to so shortly before it was sent, as
-	// Sent or as Next, that its time may be the same after another write.
+	// Settled is false for a file that was modified so shortly before it was sent, as
+	// Sent or as InFlight, that another write may have left its time unchanged.
 	Settled bool
 }
 
-// expected returns what is expected to stand on the node, where there does.
-func (p RecordEntry) expected(there tree.Entry) tree.Entry {
-	if p.InFlight.Kind != tree.Nothing && there.Matches(p.InFlight) {
+// expected returns what should be on the node, where onNode is.
+func (p RecordEntry) expected(onNode tree.Entry) tree.Entry {
+	if p.InFlight.Kind != tree.Nothing && onNode.Matches(p.InFlight) {
 		return p.InFlight
 	}
 	return p.Now
 }
 
-// isUpToDate reports whether the node, where there stands, has what the host has.
-func (p RecordEntry) isUpToDate(host, there tree.Entry) bool {
+// isUpToDate reports whether the node, where onNode is, has what the host has.
+func (p RecordEntry) isUpToDate(host, onNode tree.Entry) bool {
 	sent, now := p.Sent, p.Now
 	if p.InFlight.Kind != tree.Nothing {
 		sent, now = p.InFlight, p.InFlight
 	}
-	return p.Settled && isSameEntry(host, sent) && isSameEntry(there, now)
+	return p.Settled && isSameEntry(host, sent) && isSameEntry(onNode, now)
 }
 
-// isSameEntry reports whether nothing has to be done for an entry to be like another.
 func isSameEntry(a, b tree.Entry) bool { return a.Matches(b) && a.Perm == b.Perm }
 
-// clockStep is more than the step in which any file system's clock goes.
+// clockStep is longer than the resolution of any file system's times.
 const clockStep = 2 * time.Second
 
-// isSettled reports whether a file that was read at a time can't have been written to
-// again without that its own time shows it.
-func isSettled(e tree.Entry, read time.Time) bool {
-	return e.Kind != tree.File || read.Sub(time.Unix(0, e.MTime)) > clockStep
+// isSettled reports whether any write after readAt changes the file's time.
+func isSettled(e tree.Entry, readAt time.Time) bool {
+	return e.Kind != tree.File || readAt.Sub(time.Unix(0, e.MTime)) > clockStep
 }
 
-// recordLine is a line of the file. Nothing was removed, or never there. Paths are
-// bytes that need not be UTF-8.
+// recordLine is a line of the file. An entry of kind Nothing was removed, or never
+// existed. Paths are bytes, since they need not be UTF-8.
 type recordLine struct {
 	Path     []byte        `json:"path"`
 	Sent     recordedEntry `json:"sent,omitzero"`
 	Now      recordedEntry `json:"now,omitzero"`
 	InFlight recordedEntry `json:"next,omitzero"`
 	Settled  bool          `json:"sure,omitzero"`
-	Copy     Copy          `json:"copy,omitzero"` // of the first line alone, which has no path
+	Copy     Copy          `json:"copy,omitzero"` // only in the first line, which has no path
 }
 
 type recordedEntry struct {
@@ -100,8 +98,8 @@ func (s recordedEntry) toEntry(path string) tree.Entry {
 	return tree.Entry{Path: path, Kind: s.Kind, Perm: s.Perm, Size: s.Size, MTime: s.MTime, Target: string(s.Target)}
 }
 
-// ReadRecord reads the record in a file, which need not exist. What is damaged of
-// it counts as unknown. Nothing can be added to it.
+// ReadRecord reads the record in a file, which need not exist. Malformed lines are
+// ignored. The record cannot be changed.
 func ReadRecord(name string) (*Record, error) {
 	r := &Record{entries: map[string]RecordEntry{}}
 	text, err := os.ReadFile(name)
@@ -122,10 +120,9 @@ func ReadRecord(name string) (*Record, error) {
 	return r, nil
 }
 
-// OpenRecord is [ReadRecord] for a record that is added to. It writes the file
-// anew, with a line that says of what it is and one for each path. No other may be
-// open for the same file.
-func OpenRecord(name string, of Copy) (*Record, error) {
+// OpenRecord reads a record that can be changed. It rewrites the file, with one line for
+// the Copy and one for each path. A file must not be opened twice at a time.
+func OpenRecord(name string, c Copy) (*Record, error) {
 	r, err := ReadRecord(name)
 	if err != nil {
 		return nil, err
@@ -137,7 +134,7 @@ func OpenRecord(name string, of Copy) (*Record, error) {
 		return nil, err
 	}
 	w := bufio.NewWriter(r.f)
-	_, err = w.Write(marshalLine(recordLine{Copy: of}))
+	_, err = w.Write(marshalLine(recordLine{Copy: c}))
 	for path, p := range r.entries {
 		if err == nil {
 			_, err = w.Write(marshalEntry(path, p))
@@ -156,11 +153,11 @@ func OpenRecord(name string, of Copy) (*Record, error) {
 	return r, nil
 }
 
-// maxCopyLine bounds the line that says of what a record is.
+// maxCopyLine bounds a record's first line.
 const maxCopyLine = 64 << 10
 
-// ListCopies returns of what the records in a directory are, the last that was written
-// to first. What can't be read is none.
+// ListCopies returns the copies of the records in a directory, the most recently changed
+// first. It skips what it cannot read.
 func ListCopies(dir string) []Copy {
 	names, _ := filepath.Glob(filepath.Join(dir, "*.jsonl")) // the pattern is well-formed
 	written := map[Copy]time.Time{}
@@ -190,31 +187,30 @@ func readCopy(name string) (Copy, bool) {
 	return line.Copy, line.Copy.Dir != "" && line.Copy.To != ""
 }
 
-// Close closes the file.
 func (r *Record) Close() error {
 	if r.f == nil {
-		return nil // it was only read
+		return nil
 	}
 	return r.f.Close()
 }
 
-// Get returns what was put at a path.
+// Get returns what was copied to a path.
 func (r *Record) Get(path string) (RecordEntry, bool) {
 	p, ok := r.entries[path]
 	return p, ok
 }
 
-// Paths are those at which something was put.
+// Paths yields the paths to which something was copied, in no order.
 func (r *Record) Paths() iter.Seq[string] { return maps.Keys(r.entries) }
 
-// Set remembers what now stands at a path; Nothing forgets it.
+// Set remembers what is now at a path; an entry of kind Nothing is forgotten.
 func (r *Record) Set(path string, p RecordEntry) error {
 	r.store(path, p)
 	_, err := r.f.Write(marshalEntry(path, p))
 	return err
 }
 
-// Intend remembers what is about to be put, before that is done.
+// Intend remembers entries as InFlight, before they are sent.
 func (r *Record) Intend(entries iter.Seq[tree.Entry]) error {
 	var text []byte
 	now := time.Now()

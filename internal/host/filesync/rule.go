@@ -2,17 +2,17 @@ package filesync
 
 import "strings"
 
-// rule is a line of a .gitignore file, as gitignore(5) has it and git does it:
-// where the two differ, git is right.
+// rule is a line of a .gitignore file, as described in gitignore(5). Where git itself
+// differs from that, the rule does what git does.
 type rule struct {
-	negated  bool // what matches is copied after all
+	negated  bool // what matches is not ignored after all
 	onlyDirs bool
-	baseName bool   // the last name is matched, at any depth; else the whole path
-	literal  string // what the path begins with, before the first wildcard
+	baseName bool   // the last name is matched, at any depth; otherwise the path from the directory of the rule
+	literal  string // the pattern before the first wildcard
 	glob     *glob  // the rest; nil if there is none
 }
 
-// parseRules parses a file of rules.
+// parseRules parses the text of an ignore file.
 func parseRules(text string) []rule {
 	var rules []rule
 	for line := range strings.SplitSeq(strings.TrimPrefix(text, "\ufeff"), "\n") {
@@ -26,10 +26,9 @@ func parseRules(text string) []rule {
 	return rules
 }
 
-// trimSpaces removes the spaces at the end of a line, up to one that stands
-// behind a backslash.
+// trimSpaces removes trailing spaces, up to one that follows a backslash.
 func trimSpaces(line string) string {
-	end := 0 // of what stays
+	end := 0 // of the result
 	for i := 0; i < len(line); i++ {
 		switch line[i] {
 		case ' ':
@@ -42,8 +41,8 @@ func trimSpaces(line string) string {
 	return line[:min(end, len(line))]
 }
 
-// parseRule parses a line that is neither empty nor a comment. It reports false
-// if nothing can match.
+// parseRule parses a line that is neither empty nor a comment. It reports false if
+// nothing can match the rule.
 func parseRule(line string) (rule, bool) {
 	var r rule
 	line, r.negated = strings.CutPrefix(line, "!")
@@ -58,8 +57,8 @@ func parseRule(line string) (rule, bool) {
 		r.literal = line
 		return r, true
 	}
-	// Of a base name git matches all by the glob, of a path the beginning
-	// literally: so ** behind a literal counts as if it stood behind a slash.
+	// For a base name git matches the whole pattern as a glob, for a path it compares
+	// the literal beginning first: so ** after that counts as if it followed a slash.
 	if !r.baseName {
 		r.literal, line = line[:wild], line[wild:]
 	}
@@ -68,8 +67,7 @@ func parseRule(line string) (rule, bool) {
 	return r, ok
 }
 
-// match reports whether the rule concerns what stands at path, seen from the
-// directory of the rule.
+// match reports whether the rule matches a path relative to the directory of the rule.
 func (r *rule) match(path string, isDir bool) bool {
 	if r.onlyDirs && !isDir {
 		return false
@@ -87,7 +85,7 @@ func (r *rule) match(path string, isDir bool) bool {
 	return r.glob.match(rest)
 }
 
-// decide returns what the last rule says that matches, if any does.
+// decide applies the last rule that matches, if any does.
 func decide(rules []rule, path string, isDir bool) (ignored, decided bool) {
 	for i := len(rules) - 1; i >= 0; i-- {
 		if rules[i].match(path, isDir) {

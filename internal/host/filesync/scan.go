@@ -10,10 +10,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// Scan returns what is to be copied of the tree under dir, and which parts of it
-// could not be looked at. What appears or vanishes meanwhile may stand in the
-// manifest or not. It fails if dir itself can't be read: a tree that is not there
-// is not an empty one.
+// Scan returns what is copied of the tree at dir, and what could not be read. What
+// appears or vanishes meanwhile may be in the manifest or not. It fails if dir itself
+// cannot be read: a missing tree is not an empty one.
 func Scan(ctx context.Context, dir string) (tree.Manifest, []tree.Problem, error) {
 	ignore, err := LoadIgnore(dir)
 	if err != nil {
@@ -39,8 +38,7 @@ type scanner struct {
 	problems []tree.Problem
 }
 
-// scanDir looks at a directory. Its error ends the scan, unless the directory is one
-// below the top.
+// scanDir scans a directory. The caller treats an error as fatal for the top only.
 func (s *scanner) scanDir(path string, ignore *Ignore) error {
 	infos, err := tree.ReadDir(s.root, path)
 	if err != nil {
@@ -60,7 +58,7 @@ func (s *scanner) scanDir(path string, ignore *Ignore) error {
 		}
 		e, err := tree.NewEntry(s.root, below, info)
 		if err == nil && e.Kind == tree.Nothing {
-			continue // a socket, a device and alike
+			continue // a socket, a device or the like
 		}
 		if err == nil {
 			s.manifest = append(s.manifest, e)
@@ -68,7 +66,7 @@ func (s *scanner) scanDir(path string, ignore *Ignore) error {
 		if err == nil && e.Kind == tree.Dir {
 			err = s.scanSubdir(below, info.Name(), ignore)
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it has vanished meanwhile
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have vanished
 			if s.ctx.Err() != nil {
 				return err
 			}

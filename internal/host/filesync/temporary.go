@@ -7,10 +7,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/frame"
 )
 
-// isNeverCopied reports whether an entry of that name is copied under no rules:
-// git's own data, which is large, changes all the time and is of no use on a
-// node; and what editors and this package put beside a file for a moment. Of an
-// editor's there are files only.
+// isNeverCopied reports whether an entry of that name is left out whatever the rules
+// say: git's own data, which is large, changes often and is useless on a node, and the
+// temporary files of editors and of the receiver. Editors create only files.
 func isNeverCopied(name string, isDir bool) bool {
 	switch {
 	case name == ".git":
@@ -35,7 +34,7 @@ func isNeverCopied(name string, isDir bool) bool {
 	return isVimSwap(name) || isVimProbe(name)
 }
 
-// isVimSwap recognises Vim's swap files: .NAME.swp, .NAME.swo and so on.
+// isVimSwap reports whether it is a swap file of Vim's: .NAME.swp, .NAME.swo and so on.
 func isVimSwap(name string) bool {
 	if len(name) < len(".swp") || name[0] != '.' {
 		return false
@@ -44,8 +43,8 @@ func isVimSwap(name string) bool {
 	return strings.HasPrefix(suffix, ".sw") && suffix[3] >= 'a' && suffix[3] <= 'z'
 }
 
-// isVimProbe recognises the file by which Vim finds out whether it can create
-// files in a directory: 4913, and 123 more for each that is there.
+// isVimProbe reports whether it is the file by which Vim finds out whether it can
+// create files in a directory: 4913, plus 123 for each that exists already.
 func isVimProbe(name string) bool {
 	n, err := strconv.Atoi(name)
 	return err == nil && n >= 4913 && n <= 4913+9*123 && (n-4913)%123 == 0 && strconv.Itoa(n) == name

@@ -11,9 +11,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// Verify compares all of both trees, contents by their SHA-256, and returns how
-// many files of the host's it has compared and what differs. What is on the node
-// and was not put there by the record does not count.
+// Verify compares the trees, contents by their SHA-256. It returns the number of the
+// host's files and what differs. What is on the node but not in the record is ignored.
 func (m *Mirror) Verify(ctx context.Context) (files int, differ []PathProblem, err error) {
 	host, unknown, err := Scan(ctx, m.Dir)
 	if err != nil {
@@ -21,31 +20,31 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []PathProblem, e
 	}
 	var node tree.Manifest
 	if m.Client.TopExists() {
-		var unseen []tree.Problem
-		if node, unseen, err = m.Client.Scan(); err != nil {
+		var nodeProblems []tree.Problem
+		if node, nodeProblems, err = m.Client.Scan(); err != nil {
 			return 0, nil, err
 		}
-		unknown = append(unknown, relevantProblems(unseen, host, m.Record)...)
+		unknown = append(unknown, relevantProblems(nodeProblems, host, m.Record)...)
 	}
 	for _, p := range unknown {
 		differ = append(differ, PathProblem{p.Path, p.Err.Error()})
 	}
-	var read []string
+	var toHash []string
 	for _, e := range host {
-		there, _ := node.Find(e.Path)
+		onNode, _ := node.Find(e.Path)
 		if e.Kind == tree.File {
 			files++
 		}
-		if why := describeDifference(e, there); why != "" {
-			differ = append(differ, PathProblem{e.Path, why})
+		if reason := describeDifference(e, onNode); reason != "" {
+			differ = append(differ, PathProblem{e.Path, reason})
 		} else if e.Kind == tree.File {
-			read = append(read, e.Path)
+			toHash = append(toHash, e.Path)
 		}
 	}
 	for p := range m.Record.Paths() {
 		_, wanted := host.Find(p)
-		if _, there := node.Find(p); there && !wanted {
-			differ = append(differ, PathProblem{p, "it is on the node only"})
+		if _, exists := node.Find(p); exists && !wanted {
+			differ = append(differ, PathProblem{p, "exists only on the node"})
 		}
 	}
 	root, err := os.OpenRoot(m.Dir)
@@ -53,16 +52,16 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []PathProblem, e
 		return files, differ, err
 	}
 	defer root.Close()
-	err = m.Client.HashFiles(read, func(path string, sum []byte, err error) {
-		own, ownErr := hashFile(root, path)
+	err = m.Client.HashFiles(toHash, func(path string, sum []byte, err error) {
+		hostSum, hostErr := hashFile(root, path)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			differ = append(differ, PathProblem{path, "on the node: " + err.Error()})
-		case ownErr != nil:
-			differ = append(differ, PathProblem{path, ownErr.Error()})
-		case !bytes.Equal(own, sum):
-			differ = append(differ, PathProblem{path, "its content is another"})
+		case hostErr != nil:
+			differ = append(differ, PathProblem{path, hostErr.Error()})
+		case !bytes.Equal(hostSum, sum):
+			differ = append(differ, PathProblem{path, "different content"})
 		}
 	})
 	if ctx.Err() != nil {
@@ -71,19 +70,20 @@ func (m *Mirror) Verify(ctx context.Context) (files int, differ []PathProblem, e
 	return files, differ, err
 }
 
-// describeDifference says what differs between entries, but for files' content, or "".
+// describeDifference returns what differs between two entries, apart from the content
+// of files of equal size, or "".
 func describeDifference(host, node tree.Entry) string {
 	switch {
 	case node.Kind == tree.Nothing:
-		return "it is not on the node"
+		return "missing on the node"
 	case host.Kind != node.Kind:
 		return "on the node it is a " + node.Kind.String()
 	case host.Size != node.Size:
-		return "its content is another"
+		return "different content"
 	case host.Target != node.Target:
-		return "it leads elsewhere on the node"
+		return "different target of the link"
 	case host.Perm != node.Perm:
-		return "its mode is another"
+		return "different mode"
 	}
 	return ""
 }
