@@ -2,11 +2,14 @@ package filesync
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/testenv"
@@ -65,7 +68,7 @@ func TestMissingWatchIsRepaired(t *testing.T) {
 // TestPendingFullScanHoldsNoPaths keeps no paths in memory while a full scan is
 // pending.
 func TestPendingFullScanHoldsNoPaths(t *testing.T) {
-	w := &Watcher{paths: map[string]bool{}, wake: make(chan struct{}, 1), rescan: newStoppedTimer()}
+	w := newBatcher(WatchConfig{})
 	check := func(wantPaths int, wantFull bool) {
 		t.Helper()
 		if paths, full := w.Pending(); paths != wantPaths || full != wantFull {
@@ -104,4 +107,48 @@ func TestFullScanCancelsRescan(t *testing.T) {
 	if w.rescan.Stop() {
 		t.Error("the rescan is still pending after a full scan")
 	}
+}
+
+// newBatcher returns a watcher that watches nothing, for tests of its batches.
+func newBatcher(cfg WatchConfig) *Watcher {
+	return &Watcher{cfg: cfg, paths: map[string]bool{}, wake: make(chan struct{}, 1), rescan: newStoppedTimer()}
+}
+
+func TestBurstIsOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newBatcher(WatchConfig{Quiet: 50 * time.Millisecond, MaxWait: 300 * time.Millisecond})
+		go func() {
+			for i := range 20 {
+				w.noteChange(fmt.Sprint(i))
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		if got := len(nextBatch(t, w).Paths); got != 20 {
+			t.Errorf("the batch holds %d paths, want 20", got)
+		}
+	})
+}
+
+// TestStreamIsSeveralBatches holds back no changes while more follow without end.
+func TestStreamIsSeveralBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newBatcher(WatchConfig{Quiet: 50 * time.Millisecond, MaxWait: 300 * time.Millisecond})
+		start := time.Now()
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
+			for time.Since(start) < 1500*time.Millisecond {
+				w.noteChange("stream")
+				time.Sleep(7 * time.Millisecond)
+			}
+		})
+		var batches int
+		for time.Since(start) < 1500*time.Millisecond {
+			nextBatch(t, w)
+			batches++
+		}
+		if batches != 5 {
+			t.Errorf("a stream of 1.5 s came in %d batches, want 5", batches)
+		}
+	})
 }

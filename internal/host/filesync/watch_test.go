@@ -237,40 +237,6 @@ func TestWatchIgnored(t *testing.T) {
 	}
 }
 
-// TestWatchGathers wants a burst in one batch, and a stream that does not end
-// in several.
-func TestWatchGathers(t *testing.T) {
-	const quiet = 50 * time.Millisecond
-	dir := t.TempDir()
-	r := startReplica(t, filesync.WatchConfig{Dir: dir, Quiet: quiet, MaxWait: 300 * time.Millisecond})
-	var pause time.Duration // the longest: on a busy machine the burst may have one
-	for i, last := 0, time.Now(); i < 20; i++ {
-		testenv.WriteFile(t, filepath.Join(dir, fmt.Sprint(i)), "x")
-		time.Sleep(time.Millisecond)
-		pause, last = max(pause, time.Since(last)), time.Now()
-	}
-	if !r.follows(t) || r.batches != 1 && pause < quiet/2 {
-		t.Errorf("a burst came in %d batches", r.batches)
-	}
-	stop := time.Now().Add(1500 * time.Millisecond)
-	r.batches = 0
-	go func() {
-		for i := 0; time.Now().Before(stop); i++ {
-			_ = os.WriteFile(filepath.Join(dir, "stream"), fmt.Append(nil, i), 0o644)
-			time.Sleep(5 * time.Millisecond)
-		}
-	}()
-	for time.Now().Before(stop) {
-		r.next(t, time.Until(stop))
-	}
-	if r.batches < 3 || r.batches > 6 {
-		t.Errorf("a stream of 1.5 s came in %d batches", r.batches)
-	}
-	if !r.follows(t) {
-		t.Error("the stream's end was missed")
-	}
-}
-
 // TestWatchVanished has the tree go and come: nothing is told of one that is not
 // there, and one that comes is compared as a whole.
 func TestWatchVanished(t *testing.T) {
