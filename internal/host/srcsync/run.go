@@ -218,7 +218,7 @@ func (c Config) receive(ctx context.Context, conn link.Conn, hangUp func(), to s
 	defer stop(nil)
 	wg.Go(func() {
 		err := cmd.Wait()
-		stop(diag.Errorf(diag.LinkLost, "the receiver of files on the node has ended: %w", cmp.Or(err, io.EOF)))
+		stop(diag.Errorf(diag.LinkLost, "the node's file receiver has exited: %w", cmp.Or(err, io.EOF)))
 	})
 	err = f(running, m)
 	switch {

@@ -12,8 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Client is the host's end. Its methods must not run at the same time; after an
-// error it is of no more use.
+// Client talks to a receiver over a channel. Its methods must not be called
+// concurrently, nor after one has returned an error of the channel.
 type Client struct {
 	in        *bufio.Reader
 	out       *frame.Writer
@@ -21,46 +21,54 @@ type Client struct {
 	topExists bool
 	buf       [frame.MaxSize]byte
 	speed     speedGauge
-
-	window window
+	window    window
 }
 
-// Connect waits for the receiver's hello. cut ends the channel, so that nothing
-// waits for it any longer; it is called when the other end can't be understood.
-func Connect(r io.Reader, w io.Writer, cut func()) (*Client, error) {
-	c := &Client{in: bufio.NewReaderSize(r, frame.MaxSize), out: frame.NewWriter(w), hangUp: cut}
-	f, err := c.expect(frame.KindHello)
+// Connect blocks until the receiver has sent its hello. The client calls hangUp when it
+// cannot understand the receiver; hangUp must close the channel, so that nothing blocks
+// on it any longer.
+func Connect(r io.Reader, w io.Writer, hangUp func()) (*Client, error) {
+	c := &Client{
+		in: bufio.NewReaderSize(r, frame.MaxSize), out: frame.NewWriter(w), hangUp: hangUp,
+		window: window{min: minWindow, max: maxWindow, size: initialWindow},
+	}
+	f, err := c.readKind(frame.KindHello)
 	if err != nil {
 		return nil, err
 	}
 	version := f.ReadNumber(1 << 32)
 	if version != frame.Version && !f.IsBad() {
-		return nil, diag.Errorf(diag.AgentProtocol, "the receiver of files speaks version %d of its protocol, not %d", version, frame.Version)
+		return nil, diag.Errorf(diag.AgentProtocol, "the node's file receiver speaks version %d of its protocol, not %d", version, frame.Version)
 	}
 	c.topExists = f.ReadNumber(1) == 1
-	code, problem := f.ReadText(frame.MaxText), f.ReadError()
+	code, refusal := f.ReadText(frame.MaxText), f.ReadError()
 	if err := f.Finish(); err != nil {
 		return nil, c.fail(err)
 	}
-	if problem == nil {
+	if refusal == nil {
 		return c, nil
 	}
 	if code := diag.Code(code); code == diag.SyncRefused || code == diag.SyncBusy {
-		return nil, diag.Errorf(code, "%w", problem)
+		return nil, diag.Errorf(code, "%w", refusal)
 	}
-	return nil, diag.Errorf(diag.SyncFailed, "on the node: %w", problem)
+	return nil, diag.Errorf(diag.SyncFailed, "on the node: %w", refusal)
 }
 
-// IsSlow reports whether the line has turned out to be so slow that what is sent is
-// compressed.
+// IsSlow reports whether the connection has proved so slow that data is compressed.
 func (c *Client) IsSlow() bool { return c.speed.slow.Load() }
 
-// TopExists reports whether the tree's top directory is there: a receiver that only
-// looks does not make it.
+// TopExists reports whether the tree's top directory exists. A read-only receiver does
+// not create it.
 func (c *Client) TopExists() bool { return c.topExists }
 
-// Scan returns what the tree holds on the node, and what there could not be
-// looked at. It removes temporary files that killed receivers have left.
+// What bounds the memory that a node can make the host use.
+const (
+	maxEntries   = 4 << 20
+	maxScanBytes = 256 << 20 // of all entries together
+)
+
+// Scan returns what the node's tree holds, and what could not be read. The receiver
+// removes temporary files that killed receivers have left.
 func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	var m tree.Manifest
 	var problems []tree.Problem
@@ -71,12 +79,12 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for held := 0; ; {
+	for size := 0; ; {
 		kind, f, err := frame.ReadFrame(c.in, &c.buf)
 		if err != nil {
 			return nil, nil, c.fail(err)
 		}
-		held += len(f.Rest())
+		size += len(f.Rest())
 		switch kind {
 		case frame.KindEntry:
 			m = append(m, f.ReadEntry())
@@ -86,8 +94,8 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 		default:
 			f.MarkBad()
 		}
-		if len(m)+len(problems) > maxEntries || held > maxHeld {
-			return nil, nil, c.fail(fmt.Errorf("%w: more than %d files, or %d bytes of their names", frame.ErrMalformed, maxEntries, maxHeld))
+		if len(m)+len(problems) > maxEntries || size > maxScanBytes {
+			return nil, nil, c.fail(fmt.Errorf("%w: more than %d files, or %d bytes of their names", frame.ErrMalformed, maxEntries, maxScanBytes))
 		}
 		if err := f.Finish(); err != nil {
 			return nil, nil, c.fail(err)
@@ -99,46 +107,40 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 	}
 }
 
-// What bounds what a node can have the host remember.
-const (
-	maxEntries = 4 << 20
-	maxHeld    = 256 << 20 // bytes of all entries together
-)
-
-// HashFiles returns the SHA-256 of files' contents on the node, and for those that
-// can't be read why.
-func (c *Client) HashFiles(paths []string, told func(path string, sum []byte, err error)) error {
-	var failed error
-	asked := make(chan struct{})
+// HashFiles calls report, in order, with the SHA-256 of the content of each file on the
+// node, or with why it could not be read. It fails only with the channel.
+func (c *Client) HashFiles(paths []string, report func(path string, sum []byte, err error)) error {
+	var sendErr error
+	sent := make(chan struct{})
 	go func() {
-		defer close(asked)
+		defer close(sent)
 		for _, p := range paths {
 			c.out.AppendText(p)
-			if failed = c.out.Send(frame.KindSum); failed != nil {
+			if sendErr = c.out.Send(frame.KindSum); sendErr != nil {
 				return
 			}
 		}
-		failed = c.out.Flush()
+		sendErr = c.out.Flush()
 	}()
 	for _, p := range paths {
-		f, err := c.expect(frame.KindSum)
+		f, err := c.readKind(frame.KindSum)
 		if err == nil {
-			sum, problem := f.ReadText(sha256.Size), f.ReadError()
+			sum, fileErr := f.ReadText(sha256.Size), f.ReadError()
 			if err = c.fail(f.Finish()); err == nil {
-				told(p, []byte(sum), problem)
+				report(p, []byte(sum), fileErr)
 			}
 		}
 		if err != nil {
-			<-asked // which ends, for the channel has
+			<-sent // soon, since the channel is closed
 			return err
 		}
 	}
-	<-asked
-	return failed
+	<-sent
+	return sendErr
 }
 
-// expect reads a frame of a kind.
-func (c *Client) expect(kind byte) (*frame.Body, error) {
+// readKind reads a frame and fails unless it is of the given kind.
+func (c *Client) readKind(kind byte) (*frame.Body, error) {
 	got, f, err := frame.ReadFrame(c.in, &c.buf)
 	if err == nil && got != kind {
 		err = unexpectedKind(got)
@@ -150,7 +152,32 @@ func unexpectedKind(kind byte) error {
 	return fmt.Errorf("%w: an answer of kind %q", frame.ErrMalformed, kind)
 }
 
-// fail makes an error of the channel one for people, and ends the channel.
+// readAnswer reads the answer to a change at path, and the acknowledgements before it.
+func (c *Client) readAnswer(path string, fl *inFlight) (now tree.Entry, kept string, changeErr, chanErr error) {
+	for {
+		kind, f, err := frame.ReadFrame(c.in, &c.buf)
+		switch {
+		case err != nil:
+		case kind == frame.KindReceived:
+			n := f.ReadNumber(frame.MaxReceived)
+			if err = f.Finish(); err == nil {
+				c.speed.add(fl.ackBytes(int64(n)))
+				continue
+			}
+		case kind == frame.KindAnswer:
+			now, kept, changeErr = f.ReadEntry(), f.ReadText(2*frame.MaxPath), f.ReadError()
+			if err = f.Finish(); err == nil && now.Path != path {
+				err = fmt.Errorf("%w: an answer for another path", frame.ErrMalformed)
+			}
+		default:
+			err = unexpectedKind(kind)
+		}
+		return now, kept, changeErr, c.fail(err)
+	}
+}
+
+// fail closes the channel after an error, which it explains to the user. It does
+// nothing for nil.
 func (c *Client) fail(err error) error {
 	if err == nil {
 		return nil
@@ -158,9 +185,9 @@ func (c *Client) fail(err error) error {
 	c.hangUp()
 	switch {
 	case errors.Is(err, frame.ErrMalformed):
-		return diag.Errorf(diag.AgentProtocol, "the receiver of files on the node: %w", err)
+		return diag.Errorf(diag.AgentProtocol, "the node's file receiver: %w", err)
 	case errors.Is(err, io.EOF):
-		return diag.Errorf(diag.LinkLost, "the receiver of files on the node has ended: %w", err).WithHint("run the command again")
+		return diag.Errorf(diag.LinkLost, "the node's file receiver has exited: %w", err).WithHint("run the command again")
 	}
 	return err
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// conversation returns frames of every kind that a host sends.
+// conversation returns frames of every kind that the host sends.
 func conversation() []byte {
 	var b bytes.Buffer
 	w := frame.NewWriter(&b)
@@ -54,8 +54,8 @@ func conversation() []byte {
 	return b.Bytes()
 }
 
-// FuzzServe holds that whatever a host sends, nothing outside of the tree is
-// touched, nothing temporary stays, and the receiver ends.
+// FuzzServe checks that, whatever a host sends, the receiver ends, touches nothing
+// outside of the tree and leaves no temporary files.
 func FuzzServe(f *testing.F) {
 	f.Add(conversation())
 	f.Add(bytes.ReplaceAll(conversation(), []byte("d/f"), []byte("../")))
@@ -69,21 +69,21 @@ func FuzzServe(f *testing.F) {
 		}
 		err := receive.Serve(receive.Config{Top: top, Now: time.Unix(0, 0), In: bytes.NewReader(in), Out: io.Discard})
 		if err != nil && !errors.Is(err, frame.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("got %v, want nil or an error of the protocol", err)
 		}
-		entries, err := os.ReadDir(outside)
-		if err != nil || len(entries) != 1 || content(t, filepath.Join(outside, "s")) != "outside" {
-			t.Errorf("outside of the tree: %v, %v", entries, err)
+		checkContent(t, filepath.Join(outside, "s"), "outside")
+		if entries, err := os.ReadDir(outside); err != nil || len(entries) != 1 {
+			t.Errorf("outside of the tree are now %v, %v", entries, err)
 		}
 		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			if d != nil && d.IsDir() {
-				os.Chmod(path, 0o700) // so that all can be seen and removed
+				os.Chmod(path, 0o700) // so that everything can be listed and removed
 			}
 			return nil
 		})
-		own := bytes.Contains(in, []byte(frame.TemporaryPrefix)) // then it was asked to
+		named := bytes.Contains(in, []byte(frame.TemporaryPrefix)) // the host asked for such a file
 		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
-			if strings.HasPrefix(filepath.Base(path), frame.TemporaryPrefix) && !own {
+			if strings.HasPrefix(filepath.Base(path), frame.TemporaryPrefix) && !named {
 				t.Errorf("%s is left", path)
 			}
 			return nil
@@ -91,7 +91,7 @@ func FuzzServe(f *testing.F) {
 	})
 }
 
-// FuzzClient holds that a host understands, or refuses, whatever a node sends.
+// FuzzClient checks that the client understands or refuses whatever a node sends.
 func FuzzClient(f *testing.F) {
 	var b bytes.Buffer
 	w := frame.NewWriter(&b)
@@ -133,12 +133,12 @@ func FuzzClient(f *testing.F) {
 		}
 		for _, e := range m {
 			if !filepath.IsLocal(filepath.FromSlash(e.Path)) {
-				t.Errorf("%q leads out", e.Path)
+				t.Errorf("%q is outside of the tree", e.Path)
 			}
 		}
 		for _, p := range problems {
 			if len(p.Path) > frame.MaxPath {
-				t.Error("a path is too long")
+				t.Errorf("a path has %d bytes", len(p.Path))
 			}
 		}
 		root, err := os.OpenRoot(t.TempDir())
@@ -146,18 +146,18 @@ func FuzzClient(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		if err := root.WriteFile("large", make([]byte, 2*firstWindow), 0o600); err != nil {
+		if err := root.WriteFile("large", make([]byte, 2*initialWindow), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		changes := []Change{{Want: tree.Entry{Path: "f"}}, {Want: tree.Entry{Path: "large", Kind: tree.File}}}
 		err = c.Apply(t.Context(), root, changes, func(change Change, r Result) {
 			if r.Now.Path != change.Want.Path {
-				t.Errorf("an answer of %q", r.Now.Path)
+				t.Errorf("got the result of %q, want that of %q", r.Now.Path, change.Want.Path)
 			}
 		})
 		if err == nil {
-			dir, failed, err := c.Stage()
-			if failed == nil && err == nil && (!frame.IsInside(dir) || !strings.HasPrefix(dir, frame.TemporaryPrefix)) {
+			dir, stageErr, err := c.Stage()
+			if stageErr == nil && err == nil && (!frame.IsInside(dir) || !strings.HasPrefix(dir, frame.TemporaryPrefix)) {
 				t.Errorf("staged in %q", dir)
 			}
 			_ = c.HashFiles([]string{"f"}, func(string, []byte, error) {})

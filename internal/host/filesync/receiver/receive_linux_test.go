@@ -17,35 +17,37 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// started is what a process of its own is to do, for it gives up root for good.
-type started struct {
-	Top         string
-	Look, Force bool
-	User        receive.User
+// receiverArgs configures a receiver in a process of its own, since it gives up root for
+// good.
+type receiverArgs struct {
+	Top             string
+	ReadOnly, Force bool
+	User            receive.User
 }
 
-const startedVariable = "DAPBRIDGE_TEST_RECEIVE"
+const receiverVariable = "DAPBRIDGE_TEST_RECEIVE"
 
-// TestMain is a receiver if a test has started it.
+// TestMain is the receiver's process if a test has started it.
 func TestMain(m *testing.M) {
-	var s started
-	if err := json.Unmarshal([]byte(os.Getenv(startedVariable)), &s); err != nil {
+	var a receiverArgs
+	if err := json.Unmarshal([]byte(os.Getenv(receiverVariable)), &a); err != nil {
 		os.Exit(m.Run())
 	}
-	if err := receive.Receive(receive.Config{Top: s.Top, ReadOnly: s.Look, Now: time.Unix(0, 0), In: os.Stdin, Out: os.Stdout}, s.User, s.Force); err != nil {
+	cfg := receive.Config{Top: a.Top, ReadOnly: a.ReadOnly, Now: time.Unix(0, 0), In: os.Stdin, Out: os.Stdout}
+	if err := receive.Receive(cfg, a.User, a.Force); err != nil {
 		os.Exit(1)
 	}
 }
 
-// receive starts a receiver. Its error is what the host is told.
-func startReceiver(t *testing.T, s started) (*Client, error) {
+// startReceiver starts a receiver's process and connects to it.
+func startReceiver(t *testing.T, a receiverArgs) (*Client, error) {
 	t.Helper()
-	text, err := json.Marshal(s)
+	text, err := json.Marshal(a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), startedVariable+"="+string(text))
+	cmd.Env = append(os.Environ(), receiverVariable+"="+string(text))
 	toNode, toHost := newPipe(t), newPipe(t)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = toNode.r, toHost.w, os.Stderr
 	if err := cmd.Start(); err != nil {
@@ -62,13 +64,20 @@ func startReceiver(t *testing.T, s started) (*Client, error) {
 	return Connect(toHost.r, toNode.w, func() { toNode.w.Close() })
 }
 
-func TestLoggedIn(t *testing.T) {
+func TestLookupUser(t *testing.T) {
 	me, err := receive.LookupUser("")
-	if err != nil || me.UID != os.Getuid() || me.GID != os.Getgid() {
-		t.Errorf("%+v, %v", me, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if u, err := receive.LookupUser("1"); err != nil || u.UID != 1 || u.GID == 0 || slices.Contains(u.Groups, 0) {
-		t.Errorf("%+v, %v", u, err)
+	if me.UID != os.Getuid() || me.GID != os.Getgid() {
+		t.Errorf("this user is %+v", me)
+	}
+	u, err := receive.LookupUser("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.UID != 1 || u.GID == 0 || slices.Contains(u.Groups, 0) {
+		t.Errorf("user 1 is %+v", u)
 	}
 	for _, text := range []string{"nobody knows", "-1"} {
 		if u, err := receive.LookupUser(text); err == nil {
@@ -77,11 +86,17 @@ func TestLoggedIn(t *testing.T) {
 	}
 }
 
-// TestReceive makes the directory as root, and writes as somebody else.
-func TestReceive(t *testing.T) {
-	testenv.NeedsRoot(t, "it becomes another user")
-	somebody := receive.User{UID: 65534, GID: 65534, Groups: []int{65534, 65533}}
-	dir, err := os.MkdirTemp("", "receive-") // t.TempDir's parent is root's alone
+// receiveTest is a directory that other users may enter, with a host's tree in it.
+type receiveTest struct {
+	dir  string
+	root *os.Root // of the host's tree, which holds the file f
+	user receive.User
+}
+
+func newReceiveTest(t *testing.T) *receiveTest {
+	t.Helper()
+	testenv.NeedsRoot(t, "the receiver becomes another user")
+	dir, err := os.MkdirTemp("", "receive-") // only root may enter the parent of t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,121 +104,145 @@ func TestReceive(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	at := func(name string) string { return filepath.Join(dir, name) }
-	mkdir := func(name string) string {
-		if err := os.MkdirAll(at(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return at(name)
+	r := &receiveTest{dir: dir, user: receive.User{UID: 65534, GID: 65534, Groups: []int{65534, 65533}}}
+	writeMode(t, filepath.Join(r.mkdir(t, "host"), "f"), "host's", 0o644)
+	if r.root, err = os.OpenRoot(r.at("host")); err != nil {
+		t.Fatal(err)
 	}
-	owner := func(name string) int {
-		info, err := os.Lstat(name)
-		if err != nil {
-			return -1
-		}
-		return int(info.Sys().(*syscall.Stat_t).Uid)
+	t.Cleanup(func() { r.root.Close() })
+	return r
+}
+
+func (r *receiveTest) at(name string) string { return filepath.Join(r.dir, name) }
+
+func (r *receiveTest) mkdir(t *testing.T, name string) string {
+	t.Helper()
+	if err := os.MkdirAll(r.at(name), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	host := mkdir("host")
-	writeMode(t, filepath.Join(host, "f"), "host's", 0o644)
-	root, err := os.OpenRoot(host)
+	return r.at(name)
+}
+
+// put copies f.
+func (r *receiveTest) put(t *testing.T, c *Client) (result Result) {
+	t.Helper()
+	e, _ := tree.Lstat(r.root, "f")
+	if err := c.Apply(t.Context(), r.root, []Change{{Want: e}}, func(_ Change, got Result) { result = got }); err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+func checkOwner(t *testing.T, name string, want int) {
+	t.Helper()
+	info, err := os.Lstat(name)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if got := int(info.Sys().(*syscall.Stat_t).Uid); got != want {
+		t.Errorf("%s belongs to %d, want %d", name, got, want)
+	}
+}
+
+// TestReceiveAsUser creates the directory as root and writes to it as another user.
+func TestReceiveAsUser(t *testing.T) {
+	r := newReceiveTest(t)
+	top := r.at("go/src/made")
+	c, err := startReceiver(t, receiverArgs{Top: top, User: r.user})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
-	put := func(t *testing.T, c *Client) (r Result) {
-		t.Helper()
-		e, _ := tree.Lstat(root, "f")
-		if err := c.Apply(t.Context(), root, []Change{{Want: e}}, func(_ Change, got Result) { r = got }); err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
+	checkDone(t, "f", r.put(t, c))
+	checkOwner(t, filepath.Join(top, "f"), r.user.UID)
+	checkOwner(t, top, r.user.UID)
+	checkOwner(t, filepath.Dir(top), 0)
+	checkOwner(t, filepath.Join(filepath.Dir(top), receive.BackupDir), r.user.UID)
 
-	t.Run("made", func(t *testing.T) {
-		top := at("go/src/made")
-		c, err := startReceiver(t, started{Top: top, User: somebody})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r := put(t, c); r.Err != nil {
-			t.Error(r.Err)
-		}
-		for name, want := range map[string]int{filepath.Join(top, "f"): 65534, top: 65534, filepath.Dir(top): 0, filepath.Join(filepath.Dir(top), receive.BackupDir): 65534} {
-			if got := owner(name); got != want {
-				t.Errorf("%s is of %d, not %d", name, got, want)
-			}
-		}
-		// What root alone may read is not read, and what it may write not written.
-		secret := filepath.Join(top, "secret")
-		writeMode(t, secret, "root's", 0o600)
+	t.Run("cannot read root's files", func(t *testing.T) {
+		writeMode(t, filepath.Join(top, "secret"), "root's", 0o600)
 		if err := c.HashFiles([]string{"secret"}, func(_ string, _ []byte, err error) {
 			if err == nil {
-				t.Error("somebody else's file was read")
+				t.Error("root's file was read")
 			}
 		}); err != nil {
 			t.Error(err)
 		}
-		// What was changed there can be kept, though the directory is root's.
+	})
+	t.Run("keeps files though the parent is root's", func(t *testing.T) {
 		writeMode(t, filepath.Join(top, "f"), "edited", 0o644)
-		if r := put(t, c); r.Err != nil || content(t, r.Kept) != "edited" {
-			t.Errorf("%+v", r)
-		}
-		if _, err := startReceiver(t, started{Top: top, User: somebody}); diag.CodeOf(err) != diag.SyncBusy {
-			t.Errorf("a second receiver: %v", err)
-		}
-		look, err := startReceiver(t, started{Top: top, Look: true, User: somebody})
-		if err != nil || !look.TopExists() {
-			t.Errorf("one that only looks: %v", err)
+		checkKept(t, "f", r.put(t, c), "edited")
+	})
+	t.Run("is alone", func(t *testing.T) {
+		if _, err := startReceiver(t, receiverArgs{Top: top, User: r.user}); diag.CodeOf(err) != diag.SyncBusy {
+			t.Errorf("a second receiver: got %v, want code %s", err, diag.SyncBusy)
 		}
 	})
-	t.Run("looking makes nothing", func(t *testing.T) {
-		c, err := startReceiver(t, started{Top: at("go2/none"), Look: true, User: somebody})
-		if err != nil || c.TopExists() {
-			t.Errorf("%v", err)
-		}
-		if _, err := os.Lstat(at("go2")); err == nil {
-			t.Error("the directory was made")
-		}
-	})
-	t.Run("refused", func(t *testing.T) {
-		mkdir("others/sub")
-		writeMode(t, at("file"), "x", 0o644)
-		if err := os.Symlink("others", at("link")); err != nil {
-			t.Fatal(err)
-		}
-		for top, why := range map[string]string{
-			at("others"): "another user", at("link"): "symbolic link to others", at("link/sub"): "symbolic link to others",
-			at("file"): "not a directory", at("file/f"): "not a directory", "relative": "not a directory", "/": "not a directory", dir + "/a/../b": "not a directory",
-		} {
-			for _, look := range []bool{false, true} {
-				if look && top == at("others") {
-					continue // looking hurts nobody
-				}
-				if _, err := startReceiver(t, started{Top: top, Look: look, User: somebody}); diag.CodeOf(err) != diag.SyncRefused || !strings.Contains(err.Error(), why) {
-					t.Errorf("%s: %v", top, err)
-				}
-			}
-		}
-		if owner(at("others")) != 0 || owner(at("others/sub")) != 0 {
-			t.Error("a directory has got another owner")
-		}
-	})
-	t.Run("not to be reached", func(t *testing.T) {
-		if err := os.Chmod(mkdir("closed"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := startReceiver(t, started{Top: at("closed/top"), User: somebody}); diag.CodeOf(err) != diag.SyncRefused || !strings.Contains(err.Error(), "may not enter") {
-			t.Errorf("%v", err)
-		}
-	})
-	t.Run("forced", func(t *testing.T) {
-		top := mkdir("forced/sub")
-		c, err := startReceiver(t, started{Top: filepath.Dir(top), User: somebody, Force: true})
+	t.Run("except for read-only ones", func(t *testing.T) {
+		c, err := startReceiver(t, receiverArgs{Top: top, ReadOnly: true, User: r.user})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := put(t, c); r.Err != nil || owner(filepath.Dir(top)) != 65534 || owner(top) != 0 {
-			t.Errorf("%+v", r)
+		if !c.TopExists() {
+			t.Error("the directory is reported as missing")
 		}
 	})
+}
+
+func TestReadOnlyCreatesNothing(t *testing.T) {
+	r := newReceiveTest(t)
+	c, err := startReceiver(t, receiverArgs{Top: r.at("go2/none"), ReadOnly: true, User: r.user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.TopExists() {
+		t.Error("the directory is reported as existing")
+	}
+	if _, err := os.Lstat(r.at("go2")); err == nil {
+		t.Error("the directory was created")
+	}
+}
+
+func TestReceiveRefusesDirectories(t *testing.T) {
+	r := newReceiveTest(t)
+	r.mkdir(t, "others/sub")
+	writeMode(t, r.at("file"), "x", 0o644)
+	if err := os.Symlink("others", r.at("link")); err != nil {
+		t.Fatal(err)
+	}
+	check := func(t *testing.T, a receiverArgs, reason string) {
+		t.Helper()
+		a.User = r.user
+		_, err := startReceiver(t, a)
+		if diag.CodeOf(err) != diag.SyncRefused || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s, read-only %v: got %v, want %q", a.Top, a.ReadOnly, err, reason)
+		}
+	}
+	for top, reason := range map[string]string{
+		r.at("link"): "symbolic link to others", r.at("link/sub"): "symbolic link to others",
+		r.at("file"): "not a directory", r.at("file/f"): "not a directory", "relative": "not a directory", "/": "not a directory", r.dir + "/a/../b": "not a directory",
+	} {
+		check(t, receiverArgs{Top: top}, reason)
+		check(t, receiverArgs{Top: top, ReadOnly: true}, reason)
+	}
+	check(t, receiverArgs{Top: r.at("others")}, "another user")
+	checkOwner(t, r.at("others"), 0)
+	checkOwner(t, r.at("others/sub"), 0)
+
+	if err := os.Chmod(r.mkdir(t, "closed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	check(t, receiverArgs{Top: r.at("closed/top")}, "enter")
+}
+
+func TestForceTakesOverDirectory(t *testing.T) {
+	r := newReceiveTest(t)
+	r.mkdir(t, "forced/sub")
+	c, err := startReceiver(t, receiverArgs{Top: r.at("forced"), User: r.user, Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkDone(t, "f", r.put(t, c))
+	checkOwner(t, r.at("forced"), r.user.UID)
+	checkOwner(t, r.at("forced/sub"), 0)
 }

@@ -3,6 +3,7 @@ package receiver
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -20,29 +21,28 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// pair is a host's tree, and a receiver that writes to another.
+// pair is a client for a host's tree, and the receiver it talks to.
 type pair struct {
 	client *Client
 	host   string
 	top    string
-	root   *os.Root // the host's
-	cut    func()
-	ended  chan error
+	root   *os.Root // of the host's tree
+	hangUp func()
+	done   chan error // the receiver's result
 }
 
-// link starts a receiver. Its directory is one of several in a temporary one, so
-// that it can be seen that it writes to no other.
-func link(t testing.TB, host, top string, look bool) *pair {
+// startPair starts a receiver that writes to top.
+func startPair(t testing.TB, host, top string, readOnly bool) *pair {
 	t.Helper()
 	toNode, toHost := newPipe(t), newPipe(t)
-	p := &pair{host: host, top: top, ended: make(chan error, 1)}
-	p.cut = func() { toNode.w.Close(); toHost.r.Close() }
+	p := &pair{host: host, top: top, done: make(chan error, 1)}
+	p.hangUp = func() { toNode.w.Close(); toHost.r.Close() }
 	go func() {
 		defer toHost.w.Close()
-		p.ended <- receive.Serve(receive.Config{Top: top, ReadOnly: look, Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), In: toNode.r, Out: toHost.w})
+		p.done <- receive.Serve(receive.Config{Top: top, ReadOnly: readOnly, Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), In: toNode.r, Out: toHost.w})
 	}()
 	var err error
-	if p.client, err = Connect(toHost.r, toNode.w, p.cut); err != nil {
+	if p.client, err = Connect(toHost.r, toNode.w, p.hangUp); err != nil {
 		t.Fatal(err)
 	}
 	if p.root, err = os.OpenRoot(host); err != nil {
@@ -50,9 +50,9 @@ func link(t testing.TB, host, top string, look bool) *pair {
 	}
 	t.Cleanup(func() {
 		p.root.Close()
-		p.cut()
-		if err := <-p.ended; err != nil {
-			t.Errorf("the receiver ended with %v", err)
+		p.hangUp()
+		if err := <-p.done; err != nil {
+			t.Errorf("the receiver failed: %v", err)
 		}
 	})
 	return p
@@ -70,7 +70,8 @@ func newPipe(t testing.TB) pipe {
 	return pipe{r, w}
 }
 
-// dirs returns two directories beside a third.
+// dirs returns the host's directory and the node's. The latter is two levels below a
+// temporary directory, so that tests see what the receiver writes elsewhere.
 func dirs(t testing.TB) (host, top string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -91,17 +92,47 @@ func writeMode(t testing.TB, name, text string, perm os.FileMode) {
 	}
 }
 
-// content returns what is in a file, or "not there".
+// missing is the content of a file that does not exist.
+const missing = "(missing)"
+
+// content returns the content of a file, or missing.
 func content(t testing.TB, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return "not there"
+		return missing
 	}
 	return string(text)
 }
 
-// apply makes changes and returns what has become of each, by its path.
+func checkContent(t testing.TB, name, want string) {
+	t.Helper()
+	if got := content(t, name); got != want {
+		t.Errorf("%s holds %.100q, want %.100q", name, got, want)
+	}
+}
+
+// checkDone checks that a change was made and that nothing had to be kept.
+func checkDone(t testing.TB, path string, r Result) {
+	t.Helper()
+	if r.Err != nil {
+		t.Errorf("%s: %v", path, r.Err)
+	}
+	if r.Kept != "" {
+		t.Errorf("%s: something was kept as %q", path, r.Kept)
+	}
+}
+
+// checkKept checks that a change was made and that what was in its place was kept.
+func checkKept(t testing.TB, path string, r Result, want string) {
+	t.Helper()
+	if r.Err != nil {
+		t.Errorf("%s: %v", path, r.Err)
+	}
+	checkContent(t, r.Kept, want)
+}
+
+// apply makes changes and returns their results by path.
 func (p *pair) apply(t testing.TB, changes ...Change) map[string]Result {
 	t.Helper()
 	all := map[string]Result{}
@@ -111,7 +142,7 @@ func (p *pair) apply(t testing.TB, changes ...Change) map[string]Result {
 	return all
 }
 
-// put is the change that makes what stands at a path of the host stand there.
+// put returns the change that copies a path of the host.
 func (p *pair) put(t testing.TB, path string) Change {
 	t.Helper()
 	e, err := tree.Lstat(p.root, path)
@@ -121,8 +152,8 @@ func (p *pair) put(t testing.TB, path string) Change {
 	return Change{Want: e}
 }
 
-// nothingLeft sees that no temporary file is below dir.
-func nothingLeft(t testing.TB, dir string) {
+// checkNoTemporary checks that there are no temporary files below dir.
+func checkNoTemporary(t testing.TB, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if strings.HasPrefix(filepath.Base(path), frame.TemporaryPrefix) {
@@ -137,11 +168,11 @@ func nothingLeft(t testing.TB, dir string) {
 
 func TestPut(t *testing.T) {
 	host, top := dirs(t)
-	large := strings.Repeat("0123456789abcdef", 200_000)
-	for name, perm := range map[string]os.FileMode{"d/small": 0o640, "d/program": 0o755, "empty": 0o444} {
-		writeMode(t, filepath.Join(host, name), strings.TrimPrefix(name, "empty"), perm)
+	for name, perm := range map[string]os.FileMode{"d/small": 0o640, "d/program": 0o755} {
+		writeMode(t, filepath.Join(host, name), name, perm)
 	}
-	writeMode(t, filepath.Join(host, "d/large"), large, 0o600)
+	writeMode(t, filepath.Join(host, "empty"), "", 0o444)
+	writeMode(t, filepath.Join(host, "d/large"), strings.Repeat("0123456789abcdef", 200_000), 0o600)
 	if err := os.Symlink("../elsewhere", filepath.Join(host, "d/l")); err != nil {
 		t.Fatal(err)
 	}
@@ -149,65 +180,88 @@ func TestPut(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(filepath.Join(host, "d"), 0o755); os.Chmod(filepath.Join(top, "d"), 0o755) })
-	p := link(t, host, top, false)
+	p := startPair(t, host, top, false)
 	paths := []string{"d", "d/large", "d/program", "d/small", "d/l", "empty"}
 	var changes []Change
 	for _, path := range paths {
 		changes = append(changes, p.put(t, path))
 	}
 	for path, r := range p.apply(t, changes...) {
-		if r.Err != nil || r.Kept != "" {
-			t.Errorf("%s: %v, kept %q", path, r.Err, r.Kept)
-		}
+		checkDone(t, path, r)
 	}
-	there, err := os.OpenRoot(top)
+	node, err := os.OpenRoot(top)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer there.Close()
+	defer node.Close()
 	for _, path := range paths {
 		want, _ := tree.Lstat(p.root, path)
-		if got, err := tree.Lstat(there, path); got != want {
-			t.Errorf("%+v, want %+v: %v", got, want, err)
+		got, err := tree.Lstat(node, path)
+		if err != nil {
+			t.Error(err)
 		}
-		if want.Kind == tree.File && content(t, filepath.Join(top, path)) != content(t, filepath.Join(host, path)) {
-			t.Errorf("%s holds something else", path)
+		if got != want {
+			t.Errorf("%s: got %+v, want %+v", path, got, want)
+		}
+		if want.Kind == tree.File {
+			checkContent(t, filepath.Join(top, path), content(t, filepath.Join(host, path)))
 		}
 	}
-	nothingLeft(t, top)
+	checkNoTemporary(t, top)
 
 	m, problems, err := p.client.Scan()
-	if err != nil || len(problems) != 0 || len(m) != len(paths) {
-		t.Fatalf("%v, %v, %v", m, problems, err)
+	if err != nil || len(problems) > 0 {
+		t.Fatalf("scan: %v, %v", problems, err)
 	}
-	// One kind in the place of another, as the host knows it to be.
-	for _, path := range []string{"d/small", "empty"} {
-		e, _ := m.Find(path)
-		os.Chmod(filepath.Join(host, "d"), 0o755)
-		os.Remove(filepath.Join(host, path))
-		if err := os.Mkdir(filepath.Join(host, path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		c := p.put(t, path)
-		c.Expected = e
-		if r := p.apply(t, c)[path]; r.Err != nil || r.Kept != "" || r.Now.Kind != tree.Dir {
-			t.Errorf("a directory for a file: %+v", r)
-		}
-		os.Remove(filepath.Join(host, path))
-		writeMode(t, filepath.Join(host, path), "again", 0o644)
-		c = p.put(t, path)
-		if r := p.apply(t, c)[path]; r.Err != nil || r.Kept != "" || content(t, filepath.Join(top, path)) != "again" {
-			t.Errorf("a file for a directory: %+v", r)
-		}
+	if len(m) != len(paths) {
+		t.Errorf("the scan lists %v, want %q", m, paths)
 	}
-	sums := map[string]string{}
-	if err := p.client.HashFiles([]string{"empty", "d", "nothing"}, func(path string, sum []byte, err error) {
-		sums[path] = string(sum)
-		if (err == nil) != (path == "empty") {
-			t.Errorf("sum of %s: %v", path, err)
+}
+
+func TestPutReplacesOtherKind(t *testing.T) {
+	host, top := dirs(t)
+	writeMode(t, filepath.Join(host, "f"), "a file", 0o644)
+	p := startPair(t, host, top, false)
+	file := p.apply(t, p.put(t, "f"))["f"]
+
+	os.Remove(filepath.Join(host, "f"))
+	if err := os.Mkdir(filepath.Join(host, "f"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := p.put(t, "f")
+	c.Expected = file.Now
+	dir := p.apply(t, c)["f"]
+	checkDone(t, "a directory for a file", dir)
+	if dir.Now.Kind != tree.Dir {
+		t.Errorf("got a %v, want a directory", dir.Now.Kind)
+	}
+
+	os.Remove(filepath.Join(host, "f"))
+	writeMode(t, filepath.Join(host, "f"), "again", 0o644)
+	checkDone(t, "a file for a directory", p.apply(t, p.put(t, "f"))["f"])
+	checkContent(t, filepath.Join(top, "f"), "again")
+}
+
+func TestHashFiles(t *testing.T) {
+	host, top := dirs(t)
+	writeMode(t, filepath.Join(top, "f"), "text", 0o644)
+	if err := os.Mkdir(filepath.Join(top, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := startPair(t, host, top, false)
+	err := p.client.HashFiles([]string{"f", "d", "nothing"}, func(path string, sum []byte, err error) {
+		want := sha256.Sum256([]byte("text"))
+		switch {
+		case path != "f" && err == nil:
+			t.Errorf("%s: got %x, want an error", path, sum)
+		case path == "f" && err != nil:
+			t.Error(err)
+		case path == "f" && !bytes.Equal(sum, want[:]):
+			t.Errorf("got %x, want %x", sum, want)
 		}
-	}); err != nil || len(sums["empty"]) != 32 || sums["d"] != "" {
-		t.Errorf("sums %q, %v", sums, err)
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -217,7 +271,7 @@ func TestKeep(t *testing.T) {
 	for _, name := range []string{"edited", "same", "new", "gone", "dir"} {
 		writeMode(t, filepath.Join(host, name), "host's", 0o644)
 	}
-	p := link(t, host, top, false)
+	p := startPair(t, host, top, false)
 	before := map[string]tree.Entry{}
 	for _, name := range []string{"edited", "gone"} {
 		before[name] = p.apply(t, p.put(t, name))[name].Now
@@ -230,60 +284,54 @@ func TestKeep(t *testing.T) {
 		Change{Want: tree.Entry{Path: "gone"}, Expected: before["gone"]}, Change{Want: tree.Entry{Path: "never"}})
 	kept := filepath.Join(filepath.Dir(top), receive.BackupDir, "20260102T030405Z", "top")
 	for name, want := range map[string]string{"edited": "edited there", "gone": "edited there", "dir/of/theirs": "theirs"} {
-		if got := content(t, filepath.Join(kept, name)); got != want {
-			t.Errorf("%s: kept %q, want %q", name, got, want)
-		}
+		checkContent(t, filepath.Join(kept, name), want)
 	}
 	for _, name := range []string{"edited", "gone", "dir"} {
-		if r := results[name]; r.Err != nil || r.Kept != filepath.Join(kept, name) {
-			t.Errorf("%s: %+v", name, r)
+		r := results[name]
+		if r.Err != nil {
+			t.Errorf("%s: %v", name, r.Err)
+		}
+		if want := filepath.Join(kept, name); r.Kept != want {
+			t.Errorf("%s: kept as %q, want %q", name, r.Kept, want)
 		}
 	}
 	for _, name := range []string{"same", "new", "never"} {
-		if r := results[name]; r.Err != nil || r.Kept != "" {
-			t.Errorf("%s: %+v", name, r)
-		}
+		checkDone(t, name, results[name])
 	}
 	for _, name := range []string{"edited", "same", "new", "dir"} {
-		if got := content(t, filepath.Join(top, name)); got != "host's" {
-			t.Errorf("%s holds %q", name, got)
-		}
+		checkContent(t, filepath.Join(top, name), "host's")
 	}
 	if _, err := os.Lstat(filepath.Join(top, "gone")); err == nil {
-		t.Error("what the host has removed is there")
+		t.Error("the removed file still exists")
 	}
-	// Once more in the same second: the first is not overwritten.
+	// Again in the same second: the first kept file is not overwritten.
 	writeMode(t, filepath.Join(top, "edited"), "edited again", 0o644)
-	if r := p.apply(t, change("edited"))["edited"]; content(t, r.Kept) != "edited again" || content(t, filepath.Join(kept, "edited")) != "edited there" {
-		t.Errorf("%+v", r)
-	}
+	checkKept(t, "edited", p.apply(t, change("edited"))["edited"], "edited again")
+	checkContent(t, filepath.Join(kept, "edited"), "edited there")
 }
 
 func TestRemove(t *testing.T) {
 	host, top := dirs(t)
 	writeMode(t, filepath.Join(host, "d/f"), "x", 0o644)
 	writeMode(t, filepath.Join(host, "e/f"), "x", 0o644)
-	p := link(t, host, top, false)
-	there := p.apply(t, p.put(t, "d"), p.put(t, "d/f"), p.put(t, "e"), p.put(t, "e/f"))
+	p := startPair(t, host, top, false)
+	put := p.apply(t, p.put(t, "d"), p.put(t, "d/f"), p.put(t, "e"), p.put(t, "e/f"))
 	writeMode(t, filepath.Join(top, "e/theirs"), "theirs", 0o644)
 	var changes []Change
 	for _, path := range []string{"e/f", "e", "d/f", "d"} {
-		changes = append(changes, Change{Want: tree.Entry{Path: path}, Expected: there[path].Now})
+		changes = append(changes, Change{Want: tree.Entry{Path: path}, Expected: put[path].Now})
 	}
 	for path, r := range p.apply(t, changes...) {
-		if r.Err != nil || r.Kept != "" {
-			t.Errorf("%s: %+v", path, r)
-		}
+		checkDone(t, path, r)
 	}
 	if _, err := os.Lstat(filepath.Join(top, "d")); err == nil {
-		t.Error("the directory is there")
+		t.Error("the directory still exists")
 	}
-	if content(t, filepath.Join(top, "e/theirs")) != "theirs" || content(t, filepath.Join(top, "e/f")) != "not there" {
-		t.Error("of a directory that holds something of the node's, that is not what is left")
-	}
+	checkContent(t, filepath.Join(top, "e/f"), missing)
+	checkContent(t, filepath.Join(top, "e/theirs"), "theirs")
 }
 
-// TestLinksOnTheNode writes to no place that a symbolic link leads to.
+// TestLinksOnTheNode writes nowhere that a symbolic link leads to.
 func TestLinksOnTheNode(t *testing.T) {
 	host, top := dirs(t)
 	outside := filepath.Join(filepath.Dir(filepath.Dir(top)), "outside")
@@ -297,47 +345,45 @@ func TestLinksOnTheNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := link(t, host, top, false)
+	p := startPair(t, host, top, false)
 	results := p.apply(t, p.put(t, "out/f"), p.put(t, "in/f"), p.put(t, "f"))
 	for path, r := range results {
-		if (r.Err == nil) != (path == "f") {
-			t.Errorf("%s: %+v", path, r)
+		if path != "f" && r.Err == nil {
+			t.Errorf("%s was written through a link: %+v", path, r)
 		}
 	}
-	// What is to be removed does not stand there: where a link leads is another place.
+	if err := results["f"].Err; err != nil {
+		t.Error(err)
+	}
+	// Nothing is at these paths, as far as the tree goes, so there is nothing to remove.
 	for path, r := range p.apply(t, Change{Want: tree.Entry{Path: "out/f"}}, Change{Want: tree.Entry{Path: "in/f"}}) {
-		if r.Err != nil || r.Kept != "" {
-			t.Errorf("%s: %+v", path, r)
-		}
+		checkDone(t, path, r)
 	}
-	if content(t, filepath.Join(outside, "f")) != "outside" || content(t, filepath.Join(top, "real/f")) != "inside" {
-		t.Error("something else was written")
-	}
-	if got := content(t, filepath.Join(top, "f")); got != "host's" {
-		t.Errorf("the link is still there: %q", got)
-	}
+	checkContent(t, filepath.Join(outside, "f"), "outside")
+	checkContent(t, filepath.Join(top, "real/f"), "inside")
+	checkContent(t, filepath.Join(top, "f"), "host's")
 	if target, _ := os.Readlink(results["f"].Kept); target != filepath.Join(outside, "f") {
 		t.Errorf("the link was not kept: %+v", results["f"])
 	}
 	if entries, _ := os.ReadDir(outside); len(entries) != 1 {
-		t.Error("there is more outside")
+		t.Errorf("outside of the tree are now %v", entries)
 	}
 	if err := p.client.HashFiles([]string{"out/f", "f"}, func(path string, sum []byte, err error) {
 		if (err == nil) != (path == "f") {
-			t.Errorf("sum of %s: %x, %v", path, sum, err)
+			t.Errorf("hash of %s: %x, %v", path, sum, err)
 		}
 	}); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestChangedMeanwhile takes nothing for whole that has changed under way.
-func TestChangedMeanwhile(t *testing.T) {
+// TestFileChangesWhileSent puts no file whose content is a mixture of two versions.
+func TestFileChangesWhileSent(t *testing.T) {
 	host, top := dirs(t)
 	name := filepath.Join(host, "f")
 	writeMode(t, name, strings.Repeat("x", 1<<20), 0o644)
 	writeMode(t, filepath.Join(top, "f"), "before", 0o644)
-	p := link(t, host, top, false)
+	p := startPair(t, host, top, false)
 	through := p.client.out.W
 	touched := false
 	p.client.out = frame.NewWriter(writerFunc(func(b []byte) (int, error) {
@@ -350,28 +396,27 @@ func TestChangedMeanwhile(t *testing.T) {
 		}
 		return len(b), through.Flush()
 	}))
-	r := p.apply(t, p.put(t, "f"))["f"]
-	if !errors.Is(r.Err, ErrChanged) || content(t, filepath.Join(top, "f")) != "before" {
-		t.Errorf("%v", r.Err)
+	if r := p.apply(t, p.put(t, "f"))["f"]; !errors.Is(r.Err, ErrChanged) {
+		t.Errorf("got %v, want ErrChanged", r.Err)
 	}
+	checkContent(t, filepath.Join(top, "f"), "before")
 	c := p.put(t, "f")
 	os.Remove(name)
 	if err := os.Symlink("/etc/passwd", name); err != nil {
 		t.Fatal(err)
 	}
 	if r := p.apply(t, c)["f"]; !errors.Is(r.Err, ErrChanged) {
-		t.Errorf("a link in the place of a file: %v", r.Err)
+		t.Errorf("a link in place of the file: got %v, want ErrChanged", r.Err)
 	}
-	nothingLeft(t, top)
+	checkNoTemporary(t, top)
 }
 
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// TestCut leaves nothing when the channel ends in the middle, and clears away what
-// a killed receiver has left.
-func TestCut(t *testing.T) {
+// TestChannelEndsEarly leaves nothing behind, wherever in a frame the channel ends.
+func TestChannelEndsEarly(t *testing.T) {
 	_, top := dirs(t)
 	var in bytes.Buffer
 	w := frame.NewWriter(&in)
@@ -382,10 +427,10 @@ func TestCut(t *testing.T) {
 	w.AppendRaw([]byte("12345"))
 	w.Send(frame.KindData)
 	w.Flush()
-	for cut := range in.Len() {
-		err := receive.Serve(receive.Config{Top: top, In: bytes.NewReader(in.Bytes()[:cut]), Out: io.Discard})
+	for length := range in.Len() {
+		err := receive.Serve(receive.Config{Top: top, In: bytes.NewReader(in.Bytes()[:length]), Out: io.Discard})
 		if err != nil && !errors.Is(err, frame.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("cut after %d bytes: %v", cut, err)
+			t.Errorf("cut after %d bytes: %v", length, err)
 		}
 	}
 	if err := receive.Serve(receive.Config{Top: top, In: &in, Out: io.Discard}); err != nil {
@@ -394,22 +439,29 @@ func TestCut(t *testing.T) {
 	if entries, _ := os.ReadDir(top); len(entries) != 0 {
 		t.Errorf("left: %v", entries)
 	}
+}
 
-	writeMode(t, filepath.Join(top, "d", frame.TemporaryPrefix+"17-1"), "left", 0o600)
-	for _, look := range []bool{true, false} {
-		p := link(t, t.TempDir(), top, look)
-		m, problems, err := p.client.Scan()
-		if err != nil || len(problems) != 0 || len(m) != 1 {
-			t.Errorf("%v, %v, %v", m, problems, err)
+// TestScanRemovesTemporaryFiles that a killed receiver has left, unless it is read-only.
+func TestScanRemovesTemporaryFiles(t *testing.T) {
+	_, top := dirs(t)
+	left := filepath.Join(top, "d", frame.TemporaryPrefix+"17-1")
+	writeMode(t, left, "left", 0o600)
+	for _, readOnly := range []bool{true, false} {
+		m, problems, err := startPair(t, t.TempDir(), top, readOnly).client.Scan()
+		if err != nil || len(problems) != 0 {
+			t.Errorf("read-only %v: %v, %v", readOnly, problems, err)
 		}
-		if _, err := os.Lstat(filepath.Join(top, "d", frame.TemporaryPrefix+"17-1")); (err == nil) != look {
-			t.Errorf("looking only: %v, then: %v", look, err)
+		if len(m) != 1 {
+			t.Errorf("read-only %v: the scan lists %v, want only d", readOnly, m)
+		}
+		if _, err := os.Lstat(left); (err == nil) != readOnly {
+			t.Errorf("read-only %v: afterwards: %v", readOnly, err)
 		}
 	}
 }
 
-// TestLookOnly ends a receiver that is asked for more than it was started for.
-func TestLookOnly(t *testing.T) {
+// TestReadOnlyRefusesChanges ends a read-only receiver that is asked for a change.
+func TestReadOnlyRefusesChanges(t *testing.T) {
 	_, top := dirs(t)
 	writeMode(t, filepath.Join(top, "f"), "x", 0o644)
 	var in bytes.Buffer
@@ -417,47 +469,57 @@ func TestLookOnly(t *testing.T) {
 	w.AppendEntry(tree.Entry{Path: "f", Kind: tree.File, Size: 1})
 	w.Send(frame.KindRemove)
 	w.Flush()
-	if err := receive.Serve(receive.Config{Top: top, ReadOnly: true, In: &in, Out: io.Discard}); !errors.Is(err, frame.ErrMalformed) || content(t, filepath.Join(top, "f")) != "x" {
-		t.Errorf("%v", err)
+	err := receive.Serve(receive.Config{Top: top, ReadOnly: true, In: &in, Out: io.Discard})
+	if !errors.Is(err, frame.ErrMalformed) {
+		t.Errorf("got %v, want ErrMalformed", err)
 	}
+	checkContent(t, filepath.Join(top, "f"), "x")
 }
 
-// TestHello tells why a receiver can't begin.
-func TestHello(t *testing.T) {
+// TestConnectReportsRefusal reports why a receiver cannot start.
+func TestConnectReportsRefusal(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want diag.Code
 	}{
 		{diag.Errorf(diag.SyncRefused, "it is a link"), diag.SyncRefused},
 		{diag.Errorf(diag.SyncBusy, "another"), diag.SyncBusy},
-		{diag.Errorf(diag.Usage, "what a node may not say"), diag.SyncFailed},
+		{diag.Errorf(diag.Usage, "a code that nodes must not use"), diag.SyncFailed},
 		{errors.New("no space"), diag.SyncFailed},
 	} {
 		var b bytes.Buffer
 		w := frame.NewWriter(&b)
 		w.SendHello(false, c.err)
 		w.Flush()
-		if _, err := Connect(&b, io.Discard, func() {}); diag.CodeOf(err) != c.want || !strings.Contains(err.Error(), c.err.Error()) {
-			t.Errorf("%v: %v", c.err, err)
+		_, err := Connect(&b, io.Discard, func() {})
+		if got := diag.CodeOf(err); got != c.want {
+			t.Errorf("%v: got code %v, want %v", c.err, got, c.want)
 		}
-	}
-	cuts := 0
-	for text, want := range map[string]diag.Code{"": diag.LinkLost, "\x00\x00\x00\x05Hello": diag.AgentProtocol, "\xff\xff\xff\xff\xff": diag.AgentProtocol} {
-		if _, err := Connect(strings.NewReader(text), io.Discard, func() { cuts++ }); diag.CodeOf(err) != want {
-			t.Errorf("%q: %v", text, err)
+		if err != nil && !strings.Contains(err.Error(), c.err.Error()) {
+			t.Errorf("got %q, want it to contain %q", err, c.err)
 		}
-	}
-	if cuts != 3 {
-		t.Error("the channel was not ended")
 	}
 }
 
-// TestTopMoved writes nothing to a directory that was moved away on the node, and
-// nothing to what stands in its place.
+func TestConnectHangsUpOnMalformedHello(t *testing.T) {
+	for text, want := range map[string]diag.Code{"": diag.LinkLost, "\x00\x00\x00\x05Hello": diag.AgentProtocol, "\xff\xff\xff\xff\xff": diag.AgentProtocol} {
+		hangUps := 0
+		_, err := Connect(strings.NewReader(text), io.Discard, func() { hangUps++ })
+		if got := diag.CodeOf(err); got != want {
+			t.Errorf("%q: got %v, want code %v", text, err, want)
+		}
+		if hangUps != 1 {
+			t.Errorf("%q: hung up %d times, want once", text, hangUps)
+		}
+	}
+}
+
+// TestTopMoved writes neither to a directory that was moved away on the node nor to
+// what has replaced it.
 func TestTopMoved(t *testing.T) {
 	host, top := dirs(t)
 	writeMode(t, filepath.Join(host, "f"), "first", 0o644)
-	p := link(t, host, top, false)
+	p := startPair(t, host, top, false)
 	p.apply(t, p.put(t, "f"))
 	if err := os.Rename(top, top+".old"); err != nil {
 		t.Fatal(err)
@@ -465,19 +527,18 @@ func TestTopMoved(t *testing.T) {
 	writeMode(t, filepath.Join(top, "f"), "theirs", 0o644)
 	writeMode(t, filepath.Join(host, "f"), "second", 0o644)
 	if err := p.client.Apply(t.Context(), p.root, []Change{p.put(t, "f")}, func(Change, Result) {}); err == nil {
-		t.Fatal("nothing is said")
+		t.Fatal("no error")
 	}
-	if a, b := content(t, filepath.Join(top, "f")), content(t, filepath.Join(top+".old", "f")); a != "theirs" || b != "first" {
-		t.Errorf("it holds %q, the moved one %q", a, b)
+	checkContent(t, filepath.Join(top, "f"), "theirs")
+	checkContent(t, filepath.Join(top+".old", "f"), "first")
+	if err := <-p.done; err == nil || !strings.Contains(err.Error(), "another directory is in its place") {
+		t.Errorf("the receiver ended with %v, want the reason", err)
 	}
-	if err := <-p.ended; err == nil || !strings.Contains(err.Error(), "another directory is in its place") {
-		t.Errorf("the receiver ended with %v", err)
-	}
-	p.ended <- nil // for the end of the test
+	p.done <- nil // for the cleanup
 }
 
-// TestScanBound has a node name files as long as it may, without an end.
-func TestScanBound(t *testing.T) {
+// TestScanIsBounded ends a scan in which a node names files without end.
+func TestScanIsBounded(t *testing.T) {
 	r, w := io.Pipe()
 	go func() {
 		f := frame.NewWriter(w)
@@ -493,6 +554,6 @@ func TestScanBound(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m, _, err := c.Scan(); !errors.Is(err, frame.ErrMalformed) {
-		t.Errorf("%d entries, %v", len(m), err)
+		t.Errorf("after %d entries: got %v, want ErrMalformed", len(m), err)
 	}
 }

@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// speedGauge judges how fast a line is, by how many bytes of files have arrived since a
-// run of changes began.
+// speedGauge decides whether a connection is slow, by how many bytes of files have
+// arrived since a run of changes started.
 type speedGauge struct {
-	slow  atomic.Bool // it stays so from run to run
+	slow  atomic.Bool // kept from run to run
 	start time.Time
-	total int64 // bytes of which the node has said that they arrived
+	total int64 // bytes acknowledged by the node
 }
 
 const (
-	// slowLine is the bytes a second below which compressing pays for sure: that goes
-	// ten times as fast.
+	// slowRate is the rate, in bytes a second, below which compression certainly pays:
+	// it is ten times as fast.
 	slowRate = 4 << 20
-	// fastLine is the same for contents that are compressed, to a third as a rule.
+	// fastRate is the same for compressed content, which is usually a third as long.
 	fastRate = 3 * slowRate
-	// enough and longEnough are what a judgement takes: a busy machine stalls now and
-	// then.
+	// minBytes and minTime must have passed before the rate is judged: a busy machine
+	// stalls now and then.
 	minBytes = 256 << 10
 	minTime  = 300 * time.Millisecond
 )
 
-func (s *speedGauge) begin() { s.start, s.total = time.Now(), 0 }
+func (s *speedGauge) startRun() { s.start, s.total = time.Now(), 0 }
 
-// add judges by what has arrived, n bytes more.
+// add counts n bytes that have arrived, and judges.
 func (s *speedGauge) add(n int64) {
 	s.total += n
 	took := time.Since(s.start)

@@ -10,22 +10,28 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/frame"
 )
 
-// TestStaged puts files whose content somebody else has brought, and sends those
-// that are not right.
-func TestStaged(t *testing.T) {
+// stage creates the directory for staged files and returns its path in the tree.
+func (p *pair) stage(t *testing.T) string {
+	t.Helper()
+	dir, stageErr, chanErr := p.client.Stage()
+	if stageErr != nil || chanErr != nil {
+		t.Fatal(stageErr, chanErr)
+	}
+	return dir
+}
+
+// TestStagedFiles places the staged files that are right, and sends the others.
+func TestStagedFiles(t *testing.T) {
 	host, top := dirs(t)
 	for _, name := range []string{"d/right", "d/older", "d/torn", "d/missing", "d/edited"} {
 		writeMode(t, filepath.Join(host, name), "the host's "+name, 0o640)
 	}
-	p := link(t, host, top, false)
+	p := startPair(t, host, top, false)
 	p.apply(t, p.put(t, "d"))
 	writeMode(t, filepath.Join(top, "d/edited"), "by the node", 0o600)
-	dir, failed, lost := p.client.Stage()
-	if failed != nil || lost != nil {
-		t.Fatal(failed, lost)
-	}
+	dir := p.stage(t)
 	if info, err := os.Stat(filepath.Join(top, dir)); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v", info, err)
+		t.Errorf("the directory for staged files: %v, %v", info, err)
 	}
 	changes := []Change{p.put(t, "d/right"), p.put(t, "d/older"), p.put(t, "d/torn"), p.put(t, "d/missing"), p.put(t, "d/edited")}
 	for i, text := range []string{"the host's d/right", "an old d/older", "the host's", "", "the host's d/edited"} {
@@ -36,35 +42,43 @@ func TestStaged(t *testing.T) {
 		sum := sha256.Sum256([]byte(text))
 		changes[i].Staged = StagedFile{Path: path, Sum: sum[:]}
 	}
-	all := p.apply(t, changes...)
-	for path, r := range all {
-		want, _ := os.Stat(filepath.Join(host, path))
+	results := p.apply(t, changes...)
+	for path, r := range results {
+		if r.Err != nil {
+			t.Errorf("%s: %v", path, r.Err)
+		}
+		checkContent(t, filepath.Join(top, path), "the host's "+path)
+		want, err := os.Stat(filepath.Join(host, path))
+		if err != nil {
+			t.Fatal(err)
+		}
 		got, err := os.Stat(filepath.Join(top, path))
-		if r.Err != nil || err != nil || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) || content(t, filepath.Join(top, path)) != "the host's "+path {
-			t.Errorf("%s: %+v, %v", path, r, err)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) {
+			t.Errorf("%s: got %v of %v, want %v of %v", path, got.Mode(), got.ModTime(), want.Mode(), want.ModTime())
 		}
 		if staged := path == "d/right" || path == "d/edited"; r.FromStaged != staged {
-			t.Errorf("%s: its content was staged: %v", path, r.FromStaged)
+			t.Errorf("%s: from the staged file: %v, want %v", path, r.FromStaged, staged)
 		}
 	}
-	if kept := all["d/edited"].Kept; content(t, kept) != "by the node" {
-		t.Errorf("kept is %q", kept)
+	checkKept(t, "d/edited", results["d/edited"], "by the node")
+	if stageErr, chanErr := p.client.Unstage(); stageErr != nil || chanErr != nil {
+		t.Error(stageErr, chanErr)
 	}
-	if failed, lost := p.client.Unstage(); failed != nil || lost != nil {
-		t.Error(failed, lost)
-	}
-	nothingLeft(t, top)
+	checkNoTemporary(t, top)
 }
 
-// TestStagedElsewhere takes nothing for a staged file that is none, and leaves it
-// where it is.
-func TestStagedElsewhere(t *testing.T) {
+// TestOnlyStagedFilesArePlaced refuses all other paths and leaves what is there.
+func TestOnlyStagedFilesArePlaced(t *testing.T) {
 	host, top := dirs(t)
 	writeMode(t, filepath.Join(host, "f"), "host's", 0o644)
 	writeMode(t, filepath.Join(top, "theirs"), "host's", 0o644)
 	outside := filepath.Join(filepath.Dir(top), "outside")
 	writeMode(t, filepath.Join(outside, "f"), "host's", 0o644)
-	p := link(t, host, top, false)
+	p := startPair(t, host, top, false)
 	sum := sha256.Sum256([]byte("host's"))
 	place := func(from string) Result {
 		t.Helper()
@@ -73,9 +87,9 @@ func TestStagedElsewhere(t *testing.T) {
 		return p.apply(t, c)["f"]
 	}
 	if r := place("theirs"); r.Err == nil {
-		t.Error("a file was taken before there was a directory for staged ones")
+		t.Error("a file was placed before there was a directory for staged ones")
 	}
-	dir, _, _ := p.client.Stage()
+	dir := p.stage(t)
 	if err := os.Symlink(outside, filepath.Join(top, dir, "out")); err != nil {
 		t.Fatal(err)
 	}
@@ -85,38 +99,48 @@ func TestStagedElsewhere(t *testing.T) {
 			t.Errorf("%s was placed: %+v", from, r)
 		}
 	}
-	if content(t, filepath.Join(top, "theirs")) != "host's" || content(t, filepath.Join(outside, "f")) != "host's" || content(t, filepath.Join(top, "f")) != "not there" {
-		t.Error("what was not staged was touched")
+	checkContent(t, filepath.Join(top, "theirs"), "host's")
+	checkContent(t, filepath.Join(outside, "f"), "host's")
+	checkContent(t, filepath.Join(top, "f"), missing)
+}
+
+func TestStagedFilesAreRemovedWithTheChannel(t *testing.T) {
+	host, top := dirs(t)
+	t.Run("until the channel ends", func(t *testing.T) {
+		p := startPair(t, host, top, false)
+		writeMode(t, filepath.Join(top, p.stage(t), "d/f"), "x", 0o600)
+	})
+	checkNoTemporary(t, top)
+}
+
+// TestScanRemovesStagedFiles that a killed receiver has left, unless it is read-only.
+func TestScanRemovesStagedFiles(t *testing.T) {
+	host, top := dirs(t)
+	left := filepath.Join(top, frame.TemporaryPrefix+"17-1")
+	writeMode(t, filepath.Join(left, "d/f"), "x", 0o600)
+	for _, readOnly := range []bool{true, false} {
+		m, problems, err := startPair(t, host, top, readOnly).client.Scan()
+		if err != nil || len(problems) != 0 {
+			t.Errorf("read-only %v: %v, %v", readOnly, problems, err)
+		}
+		if len(m) != 0 {
+			t.Errorf("read-only %v: the scan lists %v", readOnly, m)
+		}
+		if _, err := os.Lstat(left); (err == nil) != readOnly {
+			t.Errorf("read-only %v: afterwards: %v", readOnly, err)
+		}
 	}
 }
 
-// TestStagedIsGone leaves no staged file behind, whether the channel ends or the
-// receiver is killed.
-func TestStagedIsGone(t *testing.T) {
+// TestStageAgain replaces the directory for staged files.
+func TestStageAgain(t *testing.T) {
 	host, top := dirs(t)
-	t.Run("the channel ends", func(t *testing.T) {
-		p := link(t, host, top, false)
-		dir, _, _ := p.client.Stage()
-		writeMode(t, filepath.Join(top, dir, "d/f"), "x", 0o600)
-	})
-	nothingLeft(t, top)
-	left := filepath.Join(top, frame.TemporaryPrefix+"17-1")
-	writeMode(t, filepath.Join(left, "d/f"), "x", 0o600)
-	for _, look := range []bool{true, false} {
-		m, problems, err := link(t, host, top, look).client.Scan()
-		if err != nil || len(problems) != 0 || len(m) != 0 {
-			t.Errorf("%v, %v, %v", m, problems, err)
-		}
-		if _, err := os.Lstat(left); (err == nil) != look {
-			t.Errorf("looking only: %v, then: %v", look, err)
-		}
+	p := startPair(t, host, top, false)
+	first, second := p.stage(t), p.stage(t)
+	if first == second || !strings.HasPrefix(second, frame.TemporaryPrefix) {
+		t.Errorf("staged in %q, then in %q", first, second)
 	}
-	// One that stages again has one directory.
-	p := link(t, host, top, false)
-	first, _, _ := p.client.Stage()
-	second, failed, lost := p.client.Stage()
-	entries, _ := os.ReadDir(top)
-	if failed != nil || lost != nil || first == second || len(entries) != 1 || !strings.HasPrefix(second, frame.TemporaryPrefix) {
-		t.Errorf("%q, then %q: %v, %v, %v", first, second, entries, failed, lost)
+	if entries, _ := os.ReadDir(top); len(entries) != 1 {
+		t.Errorf("the tree holds %v, want only %s", entries, second)
 	}
 }
