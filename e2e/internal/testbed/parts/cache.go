@@ -18,25 +18,25 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/ledger"
 )
 
-// Cache is a directory of finished parts. Several processes may share one: a
-// lock on each part makes the second wait for the first. Only root can fill it.
+// Cache is a directory of finished parts. Several processes may share it: a lock for
+// each part makes the second wait for the first. Only root can build parts.
 type Cache struct {
 	Dir string
-	// Logf takes one line about whatever takes longer than a moment; it may be
-	// called from several goroutines.
+	// Logf is called with a line about every operation that takes a while, possibly
+	// by several goroutines.
 	Logf func(format string, args ...any)
 }
 
-// part is one thing to build.
+// part is a part to build.
 type part struct {
 	name, version string
-	recipe        []string // all that decides the bytes besides the version
-	duration      string   // how long it takes on two cores, for the reader
-	// build fills an empty directory, w.out, which is renamed when it succeeds.
+	recipe        []string // everything besides the version that the result depends on
+	duration      string   // approximate duration on two cores, for messages
+	// build fills the empty directory w.out, which is renamed if it succeeds.
 	build func(ctx context.Context, w workspace) error
 }
 
-// get returns the directory of p, and builds it first where it is missing.
+// get returns the directory of p and builds p first if it is missing.
 func (c *Cache) get(ctx context.Context, p part) (string, error) {
 	sum := sha256.Sum256([]byte(strings.Join(p.recipe, "\x00")))
 	final := filepath.Join(c.Dir, fmt.Sprintf("%s-%s-%s", p.name, p.version, hex.EncodeToString(sum[:5])))
@@ -51,7 +51,7 @@ func (c *Cache) get(ctx context.Context, p part) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if isDir(final) { // another run built it meanwhile
+	if isDir(final) { // another process has built it meanwhile
 		return final, nil
 	}
 	if err := c.buildPart(ctx, p, final); err != nil {
@@ -60,8 +60,8 @@ func (c *Cache) get(ctx context.Context, p part) (string, error) {
 	return final, nil
 }
 
-// make builds p beside final and renames it. The caller holds p's lock, so a
-// workspace of p's that exists already is what a crash left.
+// buildPart builds p in a workspace beside final and renames it. The caller must hold
+// p's lock, so an existing workspace of p was left by a crash.
 func (c *Cache) buildPart(ctx context.Context, p part, final string) error {
 	prefix := filepath.Join(c.Dir, ".making-"+p.name+"-")
 	stale, _ := filepath.Glob(prefix + "*")
@@ -90,19 +90,19 @@ func (c *Cache) buildPart(ctx context.Context, p part, final string) error {
 	return os.Rename(w.out, final)
 }
 
-// announce says that p is being built and, every half minute, that it still
-// is, until the function it returns is called.
+// announce logs that p is being built, and again every half minute until done is
+// called.
 func (c *Cache) announce(p part) (done func(error)) {
 	what, start := p.name+" "+p.version, time.Now()
 	c.Logf("building %s (once, %s) ...", what, p.duration)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		beat := time.NewTicker(30 * time.Second)
-		defer beat.Stop()
+		ticker := time.NewTicker(30 * time.Second)
+		defer ticker.Stop()
 		for {
 			select {
-			case <-beat.C:
+			case <-ticker.C:
 				c.Logf("still building %s, %.0f s", what, time.Since(start).Seconds())
 			case <-stop:
 				return
@@ -118,7 +118,7 @@ func (c *Cache) announce(p part) (done func(error)) {
 	}
 }
 
-// lock takes the lock of that name and waits for whoever holds it.
+// lock takes the lock of that name and blocks while it is held.
 func (c *Cache) lock(ctx context.Context, name string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(c.Dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -126,7 +126,7 @@ func (c *Cache) lock(ctx context.Context, name string) (unlock func(), err error
 	}
 	poll := time.NewTicker(100 * time.Millisecond)
 	defer poll.Stop()
-	for told := false; ; {
+	for logged := false; ; {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { f.Close() }, nil
@@ -135,9 +135,9 @@ func (c *Cache) lock(ctx context.Context, name string) (unlock func(), err error
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
-		if !told {
-			c.Logf("waiting for another run that builds %s ...", name)
-			told = true
+		if !logged {
+			c.Logf("waiting for another process that builds %s ...", name)
+			logged = true
 		}
 		select {
 		case <-poll.C:

@@ -11,8 +11,7 @@ import (
 	"slices"
 )
 
-// ContainerdVersion is the containerd of every flavour but the V1 ones, and
-// ContainerdV1Version that of these.
+// Versions of containerd. The V1 flavours have ContainerdV1Version.
 const (
 	ContainerdVersion   = "v2.4.2"
 	ContainerdV1Version = "v1.7.35"
@@ -23,34 +22,34 @@ const (
 	containerdV1Module = "github.com/containerd/containerd"
 )
 
-// The flavours of containerd that can be had.
+// The flavours of containerd.
 const (
-	// Make is what "make GODEBUG=1" gives from a checkout with vendor: a
-	// position independent, dynamically linked executable with cgo.
+	// Make is built by "make GODEBUG=1" in a checkout with vendor: a position
+	// independent, dynamically linked executable with cgo.
 	Make = "make"
-	// Static is "go install" without cgo and without optimisation.
+	// Static is built by "go install" without cgo and without optimisation.
 	Static = "static"
 	// Trimpath is Static with -trimpath.
 	Trimpath = "trimpath"
-	// Stripped is the Makefile's default: no symbol table, no DWARF.
+	// Stripped is the Makefile's default, without symbol table and DWARF.
 	Stripped = "stripped"
-	// Trimmed is "go install -trimpath" without cgo, stripped: it names a
-	// published version, and neither directories nor the linker's flags.
+	// Trimmed is built by "go install -trimpath" without cgo and stripped: it records
+	// a published version, but neither directories nor linker flags.
 	Trimmed = "trimmed"
-	// V1Make is Make of containerd 1.7, and V1Trimpath what "go build -trimpath"
-	// gives from the same checkout: its go.mod does not let it be installed.
+	// V1Make is Make of containerd 1.7. V1Trimpath is built by "go build -trimpath" in
+	// the same checkout, since its go.mod does not allow go install.
 	V1Make     = "v1-make"
 	V1Trimpath = "v1-trimpath"
 )
 
-// flavour says how a containerd is built.
+// flavour describes how a containerd is built.
 type flavour struct {
 	module, version string
-	method          int      // one of those below
+	method          int      // byGoInstall, inCheckout or byMakefile
 	flags           []string // of the go command, or of make
 }
 
-// How a flavour is built.
+// Methods of building a flavour.
 const (
 	byGoInstall = iota // go install MODULE@VERSION
 	inCheckout         // go build in a checkout
@@ -70,21 +69,21 @@ func flavours() map[string]flavour {
 	}
 }
 
-// Flavours lists what Containerd takes.
+// Flavours lists all flavours.
 func Flavours() []string {
 	return []string{Make, Static, Trimpath, Stripped, Trimmed, V1Make, V1Trimpath}
 }
 
 // Containerd is one built flavour.
 type Containerd struct {
-	Binary string // the executable's path in the cache
-	Shim   string // that goes with it: they have to be of one major version
-	// BuildRoot is the directory that the main module had when it was built,
-	// which is what the debug information names unless it was trimmed.
+	Binary string // path of the executable
+	Shim   string // path of a shim of the same major version
+	// BuildRoot is the directory of the main module at build time, which the debug
+	// information names unless it was trimmed.
 	BuildRoot string
 }
 
-// Containerd builds a flavour.
+// Containerd returns a flavour and builds it if it is missing.
 func (c *Cache) Containerd(ctx context.Context, name string) (Containerd, error) {
 	version, err := goVersion(ctx)
 	if err != nil {
@@ -101,7 +100,7 @@ func (c *Cache) Containerd(ctx context.Context, name string) (Containerd, error)
 		if err != nil {
 			return Containerd{}, err
 		}
-		p.recipe = append(p.recipe, source) // ends up in the debug information
+		p.recipe = append(p.recipe, source) // is part of the debug information
 		p.build = func(ctx context.Context, w workspace) error {
 			if f.method == inCheckout {
 				return buildInCheckout(ctx, w, source, f)
@@ -144,8 +143,8 @@ func buildInCheckout(ctx context.Context, w workspace, source string, f flavour)
 	return writeBuildRoot(w.out, source)
 }
 
-// buildByMakefile runs containerd's own Makefile in the source tree. All
-// flavours that do write to the same bin/, hence the lock.
+// buildByMakefile runs containerd's Makefile in the source tree. It takes a lock, since
+// all flavours that use the Makefile write to the same bin/.
 func (c *Cache) buildByMakefile(ctx context.Context, w workspace, source string, f flavour) error {
 	unlock, err := c.lock(ctx, "containerd-makefile")
 	if err != nil {
@@ -166,13 +165,13 @@ func (c *Cache) buildByMakefile(ctx context.Context, w workspace, source string,
 	return writeBuildRoot(w.out, source)
 }
 
-// sourceCommit is what the Makefile is told as REVISION: the real one would
-// need the history that a module does not carry.
+// sourceCommit is the Makefile's REVISION. The real one is unknown, since a module does
+// not contain the history.
 const sourceCommit = "0000000000000000000000000000000000000000"
 
-// Source is a checkout of a flavour's containerd as its developers have one: a
-// git repository of one commit with vendor in it, nothing modified. The flavours
-// that the Makefile makes are built in it.
+// Source returns a checkout of a flavour's source as a developer has it: a git
+// repository with vendor in a single commit, and no changes. The Makefile's flavours
+// are built in it.
 func (c *Cache) Source(ctx context.Context, name string) (string, error) {
 	f, known := flavours()[name]
 	if !known {
@@ -197,7 +196,8 @@ func (c *Cache) Source(ctx context.Context, name string) (string, error) {
 	return filepath.Join(dir, "containerd"), err
 }
 
-// git is a git command that does not depend on who runs it or when.
+// gitCommand returns a git command whose result does not depend on the user or the
+// time.
 func gitCommand(dir string, args ...string) command {
 	const who, when = "testnode", "2026-01-01T00:00:00Z"
 	return command{dir: dir, argv: append([]string{"git"}, args...), env: []string{
@@ -207,7 +207,7 @@ func gitCommand(dir string, args ...string) command {
 	}}
 }
 
-// Tools is a tree with the shim and ctr in usr/bin, both static.
+// Tools returns a tree with a static shim and ctr in usr/bin.
 func (c *Cache) Tools(ctx context.Context) (string, error) {
 	version, err := goVersion(ctx)
 	if err != nil {
@@ -223,7 +223,7 @@ func (c *Cache) Tools(ctx context.Context) (string, error) {
 	})
 }
 
-// shim builds the shim that goes with a flavour.
+// buildShim returns the shim for a flavour and builds it if it is missing.
 func (c *Cache) buildShim(ctx context.Context, name string) (string, error) {
 	const program = "containerd-shim-runc-v2"
 	if flavours()[name].module != containerdV1Module {

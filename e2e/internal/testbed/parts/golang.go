@@ -12,23 +12,23 @@ import (
 	"strings"
 )
 
-// goEnv is how every Go program here is built, whatever the user's go env
-// says: flags given there would end up in the build information, -mod=mod
-// would break a vendored build, a go.work would pull in the user's modules.
+// goBuildEnv returns the environment of all Go builds, which overrides the user's go
+// env: GOFLAGS would change the build information, -mod=mod would break a vendored
+// build, and a go.work would add the user's modules.
 func goBuildEnv(more ...string) []string {
 	return append([]string{"GOFLAGS=-buildvcs=auto", "GOWORK=off", "GO111MODULE=on"}, more...)
 }
 
-// BuildCache is the go command's cache of what was compiled with -trimpath for a
-// part. It names no directory of this machine's, so that another user's build of
-// the same packages finds it there.
+// BuildCache returns the build cache for what is compiled with -trimpath. It contains
+// no directories of this machine, so that another user's build of the same packages can
+// use it.
 func (c *Cache) BuildCache() string { return filepath.Join(c.Dir, "go-build") }
 
-// goVersion is part of every recipe that compiles: another toolchain makes
-// another binary.
+// goVersion returns the toolchain's version and architecture. It is part of every
+// recipe that compiles, since another toolchain makes another binary.
 func goVersion(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH")
-	cmd.Dir = os.TempDir() // away from a go.mod that names a toolchain
+	cmd.Dir = os.TempDir() // not in a module whose go.mod selects a toolchain
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("go env: %w", err)
@@ -36,8 +36,8 @@ func goVersion(ctx context.Context) (string, error) {
 	return strings.Join(strings.Fields(string(out)), " "), nil
 }
 
-// download fetches a module into the module cache and returns its directory
-// there, which is read-only.
+// download downloads a module into the module cache and returns its directory there,
+// which is read-only.
 func download(ctx context.Context, module, version string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module+"@"+version)
 	cmd.Dir, cmd.Env = os.TempDir(), append(os.Environ(), goBuildEnv()...)
@@ -52,7 +52,7 @@ func download(ctx context.Context, module, version string) (string, error) {
 	return answer.Dir, nil
 }
 
-// Modules has the module cache hold what a flavour's source imports.
+// Modules downloads the modules that a flavour's source imports.
 func (c *Cache) Modules(ctx context.Context, flavour string) error {
 	source, err := c.Source(ctx, flavour)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *Cache) Modules(ctx context.Context, flavour string) error {
 	return workspace{tmp: tmp}.run(ctx, command{dir: source, env: goBuildEnv(), argv: []string{"go", "mod", "vendor", "-o", filepath.Join(tmp, "vendor")}})
 }
 
-// KubernetesModules has the module cache hold what the kubelet is built of.
+// KubernetesModules downloads the modules that the kubelet is built from.
 func (c *Cache) KubernetesModules(ctx context.Context) error {
 	gomod, err := kubernetesGoMod(ctx)
 	if err != nil {
@@ -83,7 +83,7 @@ func (c *Cache) KubernetesModules(ctx context.Context) error {
 	return workspace{tmp: tmp}.run(ctx, command{dir: tmp, env: goBuildEnv("CGO_ENABLED=0"), argv: []string{"go", "list", "-mod=mod", "-deps", "k8s.io/kubernetes/cmd/kubelet"}})
 }
 
-// copyModule makes a writable copy of a module from the module cache.
+// copyModule makes a writable copy of a module.
 func (w workspace) copyModule(ctx context.Context, module, version, dir string) error {
 	from, err := download(ctx, module, version)
 	if err != nil {
@@ -95,7 +95,7 @@ func (w workspace) copyModule(ctx context.Context, module, version, dir string) 
 	)
 }
 
-// goInstall is a command that puts the programs of a module into bin.
+// goInstallCommand returns a command that installs programs of a module into bin.
 func goInstallCommand(bin, module, version string, env, flags []string, packages ...string) command {
 	argv := append([]string{"go", "install"}, flags...)
 	for _, p := range packages {
@@ -104,7 +104,7 @@ func goInstallCommand(bin, module, version string, env, flags []string, packages
 	return command{dir: os.TempDir(), env: goBuildEnv(append(env, "GOBIN="+bin)...), argv: argv}
 }
 
-// writeFiles writes files, by their path below dir.
+// writeFiles writes files, given by their paths below dir.
 func writeFiles(dir string, files map[string]string) error {
 	for name, content := range files {
 		path := filepath.Join(dir, name)

@@ -15,7 +15,7 @@ import (
 	"runtime"
 )
 
-// The images of a node, both the one program in pause/.
+// The images of a node. Both contain the program in pause/.
 const (
 	PauseImage = "testnode.local/pause:1" // of a pod's sandbox
 	PodImage   = "testnode.local/pod:1"   // of a pod's container
@@ -24,7 +24,7 @@ const (
 //go:embed pause/main.go
 var pauseSource string
 
-// Images is an OCI archive of the node's images, for "ctr images import".
+// Images returns an OCI archive of the node's images, for "ctr images import".
 func (c *Cache) Images(ctx context.Context) (string, error) {
 	version, err := goVersion(ctx)
 	if err != nil {
@@ -61,8 +61,8 @@ func buildImages(ctx context.Context, w workspace) error {
 	return os.WriteFile(filepath.Join(w.out, "images.tar"), archive, 0o644)
 }
 
-// descriptor, manifest and the rest are those of the OCI image specification,
-// as much of them as an image of one file needs.
+// These types are the subset of the OCI image specification that an image of one file
+// needs.
 type descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      string            `json:"digest"`
@@ -92,8 +92,7 @@ type imageConfig struct {
 	} `json:"rootfs"`
 }
 
-// ociArchive is an OCI layout in a tar, an image of that program under each of
-// the names.
+// ociArchive returns an OCI layout as a tar, with an image of the program for each name.
 func ociArchive(program []byte, names ...string) ([]byte, error) {
 	layer, err := makeTar(tarEntry{"pause", 0o755, program})
 	if err != nil {
@@ -113,7 +112,7 @@ func ociArchive(program []byte, names ...string) ([]byte, error) {
 	for _, name := range names {
 		config := imageConfig{Architecture: runtime.GOARCH, OS: "linux"}
 		config.Config.Entrypoint, config.Config.WorkingDir = []string{"/pause"}, "/"
-		config.Config.Labels = map[string]string{"name": name} // or all were one image
+		config.Config.Labels = map[string]string{"name": name} // makes the images differ
 		config.RootFS.Type, config.RootFS.DiffIDs = "layers", []string{layerDesc.Digest}
 		configDesc := add("application/vnd.oci.image.config.v1+json", marshal(config))
 		image := add(manifestType, marshal(manifest{
@@ -157,7 +156,7 @@ func makeTar(entries ...tarEntry) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// marshal cannot fail on the plain structs of this file.
+// marshal panics if it fails, which it cannot for the structs in this file.
 func marshal(v any) []byte {
 	raw, err := json.Marshal(v)
 	if err != nil {

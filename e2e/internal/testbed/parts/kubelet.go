@@ -12,25 +12,25 @@ import (
 	"strings"
 )
 
-// KubernetesVersion is the kubelet's.
+// KubernetesVersion is the version of the kubelet.
 const KubernetesVersion = "v1.37.2"
 
 const kubernetesModule = "k8s.io/kubernetes"
 
-// stagingVersion is the version under which Kubernetes publishes the modules
-// that live in its own tree.
+// stagingVersion returns the version of the modules that Kubernetes publishes from its
+// own tree.
 func stagingVersion() string { return "v0." + strings.TrimPrefix(KubernetesVersion, "v1.") }
 
 //go:embed criload/main.go.txt
 var criloadSource string
 
-// Kubelet is a tree with the kubelet in usr/bin.
+// Kubelet returns a tree with the kubelet in usr/bin.
 func (c *Cache) Kubelet(ctx context.Context) (string, error) {
 	return c.kubernetesProgram(ctx, part{name: "kubelet", recipe: []string{"1"}, duration: "about 5 min"},
 		"usr/bin/kubelet", "k8s.io/kubernetes/cmd/kubelet", kubernetesGoMod, nil)
 }
 
-// CRILoad is a tree with criload, a client that puts load on a CRI server, in
+// CRILoad returns a tree with criload, a CRI client that generates load, in
 // usr/local/bin.
 func (c *Cache) CRILoad(ctx context.Context) (string, error) {
 	gomod := func(context.Context) (string, error) {
@@ -40,8 +40,8 @@ func (c *Cache) CRILoad(ctx context.Context) (string, error) {
 		"usr/local/bin/criload", "./criload", gomod, map[string]string{"criload/main.go": criloadSource})
 }
 
-// kubernetesProgram builds a package, in a module with the go.mod and the files,
-// into the file target of the part's tree.
+// kubernetesProgram builds a package into the file target of the part's tree, in a
+// module with that go.mod and the files.
 func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg string, writeGoMod func(context.Context) (string, error), files map[string]string) (string, error) {
 	version, err := goVersion(ctx)
 	if err != nil {
@@ -69,21 +69,21 @@ func (c *Cache) kubernetesProgram(ctx context.Context, p part, target, pkg strin
 	return c.get(ctx, p)
 }
 
-// kubernetesGoMod is the go.mod of a module that builds Kubernetes' programs.
-// Kubernetes replaces its staging modules by directories that its module does
-// not carry; here they are replaced by the same code's published versions.
+// kubernetesGoMod returns the go.mod of a module that builds programs of Kubernetes.
+// Kubernetes replaces its staging modules with directories that its module does not
+// contain; this go.mod replaces them with their published versions.
 func kubernetesGoMod(ctx context.Context) (string, error) {
 	dir, err := download(ctx, kubernetesModule, KubernetesVersion)
 	if err != nil {
 		return "", err
 	}
-	theirs, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	original, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "module testnode\n\ngo 1.26.0\n\nrequire %s %s\n", kubernetesModule, KubernetesVersion)
-	for _, m := range regexp.MustCompile(`(?m)^\s*(\S+) => \./staging/src/\S+$`).FindAllStringSubmatch(string(theirs), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\s*(\S+) => \./staging/src/\S+$`).FindAllStringSubmatch(string(original), -1) {
 		fmt.Fprintf(&b, "replace %s => %[1]s %s\n", m[1], stagingVersion())
 	}
 	return b.String(), nil

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,21 +42,21 @@ func TestPartIsBuiltOnceAndCompleteOrAbsent(t *testing.T) {
 	}
 	wg.Wait()
 	if n := built.Load(); n != 1 {
-		t.Errorf("built %d times", n)
+		t.Errorf("built %d times, want once", n)
 	}
 
-	p.recipe = []string{"b"} // another recipe is another part
+	p.recipe = []string{"b"} // makes it another part
 	p.build = func(context.Context, workspace) error { return errors.New("no luck") }
 	if _, err := c.get(t.Context(), p); err == nil || !strings.Contains(err.Error(), "thing v1: no luck") {
 		t.Errorf("a failed build: %v", err)
 	}
 	left, _ := filepath.Glob(filepath.Join(c.Dir, ".making-*"))
 	if len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("workspaces left behind: %v", left)
 	}
 }
 
-func TestStaleHalfBuiltPartIsSweptAway(t *testing.T) {
+func TestStaleWorkspaceIsRemoved(t *testing.T) {
 	c := &Cache{Dir: t.TempDir(), Logf: t.Logf}
 	stale := filepath.Join(c.Dir, ".making-thing-123")
 	if err := os.Mkdir(stale, 0o700); err != nil {
@@ -66,7 +67,7 @@ func TestStaleHalfBuiltPartIsSweptAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	if isDir(stale) {
-		t.Error("what a crash left is still there")
+		t.Error("the workspace left by a crash was not removed")
 	}
 }
 
@@ -77,7 +78,7 @@ func TestUnknownFlavourIsRefused(t *testing.T) {
 	}
 }
 
-func TestOCIArchiveHoldsWhatItsIndexNames(t *testing.T) {
+func TestOCIArchiveIsComplete(t *testing.T) {
 	archive, err := ociArchive([]byte("program"), PauseImage, PodImage)
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +102,11 @@ func TestOCIArchiveHoldsWhatItsIndexNames(t *testing.T) {
 	}
 	blob := func(d descriptor) []byte {
 		data, ok := files["blobs/"+strings.Replace(d.Digest, ":", "/", 1)]
-		if !ok || len(data) != d.Size {
-			t.Errorf("%s: present %v, %d bytes, want %d", d.Digest, ok, len(data), d.Size)
+		if !ok {
+			t.Errorf("%s is missing", d.Digest)
+		}
+		if len(data) != d.Size {
+			t.Errorf("%s has %d bytes, want %d", d.Digest, len(data), d.Size)
 		}
 		return data
 	}
@@ -116,18 +120,18 @@ func TestOCIArchiveHoldsWhatItsIndexNames(t *testing.T) {
 		blob(*image.Config)
 		blob(image.Layers[0])
 	}
-	if strings.Join(names, " ") != PauseImage+" "+PodImage {
-		t.Errorf("images are %q", names)
+	if want := []string{PauseImage, PodImage}; !slices.Equal(names, want) {
+		t.Errorf("images %q, want %q", names, want)
 	}
 	if index.Manifests[0].Digest == index.Manifests[1].Digest {
-		t.Error("both names are one image: containerd would call all containers by the first")
+		t.Error("both names refer to one image: containerd would report the first name for all containers")
 	}
 }
 
 func TestRunLeavesNothingOfACancelledCommand(t *testing.T) {
 	testenv.NeedsRoot(t, "it makes namespaces")
 	mark := filepath.Join(t.TempDir(), "started")
-	nap := fmt.Sprintf("300.%d", os.Getpid()) // tells this test's sleep from others
+	nap := fmt.Sprintf("300.%d", os.Getpid()) // identifies this test's sleep
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
@@ -137,18 +141,18 @@ func TestRunLeavesNothingOfACancelledCommand(t *testing.T) {
 	for !exists(mark) {
 		select {
 		case err := <-done:
-			t.Fatalf("it has ended: %v", err)
+			t.Fatalf("the command has ended: %v", err)
 		case <-time.After(time.Millisecond):
 		}
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("run: %v", err)
+		t.Errorf("error %v, want context.Canceled", err)
 	}
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range lines {
 		if raw, _ := os.ReadFile(path); strings.Contains(string(raw), "sleep\x00"+nap) {
-			t.Errorf("%s lives on", filepath.Dir(path))
+			t.Errorf("%s is still running", filepath.Dir(path))
 		}
 	}
 }

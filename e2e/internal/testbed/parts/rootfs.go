@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// nodePackages is what the node has from Debian: what minikube's own node
-// image has of it, as far as a debugger's user meets it.
+// nodePackages lists the node's Debian packages: those of minikube's node image that
+// matter to users of a debugger.
 func nodePackages() []string {
 	return []string{
 		"systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "rsync",
@@ -18,9 +18,9 @@ func nodePackages() []string {
 
 const debianRelease = "bookworm"
 
-// setUpRoot runs in the new root: the user that minikube has, who comes in by
-// key alone (an account locked with "!" would be refused by sshd), and none of
-// what a container has no use for. Host keys are each node's own.
+// setUpScript runs in the new root. It adds minikube's user, who can log in only with a
+// key (sshd refuses an account that is locked with "!"), and masks units that a
+// container does not need. It removes the host keys, since each node has its own.
 const setUpScript = `set -e
 useradd --create-home --shell /bin/bash --password '*' docker
 echo 'docker ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/docker
@@ -36,8 +36,8 @@ systemctl mask --quiet systemd-udevd.service systemd-udevd-kernel.socket \
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer
 `
 
-// RootFS is a Debian root file system with systemd, sshd, sudo, rsync, runc
-// and the user docker.
+// RootFS returns a Debian root file system with systemd, sshd, sudo, rsync, runc and
+// the user docker.
 func (c *Cache) RootFS(ctx context.Context) (string, error) {
 	packages := strings.Join(nodePackages(), ",")
 	return c.get(ctx, part{

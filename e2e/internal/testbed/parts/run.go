@@ -14,22 +14,21 @@ import (
 	"time"
 )
 
-// command is a program that a recipe runs.
+// command is a command that a recipe runs.
 type command struct {
 	dir  string
 	env  []string // added to this process's environment
 	argv []string
 }
 
-// workspace is where one part is built; all of it is gone afterwards but out.
+// workspace is where a part is built. Everything except out is removed afterwards.
 type workspace struct {
 	out string // becomes the part
-	tmp string // for what the recipe and its programs need meanwhile
+	tmp string // for temporary files
 }
 
-// run runs c to its end. It has mount and process namespaces of its own, so
-// that a cancelled context, or the end of this process, leaves nothing of it
-// behind: no grandchild and no mount.
+// run runs c in its own mount and PID namespaces, so that if ctx or this process ends,
+// neither grandchildren nor mounts are left.
 func (w workspace) run(ctx context.Context, c command) error {
 	// The parent death signal follows the thread that started the child.
 	runtime.LockOSThread()
@@ -52,7 +51,7 @@ func (w workspace) run(ctx context.Context, c command) error {
 	return nil
 }
 
-// runAll runs several commands after each other.
+// runAll runs several commands one after the other.
 func (w workspace) runAll(ctx context.Context, commands ...command) error {
 	for _, c := range commands {
 		if err := w.run(ctx, c); err != nil {
