@@ -14,9 +14,9 @@ func newDown(s streams, w *nodeFlags) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "down",
-		Short: "Take a node away, also one that crashed",
-		Long: `Down takes away every process, mount, network device, namespace, cgroup and
-file of a node, whether it runs, died, or never came up. The cache stays.`,
+		Short: "Remove a node, including one that crashed",
+		Long: `Down removes all processes, mounts, network devices, namespaces, cgroups and
+files of a node, whether it is running, died or never came up. It keeps the cache.`,
 		Example: `  testnode down
   testnode down --name second
   testnode down --all`,
@@ -36,6 +36,6 @@ file of a node, whether it runs, died, or never came up. The cache stays.`,
 			return errors.Join(errs...)
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "every node of the state directory")
+	cmd.Flags().BoolVar(&all, "all", false, "remove all nodes in the state directory")
 	return cmd
 }

@@ -8,6 +8,6 @@ import (
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "error: a test node is made of Linux namespaces: run testnode on Linux")
+	fmt.Fprintln(os.Stderr, "error: a test node needs Linux namespaces: run testnode on Linux")
 	os.Exit(1)
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-func TestRunSaysWhatIsWrong(t *testing.T) {
+func TestRunReportsErrors(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	for args, want := range map[string]string{
 		"ls extra":            "unknown command",
@@ -27,31 +27,40 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 	} {
 		var out, errs bytes.Buffer
 		status := run(t.Context(), append(strings.Fields(args), "--state", state), streams{nil, &out, &errs})
-		if status != 1 || !strings.HasPrefix(errs.String(), "error: ") || !strings.Contains(errs.String(), want) {
-			t.Errorf("%s: status %d, %q; want %q", args, status, errs.String(), want)
+		if status != 1 {
+			t.Errorf("%s: exit status %d, want 1", args, status)
+		}
+		if got := errs.String(); !strings.HasPrefix(got, "error: ") || !strings.Contains(got, want) {
+			t.Errorf("%s: printed %q, want an error with %q", args, got, want)
 		}
 	}
 }
 
-func TestListOfNoNodes(t *testing.T) {
+func TestListWithoutNodes(t *testing.T) {
 	var out bytes.Buffer
 	status := run(t.Context(), []string{"ls", "--state", t.TempDir()}, streams{nil, &out, io.Discard})
-	if status != 0 || strings.Count(out.String(), "\n") != 1 {
-		t.Errorf("status %d, %q", status, out.String())
+	if status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	if got := strings.Count(out.String(), "\n"); got != 1 {
+		t.Errorf("%d lines, want only the header:\n%s", got, &out)
 	}
 }
 
 func TestEveryCommandHasAnExample(t *testing.T) {
 	root := newRoot(streams{nil, io.Discard, io.Discard})
 	for _, c := range append(root.Commands(), root) {
-		if c.Example == "" || c.Short == "" {
-			t.Errorf("testnode %s: no example or no summary", c.Name())
+		if c.Example == "" {
+			t.Errorf("testnode %s: no example", c.Name())
+		}
+		if c.Short == "" {
+			t.Errorf("testnode %s: no summary", c.Name())
 		}
 	}
 }
 
-// TestProxyObeys drives the command by its input and by its socket.
-func TestProxyObeys(t *testing.T) {
+// TestProxyCommands controls the proxy through its input and its socket.
+func TestProxyCommands(t *testing.T) {
 	target, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +76,7 @@ func TestProxyObeys(t *testing.T) {
 	}()
 	read := lineReader(answers)
 	if got := read(); !strings.HasSuffix(got, " -> "+target.Addr().String()) {
-		t.Errorf("it said %q", got)
+		t.Errorf("printed %q, want its address and the target's", got)
 	}
 	for command, want := range map[string]string{
 		"delay 20ms": "ok", "delay 0": "ok", "rate 5": "ok", "stall": "ok", "resume": "ok",
@@ -86,19 +95,19 @@ func TestProxyObeys(t *testing.T) {
 	defer c.Close()
 	io.WriteString(c, "stall\nquit\n")
 	if got := lineReader(c)(); got != "ok" {
-		t.Errorf("the socket answered %q", got)
+		t.Errorf("the socket answered %q, want ok", got)
 	}
 	select {
 	case got := <-status:
 		if got != 0 {
-			t.Errorf("status %d after quit", got)
+			t.Errorf("exit status %d after quit, want 0", got)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("quit did not end it")
+		t.Error("the proxy did not end after quit")
 	}
 }
 
-// lines returns a function that returns the next line of r.
+// lineReader returns a function that returns the next line of r.
 func lineReader(r io.Reader) func() string {
 	return func() string {
 		var b strings.Builder

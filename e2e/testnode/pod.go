@@ -15,7 +15,7 @@ func newPod(s streams, w *nodeFlags) *cobra.Command {
 	var remove bool
 	cmd := &cobra.Command{
 		Use:   "pod NAME",
-		Short: "Run a pod through the kubelet, wait for it, print the seconds",
+		Short: "Run a pod, wait for it and print how long it took",
 		Example: `  testnode pod hello
   testnode pod --rm hello`,
 		Args: cobra.ExactArgs(1),
@@ -24,19 +24,19 @@ func newPod(s streams, w *nodeFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			start, act, done := time.Now(), n.RunPod, "runs"
+			start, act, state := time.Now(), n.RunPod, "is running"
 			if remove {
-				act, done = n.RemovePod, "is gone"
+				act, state = n.RemovePod, "is removed"
 			}
-			slow := time.AfterFunc(time.Second, func() { s.logf("waiting until pod %s %s ...", args[0], done) })
+			slow := time.AfterFunc(time.Second, func() { s.logf("waiting until pod %s %s ...", args[0], state) })
 			defer slow.Stop()
 			if err := act(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(s.out, "pod %s %s after %.2f s\n", args[0], done, time.Since(start).Seconds())
+			_, err = fmt.Fprintf(s.out, "pod %s %s after %.2f s\n", args[0], state, time.Since(start).Seconds())
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&remove, "rm", false, "remove the pod instead, and wait until it is gone")
+	cmd.Flags().BoolVar(&remove, "rm", false, "remove the pod instead, and wait until it has ended")
 	return cmd
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-// testUser is the ordinary user that the tests run dapbridge as.
+// testUser is the uid of the unprivileged user as whom tests run dapbridge.
 const testUser = 65534
 
 func newPrepare(s streams) *cobra.Command {
@@ -16,9 +16,9 @@ func newPrepare(s streams) *cobra.Command {
 	o := testbed.Options{Log: s.err}
 	cmd := &cobra.Command{
 		Use:   "prepare",
-		Short: "Build and fetch what the tests take from caches",
-		Long: `Prepare builds and fetches what the tests of the first tier take from caches; with
---all, of both tiers. No test does so itself, whose time would then depend on it.`,
+		Short: "Build and download what the tests need",
+		Long: `Prepare fills the caches that the tests of the first tier need, or with --all
+those of both tiers. Tests do not fill them, since their duration would depend on it.`,
 		Example: `  testnode prepare
   testnode prepare --all`,
 		Args: cobra.NoArgs,
@@ -27,7 +27,7 @@ func newPrepare(s streams) *cobra.Command {
 			return testbed.Prepare(cmd.Context(), o, full)
 		},
 	}
-	cmd.Flags().BoolVar(&full, "all", false, "of both tiers")
-	cmd.Flags().IntVar(&o.Owner, "owner", testUser, "uid of the user of the tests")
+	cmd.Flags().BoolVar(&full, "all", false, "prepare both tiers")
+	cmd.Flags().IntVar(&o.Owner, "owner", testUser, "uid of the user as whom tests run dapbridge")
 	return cmd
 }

@@ -29,16 +29,16 @@ func newProxy(s streams, w *nodeFlags) *cobra.Command {
 	var o proxyOptions
 	cmd := &cobra.Command{
 		Use:   "proxy",
-		Short: "Make the way to a node's SSH port long, thin, silent or broken",
-		Long: `Proxy listens in front of a node's SSH port, prints where, and passes what
-comes until it is interrupted or, without --control, its input ends. It takes
-commands from its input, and from connections to the unix socket of --control,
-one a line, and answers each with "ok" or "error: ...":
+		Short: "Simulate a slow, limited, silent or broken link to a node's SSH port",
+		Long: `Proxy relays connections to a node's SSH port and prints the address it listens on.
+It ends when it is interrupted or, without --control, when its input ends. It reads
+commands from its input and from connections to the unix socket of --control, one a
+line, and answers each with "ok" or "error: ...":
 
-  delay 20ms      each direction takes so much longer; 0 for none
-  rate 1000000    bytes a second and direction; 0 for no limit
+  delay 20ms      delay each direction; 0 for no delay
+  rate 1000000    bytes per second in each direction; 0 for no limit
   stall, resume   hold everything back; nothing is lost
-  cut             reset every connection there is
+  cut             reset all existing connections
   cutnew on|off   reset new connections at once
   quit            end the proxy`,
 		Example: `  testnode proxy --delay 20ms
@@ -48,11 +48,11 @@ one a line, and answers each with "ok" or "error: ...":
 		RunE: func(cmd *cobra.Command, _ []string) error { return runProxy(cmd.Context(), s, *w, o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.target, "target", "", "host:port to pass to (default the node's SSH port)")
+	flags.StringVar(&o.target, "target", "", "host:port to relay to (default: the node's SSH port)")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback host:port to listen on")
-	flags.StringVar(&o.control, "control", "", "unix socket to take commands from as well")
-	flags.DurationVar(&o.delay, "delay", 0, "delay of each direction")
-	flags.IntVar(&o.rate, "rate", 0, "bytes a second and direction, 0 for no limit")
+	flags.StringVar(&o.control, "control", "", "unix socket to read commands from")
+	flags.DurationVar(&o.delay, "delay", 0, "delay in each direction")
+	flags.IntVar(&o.rate, "rate", 0, "bytes per second in each direction, 0 for no limit")
 	return cmd
 }
 
@@ -83,7 +83,7 @@ func runProxy(ctx context.Context, s streams, w nodeFlags, o proxyOptions) error
 	if _, err := fmt.Fprintf(s.out, "%s -> %s\n", p.Addr(), o.target); err != nil {
 		return err
 	}
-	// The input cannot be interrupted: its reader ends with the process.
+	// Reading the input cannot be interrupted: this goroutine ends with the process.
 	go func() {
 		serveCommands(s.in, s.out, p, quit)
 		if o.control == "" {
@@ -94,7 +94,8 @@ func runProxy(ctx context.Context, s streams, w nodeFlags, o proxyOptions) error
 	return nil
 }
 
-// serveControl takes commands on a unix socket of this user's until stop.
+// serveControl serves commands on a unix socket, which only this user can connect to,
+// until stop is called.
 func serveControl(path string, p *testbed.Proxy, quit func()) (stop func(), err error) {
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -119,7 +120,7 @@ func serveControl(path string, p *testbed.Proxy, quit func()) (stop func(), err 
 	return func() { l.Close() }, nil
 }
 
-// obey carries out the commands in r, a line each, and answers to w.
+// serveCommands runs the commands in r, one a line, and writes the answers to w.
 func serveCommands(r io.Reader, w io.Writer, p *testbed.Proxy, quit func()) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -141,7 +142,7 @@ func serveCommands(r io.Reader, w io.Writer, p *testbed.Proxy, quit func()) {
 
 var errCommand = errors.New("want delay D, rate N, stall, resume, cut, cutnew on|off or quit")
 
-// command carries out one command, given as its words.
+// runCommand runs one command, given as its words.
 func runCommand(p *testbed.Proxy, words []string) error {
 	plain := map[string]func(){
 		"stall": p.Stall, "resume": p.Resume, "cut": p.Cut,

@@ -16,7 +16,7 @@ import (
 func newSSH(_ streams, w *nodeFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ssh [-- COMMAND...]",
-		Short: "Log in to a node, or run a command there",
+		Short: "Log in to a node, or run a command on it",
 		Example: `  testnode ssh
   testnode ssh -- sudo journalctl -u containerd`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -28,7 +28,7 @@ func newSSH(_ streams, w *nodeFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			// ssh takes this process's place, and with it the terminal.
+			// ssh replaces this process, and so inherits the terminal.
 			return syscall.Exec(path, slices.Concat(n.SSHCommand(), args), os.Environ())
 		},
 	}

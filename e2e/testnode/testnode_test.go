@@ -25,11 +25,11 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed/parts"
 )
 
-// stranger is the user nobody of Debian: without privileges and a home.
+// nobodyID is the uid of Debian's user nobody, who has no privileges and no home.
 const nobodyID = 65534
 
-// TestNode is the whole life of nodes, as their users have it. It needs root,
-// and time where the cache is cold.
+// TestNode covers the whole life cycle of nodes. It needs root, and it takes long with
+// a cold cache.
 func TestNode(t *testing.T) {
 	testenv.SecondTier(t)
 	testenv.NeedsRoot(t, "it boots a node")
@@ -46,8 +46,8 @@ func TestNode(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
-	t.Run("its owner logs in and is root by sudo", func(t *testing.T) { checkLogin(t, up) })
-	t.Run("pods come and go", func(t *testing.T) {
+	t.Run("the owner logs in and uses sudo", func(t *testing.T) { checkLogin(t, up) })
+	t.Run("pods", func(t *testing.T) {
 		for _, args := range [][]string{{"pod", "one"}, {"pod", "two"}, {"pod", "--rm", "one"}} {
 			if out, err := b.run(args...); err != nil {
 				t.Errorf("%v: %v: %s", args, err, out)
@@ -56,7 +56,7 @@ func TestNode(t *testing.T) {
 	})
 	t.Run("processes", func(t *testing.T) { checkProcesses(t, n) })
 	t.Run("CRI calls", func(t *testing.T) {
-		// It ends pods that it has not been told of, even before they start.
+		// The kubelet ends pods that it does not know, even before they start.
 		systemctl(t, n, "stop", "kubelet")
 		defer systemctl(t, n, "start", "kubelet")
 		for _, command := range [][]string{{"version", "100", "4"}, {"run-pod", "a"}, {"create", "b"}} {
@@ -71,31 +71,31 @@ func TestNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := n.WaitPod(t.Context(), "two"); err != nil {
-			t.Errorf("the pod did not outlive the restart: %v", err)
+			t.Errorf("the pod did not survive the restart: %v", err)
 		}
 		checkProcesses(t, n)
 	})
-	t.Run("nothing is left of one that crashed", func(t *testing.T) {
-		// The first process of the node, which takes all others along.
+	t.Run("down after a crash", func(t *testing.T) {
+		// All processes of the node die with its first one.
 		if err := syscall.Kill(leaderPID(t, n), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		b.down(t)
 	})
-	t.Run("nothing is left of one that is down already", b.down)
-	t.Run("nothing is left of an up that was killed", func(t *testing.T) {
+	t.Run("down again", b.down)
+	t.Run("down after a killed up", func(t *testing.T) {
 		for _, kind := range []ledger.Kind{ledger.Link, ledger.Mount, ledger.Process} {
 			b.killUp(t, kind, syscall.SIGKILL)
 			b.down(t)
 		}
 	})
-	t.Run("nothing is left of an up that was interrupted", func(t *testing.T) {
+	t.Run("an interrupted up removes the node", func(t *testing.T) {
 		b.killUp(t, ledger.Process, syscall.SIGINT)
 		b.checkNothingLeft(t)
 	})
 }
 
-// systemctl runs it on the node.
+// systemctl runs systemctl on the node.
 func systemctl(t *testing.T, n *testbed.Node, args ...string) {
 	t.Helper()
 	if _, err := n.Exec(t.Context(), append([]string{"systemctl"}, args...)...); err != nil {
@@ -103,13 +103,13 @@ func systemctl(t *testing.T, n *testbed.Node, args ...string) {
 	}
 }
 
-// bench is a testnode program with a state directory and a node name of its
-// own, so that it meets no other node.
+// harness runs a testnode program with its own state directory and node name, so that
+// it does not interfere with other nodes.
 type harness struct{ program, state, name string }
 
 func newHarness(t *testing.T) harness {
 	t.Helper()
-	// Not t.TempDir: the owner, another user, must get through.
+	// Not t.TempDir, which the owner, another user, cannot access.
 	dir, err := os.MkdirTemp("", "testnode-")
 	if err != nil {
 		t.Fatal(err)
@@ -164,8 +164,8 @@ func (b harness) down(t *testing.T) {
 	b.checkNothingLeft(t)
 }
 
-// killUp starts an up, and sends it a signal as soon as its ledger has an
-// entry of that kind.
+// killUp starts an up and sends it a signal as soon as its ledger has an entry of that
+// kind.
 func (b harness) killUp(t *testing.T, kind ledger.Kind, signal syscall.Signal) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -183,26 +183,30 @@ func (b harness) killUp(t *testing.T, kind ledger.Kind, signal syscall.Signal) {
 		time.Sleep(time.Millisecond)
 	}
 	if err := cmd.Process.Signal(signal); err != nil {
-		t.Errorf("the up ended before it was to be killed at %s: %v", kind, err)
+		t.Errorf("up ended before it recorded a %s: %v", kind, err)
 	}
 }
 
-// check looks for everything that a node has outside the cache.
+// checkNothingLeft checks that nothing of the node is left outside of the cache.
 func (b harness) checkNothingLeft(t *testing.T) {
 	t.Helper()
 	machine := "testnode-" + b.name
 	mounts, err := ledger.MountsBelow(b.state)
-	if err != nil || len(mounts) > 0 {
-		t.Errorf("mounts left: %q, %v", mounts, err)
+	if err != nil {
+		t.Error(err)
+	}
+	if len(mounts) > 0 {
+		t.Errorf("mounts left: %q", mounts)
 	}
 	for _, pattern := range []string{
 		b.state, "/run/netns/" + machine, "/run/systemd/nspawn/*/" + machine + "*",
 	} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
-			t.Errorf("left: %q", found)
+			t.Errorf("files left: %q", found)
 		}
 	}
-	// All nodes have this one; it is left if nobody has it locked, nor removes it.
+	// All nodes share this file. It is left behind if it is not locked and nobody
+	// removes it.
 	const lock = "/run/dapbridge-testnode.lock"
 	for try := 0; ; try++ {
 		f, err := os.Open(lock)
@@ -215,7 +219,7 @@ func (b harness) checkNothingLeft(t *testing.T) {
 			break
 		}
 		if try == 20 {
-			t.Errorf("left: %s", lock)
+			t.Errorf("lock file left: %s", lock)
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -232,7 +236,7 @@ func (b harness) checkNothingLeft(t *testing.T) {
 		group, _ := os.ReadFile(path)
 		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if len(line) == 0 {
-			continue // a zombie, which its parent has yet to reap
+			continue // a zombie that its parent has not reaped yet
 		}
 		if bytes.Contains(group, []byte(machine)) || bytes.Contains(line, []byte(machine)) {
 			t.Errorf("process left: %s %q", dir, line)
@@ -240,7 +244,7 @@ func (b harness) checkNothingLeft(t *testing.T) {
 	}
 }
 
-// logIn reaches the node as its owner does, by the profile's key.
+// checkLogin checks that the owner can read the profile and log in with its key.
 func checkLogin(t *testing.T, up description) {
 	run := func(argv ...string) ([]byte, error) {
 		cmd := exec.Command(argv[0], argv[1:]...)
@@ -263,12 +267,18 @@ func checkLogin(t *testing.T, up description) {
 		t.Errorf("%v: %v: %s", argv, err, out)
 	}
 	info, err := os.Stat(up.KeyFile)
-	if err != nil || info.Mode().Perm() != 0o600 || info.Sys().(*syscall.Stat_t).Uid != nobodyID {
-		t.Errorf("the key is %v, %v", info, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode().Perm(); mode != 0o600 {
+		t.Errorf("the key's mode is %v, want 0600", mode)
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != nobodyID {
+		t.Errorf("the key belongs to %d, want %d", uid, nobodyID)
 	}
 }
 
-// processes looks at the node's containerd from outside.
+// checkProcesses checks what Node reports about the node's containerd.
 func checkProcesses(t *testing.T, n *testbed.Node) {
 	t.Helper()
 	ctx := t.Context()
@@ -281,13 +291,17 @@ func checkProcesses(t *testing.T, n *testbed.Node) {
 		t.Fatal(err)
 	}
 	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", host)); err != nil || string(name) != "containerd\n" {
-		t.Errorf("process %d here, %d there, is %q, %v", host, pid, name, err)
+		t.Errorf("process %d (%d on the node) is %q, %v, want containerd", host, pid, name, err)
 	}
 	if tracer, err := n.TracerPid(ctx, pid); err != nil || tracer != 0 {
 		t.Errorf("traced by %d, %v", tracer, err)
 	}
-	if states, err := n.ThreadStates(ctx, pid); err != nil || len(states) < 2 || states[pid] == 0 {
-		t.Errorf("threads are %v, %v", states, err)
+	states, err := n.ThreadStates(ctx, pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(states) < 2 || states[pid] == 0 {
+		t.Errorf("thread states %v, want several with the main thread's", states)
 	}
 	if differ, err := n.TextEqualsFile(ctx, pid); err != nil || len(differ) > 0 {
 		t.Errorf("text differs at %#x, %v", differ, err)
@@ -299,13 +313,13 @@ func checkProcesses(t *testing.T, n *testbed.Node) {
 		t.Error(err)
 	}
 	if dir := n.BuildRoot(n.Containerd()); dir == "" {
-		t.Error("no build directory is known")
+		t.Error("no build directory")
 	} else if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
 		t.Error(err)
 	}
 }
 
-// leader is the number here of the node's first process.
+// leaderPID returns the pid on this machine of the node's first process.
 func leaderPID(t *testing.T, n *testbed.Node) int {
 	t.Helper()
 	pid, err := n.HostPID(1)

@@ -34,10 +34,10 @@ func newUp(s streams, w *nodeFlags) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.node.Containerd, "containerd", parts.Make, "flavour of containerd: "+strings.Join(parts.Flavours(), ", "))
-	flags.IntVar(&o.node.Owner, "owner", 0, "uid of the user who is to reach the node")
-	flags.StringVar(&o.node.Cache, "cache", "", "directory of built parts (default $"+testbed.CacheVariable+" or in the user's cache directory)")
-	flags.BoolVar(&o.node.NoKubelet, "no-kubelet", false, "leave the kubelet out")
-	flags.BoolVar(&o.noSource, "no-source", false, "do not make the developer's copy of containerd's source")
+	flags.IntVar(&o.node.Owner, "owner", 0, "uid of the user who can reach the node")
+	flags.StringVar(&o.node.Cache, "cache", "", "directory of built parts (default: $"+testbed.CacheVariable+" or in the user's cache directory)")
+	flags.BoolVar(&o.node.NoKubelet, "no-kubelet", false, "omit the kubelet")
+	flags.BoolVar(&o.noSource, "no-source", false, "do not copy containerd's source for the developer")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	return cmd
 }
@@ -67,7 +67,7 @@ func runUp(cmd *cobra.Command, s streams, w nodeFlags, o upOptions) error {
 	return d.write(s.out)
 }
 
-// description is what a user of a node wants to know.
+// description describes a node to its user.
 type description struct {
 	Name              string   `json:"name"`
 	Address           string   `json:"address"`
