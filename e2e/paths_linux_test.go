@@ -34,14 +34,14 @@ func TestPathsCommand(t *testing.T) {
 	}
 	var p source.Paths
 	paths(&p)
-	if p.Problem != "" || p.Files < 3000 || p.Here < p.Files-10 || p.Target.PID != f.containerd(t) {
-		t.Errorf("%d of %d files of pid %d; %s", p.Here, p.Files, p.Target.PID, p.Problem)
+	if p.Problem != "" || p.Files < 3000 || p.OnHost < p.Files-10 || p.Target.PID != f.containerd(t) {
+		t.Errorf("%d of %d files of pid %d; %s", p.OnHost, p.Files, p.Target.PID, p.Problem)
 	}
 	for _, asked := range []string{createContainerFile + ":60", f.file(createContainerFile) + ":60"} {
 		var here, there source.FilePath
 		paths(&here, asked)
 		paths(&there, here.Node)
-		if !here.Here || !here.InTarget || here.Line != 60 || here.Host != f.file(createContainerFile) {
+		if !here.OnHost || !here.InTarget || here.Line != 60 || here.Host != f.file(createContainerFile) {
 			t.Errorf("%s: %+v", asked, here)
 		}
 		if there.Host != here.Host || there.Node != here.Node || !there.InTarget {

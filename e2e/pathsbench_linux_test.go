@@ -17,8 +17,8 @@ func BenchmarkPaths(b *testing.B) {
 	c := source.Config{Root: f.source, Log: slog.New(slog.DiscardHandler)}
 	for b.Loop() {
 		p, _, err := source.ExplainExecutable(b.Context(), c, exe, "", f.source)
-		if err != nil || p.Here < 3000 {
-			b.Fatalf("%d of %d files, %v", p.Here, p.Files, err)
+		if err != nil || p.OnHost < 3000 {
+			b.Fatalf("%d of %d files, %v", p.OnHost, p.Files, err)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func printPaths(w io.Writer, p source.Paths) {
 	if t.PID != 0 {
 		which += fmt.Sprintf("pid %d, ", t.PID)
 	}
-	line("%s%s) was compiled from %d source files; %d are on this machine", which, t.Build.GoVersion, p.Files, p.Here)
+	line("%s%s) was compiled from %d source files; %d are on this machine", which, t.Build.GoVersion, p.Files, p.OnHost)
 	if p.Problem != "" {
 		fmt.Fprintf(w, "\nThe main module is not mapped: %s\n", diag.Escape(p.Problem))
 	}
@@ -165,7 +165,7 @@ func printPaths(w io.Writer, p source.Paths) {
 }
 
 func printTree(line func(string, ...any), t source.SourceTree) {
-	line("%s: %d of %d files", t.What, t.Here, t.Files)
+	line("%s: %d of %d files", t.What, t.OnHost, t.Files)
 	host := orDash(t.Host)
 	if t.Reason != "" {
 		host += " (" + t.Reason + ")"
@@ -178,7 +178,7 @@ func printTree(line func(string, ...any), t source.SourceTree) {
 
 func printFilePath(w io.Writer, f source.FilePath) {
 	line := newPrinter(w)
-	line("host  %s", formatPath(f.Host, f.Line, f.Here, "exists", "does not exist"))
+	line("host  %s", formatPath(f.Host, f.Line, f.OnHost, "exists", "does not exist"))
 	line("node  %s", formatPath(f.Node, f.Line, f.InTarget, "the binary has code for it", "the binary has no code for it"))
 	if f.Tree != nil {
 		line("in    %s", f.Tree.What)
@@ -191,9 +191,9 @@ func printFilePath(w io.Writer, f source.FilePath) {
 			line("  %s: %s", l.Host, l.Why)
 		}
 	}
-	if len(f.Like) > 0 {
+	if len(f.Similar) > 0 {
 		line("\nthe binary has code for")
-		for _, file := range f.Like {
+		for _, file := range f.Similar {
 			line("  %s", file)
 		}
 	}

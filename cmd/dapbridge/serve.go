@@ -122,7 +122,7 @@ func printReady(w io.Writer, c serve.Config, r serve.Ready) {
 	if r.NoPaths == "" && len(r.Paths) > 0 {
 		fmt.Fprintf(w, "paths: %s\n", diag.EscapeLine(r.Paths[0]))
 	}
-	fmt.Fprintf(w, "source: %d of %d files are on this machine (dapbridge paths shows where)\n", r.Here, r.Files)
+	fmt.Fprintf(w, "source: %d of %d files are on this machine (dapbridge paths shows where)\n", r.OnHost, r.Files)
 	if r.NoPaths != "" {
 		fmt.Fprintf(w, "paths: the main module is not mapped: %s\n  name its source directory with --root DIR, or map it with --map HOST=NODE\n", diag.Escape(r.NoPaths))
 	}

@@ -236,7 +236,7 @@ func TestDlv(t *testing.T) {
 // endForeign ends the session as the daemon does.
 func (s *agentProcess) endForeign(ctx context.Context, sess *session) {
 	s.t.Helper()
-	if _, err := s.client.End(ctx); err != nil {
+	if _, err := s.client.EndSession(ctx); err != nil {
 		s.t.Errorf("end: %v", err)
 	}
 	sess.over(ctx)
@@ -265,7 +265,7 @@ func (s *agentProcess) rpcOnDlv(ctx context.Context, t *testing.T) {
 	if state.Err != nil || state.CurrentThread == nil || state.CurrentThread.Line != s.target.line("slow: before") {
 		t.Fatalf("%+v", state)
 	}
-	if _, err := s.client.End(ctx); err != nil {
+	if _, err := s.client.EndSession(ctx); err != nil {
 		t.Errorf("end: %v", err)
 	}
 	if err := <-joined; err != nil {

@@ -54,7 +54,7 @@ func TestJoinByAProcess(t *testing.T) {
 	if _, err := c.Attach(ctx, dapclient.AttachOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.client.End(ctx); err != nil {
+	if _, err := s.client.EndSession(ctx); err != nil {
 		t.Fatal(err)
 	}
 	b.free()
@@ -137,7 +137,7 @@ func TestJoinMeetsALeavingWorker(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Millisecond)
-		if _, err := s.client.End(ctx); err != nil {
+		if _, err := s.client.EndSession(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.client.Attach(ctx, api.AttachParams{Token: token}); err != nil {

@@ -329,7 +329,7 @@ func (sess *session) stopAt(ctx context.Context, mark string) *dap.StoppedEventB
 // which must be so when the agent says it.
 func (sess *session) end(ctx context.Context) {
 	sess.s.t.Helper()
-	reason, err := sess.s.client.End(ctx)
+	reason, err := sess.s.client.EndSession(ctx)
 	if err != nil || reason != "" {
 		sess.s.t.Fatalf("end: %q, %v", reason, err)
 	}

@@ -28,7 +28,7 @@ func TestLetGo(t *testing.T) {
 		},
 		"lingering": func(ctx context.Context, t *testing.T, s *agentProcess) {
 			s.start(ctx, time.Hour)
-			if _, err := s.client.End(ctx); err != nil {
+			if _, err := s.client.EndSession(ctx); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -45,7 +45,7 @@ func TestSessionsOneAfterTheOther(t *testing.T) {
 	if len(workers) != 3 || workers[s.cmd.Process.Pid] {
 		t.Errorf("3 sessions had the tracers %v; the supervisor is pid %d", workers, s.cmd.Process.Pid)
 	}
-	if reason, err := s.client.End(ctx); reason != "" || err != nil {
+	if reason, err := s.client.EndSession(ctx); reason != "" || err != nil {
 		t.Errorf("end without a session: %q, %v", reason, err)
 	}
 }
@@ -176,7 +176,7 @@ func TestTargetEndsDuringASession(t *testing.T) {
 			if how == "running" {
 				<-b.ended // when halted, its parent learns of it after its tracer only (ptrace(2))
 			}
-			if _, err := s.client.End(ctx); err != nil {
+			if _, err := s.client.EndSession(ctx); err != nil {
 				t.Errorf("end: %v", err)
 			}
 			<-b.ended
@@ -204,7 +204,7 @@ func TestClientGoes(t *testing.T) {
 			if e.Lingers || e.Reason != "its channel was closed" {
 				t.Errorf("%+v", e)
 			}
-			if reason, err := s.client.End(ctx); reason != "its channel was closed" || err != nil {
+			if reason, err := s.client.EndSession(ctx); reason != "its channel was closed" || err != nil {
 				t.Errorf("end: %q, %v", reason, err)
 			}
 			s.start(ctx, 0).end(ctx)
@@ -233,7 +233,7 @@ func TestLinger(t *testing.T) {
 	sess := s.start(ctx, time.Hour)
 	sess.stopAt(ctx, "slow: before")
 	worker := s.workerPID()
-	if reason, err := s.client.End(ctx); reason != "" || err != nil {
+	if reason, err := s.client.EndSession(ctx); reason != "" || err != nil {
 		t.Fatalf("end: %q, %v", reason, err)
 	}
 	sess.over(ctx)
@@ -279,7 +279,7 @@ func TestLingerExpires(t *testing.T) {
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, 500*time.Millisecond)
 	sess.stopAt(ctx, "slow: before")
-	if _, err := s.client.End(ctx); err != nil {
+	if _, err := s.client.EndSession(ctx); err != nil {
 		t.Fatal(err)
 	}
 	s.workerPID()
@@ -294,7 +294,7 @@ func TestLingerIsOverWithTheNextSession(t *testing.T) {
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	s.start(ctx, 300*time.Millisecond)
-	if _, err := s.client.End(ctx); err != nil {
+	if _, err := s.client.EndSession(ctx); err != nil {
 		t.Fatal(err)
 	}
 	sess := s.start(ctx, 0)
@@ -315,7 +315,7 @@ func TestPanicDuringTheLinger(t *testing.T) {
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	s.start(ctx, time.Hour)
-	if _, err := s.client.End(ctx); err != nil {
+	if _, err := s.client.EndSession(ctx); err != nil {
 		t.Fatal(err)
 	}
 	s.workerPID()
@@ -454,7 +454,7 @@ func TestWorkerKilled(t *testing.T) {
 				t.Fatalf("Delve has set no breakpoints of its own: %v", err)
 			}
 			if linger > 0 {
-				if _, err := s.client.End(ctx); err != nil {
+				if _, err := s.client.EndSession(ctx); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -563,7 +563,7 @@ func (s *agentProcess) waitForNextWorker(ctx context.Context) {
 		s.t.Fatal("no worker is started for the next session")
 	}
 	// Whoever starts a worker has the turn, for which this call waits.
-	if _, err := s.client.End(ctx); err != nil {
+	if _, err := s.client.EndSession(ctx); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -90,7 +90,7 @@ func (c Config) gatherSymbols(ctx context.Context, l *link.Link, t api.Target, f
 
 // gatherSource looks for the target's source on both sides.
 func (c Config) gatherSource(ctx context.Context, l *link.Link, t api.Target, s *Source) error {
-	m, err := (&source.Mapper{Config: c.Source}).Map(ctx, l.Client, t, c.Source.ReadHost(ctx))
+	m, err := (&source.Mapper{Config: c.Source}).MapTarget(ctx, l.Client, t, c.Source.ReadHost(ctx))
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func (c Config) gatherSource(ctx context.Context, l *link.Link, t api.Target, s 
 		s.OnNode = err == nil
 	}
 	if host, ok := m.Paths.ToHost(main); ok {
-		fetches := source.NewFetches()
-		defer fetches.End()
+		fetches := source.NewDownloads()
+		defer fetches.Close()
 		s.Stale = c.Source.NewFiles(l.Client, fetches, t).CheckStale(ctx, host, main)
 	}
 	return nil

@@ -23,20 +23,20 @@ var errEnded = errors.New("the connection ended")
 // context, whether the server reads or not; and of what the server asks it does
 // nothing.
 type caller struct {
-	r    *bufio.Reader
-	w    io.WriteCloser
-	note func(method string, params json.RawMessage) // takes a notification; reading waits for it
-	out  chan []byte                                 // to the writer
-	stop chan struct{}                               // ends the writer
-	deaf chan struct{}                               // closed when nothing is written any more
-	over chan struct{}                               // closed by end
-	wg   sync.WaitGroup
+	r          *bufio.Reader
+	w          io.WriteCloser
+	notify     func(method string, params json.RawMessage) // takes a notification; reading waits for it
+	out        chan []byte                                 // to the writer
+	stopWriter chan struct{}                               // ends the writer
+	writerDone chan struct{}                               // closed when nothing is written any more
+	done       chan struct{}                               // closed by end
+	wg         sync.WaitGroup
 
-	ending sync.Once
+	doneOnce sync.Once
 
 	mu      sync.Mutex
 	closed  bool
-	last    int64 // id
+	lastID  int64 // id
 	pending map[int64]chan response
 }
 
@@ -62,8 +62,8 @@ type request struct {
 
 func newCaller(r *bufio.Reader, w io.WriteCloser, note func(string, json.RawMessage)) *caller {
 	c := &caller{
-		r: r, w: w, note: note, pending: map[int64]chan response{},
-		out: make(chan []byte), stop: make(chan struct{}), deaf: make(chan struct{}), over: make(chan struct{}),
+		r: r, w: w, notify: note, pending: map[int64]chan response{},
+		out: make(chan []byte), stopWriter: make(chan struct{}), writerDone: make(chan struct{}), done: make(chan struct{}),
 	}
 	c.wg.Go(c.read)
 	c.wg.Go(c.write)
@@ -71,7 +71,7 @@ func newCaller(r *bufio.Reader, w io.WriteCloser, note func(string, json.RawMess
 }
 
 func (c *caller) read() {
-	defer c.end()
+	defer c.fail()
 	for {
 		line, err := api.ReadLine(c.r)
 		if err != nil {
@@ -86,7 +86,7 @@ func (c *caller) read() {
 		case m.Method == "" && m.ID != nil:
 			c.deliver(*m.ID, m.response)
 		case m.Method != "" && m.ID == nil:
-			c.note(m.Method, m.Params)
+			c.notify(m.Method, m.Params)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func (c *caller) deliver(id int64, r response) {
 }
 
 func (c *caller) write() {
-	defer close(c.deaf)
+	defer close(c.writerDone)
 	defer c.w.Close()
 	for {
 		select {
@@ -110,9 +110,9 @@ func (c *caller) write() {
 			if _, err := c.w.Write(line); err != nil {
 				return
 			}
-		case <-c.stop:
+		case <-c.stopWriter:
 			return
-		case <-c.over:
+		case <-c.done:
 			return
 		}
 	}
@@ -130,7 +130,7 @@ func (c *caller) send(ctx context.Context, r request) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-c.deaf:
+	case <-c.writerDone:
 		return errEnded
 	}
 }
@@ -141,8 +141,8 @@ func (c *caller) send(ctx context.Context, r request) error {
 func (c *caller) call(ctx context.Context, method string, params any) (json.RawMessage, error) {
 	answer := make(chan response, 1)
 	c.mu.Lock()
-	c.last++
-	id := c.last
+	c.lastID++
+	id := c.lastID
 	c.pending[id] = answer
 	c.mu.Unlock()
 	defer func() {
@@ -155,21 +155,21 @@ func (c *caller) call(ctx context.Context, method string, params any) (json.RawM
 	}
 	select {
 	case r := <-answer:
-		return r.value()
+		return r.unpack()
 	case <-ctx.Done():
 		c.cancel(id)
 		return nil, ctx.Err()
-	case <-c.over:
+	case <-c.done:
 	}
 	select {
 	case r := <-answer: // the last word
-		return r.value()
+		return r.unpack()
 	default:
 		return nil, errEnded
 	}
 }
 
-func (r response) value() (json.RawMessage, error) {
+func (r response) unpack() (json.RawMessage, error) {
 	if r.Error != nil {
 		return nil, r.Error
 	}
@@ -190,13 +190,13 @@ func (c *caller) cancel(id int64) {
 
 // end ends all calls. It is the end of the stream, or what its owner takes for
 // that.
-func (c *caller) end() { c.ending.Do(func() { close(c.over) }) }
+func (c *caller) fail() { c.doneOnce.Do(func() { close(c.done) }) }
 
 // close ends the writing side and returns when the reading side has ended too.
 func (c *caller) close() {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	close(c.stop)
+	close(c.stopWriter)
 	c.wg.Wait()
 }

@@ -16,11 +16,11 @@ import (
 // Client is the daemon's end of the link. Its methods may be called at once
 // from several goroutines; each waits for the agent's answer or the context.
 type Client struct {
-	hello  api.Hello
-	rpc    *caller
-	timing Timing
-	stop   chan struct{} // closed by Close: ends the heartbeat
-	beat   chan struct{} // closed when the heartbeat has ended
+	hello         api.Hello
+	rpc           *caller
+	timing        Timing
+	stop          chan struct{} // closed by Close: ends the heartbeat
+	heartbeatDone chan struct{} // closed when the heartbeat has ended
 }
 
 // Events are what the agent says unasked. Each function is called from one
@@ -46,7 +46,7 @@ func Connect(r io.Reader, w io.WriteCloser, t Timing, ev Events) (*Client, error
 	if err != nil {
 		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line: %w", err)
 	}
-	c := &Client{timing: t, stop: make(chan struct{}), beat: make(chan struct{})}
+	c := &Client{timing: t, stop: make(chan struct{}), heartbeatDone: make(chan struct{})}
 	if err := json.Unmarshal(line, &c.hello); err != nil {
 		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line is no JSON: %w", err)
 	}
@@ -94,22 +94,22 @@ func (ev Events) dispatch(method string, params json.RawMessage) {
 }
 
 func (c *Client) heartbeat(lease time.Duration) {
-	defer close(c.beat)
+	defer close(c.heartbeatDone)
 	tick := time.NewTicker(max(lease/6, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
 		case <-c.stop:
 			return
-		case <-c.rpc.over:
+		case <-c.rpc.done:
 			return
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), lease)
-		err := c.callDebugger(ctx, api.MethodPing, nil, nil)
+		err := c.callUnbounded(ctx, api.MethodPing, nil, nil)
 		cancel()
 		if err != nil && ctx.Err() != nil {
-			c.rpc.end()
+			c.rpc.fail()
 			return
 		}
 	}
@@ -119,12 +119,12 @@ func (c *Client) heartbeat(lease time.Duration) {
 func (c *Client) Hello() api.Hello { return c.hello }
 
 // Lost is closed when the link has ended, for whatever reason.
-func (c *Client) Lost() <-chan struct{} { return c.rpc.over }
+func (c *Client) Lost() <-chan struct{} { return c.rpc.done }
 
 // Ping returns how long the agent takes to answer.
 func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	err := c.callDebugger(ctx, api.MethodPing, nil, nil)
+	err := c.callUnbounded(ctx, api.MethodPing, nil, nil)
 	return time.Since(began), err
 }
 
@@ -145,21 +145,21 @@ func (c *Client) List(ctx context.Context) (l []api.Candidate, err error) {
 // Attach attaches the debugger to the target and returns when the session that
 // joins with the token is being served.
 func (c *Client) Attach(ctx context.Context, p api.AttachParams) (r api.AttachResult, err error) {
-	return r, c.callDebugger(ctx, api.MethodAttach, p, &r)
+	return r, c.callUnbounded(ctx, api.MethodAttach, p, &r)
 }
 
 // End ends the session: its breakpoints are cleared, the target runs, and is
 // detached unless it lingers. It returns when that has been seen to hold, with
 // the reason if the session had ended by itself.
-func (c *Client) End(ctx context.Context) (reason string, err error) {
+func (c *Client) EndSession(ctx context.Context) (reason string, err error) {
 	var r api.EndResult
-	err = c.callDebugger(ctx, api.MethodEnd, nil, &r)
+	err = c.callUnbounded(ctx, api.MethodEnd, nil, &r)
 	return r.Reason, err
 }
 
 // Release ends the session, if any, and the agent.
 func (c *Client) Release(ctx context.Context) error {
-	return c.callDebugger(ctx, api.MethodRelease, nil, nil)
+	return c.callUnbounded(ctx, api.MethodRelease, nil, nil)
 }
 
 // Close ends the link and joins what it started. An agent that was not
@@ -167,17 +167,17 @@ func (c *Client) Release(ctx context.Context) error {
 func (c *Client) Close() {
 	close(c.stop)
 	c.rpc.close()
-	<-c.beat
+	<-c.heartbeatDone
 }
 
 // call calls a method that the agent answers by looking at something.
 func (c *Client) call(ctx context.Context, method string, params, result any) error {
 	if c.timing.Timeout <= 0 {
-		return c.callDebugger(ctx, method, params, result)
+		return c.callUnbounded(ctx, method, params, result)
 	}
 	timed, cancel := context.WithTimeout(ctx, c.timing.Timeout)
 	defer cancel()
-	err := c.callDebugger(timed, method, params, result)
+	err := c.callUnbounded(timed, method, params, result)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return diag.Errorf(diag.NodeSilent, "the agent has not answered %q within %s", method, c.timing.Timeout)
 	}
@@ -186,17 +186,17 @@ func (c *Client) call(ctx context.Context, method string, params, result any) er
 
 // callDebugger calls a method whose answer may have to wait for the target; the
 // caller bounds that.
-func (c *Client) callDebugger(ctx context.Context, method string, params, result any) error {
+func (c *Client) callUnbounded(ctx context.Context, method string, params, result any) error {
 	raw, err := c.rpc.call(ctx, method, params)
 	switch {
 	case errors.Is(err, errEnded):
-		c.rpc.end()
+		c.rpc.fail()
 		return diag.Errorf(diag.LinkLost, "the connection to the agent ended during %q", method)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
 		if err = api.FromRPC(err); errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
-			c.rpc.end()
+			c.rpc.fail()
 		}
 		return err
 	case result == nil:

@@ -19,17 +19,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/link"
 )
 
-const goodHello = `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{},"targetError":{"code":"target-none","summary":"none"}}`
+const validHello = `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{},"targetError":{"code":"target-none","summary":"none"}}`
 
 // nobody is an agent's standard input that must not be written to.
-type nobody struct{ t *testing.T }
+type noWriter struct{ t *testing.T }
 
-func (n nobody) Write(p []byte) (int, error) {
+func (n noWriter) Write(p []byte) (int, error) {
 	n.t.Errorf("the daemon wrote %q to an agent that it does not know", p)
 	return len(p), nil
 }
 
-func (nobody) Close() error { return nil }
+func (noWriter) Close() error { return nil }
 
 func TestConnectRefuses(t *testing.T) {
 	for _, tt := range []struct {
@@ -38,18 +38,18 @@ func TestConnectRefuses(t *testing.T) {
 		want        string
 	}{
 		{"nothing", "", diag.AgentProtocol, "EOF"},
-		{"half a line", goodHello, diag.AgentProtocol, "EOF"},
+		{"half a line", validHello, diag.AgentProtocol, "EOF"},
 		{"garbage", "Last login: yesterday\n", diag.AgentProtocol, "no JSON"},
 		{"another kind of JSON", "[]\n", diag.AgentProtocol, "no JSON"},
-		{"an older protocol", strings.Replace(goodHello, `"protocol":1`, `"protocol":0`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 0, this program 1"},
-		{"a newer protocol", strings.Replace(goodHello, `"protocol":1`, `"protocol":2`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 2, this program 1"},
-		{"another system", strings.Replace(goodHello, "linux", "plan9", 1) + "\n", diag.NodePlatform, `"plan9"`},
-		{"no capabilities", strings.Replace(goodHello, `,"capabilities":{}`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
-		{"no target and no reason", strings.Replace(goodHello, `,"targetError":{"code":"target-none","summary":"none"}`, "", 1) + "\n", diag.AgentProtocol, "neither a target"},
-		{"no socket", strings.Replace(goodHello, `"socket":"@s",`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
+		{"an older protocol", strings.Replace(validHello, `"protocol":1`, `"protocol":0`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 0, this program 1"},
+		{"a newer protocol", strings.Replace(validHello, `"protocol":1`, `"protocol":2`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 2, this program 1"},
+		{"another system", strings.Replace(validHello, "linux", "plan9", 1) + "\n", diag.NodePlatform, `"plan9"`},
+		{"no capabilities", strings.Replace(validHello, `,"capabilities":{}`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
+		{"no target and no reason", strings.Replace(validHello, `,"targetError":{"code":"target-none","summary":"none"}`, "", 1) + "\n", diag.AgentProtocol, "neither a target"},
+		{"no socket", strings.Replace(validHello, `"socket":"@s",`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := link.Connect(strings.NewReader(tt.hello), nobody{t}, link.Timing{Lease: time.Minute}, link.Events{})
+			c, err := link.Connect(strings.NewReader(tt.hello), noWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
 			if c != nil || diag.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v (%s), want %s: …%s…", err, diag.CodeOf(err), tt.code, tt.want)
 			}
@@ -59,17 +59,17 @@ func TestConnectRefuses(t *testing.T) {
 
 // A first line without an end is not gathered for ever.
 func TestConnectRefusesALongLine(t *testing.T) {
-	endless := &counter{}
-	_, err := link.Connect(endless, nobody{t}, link.Timing{Lease: time.Minute}, link.Events{})
+	endless := &endlessLine{}
+	_, err := link.Connect(endless, noWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
 	if diag.CodeOf(err) != diag.AgentProtocol || endless.n > 16<<20 {
 		t.Errorf("%v after %d bytes", err, endless.n)
 	}
 }
 
 // counter is an endless line.
-type counter struct{ n int }
+type endlessLine struct{ n int }
 
-func (c *counter) Read(p []byte) (int, error) {
+func (c *endlessLine) Read(p []byte) (int, error) {
 	c.n += len(p)
 	copy(p, bytes.Repeat([]byte("x"), len(p)))
 	return len(p), nil
@@ -77,17 +77,17 @@ func (c *counter) Read(p []byte) (int, error) {
 
 // agentEnd is a link from both sides: what the Client writes comes out of
 // requests, and what is written to answers reaches it.
-type agentEnd struct {
+type testLink struct {
 	*link.Client
 	requests io.Reader
 	answers  io.WriteCloser
 }
 
-func connect(t *testing.T, lease time.Duration, ev link.Events) agentEnd {
+func connect(t *testing.T, lease time.Duration, ev link.Events) testLink {
 	t.Helper()
 	fromAgent, answers := io.Pipe()
 	requests, toAgent := io.Pipe()
-	go io.WriteString(answers, goodHello+"\n")
+	go io.WriteString(answers, validHello+"\n")
 	c, err := link.Connect(fromAgent, toAgent, link.Timing{Lease: lease}, ev)
 	if err != nil {
 		t.Fatal(err)
@@ -97,15 +97,15 @@ func connect(t *testing.T, lease time.Duration, ev link.Events) agentEnd {
 		requests.Close()
 		c.Close()
 	})
-	return agentEnd{c, requests, answers}
+	return testLink{c, requests, answers}
 }
 
 func TestLinkIsLost(t *testing.T) {
-	for name, lose := range map[string]func(agentEnd){
-		"end":       func(a agentEnd) { a.answers.Close() },
-		"garbage":   func(a agentEnd) { io.WriteString(a.answers, "Segmentation fault\n"); a.answers.Close() },
-		"long line": func(a agentEnd) { go a.answers.Write(bytes.Repeat([]byte("x"), 9<<20)) },
-		"silence":   func(agentEnd) {},
+	for name, lose := range map[string]func(testLink){
+		"end":       func(a testLink) { a.answers.Close() },
+		"garbage":   func(a testLink) { io.WriteString(a.answers, "Segmentation fault\n"); a.answers.Close() },
+		"long line": func(a testLink) { go a.answers.Write(bytes.Repeat([]byte("x"), 9<<20)) },
+		"silence":   func(testLink) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := connect(t, 200*time.Millisecond, link.Events{})
@@ -173,10 +173,10 @@ func TestLastWord(t *testing.T) {
 // FuzzLink has an agent say anything: first lines and answers.
 func FuzzLink(f *testing.F) {
 	for _, text := range []string{
-		goodHello + "\n",
-		goodHello + "\n" + `{"jsonrpc":"2.0","id":1,"result":[{"process":{"pid":1},"build":{}}]}` + "\n",
-		goodHello + "\n" + `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","data":{"code":"c","summary":"s"}}}` + "\n",
-		goodHello + "\n" + `{"jsonrpc":"2.0","id":1,"result":[null]}` + "\n" + `{"method":"log","params":{}}` + "\n",
+		validHello + "\n",
+		validHello + "\n" + `{"jsonrpc":"2.0","id":1,"result":[{"process":{"pid":1},"build":{}}]}` + "\n",
+		validHello + "\n" + `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","data":{"code":"c","summary":"s"}}}` + "\n",
+		validHello + "\n" + `{"jsonrpc":"2.0","id":1,"result":[null]}` + "\n" + `{"method":"log","params":{}}` + "\n",
 		`{"protocol":1,"os":"linux","socket":"s","capabilities":[],"target":{"build":null}}` + "\n" + `[{"id":1}]` + "\n",
 	} {
 		f.Add([]byte(text))

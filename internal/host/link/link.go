@@ -22,7 +22,7 @@ const ReleaseTimeout = 30 * time.Second
 
 // leaveTimeout bounds how long an agent that has released the target may take to
 // exit.
-const leaveTimeout = 5 * time.Second
+const exitTimeout = 5 * time.Second
 
 // Link is a connection to an agent on a node. Its methods may be called from
 // several goroutines.
@@ -35,7 +35,7 @@ type Link struct {
 	idleTimeout time.Duration // for the agent's exit, if it need not detach
 	debugged    atomic.Bool   // a session has been requested
 	since       time.Time
-	lost        atomic.Int64 // when it ended, Unix ns; 0 before that
+	lostAt      atomic.Int64 // when it ended, Unix ns; 0 before that
 	wg          sync.WaitGroup
 }
 
@@ -90,7 +90,7 @@ func start(ctx context.Context, conn Conn, c Config) (*Link, error) {
 	}
 	l.Go(func() { // the sessions' channels end with the link
 		<-l.Lost()
-		l.lost.Store(time.Now().UnixNano())
+		l.lostAt.Store(time.Now().UnixNano())
 		conn.Close()
 	})
 	return l, nil
@@ -164,7 +164,7 @@ func (l *Link) Since() time.Time { return l.since }
 
 // LostAt returns when the link was lost, the zero time before that.
 func (l *Link) LostAt() time.Time {
-	if at := l.lost.Load(); at != 0 {
+	if at := l.lostAt.Load(); at != 0 {
 		return time.Unix(0, at)
 	}
 	return time.Time{}
@@ -197,7 +197,7 @@ func (l *Link) Close() error {
 			l.Conn.Close()
 		}
 	}
-	late := time.AfterFunc(min(leaveTimeout, l.idleTimeout), func() { l.Conn.Close() })
+	late := time.AfterFunc(min(exitTimeout, l.idleTimeout), func() { l.Conn.Close() })
 	l.Client.Close()
 	late.Stop()
 	l.cmd.Close()

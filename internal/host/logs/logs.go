@@ -26,13 +26,13 @@ type Journal struct {
 // journalLines is how many of the last lines are shown of a journal of which no
 // time is named. Followed ones begin with fewer, as tail -f does.
 const (
-	journalLines  = 100
-	followedLines = 10
+	defaultLines       = 100
+	defaultFollowLines = 10
 )
 
 // journalLine is longer than any line that journald takes from a service
 // (journald.conf(5), LineMax).
-const journalLine = 256 << 10
+const maxLineSize = 256 << 10
 
 // Result says what was written.
 type Result struct {
@@ -50,7 +50,7 @@ func (j Journal) Write(ctx context.Context, c link.Config, w io.Writer) (Result,
 	}
 	defer l.Close()
 	var r Result
-	if r.Unit, err = unitOf(ctx, l, c.Target); err != nil {
+	if r.Unit, err = findUnit(ctx, l, c.Target); err != nil {
 		return r, err
 	}
 	r.Lines, err = runJournalctl(ctx, l, j.argv(r.Unit), w)
@@ -61,7 +61,7 @@ func (j Journal) Write(ctx context.Context, c link.Config, w io.Writer) (Result,
 }
 
 // unitOf returns the systemd service that the target runs in, or would.
-func unitOf(ctx context.Context, l *link.Link, sel api.Selector) (string, error) {
+func findUnit(ctx context.Context, l *link.Link, sel api.Selector) (string, error) {
 	t, err := l.Target(ctx)
 	switch {
 	case diag.CodeOf(err) == diag.TargetNone && sel.PID == 0:
@@ -84,9 +84,9 @@ func (j Journal) argv(unit string) []string {
 	case !j.Since.IsZero():
 		argv = append(argv, "--since=@"+strconv.FormatInt(j.Since.Unix(), 10))
 	case j.Follow:
-		argv = append(argv, "--lines="+strconv.Itoa(followedLines))
+		argv = append(argv, "--lines="+strconv.Itoa(defaultFollowLines))
 	default:
-		argv = append(argv, "--lines="+strconv.Itoa(journalLines))
+		argv = append(argv, "--lines="+strconv.Itoa(defaultLines))
 	}
 	if j.Follow {
 		argv = append(argv, "--follow")
@@ -137,7 +137,7 @@ func runJournalctl(ctx context.Context, l *link.Link, argv []string, w io.Writer
 // copyEscaped copies lines, escaped, each in one write. A line that is too long
 // to be journald's comes in parts.
 func copyEscaped(w io.Writer, r io.Reader) (lines int, err error) {
-	in := bufio.NewReaderSize(r, journalLine)
+	in := bufio.NewReaderSize(r, maxLineSize)
 	for {
 		line, err := in.ReadSlice('\n')
 		if len(line) > 0 {

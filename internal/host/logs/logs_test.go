@@ -35,7 +35,7 @@ func TestJournalArguments(t *testing.T) {
 }
 
 func TestCopyEscaped(t *testing.T) {
-	long := strings.Repeat("x", journalLine+10)
+	long := strings.Repeat("x", maxLineSize+10)
 	for in, want := range map[string]string{
 		"":                         "",
 		"one\ntwo\n":               "one\ntwo\n",

@@ -33,9 +33,9 @@ func (m *monitor) serveControl() (close func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		control.Serve(ctx, ln, map[string]control.Method{
-			controlStatus:   func(ctx context.Context, _ json.RawMessage) (any, error) { return m.status(ctx), nil },
-			controlSync:     m.scan,
-			controlSyncNext: m.nextRun,
+			controlStatus:   func(ctx context.Context, _ json.RawMessage) (any, error) { return m.queryStatus(ctx), nil },
+			controlSync:     m.runFullScan,
+			controlSyncNext: m.waitForRun,
 		}, m.log())
 	})
 	return func() { cancel(); wg.Wait() }
@@ -48,7 +48,7 @@ type Daemon struct {
 }
 
 // statusTimeout is how long a daemon may take to answer for its status.
-const statusTimeout = answerTime + 2*time.Second
+const statusTimeout = nodeTimeout + 2*time.Second
 
 // Daemons queries the status of all daemons whose control sockets are in one of the
 // directories, and returns the oldest first.

@@ -22,12 +22,12 @@ import (
 // dialer implements [bridge.Dialer]. A link that was lost is dialed again when the
 // next session needs it.
 type dialer struct {
-	cfg     Config
-	caps    json.RawMessage
-	fetches *source.Fetches
-	mapper  *source.Mapper
-	symbols atomic.Pointer[api.Symbols] // of a stripped target; nil before they are needed
-	last    atomic.Pointer[link.Link]   // the link, or the one that was lost, for those who must not wait
+	cfg       Config
+	caps      json.RawMessage
+	downloads *source.Downloads
+	mapper    *source.Mapper
+	symbols   atomic.Pointer[api.Symbols] // of a stripped target; nil before they are needed
+	last      atomic.Pointer[link.Link]   // the link, or the one that was lost, for those who must not wait
 
 	mu   sync.Mutex
 	link *link.Link
@@ -39,7 +39,7 @@ func newDialer(ctx context.Context, c Config) (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dialer{cfg: c, caps: l.Hello().Capabilities, fetches: source.NewFetches(), mapper: &source.Mapper{Config: c.Source}, link: l}
+	d := &dialer{cfg: c, caps: l.Hello().Capabilities, downloads: source.NewDownloads(), mapper: &source.Mapper{Config: c.Source}, link: l}
 	d.last.Store(l)
 	return d, nil
 }
@@ -70,7 +70,7 @@ func (d *dialer) connect(ctx context.Context) (*link.Link, error) {
 
 // close ends the link and the downloads.
 func (d *dialer) close() error {
-	d.fetches.End()
+	d.downloads.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.link == nil {
@@ -139,10 +139,10 @@ func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, e
 		return nil, err
 	}
 	s.target = r.Target
-	s.files = d.cfg.Source.NewFiles(l.Client, d.fetches, r.Target)
+	s.files = d.cfg.Source.NewFiles(l.Client, d.downloads, r.Target)
 	if w := l.Hello().Debugger.Warning(r.Target.Build.GoVersion); w != "" {
 		d.log().Warn(diag.Escape(w))
-		s.say(w)
+		s.tellUser(w)
 	}
 	s.paths = d.mapPaths(ctx, s, host)
 	return s, nil
@@ -151,7 +151,7 @@ func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, e
 // mapPaths returns the path map of a session, and starts to fetch what the host lacks.
 // A session without a map is better than none.
 func (d *dialer) mapPaths(ctx context.Context, s *session, host func() (gosource.Source, error)) *pathmap.Map {
-	m, err := d.mapper.Map(ctx, s.link.Client, s.target, host)
+	m, err := d.mapper.MapTarget(ctx, s.link.Client, s.target, host)
 	if err != nil {
 		d.log().Warn("paths are not mapped", "reason", err)
 		return nil
@@ -159,13 +159,13 @@ func (d *dialer) mapPaths(ctx context.Context, s *session, host func() (gosource
 	if why := m.Problem(); why != "" {
 		d.log().Warn("the workspace's paths are not mapped", "reason", why)
 	}
-	fetchable, refused := m.Missing()
+	fetchable, refused := m.ModulesToFetch()
 	for module, err := range refused {
 		d.log().Debug("source comes from the node", "module", module, "reason", err)
 	}
-	d.fetches.Start(m.Fetcher, fetchable, func(line string) {
+	d.downloads.Start(m.Fetcher, fetchable, func(line string) {
 		d.log().Info(line)
-		s.say(line)
+		s.tellUser(line)
 	})
 	return m.Paths
 }
@@ -213,7 +213,7 @@ func describeStep(s twin.Step, name string) bridge.Progress {
 
 // symbolsState returns "kept" or "missing" for a stripped target, "" for one that
 // needs no symbols of ours.
-func (d *dialer) symbolsState(ctx context.Context, t api.Target) (string, error) {
+func (d *dialer) findSymbols(ctx context.Context, t api.Target) (string, error) {
 	if !t.Build.Stripped || d.cfg.Link.Dlv != "" { // which has found them by itself
 		return "", nil
 	}

@@ -25,27 +25,27 @@ func listen(spec string) (net.Listener, string, error) {
 	}
 	ln, err := net.Listen("tcp", spec)
 	if err != nil {
-		return nil, "", taken(diag.Errorf(diag.ListenFailed, "listen on %s: %w", spec, err))
+		return nil, "", nameListener(diag.Errorf(diag.ListenFailed, "listen on %s: %w", spec, err))
 	}
 	return ln, ln.Addr().String(), nil
 }
 
 // taken names who has the address that could not be listened on, if the system
 // tells.
-func taken(err *diag.Error) *diag.Error {
+func nameListener(err *diag.Error) *diag.Error {
 	var op *net.OpError
 	if !errors.As(err, &op) {
 		return err
 	}
 	if addr, ok := op.Addr.(*net.TCPAddr); ok {
 		if p, ok := peer.Listener(addr.AddrPort()); ok {
-			return takenBy(err, p)
+			return addProcess(err, p)
 		}
 	}
 	return err
 }
 
-func takenBy(err *diag.Error, p peer.Process) *diag.Error {
+func addProcess(err *diag.Error, p peer.Process) *diag.Error {
 	err.Summary += ": " + p.String() + " listens there"
 	return err.WithHint("end that process (kill %d), or choose another address with --listen", p.PID)
 }
@@ -79,7 +79,7 @@ func listenUnix(path string) (net.Listener, error) {
 			defer conn.Close()
 			err := diag.Errorf(diag.ListenFailed, "something listens on %s already", path)
 			if p, ok := peer.Server(conn.(*net.UnixConn)); ok {
-				return nil, takenBy(err, p)
+				return nil, addProcess(err, p)
 			}
 			return nil, err
 		}

@@ -47,7 +47,7 @@ type Ready struct {
 	Target api.Target `json:"target"`
 	Paths  []string   `json:"paths"` // HOST=NODE, the user's own first, then the main module's
 	Files  int        `json:"files"` // source files that the target was compiled from
-	Here   int        `json:"here"`  // those that this machine has
+	OnHost int        `json:"here"`  // those that this machine has
 	// NoPaths says why the main module's paths are not mapped, if so.
 	NoPaths string `json:"noPaths,omitempty"`
 	// Warnings say what to expect of the target, a line each.
@@ -108,16 +108,16 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, mon *m
 	}
 	r := Ready{Listen: addr, Target: *hello.Target}
 	warnings := startWarnings(ctx, d.link, r.Target)
-	m, err := d.mapper.Map(ctx, d.link.Client, r.Target, d.cfg.Source.ReadHost(ctx))
+	m, err := d.mapper.MapTarget(ctx, d.link.Client, r.Target, d.cfg.Source.ReadHost(ctx))
 	if err != nil {
 		return err
 	}
 	r.NoPaths = m.Problem()
-	r.Files, r.Here = m.Counts()
+	r.Files, r.OnHost = m.Counts()
 	for _, rule := range m.Paths.Rules() {
 		r.Paths = append(r.Paths, rule.String())
 	}
-	if r.Symbols, err = d.symbolsState(ctx, r.Target); err != nil {
+	if r.Symbols, err = d.findSymbols(ctx, r.Target); err != nil {
 		return err
 	}
 	r.Warnings = warnings()

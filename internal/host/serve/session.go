@@ -28,11 +28,11 @@ type session struct {
 
 	files *source.Files
 
-	saying sync.Mutex
-	tell   func(string) // nil before Tell and after the end
-	unsaid []string     // before Tell
+	outputMu sync.Mutex
+	output   func(string) // nil before Tell and after the end
+	pending  []string     // before Tell
 
-	ending sync.Mutex
+	endMu  sync.Mutex
 	ended  bool
 	endErr error
 }
@@ -52,35 +52,35 @@ func (s *session) Target() bridge.Target {
 
 // Notify implements [bridge.Session].
 func (s *session) Notify(line func(string)) {
-	s.saying.Lock()
-	defer s.saying.Unlock()
-	s.tell = line
-	for _, text := range s.unsaid {
+	s.outputMu.Lock()
+	defer s.outputMu.Unlock()
+	s.output = line
+	for _, text := range s.pending {
 		line(text)
 	}
-	s.unsaid = nil
+	s.pending = nil
 }
 
 // say has the user told a line. Besides one on the target's Go, fetching alone
 // says something, so that there are few more lines than modules.
-func (s *session) say(text string) {
-	s.saying.Lock()
-	defer s.saying.Unlock()
+func (s *session) tellUser(text string) {
+	s.outputMu.Lock()
+	defer s.outputMu.Unlock()
 	text = diag.Escape(text)
-	if s.tell == nil {
-		s.unsaid = append(s.unsaid, text)
+	if s.output == nil {
+		s.pending = append(s.pending, text)
 		return
 	}
-	s.tell(text)
+	s.output(text)
 }
 
 // End implements [bridge.Session].
 func (s *session) End(ctx context.Context) error {
-	s.ending.Lock()
-	defer s.ending.Unlock()
+	s.endMu.Lock()
+	defer s.endMu.Unlock()
 	if !s.ended {
 		s.ended = true
-		s.endErr = s.end(ctx)
+		s.endErr = s.endOnNode(ctx)
 		if s.cmd != nil {
 			s.cmd.Close()
 		}
@@ -88,8 +88,8 @@ func (s *session) End(ctx context.Context) error {
 	return s.endErr
 }
 
-func (s *session) end(ctx context.Context) error {
-	reason, err := s.link.End(ctx)
+func (s *session) endOnNode(ctx context.Context) error {
+	reason, err := s.link.EndSession(ctx)
 	switch {
 	case errors.Is(err, &diag.Error{Code: diag.LinkLost}) || err != nil && !s.link.IsAlive():
 		return diag.Errorf(diag.LinkLost, "the connection to the node was lost; the agent there lets the target go by itself, at the latest after %s", s.lease).

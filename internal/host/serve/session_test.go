@@ -9,9 +9,9 @@ import (
 func TestSessionTells(t *testing.T) {
 	var s session
 	var heard []string
-	s.say("one")
+	s.tellUser("one")
 	s.Notify(func(line string) { heard = append(heard, line) })
-	s.say("two\x1b")
+	s.tellUser("two\x1b")
 	if !slices.Equal(heard, []string{"one", `two\x1b`}) {
 		t.Errorf("heard %q", heard)
 	}

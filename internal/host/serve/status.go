@@ -76,19 +76,19 @@ type SessionStatus struct {
 }
 
 // answerTime is how long the node may take to answer for a status.
-const answerTime = 3 * time.Second
+const nodeTimeout = 3 * time.Second
 
 // haltTrouble is how long a target may stand still before that counts as trouble:
 // the calls that wait for it then begin to time out (kubelet's
 // runtimeRequestTimeout).
-const haltTrouble = 2 * time.Minute
+const maxHalt = 2 * time.Minute
 
 // monitor reports the state of a daemon. It never blocks what it inspects.
 type monitor struct {
 	cfg      Config
 	since    time.Time
 	listen   string
-	warnings *lastWarning
+	warnings *warningRecorder
 	dialer   atomic.Pointer[dialer]        // nil before the first link
 	bridge   atomic.Pointer[bridge.Server] // nil before IDEs may connect
 	sync     syncTask
@@ -96,7 +96,7 @@ type monitor struct {
 
 // newMonitor returns one for the daemon of c, whose log it reads from then on.
 func newMonitor(c *Config, listen string) *monitor {
-	w := newLastWarning(c.Link.Log.Handler())
+	w := newWarningRecorder(c.Link.Log.Handler())
 	log := slog.New(w)
 	c.Link = c.Link.WithLog(log)
 	c.Source.Log = log
@@ -106,7 +106,7 @@ func newMonitor(c *Config, listen string) *monitor {
 func (m *monitor) log() *slog.Logger { return m.cfg.Link.Log }
 
 // status returns the daemon's state.
-func (m *monitor) status(ctx context.Context) Status {
+func (m *monitor) queryStatus(ctx context.Context) Status {
 	s := Status{
 		PID: os.Getpid(), Version: m.cfg.Link.Agent.Version, Since: m.since, Listen: m.listen, Root: m.cfg.Source.Root, Node: m.cfg.Link.SSH.Node.Name,
 		Link: LinkStatus{State: LinkConnecting, Since: m.since}, Warning: m.warnings.last(),
@@ -122,9 +122,9 @@ func (m *monitor) status(ctx context.Context) Status {
 		}
 	}
 	if b := m.bridge.Load(); b != nil {
-		s.Session = sessionStatus(b)
+		s.Session = querySession(b)
 	}
-	if h := s.Session; h != nil && h.Halted != nil && time.Since(*h.Halted) > haltTrouble {
+	if h := s.Session; h != nil && h.Halted != nil && time.Since(*h.Halted) > maxHalt {
 		s.Trouble = append(s.Trouble, h.Risk)
 	}
 	if t := s.Sync.Trouble(); t != "" {
@@ -133,7 +133,7 @@ func (m *monitor) status(ctx context.Context) Status {
 	return s
 }
 
-func sessionStatus(b *bridge.Server) *SessionStatus {
+func querySession(b *bridge.Server) *SessionStatus {
 	now, ok := b.Session()
 	if !ok {
 		return nil
@@ -158,30 +158,30 @@ func queryLink(ctx context.Context, l *link.Link) (s LinkStatus, t *TargetStatus
 		return s, nil, fmt.Sprintf("the link to the node is lost since %s: it is made anew by the next session", s.Since.Format(time.TimeOnly))
 	}
 	s = LinkStatus{State: LinkUp, Since: l.Since()}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	took, err := l.Ping(ctx)
 	if err != nil {
 		s.State = LinkSilent
-		return s, nil, fmt.Sprintf("the node has not answered within %s", answerTime)
+		return s, nil, fmt.Sprintf("the node has not answered within %s", nodeTimeout)
 	}
 	s.Milliseconds = float64(took.Microseconds()) / 1e3
 	found, err := l.Target(ctx)
 	if err != nil {
 		return s, nil, fmt.Sprintf("the target: %s", diag.EscapeLine(err.Error()))
 	}
-	return s, targetStatus(found), ""
+	return s, newTargetStatus(found), ""
 }
 
-func targetStatus(t api.Target) *TargetStatus {
+func newTargetStatus(t api.Target) *TargetStatus {
 	return &TargetStatus{
 		Name: path.Base(t.Exe), PID: t.PID,
-		Module: t.Build.ModulePath, Version: buildVersion(t.Build), GoVersion: t.Build.GoVersion,
+		Module: t.Build.ModulePath, Version: versionOf(t.Build), GoVersion: t.Build.GoVersion,
 	}
 }
 
 // buildVersion is the main module's version, or the commit if it has none.
-func buildVersion(b exe.Build) string {
+func versionOf(b exe.Build) string {
 	if b.ModuleVersion != "" && b.ModuleVersion != "(devel)" {
 		return b.ModuleVersion
 	}

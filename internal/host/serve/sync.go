@@ -135,7 +135,7 @@ type SyncAnswer struct {
 }
 
 // scan answers controlSync.
-func (m *monitor) scan(ctx context.Context, params json.RawMessage) (any, error) {
+func (m *monitor) runFullScan(ctx context.Context, params json.RawMessage) (any, error) {
 	s, _, err := m.syncerFor(params)
 	if s == nil || err != nil {
 		return SyncAnswer{}, err
@@ -145,7 +145,7 @@ func (m *monitor) scan(ctx context.Context, params json.RawMessage) (any, error)
 }
 
 // nextRun answers controlSyncNext.
-func (m *monitor) nextRun(ctx context.Context, params json.RawMessage) (any, error) {
+func (m *monitor) waitForRun(ctx context.Context, params json.RawMessage) (any, error) {
 	s, q, err := m.syncerFor(params)
 	if s == nil || err != nil {
 		return srcsync.RunRecord{}, err

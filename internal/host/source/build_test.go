@@ -68,7 +68,7 @@ func mapFile(t *testing.T, bin, root string) *Map {
 	if err != nil || found.Problem != nil {
 		t.Fatal(err, found.Problem)
 	}
-	m, err := c.Map(api.Target{Build: *build}, *sources, found)
+	m, err := c.InferMap(api.Target{Build: *build}, *sources, found)
 	if err != nil || m.Problem() != "" {
 		t.Fatal(err, m.Problem())
 	}
@@ -94,10 +94,10 @@ func TestExplainExecutable(t *testing.T) {
 	testenv.SkipShort(t, "it runs go build")
 	bin, root := machine{flags: []string{"-trimpath"}}.build(t)
 	p, f, err := ExplainExecutable(t.Context(), Config{Root: root}, bin, "cmd/app/main.go:14", root)
-	if err != nil || p.Problem != "" || p.Here != p.Files || p.Target.Exe != bin {
-		t.Errorf("%d of %d files, %q, %v", p.Here, p.Files, p.Problem, err)
+	if err != nil || p.Problem != "" || p.OnHost != p.Files || p.Target.Exe != bin {
+		t.Errorf("%d of %d files, %q, %v", p.OnHost, p.Files, p.Problem, err)
 	}
-	if f == nil || f.Node != "example.com/app/v2/cmd/app/main.go" || !f.InTarget || !f.Here || f.Line != 14 {
+	if f == nil || f.Node != "example.com/app/v2/cmd/app/main.go" || !f.InTarget || !f.OnHost || f.Line != 14 {
 		t.Errorf("the file: %+v", f)
 	}
 	if _, _, err := ExplainExecutable(t.Context(), Config{Root: root}, filepath.Join(root, "go.mod"), "", root); diag.CodeOf(err) != diag.TargetNotGo {

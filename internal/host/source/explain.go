@@ -21,7 +21,7 @@ import (
 type Paths struct {
 	Target api.Target   `json:"target"`
 	Files  int          `json:"files"` // source files that the target was compiled from
-	Here   int          `json:"here"`  // those that this machine has
+	OnHost int          `json:"here"`  // those that this machine has
 	Own    []PathRule   `json:"own"`   // the user's rules, which come first
 	Trees  []SourceTree `json:"trees"` // the main module first, the standard library last
 	Rules  []PathRule   `json:"rules"` // all that apply, in the order in which they were made
@@ -39,7 +39,7 @@ type SourceTree struct {
 	Node   string      `json:"node"`
 	Reason string      `json:"reason,omitempty"`
 	Files  int         `json:"files"`
-	Here   int         `json:"here"`
+	OnHost int         `json:"here"`
 	Fetch  string      `json:"fetch,omitempty"` // what happens about a tree that is missing on the host
 	Lost   []LostPlace `json:"lost,omitempty"`
 }
@@ -58,7 +58,7 @@ type PathRule struct {
 	Reason string `json:"reason"`
 }
 
-func pathRules(rules []pathmap.Rule) []PathRule {
+func newPathRules(rules []pathmap.Rule) []PathRule {
 	list := []PathRule{}
 	for _, r := range rules {
 		list = append(list, PathRule{r.Host, r.Node, [...]string{"both", "to-node", "to-host"}[r.Way], r.Reason})
@@ -68,7 +68,7 @@ func pathRules(rules []pathmap.Rule) []PathRule {
 
 // FilePath explains one file in both directions.
 type FilePath struct {
-	Asked string `json:"asked"`
+	Query string `json:"asked"`
 	Line  int    `json:"line,omitempty"`
 
 	Node     string     `json:"node,omitempty"` // as the target names it
@@ -76,12 +76,12 @@ type FilePath struct {
 	ToNode   []PathRule `json:"toNode"`         // rules for Host: the one that applies, and those that lost
 
 	Host   string     `json:"host,omitempty"` // where the IDE is sent
-	Here   bool       `json:"here"`           // it is there
+	OnHost bool       `json:"here"`           // it is there
 	ToHost []PathRule `json:"toHost"`         // rules for Node
 
-	Tree *SourceTree `json:"tree,omitempty"` // what it belongs to
-	Lost []LostPlace `json:"lost,omitempty"` // places of the host that have the file too, or would have it
-	Like []string    `json:"like,omitempty"` // files of the target with such a name, if it has not this one
+	Tree    *SourceTree `json:"tree,omitempty"` // what it belongs to
+	Lost    []LostPlace `json:"lost,omitempty"` // places of the host that have the file too, or would have it
+	Similar []string    `json:"like,omitempty"` // files of the target with such a name, if it has not this one
 }
 
 // Explain finds the target and works out its path map. If file is not empty, it
@@ -92,20 +92,20 @@ func Explain(ctx context.Context, lc link.Config, c Config, file, dir string) (P
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	p, f, err := c.explainOn(ctx, l.Client, file, dir)
+	p, f, err := c.explainTarget(ctx, l.Client, file, dir)
 	return p, f, errors.Join(err, l.Close())
 }
 
-func (c Config) explainOn(ctx context.Context, client *link.Client, file, dir string) (Paths, *FilePath, error) {
+func (c Config) explainTarget(ctx context.Context, client *link.Client, file, dir string) (Paths, *FilePath, error) {
 	t, err := client.Target(ctx)
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	m, err := (&Mapper{Config: c}).Map(ctx, client, t, c.ReadHost(ctx))
+	m, err := (&Mapper{Config: c}).MapTarget(ctx, client, t, c.ReadHost(ctx))
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	p, f := m.answer(t, file, dir)
+	p, f := m.report(t, file, dir)
 	return p, f, nil
 }
 
@@ -131,31 +131,31 @@ func ExplainExecutable(ctx context.Context, c Config, executable, path, dir stri
 		return Paths{}, nil, err
 	}
 	t := api.Target{Process: api.Process{Exe: executable}, Build: *build}
-	m, err := c.Map(t, *sources, found)
+	m, err := c.InferMap(t, *sources, found)
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	p, f := m.answer(t, path, dir)
+	p, f := m.report(t, path, dir)
 	return p, f, nil
 }
 
 // answer returns the whole map, and explains a file unless that is empty.
-func (m *Map) answer(t api.Target, file, dir string) (Paths, *FilePath) {
+func (m *Map) report(t api.Target, file, dir string) (Paths, *FilePath) {
 	p := m.describe()
 	p.Target = t
 	if file == "" {
 		return p, nil
 	}
-	f := m.explain(file, dir)
+	f := m.explainFile(file, dir)
 	return p, &f
 }
 
 // describe returns the whole map.
 func (m *Map) describe() Paths {
-	p := Paths{Own: pathRules(m.own.Rules()), Rules: pathRules(m.Paths.Rules()), Problem: m.Problem(), Trees: []SourceTree{}, Elsewhere: []string{}}
-	p.Files, p.Here = m.Counts()
+	p := Paths{Own: newPathRules(m.own.Rules()), Rules: newPathRules(m.Paths.Rules()), Problem: m.Problem(), Trees: []SourceTree{}, Elsewhere: []string{}}
+	p.Files, p.OnHost = m.Counts()
 	for _, f := range m.inference.Findings {
-		p.Trees = append(p.Trees, m.sourceTree(f))
+		p.Trees = append(p.Trees, m.newSourceTree(f))
 	}
 	for _, d := range m.inference.Unassigned {
 		if d.Dir == "" {
@@ -167,8 +167,8 @@ func (m *Map) describe() Paths {
 	return p
 }
 
-func (m *Map) sourceTree(f pathmap.Finding) SourceTree {
-	t := SourceTree{What: f.String(), Host: f.Host, Node: f.Node, Reason: f.Reason, Files: f.Files, Here: f.OnHost}
+func (m *Map) newSourceTree(f pathmap.Finding) SourceTree {
+	t := SourceTree{What: f.String(), Host: f.Host, Node: f.Node, Reason: f.Reason, Files: f.Files, OnHost: f.OnHost}
 	for _, l := range f.Rejected {
 		t.Lost = append(t.Lost, LostPlace{l.Host, l.Why})
 	}
@@ -182,8 +182,8 @@ func (m *Map) sourceTree(f pathmap.Finding) SourceTree {
 }
 
 // explain explains one file.
-func (m *Map) explain(asked, dir string) FilePath {
-	f := FilePath{Asked: asked}
+func (m *Map) explainFile(asked, dir string) FilePath {
+	f := FilePath{Query: asked}
 	file, line := cutLine(asked)
 	f.Line = line
 	names := m.target.Names()
@@ -202,13 +202,13 @@ func (m *Map) explain(asked, dir string) FilePath {
 		}
 	}
 	f.InTarget = slices.Contains(names, f.Node)
-	f.Here = gosource.Exists(f.Host)
-	f.ToNode, f.ToHost = pathRules(m.Paths.Covering(f.Host, pathmap.ToNode)), pathRules(m.Paths.Covering(f.Node, pathmap.ToHost))
+	f.OnHost = gosource.Exists(f.Host)
+	f.ToNode, f.ToHost = newPathRules(m.Paths.Covering(f.Host, pathmap.ToNode)), newPathRules(m.Paths.Covering(f.Node, pathmap.ToHost))
 	if !f.InTarget {
-		f.Like = like(names, file)
+		f.Similar = findSimilar(names, file)
 	}
 	if found, ok := m.inference.Find(f.Node); ok && f.InTarget {
-		tree := m.sourceTree(found)
+		tree := m.newSourceTree(found)
 		f.Tree = &tree
 		for _, l := range found.Rejected {
 			f.Lost = append(f.Lost, LostPlace{found.At(l.Host, f.Node), l.Why})
@@ -231,15 +231,15 @@ func cutLine(s string) (file string, line int) {
 }
 
 // likeLimit is how many files are shown in place of one that is not there.
-const likeLimit = 5
+const maxSimilar = 5
 
 // like returns those names that end as file does, with most elements in common.
-func like(names []string, file string) []string {
+func findSimilar(names []string, file string) []string {
 	file = filepath.ToSlash(file)
 	var found []string
 	most := 1
 	for _, name := range names {
-		n := commonEnd(name, file)
+		n := countCommonEnd(name, file)
 		if n > most {
 			most, found = n, nil
 		}
@@ -247,11 +247,11 @@ func like(names []string, file string) []string {
 			found = append(found, name)
 		}
 	}
-	return found[:min(len(found), likeLimit)]
+	return found[:min(len(found), maxSimilar)]
 }
 
 // commonEnd returns how many elements two paths have in common at their ends.
-func commonEnd(a, b string) int {
+func countCommonEnd(a, b string) int {
 	x, y := strings.Split(a, "/"), strings.Split(b, "/")
 	n := 0
 	for n < len(x) && n < len(y) && x[len(x)-1-n] == y[len(y)-1-n] {

@@ -30,7 +30,7 @@ func explained(t *testing.T) (m *Map, root, cache string) {
 	}
 	found.Env.GOMODCACHE = cache
 	c := Config{Rules: []pathmap.Rule{{Host: "/own", Node: "/build/own", Reason: "--map"}}}
-	m, err = c.Map(api.Target{Build: exe.Build{ModulePath: "example.com/d", MainPackage: "example.com/d"}}, exe.Sources{
+	m, err = c.InferMap(api.Target{Build: exe.Build{ModulePath: "example.com/d", MainPackage: "example.com/d"}}, exe.Sources{
 		Modules: []exe.Module{{Path: "example.com/a", Version: "v1.0.0"}, {Path: "example.com/b", Version: "v1.2.0"}},
 		Dirs: []exe.SourceDir{
 			{Dir: "", Files: []string{"_cgo_gotypes.go"}},
@@ -48,7 +48,7 @@ func explained(t *testing.T) (m *Map, root, cache string) {
 func TestDescribe(t *testing.T) {
 	m, root, cache := explained(t)
 	p := m.describe()
-	if p.Files != 4 || p.Here != 2 || len(p.Own) != 1 || !slices.Equal(p.Elsewhere, []string{"_cgo_gotypes.go"}) {
+	if p.Files != 4 || p.OnHost != 2 || len(p.Own) != 1 || !slices.Equal(p.Elsewhere, []string{"_cgo_gotypes.go"}) {
 		t.Errorf("%+v", p)
 	}
 	var got []string
@@ -78,8 +78,8 @@ func TestExplain(t *testing.T) {
 		"vendor/example.com/a/a.go:7":        vendored,
 		copied + ":7":                        vendored,
 	} {
-		f := m.explain(asked, root)
-		if f.Node != "/build/vendor/example.com/a/a.go" || !f.InTarget || f.Host != host || !f.Here || f.Line != 7 {
+		f := m.explainFile(asked, root)
+		if f.Node != "/build/vendor/example.com/a/a.go" || !f.InTarget || f.Host != host || !f.OnHost || f.Line != 7 {
 			t.Errorf("%s: %+v", asked, f)
 		}
 		if len(f.ToHost) != 2 || !strings.Contains(f.ToHost[0].Reason, "vendored, as it was built") || f.ToHost[1].Node != "/build" {
@@ -89,12 +89,12 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: lost %+v", asked, f.Lost)
 		}
 	}
-	f := m.explain("main/a.go", root)
-	if f.InTarget || f.Here || f.Host != filepath.Join(root, "main/a.go") || !slices.Equal(f.Like, []string{"/build/vendor/example.com/a/a.go"}) {
+	f := m.explainFile("main/a.go", root)
+	if f.InTarget || f.OnHost || f.Host != filepath.Join(root, "main/a.go") || !slices.Equal(f.Similar, []string{"/build/vendor/example.com/a/a.go"}) {
 		t.Errorf("a file that is not there: %+v", f)
 	}
-	f = m.explain("/elsewhere/example.com/a/a.go", root)
-	if f.InTarget || f.Node != "/elsewhere/example.com/a/a.go" || len(f.ToNode) != 0 || !slices.Equal(f.Like, []string{"/build/vendor/example.com/a/a.go"}) {
+	f = m.explainFile("/elsewhere/example.com/a/a.go", root)
+	if f.InTarget || f.Node != "/elsewhere/example.com/a/a.go" || len(f.ToNode) != 0 || !slices.Equal(f.Similar, []string{"/build/vendor/example.com/a/a.go"}) {
 		t.Errorf("a file elsewhere: %+v", f)
 	}
 }

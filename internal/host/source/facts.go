@@ -12,7 +12,7 @@ import (
 // This file hands what internal/exe and internal/host/gosource know to pathmap,
 // which knows neither.
 
-func targetFacts(t api.Target, s exe.Sources) pathmap.Target {
+func newTarget(t api.Target, s exe.Sources) pathmap.Target {
 	facts := pathmap.Target{
 		GoVersion:     t.Build.GoVersion,
 		ModulePath:    t.Build.ModulePath,
@@ -32,30 +32,30 @@ func targetFacts(t api.Target, s exe.Sources) pathmap.Target {
 	return facts
 }
 
-func hostFacts(s gosource.Source) pathmap.Host {
+func newHost(s gosource.Source) pathmap.Host {
 	h := pathmap.Host{
 		ModCache: s.Env.GOMODCACHE, GoRoot: s.Env.GOROOT, GoVersion: s.Env.GOVERSION, Platform: s.Env.Platform(), Tree: hostTree{},
 	}
 	for _, m := range s.Modules {
 		w := pathmap.Workspace{Root: m.Root, ModulePath: m.Path, VendorDir: m.VendorDir}
 		for _, r := range m.Require {
-			w.Require = append(w.Require, moduleOf(r, nil))
+			w.Require = append(w.Require, newModule(r, nil))
 		}
 		for _, r := range m.Replace {
-			w.Replace = append(w.Replace, moduleOf(r.Old, &r.New))
+			w.Replace = append(w.Replace, newModule(r.Old, &r.New))
 		}
 		for _, v := range m.Vendor {
-			w.Vendor = append(w.Vendor, moduleOf(v.Version, v.Replace))
+			w.Vendor = append(w.Vendor, newModule(v.Version, v.Replace))
 		}
 		h.Workspaces = append(h.Workspaces, w)
 	}
 	return h
 }
 
-func moduleOf(m module.Version, by *module.Version) pathmap.Module {
+func newModule(m module.Version, by *module.Version) pathmap.Module {
 	out := pathmap.Module{Path: m.Path, Version: m.Version}
 	if by != nil {
-		r := moduleOf(*by, nil)
+		r := newModule(*by, nil)
 		out.Replace = &r
 	}
 	return out

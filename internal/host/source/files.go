@@ -27,31 +27,31 @@ import (
 // Files implements [bridge.Sources]: the host's own files, and the node's over
 // the link.
 type Files struct {
-	client  *link.Client
-	log     *slog.Logger
-	target  api.Target
-	fetches *Fetches
-	dir     string // for files that are kept, "" for none
+	client    *link.Client
+	log       *slog.Logger
+	target    api.Target
+	downloads *Downloads
+	dir       string // for files that are kept, "" for none
 
-	kept   atomic.Int64 // bytes
-	pruned sync.Once    // of what other executables have left
+	keptBytes atomic.Int64 // bytes
+	pruneOnce sync.Once    // of what other executables have left
 }
 
 // sourceLimit bounds a source file of the host's, in bytes; the agent has a limit
 // of its own.
-const sourceLimit = 16 << 20
+const maxSourceSize = 16 << 20
 
 // What is kept of one session's sources in bytes, and for how long after the last
 // session that kept any.
 const (
-	keptLimit = 256 << 20
-	keptFor   = 30 * 24 * time.Hour
+	maxKeptBytes = 256 << 20
+	maxKeptAge   = 30 * 24 * time.Hour
 )
 
 // NewFiles returns the source files of a target. A module that f is fetching is
 // waited for.
-func (c Config) NewFiles(l *link.Client, f *Fetches, t api.Target) *Files {
-	s := &Files{client: l, log: c.Log, fetches: f, target: t}
+func (c Config) NewFiles(l *link.Client, f *Downloads, t api.Target) *Files {
+	s := &Files{client: l, log: c.Log, downloads: f, target: t}
 	if c.CacheDir != "" {
 		// One directory for each executable: others have other text by the same names.
 		of := sha256.Sum256([]byte(t.Exe + "\x00" + t.Build.BuildID))
@@ -73,7 +73,7 @@ func (s *Files) IsOnHost(host string) bool {
 
 // Read implements [bridge.Sources].
 func (s *Files) Read(ctx context.Context, host, node string) ([]byte, error) {
-	s.fetches.wait(ctx, host)
+	s.downloads.waitFor(ctx, host)
 	if s.IsOnHost(host) { // it has come since
 		return readLimited(host)
 	}
@@ -86,9 +86,9 @@ func readLimited(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, sourceLimit+1))
-	if err == nil && len(text) > sourceLimit {
-		err = fmt.Errorf("%s has over %d bytes", file, sourceLimit)
+	text, err := io.ReadAll(io.LimitReader(f, maxSourceSize+1))
+	if err == nil && len(text) > maxSourceSize {
+		err = fmt.Errorf("%s has over %d bytes", file, maxSourceSize)
 	}
 	return text, err
 }
@@ -108,11 +108,11 @@ func (s *Files) Keep(ctx context.Context, host, node string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if s.kept.Add(int64(len(text))) > keptLimit {
-		return "", fmt.Errorf("keep %s: over %d bytes of source", node, keptLimit)
+	if s.keptBytes.Add(int64(len(text))) > maxKeptBytes {
+		return "", fmt.Errorf("keep %s: over %d bytes of source", node, maxKeptBytes)
 	}
-	s.pruned.Do(func() { prune(filepath.Dir(s.dir), time.Now().Add(-keptFor)) })
-	if err := keep(s.dir, local, text); err != nil {
+	s.pruneOnce.Do(func() { prune(filepath.Dir(s.dir), time.Now().Add(-maxKeptAge)) })
+	if err := writeKept(s.dir, local, text); err != nil {
 		return "", fmt.Errorf("keep %s: %w", node, err)
 	}
 	return filepath.Join(s.dir, local), nil
@@ -120,7 +120,7 @@ func (s *Files) Keep(ctx context.Context, host, node string) (string, error) {
 
 // keep writes a file below dir, which only this user can read, in one step: who
 // opens it sees all of it. Nothing in dir leads out of it.
-func keep(dir, name string, text []byte) error {
+func writeKept(dir, name string, text []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func keep(dir, name string, text []byte) error {
 	// An editor shows what it can't write as what it is: a copy.
 	err = root.Chmod(part, 0o400)
 	if err == nil {
-		err = replace(root, part, name)
+		err = renameOver(root, part, name)
 	}
 	if err != nil {
 		return errors.Join(err, root.Remove(part))
@@ -167,7 +167,7 @@ func prune(all string, since time.Time) {
 
 // replace renames a file over one that may not be written to, which Windows
 // refuses.
-func replace(root *os.Root, from, to string) error {
+func renameOver(root *os.Root, from, to string) error {
 	err := root.Rename(from, to)
 	if !errors.Is(err, fs.ErrPermission) || root.Chmod(to, 0o600) != nil {
 		return err

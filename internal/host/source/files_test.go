@@ -17,7 +17,7 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := Config{CacheDir: filepath.Join(t.TempDir(), "dapbridge")}
-	s := c.NewFiles(nil, NewFetches(), api.Target{})
+	s := c.NewFiles(nil, NewDownloads(), api.Target{})
 	check := func(node, want string) {
 		t.Helper()
 		path, err := s.Keep(t.Context(), host, node)
@@ -58,12 +58,12 @@ func TestKeepIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before := time.Now().Add(-keptFor - time.Hour)
+	before := time.Now().Add(-maxKeptAge - time.Hour)
 	if err := os.Chtimes(old, before, before); err != nil {
 		t.Fatal(err)
 	}
-	s := c.NewFiles(nil, NewFetches(), api.Target{})
-	s.kept.Store(keptLimit - 4)
+	s := c.NewFiles(nil, NewDownloads(), api.Target{})
+	s.keptBytes.Store(maxKeptBytes - 4)
 	if _, err := s.Keep(t.Context(), host, "/a.go"); err != nil {
 		t.Error(err)
 	}
@@ -86,7 +86,7 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	s := Config{CacheDir: t.TempDir()}.NewFiles(nil, NewFetches(), api.Target{})
+	s := Config{CacheDir: t.TempDir()}.NewFiles(nil, NewDownloads(), api.Target{})
 	if err := os.MkdirAll(filepath.Join(s.KeepDir(), "root"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestKeepStaysInItsDirectory(t *testing.T) {
 
 func TestReadOfTheHost(t *testing.T) {
 	dir := t.TempDir()
-	s := &Files{fetches: NewFetches()}
+	s := &Files{downloads: NewDownloads()}
 	for _, share := range []string{`\\evil\share\a.go`, `//evil/share/a.go`, `\/evil/a.go`, `\\.\pipe\x`} {
 		if !s.IsOnHost(share) { // else it has been looked at
 			t.Errorf("%s was looked at", share)
@@ -115,10 +115,10 @@ func TestReadOfTheHost(t *testing.T) {
 		t.Error("what is no file is a file")
 	}
 	large := filepath.Join(dir, "large.go")
-	if err := os.WriteFile(large, make([]byte, sourceLimit+1), 0o600); err != nil {
+	if err := os.WriteFile(large, make([]byte, maxSourceSize+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Read(t.Context(), large, "x"); err == nil || !s.IsOnHost(large) {
-		t.Errorf("%d bytes were read", sourceLimit+1)
+		t.Errorf("%d bytes were read", maxSourceSize+1)
 	}
 }

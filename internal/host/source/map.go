@@ -38,9 +38,9 @@ func (m *Map) NodeDir(dir string) string {
 
 // Map works out where the source of a target is on the host. It fails only over
 // the user's own rules.
-func (c Config) Map(t api.Target, s exe.Sources, host gosource.Source) (*Map, error) {
-	m := &Map{target: targetFacts(t, s), Fetcher: gosource.NewFetcher(host)}
-	m.inference = pathmap.Infer(m.target, hostFacts(host))
+func (c Config) InferMap(t api.Target, s exe.Sources, host gosource.Source) (*Map, error) {
+	m := &Map{target: newTarget(t, s), Fetcher: gosource.NewFetcher(host)}
+	m.inference = pathmap.Infer(m.target, newHost(host))
 	if len(c.Rules) > 0 {
 		var err error
 		if m.own, err = pathmap.New(c.Rules...); err != nil {
@@ -68,7 +68,7 @@ func (m *Map) Problem() string {
 
 // Missing returns the modules that the host could fetch, and why it may not fetch
 // the others.
-func (m *Map) Missing() (fetchable []Missing, refused map[module.Version]error) {
+func (m *Map) ModulesToFetch() (fetchable []MissingModule, refused map[module.Version]error) {
 	refused = map[module.Version]error{}
 	for _, f := range m.inference.Findings {
 		if !f.Missing {
@@ -78,7 +78,7 @@ func (m *Map) Missing() (fetchable []Missing, refused map[module.Version]error) 
 		if err := m.Fetcher.Check(v); err != nil {
 			refused[v] = err
 		} else {
-			fetchable = append(fetchable, Missing{v, f.Host})
+			fetchable = append(fetchable, MissingModule{v, f.Host})
 		}
 	}
 	return fetchable, refused
@@ -120,17 +120,17 @@ func (c Config) ReadHost(ctx context.Context) (wait func() (gosource.Source, err
 type Mapper struct {
 	Config
 
-	mu      sync.Mutex
-	pid     int // of the process whose sources are remembered, 0 for none
-	start   uint64
-	sources exe.Sources
+	mu         sync.Mutex
+	pid        int // of the process whose sources are remembered, 0 for none
+	startTicks uint64
+	sources    exe.Sources
 }
 
 // Map maps the source of a target to what was found on the host, see
 // [Config.ReadHost]. What cannot be read is logged: the user's own rules, and what
 // else is known, hold all the same.
-func (m *Mapper) Map(ctx context.Context, c *link.Client, t api.Target, host func() (gosource.Source, error)) (*Map, error) {
-	sources, err := m.sourcesOf(ctx, c, t)
+func (m *Mapper) MapTarget(ctx context.Context, c *link.Client, t api.Target, host func() (gosource.Source, error)) (*Map, error) {
+	sources, err := m.readSources(ctx, c, t)
 	if err != nil {
 		m.Log.Warn("cannot read which files the target was compiled from", "reason", err)
 	}
@@ -138,12 +138,12 @@ func (m *Mapper) Map(ctx context.Context, c *link.Client, t api.Target, host fun
 	if err = errors.Join(err, found.Problem); err != nil {
 		m.Log.Warn("this machine's Go source is known only in part", "reason", err)
 	}
-	return m.Config.Map(t, sources, found)
+	return m.Config.InferMap(t, sources, found)
 }
 
-func (m *Mapper) sourcesOf(ctx context.Context, c *link.Client, t api.Target) (exe.Sources, error) {
+func (m *Mapper) readSources(ctx context.Context, c *link.Client, t api.Target) (exe.Sources, error) {
 	m.mu.Lock()
-	if m.pid == t.PID && m.start == t.StartTicks && t.PID != 0 {
+	if m.pid == t.PID && m.startTicks == t.StartTicks && t.PID != 0 {
 		defer m.mu.Unlock()
 		return m.sources, nil
 	}
@@ -154,6 +154,6 @@ func (m *Mapper) sourcesOf(ctx context.Context, c *link.Client, t api.Target) (e
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pid, m.start, m.sources = t.PID, t.StartTicks, s
+	m.pid, m.startTicks, m.sources = t.PID, t.StartTicks, s
 	return s, nil
 }

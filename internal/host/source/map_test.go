@@ -40,7 +40,7 @@ func TestMapSource(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := tt.config.Map(d, sources, found)
+			m, err := tt.config.InferMap(d, sources, found)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +65,7 @@ func TestMapSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Config{Root: root}.Map(d, sources, found)
+	m, err := Config{Root: root}.InferMap(d, sources, found)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestMapSource(t *testing.T) {
 		t.Errorf("by a symbolic link that nobody named: %s, %v", got, ok)
 	}
 	bad := Config{Root: root, Rules: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
-	if _, err := bad.Map(d, sources, gosource.Source{}); err == nil {
+	if _, err := bad.InferMap(d, sources, gosource.Source{}); err == nil {
 		t.Error("rules that contradict each other are accepted")
 	}
 }

@@ -20,16 +20,16 @@ const clockSlack = 2 * time.Second
 // evidence is what is known of a file in the workspace and of the target's
 // executable.
 type evidence struct {
-	name   string // of the file, for people
-	text   []byte
-	file   time.Time       // when the file was last written
-	built  api.LinesResult // zero if unknown
-	commit string          // that the target was built from, "" if unknown
-	dirty  bool            // with changes that no commit has
-	same   gitAnswer       // whether the file is as in commit
-	head   gitAnswer       // whether it is as in HEAD
-	last   time.Time       // of the last commit that changed it; zero if unknown
-	target string
+	name          string // of the file, for people
+	text          []byte
+	modTime       time.Time       // when the file was last written
+	lines         api.LinesResult // zero if unknown
+	commit        string          // that the target was built from, "" if unknown
+	dirty         bool            // with changes that no commit has
+	matchesCommit gitAnswer       // whether the file is as in commit
+	matchesHEAD   gitAnswer       // whether it is as in HEAD
+	lastCommit    time.Time       // of the last commit that changed it; zero if unknown
+	target        string
 }
 
 // gitAnswer is what git says: yes, no, or nothing.
@@ -47,7 +47,7 @@ func (s *Files) CheckStale(ctx context.Context, host, node string) string {
 	if err != nil || b.ModulePath == "" || module.Path != b.ModulePath {
 		return ""
 	}
-	e := evidence{name: host, file: info.ModTime(), dirty: b.Settings["vcs.modified"] == "true", target: filepath.Base(s.target.Exe)}
+	e := evidence{name: host, modTime: info.ModTime(), dirty: b.Settings["vcs.modified"] == "true", target: filepath.Base(s.target.Exe)}
 	if name, err := filepath.Rel(module.Root, host); err == nil {
 		e.name = name
 	}
@@ -55,51 +55,53 @@ func (s *Files) CheckStale(ctx context.Context, host, node string) string {
 		return ""
 	}
 	e.commit = b.Settings["vcs.revision"]
-	if e.commit == "" && releaseVersion(b.ModuleVersion) {
+	if e.commit == "" && isReleaseVersion(b.ModuleVersion) {
 		e.commit = b.ModuleVersion // its tag
 	}
 	if e.commit != "" {
-		e.same = asked(gosource.MatchesCommit(ctx, host, e.commit))
+		e.matchesCommit = newGitAnswer(gosource.MatchesCommit(ctx, host, e.commit))
 	}
-	if e.unchanged() {
+	if e.isUnchanged() {
 		return ""
 	}
-	if e.built, err = s.client.Lines(ctx, s.target, node); err != nil {
+	if e.lines, err = s.client.Lines(ctx, s.target, node); err != nil {
 		s.log.Debug("what the target has of a source file", "file", node, "error", err)
 	}
-	if e.newer() && !e.same.known {
-		e.head = asked(gosource.MatchesCommit(ctx, host, "HEAD"))
-		e.last, _ = gosource.LastCommitTime(ctx, host)
+	if e.isNewer() && !e.matchesCommit.known {
+		e.matchesHEAD = newGitAnswer(gosource.MatchesCommit(ctx, host, "HEAD"))
+		e.lastCommit, _ = gosource.LastCommitTime(ctx, host)
 	}
-	return diag.Escape(e.judge())
+	return diag.Escape(e.explain())
 }
 
-func asked(yes bool, err error) gitAnswer { return gitAnswer{known: err == nil, yes: yes} }
+func newGitAnswer(yes bool, err error) gitAnswer { return gitAnswer{known: err == nil, yes: yes} }
 
 // releaseVersion reports whether a module's version is one that has a tag.
-func releaseVersion(v string) bool { return regexp.MustCompile(`^v\d+\.\d+\.\d+$`).MatchString(v) }
+func isReleaseVersion(v string) bool { return regexp.MustCompile(`^v\d+\.\d+\.\d+$`).MatchString(v) }
 
 // unchanged reports whether the file is for certain what the target was built
 // from.
-func (e *evidence) unchanged() bool { return e.same.known && e.same.yes && !e.dirty }
+func (e *evidence) isUnchanged() bool {
+	return e.matchesCommit.known && e.matchesCommit.yes && !e.dirty
+}
 
 // newer reports whether the file was written after the executable, by the node's
 // clock or by ours: the executable may have come with a time from either.
-func (e *evidence) newer() bool {
-	if e.built.Built.IsZero() {
+func (e *evidence) isNewer() bool {
+	if e.lines.Built.IsZero() {
 		return false
 	}
-	built := e.built.Built
-	if ours := time.Now().Add(-e.built.Age); ours.After(built) {
+	built := e.lines.Built
+	if ours := time.Now().Add(-e.lines.Age); ours.After(built) {
 		built = ours
 	}
-	return e.file.After(built.Add(clockSlack))
+	return e.modTime.After(built.Add(clockSlack))
 }
 
 // judge says in one line why the file is not what the target was built from, ""
 // if nothing says so. What would be said of an unchanged tree too is no reason:
 // a fresh clone is newer than the executable, and a comment has no code.
-func (e *evidence) judge() string {
+func (e *evidence) explain() string {
 	const remedy = "run what you have (dapbridge deploy)"
 	from := ""
 	if e.commit != "" {
@@ -108,14 +110,14 @@ func (e *evidence) judge() string {
 			from = fmt.Sprintf(" (commit %.12s with changes)", e.commit)
 		}
 	}
-	switch line := e.strayLine(); {
-	case e.unchanged():
+	switch line := e.findStrayLine(); {
+	case e.isUnchanged():
 		return ""
-	case e.same.known && !e.same.yes && !e.dirty:
+	case e.matchesCommit.known && !e.matchesCommit.yes && !e.dirty:
 		return fmt.Sprintf("%s is not what %s was built from%s: %s, or check out that commit", e.name, e.target, from, remedy)
 	case line > 0:
 		return fmt.Sprintf("%s is not what %s was built from%s, which has code at line %d where the file has none: %s", e.name, e.target, from, line, remedy)
-	case e.newer() && !e.explained():
+	case e.isNewer() && !e.isCheckedOut():
 		return fmt.Sprintf("%s has changed since %s was built%s: %s", e.name, e.target, from, remedy)
 	}
 	return ""
@@ -123,21 +125,21 @@ func (e *evidence) judge() string {
 
 // explained reports whether git says that the file is newer for another reason
 // than a change: it was checked out later.
-func (e *evidence) explained() bool {
-	if e.same.known {
-		return e.same.yes
+func (e *evidence) isCheckedOut() bool {
+	if e.matchesCommit.known {
+		return e.matchesCommit.yes
 	}
-	return e.head.known && e.head.yes && !e.last.IsZero() && e.last.Before(e.built.Built)
+	return e.matchesHEAD.known && e.matchesHEAD.yes && !e.lastCommit.IsZero() && e.lastCommit.Before(e.lines.Built)
 }
 
 // strayLine returns a line that the target has code of though the file has
 // nothing there but white space or a comment; 0 if there is none.
-func (e *evidence) strayLine() int {
+func (e *evidence) findStrayLine() int {
 	code, ok := gosource.CodeLines(e.text)
 	if !ok || filepath.Ext(e.name) != ".go" {
 		return 0
 	}
-	for _, line := range e.built.Lines {
+	for _, line := range e.lines.Lines {
 		if line > 0 && !code[line] {
 			return line
 		}

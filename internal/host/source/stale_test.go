@@ -25,26 +25,26 @@ func TestJudge(t *testing.T) {
 		e     evidence
 		want  string // "" for nothing
 	}{
-		{"as committed", evidence{commit: commit, same: yes, file: now, built: built(time.Hour, 2)}, ""},
-		{"another commit", evidence{commit: commit, same: no, built: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): run what you have (dapbridge deploy), or check out that commit"},
-		{"another release", evidence{commit: "v1.2.3", same: no}, "built from (commit v1.2.3)"},
-		{"built with changes, untouched since", evidence{commit: commit, dirty: true, same: no, file: now.Add(-2 * time.Hour), built: built(time.Hour, 1)}, ""},
-		{"built with changes, and changed since", evidence{commit: commit, dirty: true, same: no, file: now, built: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes)"},
-		{"built with changes elsewhere, checked out again", evidence{commit: commit, dirty: true, same: yes, file: now, built: built(time.Hour)}, ""},
-		{"a fresh clone of what was built without stamps", evidence{head: yes, last: now.Add(-2 * time.Hour), file: now, built: built(time.Hour, 1, 3)}, ""},
-		{"committed after the build", evidence{head: yes, last: now, file: now, built: built(time.Hour)}, "a.go has changed since x was built: "},
-		{"changed after the build, uncommitted", evidence{head: no, last: now.Add(-2 * time.Hour), file: now, built: built(time.Hour)}, "a.go has changed since x was built: "},
-		{"no git, older", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 3)}, ""},
-		{"no git, newer", evidence{file: now, built: built(time.Hour)}, "a.go has changed since x was built: "},
-		{"no git, a moment newer", evidence{file: now, built: built(time.Second)}, ""},
-		{"nothing known", evidence{file: now}, ""},
-		{"the node's clock is behind", evidence{file: now.Add(-30 * time.Minute), built: api.LinesResult{Built: now.Add(-time.Hour), Age: time.Minute}}, ""},
-		{"the executable's time came from here, and the node's clock is ahead", evidence{file: now.Add(-2 * time.Hour), built: api.LinesResult{Built: now.Add(-time.Hour), Age: 3 * time.Hour}}, ""},
-		{"code where the file has a comment", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 2)}, "which has code at line 2 where the file has none"},
-		{"code behind the file's end", evidence{file: now.Add(-2 * time.Hour), built: built(time.Hour, 1, 3, 4)}, "which has code at line 4 where"},
+		{"as committed", evidence{commit: commit, matchesCommit: yes, modTime: now, lines: built(time.Hour, 2)}, ""},
+		{"another commit", evidence{commit: commit, matchesCommit: no, lines: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): run what you have (dapbridge deploy), or check out that commit"},
+		{"another release", evidence{commit: "v1.2.3", matchesCommit: no}, "built from (commit v1.2.3)"},
+		{"built with changes, untouched since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1)}, ""},
+		{"built with changes, and changed since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes)"},
+		{"built with changes elsewhere, checked out again", evidence{commit: commit, dirty: true, matchesCommit: yes, modTime: now, lines: built(time.Hour)}, ""},
+		{"a fresh clone of what was built without stamps", evidence{matchesHEAD: yes, lastCommit: now.Add(-2 * time.Hour), modTime: now, lines: built(time.Hour, 1, 3)}, ""},
+		{"committed after the build", evidence{matchesHEAD: yes, lastCommit: now, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built: "},
+		{"changed after the build, uncommitted", evidence{matchesHEAD: no, lastCommit: now.Add(-2 * time.Hour), modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built: "},
+		{"no git, older", evidence{modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1, 3)}, ""},
+		{"no git, newer", evidence{modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built: "},
+		{"no git, a moment newer", evidence{modTime: now, lines: built(time.Second)}, ""},
+		{"nothing known", evidence{modTime: now}, ""},
+		{"the node's clock is behind", evidence{modTime: now.Add(-30 * time.Minute), lines: api.LinesResult{Built: now.Add(-time.Hour), Age: time.Minute}}, ""},
+		{"the executable's time came from here, and the node's clock is ahead", evidence{modTime: now.Add(-2 * time.Hour), lines: api.LinesResult{Built: now.Add(-time.Hour), Age: 3 * time.Hour}}, ""},
+		{"code where the file has a comment", evidence{modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1, 2)}, "which has code at line 2 where the file has none"},
+		{"code behind the file's end", evidence{modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1, 3, 4)}, "which has code at line 4 where"},
 	} {
 		c.e.name, c.e.target, c.e.text = "a.go", "x", []byte("package a\n// b\nvar c = 1\n")
-		if got := c.e.judge(); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+		if got := c.e.explain(); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.about, got, c.want)
 		}
 	}
@@ -74,8 +74,8 @@ func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := evidence{name: file, text: text, built: api.LinesResult{Lines: lines}}
-			if line := e.strayLine(); line > 0 {
+			e := evidence{name: file, text: text, lines: api.LinesResult{Lines: lines}}
+			if line := e.findStrayLine(); line > 0 {
 				t.Errorf("%s has no code at line %d", file, line)
 			}
 			looked++

@@ -16,22 +16,22 @@ type RunRecord struct {
 // history holds a Syncer's last runs for those who follow them. The zero value is
 // ready for use.
 type history struct {
-	mu     sync.Mutex
-	last   []RunRecord
-	run    int
-	more   chan struct{} // closed when a run is added; made when it is needed
-	closed bool
+	mu      sync.Mutex
+	records []RunRecord
+	lastRun int
+	added   chan struct{} // closed when a run is added; made when it is needed
+	closed  bool
 }
 
 // runsKept is how many runs are kept for a slow follower, who misses older ones.
-const runsKept = 64
+const maxRecords = 64
 
 // filesNamed is how many files of a kind a kept run names.
-const filesNamed = 100
+const maxFilesNamed = 100
 
 // short returns the report with the first of the files that it names.
-func (r Report) short() *Report {
-	r.Kept, r.Failed = r.Kept[:min(len(r.Kept), filesNamed)], r.Failed[:min(len(r.Failed), filesNamed)]
+func (r Report) shorten() *Report {
+	r.Kept, r.Failed = r.Kept[:min(len(r.Kept), maxFilesNamed)], r.Failed[:min(len(r.Failed), maxFilesNamed)]
 	r.Kept, r.Failed = slices.Clone(r.Kept), slices.Clone(r.Failed)
 	return &r
 }
@@ -40,10 +40,10 @@ func (r Report) short() *Report {
 func (h *history) add(r RunRecord) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.run++
-	r.Run = h.run
-	if h.last = append(h.last, r); len(h.last) > runsKept {
-		h.last = h.last[1:]
+	h.lastRun++
+	r.Run = h.lastRun
+	if h.records = append(h.records, r); len(h.records) > maxRecords {
+		h.records = h.records[1:]
 	}
 	h.wake()
 	return r.Run
@@ -54,16 +54,16 @@ func (h *history) add(r RunRecord) int {
 func (h *history) next(ctx context.Context, after int) (RunRecord, error) {
 	for {
 		h.mu.Lock()
-		for _, r := range h.last {
+		for _, r := range h.records {
 			if r.Run > after {
 				h.mu.Unlock()
 				return r, nil
 			}
 		}
-		if h.more == nil {
-			h.more = make(chan struct{})
+		if h.added == nil {
+			h.added = make(chan struct{})
 		}
-		more, closed := h.more, h.closed
+		more, closed := h.added, h.closed
 		h.mu.Unlock()
 		if closed {
 			return RunRecord{}, ErrStopped()
@@ -86,8 +86,8 @@ func (h *history) close() {
 
 // wake has all that wait check again. The caller holds the lock.
 func (h *history) wake() {
-	if h.more != nil {
-		close(h.more)
-		h.more = nil
+	if h.added != nil {
+		close(h.added)
+		h.added = nil
 	}
 }

@@ -173,7 +173,7 @@ func (c Config) deriveDestination(ctx context.Context, l *link.Link) (string, er
 	if err != nil {
 		return "", err
 	}
-	m, err := (&source.Mapper{Config: c.Source}).Map(ctx, l.Client, t, c.Source.ReadHost(ctx))
+	m, err := (&source.Mapper{Config: c.Source}).MapTarget(ctx, l.Client, t, c.Source.ReadHost(ctx))
 	if err != nil {
 		return "", err
 	}

@@ -12,7 +12,7 @@ import (
 type scanRequests struct {
 	mu      sync.Mutex
 	waiting []chan<- scanResult
-	arrived chan struct{} // holds one when somebody waits; made when it is needed
+	signal  chan struct{} // holds one when somebody waits; made when it is needed
 	closed  bool
 }
 
@@ -56,10 +56,10 @@ func (a *scanRequests) wait(ctx context.Context, request func()) scanResult {
 func (a *scanRequests) arrivals() chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.arrived == nil {
-		a.arrived = make(chan struct{}, 1)
+	if a.signal == nil {
+		a.signal = make(chan struct{}, 1)
 	}
-	return a.arrived
+	return a.signal
 }
 
 // take returns the callers that wait. The scan that answers them starts after this.

@@ -15,8 +15,8 @@ import (
 
 // The first and the longest delay before a failed run or connection is tried again.
 const (
-	firstRetry = time.Second
-	lastRetry  = 10 * time.Second
+	minRetryDelay = time.Second
+	maxRetryDelay = 10 * time.Second
 )
 
 // Dialer returns a connection to the node. hangUp is called when it is not needed any
@@ -91,7 +91,7 @@ func (s *Syncer) Run(ctx context.Context) (err error) {
 	defer s.runs.close()
 	defer func() {
 		if err != nil {
-			s.enter(Stopped, err)
+			s.setState(Stopped, err)
 		}
 	}()
 	w, err := filesync.Watch(filesync.WatchConfig{Dir: s.cfg.Source.Root, Log: s.cfg.Link.Log})
@@ -103,8 +103,8 @@ func (s *Syncer) Run(ctx context.Context) (err error) {
 	s.watcher = w
 	s.mu.Unlock()
 	copied := !s.cfg.FailFirst
-	for wait := firstRetry; ; {
-		err := s.connectAndFollow(ctx, func() { wait, copied = firstRetry, true })
+	for wait := minRetryDelay; ; {
+		err := s.connectAndFollow(ctx, func() { wait, copied = minRetryDelay, true })
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -112,14 +112,14 @@ func (s *Syncer) Run(ctx context.Context) (err error) {
 		if !copied || errors.Is(err, &diag.Error{Code: diag.SyncRefused}) {
 			return err
 		}
-		s.loseNode(err, wait)
+		s.recordLoss(err, wait)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
 		case <-s.requests.arrivals():
 		}
-		wait = min(2*wait, lastRetry)
+		wait = min(2*wait, maxRetryDelay)
 		w.RequestFullScan("the connection to the node was lost")
 	}
 }
@@ -140,7 +140,7 @@ func (s *Syncer) connectAndFollow(ctx context.Context, succeeded func()) error {
 // follow copies one batch after another. What has failed is tried again, after a
 // while, by a full scan.
 func (s *Syncer) follow(ctx context.Context, m *filesync.Mirror, succeeded func()) error {
-	wait := firstRetry
+	wait := minRetryDelay
 	for {
 		b, err := s.watcher.Next(ctx)
 		if err != nil {
@@ -154,9 +154,9 @@ func (s *Syncer) follow(ctx context.Context, m *filesync.Mirror, succeeded func(
 		switch {
 		case len(r.Failed) > 0:
 			s.watcher.RescanAfter(wait)
-			wait = min(2*wait, lastRetry)
+			wait = min(2*wait, maxRetryDelay)
 		case b.FullScan != "":
-			wait = firstRetry
+			wait = minRetryDelay
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (s *Syncer) follow(ctx context.Context, m *filesync.Mirror, succeeded func(
 // asked for one.
 func (s *Syncer) runBatch(ctx context.Context, m *filesync.Mirror, b filesync.Batch) (r Report, err error) {
 	full := b.FullScan != ""
-	s.enter(Copying, nil)
+	s.setState(Copying, nil)
 	s.notify(Event{Kind: RunStarted, FullScan: full})
 	var waiting []chan<- scanResult
 	if full {
@@ -179,37 +179,37 @@ func (s *Syncer) runBatch(ctx context.Context, m *filesync.Mirror, b filesync.Ba
 	}
 	if err != nil {
 		if len(r.Kept) > 0 { // else nobody learns where that is now
-			s.finishRun(r, full)
+			s.recordRun(r, full)
 		}
 		s.requests.answer(waiting, scanResult{err: err})
 		return r, err
 	}
-	s.requests.answer(waiting, scanResult{report: r, run: s.finishRun(r, full)})
+	s.requests.answer(waiting, scanResult{report: r, run: s.recordRun(r, full)})
 	return r, nil
 }
 
 // finishRun records a run and returns its number, 0 if there is nothing to tell of it.
-func (s *Syncer) finishRun(r Report, full bool) (run int) {
-	s.enter(Watching, nil)
+func (s *Syncer) recordRun(r Report, full bool) (run int) {
+	s.setState(Watching, nil)
 	if full || r.DidSomething() {
 		s.mu.Lock()
 		s.status.Last = newLastRun(r)
 		s.mu.Unlock()
-		run = s.runs.add(RunRecord{Report: r.short()})
+		run = s.runs.add(RunRecord{Report: r.shorten()})
 	}
 	s.notify(Event{Kind: RunFinished, FullScan: full, Report: r})
 	return run
 }
 
 // loseNode records why nothing can be copied for now.
-func (s *Syncer) loseNode(err error, retryIn time.Duration) {
+func (s *Syncer) recordLoss(err error, retryIn time.Duration) {
 	s.mu.Lock()
 	repeated := s.status.State == Waiting && s.status.Error != ""
 	s.mu.Unlock()
 	if !repeated {
 		s.runs.add(RunRecord{Trouble: err.Error()})
 	}
-	s.enter(Waiting, err)
+	s.setState(Waiting, err)
 	s.notify(Event{Kind: NodeLost, Err: err, RetryIn: retryIn, Repeated: repeated})
 }
 
@@ -219,7 +219,7 @@ func (s *Syncer) notify(e Event) {
 	}
 }
 
-func (s *Syncer) enter(state State, err error) {
+func (s *Syncer) setState(state State, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.State, s.status.Since, s.status.Error = state, time.Now(), ""

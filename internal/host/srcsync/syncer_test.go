@@ -127,7 +127,7 @@ func TestHistory(t *testing.T) {
 			t.Errorf("run %d has the number %d", i+1, got)
 		}
 	}
-	if n, err := s.next(t.Context(), 0); n.Run != runs-runsKept+1 || err != nil {
+	if n, err := s.next(t.Context(), 0); n.Run != runs-maxRecords+1 || err != nil {
 		t.Errorf("%+v, %v", n, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -10,7 +10,7 @@ import (
 // TestLastWarning remembers warnings, whatever the log's level, and lets all pass.
 func TestLastWarning(t *testing.T) {
 	var written bytes.Buffer
-	l := newLastWarning(slog.NewTextHandler(&written, &slog.HandlerOptions{Level: slog.LevelError}))
+	l := newWarningRecorder(slog.NewTextHandler(&written, &slog.HandlerOptions{Level: slog.LevelError}))
 	log := slog.New(l)
 	if log.Info("nothing"); l.last() != nil {
 		t.Errorf("%+v", l.last())
@@ -22,8 +22,8 @@ func TestLastWarning(t *testing.T) {
 	if written.Len() > 0 {
 		t.Errorf("written at the level of errors: %s", written.String())
 	}
-	log.Error(strings.Repeat("é", maxWarning))
-	if w := l.last(); len(w.Text) > maxWarning+len("…") || !strings.HasPrefix(w.Text, "éé") {
+	log.Error(strings.Repeat("é", maxWarningSize))
+	if w := l.last(); len(w.Text) > maxWarningSize+len("…") || !strings.HasPrefix(w.Text, "éé") {
 		t.Errorf("%d bytes: %+v", len(w.Text), w)
 	}
 	if !strings.Contains(written.String(), "level=ERROR") {

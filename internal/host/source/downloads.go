@@ -15,13 +15,13 @@ import (
 
 // Fetches are the downloads of what the host lacks of the target's source. They
 // run in the background and are tried once for each module.
-type Fetches struct {
+type Downloads struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu    sync.Mutex
-	tried map[module.Version]*download
+	mu        sync.Mutex
+	downloads map[module.Version]*download
 }
 
 // download is one try at a module.
@@ -31,27 +31,27 @@ type download struct {
 }
 
 // Missing is a module that the host lacks, and where it would stand.
-type Missing struct {
+type MissingModule struct {
 	module module.Version
 	dir    string
 }
 
 // NewFetches returns an empty set of downloads; End must be called.
-func NewFetches() *Fetches {
-	f := &Fetches{tried: map[module.Version]*download{}}
+func NewDownloads() *Downloads {
+	f := &Downloads{downloads: map[module.Version]*download{}}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
 }
 
 // Start fetches what has not been tried. Tell is called with a line for the user
 // about each module, from one goroutine at a time.
-func (f *Fetches) Start(by *gosource.Fetcher, lacking []Missing, tell func(string)) {
+func (f *Downloads) Start(by *gosource.Fetcher, lacking []MissingModule, tell func(string)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var list []module.Version
 	for _, m := range lacking {
-		if f.tried[m.module] == nil {
-			f.tried[m.module] = &download{dir: m.dir, done: make(chan struct{})}
+		if f.downloads[m.module] == nil {
+			f.downloads[m.module] = &download{dir: m.dir, done: make(chan struct{})}
 			list = append(list, m.module)
 		}
 	}
@@ -61,10 +61,10 @@ func (f *Fetches) Start(by *gosource.Fetcher, lacking []Missing, tell func(strin
 	f.wg.Go(func() {
 		by.Fetch(f.ctx, list, func(r gosource.FetchResult) {
 			f.mu.Lock()
-			close(f.tried[r.Module].done)
+			close(f.downloads[r.Module].done)
 			f.mu.Unlock()
 			if f.ctx.Err() == nil {
-				tell(fetchedLine(r))
+				tell(describeResult(r))
 			}
 		})
 	})
@@ -72,10 +72,10 @@ func (f *Fetches) Start(by *gosource.Fetcher, lacking []Missing, tell func(strin
 
 // wait waits for the download that will bring a file of the host, if one is under
 // way, or for the end of ctx.
-func (f *Fetches) wait(ctx context.Context, file string) {
+func (f *Downloads) waitFor(ctx context.Context, file string) {
 	f.mu.Lock()
 	var bringing []*download
-	for _, d := range f.tried {
+	for _, d := range f.downloads {
 		if strings.HasPrefix(file, d.dir+string(filepath.Separator)) {
 			bringing = append(bringing, d)
 		}
@@ -90,7 +90,7 @@ func (f *Fetches) wait(ctx context.Context, file string) {
 	}
 }
 
-func fetchedLine(r gosource.FetchResult) string {
+func describeResult(r gosource.FetchResult) string {
 	if r.Err != nil {
 		return fmt.Sprintf("the source of %s could not be fetched and comes from the node: %s", r.Module, r.Err)
 	}
@@ -98,7 +98,7 @@ func fetchedLine(r gosource.FetchResult) string {
 }
 
 // End gives up what is under way, and waits for it.
-func (f *Fetches) End() {
+func (f *Downloads) Close() {
 	f.cancel()
 	f.wg.Wait()
 }

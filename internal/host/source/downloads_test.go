@@ -14,13 +14,13 @@ import (
 
 // TestFetches tries each module once, and says how it went.
 func TestFetches(t *testing.T) {
-	f := NewFetches()
+	f := NewDownloads()
 	by := gosource.NewFetcher(gosource.Source{}) // which has no go command to fetch with
-	a := Missing{module.Version{Path: "example.com/a", Version: "v1.0.0"}, "/cache/a"}
-	b := Missing{module.Version{Path: "example.com/b", Version: "v1.0.0"}, "/cache/b"}
+	a := MissingModule{module.Version{Path: "example.com/a", Version: "v1.0.0"}, "/cache/a"}
+	b := MissingModule{module.Version{Path: "example.com/b", Version: "v1.0.0"}, "/cache/b"}
 	lines := make(chan string, 8)
-	f.Start(by, []Missing{a}, func(line string) { lines <- line })
-	f.Start(by, []Missing{a, b}, func(line string) { lines <- line })
+	f.Start(by, []MissingModule{a}, func(line string) { lines <- line })
+	f.Start(by, []MissingModule{a, b}, func(line string) { lines <- line })
 	for range 2 {
 		select {
 		case line := <-lines:
@@ -31,31 +31,31 @@ func TestFetches(t *testing.T) {
 			t.Fatal("no line")
 		}
 	}
-	f.wait(t.Context(), filepath.Join("/cache/a", "x.go")) // which is over
-	f.End()
-	f.Start(by, []Missing{{module.Version{Path: "example.com/c"}, "/cache/c"}}, func(line string) { lines <- line })
+	f.waitFor(t.Context(), filepath.Join("/cache/a", "x.go")) // which is over
+	f.Close()
+	f.Start(by, []MissingModule{{module.Version{Path: "example.com/c"}, "/cache/c"}}, func(line string) { lines <- line })
 	if len(lines) != 0 {
 		t.Errorf("said too: %s", <-lines)
 	}
-	if got := fetchedLine(gosource.FetchResult{Module: a.module, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
+	if got := describeResult(gosource.FetchResult{Module: a.module, Took: 1234 * time.Millisecond}); got != "fetched the source of example.com/a@v1.0.0 in 1.2s" {
 		t.Error(got)
 	}
-	if got := fetchedLine(gosource.FetchResult{Module: a.module, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
+	if got := describeResult(gosource.FetchResult{Module: a.module, Err: errors.New("offline")}); !strings.HasSuffix(got, ": offline") {
 		t.Error(got)
 	}
 }
 
 // TestFetchIsWaitedFor has a file asked for that is being fetched, and others.
 func TestFetchIsWaitedFor(t *testing.T) {
-	f := NewFetches()
-	defer f.End()
+	f := NewDownloads()
+	defer f.Close()
 	under := &download{dir: filepath.Join("/cache", "a"), done: make(chan struct{})}
-	f.tried[module.Version{Path: "example.com/a"}] = under
-	f.wait(t.Context(), filepath.Join("/cache", "ab", "x.go")) // of another module
+	f.downloads[module.Version{Path: "example.com/a"}] = under
+	f.waitFor(t.Context(), filepath.Join("/cache", "ab", "x.go")) // of another module
 	waited := make(chan struct{})
 	go func() {
 		defer close(waited)
-		f.wait(t.Context(), filepath.Join("/cache", "a", "x.go"))
+		f.waitFor(t.Context(), filepath.Join("/cache", "a", "x.go"))
 	}()
 	select {
 	case <-waited:
@@ -67,5 +67,5 @@ func TestFetchIsWaitedFor(t *testing.T) {
 	under.done = make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.wait(ctx, filepath.Join("/cache", "a", "x.go"))
+	f.waitFor(ctx, filepath.Join("/cache", "a", "x.go"))
 }
