@@ -29,8 +29,8 @@ func runSwap(ctx context.Context, l *link.Link, command string, request, result 
 	if err != nil {
 		return err
 	}
-	r := &swapRun{lastLine: make(chan string, 1), messages: make(chan api.SwapMessage), stop: make(chan struct{}), sendErr: make(chan error, 1)}
-	r.cmd, err = l.Start(ctx, "swap", api.SwapArgs(command, string(q), l.Conn.IdleTimeout()), func(lastLine string) { r.lastLine <- lastLine })
+	r := &swapRun{messages: make(chan api.SwapMessage), stop: make(chan struct{}), sendErr: make(chan error, 1)}
+	r.cmd, err = l.StartSubcommand(ctx, "swap", api.SwapArgs(command, string(q), l.Conn.IdleTimeout()))
 	if err != nil {
 		return err
 	}
@@ -102,8 +102,7 @@ func giveUp(l *link.Link, reason error, step api.SwapStep) error {
 
 // swapRun is a running command.
 type swapRun struct {
-	cmd      *remote.Cmd
-	lastLine chan string          // of its standard error, at its end
+	cmd      *link.Command
 	messages chan api.SwapMessage // closed after the last one
 	stop     chan struct{}        // closed when nobody receives messages any more
 	sendErr  chan error           // why the build could not be sent, unless the node ended that
@@ -147,7 +146,7 @@ func (r *swapRun) earlyEnd(step api.SwapStep) error {
 	}
 	var exit *remote.ExitError
 	if errors.As(err, &exit) {
-		err = diag.Errorf(diag.DeployShip, "the agent on the node ended early: %w: %s", err, <-r.lastLine)
+		err = diag.Errorf(diag.DeployShip, "the agent on the node ended early: %w: %s", err, r.cmd.LastLine())
 	}
 	if err == nil {
 		err = errors.New("it ended without a result")

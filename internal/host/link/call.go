@@ -14,33 +14,32 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// errEnded is what a call gets when the stream has ended.
+// errEnded is the error of a call whose stream has ended.
 var errEnded = errors.New("the connection ended")
 
-// caller is a client of JSON-RPC 2.0, one message a line, for a server that is
-// not trusted: it reads one message at a time and deals with it before the next,
-// so that it never holds more than one; it waits for no longer than a call's
-// context, whether the server reads or not; and of what the server asks it does
-// nothing.
+// caller is a JSON-RPC 2.0 client, with one message per line, for a server that is not
+// trusted. It handles each message before it reads the next, so it never holds more than
+// one. A call never outlasts its context, even if the server does not read. Requests from
+// the server are ignored.
 type caller struct {
-	r          *bufio.Reader
-	w          io.WriteCloser
-	notify     func(method string, params json.RawMessage) // takes a notification; reading waits for it
-	out        chan []byte                                 // to the writer
-	stopWriter chan struct{}                               // ends the writer
-	writerDone chan struct{}                               // closed when nothing is written any more
-	done       chan struct{}                               // closed by end
-	wg         sync.WaitGroup
+	r      *bufio.Reader
+	w      io.WriteCloser
+	notify func(method string, params json.RawMessage) // handles a notification; reading waits for it
 
-	doneOnce sync.Once
+	out        chan []byte   // to the writer
+	stopWriter chan struct{} // closed by close
+	writerDone chan struct{} // closed when nothing is written any more
+	done       chan struct{} // closed by fail
+	doneOnce   sync.Once
+	wg         sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
-	lastID  int64 // id
+	lastID  int64
 	pending map[int64]chan response
 }
 
-// message is anything that the server may send.
+// message is any message from the server: a response or a notification.
 type message struct {
 	ID     *int64          `json:"id"`
 	Method string          `json:"method"`
@@ -60,9 +59,9 @@ type request struct {
 	Params  any    `json:"params,omitempty"`
 }
 
-func newCaller(r *bufio.Reader, w io.WriteCloser, note func(string, json.RawMessage)) *caller {
+func newCaller(r *bufio.Reader, w io.WriteCloser, notify func(string, json.RawMessage)) *caller {
 	c := &caller{
-		r: r, w: w, notify: note, pending: map[int64]chan response{},
+		r: r, w: w, notify: notify, pending: map[int64]chan response{},
 		out: make(chan []byte), stopWriter: make(chan struct{}), writerDone: make(chan struct{}), done: make(chan struct{}),
 	}
 	c.wg.Go(c.read)
@@ -81,8 +80,8 @@ func (c *caller) read() {
 		var syntax *json.SyntaxError
 		switch err := json.Unmarshal(line, &m); {
 		case errors.As(err, &syntax):
-			return // what follows a line that is none of ours means nothing
-		case err != nil: // JSON of another kind, a batch for instance: we send none
+			return // after a line that is not JSON, nothing can be trusted to be a message
+		case err != nil: // other JSON, such as a batch; we send none, so it answers nothing
 		case m.Method == "" && m.ID != nil:
 			c.deliver(*m.ID, m.response)
 		case m.Method != "" && m.ID == nil:
@@ -91,13 +90,13 @@ func (c *caller) read() {
 	}
 }
 
-// deliver hands an answer to who waits for it, if somebody does.
+// deliver passes a response to the call that waits for it, if there is one.
 func (c *caller) deliver(id int64, r response) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if waiting := c.pending[id]; waiting != nil {
+	if call := c.pending[id]; call != nil {
 		delete(c.pending, id)
-		waiting <- r // which has room for it
+		call <- r // never blocks: it is buffered
 	}
 }
 
@@ -118,7 +117,7 @@ func (c *caller) write() {
 	}
 }
 
-// send hands a request to the writer.
+// send passes a request to the writer.
 func (c *caller) send(ctx context.Context, r request) error {
 	r.Version = "2.0"
 	line, err := json.Marshal(r)
@@ -135,9 +134,9 @@ func (c *caller) send(ctx context.Context, r request) error {
 	}
 }
 
-// call returns the result of a method, a *jrpc2.Error of the server's, the
-// context's error, or errEnded. A call that is given up is cancelled on the
-// other side.
+// call calls a method and returns its result. The error is a *jrpc2.Error from the
+// server, the context's error, or errEnded. If the context ends, the server is told to
+// cancel the call.
 func (c *caller) call(ctx context.Context, method string, params any) (json.RawMessage, error) {
 	answer := make(chan response, 1)
 	c.mu.Lock()
@@ -162,7 +161,7 @@ func (c *caller) call(ctx context.Context, method string, params any) (json.RawM
 	case <-c.done:
 	}
 	select {
-	case r := <-answer: // the last word
+	case r := <-answer: // arrived just before the stream ended
 		return r.unpack()
 	default:
 		return nil, errEnded
@@ -176,23 +175,22 @@ func (r response) unpack() (json.RawMessage, error) {
 	return r.Result, nil
 }
 
-// cancel tells the server of a call that was given up, without waiting for it.
+// cancel asks the server to cancel a call. It does not wait for that.
 func (c *caller) cancel(id int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
 		c.wg.Go(func() {
 			p := api.CancelParams{ID: strconv.FormatInt(id, 10)}
-			c.send(context.Background(), request{Method: api.MethodCancel, Params: p}) // ends with the link
+			c.send(context.Background(), request{Method: api.MethodCancel, Params: p}) // returns when the link ends
 		})
 	}
 }
 
-// end ends all calls. It is the end of the stream, or what its owner takes for
-// that.
+// fail ends all calls with errEnded: the stream has ended, or the owner gives it up.
 func (c *caller) fail() { c.doneOnce.Do(func() { close(c.done) }) }
 
-// close ends the writing side and returns when the reading side has ended too.
+// close stops the writer and waits for both goroutines. The owner must end c.r.
 func (c *caller) close() {
 	c.mu.Lock()
 	c.closed = true

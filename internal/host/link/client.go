@@ -13,18 +13,18 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Client is the daemon's end of the link. Its methods may be called at once
-// from several goroutines; each waits for the agent's answer or the context.
+// Client is the daemon's end of the link. Its methods may be called from several
+// goroutines; each blocks until the agent answers or the context ends.
 type Client struct {
 	hello         api.Hello
 	rpc           *caller
 	timing        Timing
-	stop          chan struct{} // closed by Close: ends the heartbeat
+	stop          chan struct{} // closed by Close; stops the heartbeat
 	heartbeatDone chan struct{} // closed when the heartbeat has ended
 }
 
-// Events are what the agent says unasked. Each function is called from one
-// goroutine at a time and must not wait for the Client.
+// Events handle notifications from the agent. Each function is called from one goroutine
+// at a time and must not call the Client, since reading waits for it.
 type Events struct {
 	Log   func(api.LogLine)
 	Ended func(api.Ended)
@@ -32,23 +32,23 @@ type Events struct {
 
 // Timing is how long the daemon waits for the agent.
 type Timing struct {
-	Lease   time.Duration // for the answer to a ping; and the agent for a ping
-	Timeout time.Duration // for any other answer that needs no debugger; 0 is without end
+	Lease   time.Duration // for the answer to a ping; the agent waits as long for a ping
+	Timeout time.Duration // for any other answer that needs no debugger; 0 for no limit
 }
 
-// Connect reads the agent's hello from r, checks it before anything else is
-// sent, and starts the link. It renews the lease by a ping each sixth of it;
-// when an answer is missing for the whole lease, the link counts as lost, and
-// the caller must end r: a read under way holds up Close.
+// Connect reads the agent's hello from r, checks it before it sends anything, and starts
+// the link. To renew the lease it sends a ping every sixth of the lease. If an answer
+// takes longer than the lease, the link is lost. The caller must then end r, because
+// Close waits for a read in progress.
 func Connect(r io.Reader, w io.WriteCloser, t Timing, ev Events) (*Client, error) {
 	br := bufio.NewReader(r)
 	line, err := api.ReadLine(br)
 	if err != nil {
-		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line: %w", err)
+		return nil, diag.Errorf(diag.AgentProtocol, "read the agent's hello: %w", err)
 	}
 	c := &Client{timing: t, stop: make(chan struct{}), heartbeatDone: make(chan struct{})}
 	if err := json.Unmarshal(line, &c.hello); err != nil {
-		return nil, diag.Errorf(diag.AgentProtocol, "the agent's first line is no JSON: %w", err)
+		return nil, diag.Errorf(diag.AgentProtocol, "the agent's hello is not valid JSON: %w", err)
 	}
 	if err := checkHello(&c.hello); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func Connect(r io.Reader, w io.WriteCloser, t Timing, ev Events) (*Client, error
 	return c, nil
 }
 
-// checkHello refuses an agent that this program cannot work with.
+// checkHello returns an error for an agent that this program cannot work with.
 func checkHello(h *api.Hello) error {
 	if h.Protocol != api.Protocol {
 		return diag.Errorf(diag.AgentProtocol, "the agent speaks protocol %d, this program %d", h.Protocol, api.Protocol)
@@ -70,10 +70,10 @@ func checkHello(h *api.Hello) error {
 		return diag.Errorf(diag.NodePlatform, "the agent runs on %q", h.OS)
 	}
 	if !json.Valid(h.Capabilities) || h.Socket == "" {
-		return diag.Errorf(diag.AgentProtocol, "the agent's first line lacks its capabilities or socket")
+		return diag.Errorf(diag.AgentProtocol, "the agent's hello lacks its capabilities or socket")
 	}
 	if h.Target == nil && (h.TargetError == nil || h.TargetError.Summary == "") {
-		return diag.Errorf(diag.AgentProtocol, "the agent's first line names neither a target nor why there is none")
+		return diag.Errorf(diag.AgentProtocol, "the agent's hello names neither a target nor why there is none")
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func (c *Client) heartbeat(lease time.Duration) {
 	}
 }
 
-// Hello returns what the agent said first.
+// Hello returns the agent's first message.
 func (c *Client) Hello() api.Hello { return c.hello }
 
 // Lost is closed when the link has ended, for whatever reason.
@@ -123,12 +123,12 @@ func (c *Client) Lost() <-chan struct{} { return c.rpc.done }
 
 // Ping returns how long the agent takes to answer.
 func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
+	start := time.Now()
 	err := c.callUnbounded(ctx, api.MethodPing, nil, nil)
-	return time.Since(began), err
+	return time.Since(start), err
 }
 
-// Target looks for the target again and returns it.
+// Target has the agent look for the target again.
 func (c *Client) Target(ctx context.Context) (t api.Target, err error) {
 	return t, c.call(ctx, api.MethodTarget, nil, &t)
 }
@@ -137,20 +137,20 @@ func (c *Client) Target(ctx context.Context) (t api.Target, err error) {
 func (c *Client) List(ctx context.Context) (l []api.Candidate, err error) {
 	err = c.call(ctx, api.MethodList, nil, &l)
 	if slices.ContainsFunc(l, func(c api.Candidate) bool { return c.Build == nil }) {
-		return nil, diag.Errorf(diag.AgentProtocol, "the agent lists a program without a build")
+		return nil, diag.Errorf(diag.AgentProtocol, "the agent listed a program without build information")
 	}
 	return l, err
 }
 
-// Attach attaches the debugger to the target and returns when the session that
-// joins with the token is being served.
+// Attach attaches the debugger to the target. It returns when the session that joins
+// with the token is being served.
 func (c *Client) Attach(ctx context.Context, p api.AttachParams) (r api.AttachResult, err error) {
 	return r, c.callUnbounded(ctx, api.MethodAttach, p, &r)
 }
 
-// End ends the session: its breakpoints are cleared, the target runs, and is
-// detached unless it lingers. It returns when that has been seen to hold, with
-// the reason if the session had ended by itself.
+// EndSession ends the session: the agent clears its breakpoints, lets the target run,
+// and detaches unless it lingers. It returns when the agent has verified that, with the
+// reason if the session had already ended by itself.
 func (c *Client) EndSession(ctx context.Context) (reason string, err error) {
 	var r api.EndResult
 	err = c.callUnbounded(ctx, api.MethodEnd, nil, &r)
@@ -162,15 +162,15 @@ func (c *Client) Release(ctx context.Context) error {
 	return c.callUnbounded(ctx, api.MethodRelease, nil, nil)
 }
 
-// Close ends the link and joins what it started. An agent that was not
-// released releases the target by itself.
+// Close ends the link and waits for its goroutines. Without a Release before, the agent
+// releases the target by itself.
 func (c *Client) Close() {
 	close(c.stop)
 	c.rpc.close()
 	<-c.heartbeatDone
 }
 
-// call calls a method that the agent answers by looking at something.
+// call calls a method that needs no debugger, within the timeout.
 func (c *Client) call(ctx context.Context, method string, params, result any) error {
 	if c.timing.Timeout <= 0 {
 		return c.callUnbounded(ctx, method, params, result)
@@ -179,13 +179,12 @@ func (c *Client) call(ctx context.Context, method string, params, result any) er
 	defer cancel()
 	err := c.callUnbounded(timed, method, params, result)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return diag.Errorf(diag.NodeSilent, "the agent has not answered %q within %s", method, c.timing.Timeout)
+		return diag.Errorf(diag.NodeSilent, "the agent did not answer %q within %s", method, c.timing.Timeout)
 	}
 	return err
 }
 
-// callDebugger calls a method whose answer may have to wait for the target; the
-// caller bounds that.
+// callUnbounded calls a method whose answer may depend on the target. Only ctx bounds it.
 func (c *Client) callUnbounded(ctx context.Context, method string, params, result any) error {
 	raw, err := c.rpc.call(ctx, method, params)
 	switch {
@@ -203,7 +202,7 @@ func (c *Client) callUnbounded(ctx context.Context, method string, params, resul
 		return nil
 	}
 	if err := json.Unmarshal(raw, result); err != nil {
-		return diag.Errorf(diag.AgentProtocol, "the agent answers %q with what is none: %w", method, err)
+		return diag.Errorf(diag.AgentProtocol, "the agent sent a malformed answer to %q: %w", method, err)
 	}
 	return nil
 }

@@ -14,18 +14,22 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/host/link"
 )
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
 const validHello = `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{},"targetError":{"code":"target-none","summary":"none"}}`
 
-// nobody is an agent's standard input that must not be written to.
+// noWriter is the standard input of an agent to which nothing must be written.
 type noWriter struct{ t *testing.T }
 
-func (n noWriter) Write(p []byte) (int, error) {
-	n.t.Errorf("the daemon wrote %q to an agent that it does not know", p)
+func (w noWriter) Write(p []byte) (int, error) {
+	w.t.Errorf("wrote %q to an agent that was refused", p)
 	return len(p), nil
 }
 
@@ -39,8 +43,8 @@ func TestConnectRefuses(t *testing.T) {
 	}{
 		{"nothing", "", diag.AgentProtocol, "EOF"},
 		{"half a line", validHello, diag.AgentProtocol, "EOF"},
-		{"garbage", "Last login: yesterday\n", diag.AgentProtocol, "no JSON"},
-		{"another kind of JSON", "[]\n", diag.AgentProtocol, "no JSON"},
+		{"garbage", "Last login: yesterday\n", diag.AgentProtocol, "not valid JSON"},
+		{"another kind of JSON", "[]\n", diag.AgentProtocol, "not valid JSON"},
 		{"an older protocol", strings.Replace(validHello, `"protocol":1`, `"protocol":0`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 0, this program 1"},
 		{"a newer protocol", strings.Replace(validHello, `"protocol":1`, `"protocol":2`, 1) + "\n", diag.AgentProtocol, "the agent speaks protocol 2, this program 1"},
 		{"another system", strings.Replace(validHello, "linux", "plan9", 1) + "\n", diag.NodePlatform, `"plan9"`},
@@ -50,33 +54,49 @@ func TestConnectRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := link.Connect(strings.NewReader(tt.hello), noWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
-			if c != nil || diag.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("%v (%s), want %s: …%s…", err, diag.CodeOf(err), tt.code, tt.want)
+			if c != nil {
+				t.Error("got a client")
 			}
+			checkError(t, err, tt.code, tt.want)
 		})
 	}
 }
 
-// A first line without an end is not gathered for ever.
-func TestConnectRefusesALongLine(t *testing.T) {
-	endless := &endlessLine{}
-	_, err := link.Connect(endless, noWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
-	if diag.CodeOf(err) != diag.AgentProtocol || endless.n > 16<<20 {
-		t.Errorf("%v after %d bytes", err, endless.n)
+// checkError checks the code of an error and that its text contains want.
+func checkError(t *testing.T, err error, code diag.Code, want string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("got no error, want %s: …%s…", code, want)
+	}
+	if got := diag.CodeOf(err); got != code {
+		t.Errorf("got code %s, want %s: %v", got, code, err)
+	}
+	if !strings.Contains(err.Error(), want) {
+		t.Errorf("got %q, want …%s…", err, want)
 	}
 }
 
-// counter is an endless line.
+// TestConnectRefusesALongLine checks that reading a hello that never ends is given up.
+func TestConnectRefusesALongLine(t *testing.T) {
+	endless := &endlessLine{}
+	_, err := link.Connect(endless, noWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
+	checkError(t, err, diag.AgentProtocol, "")
+	if endless.n > 16<<20 {
+		t.Errorf("read %d bytes, want at most %d", endless.n, 16<<20)
+	}
+}
+
+// endlessLine is a line that never ends. It counts the bytes that were read.
 type endlessLine struct{ n int }
 
-func (c *endlessLine) Read(p []byte) (int, error) {
-	c.n += len(p)
+func (e *endlessLine) Read(p []byte) (int, error) {
+	e.n += len(p)
 	copy(p, bytes.Repeat([]byte("x"), len(p)))
 	return len(p), nil
 }
 
-// agentEnd is a link from both sides: what the Client writes comes out of
-// requests, and what is written to answers reaches it.
+// testLink is a link whose agent the test plays: it reads the Client's requests, and
+// writes to answers.
 type testLink struct {
 	*link.Client
 	requests io.Reader
@@ -101,6 +121,7 @@ func connect(t *testing.T, lease time.Duration, ev link.Events) testLink {
 }
 
 func TestLinkIsLost(t *testing.T) {
+	const lease = 200 * time.Millisecond
 	for name, lose := range map[string]func(testLink){
 		"end":       func(a testLink) { a.answers.Close() },
 		"garbage":   func(a testLink) { io.WriteString(a.answers, "Segmentation fault\n"); a.answers.Close() },
@@ -108,32 +129,36 @@ func TestLinkIsLost(t *testing.T) {
 		"silence":   func(testLink) {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := connect(t, 200*time.Millisecond, link.Events{})
+			a := connect(t, lease, link.Events{})
 			go io.Copy(io.Discard, a.requests)
 			start := time.Now()
 			lose(a)
 			if _, err := a.Target(context.WithoutCancel(t.Context())); !errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
-				t.Errorf("a call over the lost link: %v", err)
+				t.Errorf("call over a lost link: got %v, want %s", err, diag.LinkLost)
 			}
 			<-a.Lost()
-			if took := time.Since(start); name == "silence" && took < 200*time.Millisecond || took > 5*time.Second {
+			took := time.Since(start)
+			if took > 5*time.Second {
 				t.Errorf("lost after %s", took)
+			}
+			if name == "silence" && took < lease {
+				t.Errorf("lost after %s, before the lease of %s has ended", took, lease)
 			}
 		})
 	}
 }
 
-// TestAgentThatDoesNotRead has the agent talk without end and read nothing: a
-// call waits for no longer than its caller, and what is not read piles up
-// nowhere.
+// TestAgentThatDoesNotRead has the agent send notifications without end and read
+// nothing. Calls must end with their context, and neither goroutines nor bytes may pile
+// up.
 func TestAgentThatDoesNotRead(t *testing.T) {
 	a := connect(t, time.Minute, link.Events{Log: func(api.LogLine) { time.Sleep(time.Millisecond) }})
-	var told atomic.Int64
+	var written atomic.Int64
 	go func() {
 		line := []byte(`{"jsonrpc":"2.0","method":"log","params":{"text":"` + strings.Repeat("x", 1000) + `"}}` + "\n")
 		for {
 			n, err := a.answers.Write(line)
-			if told.Add(int64(n)); err != nil {
+			if written.Add(int64(n)); err != nil {
 				return
 			}
 		}
@@ -143,20 +168,20 @@ func TestAgentThatDoesNotRead(t *testing.T) {
 	defer cancel()
 	for range 3 {
 		if _, err := a.Target(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a call that is not read: %v", err)
+			t.Errorf("call to an agent that does not read: got %v, want %v", err, context.DeadlineExceeded)
 		}
 	}
 	if now := runtime.NumGoroutine(); now > goroutines+20 {
 		t.Errorf("%d goroutines before, %d now", goroutines, now)
 	}
-	if told.Load() > 10<<20 {
-		t.Errorf("took %d bytes from an agent that is not heard", told.Load())
+	if n := written.Load(); n > 10<<20 {
+		t.Errorf("read %d bytes of notifications, faster than they are handled", n)
 	}
 }
 
-// TestLastWord has the agent answer and leave at once, as it does when it is
-// released: the answer counts.
-func TestLastWord(t *testing.T) {
+// TestAnswerBeforeTheEnd has the agent answer and exit at once, as it does when it is
+// released. The answer must not be lost.
+func TestAnswerBeforeTheEnd(t *testing.T) {
 	for range 200 {
 		a := connect(t, time.Minute, link.Events{})
 		go func() {
@@ -170,7 +195,7 @@ func TestLastWord(t *testing.T) {
 	}
 }
 
-// FuzzLink has an agent say anything: first lines and answers.
+// FuzzLink has an agent send anything as its hello and answers.
 func FuzzLink(f *testing.F) {
 	for _, text := range []string{
 		validHello + "\n",
@@ -181,24 +206,24 @@ func FuzzLink(f *testing.F) {
 	} {
 		f.Add([]byte(text))
 	}
-	f.Fuzz(func(t *testing.T, said []byte) {
-		// The stream ends when all is said, and not before the first question.
+	f.Fuzz(func(t *testing.T, output []byte) {
+		// The stream ends after the output, but not before the first request.
 		stream, end := io.Pipe()
-		asked, questions := io.Pipe()
+		requests, toAgent := io.Pipe()
 		go func() {
-			line, rest, _ := bytes.Cut(said, []byte("\n"))
+			line, rest, _ := bytes.Cut(output, []byte("\n"))
 			end.Write(append(line, '\n'))
-			asked.Read(make([]byte, 1))
+			requests.Read(make([]byte, 1))
 			end.Write(rest)
 			end.Close()
-			io.Copy(io.Discard, asked)
+			io.Copy(io.Discard, requests)
 		}()
-		c, err := link.Connect(stream, questions, link.Timing{Lease: time.Minute}, link.Events{})
-		defer asked.Close()
+		c, err := link.Connect(stream, toAgent, link.Timing{Lease: time.Minute}, link.Events{})
+		defer requests.Close()
 		defer stream.Close()
 		if err != nil {
 			if diag.CodeOf(err) == diag.Internal {
-				t.Errorf("refused without a code: %v", err)
+				t.Errorf("got an error without a code: %v", err)
 			}
 			return
 		}
@@ -210,10 +235,10 @@ func FuzzLink(f *testing.F) {
 				_ = found.Build.GoVersion
 			}
 		} else if strings.Contains(err.Error(), "\n") {
-			t.Errorf("more than one line: %q", err)
+			t.Errorf("got an error of several lines: %q", err)
 		}
 		if h := c.Hello(); h.Target == nil && h.TargetError == nil {
-			t.Error("neither a target nor a reason")
+			t.Error("got neither a target nor a reason")
 		}
 	})
 }
@@ -228,15 +253,16 @@ func TestErrorsKeepTheirCode(t *testing.T) {
 		io.WriteString(a.answers, `{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"no such method"}}`+"\n")
 	}()
 	_, err := a.Target(t.Context())
-	if !errors.Is(err, &diag.Error{Code: diag.TargetStripped}) || err.Error() != "no debug information" || diag.Hint(err) != "build it so" {
-		t.Errorf("%#v", err)
+	checkError(t, err, diag.TargetStripped, "no debug information")
+	if got, want := diag.Hint(err), "build it so"; got != want {
+		t.Errorf("got the hint %q, want %q", got, want)
 	}
-	if _, err := a.Target(t.Context()); diag.CodeOf(err) != diag.Internal || !strings.Contains(err.Error(), "no such method") {
-		t.Errorf("%v", err)
-	}
+	_, err = a.Target(t.Context())
+	checkError(t, err, diag.Internal, "no such method")
 }
 
-// TestSourcesOfAHostileNode unpacks what is no gzip, no JSON, or too much.
+// TestSourcesOfAHostileNode has the node send a list of source files that cannot be
+// unpacked.
 func TestSourcesOfAHostileNode(t *testing.T) {
 	pack := func(text string) []byte {
 		var b bytes.Buffer
@@ -246,19 +272,20 @@ func TestSourcesOfAHostileNode(t *testing.T) {
 		return b.Bytes()
 	}
 	for name, packed := range map[string][]byte{
-		"no gzip": []byte("dirs"),
-		"cut":     pack(`{"dirs":[]}`)[:20],
-		"no JSON": pack("dirs"),
-		"a bomb":  pack(`{"dirs":[` + strings.Repeat(" ", 65<<20) + `]}`),
+		"not gzip":  []byte("dirs"),
+		"truncated": pack(`{"dirs":[]}`)[:20],
+		"not JSON":  pack("dirs"),
+		"a bomb":    pack(`{"dirs":[` + strings.Repeat(" ", 65<<20) + `]}`),
 	} {
-		a := connect(t, time.Minute, link.Events{})
-		go func() {
-			a.requests.Read(make([]byte, 4096))
-			fmt.Fprintf(a.answers, `{"jsonrpc":"2.0","id":1,"result":{"packed":"%s"}}`+"\n", base64.StdEncoding.EncodeToString(packed))
-		}()
-		if _, err := a.Sources(t.Context(), api.Target{}); diag.CodeOf(err) != diag.AgentProtocol {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			a := connect(t, time.Minute, link.Events{})
+			go func() {
+				a.requests.Read(make([]byte, 4096))
+				fmt.Fprintf(a.answers, `{"jsonrpc":"2.0","id":1,"result":{"packed":"%s"}}`+"\n", base64.StdEncoding.EncodeToString(packed))
+			}()
+			_, err := a.Sources(t.Context(), api.Target{})
+			checkError(t, err, diag.AgentProtocol, "unpack")
+		})
 	}
 }
 
@@ -276,10 +303,10 @@ func TestEvents(t *testing.T) {
 	} {
 		io.WriteString(a.answers, line+"\n")
 	}
-	if l := <-logs; l.Text != "hello" {
-		t.Errorf("log: %+v", l)
+	if got, want := <-logs, (api.LogLine{Level: "debug", Text: "hello"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if e := <-ends; e.Reason != "over" || !e.Lingers {
-		t.Errorf("ended: %+v", e)
+	if got, want := <-ends, (api.Ended{Reason: "over", Lingers: true}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -21,11 +21,11 @@ type Config struct {
 	Agent       remote.AgentOptions  // where the agent's binary comes from
 	Upload      remote.UploadOptions // and where on the node it goes
 	Target      api.Selector
-	Dlv         string        // address on the node of a headless dlv to use instead of a debugger of ours; "" for none
+	Dlv         string        // address on the node of a headless dlv to use instead of our own debugger; "" for none
 	Lease       time.Duration // how long the agent holds the target without a message from us
-	IdleTimeout time.Duration // how long the node may owe an answer that needs no debugger; 0 for a minute
-	Self        string        // names this process, user and machine to others who use the node
-	NoSession   bool          // no session is wanted
+	IdleTimeout time.Duration // bound on an answer that needs no debugger; 0 for one minute
+	Self        string        // names this process, user and machine for other users of the node
+	NoSession   bool          // the command starts no debug session
 	Log         *slog.Logger
 }
 
@@ -46,11 +46,11 @@ func (c Config) WithLog(log *slog.Logger) Config {
 	return c
 }
 
-// Conn is a connection to a node, whatever carries it. Close may be called again.
+// Conn is a connection to a node, over any transport. Close may be called again.
 type Conn interface {
 	remote.Conn
 	Done() <-chan struct{} // closed when it has ended
-	Close() error          // ends it and all that runs over it
+	Close() error          // ends it and everything that runs over it
 }
 
 // DialNode connects to the node, by SSH or through its container engine.
@@ -63,8 +63,8 @@ func DialNode(ctx context.Context, c Config) (Conn, error) {
 }
 
 // StartAgent runs the agent with args. It uploads the agent for the host's
-// architecture, which nearly every local node has; the node is asked for its own only
-// when it does not run that.
+// architecture, which nearly every local node has; only if the node cannot run that, it
+// asks the node for its own.
 func StartAgent(ctx context.Context, conn Conn, c Config, args []string) (*remote.Cmd, error) {
 	bin, err := remote.FindAgent(ctx, c.Agent)
 	if err != nil {
@@ -85,8 +85,8 @@ func StartAgent(ctx context.Context, conn Conn, c Config, args []string) (*remot
 	return remote.StartAgent(ctx, conn, bin, c.Upload, args)
 }
 
-// CopyLog logs each line that a command of ours writes on the node, and returns the
-// last one at the end.
+// CopyLog logs each line that a dapbridge command on the node writes to r, until r ends.
+// It returns the last line.
 func CopyLog(log *slog.Logger, name string, r io.Reader) (last string) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {

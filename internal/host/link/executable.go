@@ -12,41 +12,38 @@ func (c *Client) Optimisation(ctx context.Context) (o exe.Optimisation, err erro
 	return o, c.call(ctx, api.MethodOptimisation, nil, &o)
 }
 
-// Origin says where the target's executable comes from. All of it is the
-// node's: not to be trusted.
+// Origin returns how the target's executable was built and installed, as the node says.
+// It must not be trusted.
 func (c *Client) Origin(ctx context.Context) (o exe.Origin, err error) {
 	return o, c.call(ctx, api.MethodOrigin, nil, &o)
 }
 
-// Fingerprint returns that of the target's executable.
+// Fingerprint returns the fingerprint of the target's executable.
 func (c *Client) Fingerprint(ctx context.Context) (p exe.Fingerprint, err error) {
 	return p, c.call(ctx, api.MethodFingerprint, nil, &p)
 }
 
-// Blocks returns hashes of a part of the target's executable, see
-// [target.File.Blocks].
+// Blocks returns hashes of a part of the target's executable, see [exe.File.Blocks].
 func (c *Client) Blocks(ctx context.Context, r exe.Range) (hashes []byte, err error) {
 	return hashes, c.call(ctx, api.MethodBlocks, r, &hashes)
 }
 
-// Shapes returns hashes of the target's functions, see [target.File.Shapes].
+// Shapes returns hashes of the target's functions, see [exe.File.Shapes].
 func (c *Client) Shapes(ctx context.Context) (hashes []byte, err error) {
 	return hashes, c.call(ctx, api.MethodShapes, nil, &hashes)
 }
 
-// Function returns one function of the target's.
+// Function returns one of the target's functions.
 func (c *Client) Function(ctx context.Context, index uint64) (f exe.Function, err error) {
 	return f, c.call(ctx, api.MethodFunction, api.FunctionParams{Index: index}, &f)
 }
 
-// Words returns four bytes of the target's code at each offset, see
-// [target.File.Words].
+// Words returns four bytes of the target's code at each offset, see [exe.File.Words].
 func (c *Client) Words(ctx context.Context, offsets []uint64) (words []uint32, err error) {
 	return words, c.call(ctx, api.MethodWords, offsets, &words)
 }
 
-// Strings returns the target's strings at these addresses, see
-// [target.File.Strings].
+// Strings returns the target's strings at these addresses, see [exe.File.Strings].
 func (c *Client) Strings(ctx context.Context, addrs []uint64) (texts []exe.Text, err error) {
 	return texts, c.call(ctx, api.MethodStrings, addrs, &texts)
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// ReleaseTimeout bounds how long the agent may take to release the target. After it
-// the link is cut, which the agent understands too.
+// ReleaseTimeout bounds how long the agent may take to release the target. Then the link
+// is closed, on which the agent releases it too.
 const ReleaseTimeout = 30 * time.Second
 
-// leaveTimeout bounds how long an agent that has released the target may take to
+// exitTimeout bounds how long an agent that has released the target may take to
 // exit.
 const exitTimeout = 5 * time.Second
 
@@ -32,10 +32,10 @@ type Link struct {
 
 	log         *slog.Logger
 	cmd         *remote.Cmd   // the supervisor
-	idleTimeout time.Duration // for the agent's exit, if it need not detach
+	idleTimeout time.Duration // bounds Close if the agent need not detach
 	debugged    atomic.Bool   // a session has been requested
 	since       time.Time
-	lostAt      atomic.Int64 // when it ended, Unix ns; 0 before that
+	lostAt      atomic.Int64 // when the link ended, in Unix ns; 0 before that
 	wg          sync.WaitGroup
 }
 
@@ -76,15 +76,15 @@ func start(ctx context.Context, conn Conn, c Config) (*Link, error) {
 	}
 	l := &Link{Conn: conn, cmd: cmd, idleTimeout: c.IdleTimeout, since: time.Now(), log: c.Log}
 	l.Go(func() { CopyLog(l.log, "agent", cmd.Stderr) })
-	late := time.AfterFunc(c.IdleTimeout, func() { conn.Close() })
+	timer := time.AfterFunc(c.IdleTimeout, func() { conn.Close() })
 	l.Client, err = Connect(cmd.Stdout, cmd.Stdin, Timing{Lease: c.Lease, Timeout: c.IdleTimeout}, Events{
 		Log: func(line api.LogLine) { l.log.Debug(diag.Escape(line.Text)) },
 	})
-	if !late.Stop() {
-		err = diag.Errorf(diag.NodeSilent, "the agent's first line did not come within %s", c.IdleTimeout)
+	if !timer.Stop() {
+		err = diag.Errorf(diag.NodeSilent, "the agent sent no hello within %s", c.IdleTimeout)
 	}
 	if err != nil {
-		conn.Close() // a hostile node would keep the channel open
+		conn.Close() // a hostile node could keep the channel open
 		l.wg.Wait()
 		return nil, err
 	}
@@ -99,53 +99,70 @@ func start(ctx context.Context, conn Conn, c Config) (*Link, error) {
 // Go runs f in a goroutine that Close waits for.
 func (l *Link) Go(f func()) { l.wg.Go(f) }
 
-// Start starts a command of the agent's own program on the node, as root, wherever
-// that program file is. What it writes to standard error is logged under its name;
-// stderr, which may be nil, is then called with the last line.
-func (l *Link) Start(ctx context.Context, name string, args []string, stderr func(lastLine string)) (*remote.Cmd, error) {
-	return l.StartCommand(ctx, name, append([]string{l.agentProgram()}, args...), stderr)
+// Command is a command that runs on the node, see [Link.StartCommand].
+type Command struct {
+	*remote.Cmd
+	lastLine   string
+	stderrDone chan struct{}
 }
 
-// StartCommand is Start for any command of the node's.
-func (l *Link) StartCommand(ctx context.Context, name string, argv []string, stderr func(lastLine string)) (*remote.Cmd, error) {
+// LastLine blocks until the command's standard error ends, and returns its last line.
+func (c *Command) LastLine() string {
+	<-c.stderrDone
+	return c.lastLine
+}
+
+// StartCommand starts a command on the node, as root. What it writes to standard error
+// is logged under name.
+func (l *Link) StartCommand(ctx context.Context, name string, argv []string) (*Command, error) {
 	cmd, err := l.Conn.Start(ctx, l.Conn.AsRoot(argv))
 	if err != nil {
 		return nil, err
 	}
+	c := &Command{Cmd: cmd, stderrDone: make(chan struct{})}
 	l.Go(func() {
-		last := CopyLog(l.log, name, cmd.Stderr)
-		if stderr != nil {
-			stderr(last)
-		}
+		defer close(c.stderrDone)
+		c.lastLine = CopyLog(l.log, name, cmd.Stderr)
 	})
-	return cmd, nil
+	return c, nil
 }
 
-// Run runs a command of the agent's own program with its standard input and waits
-// for its end. It returns what the command wrote to standard error, and its exit
-// status.
-func (l *Link) Run(ctx context.Context, args []string, stdin io.Reader) (stderr []byte, status int, err error) {
-	_, stderr, status, err = remote.Run(ctx, l.Conn, l.Conn.AsRoot(append([]string{l.agentProgram()}, args...)), stdin)
+// StartSubcommand starts a subcommand of the agent's own program, see
+// [Link.StartCommand].
+func (l *Link) StartSubcommand(ctx context.Context, name string, args []string) (*Command, error) {
+	return l.StartCommand(ctx, name, l.agentArgv(args))
+}
+
+// RunSubcommand runs a subcommand of the agent's own program with the given standard
+// input. It blocks until the command has ended, and returns what it wrote to standard
+// error, and its exit status.
+func (l *Link) RunSubcommand(ctx context.Context, args []string, stdin io.Reader) (stderr []byte, status int, err error) {
+	_, stderr, status, err = remote.Run(ctx, l.Conn, l.Conn.AsRoot(l.agentArgv(args)), stdin)
 	return stderr, status, err
 }
 
-func (l *Link) agentProgram() string { return "/proc/" + strconv.Itoa(l.Hello().PID) + "/exe" }
-
-// Join opens the channel of a session and hands it to the worker. ended is called
-// with the reason when that has ended.
-func (l *Link) Join(ctx context.Context, token string, ended func(error)) (*remote.Cmd, error) {
-	var cmd *remote.Cmd
-	started := make(chan struct{})
-	cmd, err := l.Start(ctx, "join", api.JoinArgs(l.Hello().Socket, token), func(lastLine string) {
-		<-started
-		ended(channelError(cmd.Wait(), lastLine))
-	})
-	close(started)
-	return cmd, err
+// agentArgv returns the command line of a subcommand of the running agent's program,
+// wherever its file is.
+func (l *Link) agentArgv(args []string) []string {
+	return append([]string{"/proc/" + strconv.Itoa(l.Hello().PID) + "/exe"}, args...)
 }
 
-// channelError says how the command of a session's channel ended, with its last
-// line.
+// Join opens the channel of a session and passes it to the worker. When the channel has
+// ended, ended is called with the reason.
+func (l *Link) Join(ctx context.Context, token string, ended func(error)) (*remote.Cmd, error) {
+	cmd, err := l.StartSubcommand(ctx, "join", api.JoinArgs(l.Hello().Socket, token))
+	if err != nil {
+		return nil, err
+	}
+	l.Go(func() {
+		lastLine := cmd.LastLine()
+		ended(channelError(cmd.Wait(), lastLine))
+	})
+	return cmd.Cmd, nil
+}
+
+// channelError returns the error for a session's channel whose command ended with err
+// and the last line.
 func channelError(err error, lastLine string) error {
 	if err == nil {
 		err = errors.New("ended early")
@@ -156,10 +173,11 @@ func channelError(err error, lastLine string) error {
 	return diag.Errorf(diag.AttachFailed, "the session's channel to the debugger: %w", err)
 }
 
-// MarkDebugged has Close wait for the agent to detach.
+// MarkDebugged records that a session was requested: Close then gives the agent the time
+// to detach.
 func (l *Link) MarkDebugged() { l.debugged.Store(true) }
 
-// Since returns when the link was made.
+// Since returns when the link was established.
 func (l *Link) Since() time.Time { return l.since }
 
 // LostAt returns when the link was lost, the zero time before that.
@@ -182,24 +200,24 @@ func (l *Link) IsAlive() bool {
 	}
 }
 
-// Close releases the target and the agent, ends the link, and joins what was
-// started for it.
+// Close has the agent release the target and exit, ends the link, and waits for its
+// goroutines.
 func (l *Link) Close() error {
 	var err error
 	if l.IsAlive() {
-		limit := ReleaseTimeout
+		timeout := ReleaseTimeout
 		if !l.debugged.Load() {
-			limit = min(limit, l.idleTimeout)
+			timeout = min(timeout, l.idleTimeout)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if err = l.Release(ctx); err != nil {
 			l.Conn.Close()
 		}
 	}
-	late := time.AfterFunc(min(exitTimeout, l.idleTimeout), func() { l.Conn.Close() })
+	timer := time.AfterFunc(min(exitTimeout, l.idleTimeout), func() { l.Conn.Close() })
 	l.Client.Close()
-	late.Stop()
+	timer.Stop()
 	l.cmd.Close()
 	l.Conn.Close()
 	l.wg.Wait()

@@ -8,8 +8,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// Sources returns which source files the target was compiled from, by the
-// executable that its process runs.
+// Sources returns the source files that the target was compiled from, as the executable
+// of its process lists them.
 func (c *Client) Sources(ctx context.Context, t api.Target) (exe.Sources, error) {
 	var r api.SourcesResult
 	if err := c.call(ctx, api.MethodSources, api.SourcesParams{PID: t.PID}, &r); err != nil {
@@ -17,7 +17,7 @@ func (c *Client) Sources(ctx context.Context, t api.Target) (exe.Sources, error)
 	}
 	s, err := r.Unpack()
 	if err != nil {
-		return exe.Sources{}, diag.Errorf(diag.AgentProtocol, "the target's source files as the agent sends them: %w", err)
+		return exe.Sources{}, diag.Errorf(diag.AgentProtocol, "unpack the agent's list of source files: %w", err)
 	}
 	return s, nil
 }

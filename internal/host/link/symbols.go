@@ -6,7 +6,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// HasSymbols reports whether the agent keeps the debug file.
+// HasSymbols reports whether the node has the debug file.
 func (c *Client) HasSymbols(ctx context.Context, hash string) (has bool, err error) {
 	return has, c.call(ctx, api.MethodHasSymbols, api.SymbolsParams{Hash: hash}, &has)
 }

@@ -1,4 +1,4 @@
-// Package logs shows the journal of the target's systemd unit.
+// Package logs prints the journal of the target's systemd unit.
 package logs
 
 import (
@@ -16,21 +16,21 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// Journal says which lines of the target's journal are wanted.
+// Journal selects lines of the target's journal.
 type Journal struct {
 	Follow bool
-	Since  time.Time     // the zero time for the last lines only
-	Ago    time.Duration // since so long ago by the node's clock, if not 0
+	Since  time.Time     // zero for the last lines only
+	Ago    time.Duration // if not 0, since that long ago by the node's clock
 }
 
-// journalLines is how many of the last lines are shown of a journal of which no
-// time is named. Followed ones begin with fewer, as tail -f does.
+// How many of the last lines are printed if no time is given: with Follow fewer, as tail
+// -f does.
 const (
 	defaultLines       = 100
 	defaultFollowLines = 10
 )
 
-// journalLine is longer than any line that journald takes from a service
+// maxLineSize is longer than any line that journald accepts from a service, in bytes
 // (journald.conf(5), LineMax).
 const maxLineSize = 256 << 10
 
@@ -40,9 +40,9 @@ type Result struct {
 	Lines int
 }
 
-// Write writes the journal of the target's unit to w, escaped for a terminal, to its
-// end; with Follow until ctx ends, which is then not an error. If the target does not
-// run, its usual unit is taken.
+// Write writes the journal of the target's unit to w, escaped for a terminal. With Follow
+// it goes on until ctx ends, which is then not an error. If the target does not run, its
+// usual unit is used.
 func (j Journal) Write(ctx context.Context, c link.Config, w io.Writer) (Result, error) {
 	l, err := link.Dial(ctx, c)
 	if err != nil {
@@ -60,7 +60,8 @@ func (j Journal) Write(ctx context.Context, c link.Config, w io.Writer) (Result,
 	return r, err
 }
 
-// unitOf returns the systemd service that the target runs in, or would.
+// findUnit returns the systemd service that the target runs in, or its usual one if it
+// does not run.
 func findUnit(ctx context.Context, l *link.Link, sel api.Selector) (string, error) {
 	t, err := l.Target(ctx)
 	switch {
@@ -74,8 +75,8 @@ func findUnit(ctx context.Context, l *link.Link, sel api.Selector) (string, erro
 	return t.Unit, nil
 }
 
-// argv is journalctl(1). What is not printable comes as it is and is escaped
-// here.
+// argv returns the journalctl(1) command line. With --all, journalctl leaves unprintable
+// characters as they are; copyEscaped escapes them.
 func (j Journal) argv(unit string) []string {
 	argv := []string{"journalctl", "--unit=" + unit, "--output=short-iso", "--no-hostname", "--all", "--quiet", "--no-pager"}
 	switch {
@@ -97,11 +98,10 @@ func (j Journal) argv(unit string) []string {
 	return argv
 }
 
-// runJournalctl copies what journalctl writes. When ctx ends, journalctl sees that
-// nobody reads its output any more.
+// runJournalctl copies journalctl's output to w. When ctx ends, the output is closed,
+// which ends journalctl.
 func runJournalctl(ctx context.Context, l *link.Link, argv []string, w io.Writer) (lines int, err error) {
-	stderr := make(chan string, 1)
-	cmd, err := l.StartCommand(ctx, "journalctl", argv, func(lastLine string) { stderr <- lastLine })
+	cmd, err := l.StartCommand(ctx, "journalctl", argv)
 	if err != nil {
 		return 0, err
 	}
@@ -124,7 +124,7 @@ func runJournalctl(ctx context.Context, l *link.Link, argv []string, w io.Writer
 		}
 		lines = r.lines
 	}
-	lastLine := <-stderr
+	lastLine := cmd.LastLine()
 	var exit *remote.ExitError
 	if err := cmd.Wait(); errors.As(err, &exit) {
 		return lines, diag.Errorf(diag.JournalFailed, "journalctl on the node: %w: %s", err, lastLine)
@@ -134,8 +134,8 @@ func runJournalctl(ctx context.Context, l *link.Link, argv []string, w io.Writer
 	return lines, nil
 }
 
-// copyEscaped copies lines, escaped, each in one write. A line that is too long
-// to be journald's comes in parts.
+// copyEscaped copies lines, escaped, each in one write. A line over maxLineSize is
+// written in parts.
 func copyEscaped(w io.Writer, r io.Reader) (lines int, err error) {
 	in := bufio.NewReaderSize(r, maxLineSize)
 	for {

@@ -171,7 +171,7 @@ func upload(ctx context.Context, l *link.Link, k *twin.DebugFile) (sent bool, er
 		defer close(done)
 		pack.CloseWithError(remote.Compress(pack, f))
 	}()
-	stderr, status, err := l.Run(ctx, api.SymbolsArgs(k.Hash), packed)
+	stderr, status, err := l.RunSubcommand(ctx, api.SymbolsArgs(k.Hash), packed)
 	packed.Close()
 	<-done
 	switch {
