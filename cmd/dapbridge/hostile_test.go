@@ -74,7 +74,7 @@ func TestHostileNode(t *testing.T) {
 		{"neither list nor release", agent(scriptedAgent{never: []string{"list", "release"}}), "ps", outcome{3, `did not answer "list" within`}},
 		{"a release, and the channel stays", &hostileNode{start: leaveOpen((&scriptedAgent{answers: map[string]string{"list": "[]"}}).run)}, "ps", outcome{0, "PID"}},
 		{"a list of another type", agent(scriptedAgent{answers: map[string]string{"list": `{"` + evil + `":1}`}}), "ps", outcome{3, `sent a malformed answer to "list"`}},
-		{"a list without builds", agent(scriptedAgent{answers: map[string]string{"list": `[{"process":{}},null]`}}), "ps", outcome{3, "without a build"}},
+		{"a list without builds", agent(scriptedAgent{answers: map[string]string{"list": `[{"process":{}},null]`}}), "ps", outcome{3, "without build information"}},
 		{"a list to another question", agent(scriptedAgent{answers: map[string]string{"list": `!{"jsonrpc":"2.0","id":999999,"result":[]}`}}), "ps", outcome{3, `did not answer "list" within`}},
 		{"a deep list", agent(scriptedAgent{answers: map[string]string{"list": bomb}}), "ps", outcome{3, "connection to the agent ended"}},
 		{"garbage for a list", agent(scriptedAgent{answers: map[string]string{"list": "!Segmentation fault " + evil}}), "ps", outcome{3, "connection to the agent ended"}},
@@ -103,10 +103,10 @@ func TestHostileNode(t *testing.T) {
 
 		{"paths without a target", agent(scriptedAgent{answers: map[string]string{"target": "{}"}}), "paths", outcome{0, "does not say which files"}},
 		{"evil sources", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": packSources(`{"dirs":[{"dir":"/` + evil + `","package":"` + evil + `","files":["x.go"]}]}`)}}), "paths x.go", outcome{0, `\x1b]0;owned\a`}},
-		{"malformed sources", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": `{"packed":"AAAA"}`}}), "paths", outcome{0, "source files as the agent sends them"}},
+		{"malformed sources", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": `{"packed":"AAAA"}`}}), "paths", outcome{0, "unpack the agent's list of source files"}},
 
 		{"symbols of an evil origin", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": "{}", "origin": `{"goVersion":"` + evil + `"}`}}), "symbols", outcome{4, `\x1b]0;owned\a`}},
-		{"symbols of nothing", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": `[1]`}}), "symbols", outcome{3, `answers "fingerprint"`}},
+		{"symbols of nothing", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": `[1]`}}), "symbols", outcome{3, `malformed answer to "fingerprint"`}},
 		{"symbols that never come", agent(scriptedAgent{answers: map[string]string{"target": stripped}, never: []string{"fingerprint"}}), "symbols", outcome{3, `did not answer "fingerprint" within`}},
 		{"a link that ends", agent(scriptedAgent{answers: map[string]string{"target": stripped, "fingerprint": "!garbage"}}), "symbols", outcome{3, "try again once the node is reachable"}},
 	} {
