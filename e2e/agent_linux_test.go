@@ -32,13 +32,13 @@ func TestAgentDies(t *testing.T) {
 		why       string
 	}{
 		// Delve's own breakpoints, for panics, stay in the text when it is killed.
-		{"worker", idle, syscall.SIGKILL, []string{"worker"}, "the debugger ended: signal: killed"},
-		{"supervisor, running", running, syscall.SIGKILL, []string{"supervise"}, lost},
-		{"supervisor, halted", halted, syscall.SIGKILL, []string{"supervise"}, lost},
+		{"worker", runIdle, syscall.SIGKILL, []string{"worker"}, "the debugger ended: signal: killed"},
+		{"supervisor, running", runUnderLoad, syscall.SIGKILL, []string{"supervise"}, lost},
+		{"supervisor, halted", haltTarget, syscall.SIGKILL, []string{"supervise"}, lost},
 		// As a login session's end does it (logind.conf(5), KillUserProcesses).
-		{"all, running", running, syscall.SIGTERM, []string{"supervise", "worker", "join", "sudo"}, gone},
-		{"all, halted", halted, syscall.SIGHUP, []string{"supervise", "worker", "join", "sudo"}, gone},
-		{"session's channel", halted, syscall.SIGKILL, []string{"join"}, gone},
+		{"all, running", runUnderLoad, syscall.SIGTERM, []string{"supervise", "worker", "join", "sudo"}, gone},
+		{"all, halted", haltTarget, syscall.SIGHUP, []string{"supervise", "worker", "join", "sudo"}, gone},
+		{"session's channel", haltTarget, syscall.SIGKILL, []string{"join"}, gone},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			pid := f.containerd(t)
@@ -47,13 +47,13 @@ func TestAgentDies(t *testing.T) {
 			pod := tt.situation(t, f, i.Client)
 			f.signal(t, tt.signal, tt.whom...)
 			s.toldOfTheEnd(t, i.Client, tt.why)
-			f.free(t, pid, 10*time.Second)
-			s.serves(t)
-			f.works(t, pod)
+			f.waitFree(t, pid, 10*time.Second)
+			s.checkServes(t)
+			f.checkWorks(t, pod)
 		})
 	}
 	s.stop(t)
-	f.deserted(t, 5*time.Second)
+	f.waitDeserted(t, 5*time.Second)
 }
 
 // TestNoChannel has the command fail that brings a session's channel to the
@@ -78,13 +78,13 @@ func TestNoChannel(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("refused after %s", took)
 	}
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 	os.Remove(sudo)
-	s.serves(t)
+	s.checkServes(t)
 }
 
-// idle lets the target run without breakpoints of the IDE's.
-func idle(t *testing.T, _ *fixture, c *dapclient.Client) string {
+// runIdle lets the target run without breakpoints of the IDE's.
+func runIdle(t *testing.T, _ *fixture, c *dapclient.Client) string {
 	t.Helper()
 	if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func idle(t *testing.T, _ *fixture, c *dapclient.Client) string {
 func (f *fixture) signal(t *testing.T, signal syscall.Signal, kinds ...string) {
 	t.Helper()
 	kill := []string{"kill", "-" + strconv.Itoa(int(signal))}
-	all := f.ours(t)
+	all := f.agentProcesses(t)
 	for _, kind := range kinds {
 		if len(all[kind]) == 0 {
 			t.Fatalf("no %s runs on the node", kind)
@@ -167,7 +167,7 @@ func (f *fixture) census(t *testing.T, s *server) string {
 		t.Fatal(err)
 	}
 	lines := []string{fmt.Sprintf("daemon: %d descriptors, children %q", len(fds), children)}
-	for kind, all := range f.ours(t) {
+	for kind, all := range f.agentProcesses(t) {
 		for _, p := range all {
 			lines = append(lines, fmt.Sprintf("%s: %d descriptors", kind, p.fds))
 		}

@@ -36,15 +36,15 @@ func TestARM64Host(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "linux/arm64") {
 		t.Errorf("version: %v\n%s", err, out)
 	}
-	lists(t, g.command(t.Context(), userUID, append([]string{"ps"}, f.nodeArgs()...)...))
+	checkLists(t, g.command(t.Context(), userUID, append([]string{"ps"}, f.nodeArgs()...)...))
 
 	pid := f.containerd(t)
 	s := g.serve(t)
 	i := s.ide(t)
 	defer i.Close()
-	pod := halted(t, &g, i.Client)
+	pod := haltTarget(t, &g, i.Client)
 	s.stop(t)
-	f.works(t, pod)
+	f.checkWorks(t, pod)
 	if now := f.containerd(t); now != pid {
 		t.Errorf("containerd was pid %d and is %d now", pid, now)
 	}

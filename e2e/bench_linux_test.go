@@ -223,7 +223,7 @@ func (d *dlv) stop(b testing.TB) {
 	b.Helper()
 	d.f.node.Exec(b.Context(), "pkill", "-TERM", "-x", "dlv")
 	d.cmd.Wait()
-	d.f.free(b, d.pid, 10*time.Second)
+	d.f.waitFree(b, d.pid, 10*time.Second)
 }
 
 func freePort(b testing.TB) string {

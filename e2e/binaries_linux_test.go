@@ -53,7 +53,7 @@ func TestPathsOfRealBinaries(t *testing.T) {
 				{filepath.Join(f.modules, "golang.org/x/sync@v0.24.0/errgroup/errgroup.go"), "g.wg.Wait()", comesBy},
 				{filepath.Join(goroot, "src/net/http/server.go"), `ln, err := net.Listen("tcp", addr)`, comesBy},
 			} {
-				hit(t, c, s)
+				checkHit(t, c, s)
 			}
 		})
 	}

@@ -19,24 +19,24 @@ func TestConfiguration(t *testing.T) {
 
 	login := "node: ssh://docker@" + f.node.SSHAddr() + "\nidentity: " + f.node.KeyFile() + "\n"
 	ownedFile(t, own, login, userUID)
-	f.fails(t, mistake{3, "neither a loopback address nor a minikube profile", "local-nodes"}, "ps")
+	f.runFailing(t, failure{3, "neither a loopback address nor a minikube profile", "local-nodes"}, "ps")
 	ownedFile(t, own, login+"local-nodes: ["+f.node.IP()+"]\n", userUID)
-	lists(t, f.command(t.Context(), userUID, "ps"))
+	checkLists(t, f.command(t.Context(), userUID, "ps"))
 
 	workspace := filepath.Join(f.source, "dapbridge.yaml")
 	t.Cleanup(func() { os.Remove(workspace) })
 	elsewhere := "target: containerd\nnode: ssh://docker@" + freePort(t) + "\n"
 	ownedFile(t, workspace, elsewhere, otherUID)
-	f.fails(t, mistake{2, workspace + ":2: node connects to a machine", "dapbridge trust"}, "ps")
-	f.fails(t, mistake{2, "it belongs to another user", "chmod go-w"}, "trust")
+	f.runFailing(t, failure{2, workspace + ":2: node connects to a machine", "dapbridge trust"}, "ps")
+	f.runFailing(t, failure{2, "it belongs to another user", "chmod go-w"}, "trust")
 	ownedFile(t, workspace, elsewhere, userUID)
 	if out, err := f.command(t.Context(), userUID, "trust").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f.fails(t, mistake{3, "connection refused", "check that the node is running"}, "ps")
-	lists(t, f.command(t.Context(), userUID, append([]string{"ps"}, f.nodeArgs()...)...)) // a flag wins
+	f.runFailing(t, failure{3, "connection refused", "check that the node is running"}, "ps")
+	checkLists(t, f.command(t.Context(), userUID, append([]string{"ps"}, f.nodeArgs()...)...)) // a flag wins
 	ownedFile(t, workspace, "target: containerd\n", userUID)
-	lists(t, f.command(t.Context(), userUID, "ps"))
+	checkLists(t, f.command(t.Context(), userUID, "ps"))
 	if out, err := f.command(t.Context(), userUID, "trust", "--remove").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -39,10 +39,10 @@ type deployed struct {
 	Send  time.Duration `json:"send"`
 }
 
-// deploying prepares dapbridge deploy in the user's source. The paths of this
+// deployCommand prepares dapbridge deploy in the user's source. The paths of this
 // run of the tests are left out of the build, so that the next run finds it in
 // the user's build cache.
-func (f *fixture) deploying(t testing.TB, args ...string) *exec.Cmd {
+func (f *fixture) deployCommand(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID, append(append([]string{"deploy"}, f.nodeArgs()...), args...)...)
 	cmd.Env = append(cmd.Env, "GOFLAGS=-trimpath")
@@ -52,7 +52,7 @@ func (f *fixture) deploying(t testing.TB, args ...string) *exec.Cmd {
 // deploy runs it to its end.
 func (f *fixture) deploy(t testing.TB, args ...string) deployed {
 	t.Helper()
-	cmd := f.deploying(t, append(args, "-o", "json")...)
+	cmd := f.deployCommand(t, append(args, "-o", "json")...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
@@ -76,9 +76,9 @@ func (f *fixture) restore(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// standing is what of containerd and kubelet must be the same after a restore:
+// nodeState is what of containerd and kubelet must be the same after a restore:
 // the file with all its attributes, the units and the command lines.
-func (f *fixture) standing(t testing.TB) string {
+func (f *fixture) nodeState(t testing.TB) string {
 	t.Helper()
 	const script = `sha256sum /usr/bin/containerd
 stat -c '%a %u %g %s %y' /usr/bin/containerd
@@ -89,13 +89,13 @@ ls -A /usr/bin | grep -e dapbridge; ls -d /var/lib/*/dapbridge /var/lib/dapbridg
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(out) + f.note(t)
+	return string(out) + f.originalMark(t)
 }
 
 // noteAttr is an extended attribute that a build of the user's does not have.
 const noteAttr = "user.dapbridge-test"
 
-func (f *fixture) note(t testing.TB) string {
+func (f *fixture) originalMark(t testing.TB) string {
 	t.Helper()
 	value := make([]byte, 100)
 	n, err := unix.Getxattr(filepath.Join(f.node.RootFS(), containerdPath), noteAttr, value)
@@ -120,8 +120,8 @@ func (f *fixture) shims(t testing.TB) string {
 	return string(out)
 }
 
-// liveOn reports whether all that shims named before is among what it names now.
-func liveOn(before, now string) bool {
+// allAlive reports whether all that shims named before is among what it names now.
+func allAlive(before, now string) bool {
 	for line := range strings.Lines(before) {
 		if !strings.Contains("\n"+now, "\n"+line) {
 			return false
@@ -141,15 +141,15 @@ func TestDeploy(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.restore(t) // what other tests have left there
-	before, pod := f.standing(t), f.startPod(t)
-	f.podRuns(t, pod)
+	before, pod := f.nodeState(t), f.startPod(t)
+	f.waitPod(t, pod)
 	shims := f.shims(t)
 	if strings.Count(shims, "\n") < 2 {
 		t.Fatalf("the pod's processes are not seen: %q", shims)
 	}
 
 	pid := f.containerd(t)
-	out, err := f.deploying(t, "--dry-run").CombinedOutput()
+	out, err := f.deployCommand(t, "--dry-run").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "'-gcflags=all=-N -l'") || f.containerd(t) != pid {
 		t.Errorf("--dry-run: %v\n%s", err, out)
 	}
@@ -158,7 +158,7 @@ func TestDeploy(t *testing.T) {
 	if !d.Deployed.Swapped || d.Deployed.PID != f.containerd(t) || len(d.Deployed.Lost) > 0 {
 		t.Errorf("%+v, containerd is pid %d", d, f.containerd(t))
 	}
-	after := f.standing(t)
+	after := f.nodeState(t)
 	for _, want := range []string{"/usr/bin/containerd -l debug ", "--runtime-request-timeout=24h", "the original"} {
 		if !strings.Contains(after, want) {
 			t.Errorf("no %q after the deploy in:\n%s", want, after)
@@ -176,13 +176,13 @@ func TestDeploy(t *testing.T) {
 		t.Errorf("restore --dry-run: %s", said)
 	}
 	f.restore(t)
-	if got := f.standing(t); got != before {
+	if got := f.nodeState(t); got != before {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", got, before)
 	}
-	if got := f.shims(t); !liveOn(shims, got) {
+	if got := f.shims(t); !allAlive(shims, got) {
 		t.Errorf("after the restore there run\n%s, before\n%s", got, shims)
 	}
-	f.works(t, "")
+	f.checkWorks(t, "")
 }
 
 // program writes a Go program of one file, less its first line, and returns the
@@ -211,49 +211,49 @@ func TestDeployFails(t *testing.T) {
 	f := setup(t)
 	f.restore(t)
 	pod := f.startPod(t)
-	f.podRuns(t, pod)
+	f.waitPod(t, pod)
 	shims := f.shims(t)
 	for _, tt := range []struct {
 		name    string
 		code    string
 		prepare func(t *testing.T)
-		want    mistake
+		want    failure
 		says    string // before the error
 		restart bool   // containerd was restarted meanwhile
 	}{
-		{"compile error", "func main() {", nil, mistake{5, "the build failed", "nothing was changed"}, "syntax error", false},
-		{"crashes", crashes, nil, mistake{4, "the process has ended", "runs again"}, "\n  I crash\\x1b[2J\n", true},
-		{"hangs", hangs, nil, mistake{4, "is activating", "runs again"}, "\n  I hang\n", true},
+		{"compile error", "func main() {", nil, failure{5, "the build failed", "nothing was changed"}, "syntax error", false},
+		{"crashes", crashes, nil, failure{4, "the process has ended", "runs again"}, "\n  I crash\\x1b[2J\n", true},
+		{"hangs", hangs, nil, failure{4, "is activating", "runs again"}, "\n  I hang\n", true},
 		{"masked", crashes, func(t *testing.T) {
 			f.root(t, "systemctl mask --quiet --runtime containerd")
 			t.Cleanup(func() { f.root(t, "systemctl unmask --quiet --runtime containerd") })
-		}, mistake{4, "containerd.service is masked", "systemctl unmask"}, "", false},
+		}, failure{4, "containerd.service is masked", "systemctl unmask"}, "", false},
 		{"containers would end", crashes, func(t *testing.T) {
 			const dir = "/run/systemd/system/containerd.service.d"
 			f.root(t, "mkdir -p "+dir+"; printf '[Service]\\nKillMode=control-group\\n' >"+dir+"/kill.conf; systemctl daemon-reload")
 			t.Cleanup(func() { f.root(t, "rm -r "+dir+"; systemctl daemon-reload") })
-		}, mistake{4, "KillMode=control-group", "--force"}, "", false},
-		{"no room", crashes, func(t *testing.T) { f.fill(t) }, mistake{3, "MB left", "make room"}, "", false},
+		}, failure{4, "KillMode=control-group", "--force"}, "", false},
+		{"no room", crashes, func(t *testing.T) { f.shrinkAgentDisk(t) }, failure{3, "MB left", "make room"}, "", false},
 		{"read-only", crashes, func(t *testing.T) {
-			f.bind(t, "ro")
-		}, mistake{4, "mounted read-only", "mount it writable"}, "", false},
+			f.bindMount(t, "ro")
+		}, failure{4, "mounted read-only", "mount it writable"}, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before, pid := f.standing(t), f.containerd(t)
+			before, pid := f.nodeState(t), f.containerd(t)
 			flag := f.program(t, tt.code, 30<<20)
 			t.Run("deploy", func(t *testing.T) {
 				if tt.prepare != nil {
 					tt.prepare(t)
 				}
-				if _, said := failedSaying(t, f.deploying(t, "--ready", "5s", flag), tt.want); !strings.Contains(said, tt.says) {
+				if _, said := checkFailsOutput(t, f.deployCommand(t, "--ready", "5s", flag), tt.want); !strings.Contains(said, tt.says) {
 					t.Errorf("no %q in %s", tt.says, said)
 				}
 			})
 			if now := f.containerd(t); (now != pid) != tt.restart {
 				t.Errorf("containerd was pid %d and is %d", pid, now)
 			}
-			f.agentLeaves(t)
-			if after := f.standing(t); after != before {
+			f.removeAgent(t)
+			if after := f.nodeState(t); after != before {
 				t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 			}
 			if got := f.shims(t); got != shims {
@@ -261,28 +261,28 @@ func TestDeployFails(t *testing.T) {
 			}
 		})
 	}
-	f.works(t, "")
+	f.checkWorks(t, "")
 }
 
-// agentLeaves removes what the agent's presence is, but nothing that is kept of
+// removeAgent removes what the agent's presence is, but nothing that is kept of
 // a deploy: there must be nothing.
-func (f *fixture) agentLeaves(t *testing.T) {
+func (f *fixture) removeAgent(t *testing.T) {
 	t.Helper()
 	if said := f.restore(t); !strings.Contains(said, "nothing was deployed on this node") {
 		t.Errorf("restore had to do something: %s", said)
 	}
 }
 
-// bind mounts containerd's directory over itself, with other options, until the
+// bindMount mounts containerd's directory over itself, with other options, until the
 // test ends.
-func (f *fixture) bind(t *testing.T, options string) {
+func (f *fixture) bindMount(t *testing.T, options string) {
 	t.Helper()
 	f.root(t, "mount --bind /usr/bin /usr/bin && mount -o remount,bind,"+options+" /usr/bin")
 	t.Cleanup(func() { f.root(t, "umount -l /usr/bin") })
 }
 
-// fill has the agent's directory, where originals are kept, on a small disk.
-func (f *fixture) fill(t *testing.T) {
+// shrinkAgentDisk has the agent's directory, where originals are kept, on a small disk.
+func (f *fixture) shrinkAgentDisk(t *testing.T) {
 	t.Helper()
 	f.root(t, "mkdir -p /var/lib/minikube/dapbridge && mount -t tmpfs -o size=48M,mode=700 tmpfs /var/lib/minikube/dapbridge")
 	t.Cleanup(func() {
@@ -297,7 +297,7 @@ func TestDeployInterrupted(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
 	pod := f.startPod(t)
-	f.podRuns(t, pod)
+	f.waitPod(t, pod)
 	shims := f.shims(t)
 	const sends, restarts = "uploading the build", "restarting ..."
 	killHost := func(t *testing.T, p *os.Process, _ *testbed.Proxy) { p.Kill() }
@@ -305,7 +305,7 @@ func TestDeployInterrupted(t *testing.T) {
 	cut := func(t *testing.T, _ *os.Process, wire *testbed.Proxy) { wire.Cut() }
 	killAgent := func(t *testing.T, _ *os.Process, _ *testbed.Proxy) {
 		eventually(t, 5*time.Second, func() string {
-			if len(f.ours(t)["swap"]) == 0 {
+			if len(f.agentProcesses(t)["swap"]) == 0 {
 				return "the node has not begun"
 			}
 			return ""
@@ -329,7 +329,7 @@ func TestDeployInterrupted(t *testing.T) {
 		{"restarting, agent killed", restarts, killAgent, 3, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := f.standing(t)
+			before := f.nodeState(t)
 			proxy, args := f.proxy(t)
 			args = append([]string{"deploy", "--ready", "8s", f.program(t, hangs, 40<<20)}, args...)
 			cmd := f.command(t.Context(), userUID, args...)
@@ -351,22 +351,22 @@ func TestDeployInterrupted(t *testing.T) {
 			}
 			if tt.alone {
 				eventually(t, time.Minute, func() string {
-					if left := f.ours(t)["swap"]; len(left) > 0 {
+					if left := f.agentProcesses(t)["swap"]; len(left) > 0 {
 						return "the node still works on it"
 					}
 					return ""
 				})
-				f.agentLeaves(t)
+				f.removeAgent(t)
 			} else {
 				f.restore(t)
 			}
-			if after := f.standing(t); after != before {
+			if after := f.nodeState(t); after != before {
 				t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 			}
 			if got := f.shims(t); got != shims {
 				t.Errorf("there run\n%s, before\n%s", got, shims)
 			}
-			f.works(t, "")
+			f.checkWorks(t, "")
 		})
 	}
 }

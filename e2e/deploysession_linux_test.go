@@ -25,7 +25,7 @@ func TestDeployEndsSession(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
 	survivor := f.startPod(t)
-	f.podRuns(t, survivor)
+	f.waitPod(t, survivor)
 	shims := f.shims(t)
 	s := f.serve(t)
 	for _, tt := range []struct {
@@ -34,10 +34,10 @@ func TestDeployEndsSession(t *testing.T) {
 		act   func(t *testing.T)
 		says  string // %d, %d are the former and the new pid
 	}{
-		{"deploy, halted", halted, func(t *testing.T) { f.deploy(t) }, fmt.Sprintf(replaced, "deploy")},
-		{"restore, running hot", running, func(t *testing.T) { f.restore(t) }, fmt.Sprintf(replaced, "restore")},
-		{"systemd restarts it, halted", halted, f.restartContainerd, "containerd has ended: pid %d; its unit runs again as pid %d"},
-		{"systemd restarts it, running", untouched, f.restartContainerd, "containerd has ended: pid %d; its unit runs again as pid %d"},
+		{"deploy, halted", haltTarget, func(t *testing.T) { f.deploy(t) }, fmt.Sprintf(replaced, "deploy")},
+		{"restore, running hot", runUnderLoad, func(t *testing.T) { f.restore(t) }, fmt.Sprintf(replaced, "restore")},
+		{"systemd restarts it, halted", haltTarget, f.restartContainerd, "containerd has ended: pid %d; its unit runs again as pid %d"},
+		{"systemd restarts it, running", runColdBreakpoint, f.restartContainerd, "containerd has ended: pid %d; its unit runs again as pid %d"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			crashes := f.crashes(t)
@@ -53,18 +53,18 @@ func TestDeployEndsSession(t *testing.T) {
 			if strings.Contains(says, "%d") {
 				says = fmt.Sprintf(says, pid, now)
 			}
-			overWith(t, c, says)
+			waitSessionEnd(t, c, says)
 			if got := f.crashes(t); got != crashes {
 				t.Errorf("containerd's ends by a signal were %q and are %q", crashes, got)
 			}
-			f.stopsWithEveryVariable(t, s)
-			if got := f.shims(t); !liveOn(shims, got) {
+			f.checkAllVariables(t, s)
+			if got := f.shims(t); !allAlive(shims, got) {
 				t.Errorf("there run\n%s, before\n%s", got, shims)
 			}
 		})
 	}
 	f.restore(t)
-	f.works(t, "")
+	f.checkWorks(t, "")
 }
 
 // TestDeployEndsRPCSession is the same for a client of Delve's JSON-RPC.
@@ -110,7 +110,7 @@ func TestDeployEndsRPCSession(t *testing.T) {
 		})
 	}
 	f.restore(t)
-	f.works(t, "")
+	f.checkWorks(t, "")
 }
 
 // TestDeployForeignTracer sees a deploy and a restore refused while a debugger has
@@ -120,14 +120,14 @@ func TestDeployForeignTracer(t *testing.T) {
 	f.restore(t)
 	pid := f.containerd(t)
 	tracer := f.traceByDelve(t, pid)
-	failed(t, f.deploying(t, f.program(t, crashes, 0)), mistake{4, "traced by pid " + strconv.Itoa(tracer), "end the other debugger"})
+	checkFails(t, f.deployCommand(t, f.program(t, crashes, 0)), failure{4, "traced by pid " + strconv.Itoa(tracer), "end the other debugger"})
 	if now := f.containerd(t); now != pid {
 		t.Errorf("containerd was pid %d and is %d", pid, now)
 	}
 }
 
-// untouched lets the target run with a breakpoint that nothing hits.
-func untouched(t *testing.T, f *fixture, c *dapclient.Client) string {
+// runColdBreakpoint lets the target run with a breakpoint that nothing hits.
+func runColdBreakpoint(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	file := f.file(createContainerFile)
 	if _, err := c.Attach(short(t), dapclient.AttachOptions{Breakpoints: map[string][]int{file: {f.lineOf(t, createContainerFile, createContainerCode)}}}); err != nil {
@@ -153,8 +153,8 @@ func (f *fixture) crashes(t *testing.T) string {
 	return string(out)
 }
 
-// overWith waits until the IDE is told why its session is over, and then that it is.
-func overWith(t *testing.T, c *dapclient.Client, says string) {
+// waitSessionEnd waits until the IDE is told why its session is over, and then that it is.
+func waitSessionEnd(t *testing.T, c *dapclient.Client, says string) {
 	t.Helper()
 	ctx := short(t)
 	if _, err := c.WaitEvent(ctx, "output", func(b json.RawMessage) bool { return strings.Contains(string(b), says) }); err != nil {
@@ -168,9 +168,9 @@ func overWith(t *testing.T, c *dapclient.Client, says string) {
 	}
 }
 
-// stopsWithEveryVariable has a new session stop in CreateContainer, where no
+// checkAllVariables has a new session stop in CreateContainer, where no
 // argument and no variable is missing.
-func (f *fixture) stopsWithEveryVariable(t *testing.T, s *server) {
+func (f *fixture) checkAllVariables(t *testing.T, s *server) {
 	t.Helper()
 	c := s.dial(t)
 	pod, stop := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
@@ -180,16 +180,16 @@ func (f *fixture) stopsWithEveryVariable(t *testing.T, s *server) {
 		t.Fatal(err)
 	}
 	checkLocals(ctx, t, c, frames[0].Id)
-	everyVariable(ctx, t, c, frames[0])
+	checkVariableValues(ctx, t, c, frames[0])
 	if err := c.Disconnect(ctx, false); err != nil {
 		t.Error(err)
 	}
-	f.podRuns(t, pod)
+	f.waitPod(t, pod)
 }
 
-// everyVariable sees that a frame of a build without optimisation has a value for
+// checkVariableValues sees that a frame of a build without optimisation has a value for
 // each of its variables.
-func everyVariable(ctx context.Context, t *testing.T, c *dapclient.Client, frame dap.StackFrame) {
+func checkVariableValues(ctx context.Context, t *testing.T, c *dapclient.Client, frame dap.StackFrame) {
 	t.Helper()
 	scopes, err := c.Scopes(ctx, frame.Id)
 	if err != nil {

@@ -21,9 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// another returns the --build flag for another containerd than any before, which
+// anotherBuild returns the --build flag for another containerd than any before, which
 // takes no time to build: the node's own, with a few bytes behind its end.
-func (f *fixture) another(t testing.TB) string {
+func (f *fixture) anotherBuild(t testing.TB) string {
 	t.Helper()
 	own := filepath.Join(f.dir, "containerd-of-the-node")
 	if _, err := os.Stat(own); err != nil {
@@ -43,10 +43,10 @@ func (f *fixture) another(t testing.TB) string {
 func TestDeployShips(t *testing.T) {
 	f := setup(t)
 	f.restore(t)
-	before := f.standing(t)
+	before := f.nodeState(t)
 	ship := func(delta bool) {
 		t.Helper()
-		d := f.deploy(t, f.another(t))
+		d := f.deploy(t, f.anotherBuild(t))
 		t.Logf("%d bytes for %d", d.Sent, d.Built.Size)
 		if d.Delta != delta || d.Sent == 0 || (d.Sent < d.Built.Size/100) != delta {
 			t.Errorf("sent %d bytes for %d, by what differs: %v, want %v", d.Sent, d.Built.Size, d.Delta, delta)
@@ -54,16 +54,16 @@ func TestDeployShips(t *testing.T) {
 	}
 	ship(false)
 	ship(true)
-	same := f.another(t)
+	same := f.anotherBuild(t)
 	f.deploy(t, same)
 	if again := f.deploy(t, same); again.Sent != 0 || again.Deployed.Served != 0 {
 		t.Errorf("the same again: %+v", again)
 	}
 	f.root(t, "cd /usr/bin; cp -p containerd somebody; printf somebody >>somebody; mv somebody containerd; systemctl restart containerd")
-	failed(t, f.deploying(t, f.another(t)), mistake{4, "was replaced since the last deploy", "--replaced keep"})
-	f.fails(t, mistake{4, "was replaced since the last deploy", "--replaced undo"}, append([]string{"restore"}, f.nodeArgs()...)...)
+	checkFails(t, f.deployCommand(t, f.anotherBuild(t)), failure{4, "was replaced since the last deploy", "--replaced keep"})
+	f.runFailing(t, failure{4, "was replaced since the last deploy", "--replaced undo"}, append([]string{"restore"}, f.nodeArgs()...)...)
 	f.restore(t, "--replaced", "undo")
-	if after := f.standing(t); after != before {
+	if after := f.nodeState(t); after != before {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", after, before)
 	}
 }
@@ -80,19 +80,19 @@ func (f *fixture) exists(path string) bool {
 	return err == nil
 }
 
-// swapEnds waits until the node works on no deploy or restore.
-func (f *fixture) swapEnds(t *testing.T) {
+// waitSwapEnd waits until the node works on no deploy or restore.
+func (f *fixture) waitSwapEnd(t *testing.T) {
 	t.Helper()
 	eventually(t, time.Minute, func() string {
-		if left := f.ours(t)["swap"]; len(left) > 0 {
+		if left := f.agentProcesses(t)["swap"]; len(left) > 0 {
 			return "the node still works on it"
 		}
 		return ""
 	})
 }
 
-// stage is what the node has written down of a deploy, "" for nothing.
-func (f *fixture) stage() string {
+// recordedStage is what the node has written down of a deploy, "" for nothing.
+func (f *fixture) recordedStage() string {
 	data, _ := os.ReadFile(filepath.Join(f.node.RootFS(), keptRecord))
 	var record struct{ Stage string }
 	_ = json.Unmarshal(data, &record)
@@ -156,10 +156,10 @@ func TestDeployAgentKilled(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
 	pod := f.startPod(t)
-	f.podRuns(t, pod)
-	before, shims, original := f.standing(t), f.shims(t), f.inode(t)
+	f.waitPod(t, pod)
+	before, shims, original := f.nodeState(t), f.shims(t), f.inode(t)
 	crash := f.program(t, crashes, 0)
-	swapping := func() bool { return f.stage() == "swapping" }
+	swapping := func() bool { return f.recordedStage() == "swapping" }
 	for _, tt := range []struct {
 		name  string
 		build string // "" for one that serves
@@ -167,19 +167,19 @@ func TestDeployAgentKilled(t *testing.T) {
 		then  bool // restore
 	}{
 		{"the copy of the original, without a record", "", func() bool { return f.exists(keptPath+"/original") && !f.exists(keptRecord) }, false},
-		{"the first record", "", func() bool { return f.stage() == "kept" }, false},
+		{"the first record", "", func() bool { return f.recordedStage() == "kept" }, false},
 		{"the record of the swap", "", func() bool { return swapping() && f.exists(nextPath) }, true},
 		{"the new file, and no restart", "", func() bool { return swapping() && !f.exists(nextPath) && f.inode(t) != original }, false},
-		{"the record of what serves", "", func() bool { return f.stage() == "deployed" }, true},
+		{"the record of what serves", "", func() bool { return f.recordedStage() == "deployed" }, true},
 		{"the former file, taken back", crash, func() bool { return swapping() && !f.exists(prevPath) && !f.exists(nextPath) }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			build := tt.build
 			if build == "" {
-				build = f.another(t)
+				build = f.anotherBuild(t)
 			}
 			came := f.killAt(t, tt.now)
-			out, err := f.deploying(t, build).CombinedOutput()
+			out, err := f.deployCommand(t, build).CombinedOutput()
 			if !came() {
 				t.Fatalf("that moment did not come: %v\n%s", err, out)
 			}
@@ -188,12 +188,12 @@ func TestDeployAgentKilled(t *testing.T) {
 			}
 			if tt.then {
 				f.restore(t)
-				f.sameAgain(t, before, shims)
+				f.checkRestored(t, before, shims)
 				original = f.inode(t)
 			}
 		})
 	}
-	f.works(t, "")
+	f.checkWorks(t, "")
 }
 
 // inode tells the executable's file from another one with the same content.
@@ -206,9 +206,9 @@ func (f *fixture) inode(t *testing.T) uint64 {
 	return st.Ino
 }
 
-func (f *fixture) sameAgain(t *testing.T, before, shims string) {
+func (f *fixture) checkRestored(t *testing.T, before, shims string) {
 	t.Helper()
-	if after := f.standing(t); after != before {
+	if after := f.nodeState(t); after != before {
 		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 	}
 	if got := f.shims(t); got != shims {
@@ -221,14 +221,14 @@ func (f *fixture) sameAgain(t *testing.T, before, shims string) {
 func TestDeployKilledAnywhere(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
-	before, shims := f.standing(t), f.shims(t)
-	f.deploy(t, f.another(t))
+	before, shims := f.nodeState(t), f.shims(t)
+	f.deploy(t, f.anotherBuild(t))
 	start := time.Now()
-	f.deploy(t, f.another(t))
+	f.deploy(t, f.anotherBuild(t))
 	took := time.Since(start)
 	for i := range testenv.Rounds(t, 2) {
 		after := time.Duration(mathrand.Int64N(int64(took)))
-		cmd := f.deploying(t, f.another(t))
+		cmd := f.deployCommand(t, f.anotherBuild(t))
 		said := &testenv.Buffer{}
 		cmd.Stdout, cmd.Stderr = said, said
 		if err := cmd.Start(); err != nil {
@@ -243,18 +243,18 @@ func TestDeployKilledAnywhere(t *testing.T) {
 			cmd.Process.Kill()
 		}
 		cmd.Wait()
-		f.swapEnds(t)
-		t.Logf("%s killed after %v of %v, stage %q: %s", what, after.Round(time.Millisecond), took.Round(time.Millisecond), f.stage(), lastLine(said.String()))
+		f.waitSwapEnd(t)
+		t.Logf("%s killed after %v of %v, stage %q: %s", what, after.Round(time.Millisecond), took.Round(time.Millisecond), f.recordedStage(), lastLine(said.String()))
 	}
 	f.restore(t)
-	f.sameAgain(t, before, shims)
-	f.works(t, "")
+	f.checkRestored(t, before, shims)
+	f.checkWorks(t, "")
 }
 
 // killAgents kills what works on a deploy on the node, if anything does.
 func (f *fixture) killAgents(t *testing.T) {
 	t.Helper()
-	for _, p := range f.ours(t)["swap"] {
+	for _, p := range f.agentProcesses(t)["swap"] {
 		_, _ = f.node.Exec(context.WithoutCancel(t.Context()), "kill", "-KILL", fmt.Sprint(p.pid)) // it may have ended
 	}
 }

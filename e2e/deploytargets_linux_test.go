@@ -23,7 +23,7 @@ func TestDeployLibraries(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Make)
 	f.restore(t)
-	before, pid := f.standing(t), f.containerd(t)
+	before, pid := f.nodeState(t), f.containerd(t)
 	text, err := os.ReadFile(filepath.Join(f.node.RootFS(), containerdPath)) // which make has linked dynamically
 	if err != nil {
 		t.Fatal(err)
@@ -32,12 +32,12 @@ func TestDeployLibraries(t *testing.T) {
 	if err := os.WriteFile(later, bytes.ReplaceAll(text, []byte("GLIBC_2.34"), []byte("GLIBC_2.99")), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	failed(t, f.deploying(t, "--build=cp "+later+" $OUT"), mistake{5, "lacks GLIBC_2.99 of libc.so.6: /lib/x86_64-linux-gnu/libc.so.6 has at most GLIBC_2.", "CGO_ENABLED=0"})
+	checkFails(t, f.deployCommand(t, "--build=cp "+later+" $OUT"), failure{5, "lacks GLIBC_2.99 of libc.so.6: /lib/x86_64-linux-gnu/libc.so.6 has at most GLIBC_2.", "CGO_ENABLED=0"})
 	if now := f.containerd(t); now != pid {
 		t.Errorf("containerd was pid %d and is %d", pid, now)
 	}
-	f.agentLeaves(t)
-	if after := f.standing(t); after != before {
+	f.removeAgent(t)
+	if after := f.nodeState(t); after != before {
 		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 	}
 }
@@ -53,8 +53,8 @@ func TestFromStrippedToDebugBuild(t *testing.T) {
 	f.restore(t)
 	f.setLabel(t)
 	pod := f.startPod(t)
-	f.podRuns(t, pod)
-	before, shims, label, version := f.standing(t), f.shims(t), f.label(t), f.version(t)
+	f.waitPod(t, pod)
+	before, shims, label, version := f.nodeState(t), f.shims(t), f.label(t), f.version(t)
 
 	checks := f.examine(t, 1)
 	for name, c := range checks {
@@ -77,11 +77,11 @@ func TestFromStrippedToDebugBuild(t *testing.T) {
 		if c := f.examine(t, 2)["cgroup"]; c.Status != doctor.Failed || !strings.Contains(c.Found, "frozen") {
 			t.Errorf("%+v", c)
 		}
-		failed(t, f.deploying(t, "--build=false"), mistake{4, "(containerd.service) is frozen", "systemctl thaw containerd.service"})
+		checkFails(t, f.deployCommand(t, "--build=false"), failure{4, "(containerd.service) is frozen", "systemctl thaw containerd.service"})
 	})
 	unharmed := func(after string) {
 		t.Helper()
-		if got := f.shims(t); !liveOn(shims, got) {
+		if got := f.shims(t); !allAlive(shims, got) {
 			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
 		}
 		if got := f.label(t); got != label {
@@ -97,11 +97,11 @@ func TestFromStrippedToDebugBuild(t *testing.T) {
 	if err != nil || !slices.Contains(info.Settings, debug.BuildSetting{Key: "-tags", Value: "urfave_cli_no_docs"}) {
 		t.Errorf("the deployed build: %+v, %v", info, err)
 	}
-	f.stopsWithEveryVariable(t, f.serve(t))
+	f.checkAllVariables(t, f.serve(t))
 	unharmed("after the session")
 	f.restore(t)
 	unharmed("after the restore")
-	if got := f.standing(t); got != before {
+	if got := f.nodeState(t); got != before {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", got, before)
 	}
 }
@@ -155,17 +155,17 @@ func TestDeployKubelet(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
 	pod := f.startPod(t)
-	f.podRuns(t, pod)
-	before, shims := f.standing(t), f.shims(t)
+	f.waitPod(t, pod)
+	before, shims := f.nodeState(t), f.shims(t)
 	unharmed := func(after string) {
 		t.Helper()
-		if got := f.shims(t); !liveOn(shims, got) {
+		if got := f.shims(t); !allAlive(shims, got) {
 			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
 		}
 	}
 	target := []string{"--target", "kubelet"}
-	cmd := f.deploying(t, append(target, "--ready", "5s", f.program(t, hangs, 0))...)
-	failed(t, cmd, mistake{4, "http://127.0.0.1:10248/healthz does not answer", "runs again"})
+	cmd := f.deployCommand(t, append(target, "--ready", "5s", f.program(t, hangs, 0))...)
+	checkFails(t, cmd, failure{4, "http://127.0.0.1:10248/healthz does not answer", "runs again"})
 	unharmed("after a deploy that failed")
 
 	built := filepath.Join(f.dir, "kubelet")
@@ -179,11 +179,11 @@ func TestDeployKubelet(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	unharmed("after the deploy")
-	f.works(t, "")
+	f.checkWorks(t, "")
 	f.restore(t)
 	unharmed("after the restore")
-	if got := f.standing(t); got != before {
+	if got := f.nodeState(t); got != before {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", got, before)
 	}
-	f.works(t, "")
+	f.checkWorks(t, "")
 }

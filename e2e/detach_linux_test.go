@@ -31,11 +31,11 @@ func TestDetachHot(t *testing.T) {
 			t.Fatalf("after %d detaches containerd is traced by %d (%v)", i+1, tracer, err)
 		}
 		if (i+1)%5 == 0 {
-			f.free(t, pid, 0)
+			f.waitFree(t, pid, 0)
 		}
 	}
 	t.Logf("%d sessions in %s, containerd alive after each", detaches, time.Since(start).Round(time.Second))
-	f.works(t, "")
+	f.checkWorks(t, "")
 }
 
 // hotSession attaches, sets the breakpoint while containerd runs, lets it be
@@ -74,11 +74,11 @@ func TestDetachInAnInjectedCall(t *testing.T) {
 			pid := f.containerd(t)
 			s := f.serve(t)
 			c := s.dial(t)
-			pod := haltedInCall(t, f, c)
+			pod := haltInCall(t, f, c)
 			end(t, s, c)
-			f.free(t, pid, 15*time.Second)
-			f.podRuns(t, pod)
-			f.free(t, pid, 0)
+			f.waitFree(t, pid, 15*time.Second)
+			f.waitPod(t, pod)
+			f.waitFree(t, pid, 0)
 		})
 	}
 }
@@ -90,9 +90,9 @@ const (
 	calledCode = "return filepath.Join(c.config.RootDir, containersDir, id)"
 )
 
-// haltedInCall stops the target in CreateContainer, has it call a function, and
+// haltInCall stops the target in CreateContainer, has it call a function, and
 // stops in that. The pod waits meanwhile.
-func haltedInCall(t *testing.T, f *fixture, c *dapclient.Client) (pod string) {
+func haltInCall(t *testing.T, f *fixture, c *dapclient.Client) (pod string) {
 	t.Helper()
 	ctx := short(t)
 	pod, stop := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))

@@ -76,7 +76,7 @@ func (d *ownDlv) end(t *testing.T) {
 func TestDlvAddr(t *testing.T) {
 	f := setupAll(t)
 	pid := f.containerd(t)
-	f.fails(t, mistake{4, "nothing listens on unix:/run/own-dlv.sock", "--accept-multiclient"},
+	f.runFailing(t, failure{4, "nothing listens on unix:/run/own-dlv.sock", "--accept-multiclient"},
 		append([]string{"serve", "--listen", "127.0.0.1:0", "--dlv-addr", "unix:/run/own-dlv.sock"}, f.nodeArgs()...)...)
 	d := f.startOwnDlv(t, pid)
 	var tracer int
@@ -98,17 +98,17 @@ func TestDlvAddr(t *testing.T) {
 		t.Errorf("the target is %d, containerd is %d", s.target, pid)
 	}
 	c := s.dial(t)
-	pod := halted(t, f, c)
+	pod := haltTarget(t, f, c)
 	if err := c.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
-	f.works(t, pod)
+	f.checkWorks(t, pod)
 	same()
-	pod = halted(t, f, s.dial(t))
+	pod = haltTarget(t, f, s.dial(t))
 	s.kill()
-	f.works(t, pod)
+	f.checkWorks(t, pod)
 	same()
-	f.deserted(t, 5*time.Second)
+	f.waitDeserted(t, 5*time.Second)
 	d.ending.Do(func() { d.end(t) })
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 }

@@ -49,7 +49,7 @@ func TestDockerSession(t *testing.T) {
 	s := f.serveNode(t, args...)
 	sessionOn(t, f, s, pid)
 	s.stop(t)
-	f.deserted(t, 5*time.Second)
+	f.waitDeserted(t, 5*time.Second)
 }
 
 // TestDockerClientDies kills the engine's client while containerd is halted: what
@@ -61,7 +61,7 @@ func TestDockerClientDies(t *testing.T) {
 		t.Run(carries, func(t *testing.T) {
 			pid := f.containerd(t)
 			s := f.serveNode(t, args...)
-			pod := halted(t, f, s.dial(t))
+			pod := haltTarget(t, f, s.dial(t))
 			pids := engine.Clients(carries)
 			if len(pids) != 1 {
 				t.Fatalf("clients that carry %s: %v", carries, pids)
@@ -69,10 +69,10 @@ func TestDockerClientDies(t *testing.T) {
 			if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			f.free(t, pid, 5*time.Second)
-			f.works(t, pod)
+			f.waitFree(t, pid, 5*time.Second)
+			f.checkWorks(t, pod)
 			s.stop(t)
-			f.deserted(t, 5*time.Second)
+			f.waitDeserted(t, 5*time.Second)
 		})
 	}
 }
@@ -81,8 +81,8 @@ func TestDockerClientDies(t *testing.T) {
 func TestDockerMessages(t *testing.T) {
 	f := setupAll(t)
 	f.dockerNode(t)
-	f.fails(t, mistake{3, "docker has no container nosuch", "running containers: " + f.node.Name()}, "ps", "--node", "docker:nosuch")
-	f.fails(t, mistake{2, "not a valid container name", "docker ps"}, "ps", "--node", "docker:--help")
+	f.runFailing(t, failure{3, "docker has no container nosuch", "running containers: " + f.node.Name()}, "ps", "--node", "docker:nosuch")
+	f.runFailing(t, failure{2, "not a valid container name", "docker ps"}, "ps", "--node", "docker:--help")
 	t.Setenv("PATH", t.TempDir())
-	f.fails(t, mistake{3, "there is no command podman", "install"}, "ps", "--node", "podman:x")
+	f.runFailing(t, failure{3, "there is no command podman", "install"}, "ps", "--node", "podman:x")
 }

@@ -44,7 +44,7 @@ func TestDoctor(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Make)
 	f.root(t, "systemctl restart containerd") // a restore leaves it on a file that was renamed
-	f.works(t, "")
+	f.checkWorks(t, "")
 	pid := f.containerd(t)
 	check := func(t *testing.T, c doctor.Check, status doctor.Status, says ...string) {
 		t.Helper()
@@ -115,7 +115,7 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 }
 
 // throughSocketUnit has kubelet use its runtime as it does docker: by a socket of
@@ -138,5 +138,5 @@ func (f *fixture) throughSocketUnit(t *testing.T) {
 	f.root(t, "cp "+config+" /root/kubelet.yaml && sed -i 's#unix.*#unix:///var/run/cri-dockerd.sock#' "+config+
 		" && systemctl daemon-reload && systemctl start cri-docker.socket && systemctl restart kubelet"+
 		" && for i in $(seq 100); do systemctl -q is-active cri-docker.service && break; sleep .2; done")
-	f.works(t, "")
+	f.checkWorks(t, "")
 }

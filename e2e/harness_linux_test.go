@@ -86,15 +86,15 @@ func setup(t testing.TB) *fixture {
 	began := time.Now()
 	t.Cleanup(func() {
 		if t.Failed() {
-			shared.tellUnits(t, began)
+			shared.logUnits(t, began)
 		}
 	})
 	return &shared.fixture
 }
 
-// tellUnits logs what the node's journal has of containerd and kubelet since a time:
+// logUnits logs what the node's journal has of containerd and kubelet since a time:
 // their starts and ends, and the last of what they said that was no information.
-func (f *fixture) tellUnits(t testing.TB, since time.Time) {
+func (f *fixture) logUnits(t testing.TB, since time.Time) {
 	const script = `for u in containerd kubelet; do
 journalctl -o short-precise -q --no-pager --since=@$0 -u $u | grep -v -e level=info -e ' I[0-9]* ' | tail -n 60
 done`

@@ -46,6 +46,6 @@ func TestJumpHost(t *testing.T) {
 		cmd.Env = append(cmd.Env, "PATH="+dir+":"+os.Getenv("PATH"))
 		return cmd
 	}
-	failed(t, command("ps", "--node", "ssh:inner"), mistake{3, "is not a local node", "--allow-non-local"})
-	lists(t, command("ps", "--node", "ssh:inner", "--allow-non-local"))
+	checkFails(t, command("ps", "--node", "ssh:inner"), failure{3, "is not a local node", "--allow-non-local"})
+	checkLists(t, command("ps", "--node", "ssh:inner", "--allow-non-local"))
 }

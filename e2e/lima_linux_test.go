@@ -24,10 +24,10 @@ func TestLima(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	lists(t, f.command(t.Context(), userUID, "ps", "--node", "lima:node"))
-	f.fails(t, mistake{3, "lima has no instance", "use one of: node"}, "ps", "--node", "lima:default")
+	checkLists(t, f.command(t.Context(), userUID, "ps", "--node", "lima:node"))
+	f.runFailing(t, failure{3, "lima has no instance", "use one of: node"}, "ps", "--node", "lima:default")
 	if err := os.Remove(filepath.Join(dir, "ha.pid")); err != nil {
 		t.Fatal(err)
 	}
-	f.fails(t, mistake{3, "is not running", "limactl start node"}, "ps", "--node", "lima:node")
+	f.runFailing(t, failure{3, "is not running", "limactl start node"}, "ps", "--node", "lima:node")
 }

@@ -47,15 +47,15 @@ func TestLogs(t *testing.T) {
 		}
 	})
 	t.Run("no unit", func(t *testing.T) {
-		f.fails(t, mistake{4, "runs in no systemd service", "dapbridge ps"}, append([]string{"logs", "--pid", strconv.Itoa(f.run(t, "loose"))}, f.nodeArgs()...)...)
+		f.runFailing(t, failure{4, "runs in no systemd service", "dapbridge ps"}, append([]string{"logs", "--pid", strconv.Itoa(f.run(t, "loose"))}, f.nodeArgs()...)...)
 	})
-	t.Run("follow", func(t *testing.T) { f.follows(t) })
-	f.deserted(t, 5*time.Second)
+	t.Run("follow", func(t *testing.T) { f.checkFollowing(t) })
+	f.waitDeserted(t, 5*time.Second)
 }
 
-// follows sees that lines come while they are written, and that Ctrl-C leaves
+// checkFollowing sees that lines come while they are written, and that Ctrl-C leaves
 // nothing on the node.
-func (f *fixture) follows(t *testing.T) {
+func (f *fixture) checkFollowing(t *testing.T) {
 	ctx, cancel := context.WithCancel(short(t))
 	defer cancel()
 	cmd := f.command(ctx, userUID, append([]string{"logs", "-f"}, f.nodeArgs()...)...)

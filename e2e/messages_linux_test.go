@@ -23,30 +23,30 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// mistake is how dapbridge ends when it can't do what it was asked to.
-type mistake struct {
+// failure is how dapbridge ends when it can't do what it was asked to.
+type failure struct {
 	status int
 	says   string // part of the line that begins with "error: "
 	hint   string // part of the line that begins with "hint: "
 }
 
-// fails runs dapbridge to its end and sees that it fails in this way, and has
+// runFailing runs dapbridge to its end and sees that it fails in this way, and has
 // nothing more to say than that. It returns the hint.
-func (f *fixture) fails(t *testing.T, want mistake, args ...string) (hint string) {
+func (f *fixture) runFailing(t *testing.T, want failure, args ...string) (hint string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	return failed(t, f.command(ctx, userUID, args...), want)
+	return checkFails(t, f.command(ctx, userUID, args...), want)
 }
 
-func failed(t *testing.T, cmd *exec.Cmd, want mistake) (hint string) {
+func checkFails(t *testing.T, cmd *exec.Cmd, want failure) (hint string) {
 	t.Helper()
-	hint, _ = failedSaying(t, cmd, want)
+	hint, _ = checkFailsOutput(t, cmd, want)
 	return hint
 }
 
-// failedSaying returns all that was said, too.
-func failedSaying(t *testing.T, cmd *exec.Cmd, want mistake) (hint, said string) {
+// checkFailsOutput returns all that was said, too.
+func checkFailsOutput(t *testing.T, cmd *exec.Cmd, want failure) (hint, said string) {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
 	status := 0
@@ -66,8 +66,8 @@ func failedSaying(t *testing.T, cmd *exec.Cmd, want mistake) (hint, said string)
 	return hint, string(out)
 }
 
-// lists sees that dapbridge reaches the node.
-func lists(t *testing.T, cmd *exec.Cmd) {
+// checkLists sees that dapbridge reaches the node.
+func checkLists(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "containerd.service") {
 		t.Errorf("dapbridge %s: %v\n%s", strings.Join(cmd.Args[1:], " "), err, out)
@@ -94,30 +94,30 @@ func TestTargetMessages(t *testing.T) {
 		return append(append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...), args...)
 	}
 	t.Run("none", func(t *testing.T) {
-		f.fails(t, mistake{4, "no process with an executable named nosuchd", "dapbridge ps"}, serve("--target", "nosuchd")...)
+		f.runFailing(t, failure{4, "no process with an executable named nosuchd", "dapbridge ps"}, serve("--target", "nosuchd")...)
 	})
 	t.Run("gone", func(t *testing.T) {
-		f.fails(t, mistake{4, "no process to debug: process 4194000 has ended", "dapbridge ps"}, serve("--pid", "4194000")...)
+		f.runFailing(t, failure{4, "no process to debug: process 4194000 has ended", "dapbridge ps"}, serve("--pid", "4194000")...)
 	})
 	t.Run("namesakes", func(t *testing.T) { // containerd is neither a shim nor what only has its name
-		f.works(t, "")
+		f.checkWorks(t, "")
 		f.run(t, "containerd")
 		if s := f.serve(t); s.target != pid {
 			t.Errorf("the target is pid %d, containerd is %d", s.target, pid)
 		}
 	})
 	t.Run("not Go", func(t *testing.T) {
-		f.fails(t, mistake{4, "not a Go program", "dapbridge ps"}, serve("--target", "systemd")...)
+		f.runFailing(t, failure{4, "not a Go program", "dapbridge ps"}, serve("--target", "systemd")...)
 	})
 	t.Run("stripped", func(t *testing.T) {
 		f.run(t, "strippedd", "-ldflags=-s -w")
-		f.fails(t, mistake{4, "carries no debug information", "leave out --symbols never"}, serve("--target", "strippedd", "--symbols", "never")...)
+		f.runFailing(t, failure{4, "carries no debug information", "leave out --symbols never"}, serve("--target", "strippedd", "--symbols", "never")...)
 	})
 	t.Run("several", func(t *testing.T) {
 		first, second := f.run(t, "twind"), f.run(t, "twind")
 		inside := f.startContained(t, "twind")
 		for pid, where := range map[int]string{first: "no unit", second: "no unit", inside: "in a container"} {
-			f.fails(t, mistake{4, fmt.Sprintf("%d (%s, since 20", pid, where), "--pid PID"}, serve("--target", "twind")...)
+			f.runFailing(t, failure{4, fmt.Sprintf("%d (%s, since 20", pid, where), "--pid PID"}, serve("--target", "twind")...)
 		}
 		if s := f.serve(t, "--pid", strconv.Itoa(second)); s.target != second {
 			t.Errorf("the target is pid %d, want %d", s.target, second)
@@ -133,7 +133,7 @@ func TestTargetMessages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.fails(t, mistake{4, fmt.Sprintf("another dapbridge: pid %d of nobody on %s, listening on %s", s.cmd.Process.Pid, hostname, s.addr), "end the other dapbridge"}, serve()...)
+		f.runFailing(t, failure{4, fmt.Sprintf("another dapbridge: pid %d of nobody on %s, listening on %s", s.cmd.Process.Pid, hostname, s.addr), "end the other dapbridge"}, serve()...)
 		if err := c.Disconnect(short(t), false); err != nil {
 			t.Error(err)
 		}
@@ -141,10 +141,10 @@ func TestTargetMessages(t *testing.T) {
 	t.Run("traced by dlv", func(t *testing.T) {
 		victim := f.run(t, "victimd")
 		tracer := f.traceByDelve(t, victim)
-		f.fails(t, mistake{4, fmt.Sprintf("pid %d is traced by pid %d (%s attach %d", victim, tracer, delveOnNode, victim), "end the other debugger first"},
+		f.runFailing(t, failure{4, fmt.Sprintf("pid %d is traced by pid %d (%s attach %d", victim, tracer, delveOnNode, victim), "end the other debugger first"},
 			serve("--target", "victimd")...)
 	})
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 }
 
 // run builds a small Go program that does nothing, starts it on the node under
@@ -180,14 +180,14 @@ func (f *fixture) startContained(t *testing.T, name string) int {
 		if err != nil {
 			return "it has no child"
 		}
-		return f.isNot(t, pid, name)
+		return f.whyNotRunning(t, pid, name)
 	})
 	return pid
 }
 
-// isNot says what a process on the node runs in place of the program, "" if it
+// whyNotRunning says what a process on the node runs in place of the program, "" if it
 // runs that.
-func (f *fixture) isNot(t *testing.T, pid int, name string) string {
+func (f *fixture) whyNotRunning(t *testing.T, pid int, name string) string {
 	if exe, _ := f.node.Exec(t.Context(), "readlink", fmt.Sprintf("/proc/%d/exe", pid)); strings.TrimSpace(string(exe)) != programs+name {
 		return fmt.Sprintf("pid %d runs %s", pid, exe)
 	}
@@ -202,7 +202,7 @@ const programs = "/usr/local/lib/e2e/"
 func (f *fixture) start(t *testing.T, name string) int {
 	t.Helper()
 	pid := f.startLine(t, "exec "+programs+name)
-	eventually(t, 5*time.Second, func() string { return f.isNot(t, pid, name) })
+	eventually(t, 5*time.Second, func() string { return f.whyNotRunning(t, pid, name) })
 	return pid
 }
 
@@ -271,13 +271,13 @@ func TestNodeMessages(t *testing.T) {
 	bySSH := func() []string { return args("ssh://docker@"+addr, withKey...) }
 
 	t.Run("no profile", func(t *testing.T) {
-		f.fails(t, mistake{3, "minikube has no profile nowhere", "--node minikube:" + f.node.Name()}, args("minikube:nowhere")...)
+		f.runFailing(t, failure{3, "minikube has no profile nowhere", "--node minikube:" + f.node.Name()}, args("minikube:nowhere")...)
 	})
 	t.Run("not local", func(t *testing.T) {
-		f.fails(t, mistake{3, "neither a loopback address nor a minikube profile", "--allow-non-local"}, args("ssh://docker@"+addr, "--identity", f.node.KeyFile())...)
+		f.runFailing(t, failure{3, "neither a loopback address nor a minikube profile", "--allow-non-local"}, args("ssh://docker@"+addr, "--identity", f.node.KeyFile())...)
 	})
 	t.Run("unreachable", func(t *testing.T) {
-		f.fails(t, mistake{3, "connection refused", "check that the node is running"}, args("ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())...)
+		f.runFailing(t, failure{3, "connection refused", "check that the node is running"}, args("ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())...)
 	})
 	t.Run("unreachable minikube", func(t *testing.T) {
 		home := filepath.Join(f.dir, "stopped", ".minikube")
@@ -290,7 +290,7 @@ func TestNodeMessages(t *testing.T) {
 		}
 		cmd := f.command(t.Context(), userUID, "ps")
 		cmd.Env = append(cmd.Env, "MINIKUBE_HOME="+home)
-		failed(t, cmd, mistake{3, "127.99.0.1:22: connection refused", "minikube status -p stopped"})
+		checkFails(t, cmd, failure{3, "127.99.0.1:22: connection refused", "minikube status -p stopped"})
 	})
 	t.Run("timed out", func(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody speaks
@@ -298,17 +298,17 @@ func TestNodeMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer silent.Close()
-		f.fails(t, mistake{3, "no answer within 10s", "check that the node is running"}, args("ssh://docker@"+silent.Addr().String(), "--identity", f.node.KeyFile())...)
+		f.runFailing(t, failure{3, "no answer within 10s", "check that the node is running"}, args("ssh://docker@"+silent.Addr().String(), "--identity", f.node.KeyFile())...)
 	})
 	t.Run("unknown host key", func(t *testing.T) {
 		f.knownHosts(t, "")
-		hint := f.fails(t, mistake{3, "the host key of " + addr + " is not known", "ssh-keyscan"}, bySSH()...)
+		hint := f.runFailing(t, failure{3, "the host key of " + addr + " is not known", "ssh-keyscan"}, bySSH()...)
 		f.userShell(t, between(t, hint, "store the key: ", "\n"))
-		lists(t, f.command(t.Context(), userUID, bySSH()...))
+		checkLists(t, f.command(t.Context(), userUID, bySSH()...))
 	})
 	t.Run("wrong key", func(t *testing.T) {
 		f.knownHosts(t, f.node.KnownHostsLine())
-		f.fails(t, mistake{3, "accepts none of these keys for the user docker", "--identity FILE"},
+		f.runFailing(t, failure{3, "accepts none of these keys for the user docker", "--identity FILE"},
 			args("ssh://docker@"+addr, "--allow-non-local", "--identity", f.otherKey(t))...)
 	})
 	t.Run("changed host key", func(t *testing.T) {
@@ -318,12 +318,12 @@ func TestNodeMessages(t *testing.T) {
 		}
 		host, _, _ := net.SplitHostPort(addr)
 		f.knownHosts(t, host+" "+string(other))
-		hint := f.fails(t, mistake{3, "has changed", "somebody may be intercepting"}, bySSH()...)
+		hint := f.runFailing(t, failure{3, "has changed", "somebody may be intercepting"}, bySSH()...)
 		f.userShell(t, between(t, hint, "remove the old key: ", ";"))
-		f.fails(t, mistake{3, "is not known", "ssh-keyscan"}, bySSH()...)
+		f.runFailing(t, failure{3, "is not known", "ssh-keyscan"}, bySSH()...)
 	})
 	t.Run("changed pin", func(t *testing.T) {
-		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
+		checkLists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 		pins := filepath.Join(f.home, ".local", "state", "dapbridge", "pinned_hosts")
 		before := testenv.ReadFile(t, pins)
 		other := strings.Fields(testenv.ReadFile(t, f.otherKey(t)+".pub"))
@@ -349,9 +349,9 @@ func TestNodeMessages(t *testing.T) {
 		t.Cleanup(func() {
 			f.root(t, "rm -f /etc/sudoers.d/dapbridge; mv /root/docker.sudoers "+rule)
 		})
-		hint := f.fails(t, mistake{3, "the user docker has no passwordless sudo", "run as root on the node: "}, args("minikube:"+f.node.Name())...)
+		hint := f.runFailing(t, failure{3, "the user docker has no passwordless sudo", "run as root on the node: "}, args("minikube:"+f.node.Name())...)
 		f.root(t, between(t, hint, "run as root on the node: ", "\n"))
-		lists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
+		checkLists(t, f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...))
 	})
 }
 
@@ -362,9 +362,9 @@ func TestSudoWantsTerminal(t *testing.T) {
 	ps := append([]string{"ps"}, f.nodeArgs()...)
 	f.root(t, "echo 'Defaults requiretty' > /etc/sudoers.d/aaa")
 	t.Cleanup(func() { f.root(t, "rm -f /etc/sudoers.d/aaa /etc/sudoers.d/dapbridge-tty") })
-	hint := f.fails(t, mistake{3, "sudo requires a terminal for the user docker", "run as root on the node: "}, ps...)
+	hint := f.runFailing(t, failure{3, "sudo requires a terminal for the user docker", "run as root on the node: "}, ps...)
 	f.root(t, between(t, hint, "run as root on the node: ", "\n"))
-	lists(t, f.command(t.Context(), userUID, ps...))
+	checkLists(t, f.command(t.Context(), userUID, ps...))
 }
 
 // root has the node's root run a command line.
@@ -429,7 +429,7 @@ func TestPtraceRefused(t *testing.T) {
 	pid := f.containerd(t)
 	t.Run("capability", func(t *testing.T) {
 		f.sudo(t, "setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace")
-		f.fails(t, mistake{4, "the agent lacks the capability CAP_SYS_PTRACE", "--cap-add SYS_PTRACE"}, append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...)...)
+		f.runFailing(t, failure{4, "the agent lacks the capability CAP_SYS_PTRACE", "--cap-add SYS_PTRACE"}, append([]string{"serve", "--listen", "127.0.0.1:0"}, f.nodeArgs()...)...)
 	})
 	t.Run("seccomp", func(t *testing.T) {
 		f.sudo(t, "systemd-run --quiet --pipe --wait --collect -p SystemCallFilter=~ptrace -p SystemCallErrorNumber=EPERM")
@@ -440,7 +440,7 @@ func TestPtraceRefused(t *testing.T) {
 			t.Errorf("attach: %v", err)
 		}
 	})
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 	t.Run("the node's container", func(t *testing.T) {
 		g := *f
 		var err error
@@ -482,15 +482,15 @@ func TestListenMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	f.fails(t, mistake{5, "listen on " + taken.Addr().String(), "choose another address with --listen"}, append([]string{"serve", "--listen", taken.Addr().String()}, f.nodeArgs()...)...)
+	f.runFailing(t, failure{5, "listen on " + taken.Addr().String(), "choose another address with --listen"}, append([]string{"serve", "--listen", taken.Addr().String()}, f.nodeArgs()...)...)
 	s := f.serve(t) // whose process the user may look at
-	f.fails(t, mistake{5, fmt.Sprintf("pid %d (%s serve ", s.cmd.Process.Pid, f.bin), fmt.Sprintf("kill %d", s.cmd.Process.Pid)},
+	f.runFailing(t, failure{5, fmt.Sprintf("pid %d (%s serve ", s.cmd.Process.Pid, f.bin), fmt.Sprintf("kill %d", s.cmd.Process.Pid)},
 		append([]string{"serve", "--listen", s.addr}, f.nodeArgs()...)...)
 	for _, addr := range []string{"0.0.0.0:0", ":2345", "[::]:0", f.node.IP() + ":2345", "example.com:80"} {
-		f.fails(t, mistake{2, "is not a loopback address", "--listen 127.0.0.1:PORT"},
+		f.runFailing(t, failure{2, "is not a loopback address", "--listen 127.0.0.1:PORT"},
 			"serve", "--listen", addr, "--node", "ssh://docker@"+freePort(t), "--identity", f.node.KeyFile())
 	}
-	f.fails(t, mistake{2, "unknown flag: --nonsense", "dapbridge serve --help"}, "serve", "--nonsense")
+	f.runFailing(t, failure{2, "unknown flag: --nonsense", "dapbridge serve --help"}, "serve", "--nonsense")
 }
 
 // TestStrangers has another user, a browser, and a peer whose process this

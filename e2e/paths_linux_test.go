@@ -84,19 +84,19 @@ func TestPathsInEveryPart(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, s := range []spot{
-				{filepath.Join(root, create), createContainerCode, f.createsContainer},
-				{filepath.Join(root, tasks), "container, err := l.getContainer(ctx, r.ContainerID)", f.createsContainer},
-				{filepath.Join(root, "vendor/google.golang.org/grpc/server.go"), "ctx := stream.Context()", f.createsContainer},
-				{filepath.Join(goEnv(t, "GOROOT"), "src/net/http/server.go"), "handler := sh.srv.Handler", f.asksStreamingServer},
+				{filepath.Join(root, create), createContainerCode, f.createContainer},
+				{filepath.Join(root, tasks), "container, err := l.getContainer(ctx, r.ContainerID)", f.createContainer},
+				{filepath.Join(root, "vendor/google.golang.org/grpc/server.go"), "ctx := stream.Context()", f.createContainer},
+				{filepath.Join(goEnv(t, "GOROOT"), "src/net/http/server.go"), "handler := sh.srv.Handler", f.requestStreamingServer},
 			} {
-				hit(t, c, s)
+				checkHit(t, c, s)
 			}
 		})
 	}
 }
 
-// hit sees that a breakpoint at the spot holds.
-func hit(t *testing.T, c *dapclient.Client, s spot) {
+// checkHit sees that a breakpoint at the spot holds.
+func checkHit(t *testing.T, c *dapclient.Client, s spot) {
 	t.Helper()
 	ctx := short(t)
 	line := lineIn(t, s.file, s.code)
@@ -148,14 +148,14 @@ func goEnv(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// createsContainer has containerd run a pod with a container.
-func (f *fixture) createsContainer(ctx context.Context) ([]byte, error) {
+// createContainer has containerd run a pod with a container.
+func (f *fixture) createContainer(ctx context.Context) ([]byte, error) {
 	return f.node.Exec(ctx, "criload", "-timeout=60s", "create", podName())
 }
 
-// asksStreamingServer sends a request to containerd's HTTP server for exec and
+// requestStreamingServer sends a request to containerd's HTTP server for exec and
 // attach, which listens on a port of the node's loopback.
-func (f *fixture) asksStreamingServer(ctx context.Context) ([]byte, error) {
+func (f *fixture) requestStreamingServer(ctx context.Context) ([]byte, error) {
 	return f.node.Exec(ctx, "bash", "-c", `
 		port=$(ss -Hltnp | sed -n 's/.*127\.0\.0\.1:\([0-9]*\) .*"containerd".*/\1/p' | head -1)
 		exec 3<>"/dev/tcp/127.0.0.1/$port"
@@ -195,7 +195,7 @@ func TestFetchesWhatTheHostLacks(t *testing.T) {
 	if err != nil || len(bps) != 1 || !bps[0].Verified || bps[0].Source == nil || bps[0].Source.Path != server {
 		t.Errorf("the breakpoint: %+v, %v", bps, err)
 	}
-	go f.createsContainer(t.Context())
+	go f.createContainer(t.Context())
 	stop, err := c.WaitStopped(short(t))
 	if err != nil {
 		t.Fatal(err)

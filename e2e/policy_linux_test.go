@@ -27,12 +27,12 @@ func TestEndOfTargetRefused(t *testing.T) {
 			pid := f.containerd(t)
 			i := s.ide(t)
 			defer i.Close()
-			pod := halted(t, f, i.Client)
+			pod := haltTarget(t, f, i.Client)
 			if _, err := i.Request(short(t), tt.command, tt.args); err != nil {
 				t.Error(err)
 			}
-			f.free(t, pid, 5*time.Second)
-			f.works(t, pod)
+			f.waitFree(t, pid, 5*time.Second)
+			f.checkWorks(t, pod)
 			s.toldOfTheEnd(t, i.Client, "dapbridge: the target is not ")
 			if tt.command == "terminate" {
 				if err := i.Disconnect(short(t), false); err != nil {
@@ -41,7 +41,7 @@ func TestEndOfTargetRefused(t *testing.T) {
 			}
 		})
 	}
-	s.serves(t)
+	s.checkServes(t)
 }
 
 // TestForbidden sends what must not reach the target: each is refused with a
@@ -74,11 +74,11 @@ func TestForbidden(t *testing.T) {
 	if err := i.Continue(short(t), stop.ThreadId); err != nil {
 		t.Fatal(err)
 	}
-	f.works(t, pod)
+	f.checkWorks(t, pod)
 	if err := i.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 }
 
 // TestLaunch starts a session by a configuration that would launch a program:
@@ -117,8 +117,8 @@ func TestLaunch(t *testing.T) {
 	if err := i.Disconnect(ctx, true); err != nil {
 		t.Error(err)
 	}
-	f.free(t, pid, 5*time.Second)
-	f.works(t, pod)
+	f.waitFree(t, pid, 5*time.Second)
+	f.checkWorks(t, pod)
 }
 
 // TestSecondIDE is refused, with the name of the first, which notices nothing.
@@ -140,11 +140,11 @@ func TestSecondIDE(t *testing.T) {
 	if err := first.Continue(short(t), stop.ThreadId); err != nil {
 		t.Fatal(err)
 	}
-	f.works(t, pod)
+	f.checkWorks(t, pod)
 	if err := first.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 }
 
 // TestTakeover has a second IDE take over the session, that is halted; its own
@@ -160,15 +160,15 @@ func TestTakeover(t *testing.T) {
 	pod, _ := stopInCreateContainer(t, f, first.Client, line)
 	next, stop := stopInCreateContainer(t, f, second.Client, line+2)
 	s.toldOfTheEnd(t, first.Client, "takes over the session")
-	f.works(t, pod)
+	f.checkWorks(t, pod)
 	if frames, _, err := second.StackTrace(short(t), stop.ThreadId, 0, 1); err != nil || frames[0].Line != line+2 {
 		t.Errorf("stopped at %+v, %v", frames, err)
 	}
 	if err := second.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
-	f.free(t, pid, 5*time.Second)
-	f.works(t, next)
+	f.waitFree(t, pid, 5*time.Second)
+	f.checkWorks(t, next)
 }
 
 // TestLinger stays attached after a session: the target runs, without the
@@ -203,10 +203,10 @@ func TestLinger(t *testing.T) {
 	}
 	left := time.Now()
 	t.Logf("attached in %s, and in %s while the debugger lingered", took[0], took[1])
-	f.works(t, "")
-	f.free(t, pid, linger+2*time.Second)
+	f.checkWorks(t, "")
+	f.waitFree(t, pid, linger+2*time.Second)
 	if after := time.Since(left); after < linger-time.Second {
 		t.Errorf("the debugger left after %s", after)
 	}
-	s.serves(t)
+	s.checkServes(t)
 }

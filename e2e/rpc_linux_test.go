@@ -20,7 +20,7 @@ func TestRPCSession(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
 	s := f.serve(t)
-	s.serves(t)
+	s.checkServes(t)
 	c, _ := s.rpc(t)
 	line := f.lineOf(t, createContainerFile, createContainerCode)
 	pod, stopped := f.stopRPC(t, c, line)
@@ -38,7 +38,7 @@ func TestRPCSession(t *testing.T) {
 		t.Fatalf("after next: %+v, %v", state, err)
 	}
 	running := c.Continue()
-	f.podRuns(t, pod)
+	f.waitPod(t, pod)
 	if state, err := c.GetStateNonBlocking(); err != nil || !state.Running {
 		t.Errorf("while it runs: %+v, %v", state, err)
 	}
@@ -54,8 +54,8 @@ func TestRPCSession(t *testing.T) {
 	if tracer, err := f.node.TracerPid(t.Context(), pid); err != nil || tracer != 0 {
 		t.Errorf("after detach containerd is traced by %d (%v)", tracer, err)
 	}
-	f.free(t, pid, 5*time.Second)
-	s.serves(t)
+	f.waitFree(t, pid, 5*time.Second)
+	s.checkServes(t)
 }
 
 // rpc connects as Delve's client of the user's. It ends with the test.

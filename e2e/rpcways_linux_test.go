@@ -56,12 +56,12 @@ func TestRPCClientGoes(t *testing.T) {
 				defer conn.Close() // before the pod is removed
 				pod := situation(t, f, c)
 				leave(t, c, conn)
-				f.free(t, pid, 10*time.Second)
-				f.works(t, pod)
+				f.waitFree(t, pid, 10*time.Second)
+				f.checkWorks(t, pod)
 			})
 		}
 	}
-	s.serves(t)
+	s.checkServes(t)
 }
 
 // rpcHalted stops the target where kubelet's call to create a container arrives.
@@ -152,15 +152,15 @@ func TestRPCClientGoesWhileAttaching(t *testing.T) {
 					t.Fatal(err)
 				}
 				if attaches {
-					f.traced(t, pid)
+					f.waitTraced(t, pid)
 				}
 				leave(t, conn.(*net.TCPConn))
-				f.free(t, pid, 10*time.Second)
-				f.works(t, "")
+				f.waitFree(t, pid, 10*time.Second)
+				f.checkWorks(t, "")
 			})
 		}
 	}
-	s.serves(t)
+	s.checkServes(t)
 }
 
 // runsRPC waits until the target runs.
@@ -186,9 +186,9 @@ func TestRPCDaemonEnds(t *testing.T) {
 			pod, _ := f.stopRPC(t, c, f.lineOf(t, createContainerFile, createContainerCode))
 			s.cmd.Process.Signal(signal)
 			s.exit(t, 15*time.Second)
-			f.free(t, pid, 5*time.Second)
-			f.deserted(t, 5*time.Second)
-			f.works(t, pod)
+			f.waitFree(t, pid, 5*time.Second)
+			f.waitDeserted(t, 5*time.Second)
+			f.checkWorks(t, pod)
 		})
 	}
 }
@@ -235,8 +235,8 @@ func TestRPCRefused(t *testing.T) {
 	if err := c.Detach(true); err != nil {
 		t.Error(err)
 	}
-	f.free(t, pid, 5*time.Second)
-	f.works(t, pod)
+	f.waitFree(t, pid, 5*time.Second)
+	f.checkWorks(t, pod)
 }
 
 // TestRPCAndDAP has clients of both protocols want the debugger: it is one's, and
@@ -258,7 +258,7 @@ func TestRPCAndDAP(t *testing.T) {
 	if err := c.Detach(false); err != nil {
 		t.Error(err)
 	}
-	s.serves(t)
+	s.checkServes(t)
 	s.stop(t)
 
 	s = f.serve(t, "--takeover")
@@ -270,10 +270,10 @@ func TestRPCAndDAP(t *testing.T) {
 	defer conn.Close()
 	next, _ := f.stopRPC(t, c, line+2)
 	s.toldOfTheEnd(t, first.Client, "takes over the session")
-	f.works(t, pod)
-	s.serves(t) // takes over in turn
-	f.free(t, pid, 5*time.Second)
-	f.works(t, next)
+	f.checkWorks(t, pod)
+	s.checkServes(t) // takes over in turn
+	f.waitFree(t, pid, 5*time.Second)
+	f.checkWorks(t, next)
 }
 
 // TestDlvConnect drives Delve's terminal by its commands: what it shows are the
@@ -285,17 +285,17 @@ func TestDlvConnect(t *testing.T) {
 	file, line := f.file(createContainerFile), f.lineOf(t, createContainerFile, createContainerCode)
 	dlv := f.connectDlv(t, s.addr)
 	dlv.say("sources container_create.go$\n")
-	dlv.shows(t, file+"\n")
+	dlv.waitOutput(t, file+"\n")
 	dlv.say("list %s:%d\n", file, line)
-	dlv.shows(t, createContainerCode)
+	dlv.waitOutput(t, createContainerCode)
 	dlv.say("break %s:%d\n", file, line)
-	dlv.shows(t, "Breakpoint 1 set at ")
+	dlv.waitOutput(t, "Breakpoint 1 set at ")
 	dlv.say("continue\n")
 	pod := f.startPod(t)
-	dlv.shows(t, "> [Breakpoint 1] ")
+	dlv.waitOutput(t, "> [Breakpoint 1] ")
 	dlv.say("stack -full\n")
-	dlv.shows(t, " at "+file+":")
-	dlv.shows(t, "r = ")
+	dlv.waitOutput(t, " at "+file+":")
+	dlv.waitOutput(t, "r = ")
 	dlv.say("goroutines -r\nexit\ny\n")
 	if err := dlv.wait(t); err != nil {
 		t.Errorf("dlv: %v\n%s", err, dlv.out)
@@ -303,9 +303,9 @@ func TestDlvConnect(t *testing.T) {
 	if strings.Contains(dlv.out.String(), f.node.BuildRoot(f.node.Containerd())) {
 		t.Errorf("a path of the node is shown:\n%s", dlv.out)
 	}
-	f.free(t, pid, 5*time.Second)
-	f.works(t, pod)
-	s.serves(t)
+	f.waitFree(t, pid, 5*time.Second)
+	f.checkWorks(t, pod)
+	s.checkServes(t)
 }
 
 // terminal is a dlv connect that runs.
@@ -340,8 +340,8 @@ func (f *fixture) connectDlv(t *testing.T, addr string) *terminal {
 
 func (d *terminal) say(format string, args ...any) { fmt.Fprintf(d.in, format, args...) }
 
-// shows waits until the terminal shows the text, behind what it was seen to show.
-func (d *terminal) shows(t *testing.T, text string) {
+// waitOutput waits until the terminal shows the text, behind what it was seen to show.
+func (d *terminal) waitOutput(t *testing.T, text string) {
 	t.Helper()
 	eventually(t, time.Minute, func() string {
 		out := d.out.String()[d.seen:]

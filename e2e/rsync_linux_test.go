@@ -84,7 +84,7 @@ func TestRsync(t *testing.T) {
 	edit := func(what string) {
 		t.Helper()
 		text = text[:4<<20] + what + text[4<<20:]
-		theirs(t, large, text)
+		writeAsUser(t, large, text)
 	}
 	equal := func(after string) {
 		t.Helper()
@@ -109,7 +109,7 @@ func TestRsync(t *testing.T) {
 		"rsync  version 3.2.7  protocol version 31": "CVE-2024-12086",
 	} {
 		programs := filepath.Join(f.dir, "programs")
-		theirs(t, filepath.Join(programs, "rsync"), "#!/bin/sh\necho '"+said+"'\n")
+		writeAsUser(t, filepath.Join(programs, "rsync"), "#!/bin/sh\necho '"+said+"'\n")
 		os.Chmod(filepath.Join(programs, "rsync"), 0o755)
 		edit(said)
 		if r := f.byRsync(t, 0, programs, dir, "--to", to); r.Deltas != 0 || !strings.Contains(r.NoDeltas, why) || !strings.Contains(r.NoDeltas, "install rsync 3.4") {
@@ -130,9 +130,9 @@ func TestRsync(t *testing.T) {
 	// A file of another's here is named, and the others go on.
 	edit("and another's")
 	locked := filepath.Join(dir, "sub", "locked")
-	theirs(t, locked, noise(1<<20))
+	writeAsUser(t, locked, noise(1<<20))
 	f.byRsync(t, 0, "", dir, "--to", to)
-	theirs(t, locked, noise(1<<20))
+	writeAsUser(t, locked, noise(1<<20))
 	edit("again")
 	if err := os.Chown(locked, 0, 0); err != nil {
 		t.Fatal(err)
@@ -153,12 +153,12 @@ func TestRsyncNoRoom(t *testing.T) {
 	dir, to := f.tree(t, "no room")
 	large := filepath.Join(dir, "large")
 	text := noise(3 << 20)
-	theirs(t, large, text)
+	writeAsUser(t, large, text)
 	os.RemoveAll(filepath.Join(dir, "sub"))
 	f.root(t, "mkdir -p '"+to+"' && mount -t tmpfs -o size=5m tmpfs '"+to+"' && chown docker: '"+to+"'")
 	t.Cleanup(func() { f.root(t, "umount '"+to+"'") })
 	f.byRsync(t, 0, "", dir, "--to", to)
-	theirs(t, large, text+noise(1<<20))
+	writeAsUser(t, large, text+noise(1<<20))
 	for why, mount := range map[string]string{"no space left": "size=5m", "read-only file system": "ro"} {
 		f.root(t, "mount -o remount,"+mount+" '"+to+"'")
 		r := f.byRsync(t, 3, "", dir, "--to", to)
@@ -184,7 +184,7 @@ func TestRsyncKilled(t *testing.T) {
 	f := setupAll(t)
 	dir, to := f.tree(t, "rsync killed")
 	large := filepath.Join(dir, "large")
-	theirs(t, large, noise(48<<20))
+	writeAsUser(t, large, noise(48<<20))
 	f.byRsync(t, 0, "", dir, "--to", to)
 	here := func(name string) func(host *os.Process) {
 		return func(host *os.Process) { killBelow(t, host.Pid, f.running(name, dir)) }
@@ -205,7 +205,7 @@ func TestRsyncKilled(t *testing.T) {
 		{"Ctrl-C", func(host *os.Process) { host.Signal(os.Interrupt) }, 130},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
-			theirs(t, large, noise(48<<20)) // nothing is the same, so that it takes a while
+			writeAsUser(t, large, noise(48<<20)) // nothing is the same, so that it takes a while
 			cmd := f.syncCommand(short(t), dir, "--to", to)
 			out := &testenv.Buffer{}
 			cmd.Stdout, cmd.Stderr = out, out

@@ -17,8 +17,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// follows is a tool that copies each change of a tree to the node.
-type follows struct {
+// copyTool is a tool that copies each change of a tree to the node.
+type copyTool struct {
 	name    string
 	dir, to string
 	took    []time.Duration // from a save to where it is seen on the node
@@ -33,18 +33,18 @@ func BenchmarkSync(b *testing.B) {
 		testenv.NeedsTool(b, program) // Debian's packages inotify-tools and lsyncd
 	}
 	shell := f.controlMaster(b)
-	tools := []*follows{{name: "dapbridge"}, {name: "inotifywait and rsync"}, {name: "lsyncd"}}
+	tools := []*copyTool{{name: "dapbridge"}, {name: "inotifywait and rsync"}, {name: "lsyncd"}}
 	for i, tool := range tools {
 		tool.dir, tool.to = f.tree(b, fmt.Sprint("saves", i))
 		for k := range 1500 {
-			theirs(b, filepath.Join(tool.dir, nested(k)), saved(-k))
+			writeAsUser(b, filepath.Join(tool.dir, nested(k)), saved(-k))
 		}
 	}
 	f.watch(b, tools[0].dir, tools[0].to)
 	f.inotifywait(b, shell, tools[1])
 	f.lsyncd(b, shell, tools[2])
 	for _, tool := range tools {
-		f.settles(b, tool.dir, tool.to, "the start")
+		f.waitEqual(b, tool.dir, tool.to, "the start")
 		f.save(b, tool, 0) // which fills caches
 		tool.took = nil
 	}
@@ -79,7 +79,7 @@ func saved(k int) string {
 
 // save writes a file, in place or by renaming one from elsewhere onto it in turn,
 // and waits until it is on the node.
-func (f *fixture) save(b *testing.B, tool *follows, k int) {
+func (f *fixture) save(b *testing.B, tool *copyTool, k int) {
 	b.Helper()
 	name := nested(k * 7)
 	path, there, text := filepath.Join(tool.dir, name), f.onNode(filepath.Join(tool.to, name)), []byte(saved(k+1000*len(tool.took)))
@@ -152,8 +152,8 @@ func (f *fixture) background(b *testing.B, cmd *exec.Cmd) {
 	})
 }
 
-// inotifywait follows a tree by a shell loop.
-func (f *fixture) inotifywait(b *testing.B, ssh []string, tool *follows) {
+// inotifywait copyTool a tree by a shell loop.
+func (f *fixture) inotifywait(b *testing.B, ssh []string, tool *copyTool) {
 	host, shell := ssh[len(ssh)-1], strings.Join(ssh[:len(ssh)-1], " ")
 	const loop = `rsync -a -e "$SHELL_TO" "$DIR/" "$TO/"
 inotifywait -q -m -r -e close_write,moved_to,create,delete --format %w%f "$DIR" | while read -r path; do
@@ -164,8 +164,8 @@ done`
 	f.background(b, cmd)
 }
 
-// lsyncd follows a tree by lsyncd, without its delay.
-func (f *fixture) lsyncd(b *testing.B, ssh []string, tool *follows) {
+// lsyncd copyTool a tree by lsyncd, without its delay.
+func (f *fixture) lsyncd(b *testing.B, ssh []string, tool *copyTool) {
 	host, shell := ssh[len(ssh)-1], strings.Join(ssh[1:len(ssh)-1], " ")
 	conf := filepath.Join(f.home, "lsyncd.conf")
 	text := fmt.Sprintf(`settings { nodaemon = true }

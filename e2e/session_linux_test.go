@@ -77,14 +77,14 @@ func sessionOn(t *testing.T, f *fixture, s *server, pid int) {
 	if err := c.Continue(ctx, stop.ThreadId); err != nil {
 		t.Fatal(err)
 	}
-	f.podRuns(t, pod)
+	f.waitPod(t, pod)
 	if err := c.Disconnect(ctx, false); err != nil {
 		t.Fatal(err)
 	}
 	if tracer, err := f.node.TracerPid(ctx, pid); err != nil || tracer != 0 {
 		t.Errorf("after disconnect containerd is traced by %d (%v)", tracer, err)
 	}
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}

@@ -20,8 +20,8 @@ import (
 // It returns the pod that waits for the target meanwhile, "" if none does.
 type situation func(*testing.T, *fixture, *dapclient.Client) (pod string)
 
-// halted stops the target where kubelet's call to create a container arrives.
-func halted(t *testing.T, f *fixture, c *dapclient.Client) string {
+// haltTarget stops the target where kubelet's call to create a container arrives.
+func haltTarget(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	pod, _ := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
 	return pod
@@ -35,9 +35,9 @@ const (
 	versionCode      = "return &runtime.VersionResponse"
 )
 
-// running lets the target run under load, with hot breakpoints and with one
+// runUnderLoad lets the target run under load, with hot breakpoints and with one
 // that nothing has hit yet.
-func running(t *testing.T, f *fixture, c *dapclient.Client) string {
+func runUnderLoad(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	f.load(t)
 	f.setHot(t, c)
@@ -83,8 +83,8 @@ func (f *fixture) load(t *testing.T) {
 	t.Cleanup(func() { stop(); <-done })
 }
 
-// attachSent leaves it at the attach request.
-func attachSent(t *testing.T, _ *fixture, c *dapclient.Client) string {
+// sendAttach leaves it at the attach request.
+func sendAttach(t *testing.T, _ *fixture, c *dapclient.Client) string {
 	t.Helper()
 	if _, err := c.Initialize(short(t)); err != nil {
 		t.Fatal(err)
@@ -96,17 +96,17 @@ func attachSent(t *testing.T, _ *fixture, c *dapclient.Client) string {
 	return ""
 }
 
-// attaching waits for the first sign that the node attaches.
-func attaching(t *testing.T, f *fixture, c *dapclient.Client) string {
+// waitAttach waits for the first sign that the node attaches.
+func waitAttach(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	pid := f.containerd(t)
-	attachSent(t, f, c)
-	f.traced(t, pid)
+	sendAttach(t, f, c)
+	f.waitTraced(t, pid)
 	return ""
 }
 
-// traced waits until somebody traces containerd.
-func (f *fixture) traced(t *testing.T, pid int) {
+// waitTraced waits until somebody traces containerd.
+func (f *fixture) waitTraced(t *testing.T, pid int) {
 	t.Helper()
 	eventually(t, 10*time.Second, func() string {
 		if tracer, err := f.node.TracerPid(t.Context(), pid); err != nil || tracer == 0 {
@@ -116,8 +116,8 @@ func (f *fixture) traced(t *testing.T, pid int) {
 	})
 }
 
-// stepping steps over a call that takes long: it starts a shim and a sandbox.
-func stepping(t *testing.T, f *fixture, c *dapclient.Client) string {
+// stepOverLongCall steps over a call that takes long: it starts a shim and a sandbox.
+func stepOverLongCall(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	const file, code = "internal/cri/server/sandbox_run.go", "c.sandboxService.StartSandbox("
 	ctx := short(t)
@@ -139,8 +139,8 @@ func stepping(t *testing.T, f *fixture, c *dapclient.Client) string {
 // optimised.
 const longCall = "platform.Nanosleep(2000000000)"
 
-// calling has an injected call of some length run in the target.
-func calling(t *testing.T, f *fixture, c *dapclient.Client) string {
+// runInjectedCall has an injected call of some length run in the target.
+func runInjectedCall(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	pid := f.containerd(t)
 	pod, stop := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
@@ -152,12 +152,12 @@ func calling(t *testing.T, f *fixture, c *dapclient.Client) string {
 	if _, err := c.Send("evaluate", call); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, func() string { return f.stopped(pid) })
+	eventually(t, 5*time.Second, func() string { return f.stoppedThread(pid) })
 	return pod
 }
 
-// stopped names a thread of the process that is stopped, "" if none is.
-func (f *fixture) stopped(pid int) string {
+// stoppedThread names a thread of the process that is stopped, "" if none is.
+func (f *fixture) stoppedThread(pid int) string {
 	states, err := f.node.ThreadStates(context.Background(), pid)
 	if err != nil {
 		return err.Error()
@@ -170,12 +170,12 @@ func (f *fixture) stopped(pid int) string {
 	return ""
 }
 
-// works sees that the target serves its clients: that the pod that waited for
+// checkWorks sees that the target serves its clients: that the pod that waited for
 // it runs, or else that a new one can be made.
-func (f *fixture) works(t *testing.T, pod string) {
+func (f *fixture) checkWorks(t *testing.T, pod string) {
 	t.Helper()
 	if pod != "" {
-		f.podRuns(t, pod)
+		f.waitPod(t, pod)
 		return
 	}
 	eventually(t, 30*time.Second, func() string { // kubelet may be quick to remove a pod that is none of its own
@@ -186,8 +186,8 @@ func (f *fixture) works(t *testing.T, pod string) {
 	})
 }
 
-// serves sees that the daemon serves a session.
-func (s *server) serves(t *testing.T) {
+// checkServes sees that the daemon serves a session.
+func (s *server) checkServes(t *testing.T) {
 	t.Helper()
 	c := s.dial(t)
 	if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
@@ -224,10 +224,10 @@ type nodeProcess struct {
 	fds  int
 }
 
-// ours returns the processes on the node that are there for dapbridge: its
+// agentProcesses returns the processes on the node that are there for dapbridge: its
 // own, by their subcommand ("supervise", "worker", "join"), and the SSH logins
 // and sudos that they came by ("sshd", "sudo").
-func (f *fixture) ours(t *testing.T) map[string][]nodeProcess {
+func (f *fixture) agentProcesses(t *testing.T) map[string][]nodeProcess {
 	t.Helper()
 	found := map[string][]nodeProcess{}
 	dirs, err := filepath.Glob(filepath.Join(f.node.RootFS(), "proc", "[0-9]*"))
@@ -260,11 +260,11 @@ func (p nodeProcess) kind() string {
 	return ""
 }
 
-// deserted waits until nothing of dapbridge's is left on the node.
-func (f *fixture) deserted(t *testing.T, within time.Duration) {
+// waitDeserted waits until nothing of dapbridge's is left on the node.
+func (f *fixture) waitDeserted(t *testing.T, within time.Duration) {
 	t.Helper()
 	eventually(t, within, func() string {
-		for kind, left := range f.ours(t) {
+		for kind, left := range f.agentProcesses(t) {
 			return kind + " still runs: " + strings.Join(left[0].argv, " ")
 		}
 		sockets, err := os.ReadFile(filepath.Join(f.node.RootFS(), "proc", "1", "net", "unix"))

@@ -114,7 +114,7 @@ func (f *fixture) serveTicker(t *testing.T, root string) *server {
 }
 
 // A breakpoint in a file that the host lacks is verified, and the frame there
-// shows the text that the node has.
+// waitOutput the text that the node has.
 func TestSourceThatTheHostLacks(t *testing.T) {
 	f := setup(t)
 	f.startTicker(t)

@@ -108,7 +108,7 @@ func TestStatus(t *testing.T) {
 
 	i := s.ide(t)
 	defer i.Close()
-	halted(t, f, i.Client)
+	haltTarget(t, f, i.Client)
 	d := f.statusOf(t, 0).Session
 	if d == nil || d.State != "halted" || d.Halted == nil || !strings.Contains(d.Risk, "containerd has been halted for") ||
 		!strings.Contains(d.Client, i.conn.LocalAddr().String()) || d.Protocol != "DAP" {
@@ -131,7 +131,7 @@ func TestStatus(t *testing.T) {
 		return st.Link.State == "lost" && len(st.Trouble) == 1
 	}))
 	proxy.Resume()
-	s.serves(t)
+	s.checkServes(t)
 	if st := f.statusOf(t, 0); st.Link.State != "up" {
 		t.Errorf("%+v", st)
 	}

@@ -66,13 +66,13 @@ func TestStdio(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
 	s := f.stdio(t, f.nodeArgs()...)
-	pod := halted(t, f, s.Client)
+	pod := haltTarget(t, f, s.Client)
 	if err := s.exit(t); err != nil {
 		t.Errorf("%v\n%s", err, s.log)
 	}
-	f.free(t, pid, 5*time.Second)
-	f.deserted(t, 5*time.Second)
-	f.works(t, pod)
+	f.waitFree(t, pid, 5*time.Second)
+	f.waitDeserted(t, 5*time.Second)
+	f.checkWorks(t, pod)
 
 	key := filepath.Join(f.node.MinikubeHome(), "machines", f.node.Name(), "id_rsa")
 	s = f.stdio(t, "--node", "ssh://docker@127.0.0.1:1", "--identity", key)

@@ -87,11 +87,11 @@ func TestStripped(t *testing.T) {
 		t.Errorf("the second time: %+v", again)
 	}
 
-	f.stopsInStripped(t, s, line)
+	f.checkStoppedInStripped(t, s, line)
 	if after := f.executable(t, pid); after != before {
 		t.Errorf("containerd's executable was %s and is %s", before, after)
 	}
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 }
 
 // TestStrippedTrimmed is a containerd that names no directory: a published
@@ -105,11 +105,11 @@ func TestStrippedTrimmed(t *testing.T) {
 	b := f.symbols(t, f.home) // no source of the user's is needed to build it
 	t.Logf("source %v, build %v, proof %v, %d bytes sent in %v", b.Kept.Times.Sources, b.Kept.Times.Build, b.Kept.Times.Proof, b.Kept.Size, b.Send)
 	s := f.serve(t)
-	f.stopsInStripped(t, s, f.lineOf(t, createContainerFile, createContainerCode))
+	f.checkStoppedInStripped(t, s, f.lineOf(t, createContainerFile, createContainerCode))
 	if after := f.executable(t, pid); after != before {
 		t.Errorf("containerd's executable was %s and is %s", before, after)
 	}
-	f.free(t, pid, 5*time.Second)
+	f.waitFree(t, pid, 5*time.Second)
 }
 
 // TestStrippedKubelet is a stripped kubelet, whose version the linker has set
@@ -148,11 +148,11 @@ func TestStrippedKubelet(t *testing.T) {
 	if err := c.Disconnect(ctx, false); err != nil {
 		t.Fatal(err)
 	}
-	f.podRuns(t, pod)
+	f.waitPod(t, pod)
 	if after := f.executable(t, pid); after != before {
 		t.Errorf("kubelet's executable was %s and is %s", before, after)
 	}
-	eventually(t, 5*time.Second, func() string { return f.bound(pid) })
+	eventually(t, 5*time.Second, func() string { return f.whyHeld(pid) })
 }
 
 // kubernetes makes what a breakpoint takes of Kubernetes' source: a go.mod and
@@ -224,8 +224,8 @@ func (f *fixture) lineAfter(t *testing.T, file, mark, code string) int {
 	return 0
 }
 
-// stopsInStripped has a session stop in CreateContainer, and looks.
-func (f *fixture) stopsInStripped(t *testing.T, s *server, line int) {
+// checkStoppedInStripped has a session stop in CreateContainer, and looks.
+func (f *fixture) checkStoppedInStripped(t *testing.T, s *server, line int) {
 	t.Helper()
 	ctx := short(t)
 	c := s.dial(t)
@@ -250,7 +250,7 @@ func (f *fixture) stopsInStripped(t *testing.T, s *server, line int) {
 	if err := c.Continue(ctx, stop.ThreadId); err != nil {
 		t.Fatal(err)
 	}
-	f.podRuns(t, pod)
+	f.waitPod(t, pod)
 	if err := c.Disconnect(ctx, false); err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +387,7 @@ func TestStrippedSample(t *testing.T) {
 	if err := c.Disconnect(ctx, false); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, func() string { return f.bound(pid) })
+	eventually(t, 5*time.Second, func() string { return f.whyHeld(pid) })
 }
 
 // TestSymbolsRefused names the reason, and leaves nothing behind.
@@ -511,7 +511,7 @@ func (i interrupted) building(t *testing.T) {
 			t.Errorf("%s is left", path)
 		}
 	}
-	i.deserted(t, 10*time.Second)
+	i.waitDeserted(t, 10*time.Second)
 }
 
 // sending ends a delivery in its middle, over a thin wire, and tries again over
@@ -548,7 +548,7 @@ func (i interrupted) sending(t *testing.T, end func(*os.Process, *testbed.Proxy)
 		return ""
 	})
 	t.Logf("nothing is left after %v\n%s", time.Since(start).Round(time.Millisecond), said)
-	i.deserted(t, 10*time.Second)
+	i.waitDeserted(t, 10*time.Second)
 
 	again, said := i.symbols(t, append(i.nodeArgs(), i.here)...)
 	if err := again.Run(); err != nil || !strings.Contains(said.String(), "uploaded them to the node") {

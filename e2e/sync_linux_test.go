@@ -138,8 +138,8 @@ func copiedBy(t *testing.T, dir string) func(string) bool {
 	}
 }
 
-// theirs writes a file of the user's.
-func theirs(t testing.TB, name, text string) {
+// writeAsUser writes a file of the user's.
+func writeAsUser(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func theirs(t testing.TB, name, text string) {
 func (f *fixture) tree(t testing.TB, name string) (dir, to string) {
 	t.Helper()
 	dir, to = filepath.Join(f.dir, "src", name), "/home/docker/"+name
-	theirs(t, filepath.Join(dir, "sub", "f"), "first")
+	writeAsUser(t, filepath.Join(dir, "sub", "f"), "first")
 	t.Cleanup(func() { os.RemoveAll(dir); os.RemoveAll(f.onNode(to)) })
 	return dir, to
 }
@@ -262,13 +262,13 @@ func TestSyncRefuses(t *testing.T) {
 	// What was removed here is removed there; then a read-only place.
 	f.sync(t, 0, dir, "--to", to)
 	os.RemoveAll(filepath.Join(dir, "sub"))
-	theirs(t, filepath.Join(dir, "other"), "x")
+	writeAsUser(t, filepath.Join(dir, "other"), "x")
 	if r, _ := f.sync(t, 0, dir, "--to", to); r.Removed != 2 || r.Files != 1 {
 		t.Errorf("%+v", r)
 	}
 	f.root(t, "mount -t tmpfs -o size=64k tmpfs "+to)
 	t.Cleanup(func() { f.root(t, "umount "+to) })
-	theirs(t, filepath.Join(dir, "a", "large"), strings.Repeat("x", 1<<20))
+	writeAsUser(t, filepath.Join(dir, "a", "large"), strings.Repeat("x", 1<<20))
 	f.root(t, "chown docker: "+to)
 	r, said := f.sync(t, 3, dir, "--to", to)
 	if r.Files != 1 || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Why, "no space") || !strings.Contains(said, "could not be copied") {
@@ -328,8 +328,8 @@ func unless(what string, holds func() bool) func() string {
 	}
 }
 
-// settles waits until both trees are equal, and says where they are not.
-func (f *fixture) settles(t testing.TB, dir, to, after string) {
+// waitEqual waits until both trees are equal, and says where they are not.
+func (f *fixture) waitEqual(t testing.TB, dir, to, after string) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		paths := f.differ(dir, to, nil)
@@ -409,32 +409,32 @@ func TestSyncWatch(t *testing.T) {
 	dir, to := f.tree(t, "watched")
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for i := range 50 {
-		theirs(t, at(fmt.Sprintf("d%d/f%d", i%5, i)), fmt.Sprint(i))
+		writeAsUser(t, at(fmt.Sprintf("d%d/f%d", i%5, i)), fmt.Sprint(i))
 	}
 	w := f.watch(t, dir, to)
-	f.settles(t, dir, to, "the start")
+	f.waitEqual(t, dir, to, "the start")
 	for _, s := range changes(at) {
 		if err := s.do(); err != nil {
 			t.Fatalf("%s: %v", s.what, err)
 		}
-		f.settles(t, dir, to, s.what)
+		f.waitEqual(t, dir, to, s.what)
 	}
 	// Ignored, and no longer.
-	theirs(t, at(".gitignore"), "*.o\n")
-	theirs(t, at("x.o"), "object")
-	theirs(t, at("last"), "x")
+	writeAsUser(t, at(".gitignore"), "*.o\n")
+	writeAsUser(t, at("x.o"), "object")
+	writeAsUser(t, at("last"), "x")
 	eventually(t, 10*time.Second, unless("the last file does not come", func() bool { _, err := os.Stat(f.onNode(to + "/last")); return err == nil }))
 	if _, err := os.Stat(f.onNode(to + "/x.o")); err == nil {
 		t.Error("an ignored file was copied")
 	}
 	os.Remove(at(".gitignore"))
-	f.settles(t, dir, to, "removing the rules")
+	f.waitEqual(t, dir, to, "removing the rules")
 	// A file that was edited on the node.
 	if err := os.WriteFile(f.onNode(to+"/last"), []byte("edited there"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	theirs(t, at("last"), "and here")
-	f.settles(t, dir, to, "an edit of both")
+	writeAsUser(t, at("last"), "and here")
+	f.waitEqual(t, dir, to, "an edit of both")
 	eventually(t, 5*time.Second, unless("nothing is said of the edited file", func() bool { return strings.Contains(w.said.String(), "last was edited on the node") }))
 	w.end(t)
 	f.sync(t, 0, dir, "--to", to, "--verify")
@@ -448,7 +448,7 @@ func TestSyncKilled(t *testing.T) {
 	const files = 600 // or it is done before it can be killed
 	for i := range files {
 		name := filepath.Join(dir, fmt.Sprint("d", i%10), fmt.Sprint(i))
-		theirs(t, name, strings.Repeat(strconv.Itoa(i), 60_000))
+		writeAsUser(t, name, strings.Repeat(strconv.Itoa(i), 60_000))
 		if err := os.Chtimes(name, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}
@@ -476,7 +476,7 @@ func TestSyncKilled(t *testing.T) {
 		if r.Files == 0 || r.Files == files+1 || len(r.Kept) != 0 {
 			t.Errorf("%d: %+v", i, r)
 		}
-		f.settles(t, dir, to, "a kill")
+		f.waitEqual(t, dir, to, "a kill")
 	}
 	// Ctrl-C leaves nothing temporary even before the next run.
 	os.RemoveAll(f.onNode(to))
@@ -501,8 +501,8 @@ func TestSyncKilled(t *testing.T) {
 	// A receiver that is killed while it waits is started again.
 	w := f.watch(t, dir, to)
 	f.root(t, receiver)
-	theirs(t, filepath.Join(dir, "sub", "f"), "after the kill")
-	f.settles(t, dir, to, "the receiver's death")
+	writeAsUser(t, filepath.Join(dir, "sub", "f"), "after the kill")
+	f.waitEqual(t, dir, to, "the receiver's death")
 	if !strings.Contains(w.said.String(), "until the node can be reached again") {
 		t.Error("nothing was said")
 	}

@@ -21,9 +21,9 @@ func TestServeSyncs(t *testing.T) {
 	c := newServedCopy(t)
 	c.copiesOnlyWhenAsked()
 
-	theirs(t, c.at("meanwhile"), "x")
+	writeAsUser(t, c.at("meanwhile"), "x")
 	c.s = c.serve()
-	c.follows()
+	c.checkFollowing()
 	w := c.syncByServe()
 	c.copiesDuringSession()
 	for n, lose := range []func(){c.proxy.Cut, c.proxy.Stall, func() { c.proxy.CutNew(true); c.proxy.Cut() }} {
@@ -33,11 +33,11 @@ func TestServeSyncs(t *testing.T) {
 		}
 		c.recovers(n)
 	}
-	c.s.serves(t)
+	c.s.checkServes(t)
 	c.resumesAfterKill(w)
 
 	c.proxy.Stall() // a silent connection does not keep it from ending
-	theirs(t, c.at("a/last"), "x")
+	writeAsUser(t, c.at("a/last"), "x")
 	c.s.stop(t)
 	c.proxy.Resume()
 }
@@ -114,13 +114,13 @@ func (c *servedCopy) servesWithoutCopying(args ...string) {
 	s.stop(c.t)
 }
 
-// follows copies what changed before the start, and then each change.
-func (c *servedCopy) follows() {
+// checkFollowing copies what changed before the start, and then each change.
+func (c *servedCopy) checkFollowing() {
 	t := c.t
 	t.Helper()
-	c.settles(t, c.dir, c.to, "the start")
-	theirs(t, c.at("a/new"), "new")
-	c.settles(t, c.dir, c.to, "a change")
+	c.waitEqual(t, c.dir, c.to, "the start")
+	writeAsUser(t, c.at("a/new"), "new")
+	c.waitEqual(t, c.dir, c.to, "a change")
 	eventually(t, 10*time.Second, func() string {
 		switch st := c.statusOf(t, 0).Sync; {
 		case st == nil:
@@ -155,7 +155,7 @@ func (c *servedCopy) syncByServe() *watcher {
 
 	w := c.watchNode(t, c.node, c.dir, c.to)
 	c.waitForLine(w, "is copying this directory")
-	theirs(t, c.at("a/watched"), "x")
+	writeAsUser(t, c.at("a/watched"), "x")
 	eventually(t, 20*time.Second, unless("sync --watch does not report the copy", func() bool { return strings.Contains(w.said.String(), "  1 file sent") }))
 	c.sync() // a full scan that finds no difference
 	c.oneConnection()
@@ -170,8 +170,8 @@ func (c *servedCopy) copiesDuringSession() {
 	if _, err := ide.Attach(short(t), dapclient.AttachOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	theirs(t, c.at("a/debugged"), "during a session")
-	c.settles(t, c.dir, c.to, "a change during a session")
+	writeAsUser(t, c.at("a/debugged"), "during a session")
+	c.waitEqual(t, c.dir, c.to, "a change during a session")
 	if err := ide.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
@@ -183,7 +183,7 @@ func (c *servedCopy) outlives(n int, lose func()) {
 	t := c.t
 	t.Helper()
 	lose()
-	theirs(t, c.at("a/lost"), strconv.Itoa(n))
+	writeAsUser(t, c.at("a/lost"), strconv.Itoa(n))
 	os.RemoveAll(c.at("sub"))
 	if n == 0 {
 		return
@@ -200,9 +200,9 @@ func (c *servedCopy) recovers(n int) {
 	t.Helper()
 	c.proxy.Resume()
 	c.proxy.CutNew(false)
-	c.settles(t, c.dir, c.to, fmt.Sprint("loss ", n))
-	theirs(t, c.at("sub/f"), strconv.Itoa(n))
-	c.settles(t, c.dir, c.to, fmt.Sprint("a change after loss ", n))
+	c.waitEqual(t, c.dir, c.to, fmt.Sprint("loss ", n))
+	writeAsUser(t, c.at("sub/f"), strconv.Itoa(n))
+	c.waitEqual(t, c.dir, c.to, fmt.Sprint("a change after loss ", n))
 }
 
 // resumesAfterKill kills the serve while it copies many files. First sync --watch and
@@ -211,17 +211,17 @@ func (c *servedCopy) resumesAfterKill(w *watcher) {
 	t := c.t
 	t.Helper()
 	for k := range 300 {
-		theirs(t, c.at(fmt.Sprintf("many/%d/%d", k%10, k)), strings.Repeat(strconv.Itoa(k), 30_000))
+		writeAsUser(t, c.at(fmt.Sprintf("many/%d/%d", k%10, k)), strings.Repeat(strconv.Itoa(k), 30_000))
 	}
 	eventually(t, 20*time.Second, unless("nothing is copied", func() bool { _, err := os.Stat(c.onNode(c.to + "/many/1")); return err == nil }))
 	c.s.kill()
-	theirs(t, c.at("many/1/1"), "after the kill")
+	writeAsUser(t, c.at("many/1/1"), "after the kill")
 	c.waitForLine(w, "has stopped copying; sync takes over")
-	c.settles(t, c.dir, c.to, "a kill")
+	c.waitEqual(t, c.dir, c.to, "a kill")
 	w.end(t)
 	c.s = c.serve()
-	theirs(t, c.at("many/1/2"), "after another start")
-	c.settles(t, c.dir, c.to, "another start")
+	writeAsUser(t, c.at("many/1/2"), "after another start")
+	c.waitEqual(t, c.dir, c.to, "another start")
 }
 
 // TestServeSyncFails has copying fail for good, or for a while: the daemon starts
@@ -236,7 +236,7 @@ func TestServeSyncFails(t *testing.T) {
 		st := f.statusOf(t, anyExit)
 		return len(st.Trouble) == 1 && st.Sync.State == "stopped" && strings.Contains(st.Sync.Error, "another user")
 	}))
-	s.serves(t)
+	s.checkServes(t)
 	f.root(t, "chown docker: "+to)
 	if r, _ := f.sync(t, 0, dir, "--to", to); r.To != to { // not the daemon, which has given up
 		t.Errorf("%+v", r)
@@ -250,8 +250,8 @@ func TestServeSyncFails(t *testing.T) {
 		return c != nil && c.State == "waiting" && strings.Contains(c.Error, "another dapbridge sync")
 	}))
 	w.end(t)
-	theirs(t, filepath.Join(dir, "later"), "x")
-	f.settles(t, dir, to, "the other one's end")
+	writeAsUser(t, filepath.Join(dir, "later"), "x")
+	f.waitEqual(t, dir, to, "the other one's end")
 	s.stop(t)
 
 	cmd := f.command(context.Background(), userUID, slices.Concat([]string{"serve", "--listen", "127.0.0.1:0", "--root", f.source, "--sync", "sometimes"}, f.nodeArgs())...)

@@ -45,14 +45,14 @@ func BenchmarkSyncSession(b *testing.B) {
 		start := time.Now()
 		for range 40 {
 			n++
-			theirs(b, filepath.Join(dir, fmt.Sprint("new", n)), noise(800<<10))
+			writeAsUser(b, filepath.Join(dir, fmt.Sprint("new", n)), noise(800<<10))
 		}
 		time.Sleep(time.Second) // until it is copied
 		beside = append(beside, ask(10*time.Second)...)
 		if st := f.statusOf(b, anyExit).Sync; st.State != "copying" {
 			b.Fatalf("not all was asked while much was copied: %+v", st)
 		}
-		f.settles(b, dir, to, "what was written")
+		f.waitEqual(b, dir, to, "what was written")
 		copied = 40 * 800 / 1024.0 / time.Since(start).Seconds()
 	}
 	report(b, "threads beside much that is copied, against alone", beside, alone)

@@ -82,7 +82,7 @@ func (r *torture) repository() {
 		}
 		for k := range 200 {
 			if branch == "main" || k%3 == 0 {
-				theirs(r.t, filepath.Join(r.dir, fmt.Sprintf("tracked/%d/%s%d", k%7, branch[:k%2], k)), fmt.Sprint(branch, k))
+				writeAsUser(r.t, filepath.Join(r.dir, fmt.Sprintf("tracked/%d/%s%d", k%7, branch[:k%2], k)), fmt.Sprint(branch, k))
 			}
 		}
 		r.git("add", "tracked")
@@ -196,7 +196,7 @@ func TestSyncCut(t *testing.T) {
 	const files = 200
 	for k := range files {
 		name := filepath.Join(dir, fmt.Sprint("d", k%10), fmt.Sprint(k))
-		theirs(t, name, strings.Repeat(strconv.Itoa(k), 30_000))
+		writeAsUser(t, name, strings.Repeat(strconv.Itoa(k), 30_000))
 		if err := os.Chtimes(name, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}

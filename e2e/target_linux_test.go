@@ -46,13 +46,13 @@ func (f *fixture) containerd(t testing.TB) int {
 	return pid
 }
 
-// free waits until the process runs, untraced and with the text of its file,
+// waitFree waits until the process runs, untraced and with the text of its file,
 // and fails the test when that does not come within the time.
-func (f *fixture) free(t testing.TB, pid int, within time.Duration) {
+func (f *fixture) waitFree(t testing.TB, pid int, within time.Duration) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {
-		why := f.bound(pid)
+		why := f.whyHeld(pid)
 		if why == "" {
 			break
 		}
@@ -68,8 +68,8 @@ func (f *fixture) free(t testing.TB, pid int, within time.Duration) {
 	}
 }
 
-// bound says what keeps the process from being as it was, "" if nothing.
-func (f *fixture) bound(pid int) string {
+// whyHeld says what keeps the process from being as it was, "" if nothing.
+func (f *fixture) whyHeld(pid int) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if tracer, err := f.node.TracerPid(ctx, pid); err != nil || tracer != 0 {
@@ -108,8 +108,8 @@ func (f *fixture) startPod(t testing.TB) string {
 	return name
 }
 
-// podRuns waits until the pod's container runs.
-func (f *fixture) podRuns(t testing.TB, name string) {
+// waitPod waits until the pod's container runs.
+func (f *fixture) waitPod(t testing.TB, name string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

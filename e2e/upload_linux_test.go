@@ -23,27 +23,27 @@ func TestUploadMessages(t *testing.T) {
 	for _, tt := range []struct {
 		name, mount string // options of a new file system where the agent would be
 		uname       string // what the node says it is; "" for the truth
-		want        mistake
+		want        failure
 	}{
-		{"no exec", "noexec", "", mistake{3, "programs cannot be run from there", "noexec mounts"}},
-		{"read-only", "ro", "", mistake{3, "Read-only file system", "free space"}},
-		{"full", "size=4m", "", mistake{3, "is full", "df -h /var/lib"}},
-		{"another architecture", "size=100m", "Linux s390x", mistake{3, "is linux/s390x", "linux/amd64 and linux/arm64"}},
-		{"another system", "size=100m", "FreeBSD amd64", mistake{3, "is freebsd/amd64", "linux/amd64 and linux/arm64"}},
+		{"no exec", "noexec", "", failure{3, "programs cannot be run from there", "noexec mounts"}},
+		{"read-only", "ro", "", failure{3, "Read-only file system", "free space"}},
+		{"full", "size=4m", "", failure{3, "is full", "df -h /var/lib"}},
+		{"another architecture", "size=100m", "Linux s390x", failure{3, "is linux/s390x", "linux/amd64 and linux/arm64"}},
+		{"another system", "size=100m", "FreeBSD amd64", failure{3, "is freebsd/amd64", "linux/amd64 and linux/arm64"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f.mountAgentDirs(t, tt.mount)
 			if tt.uname != "" {
 				f.says(t, "uname", tt.uname)
 			}
-			f.fails(t, tt.want, ps...)
+			f.runFailing(t, tt.want, ps...)
 			left, err := f.node.Exec(t.Context(), "sh", "-c", "find "+agentDirs+" -type f")
 			if err != nil || len(left) > 0 {
 				t.Errorf("left on the node: %s (%v)", left, err)
 			}
 		})
 	}
-	lists(t, f.command(t.Context(), userUID, ps...))
+	checkLists(t, f.command(t.Context(), userUID, ps...))
 }
 
 // mountAgentDirs puts an empty file system over each directory of agents, until
@@ -96,6 +96,6 @@ func TestAgentOfAnotherVersion(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f.fails(t, mistake{3, "the agent speaks protocol 2, this program 1", "reinstall this release"}, append([]string{"ps", "--agent", program}, f.nodeArgs()...)...)
-	f.deserted(t, 5*time.Second)
+	f.runFailing(t, failure{3, "the agent speaks protocol 2, this program 1", "reinstall this release"}, append([]string{"ps", "--agent", program}, f.nodeArgs()...)...)
+	f.waitDeserted(t, 5*time.Second)
 }

@@ -24,12 +24,12 @@ func TestIDEGoes(t *testing.T) {
 		situation situation
 		ways      []way
 	}{
-		{"halted", halted, ways()},
-		{"running", running, ways()},
-		{"attach asked for", attachSent, ways()[1:]},
-		{"attaching", attaching, ways()[1:]},
-		{"stepping", stepping, ways()[:2]},
-		{"calling", calling, ways()[:2]},
+		{"halted", haltTarget, ways()},
+		{"running", runUnderLoad, ways()},
+		{"attach asked for", sendAttach, ways()[1:]},
+		{"attaching", waitAttach, ways()[1:]},
+		{"stepping", stepOverLongCall, ways()[:2]},
+		{"calling", runInjectedCall, ways()[:2]},
 	} {
 		for _, w := range tt.ways {
 			t.Run(tt.name+"/"+w.name, func(t *testing.T) {
@@ -38,12 +38,12 @@ func TestIDEGoes(t *testing.T) {
 				defer i.Close() // before the pod is removed, which a halted target would not do
 				pod := tt.situation(t, f, i.Client)
 				w.leave(t, i)
-				f.free(t, pid, 10*time.Second)
-				f.works(t, pod)
+				f.waitFree(t, pid, 10*time.Second)
+				f.checkWorks(t, pod)
 			})
 		}
 	}
-	s.serves(t)
+	s.checkServes(t)
 }
 
 // ide is a client whose connection can be ended in other ways than by Close.
@@ -124,9 +124,9 @@ func TestLogpointAtEnd(t *testing.T) {
 		f.setHot(t, i.Client)
 		ways()[n%2].leave(t, i)
 		i.Close()
-		f.free(t, pid, 5*time.Second)
+		f.waitFree(t, pid, 5*time.Second)
 	}
-	s.serves(t)
+	s.checkServes(t)
 }
 
 // TestDaemonEnds ends the daemon by signals.
@@ -136,7 +136,7 @@ func TestDaemonEnds(t *testing.T) {
 		signal syscall.Signal
 		status int
 	}{{syscall.SIGTERM, 0}, {syscall.SIGINT, 0}, {syscall.SIGKILL, -1}} {
-		for name, begin := range map[string]situation{"halted": halted, "running": running} {
+		for name, begin := range map[string]situation{"halted": haltTarget, "running": runUnderLoad} {
 			t.Run(name+"/"+tt.signal.String(), func(t *testing.T) {
 				pid := f.containerd(t)
 				s := f.serve(t)
@@ -147,19 +147,19 @@ func TestDaemonEnds(t *testing.T) {
 				if status := s.exit(t, 15*time.Second); status != tt.status {
 					t.Errorf("exit status %d", status)
 				}
-				f.free(t, pid, 5*time.Second)
-				f.deserted(t, 5*time.Second)
-				f.works(t, pod)
+				f.waitFree(t, pid, 5*time.Second)
+				f.waitDeserted(t, 5*time.Second)
+				f.checkWorks(t, pod)
 			})
 		}
 	}
 }
 
 // TestDaemonFollowsAnother starts a daemon, and a session, at once after
-// another was killed, whose agent has yet to let the target go.
+// anotherBuild was killed, whose agent has yet to let the target go.
 func TestDaemonFollowsAnother(t *testing.T) {
 	f := setup(t)
-	for name, begin := range map[string]situation{"halted": halted, "running": running, "calling": calling} {
+	for name, begin := range map[string]situation{"halted": haltTarget, "running": runUnderLoad, "calling": runInjectedCall} {
 		t.Run(name, func(t *testing.T) {
 			pid := f.containerd(t)
 			s := f.serve(t)
@@ -167,9 +167,9 @@ func TestDaemonFollowsAnother(t *testing.T) {
 			defer i.Close()
 			pod := begin(t, f, i.Client)
 			s.kill()
-			f.serve(t).serves(t)
-			f.free(t, pid, 5*time.Second)
-			f.works(t, pod)
+			f.serve(t).checkServes(t)
+			f.waitFree(t, pid, 5*time.Second)
+			f.checkWorks(t, pod)
 		})
 	}
 }

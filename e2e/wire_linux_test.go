@@ -27,10 +27,10 @@ func TestWireLost(t *testing.T) {
 		lose      func(*testbed.Proxy)
 		within    time.Duration // the node is free, from then on
 	}{
-		{"stalled, halted", halted, (*testbed.Proxy).Stall, lease + 4*time.Second},
-		{"stalled, running", running, (*testbed.Proxy).Stall, lease + 4*time.Second},
-		{"cut, halted", halted, (*testbed.Proxy).Cut, lease - time.Second},
-		{"cut, running", running, (*testbed.Proxy).Cut, lease - time.Second},
+		{"stalled, halted", haltTarget, (*testbed.Proxy).Stall, lease + 4*time.Second},
+		{"stalled, running", runUnderLoad, (*testbed.Proxy).Stall, lease + 4*time.Second},
+		{"cut, halted", haltTarget, (*testbed.Proxy).Cut, lease - time.Second},
+		{"cut, running", runUnderLoad, (*testbed.Proxy).Cut, lease - time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			pid := f.containerd(t)
@@ -40,12 +40,12 @@ func TestWireLost(t *testing.T) {
 			pod := tt.situation(t, f, i.Client)
 			start := time.Now()
 			tt.lose(proxy)
-			f.free(t, pid, tt.within)
+			f.waitFree(t, pid, tt.within)
 			t.Logf("free %s after the loss", time.Since(start).Round(10*time.Millisecond))
 			s.toldOfTheEnd(t, i.Client, "the connection to the node was lost")
 			proxy.Resume()
-			s.serves(t)
-			f.works(t, pod)
+			s.checkServes(t)
+			f.checkWorks(t, pod)
 		})
 	}
 }
@@ -58,12 +58,12 @@ func TestWireCutAndBack(t *testing.T) {
 	s, proxy := f.serveThroughProxy(t)
 	i := s.ide(t)
 	defer i.Close()
-	running(t, f, i.Client)
+	runUnderLoad(t, f, i.Client)
 	proxy.Cut()
 	s.toldOfTheEnd(t, i.Client, "the connection to the node was lost")
-	s.serves(t)
-	f.free(t, pid, 5*time.Second)
-	f.works(t, "")
+	s.checkServes(t)
+	f.waitFree(t, pid, 5*time.Second)
+	f.checkWorks(t, "")
 }
 
 // TestWireStallsShortly is a stall that the lease outlasts: nothing happens.
@@ -80,7 +80,7 @@ func TestWireStallsShortly(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(lease / 2)
-	if bound := f.bound(pid); bound == "" {
+	if bound := f.whyHeld(pid); bound == "" {
 		t.Error("containerd was let go while the lease ran")
 	}
 	proxy.Resume()
@@ -96,8 +96,8 @@ func TestWireStallsShortly(t *testing.T) {
 	if err := i.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
-	f.free(t, pid, 5*time.Second)
-	f.works(t, pod)
+	f.waitFree(t, pid, 5*time.Second)
+	f.checkWorks(t, pod)
 }
 
 // TestDaemonEndsWithoutWire ends the daemon while the wire is stalled.
@@ -107,16 +107,16 @@ func TestDaemonEndsWithoutWire(t *testing.T) {
 	s, proxy := f.serveThroughProxy(t)
 	i := s.ide(t)
 	defer i.Close()
-	pod := halted(t, f, i.Client)
+	pod := haltTarget(t, f, i.Client)
 	proxy.Stall()
 	s.cmd.Process.Signal(os.Interrupt)
 	if status := s.exit(t, 3*lease); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	f.free(t, pid, 2*lease)
-	f.works(t, pod)
+	f.waitFree(t, pid, 2*lease)
+	f.checkWorks(t, pod)
 	proxy.Resume()
-	f.deserted(t, 5*time.Second)
+	f.waitDeserted(t, 5*time.Second)
 }
 
 // serveThroughProxy starts a daemon that reaches the node by way of a proxy.
