@@ -11,25 +11,38 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// onAttach starts the attach and returns at once: the IDE may go meanwhile,
-// and only its reader notices.
+// attachRequest is the request that started an attach.
+type attachRequest struct {
+	body []byte
+	env  envelope
+}
+
+// handleAttach starts the attach and returns at once: only readRequests notices
+// when the IDE goes meanwhile.
 func (c *dapClient) handleAttach(body []byte, env envelope) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != phaseInitialized {
-		return c.out.refuse(env, fmt.Errorf("%s is not possible now: send initialize first, and attach once", env.Command))
+		return c.out.refuse(env, fmt.Errorf("%s is not allowed now: send initialize first, and attach only once", env.Command))
 	}
-	seat := &holder{name: c.name + " (" + peerName(c.conn) + ")", conn: &c.connection, protocol: DAP, evict: c.evict}
-	request := slices.Clone(body)
-	c.startAttach(seat,
-		func(ctx context.Context) error { return c.attach(ctx, seat, request, env) },
-		func(ctx context.Context, err error) { c.attachFailed(ctx, env, err) })
+	c.request = attachRequest{slices.Clone(body), env}
+	c.startAttach(c.name, DAP)
 	return nil
 }
 
-// attachFailed answers the attach, and what has been asked after it, unless the
-// client is going.
-func (c *dapClient) attachFailed(ctx context.Context, env envelope, err error) {
+// attach implements [protocolHandler].
+func (c *dapClient) attach(ctx context.Context, h *holder) {
+	c.mu.Lock()
+	r := c.request
+	c.mu.Unlock()
+	if err := c.tryAttach(ctx, h, r); err != nil {
+		c.refuseAttach(ctx, r.env, err)
+	}
+}
+
+// refuseAttach answers a failed attach and the requests after it, unless the client
+// is going.
+func (c *dapClient) refuseAttach(ctx context.Context, env envelope, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase = phaseInitialized
@@ -37,29 +50,29 @@ func (c *dapClient) attachFailed(ctx context.Context, env envelope, err error) {
 		return
 	}
 	c.out.refuse(env, c.explainAttachFailure(ctx, err))
-	for _, late := range c.takeBacklog() {
-		if env, err := scanEnvelope(late); err == nil {
+	for _, body := range c.takeBacklog() {
+		if env, err := scanEnvelope(body); err == nil {
 			c.out.refuse(env, errors.New("the attach failed"))
 		}
 	}
 }
 
-// attach waits for the slot, has the node attach, and hands the session to the
-// IDE. On an error the target is as before.
-func (c *dapClient) attach(ctx context.Context, seat *holder, request []byte, env envelope) error {
+// tryAttach dials and passes the session on to the IDE. On an error the target is
+// as before.
+func (c *dapClient) tryAttach(ctx context.Context, h *holder, r attachRequest) error {
 	var args attachArgs
-	if raw, ok := member(request, "arguments"); ok {
+	if raw, ok := member(r.body, "arguments"); ok {
 		if err := json.Unmarshal(raw, &args); err != nil {
-			return diag.Errorf(diag.Usage, "the configuration can't be read: %w", err).WithHint("correct launch.json")
+			return diag.Errorf(diag.Usage, "read the configuration: %w", err).WithHint("correct launch.json")
 		}
 	}
-	wish, err := args.dialOptions()
+	options, err := args.dialOptions()
 	if err != nil {
 		return err
 	}
 	progress := c.newProgress()
-	wish.Progress = progress.update
-	sess, err := c.dial(ctx, seat, wish)
+	options.Progress = progress.update
+	sess, err := c.dial(ctx, h, options)
 	progress.end()
 	if err != nil {
 		return err
@@ -68,23 +81,23 @@ func (c *dapClient) attach(ctx context.Context, seat *holder, request []byte, en
 	if err == nil {
 		up := newUpstream(sess, m, c.form)
 		up.stale = newStaleChecker(c.ctx, &c.wg, sess)
-		err = c.handOver(ctx, up, request, env)
+		err = c.handOver(ctx, up, r)
 	}
 	if err != nil {
-		return errors.Join(err, c.endSession(sess, seat))
+		return errors.Join(err, c.endSession(sess, h))
 	}
 	return nil
 }
 
-// newProgress returns what shows the IDE what takes long.
+// newProgress returns a reporter that shows the IDE the progress of an attach.
 func (c *dapClient) newProgress() *progressReporter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return &progressReporter{out: c.out, isShown: showsProgress(c.initialize)}
 }
 
-// fit checks that the session is what the IDE asked for, and returns the map
-// of its paths with the IDE's own.
+// checkSession fails if the session is not what the IDE asked for. It returns the
+// session's path map below the IDE's own rules.
 func (a attachArgs) checkSession(sess Session) (*pathmap.Map, error) {
 	if err := a.checkProcess(sess.Target()); err != nil {
 		return nil, err
@@ -96,11 +109,10 @@ func (a attachArgs) checkSession(sess Session) (*pathmap.Map, error) {
 	return m, nil
 }
 
-// handOver makes the session the client's and sends what the IDE has asked for so
-// far: its initialize, whose answer the bridge has given already, the attach,
-// and the backlog.
-func (c *dapClient) handOver(ctx context.Context, up *upstream, request []byte, env envelope) error {
-	attach, err := normalizeAttach(request)
+// handOver starts the session and sends the IDE's requests so far: initialize,
+// which the bridge itself has answered, the attach, and the backlog.
+func (c *dapClient) handOver(ctx context.Context, up *upstream, r attachRequest) error {
+	attach, err := normalizeAttach(r.body)
 	if err != nil {
 		return err
 	}
@@ -112,19 +124,18 @@ func (c *dapClient) handOver(ctx context.Context, up *upstream, request []byte, 
 	if err := up.sendRequest(c.initialize, pendingRequest{fromBridge: true, isMapped: true}); err != nil {
 		return err
 	}
-	if err := up.sendRequest(attach, pendingRequest{seq: env.Seq, command: env.Command, isMapped: true}); err != nil {
+	if err := up.sendRequest(attach, pendingRequest{seq: r.env.Seq, command: r.env.Command, isMapped: true}); err != nil {
 		return err
 	}
 	c.up = up
-	console := func(line string) { c.out.console(line) }
 	if note := up.sess.Target().Note; note != "" {
-		console(diag.Escape(note))
+		c.notify(diag.Escape(note))
 	}
-	up.sess.Notify(console)
-	c.startSession(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, console)
-	for _, late := range c.takeBacklog() {
-		if env, err := scanEnvelope(late); err == nil {
-			c.forward(late, env)
+	up.sess.Notify(c.notify)
+	c.startSession(up.sess, up.queue)
+	for _, body := range c.takeBacklog() {
+		if env, err := scanEnvelope(body); err == nil {
+			c.forward(body, env)
 		}
 	}
 	return nil

@@ -80,7 +80,7 @@ func TestInitializeThatTheNodeRefuses(t *testing.T) {
 	s := n.session()
 	s.send(fmt.Sprintf(`{"seq":1,"type":"response","request_seq":%d,"success":false,"command":"initialize","message":"no"}`, s.expect("request", "initialize").Seq))
 	s.expect("request", "attach")
-	srv.logged("level=WARN", "refuses the IDE's initialize")
+	srv.logged("level=WARN", "the debugger refused initialize")
 	i.roundTrip(s)
 }
 
@@ -144,7 +144,7 @@ func TestAttachThatIsRefused(t *testing.T) {
 		{"relative substitutePath", `{"substitutePath":[{"from":"src","to":"/x"}]}`, "remove substitutePath from launch.json", true},
 		{"substitutePath of another shape", `{"substitutePath":{"/a":"/b"}}`, "correct launch.json", false},
 		{"arguments of another shape", `[]`, "correct launch.json", false},
-		{"too large for Delve", `{"x":"` + strings.Repeat("x", delveMaxBody) + `"}`, "Delve accepts 4194304", true},
+		{"too large for Delve", `{"x":"` + strings.Repeat("x", delveMaxBody) + `"}`, "Delve accepts at most 4194304", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := newNode(t)
@@ -169,10 +169,10 @@ func TestAttachThatIsRefused(t *testing.T) {
 // Both errors are told when the end of a refused session fails too.
 func TestRefusedAttachThatDoesNotEnd(t *testing.T) {
 	n := newNode(t)
-	n.end = func(context.Context) error { return errors.New("the target was not let go") }
+	n.end = func(context.Context) error { return errors.New("the target was not released") }
 	i := serve(t, Config{Dialer: n}).ide()
 	i.initialize()
-	i.refused(i.request("attach", `{"processId":1}`), "attach", "processId is 1", "the target was not let go")
+	i.refused(i.request("attach", `{"processId":1}`), "attach", "processId is 1", "the target was not released")
 }
 
 func TestDialFails(t *testing.T) {
@@ -215,7 +215,7 @@ func TestBacklog(t *testing.T) {
 	restart := i.request("restart", "")
 	i.console("the target belongs to the node")
 	i.refused(restart, "restart")
-	i.refused(i.request("attach", "{}"), "attach", "attach once")
+	i.refused(i.request("attach", "{}"), "attach", "attach only once")
 	close(release)
 	i.refused(large, "x", "Delve accepts")
 	s := n.session()
@@ -251,7 +251,7 @@ func TestBacklogOfAnAttachThatFails(t *testing.T) {
 	i.initialize()
 	attach := i.request("attach", "{}")
 	a, b := i.request("threads", ""), i.request("configurationDone", "")
-	i.refused(i.request("attach", "{}"), "attach", "attach once") // so the others were read
+	i.refused(i.request("attach", "{}"), "attach", "attach only once") // so the others were read
 	close(release)
 	i.refused(attach, "attach", "the kernel says no")
 	i.refused(a, "threads", "the attach failed")

@@ -1,13 +1,12 @@
-// Package bridge is the IDE's side of dapbridge: it accepts connections of the
-// Debug Adapter Protocol and of Delve's JSON-RPC, lets one of them at a time
-// have the debugger on the node, and relays its messages.
+// Package bridge is the IDE's side of dapbridge: it accepts connections in the Debug
+// Adapter Protocol and in Delve's JSON-RPC, gives one of them at a time the debugger
+// on the node, and relays its messages.
 //
-// Messages pass as the bytes they came in. Only DAP's numbers (the bridge
-// speaks too), the JSON strings that hold a path, and what the policy must
-// change are replaced (frame.go, message.go and policy.go; rpcvalue.go,
-// rpcmessage.go and rpcpolicy.go). The node is not trusted: only events and
-// responses to outstanding requests pass from it.
-// How the node is reached is a [Dialer]'s business.
+// Messages pass byte for byte, except for DAP's numbers (the bridge sends messages of
+// its own), the JSON strings that hold a path, and what the policy changes: frame.go,
+// message.go and policy.go for DAP; rpcframe.go, rpcmessage.go and rpcpolicy.go for
+// JSON-RPC. The node is not trusted: only events and responses to pending requests
+// pass from it. A [Dialer] reaches the node.
 package bridge
 
 import (
@@ -26,17 +25,17 @@ import (
 
 // Dialer reaches the debugger on the node.
 type Dialer interface {
-	// Capabilities is the body of the debugger's answer to initialize.
+	// Capabilities returns the body of the debugger's response to initialize.
 	Capabilities() json.RawMessage
 
-	// Dial attaches the debugger to the target and returns the session that
-	// the node serves in the client's protocol. It blocks until the target is
-	// halted and ready for requests, of DAP an attach of mode remote. When ctx
-	// ends it gives up and leaves the target as it was.
-	Dial(ctx context.Context, w DialOptions) (Session, error)
+	// Dial attaches the debugger to the target and returns a session in the
+	// client's protocol. It blocks until the target is halted and ready for
+	// requests; the first one in DAP must be an attach of mode remote. If ctx ends,
+	// it leaves the target as it was.
+	Dial(ctx context.Context, o DialOptions) (Session, error)
 }
 
-// Protocol is what a client speaks.
+// Protocol is a client's protocol.
 type Protocol int
 
 // The protocols that one port serves.
@@ -45,28 +44,29 @@ const (
 	RPC                 // Delve's JSON-RPC, version 2
 )
 
-// Session is a debug session on the node: the stream of its messages, and what
-// is debugged. Read and Write may be called by one goroutine each at a time;
-// End may be called at any time and ends both.
+// Session is a debug session on the node: a stream of messages, and its target. One
+// goroutine may Read while another one Writes; End may be called at any time and
+// unblocks both.
 type Session interface {
 	io.ReadWriter
 
-	// End makes the node clear the session's breakpoints, let the target run
-	// and detach from it, and returns when that holds, or why it can't be told.
-	// It may be called more than once.
+	// End makes the node clear the session's breakpoints, resume the target and
+	// detach. It returns nil once that has happened, and an error if it may not
+	// have. It may be called more than once.
 	End(ctx context.Context) error
 
-	// Target says what is debugged.
+	// Target returns the debugged process.
 	Target() Target
 
-	// Map turns the host's paths into those of the target's binary and back.
+	// Map returns the path map between the host and the target's binary.
 	Map() *pathmap.Map
 
-	// Tell has line called with each line that the session has to say to the
-	// user, from one goroutine at a time. It must not wait.
-	Notify(line func(string))
+	// Notify sets the function that shows the user a line. One goroutine at a time
+	// calls it; it must not block.
+	Notify(show func(line string))
 
-	// Sources gives the files that the host lacks; nil if it is not to be asked.
+	// Sources returns the access to files that the host lacks, or nil if there is
+	// none.
 	Sources() Sources
 }
 
@@ -74,30 +74,29 @@ type Session interface {
 type Target struct {
 	Name string // the executable's base name
 	PID  int    // on the node
-	Note string // what the user should know of it, one line; "" if nothing
+	Note string // one line for the user, or ""
 }
 
-// Config is what a [Server] needs. The zero value of the optional fields is
-// useful.
+// Config configures a [Server]. Only Dialer is required.
 type Config struct {
 	Dialer    Dialer
-	CheckPeer func(net.Conn) error // refuses a connection by an error; nil accepts all
-	Takeover  bool                 // a new session ends the one under way
+	CheckPeer func(net.Conn) error // an error refuses the connection; nil accepts all
+	Takeover  bool                 // a new session ends the current one
 	MaxBody   int64                // largest message in bytes; 0 means 256 MiB
 	Log       *slog.Logger         // nil discards
 }
 
-// DefaultMaxBody is the largest message that is relayed, in bytes.
+// DefaultMaxBody is the default of Config.MaxBody.
 const DefaultMaxBody = 256 << 20
 
 // maxHeader bounds a message's header, in bytes.
 const maxHeader = 8 << 10
 
-// endTimeout bounds how long the end of a session may take. It is longer than
-// the agent's own deadline, which ends with the worker's death.
+// endTimeout bounds the end of a session. It is longer than the agent's own
+// deadline, after which the agent kills the worker.
 const endTimeout = 90 * time.Second
 
-// Server serves IDEs.
+// Server serves debug clients.
 type Server struct {
 	cfg     Config
 	slot    slot
@@ -115,9 +114,9 @@ func NewServer(c Config) *Server {
 	return &Server{cfg: c}
 }
 
-// Serve accepts connections on ln until ctx ends. It then closes ln, ends the
-// session under way as if its IDE had gone, and returns nil when the target is
-// let go and every connection is closed. Another error of ln ends it too.
+// Serve accepts connections on ln until ctx ends or ln is closed. Then it closes ln,
+// ends the current session as if its IDE had gone, and returns once the target is
+// released and every connection is closed. The error is nil if ctx has ended.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.clients.Wait()
@@ -133,9 +132,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
-		default: // out of descriptors, most likely: what is served goes on
+		default: // probably out of descriptors: go on with the connections there are
 			pause = min(max(2*pause, 10*time.Millisecond), time.Second)
-			s.cfg.Log.Warn("accepting a connection", "error", err)
+			s.cfg.Log.Warn("cannot accept a connection", "error", err)
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
@@ -144,14 +143,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// ServeConn serves one client on conn, whoever it is, and closes it. When ctx
-// ends it ends the session as if its IDE had gone. It returns when the target is
-// let go.
+// ServeConn serves one client on conn, without CheckPeer, and closes conn. If ctx
+// ends, it ends the session as if the IDE had gone. It returns once the target is
+// released.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 	s.serveClient(ctx, conn, s.cfg.Log.With("peer", peerName(conn)))
 }
 
-// handle serves one connection to its end.
+// handle checks the peer of conn and serves it to its end.
 func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	log := s.cfg.Log.With("peer", peerName(conn))
 	if s.cfg.CheckPeer != nil {
@@ -166,9 +165,9 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	log.Debug("closed")
 }
 
-// serveClient serves a client in the protocol that its first byte tells, as
-// Delve does (service/rpccommon, serveConnectionDemux): a request of JSON-RPC
-// starts with a brace, no header of DAP's does.
+// serveClient serves a client in the protocol that its first byte indicates, as Delve
+// does (service/rpccommon, serveConnectionDemux): a JSON-RPC request starts with a
+// brace, a DAP header does not.
 func (s *Server) serveClient(ctx context.Context, conn net.Conn, log *slog.Logger) {
 	defer conn.Close()
 	unhook := context.AfterFunc(ctx, func() { conn.Close() })
@@ -177,15 +176,15 @@ func (s *Server) serveClient(ctx context.Context, conn net.Conn, log *slog.Logge
 	if unhook(); err != nil {
 		return
 	}
-	begun := &prefixedConn{Conn: conn, prefix: first}
+	prefixed := &prefixedConn{Conn: conn, prefix: first}
 	if first[0] == '{' {
-		newRPCClient(s, begun, log).serve(ctx)
+		newRPCClient(s, prefixed, log).run(ctx)
 	} else {
-		newClient(s, begun, log).serve(ctx)
+		newDAPClient(s, prefixed, log).run(ctx)
 	}
 }
 
-// begunConn is a connection whose first bytes have been read.
+// prefixedConn is a connection of which prefix has been read.
 type prefixedConn struct {
 	net.Conn
 	prefix []byte
@@ -200,7 +199,7 @@ func (c *prefixedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// SyscallConn implements [syscall.Conn], if the connection below does.
+// SyscallConn implements [syscall.Conn] if the underlying connection does.
 func (c *prefixedConn) SyscallConn() (syscall.RawConn, error) {
 	if sc, ok := c.Conn.(syscall.Conn); ok {
 		return sc.SyscallConn()
@@ -208,6 +207,7 @@ func (c *prefixedConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
+// peerName returns the address of conn's peer, for people.
 func peerName(conn net.Conn) string {
 	switch addr := conn.RemoteAddr(); {
 	case addr == nil, addr.String() == "", addr.String() == "@": // a unix socket without a name

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,30 +13,30 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// client is one IDE's connection.
+// dapClient is one IDE's connection.
 type dapClient struct {
 	connection
 	in  *frameReader
 	out *outbox
 
-	terminatedOnce sync.Once // the event terminated
+	terminatedOnce sync.Once // sends the event terminated
 
-	name       string         // the IDE's own; these four under the connection's mutex
+	// Under the connection's mutex:
+	name       string         // the IDE's, for people
 	form       pathmap.Client // how it writes paths, lines and columns
-	initialize []byte         // the IDE's initialize request, as Delve is to see it
-	up         *upstream      // from the attach's success on
+	initialize []byte         // the IDE's initialize request, as Delve gets it
+	request    attachRequest  // the last one
+	up         *upstream      // set when the attach succeeds
 }
 
-func newClient(s *Server, conn net.Conn, log *slog.Logger) *dapClient {
+func newDAPClient(s *Server, conn net.Conn, log *slog.Logger) *dapClient {
 	c := &dapClient{in: newFrameReader(conn, maxHeader, s.cfg.MaxBody)}
-	c.open(s, conn, log)
+	c.open(s, conn, c, log)
 	c.out = newOutbox(c.queue, conn)
 	return c
 }
 
-// serve serves the IDE to its end, as [connection.run].
-func (c *dapClient) serve(ctx context.Context) { c.run(ctx, c.readRequests) }
-
+// readRequests implements [protocolHandler].
 func (c *dapClient) readRequests() error {
 	for {
 		body, err := c.in.read()
@@ -49,8 +48,8 @@ func (c *dapClient) readRequests() error {
 			return fmt.Errorf("malformed message: %w", err)
 		}
 		if env.Type != "request" {
-			c.log.Debug("dropped: not a request", "type", env.Type)
-			continue // the bridge never asks the IDE anything
+			c.log.Debug("dropped a message that is not a request", "type", env.Type)
+			continue // the bridge sends the IDE no requests
 		}
 		if err := c.handleRequest(body, env); err != nil {
 			return err
@@ -58,7 +57,7 @@ func (c *dapClient) readRequests() error {
 	}
 }
 
-// request handles one request of the IDE's. body is valid until it returns.
+// handleRequest handles one request of the IDE's. It must not keep body.
 func (c *dapClient) handleRequest(body []byte, env envelope) error {
 	switch env.Command {
 	case "initialize":
@@ -87,7 +86,7 @@ func (c *dapClient) handleRequest(body []byte, env envelope) error {
 	return c.out.refuse(env, errors.New("no session yet: send initialize, then attach"))
 }
 
-// forward relays a request to the node. The caller has c.mu and an upstream.
+// forward relays a request to the node. The caller holds c.mu; c.up is set.
 func (c *dapClient) forward(body []byte, env envelope) error {
 	if resumesTarget(env.Command) {
 		c.halts.markRunning()
@@ -111,7 +110,7 @@ func (c *dapClient) handleInitialize(body []byte, env envelope) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != phaseNew {
-		return c.out.refuse(env, errors.New("initialize was sent already"))
+		return c.out.refuse(env, errors.New("initialize has already been sent"))
 	}
 	c.phase = phaseInitialized
 	c.initialize = slices.Clone(init)
@@ -120,7 +119,7 @@ func (c *dapClient) handleInitialize(body []byte, env envelope) error {
 	return c.out.respond(env, json.RawMessage(clearCapabilities(c.srv.cfg.Dialer.Capabilities())))
 }
 
-// clientName is the IDE's name for people (DAP, InitializeRequestArguments).
+// clientName returns the IDE's name for people (DAP, InitializeRequestArguments).
 func clientName(body []byte) string {
 	var r struct {
 		Arguments struct {
@@ -137,7 +136,8 @@ func clientName(body []byte) string {
 	return "an IDE"
 }
 
-// onDisconnect ends the session. The target lives on, whatever the IDE asked.
+// handleDisconnect ends the session. The target keeps running, whatever the IDE
+// asked for.
 func (c *dapClient) handleDisconnect(body []byte, env envelope) error {
 	var r struct {
 		Arguments struct {
@@ -147,10 +147,10 @@ func (c *dapClient) handleDisconnect(body []byte, env envelope) error {
 	}
 	json.Unmarshal(body, &r)
 	if env.Command == "terminate" || r.Arguments.TerminateDebuggee {
-		c.out.console("the target is not ended: it belongs to the node; the debugger detaches and it runs on")
+		c.out.console("the target is not terminated, since it belongs to the node: the debugger detaches and the target keeps running")
 	}
 	if r.Arguments.SuspendDebuggee {
-		c.out.console("the target is not left halted: the debugger detaches and it runs on")
+		c.out.console("the target is not left halted: the debugger detaches and the target keeps running")
 	}
 	if _, err := c.finish(errors.New("the IDE ended the session")); err != nil {
 		c.out.console(errorText(err))
@@ -163,17 +163,17 @@ func (c *dapClient) handleDisconnect(body []byte, env envelope) error {
 	return errDone
 }
 
-// terminated tells the IDE that the session is over, once.
+// sendTerminated tells the IDE once that the session has ended.
 func (c *dapClient) sendTerminated() {
 	c.terminatedOnce.Do(func() { c.out.event("terminated", map[string]any{}) })
 }
 
-// evict ends the session for another client.
-func (c *dapClient) evict(by string) {
-	c.wg.Go(func() {
-		c.out.console(by + " takes over the session")
-		if first, _ := c.finish(fmt.Errorf("%s took over the session", by)); first {
-			c.sendTerminated()
-		}
-	})
-}
+// notify implements [protocolHandler]: it prints in the debug console.
+func (c *dapClient) notify(line string) { c.out.console(line) }
+
+// reportEnd implements [protocolHandler].
+func (c *dapClient) reportEnd() { c.sendTerminated() }
+
+// refuseWaiting implements [protocolHandler]. An IDE does not wait for responses
+// after the event terminated.
+func (c *dapClient) refuseWaiting(error) {}

@@ -18,15 +18,15 @@ func TestRequestsOutOfOrder(t *testing.T) {
 	i.refused(i.request("threads", ""), "threads", "no session yet")
 	i.refused(i.request("attach", "{}"), "attach", "send initialize first")
 	i.initialize()
-	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize was sent already")
+	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize has already been sent")
 	i.refused(i.request("x-unknown", "[]"), "x-unknown", "no session yet")
 	seq := i.request("launch", "{}")
 	s := n.session()
 	s.accept()
 	i.expect("event", "initialized")
 	i.answered(seq, "launch")
-	i.refused(i.request("attach", "{}"), "attach", "attach once")
-	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize was sent already")
+	i.refused(i.request("attach", "{}"), "attach", "attach only once")
+	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize has already been sent")
 	i.roundTrip(s)
 	if n.dials.Load() != 1 {
 		t.Errorf("%d sessions were dialed", n.dials.Load())
@@ -39,7 +39,7 @@ func TestInitializeThatDelveRefuses(t *testing.T) {
 	i := serve(t, Config{Dialer: n}).ide()
 	for _, c := range []struct{ args, text string }{
 		{`{"pathFormat":"URI"}`, `"URI" is not supported`},
-		{`{"pathFormat":5}`, "can't be read"},
+		{`{"pathFormat":5}`, "read initialize"},
 	} {
 		i.refused(i.request("initialize", c.args), "initialize", c.text)
 	}
@@ -250,7 +250,7 @@ func TestNodeEndsTheSession(t *testing.T) {
 			s.waitEnded()
 			// What an IDE does then.
 			i.refused(i.request("threads", ""), "threads", "the session has ended")
-			i.refused(i.request("attach", "{}"), "attach", "not possible now")
+			i.refused(i.request("attach", "{}"), "attach", "not allowed now")
 			i.answered(i.request("disconnect", ""), "disconnect")
 			i.expectEnd()
 			if s.ends.Load() != 1 {
@@ -280,26 +280,26 @@ func TestTerminatedIsSaidOnce(t *testing.T) {
 // An end that fails is told once, and the session is over all the same.
 func TestEndFails(t *testing.T) {
 	n := newNode(t)
-	n.end = func(context.Context) error { return diag.Errorf(diag.DetachFailed, "the target was not let go") }
+	n.end = func(context.Context) error { return diag.Errorf(diag.DetachFailed, "the target was not released") }
 	srv := serve(t, Config{Dialer: n})
 	i := srv.ide()
 	s := i.attach(n)
 	seq := i.request("terminate", "")
 	i.console("belongs to the node")
-	i.console("the target was not let go (")
+	i.console("the target was not released (")
 	i.answered(seq, "terminate")
 	i.expect("event", "terminated")
 	i.answered(i.request("disconnect", ""), "disconnect")
 	i.expectEnd()
 	s.waitEnded()
-	srv.logged("level=ERROR", "the target was not let go")
+	srv.logged("level=ERROR", "the target was not released")
 
 	srv.log.Take()
 	i = srv.ide()
 	s = i.attach(n)
 	i.conn.Close()
 	s.waitEnded()
-	srv.logged("level=ERROR", "the target was not let go")
+	srv.logged("level=ERROR", "the target was not released")
 }
 
 // The target is not the IDE's to end, nor to leave halted.
@@ -311,12 +311,12 @@ func TestDisconnectOnlyDetaches(t *testing.T) {
 		{"disconnect", "", nil},
 		{"disconnect", "{}", nil},
 		{"disconnect", `{"restart":true,"terminateDebuggee":false}`, nil},
-		{"disconnect", `{"terminateDebuggee":true}`, []string{"the target is not ended"}},
-		{"disconnect", `{"TerminateDebuggee":true}`, []string{"the target is not ended"}},
+		{"disconnect", `{"terminateDebuggee":true}`, []string{"the target is not terminated"}},
+		{"disconnect", `{"TerminateDebuggee":true}`, []string{"the target is not terminated"}},
 		{"disconnect", `{"suspendDebuggee":true}`, []string{"the target is not left halted"}},
-		{"disconnect", `{"terminateDebuggee":true,"suspendDebuggee":true}`, []string{"the target is not ended", "the target is not left halted"}},
-		{"terminate", "", []string{"the target is not ended"}},
-		{"terminate", `{"restart":false}`, []string{"the target is not ended"}},
+		{"disconnect", `{"terminateDebuggee":true,"suspendDebuggee":true}`, []string{"the target is not terminated", "the target is not left halted"}},
+		{"terminate", "", []string{"the target is not terminated"}},
+		{"terminate", `{"restart":false}`, []string{"the target is not terminated"}},
 	} {
 		t.Run(c.command+c.args, func(t *testing.T) {
 			_, i, s := started(t, Config{})
@@ -344,12 +344,12 @@ func TestTerminateDuringAnAttach(t *testing.T) {
 	i.initialize()
 	attach, threads := i.request("attach", "{}"), i.request("threads", "")
 	terminate := i.request("terminate", "")
-	i.console("the target is not ended")
+	i.console("the target is not terminated")
 	i.refused(attach, "attach", "the IDE ended the session")
 	i.refused(threads, "threads", "the attach failed")
 	i.answered(terminate, "terminate")
 	i.expect("event", "terminated")
-	i.refused(i.request("attach", "{}"), "attach", "not possible now")
+	i.refused(i.request("attach", "{}"), "attach", "not allowed now")
 }
 
 // A node that hangs while it ends a session does not hold up Serve for ever.
@@ -404,7 +404,7 @@ func TestBacklogIsBounded(t *testing.T) {
 	}
 	i.sendBytes(framed(fmt.Sprintf(`{"seq":100,"type":"request","command":"x","arguments":%s}`, args)))
 	i.expectEnd()
-	srv.logged("level=WARN", "requests before the attach is done", i.conn.LocalAddr().String())
+	srv.logged("level=WARN", "requests before the attach finished", i.conn.LocalAddr().String())
 }
 
 // Delve would end the session over a request that is too large for it.
@@ -419,7 +419,7 @@ func TestLargeRequestsAreRefused(t *testing.T) {
 		return delveMaxBody - len("99") + len(fmt.Sprint(i.seq+1))
 	}
 	i.send(message(delveMaxBody + 10))
-	i.refused(i.seq, "evaluate", "Delve accepts 4194304")
+	i.refused(i.seq, "evaluate", "Delve accepts at most 4194304")
 	i.send(message(room() - 2))
 	large := s.expect("request", "evaluate")
 	if len(large.raw) > delveMaxBody || len(large.raw) < delveMaxBody-10 {

@@ -12,78 +12,101 @@ import (
 	"time"
 )
 
-// connection is what the clients of both protocols have in common: one stream,
-// and for a time the debugger. Its run goroutine reads the client and never
-// waits for what it writes, to either side, so that it always notices when the
-// client goes. Others write to the client, attach, and while a session is
-// attached read and write the node.
-type connection struct {
-	srv   *Server
-	conn  net.Conn
-	queue *queue // to the client
-	log   *slog.Logger
-	halts haltWatch
-	wg    sync.WaitGroup // everything but run
-	ctx   context.Context
-	stop  context.CancelFunc // ends ctx: the client is going
+// protocolHandler is a client's side of a [connection] in one of the protocols.
+type protocolHandler interface {
+	// readRequests handles the client's requests until reading fails or a request
+	// ends the connection (errDone). It must not wait for a peer to read.
+	readRequests() error
 
-	ended chan struct{}   // closed when the session has ended on the node
-	left  func(why error) // called once, just before that; may be nil
+	// attach takes the slot with h, dials, and passes on the requests received so
+	// far, or refuses them. On failure the target is as before.
+	attach(ctx context.Context, h *holder)
+
+	// relayNode relays the node's messages until its stream fails.
+	relayNode() error
+
+	// notify shows the user a line. It must not block.
+	notify(line string)
+
+	// refuseWaiting answers the requests that the node has not answered. It is
+	// called once, when the session has ended.
+	refuseWaiting(why error)
+
+	// reportEnd tells the client that its session has ended unasked.
+	reportEnd()
+}
+
+// connection is what the clients of both protocols have in common: one stream,
+// and for a time the debugger. Its run goroutine reads the client and never waits
+// for a write to either side, so that it always notices when the client goes. Other
+// goroutines write to the client, attach, and during a session read and write the
+// node.
+type connection struct {
+	srv     *Server
+	conn    net.Conn
+	handler protocolHandler
+	queue   *queue // to the client
+	log     *slog.Logger
+	halts   haltWatch
+	wg      sync.WaitGroup // every goroutine but run's
+	ctx     context.Context
+	stop    context.CancelFunc // ends ctx: the client is going
+
+	ended chan struct{} // closed when the session has ended on the node
 
 	mu          sync.Mutex
 	phase       phase
-	endReason   error // why there is no session any more
+	endReason   error // once phase is phaseEnded
 	backlog     [][]byte
 	backlogSize int
 	attempt     *attempt // the last attach
-	sess        Session  // from the attach's success on
-	toNode      *queue   // the same
+	sess        Session  // set when the attach succeeds
+	toNode      *queue   // set with sess
 }
 
-// state is how far a client has come. It only goes down this list, but for a
-// failed attach of DAP, which goes back to initialized.
+// phase is a client's progress. It only advances, except that after a failed attach
+// DAP returns to phaseInitialized.
 type phase int
 
 const (
 	phaseNew         phase = iota
 	phaseInitialized       // the bridge has answered DAP's initialize
-	phaseAttaching         // the node attaches; requests gather in the backlog
-	phaseAttached          // relaying
-	phaseEnded             // no session any more
+	phaseAttaching         // the node attaches; requests go to the backlog
+	phaseAttached          // messages are relayed
+	phaseEnded             // there is no session any more
 )
 
 // attempt is an attach under way.
 type attempt struct {
-	cancel context.CancelCauseFunc // ends it for a reason that the client is told
-	done   chan struct{}           // closed when it has succeeded, or failed and left nothing
-	holder *holder                 // the client in the slot
+	cancel context.CancelCauseFunc // the client is told the cause
+	done   chan struct{}           // closed when the attach has succeeded, or has failed and left nothing behind
+	holder *holder
 }
 
 // maxBacklog bounds the requests that wait for an attach, in bytes.
 const maxBacklog = 16 << 20
 
-// lastWords is how long a client may take to read what it was told at the end.
+// drainTimeout bounds how long a client may take to read its last messages.
 const drainTimeout = 5 * time.Second
 
-// errDone ends run after a request that ends the connection.
+// errDone is returned after a request that ends the connection.
 var errDone = errors.New("done")
 
 // open makes the zero value ready for a client.
-func (c *connection) open(s *Server, conn net.Conn, log *slog.Logger) {
-	c.srv, c.conn, c.log = s, conn, log
+func (c *connection) open(s *Server, conn net.Conn, h protocolHandler, log *slog.Logger) {
+	c.srv, c.conn, c.handler, c.log = s, conn, h, log
 	c.queue = newQueue()
 	c.queue.tryWrite = nonblockingWriter(conn)
 	c.ended = make(chan struct{})
 }
 
-// run has read handle the client's messages until the client, an error of
-// read's or ctx ends it. On return the session is over and every goroutine has
-// ended.
-func (c *connection) run(ctx context.Context, read func() error) {
+// run serves the client until it goes, one of its requests ends the connection, or
+// ctx ends. When run returns, the session and every goroutine have ended.
+func (c *connection) run(ctx context.Context) {
 	c.ctx, c.stop = context.WithCancel(ctx)
 	unhook := context.AfterFunc(c.ctx, func() { c.conn.Close() })
 	c.wg.Go(c.write)
-	err := read()
+	err := c.handler.readRequests()
 	if err == errDone {
 		c.conn.SetWriteDeadline(time.Now().Add(drainTimeout))
 		c.queue.waitIdle()
@@ -98,86 +121,114 @@ func (c *connection) run(ctx context.Context, read func() error) {
 	c.wg.Wait()
 }
 
-// write writes to the client. One that can't be told anything is gone.
+// write writes the queue to the client, and ends the connection if that fails.
 func (c *connection) write() {
 	err := c.queue.run(c.conn)
 	if c.ctx.Err() == nil {
-		c.log.Warn("writing to the client", "error", err)
+		c.log.Warn("write to the client failed", "error", err)
 	}
 	c.stop()
 }
 
-// keep puts a request into the backlog. The caller has c.mu.
+// addToBacklog adds a copy of a request to the backlog. The caller holds c.mu.
 func (c *connection) addToBacklog(body []byte) error {
 	c.backlogSize += len(body)
 	if c.backlogSize > maxBacklog {
-		return fmt.Errorf("more than %d bytes of requests before the attach is done", maxBacklog)
+		return fmt.Errorf("over %d bytes of requests before the attach finished", maxBacklog)
 	}
 	c.backlog = append(c.backlog, slices.Clone(body))
 	return nil
 }
 
-// takeBacklog returns what has been kept, and keeps it no longer. The caller has
-// c.mu.
+// takeBacklog returns and empties the backlog. The caller holds c.mu.
 func (c *connection) takeBacklog() [][]byte {
-	kept := c.backlog
+	backlog := c.backlog
 	c.backlog, c.backlogSize = nil, 0
-	return kept
+	return backlog
 }
 
-// startAttach has attach run with seat, and failed if it fails, and returns at
-// once. The caller has c.mu.
-func (c *connection) startAttach(seat *holder, attach func(context.Context) error, failed func(context.Context, error)) {
-	ctx, giveUp := context.WithCancelCause(c.ctx)
-	a := &attempt{cancel: giveUp, done: make(chan struct{}), holder: seat}
+// startAttach starts an attach and returns at once. name is the client's, for
+// people. The caller holds c.mu.
+func (c *connection) startAttach(name string, p Protocol) {
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	h := &holder{name: name + " (" + peerName(c.conn) + ")", conn: c, protocol: p, evict: c.evict}
+	a := &attempt{cancel: cancel, done: make(chan struct{}), holder: h}
 	c.phase, c.attempt = phaseAttaching, a
 	c.wg.Go(func() {
 		defer close(a.done)
-		defer giveUp(nil)
-		if err := attach(ctx); err != nil {
-			failed(ctx, err)
-		}
+		defer cancel(nil)
+		c.handler.attach(ctx, h)
 	})
 }
 
-// dial waits for the slot and has the node attach. On an error the target and
-// the slot are as before.
-func (c *connection) dial(ctx context.Context, seat *holder, w DialOptions) (Session, error) {
-	if err := c.srv.slot.acquire(ctx, seat, c.srv.cfg.Takeover); err != nil {
+// dial waits for the slot and makes the node attach. On an error the target and the
+// slot are as before.
+func (c *connection) dial(ctx context.Context, h *holder, o DialOptions) (Session, error) {
+	if err := c.srv.slot.acquire(ctx, h, c.srv.cfg.Takeover); err != nil {
 		return nil, err
 	}
-	sess, err := c.srv.cfg.Dialer.Dial(ctx, w)
+	sess, err := c.srv.cfg.Dialer.Dial(ctx, o)
 	if err != nil {
-		c.srv.slot.release(seat)
+		c.srv.slot.release(h)
 		return nil, err
 	}
 	return sess, nil
 }
 
-// attachError is what the client is told of an attach that failed with err.
+// explainAttachFailure returns what the client is told of an attach that failed
+// with err.
 func (c *connection) explainAttachFailure(ctx context.Context, err error) error {
 	c.log.Warn("attach failed", "error", err)
-	if why := context.Cause(ctx); why != nil {
-		return why
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
 	return err
 }
 
-// begin makes the session the client's: what waits in toNode is written, relay
-// reads, lost is called with the error of writing, and tell with a line for
-// people while the target stands still. The caller has c.mu.
-func (c *connection) startSession(sess Session, toNode *queue, relay func(), lost func(error), tell func(string)) {
+// startSession starts relaying between the client and the node, which reads
+// requests from toNode. The target is halted. The caller holds c.mu.
+func (c *connection) startSession(sess Session, toNode *queue) {
 	c.sess, c.toNode, c.phase = sess, toNode, phaseAttached
-	c.halts.target, c.halts.notify = sess.Target().Name, tell
+	c.halts.target, c.halts.notify = sess.Target().Name, c.handler.notify
 	c.halts.markHalted()
-	c.wg.Go(relay)
-	c.wg.Go(func() { lost(toNode.run(sess)) })
+	c.wg.Go(func() { c.endAfter(c.handler.relayNode()) })
+	c.wg.Go(func() { c.endAfter(toNode.run(sess)) })
 }
 
-// finish ends the session on the node, if there is one, or the attach under
-// way, whose client is told why, and leaves the slot. It may be called by
-// several goroutines; each returns when the session is over. The first is told
-// so, and of an error.
+// endAfter ends the session for the client after an error of the node's stream,
+// unless it has ended already.
+func (c *connection) endAfter(err error) {
+	if c.ctx.Err() != nil {
+		return // run ends it
+	}
+	reason := errors.New("the node ended the session")
+	first, endErr := c.finish(reason)
+	if !first {
+		return
+	}
+	if err != io.EOF && err != errTerminated {
+		c.log.Warn("connection to the node failed", "error", err)
+	}
+	if endErr != nil {
+		reason = endErr
+	}
+	c.handler.notify(errorText(reason))
+	c.handler.reportEnd()
+}
+
+// evict ends the session because another client takes over.
+func (c *connection) evict(by string) {
+	c.wg.Go(func() {
+		c.handler.notify(by + " takes over the session")
+		if first, _ := c.finish(fmt.Errorf("%s took over the session", by)); first {
+			c.handler.reportEnd()
+		}
+	})
+}
+
+// finish ends the session on the node, or cancels the attach under way, and leaves
+// the slot; the client is told why. Several goroutines may call it; each returns
+// when the session has ended. Only the first gets true, and the error of the end.
 func (c *connection) finish(why error) (first bool, err error) {
 	c.mu.Lock()
 	for c.phase == phaseAttaching {
@@ -202,9 +253,7 @@ func (c *connection) finish(why error) (first bool, err error) {
 		if err != nil {
 			why = err
 		}
-		if c.left != nil {
-			c.left(why)
-		}
+		c.handler.refuseWaiting(why)
 		close(c.ended)
 	case sess != nil:
 		<-c.ended
@@ -212,15 +261,15 @@ func (c *connection) finish(why error) (first bool, err error) {
 	return first, err
 }
 
-// end ends a session on the node and leaves the slot.
-func (c *connection) endSession(sess Session, seat *holder) error {
-	c.srv.slot.leave(seat)
-	defer c.srv.slot.release(seat)
+// endSession ends a session on the node and leaves the slot.
+func (c *connection) endSession(sess Session, h *holder) error {
+	c.srv.slot.leave(h)
+	defer c.srv.slot.release(h)
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	err := sess.End(ctx)
 	if err != nil {
-		c.log.Error("the session's end", "error", err)
+		c.log.Error("cannot end the session", "error", err)
 	}
 	return err
 }

@@ -11,18 +11,18 @@ import (
 	"strconv"
 )
 
-// keepBuffer is the size up to which a buffer is kept for the next message,
-// and to which it is made before the bytes are there.
+// keepBuffer is the size, in bytes, up to which a buffer is kept for the next
+// message, and up to which it is allocated before any bytes have arrived.
 const keepBuffer = 1 << 20
 
-// A larger buffer, up to keepLarge bytes, is kept for the next large message, as
-// those come in groups, until keepFor messages have not been large.
+// A larger buffer, of up to keepLarge bytes, is kept for the next large message, since
+// those come in groups, until keepFor messages in a row have not needed it.
 const (
 	keepLarge = 32 << 20
 	keepFor   = 32
 )
 
-// frameFault is a way in which a peer breaks the base protocol.
+// frameFault is a violation of the framing by a peer.
 type frameFault string
 
 const (
@@ -35,28 +35,27 @@ const (
 
 func (f frameFault) Error() string { return string(f) }
 
-// frameReader reads the messages of a peer that is not trusted, by the section
-// "Base protocol" of the Debug Adapter Protocol's overview. It is not for
-// concurrent use.
+// frameReader reads the messages of an untrusted peer (Debug Adapter Protocol,
+// overview, section "Base protocol"). It is not for concurrent use.
 type frameReader struct {
 	r         *bufio.Reader
 	maxHeader int
 	maxBody   int64
 	buf       []byte
 
-	large      []byte // for messages that are larger than buf may be
-	sinceLarge int    // how many messages have not needed it
+	large      []byte // for messages larger than keepBuffer
+	sinceLarge int    // messages since large was needed
 }
 
-// newFrameReader returns a reader of r that refuses larger headers and bodies.
+// newFrameReader returns a reader of r with bounds on headers and bodies, in bytes.
 func newFrameReader(r io.Reader, maxHeader int, maxBody int64) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, maxHeader), maxHeader: maxHeader, maxBody: maxBody}
 }
 
-// read returns the body of the next message, valid until the next call. The
-// error is io.EOF if the stream ends between messages; it wraps a frameFault
-// if the peer breaks the protocol and io.ErrUnexpectedEOF if the stream ends
-// within a message. After an error the stream is of no further use.
+// read returns the body of the next message, valid until the next call. The error is
+// io.EOF if the stream ends between messages; it wraps a frameFault if the peer breaks
+// the protocol and io.ErrUnexpectedEOF if the stream ends within a message. After an
+// error the stream must not be used any more.
 func (f *frameReader) read() ([]byte, error) {
 	if f.sinceLarge++; f.sinceLarge > keepFor || cap(f.large) > keepLarge {
 		f.large = nil
@@ -66,12 +65,12 @@ func (f *frameReader) read() ([]byte, error) {
 		return nil, err
 	}
 	if length > f.maxBody {
-		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, length, f.maxBody)
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", errBodySize, length, f.maxBody)
 	}
 	return f.readBody(int(length))
 }
 
-// header reads up to the empty line and returns the Content-Length.
+// readHeader reads up to the empty line and returns the Content-Length.
 func (f *frameReader) readHeader() (length int64, err error) {
 	length = -1
 	for size := 0; ; {
@@ -99,13 +98,13 @@ func (f *frameReader) readHeader() (length int64, err error) {
 		}
 	}
 	if length < 0 {
-		return 0, fmt.Errorf("%w: there is none", errLength)
+		return 0, fmt.Errorf("%w: the header has none", errLength)
 	}
 	return length, nil
 }
 
-// headerField returns the length that the line announces, or the one that is
-// known so far (-1: none) for a field that has another name.
+// parseLength returns the Content-Length in line, or known if line is another field.
+// A known of -1 means that there was none before.
 func parseLength(line []byte, known int64) (int64, error) {
 	name, value, ok := bytes.Cut(line, []byte(":"))
 	if !ok || len(name) == 0 || bytes.ContainsAny(name, " \t") {
@@ -115,7 +114,7 @@ func parseLength(line []byte, known int64) (int64, error) {
 		return known, nil
 	}
 	if known >= 0 {
-		return 0, fmt.Errorf("%w: it is given twice", errLength)
+		return 0, fmt.Errorf("%w: it occurs twice", errLength)
 	}
 	// ParseUint takes no sign, and 63 bits always fit an int64.
 	length, err := strconv.ParseUint(string(bytes.Trim(value, " \t")), 10, 63)
@@ -125,8 +124,8 @@ func parseLength(line []byte, known int64) (int64, error) {
 	return int64(length), nil
 }
 
-// body reads n bytes. Room for more than keepBuffer is made when so many are
-// there, so that an announced length alone costs no more.
+// readBody reads n bytes. It allocates more than keepBuffer only once that many have
+// arrived, so that a false length costs no memory.
 func (f *frameReader) readBody(n int) ([]byte, error) {
 	f.buf = slices.Grow(f.buf[:0], min(n, keepBuffer))
 	head := f.buf[:min(n, keepBuffer)]
@@ -144,19 +143,19 @@ func (f *frameReader) readBody(n int) ([]byte, error) {
 	return buf, nil
 }
 
-// room returns a large buffer, the last one if it will do: to clear a new one
-// takes as long as to fill it.
+// largeBuffer returns a buffer of n bytes, the previous one if it is large enough:
+// clearing a new one takes as long as filling it.
 func (f *frameReader) largeBuffer(n int) []byte {
 	if cap(f.large) < n {
-		f.large = nil // before there are two
+		f.large = nil // never hold two
 		f.large = make([]byte, n)
 	}
 	f.sinceLarge = 0
 	return f.large[:n]
 }
 
-// truncated describes an error of the stream below. Between messages its end
-// is no error.
+// readError describes an error of the underlying stream. Between messages the end of
+// the stream is plain io.EOF.
 func readError(part string, err error, between bool) error {
 	if errors.Is(err, io.EOF) {
 		if between {
@@ -167,9 +166,8 @@ func readError(part string, err error, between bool) error {
 	return fmt.Errorf("read message %s: %w", part, err)
 }
 
-// looksLikeHTTP reports whether line begins an HTTP request, as a web page
-// that is made to attack local ports would send. A header field's first word
-// ends with a colon.
+// isHTTP reports whether line begins an HTTP request, such as a web page that attacks
+// local ports sends. The first word of a header field ends in a colon.
 func isHTTP(line []byte) bool {
 	method, rest, ok := bytes.Cut(line, []byte(" "))
 	if !ok {
@@ -190,8 +188,8 @@ type frameWriter struct {
 
 func newFrameWriter(w io.Writer) *frameWriter { return &frameWriter{w: w} }
 
-// write sends body as one message: in one Write, so that it is one packet of
-// the transport's, or without a copy if it is large.
+// write sends body as one message: in one Write, so that it makes one packet, or, if
+// it is large, without a copy.
 func (f *frameWriter) write(body []byte) error {
 	f.buf = appendHeader(f.buf[:0], len(body))
 	var err error

@@ -7,30 +7,29 @@ import (
 	"time"
 )
 
-// What a kubelet does while its container runtime stands still, counted from
-// the stop. kubelet's runtimeRequestTimeout is 2 minutes (KubeletConfiguration);
-// PLEG calls itself unhealthy after 3 minutes, which makes the node NotReady
+// When a kubelet reacts to a halted container runtime, counted from the halt. The
+// kubelet's runtimeRequestTimeout is 2 minutes (KubeletConfiguration); PLEG counts as
+// unhealthy after 3 minutes, which makes the node NotReady
 // (pkg/kubelet/pleg/generic.go, relistThreshold).
 const (
 	criTimeout   = 2 * time.Minute
 	nodeNotReady = 3 * time.Minute
 )
 
-// haltWatch tells, once a minute, for how long the target has been halted and
-// what that does to the node. The zero value with its two first fields set is
-// ready for use.
+// haltWatch tells the user once a minute how long the target has been halted and what
+// that does to the node. It is ready for use when its first two fields are set.
 type haltWatch struct {
 	target string
-	notify func(line string) // must not wait; not called once resumed or stop has returned
+	notify func(line string) // must not block; not called after markRunning or stop has returned
 
 	mu        sync.Mutex
 	since     time.Time
-	timer     *time.Timer // while the clock runs
-	wasHalted bool        // the clock has run
+	timer     *time.Timer // not nil while the target is halted
+	wasHalted bool        // markHalted has been called
 	isStopped bool
 }
 
-// halted starts the clock, unless it runs.
+// markHalted records that the target is halted, from now on unless it was already.
 func (h *haltWatch) markHalted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -40,15 +39,15 @@ func (h *haltWatch) markHalted() {
 	}
 }
 
-// resumed stops the clock.
+// markRunning records that the target is running.
 func (h *haltWatch) markRunning() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopTimer()
 }
 
-// stop stops the clock for good: what the node still says of a session that
-// ends must not start it again.
+// stop stops the watch for good: later messages of a session that ends must not start
+// it again.
 func (h *haltWatch) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -68,7 +67,7 @@ func (h *haltWatch) startTimer() {
 	timer = time.AfterFunc(time.Minute, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.timer == timer { // else it was stopped just now
+		if h.timer == timer { // not stopped in the meantime
 			h.startTimer()
 			h.notify(haltLine(h.target, h.since, time.Now()))
 		}
@@ -76,20 +75,20 @@ func (h *haltWatch) startTimer() {
 	h.timer = timer
 }
 
-// haltLine is what the debug console says at now of a target halted since.
+// haltLine returns the line, at the time now, about a target that was halted at since.
 func haltLine(target string, since, now time.Time) string {
 	at := func(d time.Duration) string { return since.Add(d).Format(time.TimeOnly) }
 	halted := now.Sub(since)
 	line := fmt.Sprintf("%s has been halted for %s. ", target, halted.Round(time.Second))
 	switch {
 	case !slices.Contains([]string{"containerd", "dockerd", "cri-dockerd", "crio", "kubelet"}, target):
-		return line + "What waits for it may time out."
+		return line + "Requests to it may time out."
 	case target == "kubelet":
 		return line + "The node goes NotReady when the kubelet has not renewed its lease for 40 s."
 	case halted < criTimeout:
 		return line + fmt.Sprintf("kubelet's calls to it time out after 2 minutes (the first at %s), the node goes NotReady after 3 (%s).", at(criTimeout), at(nodeNotReady))
 	case halted < nodeNotReady:
-		return line + fmt.Sprintf("kubelet's calls to it are timing out and will be tried again; the node goes NotReady at %s.", at(nodeNotReady))
+		return line + fmt.Sprintf("kubelet's calls to it are timing out and will be retried; the node goes NotReady at %s.", at(nodeNotReady))
 	}
 	return line + "kubelet's calls to it time out and the node is NotReady until it continues."
 }

@@ -39,7 +39,7 @@ func TestHaltWatch(t *testing.T) {
 		time.Sleep(3*time.Minute + 30*time.Second)
 		expectLines(t, told,
 			"1m0s containerd has been halted for 1m0s. kubelet's calls to it time out after 2 minutes (the first at "+timeout+"), the node goes NotReady after 3 ("+notReady+").",
-			"2m0s containerd has been halted for 2m0s. kubelet's calls to it are timing out and will be tried again; the node goes NotReady at "+notReady+".",
+			"2m0s containerd has been halted for 2m0s. kubelet's calls to it are timing out and will be retried; the node goes NotReady at "+notReady+".",
 			"3m0s containerd has been halted for 3m0s. kubelet's calls to it time out and the node is NotReady until it continues.",
 			"4m0s containerd has been halted for 4m0s. kubelet's calls to it time out and the node is NotReady until it continues.",
 		)
@@ -72,7 +72,7 @@ func TestHaltWatch(t *testing.T) {
 
 func TestHaltWatchOfOtherTargets(t *testing.T) {
 	for target, want := range map[string]string{
-		"sample":  "1m0s sample has been halted for 1m0s. What waits for it may time out.",
+		"sample":  "1m0s sample has been halted for 1m0s. Requests to it may time out.",
 		"kubelet": "1m0s kubelet has been halted for 1m0s. The node goes NotReady when the kubelet has not renewed its lease for 40 s.",
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestNoHaltAfterTheEnd(t *testing.T) {
 		i := servePiped(t, Config{Dialer: n}).ide()
 		s = i.attach(n)
 		seq := i.request("terminate", "")
-		i.console("the target is not ended")
+		i.console("the target is not terminated")
 		i.expect("event", "stopped")
 		i.answered(seq, "terminate")
 		i.expect("event", "terminated")

@@ -1,8 +1,8 @@
 package bridge
 
-// largeMessage is the size from which on a message is not put together to be
-// sent, but written from where it is, in bytes.
+// largeMessage is the size, in bytes, from which on a message is written from the
+// buffer it was read into, without a copy.
 const largeMessage = 64 << 10
 
-// pieces is how many bytes of it are gathered for one write.
+// largeWriteSize is the size of the writes of a large message, in bytes.
 const largeWriteSize = 128 << 10

@@ -11,14 +11,14 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// span is a part of a message, [start,end). The zero span is none.
+// span is the part [start,end) of a message. The zero span means that there is none.
 type span struct{ start, end int }
 
-// of returns that part of b.
+// in returns that part of b.
 func (s span) in(b []byte) []byte { return b[s.start:s.end] }
 
-// envelope is what the bridge reads of every message, and where the values
-// are. The spans hold for the bytes that were scanned and no others.
+// envelope holds the members that the bridge reads of every message, and their places
+// in the scanned bytes.
 type envelope struct {
 	Type, Command, Event string
 	Seq, RequestSeq      int64
@@ -94,7 +94,7 @@ func (env *envelope) set(name, raw []byte, at span) error {
 	return nil
 }
 
-// member returns where the envelope keeps the place of a member, or nil.
+// field returns the envelope's field for the place of a member, nil if it has none.
 func (env *envelope) field(name []byte) *span {
 	switch string(name) {
 	case "type":
@@ -145,31 +145,30 @@ func decodeString(raw []byte) (string, error) {
 	return s, err
 }
 
-// replace returns the edit that puts value into the place of s.
+// replace returns the edit that replaces s by value.
 func (s span) replace(value []byte) pathmap.Edit {
 	return pathmap.Edit{Start: s.start, End: s.end, Text: value}
 }
 
-// splice appends body to dst with the edits made, in whatever order they are;
-// their parts must not overlap.
+// splice appends body to dst with the edits made. They may be in any order but must
+// not overlap.
 func splice(dst, body []byte, edits ...pathmap.Edit) []byte {
 	return pathmap.Apply(dst, body, sortEdits(edits)...)
 }
 
-// inOrder sorts edits by their places.
+// sortEdits sorts edits by their places.
 func sortEdits(edits []pathmap.Edit) []pathmap.Edit {
 	slices.SortFunc(edits, func(a, b pathmap.Edit) int { return cmp.Compare(a.Start, b.Start) })
 	return edits
 }
 
-// renumber appends body, whose envelope is env, to dst under other numbers. No
-// other byte changes, but that seq is added where it was missing; request_seq
-// is not.
+// renumber appends body, whose envelope is env, to dst with other numbers. A missing
+// seq is added, a missing request_seq is not; no other byte changes.
 func renumber(dst, body []byte, env envelope, seq, requestSeq int64) []byte {
 	return splice(dst, body, env.numberEdits(body, seq, requestSeq)...)
 }
 
-// renumbered returns the edits that renumber makes.
+// numberEdits returns the edits of renumber.
 func (env envelope) numberEdits(body []byte, seq, requestSeq int64) []pathmap.Edit {
 	first := env.seq.replace(strconv.AppendInt(nil, seq, 10))
 	if env.seq == (span{}) {
@@ -181,8 +180,8 @@ func (env envelope) numberEdits(body []byte, seq, requestSeq int64) []pathmap.Ed
 	return []pathmap.Edit{first, env.requestSeq.replace(strconv.AppendInt(nil, requestSeq, 10))}
 }
 
-// insertion returns the edit that adds a member in front of the others of the
-// object that opens just before offset open.
+// insertion returns the edit that adds a first member to the object whose brace is just
+// before offset open.
 func insertion(body []byte, open int, name string, value []byte) pathmap.Edit {
 	member := fmt.Appendf(nil, "%q:%s", name, value)
 	if body[pathmap.SkipSpace(body, open)] != '}' {

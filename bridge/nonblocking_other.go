@@ -4,5 +4,5 @@ package bridge
 
 import "net"
 
-// nonblockingWriter returns nil: everything goes through the queue.
+// nonblockingWriter returns nil: all bytes go through the queue.
 func nonblockingWriter(net.Conn) func(p []byte) int { return nil }

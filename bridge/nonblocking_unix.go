@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// nonblockingWriter returns a function that writes to conn what the system takes at
-// once and says how much that was, or nil if conn has no descriptor.
+// nonblockingWriter returns a function that writes to conn what the system accepts at
+// once and returns how many bytes that was. It returns nil if conn has no descriptor.
 func nonblockingWriter(conn net.Conn) func(p []byte) int {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -19,9 +19,9 @@ func nonblockingWriter(conn net.Conn) func(p []byte) int {
 		return nil
 	}
 	return func(p []byte) (n int) {
-		// The descriptor is non-blocking; true says not to wait for it.
+		// The descriptor is non-blocking; true means not to wait until it is writable.
 		raw.Write(func(fd uintptr) bool {
-			n, _ = syscall.Write(int(fd), p) // an error will meet run as well
+			n, _ = syscall.Write(int(fd), p) // run will get the same error
 			return true
 		})
 		return max(n, 0)

@@ -10,28 +10,37 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// queue is what is to be written to a peer that may not read: only its run, and
-// who has claimed the turn, write, so that everybody else waits for the peer by
-// room and idle alone.
+// queue holds bytes for a peer that may not read. There are three ways to write to the
+// peer, because a relay must neither block on it nor copy what is large:
+//
+//   - Write sends what the system accepts at once (tryWrite), if nothing is queued. So
+//     the usual small message costs no switch to another goroutine.
+//   - What is left over is queued, and run writes it. So Write never blocks, and a peer
+//     that does not read stops nobody but those who ask to wait: waitRoom, waitIdle.
+//   - A caller with a large message claims the queue while it is idle and writes to the
+//     peer by itself. So the message is not copied into the queue, which would double
+//     its memory, and the reader of the other side slows down to this peer's speed.
+//
+// Only one of the three writes at a time, so messages stay whole and in order.
 type queue struct {
-	// now writes what it can without waiting, and says how much that was: it
-	// spares the usual message the way through run. nil writes nothing.
+	// tryWrite writes what it can without blocking and returns how many bytes that
+	// was. nil writes nothing.
 	tryWrite func(p []byte) int
 
 	mu        sync.Mutex
-	cond      sync.Cond // something below has changed
+	cond      sync.Cond // signals changes to the fields below
 	buf       []byte
-	writes    int   // that buf holds
-	isWriting bool  // run is writing what it took from buf
-	isClaimed bool  // somebody else has claimed the turn
-	err       error // why nothing is written any more
+	writes    int   // calls of Write whose bytes are in buf
+	isWriting bool  // run is writing bytes taken from buf
+	isClaimed bool  // a caller writes by itself
+	err       error // why nothing more is written
 }
 
-// maxWrites bounds what may wait in a queue for a peer that does not read.
+// maxWrites bounds the number of queued writes.
 const maxWrites = 1 << 16
 
 var (
-	errUnread = errors.New("the peer does not read what is sent to it")
+	errUnread = errors.New("the peer does not read its messages")
 	errEnded  = errors.New("the session has ended")
 )
 
@@ -41,8 +50,8 @@ func newQueue() *queue {
 	return q
 }
 
-// Write implements io.Writer. It does not wait; an error is why earlier bytes
-// were not written.
+// Write implements io.Writer. It does not block. An error says why earlier bytes were
+// not written.
 func (q *queue) Write(p []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -64,7 +73,7 @@ func (q *queue) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// run writes to w until stop or w's first error, and returns why it ended.
+// run writes queued bytes to w until stop is called or w fails, and returns the reason.
 func (q *queue) run(w io.Writer) error {
 	var out []byte
 	for {
@@ -78,7 +87,7 @@ func (q *queue) run(w io.Writer) error {
 	}
 }
 
-// take waits for bytes to write and leaves spare in their place.
+// take waits for queued bytes and returns them; spare becomes the queue's buffer.
 func (q *queue) take(spare []byte) ([]byte, error) {
 	if cap(spare) > keepBuffer {
 		spare = nil
@@ -99,14 +108,15 @@ func (q *queue) take(spare []byte) ([]byte, error) {
 	return out, nil
 }
 
-// stop makes run return, and every Write fail, with err. A write that is under
-// way ends with its writer.
+// stop makes run, and every Write from now on, return err. It does not interrupt a
+// write under way.
 func (q *queue) stop(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.fail(err)
 }
 
+// fail is stop for callers that hold q.mu.
 func (q *queue) fail(err error) {
 	if q.err == nil {
 		q.err, q.buf = err, nil
@@ -114,7 +124,7 @@ func (q *queue) fail(err error) {
 	}
 }
 
-// room waits until little is left to write.
+// waitRoom blocks until at most keepBuffer bytes are queued.
 func (q *queue) waitRoom() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -124,10 +134,10 @@ func (q *queue) waitRoom() error {
 	return q.err
 }
 
-// quiet reports whether nothing waits and nobody writes. The caller has q.mu.
+// isIdle reports whether nothing is queued and nobody writes. The caller holds q.mu.
 func (q *queue) isIdle() bool { return len(q.buf) == 0 && !q.isWriting && !q.isClaimed }
 
-// idle waits until all is written, or can't be.
+// waitIdle blocks until everything is written, and fails if it cannot be.
 func (q *queue) waitIdle() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -137,9 +147,8 @@ func (q *queue) waitIdle() error {
 	return q.err
 }
 
-// claim gives the turn to the caller, who writes to the peer by itself until
-// release: what is large need not be copied then. What others Write meanwhile
-// comes behind it. It reports false if it is not idle.
+// claim makes the caller the only one who writes to the peer, until release. What
+// others Write meanwhile is queued. It reports false if the queue is not idle.
 func (q *queue) claim() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -150,7 +159,8 @@ func (q *queue) claim() bool {
 	return true
 }
 
-// release gives the turn back. An error of the caller's writing ends the queue.
+// release ends a claim. If err, the error of the caller's writes, is not nil, the
+// queue stops.
 func (q *queue) release(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -161,19 +171,19 @@ func (q *queue) release(err error) {
 	q.cond.Broadcast()
 }
 
-// size is how many bytes wait.
+// size returns the number of queued bytes.
 func (q *queue) size() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.buf)
 }
 
-// outbox numbers and sends messages to the IDE: those of the node, and the
-// bridge's own. It may be used by several goroutines; the order of their calls
-// is the order on the wire. Only relay waits for an IDE that does not read.
+// outbox numbers and sends messages to the IDE: the node's and the bridge's own. It is
+// safe for concurrent use; messages are sent in the order of the calls. Only relay
+// blocks on an IDE that does not read.
 type outbox struct {
 	queue *queue
-	conn  io.Writer // what the queue is written to
+	conn  io.Writer // the queue's peer
 
 	mu  sync.Mutex
 	w   *frameWriter
@@ -181,13 +191,13 @@ type outbox struct {
 	buf []byte
 }
 
-// newOutbox returns an outbox whose messages go to the client's queue.
+// newOutbox returns an outbox that sends through q, whose peer is conn.
 func newOutbox(q *queue, conn io.Writer) *outbox {
 	return &outbox{queue: q, conn: conn, w: newFrameWriter(q)}
 }
 
-// relay sends a message of the node's under the outbox's next number. Its
-// request_seq, if it has one, becomes requestSeq.
+// relay sends a message of the node's with the next number. A request_seq becomes
+// requestSeq.
 func (o *outbox) relay(in nodeMessage, requestSeq int64) error {
 	if len(in.body) >= largeMessage {
 		return o.relayLarge(in, requestSeq)
@@ -203,7 +213,7 @@ func (o *outbox) relay(in nodeMessage, requestSeq int64) error {
 	return o.w.write(o.buf)
 }
 
-// relayLarge writes the message from where it is, past the queue.
+// relayLarge writes the message from the read buffer, without the queue.
 func (o *outbox) relayLarge(in nodeMessage, requestSeq int64) error {
 	seq, err := o.waitClaim()
 	if err != nil {
@@ -218,7 +228,8 @@ func (o *outbox) relayLarge(in nodeMessage, requestSeq int64) error {
 	return err
 }
 
-// claim waits for the queue's turn and returns the number that goes with it.
+// waitClaim claims the queue once it is idle, and returns the number of the message
+// that follows.
 func (o *outbox) waitClaim() (seq int64, err error) {
 	for {
 		if err := o.queue.waitIdle(); err != nil {
@@ -230,6 +241,8 @@ func (o *outbox) waitClaim() (seq int64, err error) {
 	}
 }
 
+// tryClaim claims the queue and takes a number at once, so that no message of another
+// goroutine comes between.
 func (o *outbox) tryClaim() (seq int64, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -240,11 +253,11 @@ func (o *outbox) tryClaim() (seq int64, ok bool) {
 	return o.seq, true
 }
 
-// message is what the bridge itself says to the IDE (DAP, Base Protocol).
+// message is a message of the bridge's own (DAP, Base Protocol).
 type message struct {
 	Seq        int64  `json:"seq"`
 	Type       string `json:"type"`
-	RequestSeq *int64 `json:"request_seq,omitempty"` // of a response; an IDE may count from 0
+	RequestSeq *int64 `json:"request_seq,omitempty"` // nil if not a response; 0 is a valid number
 	Success    *bool  `json:"success,omitempty"`
 	Command    string `json:"command,omitempty"`
 	Message    string `json:"message,omitempty"`
@@ -264,14 +277,14 @@ func (o *outbox) send(m message) error {
 	return o.w.write(body)
 }
 
-// respond answers a request of the IDE's with success.
+// respond answers a request of the IDE's successfully.
 func (o *outbox) respond(env envelope, body any) error {
 	ok := true
 	return o.send(message{Type: "response", RequestSeq: &env.Seq, Success: &ok, Command: env.Command, Body: body})
 }
 
 // refuse answers a request of the IDE's with an error that the IDE shows (DAP,
-// ErrorResponse). Its text may come from the node.
+// ErrorResponse). The text of err may come from the node.
 func (o *outbox) refuse(env envelope, err error) error {
 	ok := false
 	text := errorText(err)
@@ -281,8 +294,8 @@ func (o *outbox) refuse(env envelope, err error) error {
 	})
 }
 
-// refusedID is the id of the bridge's own errors; Delve's lie between 1000 and
-// 9999 (service/dap/error_ids.go).
+// refusedID is the id of the bridge's errors. Delve's are from 1000 to 9999
+// (service/dap/error_ids.go).
 const refusedID = 10000
 
 func (o *outbox) event(name string, body any) error {
@@ -294,7 +307,7 @@ func (o *outbox) console(line string) error {
 	return o.event("output", map[string]any{"category": "console", "output": "dapbridge: " + line + "\n"})
 }
 
-// explain is an error as one line for people, with its remedy.
+// errorText returns err with its hint, as one line for people.
 func errorText(err error) string {
 	text := err.Error()
 	if hint := diag.Hint(err); hint != "" {

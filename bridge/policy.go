@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,20 +11,20 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// The policy: what may never reach the target, and what the IDE must not be
-// offered because of that.
+// The policy: what must never reach the target, and is therefore not offered to the
+// IDE.
 
-// withheld are capabilities of Delve's (DAP, Capabilities) that would end or
-// endanger the target.
-//   - terminate and restart: a debugged containerd is the node's, not ours;
-//     Delve's restart of an attached target leaves it halted.
-//   - data breakpoints sit in debug registers, which stay set when the worker
-//     is killed and then kill the target.
+// unsupportedCapabilities returns the capabilities of Delve's (DAP, Capabilities) that
+// would end or endanger the target:
+//   - terminate and restart: the target belongs to the node, and Delve's restart leaves
+//     an attached target halted;
+//   - data breakpoints: they sit in debug registers, which stay set when the worker is
+//     killed and then kill the target.
 func unsupportedCapabilities() []string {
 	return []string{"supportsRestartRequest", "supportsTerminateRequest", "supportTerminateDebuggee", "supportSuspendDebuggee", "supportsDataBreakpoints"}
 }
 
-// withhold returns capabilities with every withheld one set to false.
+// clearCapabilities returns capabilities with every unsupported one set to false.
 func clearCapabilities(capabilities []byte) []byte {
 	for _, name := range unsupportedCapabilities() {
 		if v, ok := member(capabilities, name); ok && string(v) != "false" {
@@ -33,8 +34,8 @@ func clearCapabilities(capabilities []byte) []byte {
 	return capabilities
 }
 
-// withholdEvent does the same to a capabilities event (DAP, Capabilities
-// Event); Delve sends one that offers to terminate the target.
+// clearEventCapabilities does the same to a capabilities event (DAP, Capabilities
+// Event). Delve sends one that offers to terminate the target.
 func clearEventCapabilities(body []byte) []byte {
 	content, ok := member(body, "body")
 	if !ok {
@@ -47,7 +48,7 @@ func clearEventCapabilities(body []byte) []byte {
 	return setMember(body, "body", setMember(content, "capabilities", clearCapabilities(caps)))
 }
 
-// forbidden says why a request must not reach the node, "" if it may.
+// refusalReason returns why a request must not reach the node, "" if it may.
 func refusalReason(body []byte, env envelope) string {
 	switch env.Command {
 	case "restart":
@@ -67,8 +68,8 @@ func refusalReason(body []byte, env envelope) string {
 	return ""
 }
 
-// delveCommand returns the words of one of Delve's own commands, which evaluate
-// takes with the prefix "dlv" (service/dap/command.go); none of an expression.
+// delveCommandWords returns the words of a command of Delve's own, which evaluate takes
+// with the prefix "dlv" (service/dap/command.go), or none for an expression.
 func delveCommandWords(body []byte) ([]string, error) {
 	var r struct{ Arguments struct{ Expression string } }
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -81,34 +82,33 @@ func delveCommandWords(body []byte) ([]string, error) {
 	return words, nil
 }
 
-// forbiddenCommand says why one of Delve's own commands must not reach the node.
+// commandRefusal is refusalReason for a command of Delve's own.
 func commandRefusal(body []byte) string {
 	words, err := delveCommandWords(body)
 	if err != nil {
-		return "the request can't be read"
+		return "cannot read the request"
 	}
 	if len(words) < 3 {
 		return ""
 	}
 	switch {
 	case words[1] == "target" && words[2] != "list":
-		return "other processes of the node are not followed: they could not be let go safely"
+		return "other processes on the node are not followed: they could not be released safely"
 	case words[1] == "config" && words[2] == "substitutePath" && len(words) > 3:
 		return "paths are mapped by dapbridge: use --map HOST=NODE"
 	}
 	return ""
 }
 
-// attachArgs is what the bridge reads of an attach or launch request's
-// arguments; the rest is the debugger's.
+// attachArgs are the arguments of an attach or launch request that the bridge reads.
 type attachArgs struct {
 	ProcessID      json.RawMessage `json:"processId"`
 	SubstitutePath []pathPair      `json:"substitutePath"`
 	Symbols        string          `json:"symbols"`
 }
 
-// clientMap is a pair of the Go extension's substitutePath: from the IDE's
-// path to the debugger's.
+// pathPair is a pair of the Go extension's substitutePath, from the IDE's path to the
+// debugger's.
 type pathPair struct{ From, To string }
 
 func (a attachArgs) rules() (rules []pathmap.Rule) {
@@ -118,21 +118,22 @@ func (a attachArgs) rules() (rules []pathmap.Rule) {
 	return rules
 }
 
-// checkProcess refuses a processId that is not the target's: the debugger
-// would ignore it. An IDE sends it as a number or as its digits; 0 is none.
+// checkProcess fails if the arguments name another process than the target, which the
+// debugger would ignore. An IDE sends a processId as a number or as a string; 0 means
+// none.
 func (a attachArgs) checkProcess(t Target) error {
 	pid, err := strconv.Atoi(strings.Trim(string(a.ProcessID), `"`))
 	if err != nil || pid == 0 || pid == t.PID {
-		return nil // "${command:pickProcess}" and the like, unresolved, say nothing
+		return nil // an unresolved "${command:pickProcess}" or the like names none
 	}
 	return diag.Errorf(diag.Usage, "processId is %d, but dapbridge serves %s, pid %d", pid, t.Name, t.PID).
 		WithHint("remove processId from launch.json, or run dapbridge serve with --pid %d", pid)
 }
 
-// normalizeAttach makes an attach or launch request of any mode a remote
-// attach, which is the only one that does not start or replace a process
-// (service/dap/server.go, onAttachRequest). The mapping of paths is the
-// bridge's; Delve must not map on top.
+// normalizeAttach turns an attach or launch request of any mode into an attach of mode
+// remote, the only one that neither starts nor replaces a process
+// (service/dap/server.go, onAttachRequest). Delve must not map paths, since the bridge
+// does.
 func normalizeAttach(body []byte) ([]byte, error) {
 	args, ok := member(body, "arguments")
 	if !ok || len(args) == 0 || args[0] != '{' {
@@ -149,15 +150,15 @@ func normalizeAttach(body []byte) ([]byte, error) {
 		args = setMember(args, "hideSystemGoroutines", []byte("true"))
 	}
 	if !json.Valid(args) {
-		return nil, fmt.Errorf("the arguments can't be read")
+		return nil, errors.New("cannot read the arguments")
 	}
 	body = setMember(body, "arguments", args)
 	return setMember(body, "command", []byte(`"attach"`)), nil
 }
 
-// normalizeInitialize checks a client's initialize (DAP, InitializeRequest) and
-// spells out what Delve insists on, whatever the client wants: the bridge
-// converts between the two. Absent members mean what Delve wants.
+// normalizeInitialize returns an initialize request (DAP, InitializeRequest) with the
+// only formats that Delve accepts, and the client's own, which the bridge converts.
+// The defaults are Delve's.
 func normalizeInitialize(body []byte) ([]byte, pathmap.Client, error) {
 	var client pathmap.Client
 	var r struct {
@@ -168,7 +169,7 @@ func normalizeInitialize(body []byte) ([]byte, pathmap.Client, error) {
 		} `json:"arguments"`
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, client, fmt.Errorf("initialize can't be read: %w", err)
+		return nil, client, fmt.Errorf("read initialize: %w", err)
 	}
 	a := r.Arguments
 	switch a.PathFormat {
@@ -190,7 +191,7 @@ func normalizeInitialize(body []byte) ([]byte, pathmap.Client, error) {
 	return setMember(body, "arguments", args), client, nil
 }
 
-// resumes reports whether a request lets the target run.
+// resumesTarget reports whether a request resumes the target.
 func resumesTarget(command string) bool {
 	switch command {
 	case "continue", "next", "stepIn", "stepOut", "configurationDone":

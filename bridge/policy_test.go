@@ -26,14 +26,14 @@ func TestForbiddenRequests(t *testing.T) {
 		{"setDataBreakpoints", `{"breakpoints":[]}`, pass},
 		{"setDataBreakpoints", `{}`, pass},
 		{"setDataBreakpoints", "", pass},
-		{"evaluate", evaluate("dlv target follow-exec -on"), "other processes of the node are not followed"},
-		{"evaluate", evaluate("  dlv \ttarget  follow-exec\t-on .*"), "other processes of the node are not followed"},
-		{"evaluate", evaluate("\ndlv target switch 1"), "other processes of the node are not followed"},
-		{"evaluate", `{"expression":"\u0064lv target switch 1"}`, "other processes of the node are not followed"},
-		{"evaluate", `{"expression":"a","EXPRESSION":"dlv target follow-exec -on"}`, "other processes of the node are not followed"},
+		{"evaluate", evaluate("dlv target follow-exec -on"), "other processes on the node are not followed"},
+		{"evaluate", evaluate("  dlv \ttarget  follow-exec\t-on .*"), "other processes on the node are not followed"},
+		{"evaluate", evaluate("\ndlv target switch 1"), "other processes on the node are not followed"},
+		{"evaluate", `{"expression":"\u0064lv target switch 1"}`, "other processes on the node are not followed"},
+		{"evaluate", `{"expression":"a","EXPRESSION":"dlv target follow-exec -on"}`, "other processes on the node are not followed"},
 		{"evaluate", evaluate("dlv config substitutePath a b"), "paths are mapped by dapbridge"},
 		{"evaluate", evaluate("dlv config  substitutePath -clear"), "paths are mapped by dapbridge"},
-		{"evaluate", `{"expression":5}`, "can't be read"},
+		{"evaluate", `{"expression":5}`, "cannot read"},
 		{"evaluate", evaluate("dlv sources"), pass},
 		{"evaluate", evaluate("dlv sources target switch"), pass},
 		{"evaluate", evaluate("dlv config -list"), pass},
@@ -77,7 +77,7 @@ func TestForbiddenRequestsInDisguise(t *testing.T) {
 	i.console("the target belongs to the node")
 	i.refused(77, "restart")
 	i.send(`{"seq":78,"type":"request","command":"\u0074erminate"}`)
-	i.console("the target is not ended")
+	i.console("the target is not terminated")
 	i.answered(78, "terminate")
 	i.expect("event", "terminated")
 	s.expectEnd()

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// refuseTimeout is how long an IDE may take to send its first request, and to
-// read the answer.
+// refuseTimeout bounds how long an IDE may take to send its first request and to read
+// the response.
 const refuseTimeout = 30 * time.Second
 
-// Refuse answers the first request of a DAP client on conn by why, which an IDE
-// shows to its user, and closes conn. It is for a server that can't begin. An
-// IDE that does not ask is not told.
+// Refuse answers the first request of a DAP client on conn with the error why, which
+// an IDE shows to its user, and closes conn. It is for a server that cannot start.
 func Refuse(conn net.Conn, why error) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(refuseTimeout))

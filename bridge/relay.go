@@ -4,73 +4,49 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// relayNode relays the node's messages to the IDE until the session ends.
-func (c *dapClient) relayNode(up *upstream) {
-	in := newFrameReader(up.sess, maxHeader, c.srv.cfg.MaxBody)
+// relayNode implements [protocolHandler].
+func (c *dapClient) relayNode() error {
+	in := newFrameReader(c.up.sess, maxHeader, c.srv.cfg.MaxBody)
 	for {
 		body, err := in.read()
-		if err == nil {
-			err = c.handleNodeMessage(up, body)
-		}
 		if err != nil {
-			c.lostNode(err)
-			return
+			return err
+		}
+		if err := c.handleNodeMessage(c.up, body); err != nil {
+			return err
 		}
 	}
 }
 
-// errTerminated ends the relay of a session that the debugger calls over.
+// errTerminated is returned after the debugger's event terminated.
 var errTerminated = errors.New("the debugger ended the session")
 
-// lostNode ends the session for the IDE after an error of its stream, unless
-// it is over already.
-func (c *dapClient) lostNode(err error) {
-	if c.ctx.Err() != nil {
-		return // run ends it
-	}
-	first, endErr := c.finish(err)
-	if !first {
-		return
-	}
-	if err != io.EOF && err != errTerminated {
-		c.log.Warn("the node's stream", "error", err)
-	}
-	reason := "the node ended the session"
-	if endErr != nil {
-		reason = errorText(endErr)
-	}
-	c.out.console(reason)
-	c.sendTerminated()
-}
-
-// inbound is a message of the node's: what the bridge reads of it, and what is to
-// change in it for the IDE.
+// nodeMessage is a message of the node's, and what changes in it for the IDE.
 type nodeMessage struct {
 	body []byte
 	envelope
 	edits *pathmap.Edits
 }
 
-// read reads a message of the node's in one pass. What is to change goes to e.
+// scan reads a message of the node's in one pass and sets e to what changes in it.
 func (u *upstream) scan(e *pathmap.Edits, body []byte) (nodeMessage, error) {
 	env, err := readEnvelope(u.paths, e, body)
 	return nodeMessage{body, env, e}, err
 }
 
-// number adds the numbers to what is to change.
+// addNumbers adds the message's new numbers to its edits.
 func (in nodeMessage) addNumbers(seq, requestSeq int64) {
 	for _, e := range in.numberEdits(in.body, seq, requestSeq) {
 		in.edits.Insert(e)
 	}
 }
 
-// fromNode relays one message of the node's. Only events and answers to
-// requests pass: a reverse request (runInTerminal, startDebugging) would let
+// handleNodeMessage relays one message of the node's. Only events and responses to
+// pending requests pass: a reverse request (runInTerminal, startDebugging) would let
 // the node run programs on the host.
 func (c *dapClient) handleNodeMessage(up *upstream, body []byte) error {
 	up.missing.refresh()
@@ -84,26 +60,26 @@ func (c *dapClient) handleNodeMessage(up *upstream, body []byte) error {
 	case "event":
 		return c.handleNodeEvent(up, in)
 	case "request":
-		c.log.Warn("the node asked for something and was refused", "command", in.Command)
+		c.log.Warn("refused a request from the node", "command", in.Command)
 		return c.refuseNode(up, in.envelope)
 	}
-	c.log.Warn("dropped a message of the node's", "type", in.Type)
+	c.log.Warn("dropped a message from the node", "type", in.Type)
 	return nil
 }
 
 func (c *dapClient) handleNodeResponse(up *upstream, in nodeMessage) error {
 	p, ok := up.takePending(in.envelope)
 	if !ok {
-		c.log.Warn("dropped an answer that nobody asked for", "command", in.Command, "request_seq", in.RequestSeq)
+		c.log.Warn("dropped an unexpected response", "command", in.Command, "request_seq", in.RequestSeq)
 		return nil
 	}
 	if p.fromBridge {
 		if !in.Success {
-			c.log.Warn("the debugger refuses the IDE's initialize", "answer", string(in.body))
+			c.log.Warn("the debugger refused initialize", "answer", string(in.body))
 		}
 		return nil
 	}
-	if p.command != in.Command { // a launch that the node saw as an attach
+	if p.command != in.Command { // a launch, which the node got as an attach
 		name, err := json.Marshal(p.command)
 		if err != nil {
 			return err
@@ -124,7 +100,7 @@ func (c *dapClient) handleNodeEvent(up *upstream, in nodeMessage) error {
 		c.halts.markHalted()
 	case "continued", "exited":
 		c.halts.markRunning()
-	case "terminated": // the IDE is told so when the node has said why
+	case "terminated": // the IDE gets its own when the session has ended on the node
 		return errTerminated
 	case "capabilities":
 		var err error
@@ -135,8 +111,8 @@ func (c *dapClient) handleNodeEvent(up *upstream, in nodeMessage) error {
 	return c.sendToIDE(in, pendingRequest{})
 }
 
-// toIDE sends a message of the node's, which answers p if it is a response, with
-// the host's paths.
+// sendToIDE sends a message of the node's with host paths. If it is a response, it
+// answers p.
 func (c *dapClient) sendToIDE(in nodeMessage, p pendingRequest) error {
 	if p.isValue {
 		in.edits.DropResults()

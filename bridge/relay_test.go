@@ -314,7 +314,7 @@ func TestUnaskedMessagesAreDropped(t *testing.T) {
 		t.Errorf("got %s", got.raw)
 	}
 	i.expect("event", "x")
-	srv.logged("level=WARN", "nobody asked for", "request_seq=9999")
+	srv.logged("level=WARN", "unexpected response", "request_seq=9999")
 	srv.logged("level=WARN", "dropped", "type=unknown")
 }
 
@@ -374,7 +374,7 @@ func TestGarbageFromTheNode(t *testing.T) {
 			i.expect("event", "terminated")
 			s.waitEnded()
 			s.expectEnd()
-			srv.logged("level=WARN", "the node's stream")
+			srv.logged("level=WARN", "connection to the node failed")
 			i.refused(i.request("threads", ""), "threads", "the session has ended")
 			i.answered(i.request("disconnect", ""), "disconnect")
 			i.expectEnd()
@@ -489,7 +489,7 @@ func TestStuckSessionsEnd(t *testing.T) {
 				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
 					other := srv.ide()
 					other.initialize()
-					other.refused(other.request("attach", "{}"), "attach", "has the session")
+					other.refused(other.request("attach", "{}"), "attach", "has held the session")
 				})
 			})
 		})
@@ -521,7 +521,7 @@ func TestRequestsThatTheNodeDoesNotRead(t *testing.T) {
 	for {
 		err := up.sendRequest([]byte(body), pendingRequest{})
 		if err != nil {
-			if !strings.Contains(err.Error(), "the debugger takes no more requests") {
+			if !strings.Contains(err.Error(), "the debugger does not read its requests") {
 				t.Error(err)
 			}
 			break

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -20,27 +19,24 @@ import (
 type rpcClient struct {
 	connection
 	in *requestReader
-	up *rpcUpstream // from the attach's success on; under the connection's mutex
+	up *rpcUpstream // set when the attach succeeds; under the connection's mutex
 }
 
-// maxRPCRequest is the largest request of a client's, in bytes.
+// maxRPCRequest bounds a request, in bytes.
 const maxRPCRequest = 4 << 20
 
-// farewell is how long a connection stays open after its session has ended by
-// itself: what a client asks meanwhile is answered by the reason, which clients
-// show, where some keep a closed connection to themselves.
+// closeDelay is how long a connection stays open after its session has ended
+// unasked. Meanwhile every request is answered with the reason: clients show that,
+// but some say nothing of a closed connection.
 const closeDelay = time.Second
 
 func newRPCClient(s *Server, conn net.Conn, log *slog.Logger) *rpcClient {
 	c := &rpcClient{in: newRequestReader(conn, maxRPCRequest)}
-	c.open(s, conn, log)
-	c.left = c.refuseWaiting
+	c.open(s, conn, c, log)
 	return c
 }
 
-// serve serves the client to its end, as [connection.run].
-func (c *rpcClient) serve(ctx context.Context) { c.run(ctx, c.readRequests) }
-
+// readRequests implements [protocolHandler].
 func (c *rpcClient) readRequests() error {
 	for {
 		body, err := c.in.read()
@@ -60,7 +56,7 @@ func (c *rpcClient) readRequests() error {
 	}
 }
 
-// request handles one request. body is valid until it returns.
+// handleRequest handles one request. It must not keep body.
 func (c *rpcClient) handleRequest(body []byte, env rpcEnvelope) error {
 	name, ok := strings.CutPrefix(env.Method, "RPCServer.")
 	why, known := checkRPCMethod(name)
@@ -76,7 +72,7 @@ func (c *rpcClient) handleRequest(body []byte, env rpcEnvelope) error {
 	switch name {
 	case "Detach":
 		return c.handleDetach(body, env)
-	case "GuessSubstitutePath": // the client would map on top of us
+	case "GuessSubstitutePath": // the client would map paths again
 		return c.answer(env.ID, struct{ List [][2]string }{}, nil)
 	}
 	c.mu.Lock()
@@ -87,13 +83,12 @@ func (c *rpcClient) handleRequest(body []byte, env rpcEnvelope) error {
 	case phaseEnded:
 		return c.refuse(env.ID, c.endReason)
 	case phaseNew:
-		seat := &holder{name: "a Delve client (" + peerName(c.conn) + ")", conn: &c.connection, protocol: RPC, evict: c.evict}
-		c.startAttach(seat, func(ctx context.Context) error { return c.attach(ctx, seat) }, c.attachFailed)
+		c.startAttach("a Delve client", RPC)
 	}
 	return c.addToBacklog(body)
 }
 
-// forward relays a request to the node. The caller has c.mu and an upstream.
+// forward relays a request to the node. The caller holds c.mu; c.up is set.
 func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
 	resumes := rpcResumesTarget(strings.TrimPrefix(env.Method, "RPCServer."), body, env)
 	if resumes {
@@ -108,9 +103,9 @@ func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
 	return nil
 }
 
-// judge says in the log, once, that the file of a new breakpoint is not what the
-// target was built from: this protocol has no place for it. The caller has c.mu
-// and an upstream.
+// warnIfStale logs once that the file of a new breakpoint is not what the target
+// was built from: this protocol has no place for such a warning. The caller holds
+// c.mu; c.up is set.
 func (c *rpcClient) warnIfStale(body []byte, env rpcEnvelope) {
 	var in struct {
 		Breakpoint struct {
@@ -137,21 +132,28 @@ func (c *rpcClient) answer(id string, result any, err error) error {
 
 func (c *rpcClient) refuse(id string, err error) error { return c.answer(id, nil, err) }
 
-// onDetach ends the session. The target lives on, whatever the client asked.
+// handleDetach ends the session. The target keeps running, whatever the client
+// asked for.
 func (c *rpcClient) handleDetach(body []byte, env rpcEnvelope) error {
 	var in struct{ Kill bool }
 	if err := env.decodeParams(body, &in); err != nil || in.Kill {
-		c.log.Warn("the client asks for the end of the target, which belongs to the node: the debugger detaches and it runs on")
+		c.log.Warn("the client asked to kill the target, which belongs to the node: the debugger detaches and the target keeps running")
 	}
 	_, err := c.finish(errors.New("the client ended the session"))
 	c.answer(env.ID, struct{}{}, err)
 	return errDone
 }
 
-// attach has the node attach, and hands it what the client has asked so far. On
-// an error the target is as before.
-func (c *rpcClient) attach(ctx context.Context, seat *holder) error {
-	sess, err := c.dial(ctx, seat, DialOptions{Protocol: RPC})
+// attach implements [protocolHandler].
+func (c *rpcClient) attach(ctx context.Context, h *holder) {
+	if err := c.tryAttach(ctx, h); err != nil {
+		c.refuseAttach(ctx, err)
+	}
+}
+
+// tryAttach dials and starts the session. On an error the target is as before.
+func (c *rpcClient) tryAttach(ctx context.Context, h *holder) error {
+	sess, err := c.dial(ctx, h, DialOptions{Protocol: RPC})
 	if err != nil {
 		return err
 	}
@@ -161,11 +163,12 @@ func (c *rpcClient) attach(ctx context.Context, seat *holder) error {
 		err = c.handOver(ctx, up)
 	}
 	if err != nil {
-		return errors.Join(err, c.endSession(sess, seat))
+		return errors.Join(err, c.endSession(sess, h))
 	}
 	return nil
 }
 
+// handOver starts the session and sends the backlog.
 func (c *rpcClient) handOver(ctx context.Context, up *rpcUpstream) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,24 +176,24 @@ func (c *rpcClient) handOver(ctx context.Context, up *rpcUpstream) error {
 		return ctx.Err()
 	}
 	c.up = up
-	c.startSession(up.sess, up.queue, func() { c.relayNode(up) }, c.lostNode, func(line string) { c.log.Warn(line) })
-	for _, late := range c.takeBacklog() {
-		if env, err := scanRPC(late); err == nil {
-			c.forward(late, env)
+	c.startSession(up.sess, up.queue)
+	for _, body := range c.takeBacklog() {
+		if env, err := scanRPC(body); err == nil {
+			c.forward(body, env)
 		}
 	}
 	return nil
 }
 
-// attachFailed answers what has been asked, unless the client is going.
-func (c *rpcClient) attachFailed(ctx context.Context, err error) {
+// refuseAttach answers the requests so far, and all later ones, with the failure.
+func (c *rpcClient) refuseAttach(ctx context.Context, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() == nil {
 		err = c.explainAttachFailure(ctx, err)
 	}
-	for _, late := range c.takeBacklog() {
-		if env, scanErr := scanRPC(late); scanErr == nil {
+	for _, body := range c.takeBacklog() {
+		if env, scanErr := scanRPC(body); scanErr == nil {
 			c.refuse(env.ID, err)
 		}
 	}
@@ -198,11 +201,10 @@ func (c *rpcClient) attachFailed(ctx context.Context, err error) {
 	c.closeLater()
 }
 
-// sayFarewell closes the connection after a while.
+// closeLater closes the connection after closeDelay.
 func (c *rpcClient) closeLater() { time.AfterFunc(closeDelay, c.stop) }
 
-// refuseWaiting answers what the node has not answered when the session ends,
-// and makes why the answer to all that the client asks then.
+// refuseWaiting implements [protocolHandler]. Later requests are answered alike.
 func (c *rpcClient) refuseWaiting(why error) {
 	c.mu.Lock()
 	up := c.up
@@ -213,33 +215,29 @@ func (c *rpcClient) refuseWaiting(why error) {
 	}
 }
 
-// evict ends the session for another client.
-func (c *rpcClient) evict(by string) {
-	c.wg.Go(func() { c.lose(fmt.Errorf("%s took over the session", by)) })
-}
+// notify implements [protocolHandler]. The protocol has no place for messages to
+// the user, so they go to the log.
+func (c *rpcClient) notify(line string) { c.log.Warn(line) }
 
-// lose ends the session for a reason that is not the client's own.
-func (c *rpcClient) lose(why error) {
-	if first, _ := c.finish(why); first {
-		c.closeLater()
-	}
-}
+// reportEnd implements [protocolHandler].
+func (c *rpcClient) reportEnd() { c.closeLater() }
 
-// rpcUpstream is a session on the node as an rpcClient uses it. What it sends
-// waits in its queue, so that a node that does not read holds up nobody.
+// rpcUpstream is the node's side of an rpcClient's session. Requests go through a
+// queue, so that a node that does not read blocks nobody.
 type rpcUpstream struct {
 	sess   Session
 	queue  *queue
 	paths  *pathmap.Rewriter
-	keeper *sourceKeeper // nil if the host is taken to lack nothing
-	stale  *staleChecker // nil if nothing is known of its files
+	keeper *sourceKeeper // nil if the host counts as lacking nothing
+	stale  *staleChecker // nil if nothing is known of the files
 
 	mu      sync.Mutex
-	pending map[string][]bool // whether it resumes, for each request that the node has not answered, by its id
+	pending map[string][]bool // by id: for each request not answered yet, whether it resumes the target
 	mapped  []byte            // buffer for a mapped request
 
-	edits  pathmap.Edits // of an answer; these two its reader's alone
-	answer []byte        // the answer, mapped
+	// Used by relayNode alone:
+	edits  pathmap.Edits
+	answer []byte // buffer for an answer with host paths
 }
 
 func newRPCUpstream(sess Session) (*rpcUpstream, error) {
@@ -248,13 +246,12 @@ func newRPCUpstream(sess Session) (*rpcUpstream, error) {
 	return &rpcUpstream{sess: sess, queue: newQueue(), paths: paths, keeper: k, pending: map[string][]bool{}}, err
 }
 
-// send relays a request to the node, with the paths that the node knows. An
-// error says why it can't be sent.
+// send relays a request to the node, with node paths. It does not block.
 func (u *rpcUpstream) send(body []byte, env rpcEnvelope, resumes bool) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if waiting := u.queue.size(); waiting > maxBacklog {
-		return fmt.Errorf("the debugger takes no more requests: %d bytes of them wait", waiting)
+		return fmt.Errorf("the debugger does not read its requests: %d bytes are waiting", waiting)
 	}
 	out, changed := u.paths.RPCToNode(u.mapped[:0], body)
 	if changed > 0 {
@@ -265,16 +262,17 @@ func (u *rpcUpstream) send(body []byte, env rpcEnvelope, resumes bool) error {
 		if err != nil {
 			return err
 		}
-		out = mapped.withoutParam(out, "SubstitutePathRules") // else Delve would map too
+		out = mapped.withoutParam(out, "SubstitutePathRules") // or Delve would map paths too
 	}
-	if _, err := u.queue.Write(out); err != nil { // values need nothing between them
+	if _, err := u.queue.Write(out); err != nil { // JSON values need no separator
 		return err
 	}
 	u.pending[env.ID] = append(u.pending[env.ID], resumes)
 	return nil
 }
 
-// answered forgets the request that an answer of the node's is for.
+// takePending removes the oldest pending request with that id, and reports whether
+// there was one and whether it resumed the target.
 func (u *rpcUpstream) takePending(id string) (resumed, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -290,7 +288,7 @@ func (u *rpcUpstream) takePending(id string) (resumed, ok bool) {
 	}
 }
 
-// forget returns the ids of what the node has not answered, and forgets them.
+// takeAllPending removes all pending requests and returns their ids.
 func (u *rpcUpstream) takeAllPending() (ids []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -303,23 +301,22 @@ func (u *rpcUpstream) takeAllPending() (ids []string) {
 	return ids
 }
 
-// relayNode relays the node's answers to the client until the session ends.
-func (c *rpcClient) relayNode(up *rpcUpstream) {
-	in := newLineReader(up.sess, c.srv.cfg.MaxBody)
+// relayNode implements [protocolHandler].
+func (c *rpcClient) relayNode() error {
+	in := newLineReader(c.up.sess, c.srv.cfg.MaxBody)
 	for {
 		body, err := in.read()
-		if err == nil {
-			err = c.handleNodeMessage(up, body)
-		}
 		if err != nil {
-			c.lostNode(err)
-			return
+			return err
+		}
+		if err := c.handleNodeMessage(c.up, body); err != nil {
+			return err
 		}
 	}
 }
 
-// fromNode relays one message of the node's with the host's paths. Only answers
-// to requests pass.
+// handleNodeMessage relays one message of the node's with host paths. Only answers
+// to pending requests pass.
 func (c *rpcClient) handleNodeMessage(up *rpcUpstream, body []byte) error {
 	up.keeper.refresh()
 	env, err := readRPC(up.paths, &up.edits, body)
@@ -328,7 +325,7 @@ func (c *rpcClient) handleNodeMessage(up *rpcUpstream, body []byte) error {
 	}
 	resumed, ok := up.takePending(env.ID)
 	if !ok || env.method != (span{}) {
-		c.log.Warn("dropped a message that nobody asked for", "id", env.ID)
+		c.log.Warn("dropped an unexpected answer", "id", env.ID)
 		return nil
 	}
 	if resumed {
@@ -345,12 +342,12 @@ func (c *rpcClient) handleNodeMessage(up *rpcUpstream, body []byte) error {
 	if err := c.queue.waitRoom(); err != nil {
 		return err
 	}
-	up.answer = append(up.edits.Apply(up.answer[:0], body), '\n') // as Delve ends it
+	up.answer = append(up.edits.Apply(up.answer[:0], body), '\n') // Delve ends an answer so
 	_, err = c.queue.Write(up.answer)
 	return err
 }
 
-// relayLarge writes an answer from where it is, past the queue.
+// relayLarge writes an answer to the client from the read buffer, without the queue.
 func (c *rpcClient) relayLarge(body []byte, edits *pathmap.Edits) error {
 	for !c.queue.claim() {
 		if err := c.queue.waitIdle(); err != nil {
@@ -363,16 +360,4 @@ func (c *rpcClient) relayLarge(body []byte, edits *pathmap.Edits) error {
 	err := w.Flush()
 	c.queue.release(err)
 	return err
-}
-
-// lostNode ends the session for the client after an error of its stream, unless
-// it is over already.
-func (c *rpcClient) lostNode(err error) {
-	if c.ctx.Err() != nil {
-		return // run ends it
-	}
-	if err != io.EOF {
-		c.log.Debug("the node's stream", "error", err)
-	}
-	c.lose(errors.New("the node ended the session"))
 }

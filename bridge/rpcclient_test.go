@@ -182,7 +182,7 @@ func TestRPCRelay(t *testing.T) {
 	w.send(rpcRequest("9", "GetVersion", "{}"))
 	node.next()
 	node.send(`{"method":"RPCServer.GetVersion","id":9}`)
-	s.logged("nobody asked for", "id=9")
+	s.logged("unexpected answer", "id=9")
 	w.send(rpcRequest("10", "GetVersion", "{}"))
 	node.next()
 	node.send(`{"id":10,"result":{},"error":null}`)
@@ -210,14 +210,14 @@ func TestRPCRefused(t *testing.T) {
 		{`"method":"RPCServer.CreateWatchpoint","params":[{}]`, "debug registers"},
 		{`"method":"RPCServer.SetExecutionPoint","params":[{}]`, "jumps"},
 		{`"method":"RPCServer.DownloadLibraryDebugInfo","params":[{}]`, "not downloaded"},
-		{`"method":"RPCServer.DebugInfoDirectories","params":[{"Set":true,"List":["/"]}]`, "not set"},
-		{`"method":"RPCServer.DebugInfoDirectories","params":[{"set":true}]`, "not set"}, // as Delve's decoder reads it
-		{`"method":"RPCServer.DebugInfoDirectories","params":7`, "not set"},
-		{`"method":"RPCServer.Command","params":[{"name":"rewind"}]`, "can't run backwards"},
-		{`"method":"RPCServer.Command","params":[{"name":"continue","Name":"reverseNext"}]`, "can't run backwards"},
+		{`"method":"RPCServer.DebugInfoDirectories","params":[{"Set":true,"List":["/"]}]`, "cannot be set"},
+		{`"method":"RPCServer.DebugInfoDirectories","params":[{"set":true}]`, "cannot be set"}, // as Delve's decoder reads it
+		{`"method":"RPCServer.DebugInfoDirectories","params":7`, "cannot be set"},
+		{`"method":"RPCServer.Command","params":[{"name":"rewind"}]`, "cannot run backwards"},
+		{`"method":"RPCServer.Command","params":[{"name":"continue","Name":"reverseNext"}]`, "cannot run backwards"},
 		{`"method":"RPCServer.Command","params":[{"name":"explode"}]`, `unknown command "explode"`},
 		{`"method":"RPCServer.Command","params":[]`, "unknown command"},
-		{`"method":"RPCServer.Command","params":{"name":"halt"}`, "can't be read"},
+		{`"method":"RPCServer.Command","params":{"name":"halt"}`, "cannot read"},
 		{`"method":"RPCServer.Explode","params":[{}]`, "method not found: RPCServer.Explode"},
 		{`"method":"Restart","params":[{}]`, "method not found: Restart"},
 		{`"method":"State","params":[{}]`, "method not found: State"},
@@ -329,10 +329,10 @@ func TestRPCAndDAPShareTheSlot(t *testing.T) {
 	_, sess := attachRPC(w, n)
 	i := s.ide()
 	i.initialize()
-	i.refused(i.request("attach", `{}`), "attach", "a Delve client (127.0.0.1:", "has the session since")
+	i.refused(i.request("attach", `{}`), "attach", "a Delve client (127.0.0.1:", "has held the session since")
 	other := s.rpc()
 	other.send(rpcRequest("1", "GetVersion", "{}"))
-	other.refused("1", "has the session since")
+	other.refused("1", "has held the session since")
 	other.expectEnd()
 	w.conn.Close()
 	sess.waitEnded()
@@ -439,7 +439,7 @@ func TestRPCUnreadNode(t *testing.T) {
 	for range 24 { // more than its queue, a write under way and the system hold
 		w.send(large)
 	}
-	w.refused("1", "the debugger takes no more requests")
+	w.refused("1", "the debugger does not read its requests")
 	w.conn.Close()
 	sess.waitEnded()
 }

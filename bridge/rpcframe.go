@@ -47,7 +47,7 @@ func (r *requestReader) read() ([]byte, error) {
 	case err != nil:
 		return nil, readError("value", err, err == io.EOF)
 	case int64(len(r.msg)) > r.max:
-		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, len(r.msg), r.max)
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", errBodySize, len(r.msg), r.max)
 	case r.msg[0] != '{':
 		return nil, fmt.Errorf("%w: it starts with %q", errNoObject, r.msg[0])
 	}
@@ -112,7 +112,7 @@ func (l *lineReader) read() ([]byte, error) {
 func (l *lineReader) take(end int) ([]byte, error) {
 	msg := l.buf[l.start:end]
 	if int64(len(msg)) > l.max {
-		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", errBodySize, len(msg), l.max)
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", errBodySize, len(msg), l.max)
 	}
 	l.next = end + 1
 	return msg, nil

@@ -8,11 +8,11 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// rpcEnvelope is what the bridge reads of every JSON-RPC message, and where the
-// values are.
+// rpcEnvelope holds the members that the bridge reads of every JSON-RPC message, and
+// their places in the scanned bytes.
 type rpcEnvelope struct {
 	Method string // of a request
-	ID     string // as it is in the message; "null" if it has none
+	ID     string // raw; "null" if there is none
 
 	method, id, params, result, error span
 }
@@ -61,7 +61,7 @@ func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
 	return err
 }
 
-// member returns where the envelope keeps the place of a member, or nil.
+// field returns the envelope's field for the place of a member, nil if it has none.
 func (env *rpcEnvelope) field(name []byte) *span {
 	switch string(name) {
 	case "method":
@@ -89,8 +89,8 @@ func checkRPCSpelling(name []byte) error {
 	return nil
 }
 
-// decodeParams decodes a request's only parameter as Delve does (net/rpc/jsonrpc,
-// ReadRequestBody): what it makes of it is what counts.
+// decodeParams decodes a request's only parameter exactly as Delve does
+// (net/rpc/jsonrpc, ReadRequestBody), so that the policy sees what Delve sees.
 func (env *rpcEnvelope) decodeParams(body []byte, in any) error {
 	if env.params == (span{}) {
 		return nil
@@ -99,7 +99,7 @@ func (env *rpcEnvelope) decodeParams(body []byte, in any) error {
 	return json.Unmarshal(env.params.in(body), &list)
 }
 
-// withoutParam returns the request without a member of its parameter.
+// withoutParam returns the request without the member name of its parameter.
 func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
 	open := pathmap.SkipSpace(body, env.params.start)
 	if env.params == (span{}) || body[open] != '[' {
@@ -112,8 +112,8 @@ func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
 	return splice(nil, body, first.replace(deleteMember(first.in(body), name)))
 }
 
-// rpcAnswer returns the bridge's own answer to a request, a line: a result, or an
-// error if it is not nil.
+// rpcAnswer returns the bridge's own answer to a request, as a line: err if it is not
+// nil, the result otherwise.
 func rpcAnswer(id string, result any, err error) []byte {
 	var problem any
 	if err != nil {

@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// The policy for Delve's JSON-RPC (service/rpc2, service/rpccommon): a list of
-// the methods that pass. Everything else does not. The test of this file goes
-// through Delve's methods and fails for one that stands nowhere here.
+// The policy for Delve's JSON-RPC (service/rpc2, service/rpccommon) lists the methods
+// that pass; no other does. Its test fails for a method of Delve's that is not
+// mentioned here.
 
-// rpcMethod says whether the bridge knows a method, whose name lacks
+// checkRPCMethod reports whether the bridge knows a method, by its name without
 // "RPCServer.", and why it must not reach the node, "" if it may.
 func checkRPCMethod(name string) (why string, known bool) {
 	switch name {
@@ -34,7 +34,7 @@ func checkRPCMethod(name string) (why string, known bool) {
 	return "", true
 }
 
-// rpcRefused says why a method of Delve's is refused.
+// rpcMethodRefusal returns why a method is refused, and whether Delve has it.
 func rpcMethodRefusal(name string) (why string, known bool) {
 	switch name {
 	case "Restart":
@@ -44,21 +44,21 @@ func rpcMethodRefusal(name string) (why string, known bool) {
 	case "DumpStart", "DumpWait", "DumpCancel":
 		return "core dumps are not taken: they would write files as root on the node", true
 	case "FollowExec":
-		return "other processes of the node are not followed: they could not be let go safely", true
+		return "other processes on the node are not followed: they could not be released safely", true
 	case "CreateEBPFTracepoint":
 		return "eBPF tracepoints are not supported: they would outlive a killed debugger", true
 	case "CreateWatchpoint":
 		return "watchpoints are not supported: they sit in debug registers, which would outlive a killed debugger", true
 	case "SetExecutionPoint":
-		return "jumps are not supported: the target would run on in a state that its code never makes", true
+		return "jumps are not supported: the target would continue in a state that its code never reaches", true
 	case "DownloadLibraryDebugInfo":
 		return "debug information is not downloaded: root on the node would fetch it", true
 	}
 	return "", false
 }
 
-// forbiddenParams says why a request must not reach the node though its method
-// may, "" if it may.
+// rpcParamsRefusal returns why a request whose method may pass must not reach the node
+// because of its parameters, "" if it may.
 func rpcParamsRefusal(name string, body []byte, env rpcEnvelope) string {
 	switch name {
 	case "Command":
@@ -66,32 +66,32 @@ func rpcParamsRefusal(name string, body []byte, env rpcEnvelope) string {
 			Name string `json:"name"`
 		}
 		if err := env.decodeParams(body, &in); err != nil {
-			return "the command can't be read"
+			return "cannot read the command"
 		}
 		return rpcCommandRefusal(in.Name)
 	case "DebugInfoDirectories":
 		var in struct{ Set bool }
 		if err := env.decodeParams(body, &in); err != nil || in.Set {
-			return "directories for debug information are not set: root on the node would read them"
+			return "directories for debug information cannot be set: root on the node would read them"
 		}
 	}
 	return ""
 }
 
-// forbiddenRPCCommand says why a command (service/api, DebuggerCommand) must not
-// reach the node.
+// rpcCommandRefusal returns why a command (service/api, DebuggerCommand) must not reach
+// the node, "" if it may.
 func rpcCommandRefusal(name string) string {
 	switch name {
 	case "continue", "directionCongruentContinue", "next", "step", "stepOut", "stepInstruction", "nextInstruction",
 		"call", "switchThread", "switchGoroutine", "halt":
 		return ""
 	case "rewind", "reverseStep", "reverseStepOut", "reverseStepInstruction", "reverseNextInstruction", "reverseNext":
-		return "the target is not a recording: it can't run backwards"
+		return "the target is not a recording: it cannot run backwards"
 	}
 	return fmt.Sprintf("unknown command %q", name)
 }
 
-// rpcResumes reports whether a request lets the target run.
+// rpcResumesTarget reports whether a request resumes the target.
 func rpcResumesTarget(name string, body []byte, env rpcEnvelope) bool {
 	var in struct {
 		Name string `json:"name"`
@@ -106,5 +106,5 @@ func rpcResumesTarget(name string, body []byte, env rpcEnvelope) bool {
 	return true
 }
 
-// errNoMethod is JSON-RPC's "method not found", in a protocol without codes.
+// methodNotFound returns JSON-RPC's error "method not found"; net/rpc has no codes.
 func methodNotFound(method string) error { return errors.New("method not found: " + method) }

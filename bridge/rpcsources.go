@@ -9,29 +9,29 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// Clients of JSON-RPC open the files that answers name, at once and by
-// themselves. So what the host lacks is brought to a directory of its own before
-// the answer passes, which then names the file there.
+// JSON-RPC clients open the files that answers name by themselves. So files that the
+// host lacks are copied to a directory before the answer passes, and the answer names
+// the copies.
 
-// How many files one answer brings and one session, and for how long an answer
-// waits for them.
+// Bounds on the files that are copied for one answer and for one session, and on how
+// long an answer waits for them.
 const (
 	maxKept        = 64
 	maxSessionKept = 4096
 	keepTimeout    = 5 * time.Second
 )
 
-// kept are the files of one JSON-RPC session that the host lacks. Only the
-// goroutine that relays answers uses it.
+// sourceKeeper copies the files that the host lacks in a JSON-RPC session. Only
+// relayNode's goroutine uses it.
 type sourceKeeper struct {
 	sources Sources
 	files   *pathmap.MissingFiles
 	checked time.Time
-	paths   map[sourceFile]string // what has been brought; "" for what could not be
-	wanted  []sourceFile          // what the last answer lacks
+	paths   map[sourceFile]string // of the copies; "" if the copy failed
+	wanted  []sourceFile          // files of the current answer to copy
 }
 
-// newKept returns the files that s says are lacking; nil if s keeps none.
+// newSourceKeeper returns nil if s is nil or has no directory for copies.
 func newSourceKeeper(s Sources) *sourceKeeper {
 	if s == nil || s.KeepDir() == "" {
 		return nil
@@ -41,7 +41,7 @@ func newSourceKeeper(s Sources) *sourceKeeper {
 	return k
 }
 
-// place implements [pathmap.MissingFiles].
+// findPlace is the Find of [pathmap.MissingFiles].
 func (k *sourceKeeper) findPlace(host, node string) pathmap.Place {
 	f := sourceFile{host, node}
 	if k.sources.IsOnHost(host) {
@@ -54,7 +54,7 @@ func (k *sourceKeeper) findPlace(host, node string) pathmap.Place {
 	return pathmap.Place{Path: path}
 }
 
-// bring brings what is wanted, and reports whether any came.
+// keepWanted copies the wanted files and reports whether any copy succeeded.
 func (k *sourceKeeper) keepWanted(ctx context.Context) bool {
 	if k == nil || len(k.wanted) == 0 {
 		return false
@@ -77,8 +77,7 @@ func (k *sourceKeeper) keepWanted(ctx context.Context) bool {
 	return came
 }
 
-// refresh has the host looked at again from time to time, and what could not be
-// brought tried again.
+// refresh forgets from time to time which files the host lacks and which copies failed.
 func (k *sourceKeeper) refresh() {
 	if k == nil || time.Since(k.checked) < recheck {
 		return
@@ -92,8 +91,8 @@ func (k *sourceKeeper) refresh() {
 	k.files.Forget()
 }
 
-// rewriter returns what rewrites the messages of a session, whose client may name
-// a file that was brought, by this session or another.
+// rewriter returns the rewriter for a session's messages. The client may name a copy,
+// of this session or of another.
 func (k *sourceKeeper) rewriter(m *pathmap.Map) (*pathmap.Rewriter, error) {
 	if k == nil {
 		return &pathmap.Rewriter{Map: m}, nil
@@ -108,15 +107,14 @@ func (k *sourceKeeper) rewriter(m *pathmap.Map) (*pathmap.Rewriter, error) {
 	return &pathmap.Rewriter{Map: names.Over(m), Missing: k.files}, nil
 }
 
-// The directories in Kept for files with full paths, and for those that -trimpath
-// leaves.
+// The directories in KeepDir for absolute paths, and for the relative ones that
+// -trimpath leaves.
 const (
 	keptAbsolute = "root"
 	keptRelative = "trimpath"
 )
 
-// KeepPath returns where a file of the node's is kept, below the directory KeepDir,
-// with slashes.
+// KeepPath returns the path of a copy below KeepDir, with slashes.
 func KeepPath(node string) string {
 	if len(node) > 0 && node[0] == '/' {
 		return keptAbsolute + node

@@ -282,7 +282,7 @@ func TestUnixSocket(t *testing.T) {
 	s := first.attach(n)
 	first.roundTrip(s)
 	second.initialize()
-	second.refused(second.request("attach", "{}"), "attach", "Visual Studio Code (local) has the session")
+	second.refused(second.request("attach", "{}"), "attach", "Visual Studio Code (local) has held the session")
 	first.disconnect()
 	s.waitEnded()
 }
@@ -453,7 +453,7 @@ func TestPeersThatCannotBeWrittenTo(t *testing.T) {
 		broken.Store(true)
 		s.event("x", "")
 		s.waitEnded()
-		srv.logged("level=WARN", "writing to the client", "no route to host")
+		srv.logged("level=WARN", "write to the client failed", "no route to host")
 	})
 	t.Run("node", func(t *testing.T) {
 		broken.Store(false)
@@ -467,7 +467,7 @@ func TestPeersThatCannotBeWrittenTo(t *testing.T) {
 		i.console("the node ended the session")
 		i.expect("event", "terminated")
 		s.waitEnded()
-		srv.logged("level=WARN", "the node's stream", "no route to host")
+		srv.logged("level=WARN", "connection to the node failed", "no route to host")
 	})
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// slot is held by the one client that owns the debugger. Delve's own sharing
-// does not share: a second client's breakpoints replace the first one's, and
-// only one of them is told of stops.
+// slot is held by the one client that has the debugger. Delve's own multi-client mode
+// does not help: a second client's breakpoints replace the first one's, and only one
+// of them is told of stops.
 type slot struct {
 	mu     sync.Mutex
 	holder *holder
@@ -20,20 +20,20 @@ type slot struct {
 type holder struct {
 	name     string // for people: the IDE and its address
 	since    time.Time
-	conn     *connection // its own
+	conn     *connection
 	protocol Protocol
-	evict    func(by string) // ends its session; called at most once, and must not wait
+	evict    func(by string) // ends its session for another client; called at most once, must not block
 
 	isLeaving bool          // its session is ending; under the slot's mutex
 	left      chan struct{} // closed when it has left
 }
 
-// slotGrace is how long a holder that does not leave is waited for: the
-// connection of an IDE that has just gone may not have been seen to end.
+// slotGrace is how long acquire waits for a holder that is not leaving: the end of an
+// IDE's connection may not have been noticed yet.
 const slotGrace = 300 * time.Millisecond
 
-// acquire puts h into the slot. A holder that is leaving is waited for; another
-// is evicted if takeover, else the error names it, after slotGrace.
+// acquire puts h into the slot. It waits for a holder that is leaving. It evicts
+// another one if takeover is set, and otherwise fails after slotGrace.
 func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 	h.left = make(chan struct{})
 	grace := time.NewTimer(slotGrace)
@@ -51,10 +51,10 @@ func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 		case cur.isLeaving:
 		case takeover:
 			cur.isLeaving = true
-			cur.evict(h.name) // before it can have left
+			cur.evict(h.name) // with the lock held: it cannot have left yet
 		case late:
 			s.mu.Unlock()
-			return diag.Errorf(diag.SessionBusy, "%s has the session since %s", cur.name, cur.since.Format(time.TimeOnly))
+			return diag.Errorf(diag.SessionBusy, "%s has held the session since %s", cur.name, cur.since.Format(time.TimeOnly))
 		}
 		s.mu.Unlock()
 		select {
@@ -67,7 +67,7 @@ func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 	}
 }
 
-// leave says that h's session is ending, so that others wait for it.
+// leave marks h as leaving, so that others wait for it.
 func (s *slot) leave(h *holder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,7 +20,7 @@ func TestSecondIDEIsRefused(t *testing.T) {
 		since := time.Now().Format(time.TimeOnly)
 		time.Sleep(30 * time.Second)
 		second.initialize()
-		second.refused(second.request("attach", "{}"), "attach", "Visual Studio Code (", ") has the session since "+since, "--takeover")
+		second.refused(second.request("attach", "{}"), "attach", "Visual Studio Code (", ") has held the session since "+since, "--takeover")
 		first.roundTrip(s)
 		first.disconnect()
 		seq := second.request("attach", "{}")
@@ -40,7 +40,7 @@ func TestSecondIDEIsToldTheAddress(t *testing.T) {
 	second.initialize()
 	seq := second.request("attach", "{}")
 	m := second.expect("response", "attach")
-	want := regexp.MustCompile(`^Visual Studio Code \(` + regexp.QuoteMeta(first.conn.LocalAddr().String()) + `\) has the session since \d\d:\d\d:\d\d \(.*--takeover\)$`)
+	want := regexp.MustCompile(`^Visual Studio Code \(` + regexp.QuoteMeta(first.conn.LocalAddr().String()) + `\) has held the session since \d\d:\d\d:\d\d \(.*--takeover\)$`)
 	if *m.RequestSeq != seq || !want.MatchString(m.Message) {
 		t.Errorf("got %s", m.raw)
 	}
@@ -96,7 +96,7 @@ func TestOustedIDE(t *testing.T) {
 	first.console("Visual Studio Code (" + second.conn.LocalAddr().String() + ") takes over the session")
 	first.expect("event", "terminated")
 	first.refused(first.request("threads", ""), "threads", "the session has ended")
-	first.refused(first.request("attach", "{}"), "attach", "not possible now")
+	first.refused(first.request("attach", "{}"), "attach", "not allowed now")
 	first.answered(first.request("disconnect", ""), "disconnect")
 	first.expectEnd()
 	second.roundTrip(taken)

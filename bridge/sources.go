@@ -9,62 +9,61 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// Sources knows the source files of a session's target. A file has two names:
-// host, what the session's [pathmap.Map] makes of its path, and node, what the
-// target's binary calls it; they are the same if no rule maps it. The methods may
-// be called by several goroutines at once.
+// SourceFiles gives access to the source files of a session's target. A file has two
+// names: node, its path in the target's binary, and host, the path that the session's
+// [pathmap.Map] maps it to, the same if no rule covers it. The methods are safe for
+// concurrent use.
 type Sources interface {
-	// OnHost reports whether the host has the file host now. It must not wait for
+	// IsOnHost reports whether the host has the file host now. It must not block on
 	// anything but the host's own file system.
 	IsOnHost(host string) bool
 
-	// Read returns the text of a file that the host lacks. If it is being fetched
-	// to the host, Read waits for it; else it returns what the node has, and an
-	// error if the node lacks it too.
+	// Read returns the text of a file that the host lacks. If the file is being
+	// fetched to the host, Read waits for it; otherwise it reads the node's file.
 	Read(ctx context.Context, host, node string) ([]byte, error)
 
-	// Keep puts the same text into a file below the directory KeepDir, by the name
-	// node, and returns its path: for clients that open files by themselves.
+	// Keep writes that text to a file below KeepDir, named after node (see
+	// [KeepPath]), and returns its path, for clients that open files by themselves.
 	Keep(ctx context.Context, host, node string) (path string, err error)
 
-	// Kept is that directory; "" if nothing is kept.
+	// KeepDir returns the directory for Keep, "" if there is none.
 	KeepDir() string
 
-	// Stale says in one line that the host's file is not what the target was built
-	// from, and what to do; "" if nothing says so.
+	// CheckStale returns a line that says that the host's file is not what the target
+	// was built from, and what to do; "" if there is no sign of that.
 	CheckStale(ctx context.Context, host, node string) string
 }
 
-// How references to files of the node are told from those that an adapter gives,
-// which count from 1, and how many there may be. DAP allows 31 bits.
+// The bridge's references to files count from firstReference, so that they differ from
+// the debugger's, which count from 1. DAP allows 31 bits.
 const (
 	firstReference = 1 << 30
 	maxReferences  = 1 << 16
 )
 
-// recheck is how long the host may have a file before that is noticed.
+// recheck is how long it may take to notice that the host has a file now.
 const recheck = 5 * time.Second
 
-// readTimeout bounds how long a file is waited for.
+// readTimeout bounds reading a file of the node's.
 const readTimeout = time.Minute
 
-// lacking are the files of one DAP session that the host lacks.
+// missingSources are the files that the host lacks in a DAP session.
 type missingSources struct {
 	sources Sources
-	hostMap *pathmap.Map // the host's, without what the IDE adds
+	hostMap *pathmap.Map // without the IDE's own rules
 	files   *pathmap.MissingFiles
 
 	mu      sync.Mutex
 	checked time.Time
 	numbers map[sourceFile]int
-	list    []sourceFile // by their number
+	list    []sourceFile // by number
 }
 
-// sourceFile is a source file by both its names.
+// sourceFile is a source file by both of its names.
 type sourceFile struct{ host, node string }
 
-// newLacking returns the files that the session's host lacks; nil if it is not to
-// be asked.
+// newMissingSources returns the files that the host lacks in the session, nil if the
+// session gives no access to files.
 func newMissingSources(sess Session) *missingSources {
 	s := sess.Sources()
 	if s == nil {
@@ -75,7 +74,7 @@ func newMissingSources(sess Session) *missingSources {
 	return l
 }
 
-// rewriter returns what rewrites the messages of a session.
+// rewriter returns the rewriter for a session's messages.
 func (l *missingSources) rewriter(m *pathmap.Map, form pathmap.Client) *pathmap.Rewriter {
 	r := &pathmap.Rewriter{Map: m, Client: form}
 	if l != nil {
@@ -84,8 +83,8 @@ func (l *missingSources) rewriter(m *pathmap.Map, form pathmap.Client) *pathmap.
 	return r
 }
 
-// place implements [pathmap.MissingFiles]. Of where the IDE's own substitutePath leads,
-// which this host may not even see, the IDE knows best.
+// findPlace is the Find of [pathmap.MissingFiles]. A path from the IDE's own
+// substitutePath counts as present: the IDE may see files that this host does not.
 func (l *missingSources) findPlace(host, node string) pathmap.Place {
 	if own, _ := l.hostMap.ToHost(node); own != host || l.sources.IsOnHost(host) {
 		return pathmap.Place{}
@@ -104,7 +103,7 @@ func (l *missingSources) findPlace(host, node string) pathmap.Place {
 	return pathmap.Place{Reference: firstReference + n}
 }
 
-// refresh has the host looked at again from time to time.
+// refresh forgets from time to time which files the host lacks.
 func (l *missingSources) refresh() {
 	if l == nil {
 		return
@@ -120,7 +119,7 @@ func (l *missingSources) refresh() {
 	}
 }
 
-// file returns the file of a reference that place gave.
+// file returns the file of a reference of the bridge's.
 func (l *missingSources) file(reference int) (sourceFile, bool) {
 	if l == nil {
 		return sourceFile{}, false
@@ -134,9 +133,9 @@ func (l *missingSources) file(reference int) (sourceFile, bool) {
 	return l.list[n], true
 }
 
-// onSource answers a request for the text of a file that the host lacks (DAP,
-// Source Request) as soon as it has come. It reports false, and does nothing, if
-// the reference is not the bridge's. The caller has c.mu and an upstream.
+// handleSource answers a request for the text of a file that the host lacks (DAP,
+// Source Request) once the text has been read. It does nothing and returns false if the
+// reference is not the bridge's. The caller holds c.mu; c.up is set.
 func (c *dapClient) handleSource(body []byte, env envelope) bool {
 	var r struct {
 		Arguments struct {

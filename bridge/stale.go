@@ -11,29 +11,28 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// verdictTimeout bounds how long the answer to setBreakpoints waits for what is
-// to be said of its file.
+// verdictTimeout bounds how long the response to setBreakpoints waits for the verdict
+// on its file.
 const verdictTimeout = 2 * time.Second
 
-// verdict is what is said of a source file in which a breakpoint is set: that it
-// is not what the target was built from.
+// verdict is the result of comparing a breakpoint's file with the target's binary.
 type verdict struct {
 	done chan struct{}
-	text string // once done; "" if there is nothing to say
+	text string // for the user, valid once done is closed; "" if the file is not stale
 }
 
-// stale asks the host about files, beside what the node does meanwhile.
+// staleChecker checks files in the background.
 type staleChecker struct {
 	sources Sources
 	hostMap *pathmap.Map
-	ctx     context.Context // ends what is sought
-	wg      *sync.WaitGroup // joins it
+	ctx     context.Context // ends the checks
+	wg      *sync.WaitGroup // joins their goroutines
 
 	mu       sync.Mutex
-	reported map[string]bool // what the debug console has said
+	reported map[string]bool // what the user has been told
 }
 
-// newStale returns nil if nothing is known of the session's files.
+// newStaleChecker returns nil if the session gives no access to files.
 func newStaleChecker(ctx context.Context, wg *sync.WaitGroup, sess Session) *staleChecker {
 	if sess.Sources() == nil {
 		return nil
@@ -41,8 +40,8 @@ func newStaleChecker(ctx context.Context, wg *sync.WaitGroup, sess Session) *sta
 	return &staleChecker{sources: sess.Sources(), hostMap: sess.Map(), ctx: ctx, wg: wg, reported: map[string]bool{}}
 }
 
-// seek begins to find out about the file that a request to set breakpoints names
-// to the node.
+// start starts checking the file of a setBreakpoints request with node paths. It
+// returns nil if there is nothing to check.
 func (s *staleChecker) start(request []byte) *verdict {
 	var r struct {
 		Arguments struct{ Source struct{ Path string } }
@@ -53,7 +52,7 @@ func (s *staleChecker) start(request []byte) *verdict {
 	return s.startFile(r.Arguments.Source.Path)
 }
 
-// seekFile begins to find out about a file of the node's.
+// startFile starts checking a file by its path in the target's binary.
 func (s *staleChecker) startFile(node string) *verdict {
 	host, _ := s.hostMap.ToHost(node)
 	v := &verdict{done: make(chan struct{})}
@@ -66,8 +65,7 @@ func (s *staleChecker) startFile(node string) *verdict {
 	return v
 }
 
-// toldOf reports whether the debug console has said so already, and that it has
-// now.
+// isReported reports whether it was called with the same text before.
 func (s *staleChecker) isReported(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,9 +74,9 @@ func (s *staleChecker) isReported(text string) bool {
 	return before
 }
 
-// answerJudged relays the answer to setBreakpoints once it is known what is to be
-// said of the file: in each breakpoint's message, and once in the debug console.
-// Other messages pass meanwhile.
+// relayBreakpoints relays the response to setBreakpoints once there is a verdict on the
+// file, which it adds to each breakpoint's message, and once prints in the debug
+// console. Other messages pass meanwhile.
 func (c *dapClient) relayBreakpoints(up *upstream, in nodeMessage, p pendingRequest) error {
 	select {
 	case <-p.verdict.done:
@@ -107,26 +105,26 @@ func (c *dapClient) relayBreakpoints(up *upstream, in nodeMessage, p pendingRequ
 	return nil
 }
 
-// tell says a verdict in the debug console, once.
+// reportVerdict prints a verdict in the debug console, once.
 func (c *dapClient) reportVerdict(up *upstream, v *verdict) {
 	if v.text != "" && !up.stale.isReported(v.text) {
 		c.out.console(v.text)
 	}
 }
 
-// relayAnswer is toIDE for others than the reader of the node.
+// relayResponse is sendToIDE for other goroutines than relayNode's.
 func (c *dapClient) relayResponse(up *upstream, body []byte, p pendingRequest) {
 	in, err := up.scan(new(pathmap.Edits), body)
 	if err == nil {
 		err = c.sendToIDE(in, p)
 	}
 	if err != nil {
-		c.log.Debug("an answer about breakpoints", "error", err)
+		c.log.Debug("cannot relay the response to setBreakpoints", "error", err)
 	}
 }
 
-// withMessage returns an answer to setBreakpoints with text as the message of
-// each breakpoint, behind one that it has.
+// withMessage returns a response to setBreakpoints with text as the message of each
+// breakpoint, after the message that it has.
 func withMessage(body []byte, text string) []byte {
 	if text == "" {
 		return body

@@ -6,31 +6,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/peer"
 )
 
-// SessionState is how far a session has come.
+// SessionState is the state of a session.
 type SessionState string
 
-// The states of a session, in their order.
+// The states of a session.
 const (
 	Attaching SessionState = "attaching"
-	Running   SessionState = "running" // the target does, under the debugger
+	Running   SessionState = "running" // the target runs under the debugger
 	Halted    SessionState = "halted"
 	Ending    SessionState = "ending"
 )
 
-// SessionStatus is what the session under way is like. Whether the target is
-// halted is concluded from the messages that were relayed.
+// SessionStatus describes the current session. Whether the target is halted is
+// concluded from the relayed messages.
 type SessionStatus struct {
 	Client   string // the IDE and its address, for people
-	Process  string // which process that is; "" if the system does not tell
+	Process  string // the client's process; "" if unknown
 	Protocol Protocol
 	Since    time.Time
 	State    SessionState
-	Halted   time.Time // since when, if it is
-	Risk     string    // what that does to the node, a line for people
+	Halted   time.Time // since when; zero if the target is not halted
+	Risk     string    // what the halt does to the node, one line
 }
 
-// Session returns what the session under way is like, and false if there is none.
-// It waits for nothing but the system's table of sockets.
+// Session returns the status of the current session, and false if there is none. It
+// blocks on nothing but the system's table of sockets.
 func (s *Server) Session() (SessionStatus, bool) {
 	s.slot.mu.Lock()
 	h := s.slot.holder
@@ -47,7 +47,7 @@ func (s *Server) Session() (SessionStatus, bool) {
 	return st, true
 }
 
-// state is what the clock shows at now.
+// snapshot returns the session's state at the time now.
 func (h *haltWatch) snapshot(now time.Time) (s SessionState, since time.Time, risk string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

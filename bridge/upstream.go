@@ -8,37 +8,37 @@ import (
 )
 
 // delveMaxBody is the largest request that Delve reads (go-dap,
-// contentMaxLength); a larger one would end the session.
+// contentMaxLength), in bytes; a larger one would end the session.
 const delveMaxBody = 4 << 20
 
-// upstream is a session on the node as a client uses it: it numbers requests
-// and remembers who asked, so that only answers to them come back. What it
-// sends waits in its queue, so that a node that does not read holds up nobody.
+// upstream is the node's side of a dapClient's session. It numbers requests and
+// records them, so that only responses to them pass. Requests go through a queue, so
+// that a node that does not read blocks nobody.
 type upstream struct {
 	sess  Session
 	queue *queue
 
 	paths   *pathmap.Rewriter
-	missing *missingSources // nil if the host is taken to lack nothing
-	stale   *staleChecker   // nil if nothing is known of its files
+	missing *missingSources // nil if the host counts as lacking nothing
+	stale   *staleChecker   // nil if nothing is known of the files
 
 	mu                 sync.Mutex
 	w                  *frameWriter
 	seq                int64
-	pending            map[int64]pendingRequest // by the number that the node sees
-	renumbered, mapped []byte                   // buffers: the renumbered message, the mapped one
+	pending            map[int64]pendingRequest // by the number that the node gets
+	renumbered, mapped []byte                   // buffers
 
-	edits pathmap.Edits // of a message of the node's; its reader's alone
+	edits pathmap.Edits // used by relayNode alone
 }
 
-// pending is a request that the node has not answered yet.
+// pendingRequest is a request that the node has not answered yet.
 type pendingRequest struct {
-	seq        int64    // the client's number; unused for the bridge's own
-	command    string   // the client's command, which the node may know as another
-	fromBridge bool     // the bridge asked: the answer is for nobody else
-	isMapped   bool     // the request is the bridge's to write: no path in it is mapped
-	isValue    bool     // the answer is a value of the target's, see [pathmap.Rewriter.ToHost]
-	verdict    *verdict // on the file that breakpoints are set in; nil: none is sought
+	seq        int64    // the client's number; unused if fromBridge
+	command    string   // the client's; the node may have got another
+	fromBridge bool     // the response does not go to the client
+	isMapped   bool     // the request holds no path to map
+	isValue    bool     // the result is a value of the target's, see [pathmap.Edits.DropResults]
+	verdict    *verdict // on the file of breakpoints; nil if it is not checked
 }
 
 func newUpstream(sess Session, m *pathmap.Map, form pathmap.Client) *upstream {
@@ -46,13 +46,12 @@ func newUpstream(sess Session, m *pathmap.Map, form pathmap.Client) *upstream {
 	return &upstream{sess: sess, paths: l.rewriter(m, form), missing: l, queue: q, w: newFrameWriter(q), pending: map[int64]pendingRequest{}}
 }
 
-// send relays a request to the node, with the paths that the node knows. An
-// error says why it can't be sent.
+// send relays a request to the node, with node paths. It does not block.
 func (u *upstream) send(body []byte, env envelope, p pendingRequest) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if waiting := u.queue.size(); waiting > maxBacklog {
-		return fmt.Errorf("the debugger takes no more requests: %d bytes of them wait", waiting)
+		return fmt.Errorf("the debugger does not read its requests: %d bytes are waiting", waiting)
 	}
 	defer u.dropLargeBuffers()
 	u.seq++
@@ -67,7 +66,7 @@ func (u *upstream) send(body []byte, env envelope, p pendingRequest) error {
 		p.verdict = u.stale.start(out)
 	}
 	if len(out) > delveMaxBody {
-		return fmt.Errorf("a request of %d bytes; Delve accepts %d", len(out), delveMaxBody)
+		return fmt.Errorf("the request has %d bytes, and Delve accepts at most %d", len(out), delveMaxBody)
 	}
 	if err := u.w.write(out); err != nil {
 		return err
@@ -76,7 +75,7 @@ func (u *upstream) send(body []byte, env envelope, p pendingRequest) error {
 	return nil
 }
 
-// sendScanned sends a request whose envelope is not at hand.
+// sendRequest is send for a request that has not been scanned.
 func (u *upstream) sendRequest(body []byte, p pendingRequest) error {
 	env, err := scanEnvelope(body)
 	if err != nil {
@@ -85,7 +84,7 @@ func (u *upstream) sendRequest(body []byte, p pendingRequest) error {
 	return u.send(body, env, p)
 }
 
-// trim lets go of large buffers.
+// dropLargeBuffers releases buffers that one large request has grown.
 func (u *upstream) dropLargeBuffers() {
 	if cap(u.renumbered) > keepBuffer {
 		u.renumbered = nil
@@ -95,8 +94,7 @@ func (u *upstream) dropLargeBuffers() {
 	}
 }
 
-// answered returns the request that a response of the node's answers, and
-// forgets it.
+// takePending removes and returns the request that env is the response to.
 func (u *upstream) takePending(env envelope) (pendingRequest, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -105,7 +103,7 @@ func (u *upstream) takePending(env envelope) (pendingRequest, bool) {
 	return p, ok
 }
 
-// answer sends the bridge's own answer to a request of the node's.
+// refuseNode sends the bridge's own response to a request of the node's.
 func (u *upstream) refuseNode(body []byte) error {
 	env, err := scanEnvelope(body)
 	if err != nil {

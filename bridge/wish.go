@@ -8,27 +8,26 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Wish is what a client asks for with its session beyond what the debugger
-// understands.
+// DialOptions are what a client's configuration says to dapbridge rather than to the
+// debugger.
 type DialOptions struct {
 	Protocol Protocol
 
-	// Symbols is the configuration's attribute "symbols": ask, auto or never,
-	// or "" if it says nothing.
+	// Symbols is the configuration's attribute "symbols": ask, auto, never, or "" if
+	// it is not set.
 	Symbols string
-	// Progress shows the user what takes long before the session begins. It is
-	// called by one goroutine at a time, and not after Dial has returned. It
-	// may be nil.
+	// Progress shows the user the progress of a slow Dial. One goroutine at a time
+	// calls it, and none after Dial has returned. It may be nil.
 	Progress func(Progress)
 }
 
-// Progress says how far something is that takes long.
+// Progress is the progress of a slow step.
 type Progress struct {
-	Text        string // what is being done, one line
-	Done, Total int    // 0 of 0 if there is nothing to count
+	Text        string // names the step, one line
+	Done, Total int    // Total is 0 if there is nothing to count
 }
 
-// wish reads what the IDE's configuration asks for.
+// dialOptions returns the options that the IDE's configuration sets.
 func (a attachArgs) dialOptions() (DialOptions, error) {
 	switch a.Symbols {
 	case "", "ask", "auto", "never":
@@ -37,11 +36,11 @@ func (a attachArgs) dialOptions() (DialOptions, error) {
 	return DialOptions{}, diag.Errorf(diag.Usage, "symbols is %q: choose ask, auto or never", a.Symbols).WithHint("correct launch.json")
 }
 
-// progress tells an IDE how far something is (DAP, Progress Start Event), or
-// prints each new text in its debug console if it shows none.
+// progressReporter reports progress to an IDE (DAP, Progress Start Event). If the IDE
+// cannot show that, it prints each new text in the debug console.
 type progressReporter struct {
 	out     *outbox
-	isShown bool // the IDE shows progress
+	isShown bool // the IDE can show progress events
 
 	mu        sync.Mutex
 	isStarted bool
@@ -51,11 +50,11 @@ type progressReporter struct {
 
 const (
 	progressID    = "dapbridge"
-	progressPause = 250 * time.Millisecond // between two updates of one text
+	progressPause = 250 * time.Millisecond // minimum between two updates of one text
 )
 
-// showsProgress reads the IDE's initialize request (DAP,
-// InitializeRequestArguments).
+// showsProgress reports whether the IDE can show progress, by its initialize request
+// (DAP, InitializeRequestArguments).
 func showsProgress(initialize []byte) bool {
 	var r struct {
 		Arguments struct {
@@ -65,7 +64,7 @@ func showsProgress(initialize []byte) bool {
 	return json.Unmarshal(initialize, &r) == nil && r.Arguments.SupportsProgressReporting
 }
 
-// tell passes on how far it is, now and then.
+// update reports s, unless it follows the last report of the same step too soon.
 func (p *progressReporter) update(s Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +92,7 @@ func (p *progressReporter) update(s Progress) {
 	p.out.event("progressStart", body)
 }
 
-// end says that it is over.
+// end reports that there is no more progress.
 func (p *progressReporter) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

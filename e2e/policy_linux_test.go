@@ -61,7 +61,7 @@ func TestForbidden(t *testing.T) {
 		{"restart", nil, "the target belongs to the node"},
 		{"dataBreakpointInfo", dap.DataBreakpointInfoArguments{Name: "r"}, "data breakpoints are not supported"},
 		{"setDataBreakpoints", map[string]any{"breakpoints": []any{map[string]any{"dataId": "r"}}}, "data breakpoints are not supported"},
-		{"evaluate", dap.EvaluateArguments{Expression: "dlv target follow-exec -on", Context: "repl"}, "other processes of the node are not followed"},
+		{"evaluate", dap.EvaluateArguments{Expression: "dlv target follow-exec -on", Context: "repl"}, "other processes on the node are not followed"},
 	} {
 		before := strings.Count(i.Output(), tt.why)
 		if _, err := i.Request(short(t), tt.command, tt.args); err == nil || !strings.Contains(err.Error(), tt.why) {
@@ -130,7 +130,7 @@ func TestSecondIDE(t *testing.T) {
 	defer first.Close()
 	defer second.Close()
 	pod, stop := stopInCreateContainer(t, f, first.Client, f.lineOf(t, createContainerFile, createContainerCode))
-	if _, err := second.Attach(short(t), dapclient.AttachOptions{}); err == nil || !strings.Contains(err.Error(), "Visual Studio Code ("+first.conn.LocalAddr().String()+") has the session") {
+	if _, err := second.Attach(short(t), dapclient.AttachOptions{}); err == nil || !strings.Contains(err.Error(), "Visual Studio Code ("+first.conn.LocalAddr().String()+") has held the session") {
 		t.Errorf("the second IDE: %v", err)
 	}
 	second.Close()

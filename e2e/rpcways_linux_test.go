@@ -222,7 +222,7 @@ func TestRPCRefused(t *testing.T) {
 		{"Checkpoint", rpc2.CheckpointIn{}, "not a recording"},
 		{"ListCheckpoints", rpc2.ListCheckpointsIn{}, "not a recording"},
 		{"ClearCheckpoint", rpc2.ClearCheckpointIn{}, "not a recording"},
-		{"Command", api.DebuggerCommand{Name: api.Rewind}, "can't run backwards"},
+		{"Command", api.DebuggerCommand{Name: api.Rewind}, "cannot run backwards"},
 		{"Explode", struct{}{}, "method not found"},
 	} {
 		if err := c.CallAPI(tt.method, tt.in, &struct{}{}); err == nil || !strings.Contains(err.Error(), tt.why) {
@@ -252,7 +252,7 @@ func TestRPCAndDAP(t *testing.T) {
 	}
 	i := s.ide(t)
 	defer i.Close()
-	if _, err := i.Attach(short(t), dapclient.AttachOptions{}); err == nil || !strings.Contains(err.Error(), "a Delve client ("+conn.LocalAddr().String()+") has the session") {
+	if _, err := i.Attach(short(t), dapclient.AttachOptions{}); err == nil || !strings.Contains(err.Error(), "a Delve client ("+conn.LocalAddr().String()+") has held the session") {
 		t.Errorf("the IDE: %v", err)
 	}
 	if err := c.Detach(false); err != nil {
