@@ -17,15 +17,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// replica is a copy of a tree that knows of it only what a watcher tells.
+// replica is a copy of a tree that learns of changes only from a watcher.
 type replica struct {
-	dir     string
-	w       *filesync.Watcher
-	holds   map[string]string // what stands at each path
-	why     []string          // why all was to be compared
-	batches int
+	dir       string
+	w         *filesync.Watcher
+	state     map[string]string // see describe, by path
+	fullScans []string          // the reasons given
+	batches   int
 }
 
+// startReplica returns a replica that is equal to the tree.
 func startReplica(t testing.TB, cfg filesync.WatchConfig) *replica {
 	t.Helper()
 	w, err := filesync.Watch(cfg)
@@ -33,45 +34,43 @@ func startReplica(t testing.TB, cfg filesync.WatchConfig) *replica {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.Close() })
-	r := &replica{dir: cfg.Dir, w: w, holds: map[string]string{}}
-	if !r.follows(t) || len(r.why) != 1 {
-		t.Fatalf("the first batch is no full comparison: %q", r.why)
+	r := &replica{dir: cfg.Dir, w: w, state: map[string]string{}}
+	r.settle(t)
+	if len(r.fullScans) != 1 {
+		t.Fatalf("full scans at the start: %q, want one", r.fullScans)
 	}
-	r.why, r.batches = nil, 0
+	r.fullScans, r.batches = nil, 0
 	return r
 }
 
-// follows takes batches until the replica is equal to the tree, and a moment
-// longer, for what is too much.
-func (r *replica) follows(t testing.TB) bool {
+// settle takes batches until the replica is equal to the tree and no more batch comes.
+// It fails the test if that takes 10 seconds.
+func (r *replica) settle(t testing.TB) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
-	for {
-		more := r.next(t, 60*time.Millisecond)
-		if !more && maps.Equal(r.holds, recordedEntry(t, r.dir)) {
-			return true
+	for r.takeBatch(t, 60*time.Millisecond) || !maps.Equal(r.state, describeTree(t, r.dir)) {
+		if time.Now().Before(deadline) {
+			continue
 		}
-		if time.Now().After(deadline) {
-			want := recordedEntry(t, r.dir)
-			for _, p := range slices.Sorted(maps.Keys(want)) {
-				if r.holds[p] != want[p] {
-					t.Logf("%s: %.40q, not %.40q", p, r.holds[p], want[p])
-				}
+		want := describeTree(t, r.dir)
+		for _, p := range slices.Sorted(maps.Keys(want)) {
+			if r.state[p] != want[p] {
+				t.Logf("%s: got %.40q, want %.40q", p, r.state[p], want[p])
 			}
-			for p := range r.holds {
-				if _, ok := want[p]; !ok {
-					t.Logf("%s: is gone", p)
-				}
-			}
-			return false
 		}
+		for p := range r.state {
+			if _, ok := want[p]; !ok {
+				t.Logf("%s: it no longer exists", p)
+			}
+		}
+		t.Fatal("the watcher missed changes")
 	}
 }
 
-// next takes a batch, if one comes in time.
-func (r *replica) next(t testing.TB, wait time.Duration) bool {
+// takeBatch applies the next batch, and reports whether one came in time.
+func (r *replica) takeBatch(t testing.TB, timeout time.Duration) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	b, err := r.w.Next(ctx)
 	if err != nil {
@@ -79,25 +78,25 @@ func (r *replica) next(t testing.TB, wait time.Duration) bool {
 	}
 	r.batches++
 	if b.FullScan != "" {
-		r.why = append(r.why, b.FullScan)
-		r.holds = recordedEntry(t, r.dir)
+		r.fullScans = append(r.fullScans, b.FullScan)
+		r.state = describeTree(t, r.dir)
 		return true
 	}
 	for _, p := range b.Paths {
-		maps.DeleteFunc(r.holds, func(at, _ string) bool {
-			return at == p || strings.HasPrefix(at, p+"/") && toRecorded(filepath.Join(r.dir, at)) == ""
+		maps.DeleteFunc(r.state, func(at, _ string) bool {
+			return at == p || strings.HasPrefix(at, p+"/") && describe(filepath.Join(r.dir, at)) == ""
 		})
 		if b.Ignored[p] {
-			maps.DeleteFunc(r.holds, func(at, _ string) bool { return at == p || strings.HasPrefix(at, p+"/") })
-		} else if what := toRecorded(filepath.Join(r.dir, p)); what != "" {
-			r.holds[p] = what
+			maps.DeleteFunc(r.state, func(at, _ string) bool { return at == p || strings.HasPrefix(at, p+"/") })
+		} else if text := describe(filepath.Join(r.dir, p)); text != "" {
+			r.state[p] = text
 		}
 	}
 	return true
 }
 
-// recordedEntry returns what a tree holds that is copied.
-func recordedEntry(t testing.TB, dir string) map[string]string {
+// describeTree describes what is copied of a tree, by path.
+func describeTree(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	m, _, err := filesync.Scan(t.Context(), dir)
@@ -105,15 +104,15 @@ func recordedEntry(t testing.TB, dir string) map[string]string {
 		return all
 	}
 	for _, e := range m {
-		if what := toRecorded(filepath.Join(dir, e.Path)); what != "" {
-			all[e.Path] = what
+		if text := describe(filepath.Join(dir, e.Path)); text != "" {
+			all[e.Path] = text
 		}
 	}
 	return all
 }
 
-// toRecorded describes what stands at a path, "" for nothing.
-func toRecorded(path string) string {
+// describe returns the kind, mode, and content or target of a file, "" if there is none.
+func describe(path string) string {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return ""
@@ -129,13 +128,12 @@ func toRecorded(path string) string {
 	return "link " + target
 }
 
-// isDir reports whether a directory stands at path.
 func isDir(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.IsDir()
 }
 
-// TestWatch does to a tree what editors, people and git do to it.
+// TestWatch changes a tree as editors, people and git do.
 func TestWatch(t *testing.T) {
 	sh := func(script string) func(testing.TB, string) {
 		return func(t testing.TB, dir string) { shell(t, dir, script) }
@@ -143,7 +141,7 @@ func TestWatch(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		do   func(t testing.TB, dir string)
-		full bool // a full comparison is right
+		full bool // whether a full scan is expected
 	}{
 		{name: "write in place", do: sh("echo changed >a/b/f")},
 		{name: "append", do: sh("echo more >>a/b/f")},
@@ -190,26 +188,19 @@ func TestWatch(t *testing.T) {
 			}
 			r := startReplica(t, filesync.WatchConfig{Dir: dir})
 			tt.do(t, dir)
-			if !r.follows(t) {
-				t.Error("something was missed")
+			r.settle(t)
+			// On a busy machine a directory may move while it is read.
+			scans := slices.DeleteFunc(r.fullScans, func(reason string) bool { return strings.HasPrefix(reason, "directories were moved") })
+			if (len(scans) > 0) != tt.full {
+				t.Errorf("full scans: %q, expected: %v", scans, tt.full)
 			}
-			// On a busy machine a directory may move while it is looked at.
-			r.why = slices.DeleteFunc(r.why, func(why string) bool { return strings.HasPrefix(why, "directories were moved") })
-			if len(r.why) > 0 && !tt.full {
-				t.Errorf("full comparisons: %q", r.why)
-			}
-			if tt.full && len(r.why) == 0 {
-				t.Error("no full comparison")
-			}
-			// Whatever has happened, all that is there now is watched.
-			for p := range recordedEntry(t, dir) {
+			// Everything that exists now is watched.
+			for p := range describeTree(t, dir) {
 				if isDir(filepath.Join(dir, p)) {
 					testenv.WriteFile(t, filepath.Join(dir, p, "last"), "x")
 				}
 			}
-			if !r.follows(t) {
-				t.Error("not all is watched any more")
-			}
+			r.settle(t)
 		})
 	}
 }
@@ -224,22 +215,35 @@ func shell(t testing.TB, dir, script string) {
 	}
 }
 
-// TestWatchIgnored wants no batch for what is not copied.
-func TestWatchIgnored(t *testing.T) {
+// TestIgnoredChangesCauseNoBatch puts a change that is copied after those that are not:
+// its batch holds nothing else.
+func TestIgnoredChangesCauseNoBatch(t *testing.T) {
 	dir := t.TempDir()
 	testenv.WriteFile(t, filepath.Join(dir, ".gitignore"), "*.log\n/build/\n")
 	testenv.WriteFile(t, filepath.Join(dir, "build/x"), "")
 	testenv.WriteFile(t, filepath.Join(dir, ".git/HEAD"), "")
 	r := startReplica(t, filesync.WatchConfig{Dir: dir})
-	shell(t, dir, "echo x >build/x && echo y >a.log && mkdir build/y && echo z >.git/HEAD && touch .a.swp a~ && rm a~")
-	if r.next(t, 100*time.Millisecond) {
-		t.Error("a batch of nothing")
+	shell(t, dir, "echo x >build/x && echo y >a.log && mkdir build/y && echo z >.git/HEAD && touch .a.swp a~ && rm a~ && echo x >copied")
+	for range 2 { // the file may be created in one batch and written in the next
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		b, err := r.w.Next(ctx)
+		cancel()
+		if err != nil {
+			break
+		}
+		r.batches++
+		if !slices.Equal(b.Paths, []string{"copied"}) {
+			t.Errorf("a batch of %q, want only copied", b.Paths)
+		}
+	}
+	if r.batches == 0 {
+		t.Error("no batch")
 	}
 }
 
-// TestWatchVanished has the tree go and come: nothing is told of one that is not
-// there, and one that comes is compared as a whole.
-func TestWatchVanished(t *testing.T) {
+// TestTopVanishes asks for no full scan while the tree is missing, and for one when it is
+// back.
+func TestTopVanishes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "above", "tree")
 	testenv.WriteFile(t, filepath.Join(dir, "a/f"), "1")
 	r := startReplica(t, filesync.WatchConfig{Dir: dir, Interval: 20 * time.Millisecond})
@@ -251,40 +255,38 @@ func TestWatchVanished(t *testing.T) {
 		{"removed", "cp -r tree copy && rm -r tree", "mv copy tree"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r.why = nil
+			r.fullScans = nil
 			above := filepath.Dir(dir)
 			shell(t, above, tt.do)
-			for r.next(t, 100*time.Millisecond) { // the content of what is removed
+			for r.takeBatch(t, 100*time.Millisecond) { // of the removed content
 			}
-			if !strings.HasPrefix(tt.name, "replaced") && len(r.why) > 0 {
-				t.Errorf("compare with nothing, because %q", r.why)
+			if !strings.HasPrefix(tt.name, "replaced") && len(r.fullScans) > 0 {
+				t.Errorf("full scans of a missing tree: %q", r.fullScans)
 			}
 			if tt.name == "renamed above" {
 				above = filepath.Join(filepath.Dir(above), "gone")
 			}
 			shell(t, above, tt.undo)
 			testenv.WriteFile(t, filepath.Join(dir, "later"), tt.name)
-			for deadline := time.Now().Add(5 * time.Second); len(r.why) == 0 && time.Now().Before(deadline); {
-				r.next(t, 100*time.Millisecond)
+			for deadline := time.Now().Add(5 * time.Second); len(r.fullScans) == 0 && time.Now().Before(deadline); {
+				r.takeBatch(t, 100*time.Millisecond)
 			}
-			if len(r.why) == 0 {
-				t.Fatal("no full comparison")
+			if len(r.fullScans) == 0 {
+				t.Fatal("no full scan after the tree came back")
 			}
 			shell(t, dir, "mkdir -p n && echo x >n/x && echo y >later")
-			if !r.follows(t) {
-				t.Error("something was missed")
-			}
+			r.settle(t)
 		})
 	}
 }
 
-// TestWatchRandomly does random things for a while.
+// TestWatchRandomly makes random changes.
 func TestWatchRandomly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tree")
 	testenv.WriteFile(t, filepath.Join(dir, "a/f"), "1")
 	r := startReplica(t, filesync.WatchConfig{Dir: dir})
 	rnd := rand.New(rand.NewPCG(testenv.Seed(t), 2))
-	some := func() string { // a path that may be there
+	some := func() string { // a path that may exist
 		var names []string
 		for range 1 + rnd.IntN(3) {
 			names = append(names, string(rune('a'+rnd.IntN(4))))
@@ -305,12 +307,10 @@ func TestWatchRandomly(t *testing.T) {
 		case 7:
 			_ = os.Chmod(p, 0o700|os.FileMode(rnd.IntN(0o100)))
 		}
-		if i%300 == 0 && !r.follows(t) {
-			t.Fatalf("something was missed in step %d", i)
+		if i%300 == 0 {
+			r.settle(t)
 		}
 	}
-	if !r.follows(t) {
-		t.Error("something was missed")
-	}
-	t.Logf("%d batches, full comparisons: %q", r.batches, r.why)
+	r.settle(t)
+	t.Logf("%d batches, full scans: %q", r.batches, r.fullScans)
 }
