@@ -21,7 +21,7 @@ import (
 
 const containerdPath = "/usr/bin/containerd"
 
-// deployed is what `dapbridge deploy -o json` prints.
+// deployed is the output of `dapbridge deploy -o json`.
 type deployed struct {
 	Built struct {
 		Path string        `json:"path"`
@@ -39,9 +39,8 @@ type deployed struct {
 	Send  time.Duration `json:"send"`
 }
 
-// deployCommand prepares dapbridge deploy in the user's source. The paths of this
-// run of the tests are left out of the build, so that the next run finds it in
-// the user's build cache.
+// deployCommand prepares dapbridge deploy in the user's source. Builds use -trimpath, so
+// that the next run of the tests finds them in the user's build cache.
 func (f *fixture) deployCommand(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID, append(append([]string{"deploy"}, f.nodeArgs()...), args...)...)
@@ -49,7 +48,7 @@ func (f *fixture) deployCommand(t testing.TB, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// deploy runs it to its end.
+// deploy runs dapbridge deploy and returns its report.
 func (f *fixture) deploy(t testing.TB, args ...string) deployed {
 	t.Helper()
 	cmd := f.deployCommand(t, append(args, "-o", "json")...)
@@ -65,7 +64,7 @@ func (f *fixture) deploy(t testing.TB, args ...string) deployed {
 	return d
 }
 
-// restore runs dapbridge restore and returns what it says.
+// restore runs dapbridge restore and returns its output.
 func (f *fixture) restore(t testing.TB, args ...string) string {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID, append(append([]string{"restore"}, f.nodeArgs()...), args...)...)
@@ -76,8 +75,8 @@ func (f *fixture) restore(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// nodeState is what of containerd and kubelet must be the same after a restore:
-// the file with all its attributes, the units and the command lines.
+// nodeState describes what a restore must bring back: the executable with its
+// attributes, the units and the command lines of containerd and kubelet.
 func (f *fixture) nodeState(t testing.TB) string {
 	t.Helper()
 	const script = `sha256sum /usr/bin/containerd
@@ -92,7 +91,7 @@ ls -A /usr/bin | grep -e dapbridge; ls -d /var/lib/*/dapbridge /var/lib/dapbridg
 	return string(out) + f.originalMark(t)
 }
 
-// noteAttr is an extended attribute that a build of the user's does not have.
+// noteAttr is an extended attribute of the original, which a build of the user lacks.
 const noteAttr = "user.dapbridge-test"
 
 func (f *fixture) originalMark(t testing.TB) string {
@@ -108,8 +107,8 @@ func (f *fixture) originalMark(t testing.TB) string {
 	return string(value[:n])
 }
 
-// shims names the shims and the containers' first processes, each with the time
-// of its start.
+// shims lists the shims and the first processes of the containers, with their start
+// times.
 func (f *fixture) shims(t testing.TB) string {
 	t.Helper()
 	const script = `for s in $(pgrep containerd-shim); do echo $s; pgrep -P $s; done | sort -n | while read p; do echo $p $(cut -d' ' -f2,22 /proc/$p/stat); done`
@@ -120,7 +119,8 @@ func (f *fixture) shims(t testing.TB) string {
 	return string(out)
 }
 
-// allAlive reports whether all that shims named before is among what it names now.
+// allAlive reports whether all processes that shims listed before are among those it
+// lists now.
 func allAlive(before, now string) bool {
 	for line := range strings.Lines(before) {
 		if !strings.Contains("\n"+now, "\n"+line) {
@@ -130,8 +130,8 @@ func allAlive(before, now string) bool {
 	return true
 }
 
-// TestDeploy goes from a stripped, optimised containerd to a debug build and
-// back, with a pod that runs all the while.
+// TestDeploy replaces a stripped, optimised containerd by a debug build and restores it,
+// while a pod keeps running.
 func TestDeploy(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Stripped)
@@ -145,7 +145,7 @@ func TestDeploy(t *testing.T) {
 	f.waitPod(t, pod)
 	shims := f.shims(t)
 	if strings.Count(shims, "\n") < 2 {
-		t.Fatalf("the pod's processes are not seen: %q", shims)
+		t.Fatalf("no processes of the pod: %q", shims)
 	}
 
 	pid := f.containerd(t)
@@ -165,7 +165,7 @@ func TestDeploy(t *testing.T) {
 		}
 	}
 	if got := f.shims(t); got != shims {
-		t.Errorf("after the deploy there run\n%s, before\n%s", got, shims)
+		t.Errorf("processes after the deploy\n%s\nbefore\n%s", got, shims)
 	}
 	session(t, f)
 
@@ -180,14 +180,14 @@ func TestDeploy(t *testing.T) {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", got, before)
 	}
 	if got := f.shims(t); !allAlive(shims, got) {
-		t.Errorf("after the restore there run\n%s, before\n%s", got, shims)
+		t.Errorf("processes after the restore\n%s\nbefore\n%s", got, shims)
 	}
 	f.checkWorks(t, "")
 }
 
-// program writes a Go program of one file, less its first line, and returns the
-// --build flag for it. The executable gets as many bytes more that no compression
-// shortens.
+// program writes a one-file Go program with the given code after its package clause, and
+// returns the --build flag for it. The executable is extended by a number of bytes that
+// cannot be compressed.
 func (f *fixture) program(t testing.TB, code string, more int) string {
 	t.Helper()
 	dir := filepath.Join(f.dir, strings.NewReplacer("/", "_", " ", "_", ",", "").Replace(t.Name()))
@@ -205,8 +205,8 @@ const (
 	hangs   = `import ("os/signal"; "syscall"; "time"); func main() { signal.Ignore(syscall.SIGTERM); println("I hang"); time.Sleep(time.Hour) }`
 )
 
-// TestDeployFails has deploys fail by themselves. The node is as it was before,
-// and the message says so.
+// TestDeployFails runs deploys that fail. The node must be as before, and the message
+// must say so.
 func TestDeployFails(t *testing.T) {
 	f := setup(t)
 	f.restore(t)
@@ -257,15 +257,15 @@ func TestDeployFails(t *testing.T) {
 				t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 			}
 			if got := f.shims(t); got != shims {
-				t.Errorf("there run\n%s, before\n%s", got, shims)
+				t.Errorf("processes\n%s\nbefore\n%s", got, shims)
 			}
 		})
 	}
 	f.checkWorks(t, "")
 }
 
-// removeAgent removes what the agent's presence is, but nothing that is kept of
-// a deploy: there must be nothing.
+// removeAgent removes the agent from the node, and checks that no deploy has left
+// anything.
 func (f *fixture) removeAgent(t *testing.T) {
 	t.Helper()
 	if said := f.restore(t); !strings.Contains(said, "nothing was deployed on this node") {
@@ -273,15 +273,15 @@ func (f *fixture) removeAgent(t *testing.T) {
 	}
 }
 
-// bindMount mounts containerd's directory over itself, with other options, until the
-// test ends.
+// bindMount mounts containerd's directory over itself with the options until the test
+// ends.
 func (f *fixture) bindMount(t *testing.T, options string) {
 	t.Helper()
 	f.root(t, "mount --bind /usr/bin /usr/bin && mount -o remount,bind,"+options+" /usr/bin")
 	t.Cleanup(func() { f.root(t, "umount -l /usr/bin") })
 }
 
-// shrinkAgentDisk has the agent's directory, where originals are kept, on a small disk.
+// shrinkAgentDisk puts the directory in which the agent keeps originals on a small disk.
 func (f *fixture) shrinkAgentDisk(t *testing.T) {
 	t.Helper()
 	f.root(t, "mkdir -p /var/lib/minikube/dapbridge && mount -t tmpfs -o size=48M,mode=700 tmpfs /var/lib/minikube/dapbridge")
@@ -290,9 +290,9 @@ func (f *fixture) shrinkAgentDisk(t *testing.T) {
 	})
 }
 
-// TestDeployInterrupted ends a deploy by what may end it, here and on the node,
-// while the build travels and while the target restarts. Either the node puts
-// all right by itself or restore does.
+// TestDeployInterrupted ends a deploy in several ways, on the host and on the node,
+// during the upload and the restart. The node recovers by itself, or restore completes
+// it.
 func TestDeployInterrupted(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
@@ -364,7 +364,7 @@ func TestDeployInterrupted(t *testing.T) {
 				t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 			}
 			if got := f.shims(t); got != shims {
-				t.Errorf("there run\n%s, before\n%s", got, shims)
+				t.Errorf("processes\n%s\nbefore\n%s", got, shims)
 			}
 			f.checkWorks(t, "")
 		})

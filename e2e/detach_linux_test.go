@@ -12,8 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestDetachHot detaches from a containerd that runs, again and again, into a
-// breakpoint whose condition is false. Plain Delve killed 24 of 40 targets here.
+// TestDetachHot repeatedly detaches from a running containerd with a hot breakpoint
+// whose condition is false. Plain Delve killed 24 of 40 targets in this way.
 func TestDetachHot(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t, "--log-level", "warn")
@@ -38,8 +38,8 @@ func TestDetachHot(t *testing.T) {
 	f.checkWorks(t, "")
 }
 
-// hotSession attaches, sets the breakpoint while containerd runs, lets it be
-// hit, and leaves.
+// hotSession attaches, sets the breakpoint while containerd runs, lets it be hit, and
+// disconnects.
 func hotSession(t *testing.T, s *server, args dap.SetBreakpointsArguments) {
 	t.Helper()
 	ctx := short(t)
@@ -57,8 +57,8 @@ func hotSession(t *testing.T, s *server, args dap.SetBreakpointsArguments) {
 	}
 }
 
-// A call that the user had injected, and that is halted at a breakpoint in the
-// callee, is finished before the target is let go, however the session ends.
+// TestDetachInAnInjectedCall ends the session while an injected call is halted at a
+// breakpoint in the callee: the call completes before the target is released.
 func TestDetachInAnInjectedCall(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *server, *dapclient.Client){
 		"disconnect": func(t *testing.T, _ *server, c *dapclient.Client) {
@@ -83,15 +83,15 @@ func TestDetachInAnInjectedCall(t *testing.T) {
 	}
 }
 
-// What haltedInCall has called: a method of the server, and a line of it.
+// A method of the CRI server, which haltInCall calls, and a line of it.
 const (
 	called     = "call c.getContainerRootDir(r.PodSandboxId)"
 	calledFile = "internal/cri/server/helpers.go"
 	calledCode = "return filepath.Join(c.config.RootDir, containersDir, id)"
 )
 
-// haltInCall stops the target in CreateContainer, has it call a function, and
-// stops in that. The pod waits meanwhile.
+// haltInCall halts the target in CreateContainer, injects a call, and halts in the
+// callee. The pod waits meanwhile.
 func haltInCall(t *testing.T, f *fixture, c *dapclient.Client) (pod string) {
 	t.Helper()
 	ctx := short(t)

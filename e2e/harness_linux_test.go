@@ -33,8 +33,8 @@ const (
 	otherUID = 65533
 )
 
-// fixture is what all tests share: the program, the node, the user's things.
-// It is made when the first test asks for it.
+// fixture is what all tests share: the program, the node, and the directories of the
+// user. The first test that needs it creates it.
 type fixture struct {
 	dir     string // world-readable, removed at the end
 	bin     string // dapbridge, static
@@ -73,9 +73,9 @@ func setupAll(t testing.TB) *fixture {
 	return setup(t)
 }
 
-// setup returns the shared fixture. Without root there is no node: the test is
-// skipped for a person, and fails in CI. The node has a kubelet if the second tier
-// runs; without one, its pods are made by the same calls of a client of ours.
+// setup returns the shared fixture. A node needs root: without, the test is skipped, or
+// fails in CI. The node has a kubelet only if the tests of the second tier run;
+// otherwise a small CRI client creates its pods by the same calls.
 func setup(t testing.TB) *fixture {
 	t.Helper()
 	testenv.NeedsRoot(t, "it boots a node (sudo make test)")
@@ -92,8 +92,8 @@ func setup(t testing.TB) *fixture {
 	return &shared.fixture
 }
 
-// logUnits logs what the node's journal has of containerd and kubelet since a time:
-// their starts and ends, and the last of what they said that was no information.
+// logUnits logs the journal entries of containerd and kubelet since a time: their starts
+// and exits, and the last entries above level info.
 func (f *fixture) logUnits(t testing.TB, since time.Time) {
 	const script = `for u in containerd kubelet; do
 journalctl -o short-precise -q --no-pager --since=@$0 -u $u | grep -v -e level=info -e ' I[0-9]* ' | tail -n 60
@@ -128,7 +128,7 @@ func (f *fixture) make() (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	// What a killed run of the tests left behind.
+	// A killed run of the tests leaves its node behind.
 	if err := testbed.Down(ctx, testbed.DefaultState, nodeName(), func(string, ...any) {}); err != nil {
 		return err
 	}
@@ -142,8 +142,8 @@ func (f *fixture) make() (err error) {
 	return f.node.UserSource(ctx, testbed.Make, f.source, userUID)
 }
 
-// makeCache makes the user's cache, without the symbols that another run has
-// left there. It is away from root's, which the user could not reach.
+// makeCache creates the cache directory of the user, who has no access to root's, and
+// removes the symbols that an earlier run left there.
 func (f *fixture) makeCache() error {
 	f.cache, f.modules = filepath.Join(testbed.UserCache, nodeName()), testbed.UserModules()
 	if err := os.MkdirAll(f.cache, 0o755); err != nil {
@@ -155,14 +155,15 @@ func (f *fixture) makeCache() error {
 	return os.RemoveAll(filepath.Join(f.cache, "dapbridge", "twins", "kept"))
 }
 
-// The user's build caches, below XDG_CACHE_HOME.
+// The build caches of the user, below XDG_CACHE_HOME.
 const (
 	goCache    = "go-build"
 	twinsCache = "dapbridge/twins/gocache"
 )
 
-// shareBuildCache spares the user the compilation of what a flavour of containerd
-// has in common with what is to be built by one of the caches.
+// shareBuildCache copies the compiled packages of a flavour of containerd into a build
+// cache of the user, so that a build that has packages in common with it takes less
+// time.
 func (f *fixture) shareBuildCache(t testing.TB, flavour, cache string) {
 	t.Helper()
 	dir := f.cache
@@ -183,8 +184,8 @@ func (f *fixture) shareBuildCache(t testing.TB, flavour, cache string) {
 	}
 }
 
-// nodeName is the shared node's name. Another one lets several runs of the
-// tests stand side by side on a machine.
+// nodeName returns the name of the shared node. With different names, several runs of
+// the tests can share a machine.
 func nodeName() string {
 	if name := os.Getenv("DAPBRIDGE_E2E_NODE"); name != "" {
 		return name
@@ -192,11 +193,11 @@ func nodeName() string {
 	return "dapbridge-e2e"
 }
 
-// file is a path in the user's copy of containerd's source.
+// file returns a path in the user's copy of containerd's source.
 func (f *fixture) file(name string) string { return filepath.Join(f.source, name) }
 
-// command prepares dapbridge to be run as a user with nothing but a home,
-// caches and MINIKUBE_HOME.
+// command prepares dapbridge to run as a user whose environment has only a home, caches
+// and MINIKUBE_HOME.
 func (f *fixture) command(ctx context.Context, uid uint32, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, f.bin, args...)
 	if f.under != "" {
@@ -212,10 +213,10 @@ func (f *fixture) command(ctx context.Context, uid uint32, args ...string) *exec
 	return cmd
 }
 
-// nodeArgs name the shared node.
+// nodeArgs returns the flags that select the shared node.
 func (f *fixture) nodeArgs() []string { return []string{"--node", "minikube:" + f.node.Name()} }
 
-// server is a `dapbridge serve` that runs.
+// server is a running `dapbridge serve`.
 type server struct {
 	cmd    *exec.Cmd
 	addr   string // as --listen has it
@@ -227,7 +228,7 @@ type server struct {
 	err      error // once ended
 }
 
-// ready is what `dapbridge serve -o json` prints.
+// ready is the output of `dapbridge serve -o json`.
 type ready struct {
 	Listen string   `json:"listen"`
 	Paths  []string `json:"paths"`
@@ -238,20 +239,20 @@ type ready struct {
 	} `json:"target"`
 }
 
-// serve starts dapbridge on the node and waits until it listens. It is ended
-// with the test, by SIGTERM, and must then exit with status 0 within a moment.
+// serve starts dapbridge on the node and waits until it listens. At the end of the test
+// it gets SIGTERM, and must exit with status 0.
 func (f *fixture) serve(t testing.TB, args ...string) *server {
 	t.Helper()
 	return f.serveNode(t, append(f.nodeArgs(), args...)...)
 }
 
-// serveNode is serve with a --node of the caller's.
+// serveNode is serve with the caller's own --node.
 func (f *fixture) serveNode(t testing.TB, args ...string) *server {
 	t.Helper()
 	return f.serveEnv(t, nil, args...)
 }
 
-// serveEnv is serveNode with more in the environment.
+// serveEnv is serveNode with additional environment variables.
 func (f *fixture) serveEnv(t testing.TB, env []string, args ...string) *server {
 	t.Helper()
 	args = append([]string{"serve", "-o", "json", "--listen", "127.0.0.1:0", "--log-level", "debug"}, args...)
@@ -277,7 +278,7 @@ func (f *fixture) serveEnv(t testing.TB, env []string, args ...string) *server {
 	t.Cleanup(func() {
 		s.stop(t)
 		if t.Failed() {
-			t.Logf("dapbridge serve said:\n%s", s.log)
+			t.Logf("the log of dapbridge serve:\n%s", s.log)
 		}
 	})
 	var r ready
@@ -316,7 +317,7 @@ func (s *server) kill() {
 	<-s.ended
 }
 
-// dial connects as an IDE of the user's.
+// dial connects as an IDE of the user.
 func (s *server) dial(t testing.TB) *dapclient.Client {
 	t.Helper()
 	conn, err := dialAs(userUID, s.addr)
@@ -333,13 +334,13 @@ func (s *server) dial(t testing.TB) *dapclient.Client {
 	return c
 }
 
-// dialAs opens a TCP connection whose socket belongs to uid, as if a process of
-// that user had opened it: a socket's owner is its creator's fsuid (socket(7),
-// /proc/net/tcp), which each thread has of its own.
+// dialAs opens a TCP connection whose socket belongs to uid, as if a process of that
+// user had opened it: a socket belongs to the fsuid of the thread that creates it
+// (socket(7), /proc/net/tcp).
 func dialAs(uid int, addr string) (net.Conn, error) { return dialNetAs(uid, "tcp", addr) }
 
-// dialNetAs is dialAs for any network. A unix socket is opened by that user's
-// permissions too, but its peer is told the process's own (unix(7)).
+// dialNetAs is dialAs for any network. A unix socket is opened with the permissions of
+// that user too, but its peer sees the credentials of the process (unix(7)).
 func dialNetAs(uid int, network, addr string) (net.Conn, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -348,7 +349,7 @@ func dialNetAs(uid int, network, addr string) (net.Conn, error) {
 	return net.Dial(network, addr)
 }
 
-// short bounds a test that waits for a debugger or a node.
+// short returns a context with a deadline for tests that wait for a debugger or a node.
 func short(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)

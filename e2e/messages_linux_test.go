@@ -23,15 +23,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// failure is how dapbridge ends when it can't do what it was asked to.
+// failure is how dapbridge fails: exit status, and parts of the error and the hint.
 type failure struct {
 	status int
 	says   string // part of the line that begins with "error: "
 	hint   string // part of the line that begins with "hint: "
 }
 
-// runFailing runs dapbridge to its end and sees that it fails in this way, and has
-// nothing more to say than that. It returns the hint.
+// runFailing runs dapbridge, checks that it fails as expected with no further output,
+// and returns the hint.
 func (f *fixture) runFailing(t *testing.T, want failure, args ...string) (hint string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -45,7 +45,7 @@ func checkFails(t *testing.T, cmd *exec.Cmd, want failure) (hint string) {
 	return hint
 }
 
-// checkFailsOutput returns all that was said, too.
+// checkFailsOutput is checkFails that also returns the output.
 func checkFailsOutput(t *testing.T, cmd *exec.Cmd, want failure) (hint, said string) {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
@@ -66,7 +66,7 @@ func checkFailsOutput(t *testing.T, cmd *exec.Cmd, want failure) (hint, said str
 	return hint, string(out)
 }
 
-// checkLists sees that dapbridge reaches the node.
+// checkLists checks that dapbridge ps reaches the node.
 func checkLists(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "containerd.service") {
@@ -74,7 +74,7 @@ func checkLists(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// between returns the part of the text after one string and before another.
+// between returns the text after one string and before another.
 func between(t *testing.T, text, after, before string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, after)
@@ -85,7 +85,7 @@ func between(t *testing.T, text, after, before string) string {
 	return part
 }
 
-// TestTargetMessages has `serve` refuse each target that can't be debugged,
+// TestTargetMessages has `serve` refuse each kind of target that cannot be debugged,
 // before anything is done to it.
 func TestTargetMessages(t *testing.T) {
 	f := setupAll(t)
@@ -147,8 +147,8 @@ func TestTargetMessages(t *testing.T) {
 	f.waitFree(t, pid, 5*time.Second)
 }
 
-// run builds a small Go program that does nothing, starts it on the node under
-// the name, and returns its pid there. It ends with the test.
+// run builds a small idle Go program, starts it on the node under the name until the
+// test ends, and returns its pid there.
 func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 	t.Helper()
 	bin := filepath.Join(f.node.RootFS(), programs, name)
@@ -165,8 +165,8 @@ func (f *fixture) run(t *testing.T, name string, flags ...string) int {
 	return f.start(t, name)
 }
 
-// startContained starts a program in a pid namespace of its own, as a container
-// has one, and returns its pid on the node. It ends with the test.
+// startContained starts a program in a pid namespace of its own, as in a container,
+// until the test ends, and returns its pid on the node.
 func (f *fixture) startContained(t *testing.T, name string) int {
 	t.Helper()
 	unshare := f.startLine(t, "exec unshare --pid --fork --kill-child "+programs+name)
@@ -185,8 +185,7 @@ func (f *fixture) startContained(t *testing.T, name string) int {
 	return pid
 }
 
-// whyNotRunning says what a process on the node runs in place of the program, "" if it
-// runs that.
+// whyNotRunning returns what the process on the node runs instead of the program, or "".
 func (f *fixture) whyNotRunning(t *testing.T, pid int, name string) string {
 	if exe, _ := f.node.Exec(t.Context(), "readlink", fmt.Sprintf("/proc/%d/exe", pid)); strings.TrimSpace(string(exe)) != programs+name {
 		return fmt.Sprintf("pid %d runs %s", pid, exe)
@@ -194,11 +193,11 @@ func (f *fixture) whyNotRunning(t *testing.T, pid int, name string) string {
 	return ""
 }
 
-// programs is where tests put programs of their own on the node.
+// programs is the directory on the node for programs of the tests.
 const programs = "/usr/local/lib/e2e/"
 
-// start starts a program that was put there, and returns its pid on the node.
-// It ends with the test.
+// start starts an installed program on the node until the test ends, and returns its pid
+// there.
 func (f *fixture) start(t *testing.T, name string) int {
 	t.Helper()
 	pid := f.startLine(t, "exec "+programs+name)
@@ -206,11 +205,11 @@ func (f *fixture) start(t *testing.T, name string) int {
 	return pid
 }
 
-// startLine has a shell on the node run a line in the background, and returns
-// the shell's pid there. It ends with the test.
+// startLine runs a shell command on the node in the background until the test ends, and
+// returns the pid of the shell there.
 func (f *fixture) startLine(t *testing.T, line string) int {
 	t.Helper()
-	// Some end with their standard input, which this one never does.
+	// Some programs exit at the end of their standard input; this one has no end.
 	script := "mkdir -p /run/e2e; [ -p /run/e2e/never ] || mkfifo /run/e2e/never; { " + line + "; } <>/run/e2e/never >/dev/null 2>&1 & echo $!"
 	out, err := f.node.Exec(t.Context(), "sh", "-c", script)
 	if err != nil {
@@ -224,8 +223,7 @@ func (f *fixture) startLine(t *testing.T, line string) int {
 	return pid
 }
 
-// traceByDelve attaches a plain dlv on the node, until the test ends, and
-// returns its pid.
+// traceByDelve attaches plain dlv on the node until the test ends, and returns its pid.
 func (f *fixture) traceByDelve(t *testing.T, pid int) int {
 	t.Helper()
 	f.installDelve(t)
@@ -247,7 +245,7 @@ func (f *fixture) traceByDelve(t *testing.T, pid int) int {
 	return f.process(t, tracer)
 }
 
-// process returns the process that a thread on the node belongs to.
+// process returns the pid of the process that a thread on the node belongs to.
 func (f *fixture) process(t *testing.T, tid int) int {
 	t.Helper()
 	out, err := f.node.Exec(t.Context(), "sed", "-n", `s/^Tgid:\s*//p`, fmt.Sprintf("/proc/%d/status", tid))
@@ -261,8 +259,8 @@ func (f *fixture) process(t *testing.T, tid int) int {
 	return pid
 }
 
-// TestNodeMessages has each way in which the node can't be used, and does what
-// the hint says where that is a command.
+// TestNodeMessages makes the node unusable in each way, and follows the hint where it
+// names a command.
 func TestNodeMessages(t *testing.T) {
 	f := setupAll(t)
 	addr := f.node.SSHAddr()
@@ -335,7 +333,7 @@ func TestNodeMessages(t *testing.T) {
 		}
 		testenv.WriteFile(t, pins, strings.Join(lines, "\n"))
 		t.Cleanup(func() { testenv.WriteFile(t, pins, before) })
-		// The node is on an address of this machine's own: the key is taken, once.
+		// The node has an address of this machine: the changed key is accepted, with one warning.
 		for _, warns := range []bool{true, false} {
 			out, err := f.command(t.Context(), userUID, args("minikube:"+f.node.Name())...).CombinedOutput()
 			if err != nil || strings.Contains(string(out), "host key has changed") != warns || !strings.Contains(string(out), "containerd.service") {
@@ -355,8 +353,7 @@ func TestNodeMessages(t *testing.T) {
 	})
 }
 
-// TestSudoWantsTerminal has the node's sudo refuse who has no terminal, and does
-// what the hint says.
+// TestSudoWantsTerminal has sudo on the node require a terminal, and follows the hint.
 func TestSudoWantsTerminal(t *testing.T) {
 	f := setupAll(t)
 	ps := append([]string{"ps"}, f.nodeArgs()...)
@@ -367,7 +364,7 @@ func TestSudoWantsTerminal(t *testing.T) {
 	checkLists(t, f.command(t.Context(), userUID, ps...))
 }
 
-// root has the node's root run a command line.
+// root runs a shell command on the node as root.
 func (f *fixture) root(t *testing.T, line string) {
 	t.Helper()
 	if _, err := f.node.Exec(context.WithoutCancel(t.Context()), "sh", "-ec", line); err != nil {
@@ -375,7 +372,7 @@ func (f *fixture) root(t *testing.T, line string) {
 	}
 }
 
-// userShell has the user run a command line here.
+// userShell runs a shell command on the host as the user.
 func (f *fixture) userShell(t *testing.T, line string) {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID)
@@ -404,7 +401,7 @@ func (f *fixture) knownHosts(t *testing.T, lines string) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 }
 
-// otherKey makes a key pair that the user can read and the node does not know.
+// otherKey makes a key pair that the user can read and the node does not accept.
 func (f *fixture) otherKey(t *testing.T) string {
 	t.Helper()
 	key := filepath.Join(f.home, "other-key")
@@ -420,10 +417,9 @@ func (f *fixture) otherKey(t *testing.T) string {
 	return key
 }
 
-// TestPtraceRefused has the node forbid tracing, in the ways in which a node
-// does: the capability is missing, so that the target can't even be read; or a
-// seccomp filter refuses ptrace. The agent's sudo is what these are set for, or
-// else the filter is the whole node's, whose container was started so.
+// TestPtraceRefused forbids tracing on the node: without the capability, so that not
+// even the target can be read, or by a seccomp filter on ptrace. Either applies to what
+// the agent's sudo starts, or the filter to the whole node, as to a container.
 func TestPtraceRefused(t *testing.T) {
 	f := setupAll(t)
 	pid := f.containerd(t)
@@ -461,8 +457,7 @@ func TestPtraceRefused(t *testing.T) {
 	})
 }
 
-// sudo puts a program in front of what sudo runs on the node, until the test
-// ends.
+// sudo makes sudo on the node start commands through a program until the test ends.
 func (f *fixture) sudo(t *testing.T, through string) {
 	t.Helper()
 	wrapper := filepath.Join(f.node.RootFS(), "usr/local/bin/sudo")
@@ -473,8 +468,8 @@ func (f *fixture) sudo(t *testing.T, through string) {
 	t.Cleanup(func() { os.Remove(wrapper) })
 }
 
-// TestListenMessages has each address that can't be used. What nobody could
-// listen on is refused before the node is asked.
+// TestListenMessages uses each kind of address that cannot be listened on. Invalid ones
+// are refused before the node is contacted.
 func TestListenMessages(t *testing.T) {
 	f := setup(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -493,9 +488,8 @@ func TestListenMessages(t *testing.T) {
 	f.runFailing(t, failure{2, "unknown flag: --nonsense", "dapbridge serve --help"}, "serve", "--nonsense")
 }
 
-// TestStrangers has another user, a browser, and a peer whose process this
-// machine does not know try the port: all are turned away, and the session that
-// is under way goes on.
+// TestStrangers connects as another user, a browser, and a peer without a process on
+// this machine: all are refused, and the running session goes on.
 func TestStrangers(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -511,8 +505,8 @@ func TestStrangers(t *testing.T) {
 	}{
 		"another user": {otherUID, string(dapclient.Frame([]byte(`{"seq":1,"type":"request","command":"initialize"}`))), "belongs to user", false},
 		"HTTP":         {userUID, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", "HTTP", false},
-		// What the daemon sees of a peer in a network namespace of its own, whom a
-		// forwarder brings: an address that no process of this machine has.
+		// So the daemon sees a peer in another network namespace, behind a forwarder: no
+		// process of this machine has its address.
 		"nobody": {userUID, "Content-", "as with a container, WSL2 or a forwarded port; use a unix socket (--listen unix:PATH)", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -553,7 +547,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestPs lists what can be debugged, for people and for programs.
+// TestPs lists the targets on the node, as text and as JSON.
 func TestPs(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -596,7 +590,7 @@ func TestPs(t *testing.T) {
 	t.Error("no line for containerd")
 }
 
-// TestVersion tells what is in the program, to a user who has nothing else.
+// TestVersion prints what is in the program, for a user without anything else.
 func TestVersion(t *testing.T) {
 	f := setup(t)
 	out, err := f.command(t.Context(), userUID, "version").CombinedOutput()

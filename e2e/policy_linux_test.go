@@ -10,8 +10,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestEndOfTargetRefused asks for the end of the target, which would be
-// containerd's: the session ends, and containerd lives on.
+// TestEndOfTargetRefused asks for the end of the target: only the session ends, and
+// containerd keeps running.
 func TestEndOfTargetRefused(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -44,7 +44,7 @@ func TestEndOfTargetRefused(t *testing.T) {
 	s.checkServes(t)
 }
 
-// TestForbidden sends what must not reach the target: each is refused with a
+// TestForbidden sends requests that must not reach the target: each is refused with a
 // reason, and the session goes on.
 func TestForbidden(t *testing.T) {
 	f := setup(t)
@@ -68,7 +68,7 @@ func TestForbidden(t *testing.T) {
 			t.Errorf("%s: %v", tt.command, err)
 		}
 		if strings.Count(i.Output(), tt.why) == before {
-			t.Errorf("%s: the debug console does not say %q", tt.command, tt.why)
+			t.Errorf("%s: the debug console does not contain %q", tt.command, tt.why)
 		}
 	}
 	if err := i.Continue(short(t), stop.ThreadId); err != nil {
@@ -81,8 +81,8 @@ func TestForbidden(t *testing.T) {
 	f.waitFree(t, pid, 5*time.Second)
 }
 
-// TestLaunch starts a session by a configuration that would launch a program:
-// it is a session on the target like any other.
+// TestLaunch starts a session with a launch configuration: it attaches to the target
+// like any other session.
 func TestLaunch(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -121,7 +121,8 @@ func TestLaunch(t *testing.T) {
 	f.checkWorks(t, pod)
 }
 
-// TestSecondIDE is refused, with the name of the first, which notices nothing.
+// TestSecondIDE connects a second IDE: it is refused with the name of the first, which
+// is not disturbed.
 func TestSecondIDE(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -147,8 +148,8 @@ func TestSecondIDE(t *testing.T) {
 	f.waitFree(t, pid, 5*time.Second)
 }
 
-// TestTakeover has a second IDE take over the session, that is halted; its own
-// breakpoint is hit, the first IDE's is gone.
+// TestTakeover has a second IDE take over a halted session: its own breakpoint is hit,
+// those of the first IDE are gone.
 func TestTakeover(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t, "--takeover")
@@ -171,8 +172,8 @@ func TestTakeover(t *testing.T) {
 	f.checkWorks(t, next)
 }
 
-// TestLinger stays attached after a session: the target runs, without the
-// session's breakpoints, and the next session has no attach to wait for.
+// TestLinger stays attached after a session: the target runs without the session's
+// breakpoints, and the next session need not wait for an attach.
 func TestLinger(t *testing.T) {
 	const linger = 4 * time.Second
 	f := setup(t)

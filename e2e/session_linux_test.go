@@ -13,21 +13,21 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestSession is the main job: an ordinary user sets a breakpoint in their own
-// copy of containerd's source, stops there when kubelet asks for a container,
-// looks, steps, continues and leaves.
+// TestSession is the main use: an ordinary user sets a breakpoint in their own copy of
+// containerd's source, stops there when kubelet creates a container, inspects, steps,
+// continues and disconnects.
 func TestSession(t *testing.T) {
 	session(t, setup(t))
 }
 
-// TestSessionStatic is the same with a containerd without cgo.
+// TestSessionStatic debugs a containerd that was built without cgo.
 func TestSessionStatic(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Static)
 	session(t, f)
 }
 
-// use puts a flavour of containerd on the node until the test ends.
+// use installs a flavour of containerd on the node until the test ends.
 func (f *fixture) use(t testing.TB, flavour string) {
 	t.Helper()
 	before := f.node.Containerd()
@@ -49,7 +49,7 @@ func session(t *testing.T, f *fixture) {
 	sessionOn(t, f, f.serve(t), pid)
 }
 
-// sessionOn is a session from its begin to its end, with containerd as pid.
+// sessionOn runs a complete session on containerd, whose pid is given.
 func sessionOn(t *testing.T, f *fixture, s *server, pid int) {
 	ctx := short(t)
 	c := s.dial(t)
@@ -90,8 +90,8 @@ func sessionOn(t *testing.T, f *fixture, s *server, pid int) {
 	}
 }
 
-// stopInCreateContainer attaches as VS Code does, with a breakpoint at the line,
-// and has kubelet create a pod that stops there.
+// stopInCreateContainer attaches as VS Code does, with a breakpoint at the line, and has
+// kubelet create a pod that stops there.
 func stopInCreateContainer(t *testing.T, f *fixture, c *dapclient.Client, line int) (pod string, stop *dap.StoppedEventBody) {
 	t.Helper()
 	ctx := short(t)
@@ -115,8 +115,8 @@ func stopInCreateContainer(t *testing.T, f *fixture, c *dapclient.Client, line i
 	return pod, stop
 }
 
-// checkStack sees that the stack begins where the breakpoint is and names files
-// that exist on the host wherever they are containerd's own.
+// checkStack checks that the stack begins at the breakpoint, and that the files of
+// containerd's own frames exist on the host.
 func checkStack(t *testing.T, f *fixture, frames []dap.StackFrame, total, line int) {
 	t.Helper()
 	if total < 10 || frames[0].Line != line || frames[0].Source == nil || frames[0].Source.Path != f.file(createContainerFile) {
@@ -137,7 +137,7 @@ func checkStack(t *testing.T, f *fixture, frames []dap.StackFrame, total, line i
 	}
 }
 
-// checkLocals sees that the frame's variables hold the request.
+// checkLocals checks that the variables of the frame include the request.
 func checkLocals(ctx context.Context, t *testing.T, c *dapclient.Client, frame int) {
 	t.Helper()
 	scopes, err := c.Scopes(ctx, frame)

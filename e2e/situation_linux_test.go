@@ -16,18 +16,18 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// situation brings a new session to where something is about to happen to it.
-// It returns the pod that waits for the target meanwhile, "" if none does.
+// situation brings a new session into a state in which something is about to happen to
+// it. It returns the name of the pod that waits for the halted target, or "".
 type situation func(*testing.T, *fixture, *dapclient.Client) (pod string)
 
-// haltTarget stops the target where kubelet's call to create a container arrives.
+// haltTarget halts the target where kubelet's call to create a container arrives.
 func haltTarget(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	pod, _ := stopInCreateContainer(t, f, c, f.lineOf(t, createContainerFile, createContainerCode))
 	return pod
 }
 
-// What running makes hot: two lines of one call.
+// Two lines of one CRI call, which runUnderLoad makes hot.
 const (
 	instrumentedFile = "internal/cri/instrument/instrumented_service.go"
 	instrumentedCode = "in.c.Version("
@@ -35,8 +35,8 @@ const (
 	versionCode      = "return &runtime.VersionResponse"
 )
 
-// runUnderLoad lets the target run under load, with hot breakpoints and with one
-// that nothing has hit yet.
+// runUnderLoad lets the target run under load, with hot breakpoints and one that has not
+// been hit yet.
 func runUnderLoad(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	f.load(t)
@@ -47,8 +47,8 @@ func runUnderLoad(t *testing.T, f *fixture, c *dapclient.Client) string {
 	return ""
 }
 
-// setHot attaches, sets a breakpoint whose condition is false and a logpoint
-// where the load comes by, and waits until the logpoint has spoken.
+// setHot attaches, sets a breakpoint with a false condition and a logpoint that the load
+// hits, and waits for output of the logpoint.
 func (f *fixture) setHot(t *testing.T, c *dapclient.Client) {
 	t.Helper()
 	ctx := short(t)
@@ -71,8 +71,7 @@ func (f *fixture) setHot(t *testing.T, c *dapclient.Client) {
 	}
 }
 
-// load has clients ask containerd for its version, one call after the other,
-// until the test ends.
+// load has clients call Version of containerd in a loop until the test ends.
 func (f *fixture) load(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -83,7 +82,7 @@ func (f *fixture) load(t *testing.T) {
 	t.Cleanup(func() { stop(); <-done })
 }
 
-// sendAttach leaves it at the attach request.
+// sendAttach sends the attach request and does not wait for the response.
 func sendAttach(t *testing.T, _ *fixture, c *dapclient.Client) string {
 	t.Helper()
 	if _, err := c.Initialize(short(t)); err != nil {
@@ -96,7 +95,7 @@ func sendAttach(t *testing.T, _ *fixture, c *dapclient.Client) string {
 	return ""
 }
 
-// waitAttach waits for the first sign that the node attaches.
+// waitAttach sends the attach request and waits until the target is traced.
 func waitAttach(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	pid := f.containerd(t)
@@ -105,7 +104,7 @@ func waitAttach(t *testing.T, f *fixture, c *dapclient.Client) string {
 	return ""
 }
 
-// waitTraced waits until somebody traces containerd.
+// waitTraced waits until containerd has a tracer.
 func (f *fixture) waitTraced(t *testing.T, pid int) {
 	t.Helper()
 	eventually(t, 10*time.Second, func() string {
@@ -116,7 +115,8 @@ func (f *fixture) waitTraced(t *testing.T, pid int) {
 	})
 }
 
-// stepOverLongCall steps over a call that takes long: it starts a shim and a sandbox.
+// stepOverLongCall starts a step over a call that takes long: it starts a shim and a
+// sandbox.
 func stepOverLongCall(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	const file, code = "internal/cri/server/sandbox_run.go", "c.sandboxService.StartSandbox("
@@ -135,11 +135,11 @@ func stepOverLongCall(t *testing.T, f *fixture, c *dapclient.Client) string {
 	return pod
 }
 
-// longCall takes 2 s. It is wazero's, the one sleep in containerd that is not
-// optimised.
+// longCall takes 2 s. This function of wazero is the only sleep in containerd that is
+// not optimised.
 const longCall = "platform.Nanosleep(2000000000)"
 
-// runInjectedCall has an injected call of some length run in the target.
+// runInjectedCall starts an injected call that takes some time.
 func runInjectedCall(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	pid := f.containerd(t)
@@ -156,7 +156,7 @@ func runInjectedCall(t *testing.T, f *fixture, c *dapclient.Client) string {
 	return pod
 }
 
-// stoppedThread names a thread of the process that is stopped, "" if none is.
+// stoppedThread reports a thread of the process that is stopped, or "" if there is none.
 func (f *fixture) stoppedThread(pid int) string {
 	states, err := f.node.ThreadStates(context.Background(), pid)
 	if err != nil {
@@ -170,15 +170,15 @@ func (f *fixture) stoppedThread(pid int) string {
 	return ""
 }
 
-// checkWorks sees that the target serves its clients: that the pod that waited for
-// it runs, or else that a new one can be made.
+// checkWorks checks that containerd serves its clients: that the pod that waited for it
+// runs or, without one, that a new pod can be created.
 func (f *fixture) checkWorks(t *testing.T, pod string) {
 	t.Helper()
 	if pod != "" {
 		f.waitPod(t, pod)
 		return
 	}
-	eventually(t, 30*time.Second, func() string { // kubelet may be quick to remove a pod that is none of its own
+	eventually(t, 30*time.Second, func() string { // kubelet may remove a pod that it has not created
 		if out, err := f.node.Exec(t.Context(), "criload", "-timeout=10s", "create", podName()); err != nil {
 			return fmt.Sprintf("%v: %s", err, out)
 		}
@@ -186,7 +186,7 @@ func (f *fixture) checkWorks(t *testing.T, pod string) {
 	})
 }
 
-// checkServes sees that the daemon serves a session.
+// checkServes checks that the server serves a session.
 func (s *server) checkServes(t *testing.T) {
 	t.Helper()
 	c := s.dial(t)
@@ -201,7 +201,8 @@ func (s *server) checkServes(t *testing.T) {
 	}
 }
 
-// eventually waits until what it is given finds nothing wrong.
+// eventually polls until wrong returns "", and fails the test with its last result if
+// that takes too long.
 func eventually(t testing.TB, within time.Duration, wrong func() string) {
 	t.Helper()
 	deadline := time.Now().Add(within)
@@ -224,9 +225,9 @@ type nodeProcess struct {
 	fds  int
 }
 
-// agentProcesses returns the processes on the node that are there for dapbridge: its
-// own, by their subcommand ("supervise", "worker", "join"), and the SSH logins
-// and sudos that they came by ("sshd", "sudo").
+// agentProcesses returns the processes on the node that belong to dapbridge: its own by
+// subcommand ("supervise", "worker", "join"), and the SSH logins and sudo processes that
+// started them ("sshd", "sudo").
 func (f *fixture) agentProcesses(t *testing.T) map[string][]nodeProcess {
 	t.Helper()
 	found := map[string][]nodeProcess{}
@@ -260,19 +261,19 @@ func (p nodeProcess) kind() string {
 	return ""
 }
 
-// waitDeserted waits until nothing of dapbridge's is left on the node.
+// waitDeserted waits until nothing of dapbridge runs on the node.
 func (f *fixture) waitDeserted(t *testing.T, within time.Duration) {
 	t.Helper()
 	eventually(t, within, func() string {
 		for kind, left := range f.agentProcesses(t) {
-			return kind + " still runs: " + strings.Join(left[0].argv, " ")
+			return kind + " is still running: " + strings.Join(left[0].argv, " ")
 		}
 		sockets, err := os.ReadFile(filepath.Join(f.node.RootFS(), "proc", "1", "net", "unix"))
 		if err != nil {
 			return err.Error()
 		}
 		if strings.Contains(string(sockets), "dapbridge") {
-			return "a socket is left"
+			return "a socket remains"
 		}
 		return ""
 	})

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// createContainer is where the CRI server begins to create a container: the
-// file in containerd's source, and a string that the line holds.
+// The first line of CreateContainer of the CRI server: its file in containerd's source,
+// and the code on it.
 const (
 	createContainerFile = "internal/cri/server/container_create.go"
 	createContainerCode = "config := r.GetConfig()"
 )
 
-// lineOf returns the first line of the user's file that holds the code.
+// lineOf returns the number of the first line with the code in a file of the user.
 func (f *fixture) lineOf(t testing.TB, name, code string) int {
 	t.Helper()
 	return lineIn(t, f.file(name), code)
 }
 
-// lineIn returns the first line of a file that holds the code.
+// lineIn returns the number of the first line with the code in a file.
 func lineIn(t testing.TB, file, code string) int {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -36,7 +36,7 @@ func lineIn(t testing.TB, file, code string) int {
 	return strings.Count(before, "\n") + 1
 }
 
-// containerd returns the pid of the node's containerd, as the node counts.
+// containerd returns the pid of containerd in the node's pid namespace.
 func (f *fixture) containerd(t testing.TB) int {
 	t.Helper()
 	pid, err := f.node.ContainerdPID(t.Context())
@@ -46,8 +46,8 @@ func (f *fixture) containerd(t testing.TB) int {
 	return pid
 }
 
-// waitFree waits until the process runs, untraced and with the text of its file,
-// and fails the test when that does not come within the time.
+// waitFree waits until the process runs untraced with the text of its file, and fails
+// the test if that takes too long.
 func (f *fixture) waitFree(t testing.TB, pid int, within time.Duration) {
 	t.Helper()
 	deadline := time.Now().Add(within)
@@ -57,7 +57,7 @@ func (f *fixture) waitFree(t testing.TB, pid int, within time.Duration) {
 			break
 		}
 		if time.Now().After(deadline) {
-			// Without its own lines: what Go's runtime and systemd say of its end.
+			// Only the messages of Go's runtime and of systemd, not containerd's own.
 			log, _ := f.node.Exec(t.Context(), "sh", "-c", "journalctl --unit=containerd --output=cat --no-pager | grep -v ' level=' | head -200")
 			t.Fatalf("containerd is not free after %s: %s\nIts log:\n%s", within, why, log)
 		}
@@ -68,7 +68,7 @@ func (f *fixture) waitFree(t testing.TB, pid int, within time.Duration) {
 	}
 }
 
-// whyHeld says what keeps the process from being as it was, "" if nothing.
+// whyHeld returns the reason why the process is not in its original state, or "".
 func (f *fixture) whyHeld(pid int) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -90,8 +90,8 @@ func (f *fixture) whyHeld(pid int) string {
 	return ""
 }
 
-// startPod makes kubelet create a pod and returns its name; it is removed with
-// the test.
+// startPod has kubelet create a pod and returns its name. The pod is removed with the
+// test.
 func (f *fixture) startPod(t testing.TB) string {
 	t.Helper()
 	name := podName()
@@ -108,7 +108,7 @@ func (f *fixture) startPod(t testing.TB) string {
 	return name
 }
 
-// waitPod waits until the pod's container runs.
+// waitPod waits until the container of the pod runs.
 func (f *fixture) waitPod(t testing.TB, name string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

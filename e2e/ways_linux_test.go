@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestIDEGoes has an IDE go away in each way that there is, in every situation
-// in which that could harm the target. All sessions are one daemon's.
+// TestIDEGoes ends the IDE in every way, in every situation in which that could harm the
+// target. One daemon serves all sessions.
 func TestIDEGoes(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -46,7 +46,7 @@ func TestIDEGoes(t *testing.T) {
 	s.checkServes(t)
 }
 
-// ide is a client whose connection can be ended in other ways than by Close.
+// ide is a client whose connection can end in other ways than by Close.
 type ide struct {
 	*dapclient.Client
 	conn *net.TCPConn
@@ -61,7 +61,7 @@ func (s *server) ide(t *testing.T) *ide {
 	return &ide{dapclient.New(conn), conn.(*net.TCPConn)}
 }
 
-// way is one in which an IDE goes away.
+// way is one in which an IDE ends.
 type way struct {
 	name  string
 	leave func(*testing.T, *ide)
@@ -83,8 +83,7 @@ func ways() []way {
 	}
 }
 
-// killed has a process that holds the connection as its only owner die of
-// SIGKILL.
+// killed ends the only process that holds the connection by SIGKILL.
 func killed(t *testing.T, i *ide) { killedConn(t, i.conn) }
 
 func killedConn(t *testing.T, conn *net.TCPConn) {
@@ -93,8 +92,8 @@ func killedConn(t *testing.T, conn *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Not by File, whose descriptor is made a blocking one when it is handed on, and
-	// the connection with it: a read that begins then keeps Close waiting.
+	// File would make the descriptor blocking, and with it the connection: Close would
+	// then wait for a read.
 	var fd int
 	if cerr := raw.Control(func(c uintptr) { fd, err = unix.FcntlInt(c, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil || err != nil {
 		t.Fatal(cerr, err)
@@ -112,8 +111,8 @@ func killedConn(t *testing.T, conn *net.TCPConn) {
 	holder.Wait()
 }
 
-// TestLogpointAtEnd ends sessions while a hot logpoint has Delve resume the
-// target by itself all the time.
+// TestLogpointAtEnd ends sessions while Delve resumes the target all the time because of
+// a hot logpoint.
 func TestLogpointAtEnd(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -155,8 +154,8 @@ func TestDaemonEnds(t *testing.T) {
 	}
 }
 
-// TestDaemonFollowsAnother starts a daemon, and a session, at once after
-// anotherBuild was killed, whose agent has yet to let the target go.
+// TestDaemonFollowsAnother starts a daemon and a session immediately after another
+// daemon was killed, whose agent has not released the target yet.
 func TestDaemonFollowsAnother(t *testing.T) {
 	f := setup(t)
 	for name, begin := range map[string]situation{"halted": haltTarget, "running": runUnderLoad, "calling": runInjectedCall} {
@@ -174,8 +173,8 @@ func TestDaemonFollowsAnother(t *testing.T) {
 	}
 }
 
-// exit waits for the daemon's end and returns its exit status, -1 if a signal
-// ended it.
+// exit waits for the daemon to end and returns its exit status, or -1 if a signal ended
+// it.
 func (s *server) exit(t *testing.T, within time.Duration) int {
 	t.Helper()
 	select {

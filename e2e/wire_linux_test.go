@@ -14,11 +14,12 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// lease is how long the node waits for the daemon in the tests of the wire.
+// lease is how long the node holds the target without a message from the daemon in these
+// tests.
 const lease = 3 * time.Second
 
-// TestWireLost stalls or cuts the wire: the node frees itself without a word
-// from the daemon, the IDE is told, and the next session dials again.
+// TestWireLost stalls or cuts the connection: the node releases the target by itself,
+// the IDE gets the reason, and the next session connects again.
 func TestWireLost(t *testing.T) {
 	f := setup(t)
 	for _, tt := range []struct {
@@ -50,8 +51,8 @@ func TestWireLost(t *testing.T) {
 	}
 }
 
-// TestWireCutAndBack has the next session come as soon as the IDE can know that
-// the wire was cut.
+// TestWireCutAndBack starts the next session as soon as the IDE can know that the
+// connection was cut.
 func TestWireCutAndBack(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -66,7 +67,7 @@ func TestWireCutAndBack(t *testing.T) {
 	f.checkWorks(t, "")
 }
 
-// TestWireStallsShortly is a stall that the lease outlasts: nothing happens.
+// TestWireStallsShortly stalls the connection for less than the lease: nothing happens.
 func TestWireStallsShortly(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -81,7 +82,7 @@ func TestWireStallsShortly(t *testing.T) {
 	}
 	time.Sleep(lease / 2)
 	if bound := f.whyHeld(pid); bound == "" {
-		t.Error("containerd was let go while the lease ran")
+		t.Error("containerd was released before the lease expired")
 	}
 	proxy.Resume()
 	if _, err := i.Wait(short(t), asked); err != nil {
@@ -100,7 +101,7 @@ func TestWireStallsShortly(t *testing.T) {
 	f.checkWorks(t, pod)
 }
 
-// TestDaemonEndsWithoutWire ends the daemon while the wire is stalled.
+// TestDaemonEndsWithoutWire ends the daemon while the connection is stalled.
 func TestDaemonEndsWithoutWire(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -119,15 +120,15 @@ func TestDaemonEndsWithoutWire(t *testing.T) {
 	f.waitDeserted(t, 5*time.Second)
 }
 
-// serveThroughProxy starts a daemon that reaches the node by way of a proxy.
+// serveThroughProxy starts a daemon that connects to the node through a proxy.
 func (f *fixture) serveThroughProxy(t *testing.T) (*server, *testbed.Proxy) {
 	t.Helper()
 	proxy, args := f.proxy(t)
 	return f.serveNode(t, append(args, "--lease", lease.String())...), proxy
 }
 
-// proxy starts a proxy in front of the node, and returns the flags by which
-// dapbridge takes it for a plain SSH host on loopback.
+// proxy starts a proxy in front of the node, and returns the flags that make dapbridge
+// use it as an ordinary SSH host on loopback.
 func (f *fixture) proxy(t testing.TB) (proxy *testbed.Proxy, args []string) {
 	t.Helper()
 	proxy, err := testbed.NewProxy(f.node.SSHAddr())
@@ -154,14 +155,14 @@ func (f *fixture) proxy(t testing.TB) (proxy *testbed.Proxy, args []string) {
 	return proxy, []string{"--node", "ssh://" + f.node.User() + "@" + proxy.Addr(), "--identity", f.node.KeyFile()}
 }
 
-// toldOfTheEnd waits until the IDE has been told that its session is over, and
-// sees that the debug console says why.
+// toldOfTheEnd waits for the events that end the IDE's session, and checks the reason
+// in the debug console.
 func (s *server) toldOfTheEnd(t *testing.T, c *dapclient.Client, why string) {
 	t.Helper()
 	if _, err := c.WaitEvent(short(t), "terminated", nil); err != nil {
 		t.Fatal(err)
 	}
 	if !regexp.MustCompile(why).MatchString(c.Output()) {
-		t.Errorf("the debug console does not say /%s/:\n%s", why, c.Output())
+		t.Errorf("the debug console does not match /%s/:\n%s", why, c.Output())
 	}
 }
