@@ -14,9 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestAgentDies ends the agent's processes under a session. Whatever they had
-// in hand, the target is free afterwards, the IDE is told, and the next session
-// has a new agent.
+// TestAgentDies ends processes of the agent during a session. In any situation the
+// target is released, the IDE gets the reason, and the next session starts a new agent.
 func TestAgentDies(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -31,11 +30,11 @@ func TestAgentDies(t *testing.T) {
 		whom      []string
 		why       string
 	}{
-		// Delve's own breakpoints, for panics, stay in the text when it is killed.
+		// A killed Delve leaves its own breakpoints for panics in the text.
 		{"worker", runIdle, syscall.SIGKILL, []string{"worker"}, "the debugger ended: signal: killed"},
 		{"supervisor, running", runUnderLoad, syscall.SIGKILL, []string{"supervise"}, lost},
 		{"supervisor, halted", haltTarget, syscall.SIGKILL, []string{"supervise"}, lost},
-		// As a login session's end does it (logind.conf(5), KillUserProcesses).
+		// As at the end of a login session (logind.conf(5), KillUserProcesses).
 		{"all, running", runUnderLoad, syscall.SIGTERM, []string{"supervise", "worker", "join", "sudo"}, gone},
 		{"all, halted", haltTarget, syscall.SIGHUP, []string{"supervise", "worker", "join", "sudo"}, gone},
 		{"session's channel", haltTarget, syscall.SIGKILL, []string{"join"}, gone},
@@ -56,8 +55,8 @@ func TestAgentDies(t *testing.T) {
 	f.waitDeserted(t, 5*time.Second)
 }
 
-// TestNoChannel has the command fail that brings a session's channel to the
-// worker, which attaches meanwhile and must not wait for it with the target
+// TestNoChannel has the command fail that connects a session's channel to the worker.
+// The worker attaches meanwhile, and must not wait for the channel with the target
 // halted.
 func TestNoChannel(t *testing.T) {
 	f := setup(t)
@@ -83,7 +82,7 @@ func TestNoChannel(t *testing.T) {
 	s.checkServes(t)
 }
 
-// runIdle lets the target run without breakpoints of the IDE's.
+// runIdle lets the target run without breakpoints of the IDE.
 func runIdle(t *testing.T, _ *fixture, c *dapclient.Client) string {
 	t.Helper()
 	if _, err := c.Attach(short(t), dapclient.AttachOptions{}); err != nil {
@@ -92,8 +91,8 @@ func runIdle(t *testing.T, _ *fixture, c *dapclient.Client) string {
 	return ""
 }
 
-// signal sends a signal to all processes of ours on the node that are of these
-// kinds, all of one kind at least.
+// signal sends a signal to all processes of dapbridge on the node of these kinds, and
+// fails the test if a kind has none.
 func (f *fixture) signal(t *testing.T, signal syscall.Signal, kinds ...string) {
 	t.Helper()
 	kill := []string{"kill", "-" + strconv.Itoa(int(signal))}
@@ -111,8 +110,8 @@ func (f *fixture) signal(t *testing.T, signal syscall.Signal, kinds ...string) {
 	}
 }
 
-// TestNothingLeaks holds what eleven sessions leave in a daemon and on the node
-// against what one leaves.
+// TestNothingLeaks compares the resources in use after eleven sessions with those after
+// one, in the daemon and on the node.
 func TestNothingLeaks(t *testing.T) {
 	f := setupAll(t)
 	one, few := f.after(t, 1, "")
@@ -122,9 +121,9 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
-// after has a daemon serve sessions, ends it, and returns what was left of
-// them: the census, which must become like that given, if one is, and the
-// number of the daemon's goroutines.
+// after serves sessions with a new daemon and returns what is in use afterwards: a
+// census, which must become equal to like unless that is empty, and the number of
+// goroutines of the daemon.
 func (f *fixture) after(t *testing.T, sessions int, like string) (census string, goroutines int) {
 	t.Helper()
 	s := f.serve(t)
@@ -153,8 +152,8 @@ func (f *fixture) after(t *testing.T, sessions int, like string) (census string,
 	return census, strings.Count(s.log.String(), "\ngoroutine ")
 }
 
-// census counts the daemon's descriptors and children, and the descriptors of
-// each process on the node.
+// census counts the descriptors and children of the daemon, and the descriptors of each
+// process on the node.
 func (f *fixture) census(t *testing.T, s *server) string {
 	t.Helper()
 	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)

@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestARM64Host is a host of another architecture: the program for arm64, under
-// an emulator, with a release's file for the node beside it. Everything but
-// tracing runs there, a whole session among it.
+// TestARM64Host is a host of another architecture: the program for arm64 under an
+// emulator, with a release's agent for the node beside it. All but the tracing runs
+// there, including a complete session.
 func TestARM64Host(t *testing.T) {
 	f := setupAll(t)
 	emulator := testenv.NeedsTool(t, "qemu-aarch64") // Debian's package qemu-user
@@ -49,7 +49,7 @@ func TestARM64Host(t *testing.T) {
 		t.Errorf("containerd was pid %d and is %d now", pid, now)
 	}
 
-	// The agent's side: what it is and finds, here on this machine.
+	// The agent: its hello, with a target on this machine.
 	supervise := exec.Command(emulator, program, "agent", "supervise", "--protocol", "1", "--target", "nosuchd")
 	line, err := supervise.Output() // its link is at its end at once
 	var hello api.Hello

@@ -19,10 +19,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// The benchmarks measure dapbridge against what people do by hand: dlv on the
-// node and `ssh -L` to it. Both are measured in turn in the same run on the
-// same node, and what counts is the ratio: these figures say nothing about
-// another machine.
+// The benchmarks compare dapbridge with a manual setup: dlv on the node and `ssh -L` to
+// it. Both are measured alternately in the same run on the same node, and only the
+// ratio counts: the figures do not apply to another machine.
 
 const (
 	rounds    = 5    // in turn
@@ -30,14 +29,14 @@ const (
 	delveTool = "github.com/go-delve/delve/cmd/dlv@v1.27.2"
 )
 
-// BenchmarkThreads is the round trip of a request that Delve answers at once:
+// BenchmarkThreads measures the round trip of a request that Delve answers immediately:
 // threads while the target runs.
 func BenchmarkThreads(b *testing.B) {
 	compare(b, true, "threads", nil)
 }
 
-// BenchmarkStackTrace is the round trip of stackTrace while the target is
-// halted in CreateContainer.
+// BenchmarkStackTrace measures the round trip of stackTrace while the target is halted
+// in CreateContainer.
 func BenchmarkStackTrace(b *testing.B) {
 	compare(b, false, "stackTrace", map[string]any{"threadId": 0, "startFrame": 0, "levels": 20})
 }
@@ -59,14 +58,14 @@ func compare(b *testing.B, running bool, command string, args map[string]any) {
 	report(b, command, ours, theirs)
 }
 
-// directArgs are what a person has to write by hand without dapbridge.
+// directArgs are the attach arguments that a user must write by hand without dapbridge.
 func (f *fixture) directArgs() map[string]any {
 	root := f.node.BuildRoot(f.node.Containerd())
 	return map[string]any{"substitutePath": []map[string]string{{"from": f.source, "to": root}}}
 }
 
-// round attaches, brings the target where the request is to be measured, asks
-// perRound times and leaves.
+// round attaches, brings the target into the state to be measured, sends perRound
+// requests, and disconnects.
 func (f *fixture) round(b *testing.B, addr string, attach map[string]any, running bool, command string, args map[string]any) []time.Duration {
 	b.Helper()
 	conn, err := dialAs(userUID, addr)
@@ -117,7 +116,7 @@ func ask(b *testing.B, c *dapclient.Client, command string, args any) []time.Dur
 	return times
 }
 
-// report prints medians and tails of both ways and their ratios.
+// report prints medians and tails of both, and their ratios.
 func report(b *testing.B, what string, ours, theirs []time.Duration) {
 	om, op, tm, tp := quantile(ours, 0.5), quantile(ours, 0.99), quantile(theirs, 0.5), quantile(theirs, 0.99)
 	b.Logf("%s: dapbridge median %s, p99 %s; alternative median %s, p99 %s (n=%d each)", what, om, op, tm, tp, len(ours))
@@ -140,7 +139,7 @@ type alternative struct {
 
 const dlvPort = 40077
 
-// delveOnNode is a plain dlv, once installDelve has put it there.
+// delveOnNode is the path of a plain dlv, after installDelve.
 const delveOnNode = "/usr/local/bin/dlv"
 
 func (f *fixture) installDelve(b testing.TB) {
@@ -154,7 +153,7 @@ func (f *fixture) installDelve(b testing.TB) {
 	}
 }
 
-// alternative puts dlv on the node and opens the tunnel.
+// alternative installs dlv on the node and opens the tunnel.
 func (f *fixture) alternative(b testing.TB) *alternative {
 	b.Helper()
 	f.installDelve(b)
@@ -192,8 +191,7 @@ type dlv struct {
 	pid int // containerd's
 }
 
-// attach starts dlv on the node and returns when it listens, with the target
-// running.
+// attach starts dlv on the node and returns when it listens, with the target running.
 func (a *alternative) attach(b testing.TB) *dlv { return a.start(b, "--continue") }
 
 func (a *alternative) start(b testing.TB, flags ...string) *dlv {
@@ -218,7 +216,7 @@ func (a *alternative) start(b testing.TB, flags ...string) *dlv {
 	return d
 }
 
-// stop ends dlv and sees that containerd lived.
+// stop ends dlv and checks that containerd survives.
 func (d *dlv) stop(b testing.TB) {
 	b.Helper()
 	d.f.node.Exec(b.Context(), "pkill", "-TERM", "-x", "dlv")
@@ -248,8 +246,8 @@ func waitPort(b testing.TB, addr string) {
 	}
 }
 
-// BenchmarkAttach is a session's start: from its attach request, for dapbridge,
-// or from dlv's start on the node, to verified breakpoints.
+// BenchmarkAttach measures the start of a session to verified breakpoints: from the
+// attach request with dapbridge, from the start of dlv on the node without.
 func BenchmarkAttach(b *testing.B) {
 	f := setup(b)
 	s := f.serve(b, "--log-level", "error")
@@ -265,8 +263,8 @@ func BenchmarkAttach(b *testing.B) {
 	report(b, "attach", ours, theirs)
 }
 
-// attachTime is how long one session takes to verified breakpoints. For the
-// alternative it includes dlv's own start and attach.
+// attachTime returns how long one session takes to verified breakpoints. For the
+// alternative, that includes the start and attach of dlv.
 func (f *fixture) attachTime(b *testing.B, addr string, line int, args map[string]any, alt *alternative) time.Duration {
 	b.Helper()
 	start := time.Now()
@@ -291,9 +289,9 @@ func (f *fixture) attachTime(b *testing.B, addr string, line int, args map[strin
 	return took
 }
 
-// BenchmarkStripped is the start of a session with a stripped containerd whose
-// symbols have been built and used once, against that with a containerd that
-// carries its own. How long building and sending takes is logged.
+// BenchmarkStripped compares the start of a session with a stripped containerd, whose
+// symbols have been built and used once, and with a containerd that has its own. The
+// times to build and upload them are logged.
 func BenchmarkStripped(b *testing.B) {
 	f := setup(b)
 	f.use(b, testbed.Stripped)
@@ -319,8 +317,8 @@ func BenchmarkStripped(b *testing.B) {
 	report(b, "the second attach, stripped against not", times[testbed.Stripped], times[testbed.Make])
 }
 
-// BenchmarkStart is the time from the start of `dapbridge serve`, with its agent
-// on the node already, to its listening, against `ssh NODE true`.
+// BenchmarkStart measures `dapbridge serve` from its start until it listens, with the
+// agent on the node already, against `ssh NODE true`.
 func BenchmarkStart(b *testing.B) {
 	f := setup(b)
 	f.serve(b, "--log-level", "error").stop(b) // puts the agent there
@@ -342,8 +340,8 @@ func BenchmarkStart(b *testing.B) {
 	report(b, "start", ours, theirs)
 }
 
-// BenchmarkMemory is the daemon's resident memory when it waits for an IDE, and
-// its peak over a session.
+// BenchmarkMemory measures the resident memory of the daemon while it waits for an IDE,
+// and the peak during a session.
 func BenchmarkMemory(b *testing.B) {
 	f := setup(b)
 	for b.Loop() {

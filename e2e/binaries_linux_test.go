@@ -15,11 +15,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestPathsOfRealBinaries debugs a daemon that was built in the ways people
-// build, on a "build machine" of which nothing is left. Breakpoints by the host's
-// paths, without --map, are verified and hit in the main module, in dependencies
-// of each kind and in the standard library, and the frames lead to files that the
-// host has.
+// TestPathsOfRealBinaries debugs a program that was built in several ways on a "build
+// machine" that no longer exists. Without --map, breakpoints at host paths are verified
+// and hit in the main module, in dependencies of each kind and in the standard library,
+// and the files of all frames exist on the host.
 func TestPathsOfRealBinaries(t *testing.T) {
 	f := setupAll(t)
 	f.emptyModules(t)
@@ -59,7 +58,7 @@ func TestPathsOfRealBinaries(t *testing.T) {
 	}
 }
 
-// buildMachine says how a binary is built there.
+// buildMachine describes how a binary is built there.
 type buildMachine struct {
 	flags     []string
 	vendor    bool   // the dependencies are vendored there, and not here
@@ -67,11 +66,11 @@ type buildMachine struct {
 	toolchain string // the version of a Go that is not the host's own
 }
 
-// workspaceSource is a daemon and a module beside it.
+// workspaceSource has a program and a module beside it.
 const workspaceSource = "../internal/host/source/testdata/workspace"
 
-// workspace makes the user's copy of the source, and puts what it needs into the
-// user's module cache.
+// workspace creates the user's copy of the source, and fills the user's module cache
+// with what it needs.
 func (f *fixture) workspace(t *testing.T, b buildMachine, dir string) string {
 	t.Helper()
 	b.copySource(t, dir)
@@ -85,8 +84,8 @@ func (f *fixture) workspace(t *testing.T, b buildMachine, dir string) string {
 	return dir
 }
 
-// copyLibrary copies what the daemon is built of from the toolchain in this
-// machine's module cache to another one: all of it is more than 13,000 files.
+// copyLibrary copies the files of the toolchain that the program is built from into
+// another module cache. The whole toolchain has more than 13,000 files.
 func (b buildMachine) copyLibrary(t *testing.T, app, modules string) {
 	t.Helper()
 	files := b.goCommand(t, app, modules, "list", "-deps", "-f",
@@ -99,8 +98,8 @@ func (b buildMachine) copyLibrary(t *testing.T, app, modules string) {
 	}
 }
 
-// startBuilt builds the daemon in dir, of which it leaves nothing, starts it on
-// the node under the name, and returns its pid there.
+// startBuilt builds the program in dir, removes dir, starts the program on the node
+// under the name, and returns its pid there.
 func (f *fixture) startBuilt(t *testing.T, b buildMachine, dir, name string) (pid int) {
 	t.Helper()
 	b.copySource(t, dir)
@@ -129,9 +128,9 @@ func (b buildMachine) copySource(t *testing.T, dir string) {
 	}
 }
 
-// goCommand runs the go command with a module cache, which it fills from what
-// this machine has downloaded: that is in the form of a module proxy (go.dev/ref/mod,
-// module cache). It returns what the command says.
+// goCommand runs the go command with a module cache, which it fills from the downloads
+// of this machine: they have the form of a module proxy (go.dev/ref/mod, module cache).
+// It returns the output.
 func (b buildMachine) goCommand(t *testing.T, dir, modules string, args ...string) string {
 	t.Helper()
 	downloaded := goEnv(t, "GOMODCACHE")

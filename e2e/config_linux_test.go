@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestConfiguration reaches the node by the user's own file alone, and no other
-// one by a workspace's file before the user trusts it.
+// TestConfiguration connects to the node with only the user's own configuration file,
+// and to no other node by a workspace's file that the user has not trusted.
 func TestConfiguration(t *testing.T) {
 	f := setup(t)
 	f.knownHosts(t, f.node.KnownHostsLine())
@@ -42,7 +42,7 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// ownedFile writes a user's file anew.
+// ownedFile replaces a file of a user.
 func ownedFile(t *testing.T, path, text string, uid int) {
 	t.Helper()
 	os.Remove(path)

@@ -18,8 +18,7 @@ import (
 // wireRate is 100 Mbit/s, in bytes a second.
 const wireRate = 100e6 / 8
 
-// oneLineEdits are places at which a line is put in: what is linked behind it
-// moves.
+// oneLineEdits are places for an additional line: all that is linked after it moves.
 func oneLineEdits() []edit {
 	return []edit{
 		{"a leaf", createContainerFile, "\tconfig := r.GetConfig()\n"},
@@ -31,10 +30,10 @@ func oneLineEdits() []edit {
 // edit is a place in the user's source.
 type edit struct{ name, file, before string }
 
-// BenchmarkDeploy is the way of a one-line edit to the node over a wire of 100
-// Mbit/s, with a warm build cache: what is shipped, how long shipping and the
-// restart take beside scp, mv and systemctl restart of the same build, and how
-// long it takes from the edit to a verified breakpoint.
+// BenchmarkDeploy measures a one-line edit on its way to the node at 100 Mbit/s with a
+// warm build cache: how much is uploaded, how long upload and restart take compared with
+// scp, mv and systemctl restart of the same build, and the time from the edit to a
+// verified breakpoint.
 func BenchmarkDeploy(b *testing.B) {
 	f := setup(b)
 	proxy, args := f.proxy(b)
@@ -74,7 +73,7 @@ func BenchmarkDeploy(b *testing.B) {
 	b.ReportMetric(quantile(built, 0.5).Seconds()/whole.Seconds(), "go-build-share")
 }
 
-// deployOver runs dapbridge deploy on the node that the flags name.
+// deployOver runs dapbridge deploy on the node that the flags select.
 func (f *fixture) deployOver(b *testing.B, args []string) deployed {
 	b.Helper()
 	cmd := f.command(b.Context(), userUID, append([]string{"deploy", "-o", "json"}, args...)...)
@@ -92,7 +91,7 @@ func (f *fixture) deployOver(b *testing.B, args []string) deployed {
 	return d
 }
 
-// edit puts a line into the user's source, and returns what takes it out.
+// edit inserts a line into the user's source, and returns a function that removes it.
 func (f *fixture) edit(b *testing.B, e edit, line string) (undo func()) {
 	b.Helper()
 	path := f.file(e.file)
@@ -113,7 +112,7 @@ func (f *fixture) edit(b *testing.B, e edit, line string) (undo func()) {
 	return func() { write(string(was)) }
 }
 
-// firstAttach is how long a new `dapbridge serve` and its first session take to a
+// firstAttach returns how long a new `dapbridge serve` and its first session take to a
 // verified breakpoint.
 func (f *fixture) firstAttach(b *testing.B, args []string) time.Duration {
 	b.Helper()
@@ -124,8 +123,8 @@ func (f *fixture) firstAttach(b *testing.B, args []string) time.Duration {
 	return time.Since(start)
 }
 
-// byHand is how long it takes to bring a build to the node and to restart
-// containerd without dapbridge. systemd waits until containerd is ready.
+// byHand returns how long it takes to copy a build to the node and to restart containerd
+// without dapbridge. systemd waits until containerd is ready.
 func (f *fixture) byHand(b *testing.B, proxy *testbed.Proxy, build string) time.Duration {
 	b.Helper()
 	host, port, err := net.SplitHostPort(proxy.Addr())

@@ -15,12 +15,12 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// replaced is the beginning of the reason that ends a session, for the command.
+// replaced is the start of the reason with which a command ends a session.
 const replaced = "containerd is replaced by dapbridge %s (pid "
 
-// TestDeployEndsSession swaps containerd, or has systemd restart it, while a
-// session has it. The session ends, its user reads why, containerd does not die of
-// it, and the next session on the same daemon has the new process.
+// TestDeployEndsSession replaces containerd, or has systemd restart it, during a
+// session. The session ends with a reason, containerd does not crash, and the next
+// session on the same daemon debugs the new process.
 func TestDeployEndsSession(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
@@ -55,11 +55,11 @@ func TestDeployEndsSession(t *testing.T) {
 			}
 			waitSessionEnd(t, c, says)
 			if got := f.crashes(t); got != crashes {
-				t.Errorf("containerd's ends by a signal were %q and are %q", crashes, got)
+				t.Errorf("containerd's crashes were %q and are %q", crashes, got)
 			}
 			f.checkAllVariables(t, s)
 			if got := f.shims(t); !allAlive(shims, got) {
-				t.Errorf("there run\n%s, before\n%s", got, shims)
+				t.Errorf("processes\n%s\nbefore\n%s", got, shims)
 			}
 		})
 	}
@@ -67,7 +67,7 @@ func TestDeployEndsSession(t *testing.T) {
 	f.checkWorks(t, "")
 }
 
-// TestDeployEndsRPCSession is the same for a client of Delve's JSON-RPC.
+// TestDeployEndsRPCSession does the same to a client of Delve's JSON-RPC.
 func TestDeployEndsRPCSession(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
@@ -91,7 +91,7 @@ func TestDeployEndsRPCSession(t *testing.T) {
 			run := c.Continue()
 			tt.act(t)
 			if state := within(t, run); state.Err == nil || !strings.Contains(state.Err.Error(), tt.says) {
-				t.Errorf("the continue is answered by %+v, want …%s…", state, tt.says)
+				t.Errorf("the response to continue: %+v, want …%s…", state, tt.says)
 			}
 			if now := f.containerd(t); now == pid {
 				t.Fatalf("containerd is still pid %d", pid)
@@ -113,8 +113,8 @@ func TestDeployEndsRPCSession(t *testing.T) {
 	f.checkWorks(t, "")
 }
 
-// TestDeployForeignTracer sees a deploy and a restore refused while a debugger has
-// containerd that can't be asked to let it go.
+// TestDeployForeignTracer has deploy and restore refused while containerd has a debugger
+// that cannot be asked to detach.
 func TestDeployForeignTracer(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
@@ -126,7 +126,7 @@ func TestDeployForeignTracer(t *testing.T) {
 	}
 }
 
-// runColdBreakpoint lets the target run with a breakpoint that nothing hits.
+// runColdBreakpoint lets the target run with a breakpoint that is never hit.
 func runColdBreakpoint(t *testing.T, f *fixture, c *dapclient.Client) string {
 	t.Helper()
 	file := f.file(createContainerFile)
@@ -136,13 +136,13 @@ func runColdBreakpoint(t *testing.T, f *fixture, c *dapclient.Client) string {
 	return ""
 }
 
-// restartContainerd has systemd restart it, as anybody may.
+// restartContainerd restarts containerd by systemctl.
 func (f *fixture) restartContainerd(t *testing.T) {
 	t.Helper()
 	f.root(t, "systemctl restart containerd")
 }
 
-// crashes is what the journal says of processes of containerd's unit that a signal
+// crashes returns the journal entries of processes of containerd's unit that a signal
 // has ended.
 func (f *fixture) crashes(t *testing.T) string {
 	t.Helper()
@@ -153,12 +153,13 @@ func (f *fixture) crashes(t *testing.T) string {
 	return string(out)
 }
 
-// waitSessionEnd waits until the IDE is told why its session is over, and then that it is.
+// waitSessionEnd waits for the reason of the session's end in the debug console, and
+// then for the end.
 func waitSessionEnd(t *testing.T, c *dapclient.Client, says string) {
 	t.Helper()
 	ctx := short(t)
 	if _, err := c.WaitEvent(ctx, "output", func(b json.RawMessage) bool { return strings.Contains(string(b), says) }); err != nil {
-		t.Fatalf("%q was not said: %v\n%s", says, err, c.Output())
+		t.Fatalf("no %q in the console: %v\n%s", says, err, c.Output())
 	}
 	if _, err := c.WaitEvent(ctx, "terminated", nil); err != nil {
 		t.Fatal(err)
@@ -168,8 +169,8 @@ func waitSessionEnd(t *testing.T, c *dapclient.Client, says string) {
 	}
 }
 
-// checkAllVariables has a new session stop in CreateContainer, where no
-// argument and no variable is missing.
+// checkAllVariables stops a new session in CreateContainer, and checks that no argument
+// and no variable is missing.
 func (f *fixture) checkAllVariables(t *testing.T, s *server) {
 	t.Helper()
 	c := s.dial(t)
@@ -187,8 +188,8 @@ func (f *fixture) checkAllVariables(t *testing.T, s *server) {
 	f.waitPod(t, pod)
 }
 
-// checkVariableValues sees that a frame of a build without optimisation has a value for
-// each of its variables.
+// checkVariableValues checks that each variable of a frame has a value, which needs a
+// build without optimisation.
 func checkVariableValues(ctx context.Context, t *testing.T, c *dapclient.Client, frame dap.StackFrame) {
 	t.Helper()
 	scopes, err := c.Scopes(ctx, frame.Id)

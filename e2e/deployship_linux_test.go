@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// anotherBuild returns the --build flag for another containerd than any before, which
-// takes no time to build: the node's own, with a few bytes behind its end.
+// anotherBuild returns the --build flag for a containerd that differs from all before
+// and takes no time to build: the node's own with some bytes appended.
 func (f *fixture) anotherBuild(t testing.TB) string {
 	t.Helper()
 	own := filepath.Join(f.dir, "containerd-of-the-node")
@@ -38,8 +38,8 @@ func (f *fixture) anotherBuild(t testing.TB) string {
 	return fmt.Sprintf(`--build=cp %s "$OUT" && printf %s >>"$OUT"`, own, rand.Text())
 }
 
-// TestDeployShips sees what of a build goes over the wire: all that differs from
-// the one before, if that is what the node runs.
+// TestDeployShips measures what is uploaded of a build: only the difference from the
+// previous one, if the node runs that.
 func TestDeployShips(t *testing.T) {
 	f := setup(t)
 	f.restore(t)
@@ -49,7 +49,7 @@ func TestDeployShips(t *testing.T) {
 		d := f.deploy(t, f.anotherBuild(t))
 		t.Logf("%d bytes for %d", d.Sent, d.Built.Size)
 		if d.Delta != delta || d.Sent == 0 || (d.Sent < d.Built.Size/100) != delta {
-			t.Errorf("sent %d bytes for %d, by what differs: %v, want %v", d.Sent, d.Built.Size, d.Delta, delta)
+			t.Errorf("sent %d bytes for %d, as a delta: %v, want %v", d.Sent, d.Built.Size, d.Delta, delta)
 		}
 	}
 	ship(false)
@@ -80,18 +80,18 @@ func (f *fixture) exists(path string) bool {
 	return err == nil
 }
 
-// waitSwapEnd waits until the node works on no deploy or restore.
+// waitSwapEnd waits until no deploy or restore runs on the node.
 func (f *fixture) waitSwapEnd(t *testing.T) {
 	t.Helper()
 	eventually(t, time.Minute, func() string {
 		if left := f.agentProcesses(t)["swap"]; len(left) > 0 {
-			return "the node still works on it"
+			return "a deploy or restore is still running"
 		}
 		return ""
 	})
 }
 
-// recordedStage is what the node has written down of a deploy, "" for nothing.
+// recordedStage returns the stage of a deploy that the node has recorded, or "".
 func (f *fixture) recordedStage() string {
 	data, _ := os.ReadFile(filepath.Join(f.node.RootFS(), keptRecord))
 	var record struct{ Stage string }
@@ -99,11 +99,10 @@ func (f *fixture) recordedStage() string {
 	return record.Stage
 }
 
-// killAt kills the agent's program with SIGKILL between two of its steps: when it
-// opens one of the directories that it writes a new name in, to write that to the
-// disk, and the node is then as it should be. It is held meanwhile, by a
-// permission event of fanotify(7); others pass. The returned function ends the
-// watch and reports whether it has come to that.
+// killAt kills the agent with SIGKILL between two of its steps: when it opens one of the
+// directories in which it creates files, to sync it to the disk, and now returns true. A
+// permission event of fanotify(7) holds the agent meanwhile; other processes pass. The
+// returned function ends the watch and reports whether the agent was killed.
 func (f *fixture) killAt(t *testing.T, now func() bool) (came func() bool) {
 	t.Helper()
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY)
@@ -150,8 +149,8 @@ func (f *fixture) killAt(t *testing.T, now func() bool) (came func() bool) {
 	return end
 }
 
-// TestDeployAgentKilled ends the agent with SIGKILL between two of its steps. The
-// next deploy, which is ended between two others, or a restore puts it right.
+// TestDeployAgentKilled kills the agent between two of its steps. The next deploy, which
+// is killed between two other steps, or a restore repairs that.
 func TestDeployAgentKilled(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
@@ -181,7 +180,7 @@ func TestDeployAgentKilled(t *testing.T) {
 			came := f.killAt(t, tt.now)
 			out, err := f.deployCommand(t, build).CombinedOutput()
 			if !came() {
-				t.Fatalf("that moment did not come: %v\n%s", err, out)
+				t.Fatalf("the condition never held: %v\n%s", err, out)
 			}
 			if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 3 {
 				t.Errorf("%v, want exit status 3: %s", err, out)
@@ -196,7 +195,7 @@ func TestDeployAgentKilled(t *testing.T) {
 	f.checkWorks(t, "")
 }
 
-// inode tells the executable's file from another one with the same content.
+// inode distinguishes the executable's file from another one with the same content.
 func (f *fixture) inode(t *testing.T) uint64 {
 	t.Helper()
 	var st unix.Stat_t
@@ -212,12 +211,12 @@ func (f *fixture) checkRestored(t *testing.T, before, shims string) {
 		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 	}
 	if got := f.shims(t); got != shims {
-		t.Errorf("there run\n%s, before\n%s", got, shims)
+		t.Errorf("processes\n%s\nbefore\n%s", got, shims)
 	}
 }
 
-// TestDeployKilledAnywhere ends the agent or the host's program with SIGKILL at
-// moments that nobody has chosen, one deploy after the other, and then restores.
+// TestDeployKilledAnywhere kills the agent or the host's program at random moments of
+// several deploys, and then restores.
 func TestDeployKilledAnywhere(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
@@ -251,7 +250,7 @@ func TestDeployKilledAnywhere(t *testing.T) {
 	f.checkWorks(t, "")
 }
 
-// killAgents kills what works on a deploy on the node, if anything does.
+// killAgents kills the agent processes that run a deploy, if there are any.
 func (f *fixture) killAgents(t *testing.T) {
 	t.Helper()
 	for _, p := range f.agentProcesses(t)["swap"] {

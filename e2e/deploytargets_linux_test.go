@@ -17,8 +17,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/doctor"
 )
 
-// TestDeployLibraries deploys a build that needs a later C library than the node's.
-// It is refused before the node takes it: containerd is not even restarted.
+// TestDeployLibraries deploys a build that needs a later C library than the node has. It
+// is refused before the upload, and containerd is not restarted.
 func TestDeployLibraries(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Make)
@@ -42,11 +42,11 @@ func TestDeployLibraries(t *testing.T) {
 	}
 }
 
-// TestFromStrippedToDebugBuild goes all the way of a user whose containerd is
-// stripped, optimised and built elsewhere: doctor names what is wrong and offers
-// both ways, a frozen containerd is named and not touched, after deploy F5 stops
-// with every variable, and restore brings the original back, its SELinux label
-// included. A pod's processes live through all of it.
+// TestFromStrippedToDebugBuild follows a user whose containerd is stripped, optimised
+// and built elsewhere: doctor reports that and offers both remedies, a frozen containerd
+// is reported and left alone, after deploy F5 stops with all variables, and restore
+// brings the original back with its SELinux label. The processes of a pod survive all of
+// it.
 func TestFromStrippedToDebugBuild(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Stripped)
@@ -82,13 +82,13 @@ func TestFromStrippedToDebugBuild(t *testing.T) {
 	unharmed := func(after string) {
 		t.Helper()
 		if got := f.shims(t); !allAlive(shims, got) {
-			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
+			t.Errorf("%s: processes\n%s\nbefore\n%s", after, got, shims)
 		}
 		if got := f.label(t); got != label {
-			t.Errorf("%s the label is %q, before %q", after, got, label)
+			t.Errorf("%s: the label is %q, before %q", after, got, label)
 		}
 		if got := f.version(t); got != version {
-			t.Errorf("%s containerd says %q, before %q", after, got, version)
+			t.Errorf("%s: containerd --version prints %q, before %q", after, got, version)
 		}
 	}
 	f.deploy(t)
@@ -106,8 +106,7 @@ func TestFromStrippedToDebugBuild(t *testing.T) {
 	}
 }
 
-// labelAttr is where SELinux keeps a file's label. Root may write it without SELinux
-// too.
+// labelAttr holds the label of SELinux. Root can set it without SELinux too.
 const labelAttr = "security.selinux"
 
 func (f *fixture) setLabel(t *testing.T) {
@@ -128,8 +127,8 @@ func (f *fixture) label(t *testing.T) string {
 	return string(value[:n])
 }
 
-// version is what the containerd on the disk says of itself, which the linker's -X
-// have set.
+// version returns the output of --version of the installed containerd, which the
+// linker's -X flags have set.
 func (f *fixture) version(t *testing.T) string {
 	t.Helper()
 	out, err := f.node.Exec(t.Context(), containerdPath, "--version")
@@ -139,7 +138,7 @@ func (f *fixture) version(t *testing.T) string {
 	return string(out)
 }
 
-// whileFrozen has the control group of containerd's unit frozen meanwhile.
+// whileFrozen runs do while the control group of containerd's unit is frozen.
 func (f *fixture) whileFrozen(t *testing.T, do func()) {
 	t.Helper()
 	const freeze = " >/sys/fs/cgroup/system.slice/containerd.service/cgroup.freeze"
@@ -148,9 +147,9 @@ func (f *fixture) whileFrozen(t *testing.T, do func()) {
 	do()
 }
 
-// TestDeployKubelet swaps a kubelet. One that hangs is active for systemd, and is
-// taken back because its health is not told; another build of the real one serves,
-// and is taken back by restore. A pod's processes live through both.
+// TestDeployKubelet replaces a kubelet. One that hangs is active for systemd, and is
+// rolled back because its health endpoint does not answer; another build of the real one
+// serves until it is restored. The processes of a pod survive both.
 func TestDeployKubelet(t *testing.T) {
 	f := setupAll(t)
 	f.restore(t)
@@ -160,7 +159,7 @@ func TestDeployKubelet(t *testing.T) {
 	unharmed := func(after string) {
 		t.Helper()
 		if got := f.shims(t); !allAlive(shims, got) {
-			t.Errorf("%s there run\n%s, before\n%s", after, got, shims)
+			t.Errorf("%s: processes\n%s\nbefore\n%s", after, got, shims)
 		}
 	}
 	target := []string{"--target", "kubelet"}

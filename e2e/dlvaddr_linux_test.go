@@ -16,7 +16,7 @@ import (
 	"github.com/go-delve/delve/service/rpc2"
 )
 
-// ownDlv is a headless dlv that somebody has attached to containerd on the node.
+// ownDlv is a headless dlv that somebody else has attached to containerd on the node.
 type ownDlv struct {
 	cmd    *exec.Cmd
 	socket string // as the node sees it
@@ -24,7 +24,7 @@ type ownDlv struct {
 	ending sync.Once
 }
 
-// startOwnDlv starts it. With the test it detaches by request and ends.
+// startOwnDlv starts it. At the end of the test it detaches and exits.
 func (f *fixture) startOwnDlv(t *testing.T, pid int) *ownDlv {
 	t.Helper()
 	f.installDelve(t)
@@ -54,7 +54,7 @@ func (f *fixture) startOwnDlv(t *testing.T, pid int) *ownDlv {
 	return nil
 }
 
-// end has it let containerd go, and waits for its end.
+// end makes it detach from containerd, and waits until it exits.
 func (d *ownDlv) end(t *testing.T) {
 	conn, err := net.Dial("unix", filepath.Join(d.f.node.RootFS(), d.socket))
 	if err == nil {
@@ -72,7 +72,8 @@ func (d *ownDlv) end(t *testing.T) {
 	d.cmd.Wait()
 }
 
-// TestDlvAddr debugs containerd by a dlv that traces it already, which stays.
+// TestDlvAddr debugs containerd through a dlv that is attached already, and stays
+// attached.
 func TestDlvAddr(t *testing.T) {
 	f := setupAll(t)
 	pid := f.containerd(t)

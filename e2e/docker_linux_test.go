@@ -12,8 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/execconn/enginetest"
 )
 
-// dockerNode makes the shared node a container of an engine, which is a stand-in:
-// no engine runs here. The user's docker and podman are its clients.
+// dockerNode presents the shared node as a container of an engine, with stand-ins for
+// the clients docker and podman in the user's PATH.
 func (f *fixture) dockerNode(t *testing.T) (engine *enginetest.Engine, args []string) {
 	t.Helper()
 	engine = enginetest.Start(t, userUID, map[string]enginetest.Container{
@@ -25,7 +25,7 @@ func (f *fixture) dockerNode(t *testing.T) (engine *enginetest.Engine, args []st
 	return engine, []string{"--node", "docker:" + f.node.Name()}
 }
 
-// withoutSudo leaves the node without sudo, as kind's is.
+// withoutSudo removes sudo from the node, as on a node of kind.
 func (f *fixture) withoutSudo(t *testing.T) {
 	t.Helper()
 	sudo := filepath.Join(f.node.RootFS(), "usr/bin/sudo")
@@ -39,8 +39,8 @@ func (f *fixture) withoutSudo(t *testing.T) {
 	})
 }
 
-// TestDockerSession is the main job on a node that is a container and is reached
-// through its engine alone.
+// TestDockerSession is the main use on a node that is reached only through a container
+// engine.
 func TestDockerSession(t *testing.T) {
 	f := setupAll(t)
 	_, args := f.dockerNode(t)
@@ -52,8 +52,8 @@ func TestDockerSession(t *testing.T) {
 	f.waitDeserted(t, 5*time.Second)
 }
 
-// TestDockerClientDies kills the engine's client while containerd is halted: what
-// it carried on the node sees an end of its input and no signal.
+// TestDockerClientDies kills the engine's client while containerd is halted: the command
+// on the node sees the end of its input, and no signal.
 func TestDockerClientDies(t *testing.T) {
 	f := setupAll(t)
 	engine, args := f.dockerNode(t)
@@ -77,7 +77,7 @@ func TestDockerClientDies(t *testing.T) {
 	}
 }
 
-// TestDockerMessages names containers that the engine can't run a command in.
+// TestDockerMessages names containers in which the engine cannot run a command.
 func TestDockerMessages(t *testing.T) {
 	f := setupAll(t)
 	f.dockerNode(t)

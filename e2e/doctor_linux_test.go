@@ -15,8 +15,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/doctor"
 )
 
-// examine runs dapbridge doctor, sees that it ends with the status, and returns
-// its checks by their names.
+// examine runs dapbridge doctor, checks the exit status, and returns the checks by name.
 func (f *fixture) examine(t *testing.T, status int, args ...string) map[string]doctor.Check {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID, slices.Concat([]string{"doctor", "-o", "json", "--root", f.source}, f.nodeArgs(), args)...)
@@ -39,7 +38,7 @@ func (f *fixture) examine(t *testing.T, status int, args ...string) map[string]d
 	return checks
 }
 
-// TestDoctor names what is wrong with a node, its runtime and its containerd.
+// TestDoctor reports what is wrong with a node, its runtime and its containerd.
 func TestDoctor(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Make)
@@ -118,8 +117,8 @@ func TestDoctor(t *testing.T) {
 	f.waitFree(t, pid, 5*time.Second)
 }
 
-// throughSocketUnit has kubelet use its runtime as it does docker: by a socket of
-// systemd's, and a service that passes everything on. Until the test ends.
+// throughSocketUnit has kubelet reach its runtime as it reaches docker, by a socket unit
+// with a service that forwards to containerd, until the test ends.
 func (f *fixture) throughSocketUnit(t *testing.T) {
 	t.Helper()
 	units := filepath.Join(f.node.RootFS(), "run/systemd/system")

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestJumpHost reaches the node's own SSH server by its loopback address, through
-// the node as a jump host, as a user's configuration with Include, Match and
-// ProxyJump says.
+// TestJumpHost reaches the node's SSH server at its loopback address with the node
+// itself as the jump host, from a user's configuration with Include, Match and
+// ProxyJump.
 func TestJumpHost(t *testing.T) {
 	f := setupAll(t)
 	dir := filepath.Join(f.dir, t.Name())
@@ -34,7 +34,7 @@ func TestJumpHost(t *testing.T) {
 			"  UserKnownHostsFile " + f.node.KnownHostsFile(),
 			"",
 		}, "\n"),
-		// ssh takes the home directory of the password file, which this user has not.
+		// ssh uses the home directory of the password file, where this user has none.
 		filepath.Join(dir, "ssh"): "#!/bin/sh\nexec /usr/bin/ssh -F " + config + " \"$@\"\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestLima reaches the node as lima's users do: by the files that lima writes
-// when an instance starts (internal/host/node/testdata/lima says by which code).
+// TestLima reaches the node by the files that lima writes when an instance starts
+// (internal/host/node/testdata/lima names the code that writes them).
 func TestLima(t *testing.T) {
 	f := setupAll(t)
 	dir := filepath.Join(f.home, ".lima", "node")

@@ -14,7 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-// logs runs dapbridge logs to its end.
+// logs runs dapbridge logs and returns its output.
 func (f *fixture) logs(t *testing.T, args ...string) (out, said string) {
 	t.Helper()
 	cmd := f.command(short(t), userUID, append(append([]string{"logs"}, f.nodeArgs()...), args...)...)
@@ -26,8 +26,8 @@ func (f *fixture) logs(t *testing.T, args ...string) (out, said string) {
 	return o.String(), e.String()
 }
 
-// TestLogs reads the journal of targets: of one that runs, as it comes, and of
-// one that does not run.
+// TestLogs reads the journal of a running target, also with -f, and of one that does not
+// run.
 func TestLogs(t *testing.T) {
 	f := setup(t)
 	t.Run("whole", func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestLogs(t *testing.T) {
 			t.Errorf("%q", out)
 		}
 		if out, _ := f.logs(t, "--since", "1h"); !strings.Contains(out, "containerd successfully booted") {
-			t.Errorf("containerd's journal holds not its start:\n%.2000s", out)
+			t.Errorf("no start of containerd in its journal:\n%.2000s", out)
 		}
 	})
 	t.Run("nothing", func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestLogs(t *testing.T) {
 	f.waitDeserted(t, 5*time.Second)
 }
 
-// checkFollowing sees that lines come while they are written, and that Ctrl-C leaves
+// checkFollowing checks that lines arrive when they are written, and that Ctrl-C leaves
 // nothing on the node.
 func (f *fixture) checkFollowing(t *testing.T) {
 	ctx, cancel := context.WithCancel(short(t))

@@ -17,8 +17,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestPathsCommand has dapbridge explain the map of the node's containerd, and
-// one file of it by its name here and its name there.
+// TestPathsCommand prints the path map of the node's containerd, and one file of it by
+// its host path and its node path.
 func TestPathsCommand(t *testing.T) {
 	f := setup(t)
 	paths := func(v any, args ...string) {
@@ -50,7 +50,8 @@ func TestPathsCommand(t *testing.T) {
 	}
 }
 
-// spot is a line in a part of containerd's source, and what makes it run there.
+// spot is a line in some part of containerd's source, and a way to make containerd
+// execute it.
 type spot struct {
 	file string // on the host
 	code string // that the line holds
@@ -58,9 +59,9 @@ type spot struct {
 }
 
 // TestPathsInEveryPart sets breakpoints in the main module, a dependency and the
-// standard library of containerds that were built in different ways, by the
-// host's paths and without --map: each is verified and hit, and the frames lead
-// to files that the host has.
+// standard library of containerds that were built in different ways, by host paths and
+// without --map: each is verified and hit, and the files of all frames exist on the
+// host.
 func TestPathsInEveryPart(t *testing.T) {
 	testenv.SecondTier(t)
 	for flavour, tasks := range map[string]string{
@@ -95,7 +96,7 @@ func TestPathsInEveryPart(t *testing.T) {
 	}
 }
 
-// checkHit sees that a breakpoint at the spot holds.
+// checkHit checks that a breakpoint at the spot is verified and hit.
 func checkHit(t *testing.T, c *dapclient.Client, s spot) {
 	t.Helper()
 	ctx := short(t)
@@ -154,7 +155,7 @@ func (f *fixture) createContainer(ctx context.Context) ([]byte, error) {
 }
 
 // requestStreamingServer sends a request to containerd's HTTP server for exec and
-// attach, which listens on a port of the node's loopback.
+// attach, which listens on a loopback port of the node.
 func (f *fixture) requestStreamingServer(ctx context.Context) ([]byte, error) {
 	return f.node.Exec(ctx, "bash", "-c", `
 		port=$(ss -Hltnp | sed -n 's/.*127\.0\.0\.1:\([0-9]*\) .*"containerd".*/\1/p' | head -1)
@@ -163,10 +164,10 @@ func (f *fixture) requestStreamingServer(ctx context.Context) ([]byte, error) {
 		cat <&3`)
 }
 
-// TestFetchesWhatTheHostLacks debugs with a workspace without vendor and an empty
-// module cache. What go.sum pins is fetched, from a proxy that has one module, and
-// breakpoints hold in it; of the others the debug console says that they come from
-// the node.
+// TestFetchesWhatTheHostLacks debugs with a workspace without vendor and an empty module
+// cache. Modules in go.sum are fetched from a proxy that has one of them, and
+// breakpoints in that module work; for the others the debug console says that their
+// source comes from the node.
 func TestFetchesWhatTheHostLacks(t *testing.T) {
 	const grpc = "google.golang.org/grpc"
 	f := setupAll(t)
@@ -206,7 +207,7 @@ func TestFetchesWhatTheHostLacks(t *testing.T) {
 	}
 }
 
-// requiredVersion is the version of a module that a go.mod requires.
+// requiredVersion returns the version of a module that a go.mod requires.
 func requiredVersion(t *testing.T, root, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(root, "go.mod"))
@@ -226,8 +227,8 @@ func requiredVersion(t *testing.T, root, path string) string {
 	return ""
 }
 
-// proxyOf makes a directory that is a module proxy (go.dev/ref/mod, GOPROXY
-// protocol) of one module, from what the go command has downloaded.
+// proxyOf makes a module proxy directory (go.dev/ref/mod, GOPROXY protocol) with one
+// module from the downloads of the go command.
 func proxyOf(t *testing.T, f *fixture, path, version string) string {
 	t.Helper()
 	from := filepath.Join(goEnv(t, "GOMODCACHE"), "cache/download", path, "@v")
@@ -248,7 +249,7 @@ func proxyOf(t *testing.T, f *fixture, path, version string) string {
 	return proxy
 }
 
-// useProxy sets the user's go env, until the test ends.
+// useProxy sets the user's go env until the test ends.
 func (f *fixture) useProxy(t *testing.T, proxy string) {
 	t.Helper()
 	config := filepath.Join(f.home, ".config/go")
@@ -266,8 +267,7 @@ func (f *fixture) useProxy(t *testing.T, proxy string) {
 	})
 }
 
-// emptyModules gives the user a module cache with nothing in it, until the test
-// ends.
+// emptyModules gives the user an empty module cache until the test ends.
 func (f *fixture) emptyModules(t *testing.T) {
 	t.Helper()
 	kept := f.modules

@@ -8,9 +8,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/source"
 )
 
-// BenchmarkPaths works out the map of containerd's source: its binary is read,
-// the host looked at, the go command asked. It is what a session's begin costs
-// more, less the way over the link.
+// BenchmarkPaths measures the inference of the path map for containerd: it reads the
+// binary, searches the host and runs the go command. The start of a session takes this
+// much longer, apart from the transfer over the link.
 func BenchmarkPaths(b *testing.B) {
 	f := setup(b)
 	exe := filepath.Join(f.node.RootFS(), "usr/bin/containerd")

@@ -21,10 +21,10 @@ const (
 	replayPort   = 40078
 )
 
-// BenchmarkReplay is the throughput of a response of 20 MB through the bridge and
-// SSH, with one path every 2 KB, without any and of nothing but paths, beside the
-// same bytes through ssh -L, and the most memory that the bridge's process takes. A server that
-// replays it stands in Delve's place.
+// BenchmarkReplay measures the throughput of a response of 20 MB through the bridge and
+// SSH, with one path every 2 KB, without paths, and consisting of paths only, against
+// the same bytes through ssh -L, and the peak memory of the bridge's process. A server
+// that replays the response stands in for Delve.
 func BenchmarkReplay(b *testing.B) {
 	for _, paths := range []string{"paths", "none", "console"} {
 		b.Run(paths, func(b *testing.B) { benchReplay(b, paths) })
@@ -53,7 +53,7 @@ func benchReplay(b *testing.B, paths string) {
 
 func megabytesPer(d time.Duration) float64 { return replaySize / 1e6 / d.Seconds() }
 
-// buildReplay builds the program and puts it on the node.
+// buildReplay builds the program and installs it on the node.
 func (f *fixture) buildReplay(b *testing.B) string {
 	b.Helper()
 	bin := filepath.Join(f.dir, "replay")
@@ -109,7 +109,7 @@ func (f *fixture) replayTunnel(b *testing.B, paths string) (addr string) {
 	return addr
 }
 
-// replay asks for the response again and again and returns how long each took.
+// replay repeats the request and returns how long each response took.
 func replay(b *testing.B, addr string, session bool) []time.Duration {
 	b.Helper()
 	var conn net.Conn
@@ -168,7 +168,7 @@ func skipMessage(in *bufio.Reader) (n int64, err error) {
 	}
 }
 
-// peakMemory is the most memory that a process has had resident, in bytes.
+// peakMemory returns the peak resident memory of a process in bytes.
 func peakMemory(b *testing.B, pid int) int64 {
 	b.Helper()
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")

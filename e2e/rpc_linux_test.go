@@ -12,10 +12,10 @@ import (
 	"github.com/go-delve/delve/service/rpc2"
 )
 
-// TestRPCSession is the main job by Delve's own client, which speaks what GoLand
-// speaks: a breakpoint in the user's copy of containerd's source, a stop there
-// when kubelet asks for a container, a look, a step, and away. A DAP session
-// before it and one after it are on the same daemon.
+// TestRPCSession is the main use with Delve's own client, which speaks the protocol of
+// GoLand: it sets a breakpoint in the user's copy of containerd's source, stops there
+// when kubelet creates a container, inspects, steps and detaches. The same daemon serves
+// a DAP session before and after it.
 func TestRPCSession(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -58,7 +58,7 @@ func TestRPCSession(t *testing.T) {
 	s.checkServes(t)
 }
 
-// rpc connects as Delve's client of the user's. It ends with the test.
+// rpc connects as a Delve client of the user until the test ends.
 func (s *server) rpc(t testing.TB) (*rpc2.RPCClient, *net.TCPConn) {
 	t.Helper()
 	conn, err := dialAs(userUID, s.addr)
@@ -70,8 +70,8 @@ func (s *server) rpc(t testing.TB) (*rpc2.RPCClient, *net.TCPConn) {
 	return rpc2.NewClientFromConn(conn), conn.(*net.TCPConn)
 }
 
-// stopRPC sets a breakpoint by the host's path, continues, and has kubelet create
-// a pod that stops there.
+// stopRPC sets a breakpoint at the host path, continues, and has kubelet create a pod
+// that stops there.
 func (f *fixture) stopRPC(t *testing.T, c *rpc2.RPCClient, line int) (pod string, state *api.DebuggerState) {
 	t.Helper()
 	file := f.file(createContainerFile)
@@ -89,13 +89,13 @@ func (f *fixture) stopRPC(t *testing.T, c *rpc2.RPCClient, line int) (pod string
 	return pod, state
 }
 
-// within returns what comes within a minute.
+// within returns the next value from a channel, within a minute.
 func within[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
 	case <-time.After(time.Minute):
-		t.Fatal("nothing came within a minute")
+		t.Fatal("no value within a minute")
 	}
 	return v
 }

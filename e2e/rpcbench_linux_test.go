@@ -10,8 +10,8 @@ import (
 	"github.com/go-delve/delve/service/rpc2"
 )
 
-// BenchmarkRPCState is the round trip of what GoLand polls: the state, without
-// waiting, while the target runs.
+// BenchmarkRPCState measures the round trip of the request that GoLand polls: the state,
+// without waiting, while the target runs.
 func BenchmarkRPCState(b *testing.B) {
 	compareRPC(b, true, "StateNonBlocking", func(c *rpc2.RPCClient) error {
 		_, err := c.GetStateNonBlocking()
@@ -19,7 +19,7 @@ func BenchmarkRPCState(b *testing.B) {
 	})
 }
 
-// BenchmarkRPCStacktrace is the round trip of a stack while the target is halted
+// BenchmarkRPCStacktrace measures the round trip of a stack while the target is halted
 // in CreateContainer.
 func BenchmarkRPCStacktrace(b *testing.B) {
 	compareRPC(b, false, "Stacktrace", func(c *rpc2.RPCClient) error {
@@ -46,8 +46,8 @@ func compareRPC(b *testing.B, running bool, what string, ask func(*rpc2.RPCClien
 	report(b, what, ours, theirs)
 }
 
-// roundRPC brings the target where the request is to be measured, asks perRound
-// times and detaches. root is where the server there has the source.
+// roundRPC brings the target into the state to be measured, sends perRound requests and
+// detaches. root is the directory of the source for that server.
 func (f *fixture) roundRPC(b *testing.B, addr, root string, running bool, ask func(*rpc2.RPCClient) error) []time.Duration {
 	b.Helper()
 	conn, err := dialAs(userUID, addr)

@@ -19,8 +19,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestRPCClientGoes has a client of Delve's JSON-RPC go away in each way that
-// there is, from each situation. All sessions are one daemon's.
+// TestRPCClientGoes ends a client of Delve's JSON-RPC in every way, in every situation.
+// One daemon serves all sessions.
 func TestRPCClientGoes(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -64,14 +64,14 @@ func TestRPCClientGoes(t *testing.T) {
 	s.checkServes(t)
 }
 
-// rpcHalted stops the target where kubelet's call to create a container arrives.
+// rpcHalted halts the target where kubelet's call to create a container arrives.
 func rpcHalted(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	t.Helper()
 	pod, _ := f.stopRPC(t, c, f.lineOf(t, createContainerFile, createContainerCode))
 	return pod
 }
 
-// rpcRunning lets the target run with a breakpoint that nothing hits.
+// rpcRunning lets the target run with a breakpoint that is never hit.
 func rpcRunning(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	t.Helper()
 	line := f.lineOf(t, createContainerFile, createContainerCode)
@@ -86,7 +86,7 @@ func rpcRunning(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	return ""
 }
 
-// rpcWaiting has requests wait for a target that runs.
+// rpcWaiting sends requests that wait for a running target.
 func rpcWaiting(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	t.Helper()
 	rpcRunning(t, f, c)
@@ -95,7 +95,7 @@ func rpcWaiting(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	return ""
 }
 
-// rpcStepping steps over a call that takes long: it starts a shim and a sandbox.
+// rpcStepping starts a step over a call that takes long: it starts a shim and a sandbox.
 func rpcStepping(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	t.Helper()
 	const file, code = "internal/cri/server/sandbox_run.go", "c.sandboxService.StartSandbox("
@@ -112,7 +112,7 @@ func rpcStepping(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	return pod
 }
 
-// rpcCalling has an injected call of some length run in the target.
+// rpcCalling starts an injected call that takes some time.
 func rpcCalling(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	t.Helper()
 	pod := rpcHalted(t, f, c)
@@ -122,8 +122,8 @@ func rpcCalling(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	return pod
 }
 
-// TestRPCClientGoesWhileAttaching has a client go right behind its first request,
-// and when the node attaches.
+// TestRPCClientGoesWhileAttaching ends a client right after its first request, and while
+// the node attaches.
 func TestRPCClientGoesWhileAttaching(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
@@ -174,7 +174,7 @@ func (f *fixture) runsRPC(t *testing.T, c *rpc2.RPCClient) {
 	})
 }
 
-// TestRPCDaemonEnds ends the daemon under a session.
+// TestRPCDaemonEnds ends the daemon during a session.
 func TestRPCDaemonEnds(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -193,7 +193,7 @@ func TestRPCDaemonEnds(t *testing.T) {
 	}
 }
 
-// TestRPCRefused sends what must not reach the target: each is refused with a
+// TestRPCRefused sends requests that must not reach the target: each is refused with a
 // reason, and the session goes on.
 func TestRPCRefused(t *testing.T) {
 	f := setup(t)
@@ -239,8 +239,8 @@ func TestRPCRefused(t *testing.T) {
 	f.checkWorks(t, pod)
 }
 
-// TestRPCAndDAP has clients of both protocols want the debugger: it is one's, and
-// the other's when that is gone, or at once by --takeover.
+// TestRPCAndDAP has clients of both protocols compete for the debugger: the second gets
+// it when the first has ended, or immediately with --takeover.
 func TestRPCAndDAP(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)
@@ -276,8 +276,8 @@ func TestRPCAndDAP(t *testing.T) {
 	f.checkWorks(t, next)
 }
 
-// TestDlvConnect drives Delve's terminal by its commands: what it shows are the
-// user's own files, and its offer to kill the process does not.
+// TestDlvConnect drives Delve's terminal: it shows the user's own files, and its offer
+// to kill the process has no effect.
 func TestDlvConnect(t *testing.T) {
 	f := setupAll(t)
 	pid := f.containerd(t)
@@ -308,7 +308,7 @@ func TestDlvConnect(t *testing.T) {
 	s.checkServes(t)
 }
 
-// terminal is a dlv connect that runs.
+// terminal is a running dlv connect.
 type terminal struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
@@ -316,7 +316,7 @@ type terminal struct {
 	seen int // of out
 }
 
-// connectDlv starts dlv connect as the user, with its commands from a pipe.
+// connectDlv starts dlv connect as the user, with commands from a pipe.
 func (f *fixture) connectDlv(t *testing.T, addr string) *terminal {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -340,7 +340,7 @@ func (f *fixture) connectDlv(t *testing.T, addr string) *terminal {
 
 func (d *terminal) say(format string, args ...any) { fmt.Fprintf(d.in, format, args...) }
 
-// waitOutput waits until the terminal shows the text, behind what it was seen to show.
+// waitOutput waits for a text in the output after the last one found.
 func (d *terminal) waitOutput(t *testing.T, text string) {
 	t.Helper()
 	eventually(t, time.Minute, func() string {

@@ -25,7 +25,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// rsynced is [synced], and what of it went by rsync.
+// rsynced is [synced] with the part that was sent by rsync.
 type rsynced struct {
 	synced
 	Deltas   int    `json:"deltas"`
@@ -33,7 +33,7 @@ type rsynced struct {
 	NoDeltas string `json:"noDeltas"`
 }
 
-// byRsync is [fixture.sync] with programs of a directory before the user's own.
+// byRsync is [fixture.sync] with a directory in front of the user's PATH.
 func (f *fixture) byRsync(t testing.TB, status int, programs string, args ...string) (r rsynced) {
 	t.Helper()
 	cmd := f.syncCommand(t.Context(), args...)
@@ -58,14 +58,14 @@ func (f *fixture) syncCommand(ctx context.Context, args ...string) *exec.Cmd {
 	return f.command(ctx, userUID, slices.Concat([]string{"sync", "-o", "json"}, f.nodeArgs(), args)...)
 }
 
-// noise is n bytes that nothing else holds.
+// noise returns n random bytes.
 func noise(n int) string {
 	text := make([]byte, n)
 	_, _ = rand.Read(text)
 	return string(text)
 }
 
-// nothingTemporary sees that nothing of a run is left in a copy on the node.
+// nothingTemporary checks that a run has left no temporary files in a copy on the node.
 func (f *fixture) nothingTemporary(t *testing.T, to string) {
 	t.Helper()
 	all, err := holds(f.onNode(to), func(path string) bool { return strings.Contains(path, frame.TemporaryPrefix) })
@@ -74,8 +74,8 @@ func (f *fixture) nothingTemporary(t *testing.T, to string) {
 	}
 }
 
-// TestRsync sends large files by their differences, and all as a whole when that
-// can't be.
+// TestRsync sends the differences of large files, and whole files where that is not
+// possible.
 func TestRsync(t *testing.T) {
 	f := setupAll(t)
 	dir, to := f.tree(t, "by rsync, 'it' $is")
@@ -103,7 +103,7 @@ func TestRsync(t *testing.T) {
 	}
 	equal("an edit")
 
-	// Programs that are not used, and none on the node.
+	// Unsuitable programs on the host, and none on the node.
 	for said, why := range map[string]string{
 		"rsync  version 2.6.9  protocol version 29": "too old", "openrsync: protocol version 29": "brew install rsync",
 		"rsync  version 3.2.7  protocol version 31": "CVE-2024-12086",
@@ -127,7 +127,7 @@ func TestRsync(t *testing.T) {
 	equal("none on the node")
 	f.root(t, "mv /usr/bin/rsync.away /usr/bin/rsync")
 
-	// A file of another's here is named, and the others go on.
+	// An unreadable file is reported, and the others are sent.
 	edit("and another's")
 	locked := filepath.Join(dir, "sub", "locked")
 	writeAsUser(t, locked, noise(1<<20))
@@ -146,8 +146,8 @@ func TestRsync(t *testing.T) {
 	equal("an unreadable file")
 }
 
-// TestRsyncNoRoom names what does not fit on the node's disk, or may not be written
-// there, and leaves what stood there.
+// TestRsyncNoRoom reports what does not fit on the node's disk or may not be written
+// there, and keeps the previous content.
 func TestRsyncNoRoom(t *testing.T) {
 	f := setupAll(t)
 	dir, to := f.tree(t, "no room")
@@ -178,8 +178,8 @@ func TestRsyncNoRoom(t *testing.T) {
 	}
 }
 
-// TestRsyncKilled kills each of the programs in the middle of a transfer. The run
-// goes on, or the next one makes the trees equal; nothing is left.
+// TestRsyncKilled kills each of the programs during a transfer. The run continues, or
+// the next one makes the trees equal; no process and no temporary file remains.
 func TestRsyncKilled(t *testing.T) {
 	f := setupAll(t)
 	dir, to := f.tree(t, "rsync killed")
@@ -212,7 +212,7 @@ func TestRsyncKilled(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, 30*time.Second, unless("rsync brings nothing", func() bool {
+			eventually(t, 30*time.Second, unless("rsync has sent nothing", func() bool {
 				staged, _ := filepath.Glob(f.onNode(to) + "/" + frame.TemporaryPrefix + "*/.large.*")
 				return len(staged) > 0
 			}))
@@ -221,7 +221,7 @@ func TestRsyncKilled(t *testing.T) {
 			if cmd.ProcessState.ExitCode() != tt.status {
 				t.Errorf("it ended with %v, want status %d\n%s", cmd.ProcessState, tt.status, out)
 			}
-			eventually(t, 10*time.Second, unless("a program is left", func() bool {
+			eventually(t, 10*time.Second, unless("a program is still running", func() bool {
 				_, err := f.node.Exec(t.Context(), "pgrep", "-u", "docker", "rsync|dapbridge")
 				return err != nil && len(f.running("rsync", dir)) == 0 && len(f.running("dapbridge", dir)) == 0
 			}))
@@ -250,7 +250,7 @@ func (f *fixture) running(name, dir string) (pids []int) {
 	return pids
 }
 
-// killBelow kills one of processes that pid has started, or what that has.
+// killBelow kills one of the processes that descends from pid.
 func killBelow(t *testing.T, pid int, processes []int) {
 	t.Helper()
 	for _, p := range processes {
@@ -269,8 +269,8 @@ func killBelow(t *testing.T, pid int, processes []int) {
 	t.Fatalf("none of the processes %v runs below process %d", processes, pid)
 }
 
-// TestRsyncTree has each of containerd's files change, and go by rsync, small ones
-// too, through the program's own `dapbridge rsh`.
+// TestRsyncTree changes each of containerd's files and sends all of them by rsync,
+// including small ones, through the program's own `dapbridge rsh`.
 func TestRsyncTree(t *testing.T) {
 	f := setupAll(t)
 	base := t.TempDir()
@@ -327,7 +327,7 @@ func TestRsyncTree(t *testing.T) {
 	}
 }
 
-// receive gives m a receiver for a directory of this machine.
+// receive connects m to a receiver for a directory of this machine.
 func (f *fixture) receive(t *testing.T, m *filesync.Mirror, top string) {
 	t.Helper()
 	cmd := exec.Command(f.bin, api.ReceiveArgs(top, false, false)...)

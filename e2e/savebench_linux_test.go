@@ -24,9 +24,9 @@ type copyTool struct {
 	took    []time.Duration // from a save to where it is seen on the node
 }
 
-// BenchmarkSync measures how long a saved file takes to be seen on the node, of
-// dapbridge and of what people use in its place, each with a tree of its own: a save
-// of each in turn.
+// BenchmarkSync measures how long it takes until a saved file is visible on the node,
+// for dapbridge and the usual alternatives, each with its own tree: one save of each in
+// turn.
 func BenchmarkSync(b *testing.B) {
 	f := setup(b)
 	for _, program := range []string{"inotifywait", "lsyncd"} {
@@ -69,16 +69,16 @@ func BenchmarkSync(b *testing.B) {
 	b.ReportMetric(float64(quantile(tools[0].took, 0.95))/float64(quantile(theirs, 0.95)), "p95-ratio")
 }
 
-// nested is the name of the k-th file.
+// nested returns the name of the k-th file.
 func nested(k int) string { return fmt.Sprintf("pkg/%d/internal/%d/file%d.go", k%10, k%50, k) }
 
-// saved is what the k-th save writes, about as much as a source file.
+// saved returns the content of the k-th save, about as long as a source file.
 func saved(k int) string {
 	return strings.Repeat(fmt.Sprintf("// %d\n", k), 800)
 }
 
-// save writes a file, in place or by renaming one from elsewhere onto it in turn,
-// and waits until it is on the node.
+// save writes a file, alternately in place and by renaming another file onto it, and
+// waits until it is on the node.
 func (f *fixture) save(b *testing.B, tool *copyTool, k int) {
 	b.Helper()
 	name := nested(k * 7)
@@ -108,8 +108,8 @@ func (f *fixture) save(b *testing.B, tool *copyTool, k int) {
 	time.Sleep(20 * time.Millisecond) // people don't save while the tools are at work
 }
 
-// controlMaster connects to the node, and returns the ssh command line that uses
-// that connection, without the host, and the host.
+// controlMaster connects to the node, and returns the ssh command line that uses that
+// connection, without the host, and the host.
 func (f *fixture) controlMaster(b *testing.B) (shell []string) {
 	b.Helper()
 	argv := f.node.SSHCommand()
@@ -122,7 +122,7 @@ func (f *fixture) controlMaster(b *testing.B) (shell []string) {
 	return append(shell, host)
 }
 
-// asUser prepares a program of the user's.
+// asUser prepares a program to run as the user.
 func (f *fixture) asUser(b *testing.B, argv ...string) *exec.Cmd {
 	b.Helper()
 	cmd := f.command(context.Background(), userUID)
@@ -134,7 +134,7 @@ func (f *fixture) asUser(b *testing.B, argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// background runs a program until the benchmark's end, with all that it starts.
+// background runs a program and its children until the benchmark ends.
 func (f *fixture) background(b *testing.B, cmd *exec.Cmd) {
 	b.Helper()
 	cmd.SysProcAttr.Setpgid = true
@@ -152,7 +152,7 @@ func (f *fixture) background(b *testing.B, cmd *exec.Cmd) {
 	})
 }
 
-// inotifywait copyTool a tree by a shell loop.
+// inotifywait copies changes by a shell loop.
 func (f *fixture) inotifywait(b *testing.B, ssh []string, tool *copyTool) {
 	host, shell := ssh[len(ssh)-1], strings.Join(ssh[:len(ssh)-1], " ")
 	const loop = `rsync -a -e "$SHELL_TO" "$DIR/" "$TO/"
@@ -164,7 +164,7 @@ done`
 	f.background(b, cmd)
 }
 
-// lsyncd copyTool a tree by lsyncd, without its delay.
+// lsyncd copies changes by lsyncd without its delay.
 func (f *fixture) lsyncd(b *testing.B, ssh []string, tool *copyTool) {
 	host, shell := ssh[len(ssh)-1], strings.Join(ssh[1:len(ssh)-1], " ")
 	conf := filepath.Join(f.home, "lsyncd.conf")
@@ -178,8 +178,8 @@ sync { default.rsync, source = %q, target = %q, delay = 0,
 	f.background(b, f.asUser(b, "lsyncd", conf))
 }
 
-// BenchmarkSyncIdle measures what `dapbridge sync --watch` costs when nothing
-// changes: processor time, and memory with many directories.
+// BenchmarkSyncIdle measures the cost of `dapbridge sync --watch` while nothing changes:
+// processor time, and memory with many directories.
 func BenchmarkSyncIdle(b *testing.B) {
 	f := setup(b)
 	dir, to := f.tree(b, "idle")
@@ -206,7 +206,7 @@ func BenchmarkSyncIdle(b *testing.B) {
 	w.end(b)
 }
 
-// ticks is the processor time of a process, in clock ticks (proc_pid_stat(5)).
+// ticks returns the processor time of a process in clock ticks (proc_pid_stat(5)).
 func ticks(b *testing.B, pid int) int {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

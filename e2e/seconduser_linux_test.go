@@ -16,7 +16,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// as runs a shell line as another user of the host.
+// as runs a shell command as another user of the host.
 func as(t *testing.T, uid uint32, line string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
@@ -27,9 +27,8 @@ func as(t *testing.T, uid uint32, line string) (string, error) {
 	return string(out), err
 }
 
-// TestSecondUser has another user of the host try what a daemon with the most
-// careless umask has opened and written: the socket, and the directories of
-// cache and state, in a home that everybody may enter.
+// TestSecondUser has another user of the host try to use the socket, cache and state of
+// a daemon that was started with a permissive umask, in a home that everybody can enter.
 func TestSecondUser(t *testing.T) {
 	f := setupAll(t)
 	defer syscall.Umask(syscall.Umask(0)) // which the daemon inherits
@@ -45,7 +44,7 @@ func TestSecondUser(t *testing.T) {
 	s := f.serveEnv(t, []string{"HOME=" + home, "XDG_CACHE_HOME="}, append(f.nodeArgs(), "--listen", "unix:"+socket)...)
 
 	if out, err := as(t, otherUID, "test -e "+socket); err != nil {
-		t.Fatalf("the other user does not even see the socket: %v %s", err, out)
+		t.Fatalf("the other user cannot reach the socket: %v %s", err, out)
 	}
 	if conn, err := dialNetAs(otherUID, "unix", socket); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("another user opens the socket: %v, %v", conn, err)

@@ -19,7 +19,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// tickerSource is a daemon that does next to nothing, 20 times a second.
+// tickerSource is a program that calls a function 20 times a second.
 const tickerSource = `// Ticker ticks.
 package main
 
@@ -39,15 +39,15 @@ func tick(n int) {
 var ticks []int
 `
 
-// tickerLine is in tick.
+// tickerLine is a line of tick.
 const tickerLine = 14
 
-// tickerNode is where the binary says that its source is. The node has it there,
-// the host nothing.
+// tickerNode is the path of the source in the binary. It exists on the node and not on
+// the host.
 const tickerNode = "/srv/ticker/main.go"
 
-// startTicker builds the daemon from a repository of the user's, has it run on the
-// node until the test ends, and returns the repository.
+// startTicker builds the program from a repository of the user, runs it on the node
+// until the test ends, and returns the repository.
 func (f *fixture) startTicker(t *testing.T) string {
 	t.Helper()
 	ctx := short(t)
@@ -113,8 +113,8 @@ func (f *fixture) serveTicker(t *testing.T, root string) *server {
 	return f.serve(t, "--target", "ticker", "--root", root)
 }
 
-// A breakpoint in a file that the host lacks is verified, and the frame there
-// waitOutput the text that the node has.
+// TestSourceThatTheHostLacks sets a breakpoint in a file that the host lacks: it is
+// verified, and the frame there shows the node's file.
 func TestSourceThatTheHostLacks(t *testing.T) {
 	f := setup(t)
 	f.startTicker(t)
@@ -154,8 +154,8 @@ func TestSourceThatTheHostLacks(t *testing.T) {
 	f.rpcSourceThatTheHostLacks(t, s)
 }
 
-// rpcSourceThatTheHostLacks does the same as a client of JSON-RPC, which finds the
-// file on the host.
+// rpcSourceThatTheHostLacks does the same with a client of JSON-RPC, which gets a copy
+// of the file on the host.
 func (f *fixture) rpcSourceThatTheHostLacks(t *testing.T, s *server) {
 	c, _ := s.rpc(t)
 	bp, err := c.CreateBreakpoint(&api.Breakpoint{File: tickerNode, Line: tickerLine})
@@ -186,8 +186,8 @@ func (f *fixture) rpcSourceThatTheHostLacks(t *testing.T, s *server) {
 	}
 }
 
-// A client that sends file URLs and counts from 0 has the same session as one
-// that sends paths and counts from 1.
+// TestClientForms compares the session of a client that sends file URLs and counts from
+// 0 with that of one that sends paths and counts from 1.
 func TestClientForms(t *testing.T) {
 	f := setupAll(t)
 	dir := filepath.Join(f.dir, "my ticker ü")
@@ -221,8 +221,7 @@ func TestClientForms(t *testing.T) {
 	}
 }
 
-// tickerSession stops at a breakpoint as a client of that form does, and returns
-// the stack.
+// tickerSession stops at a breakpoint with a client of that form, and returns the stack.
 func tickerSession(t *testing.T, s *server, form map[string]any, path string, line int) []dap.StackFrame {
 	t.Helper()
 	ctx := short(t)
@@ -273,8 +272,8 @@ func tickerSession(t *testing.T, s *server, form map[string]any, path string, li
 	return frames
 }
 
-// A file that is not what the binary was built from is told of; one that was
-// checked out anew is not.
+// TestStaleSource warns about a file that differs from the one the binary was built
+// from, and not about one that was only checked out again.
 func TestStaleSource(t *testing.T) {
 	f := setup(t)
 	dir := f.startTicker(t)

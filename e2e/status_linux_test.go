@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// daemonStatus is what `dapbridge status -o json` prints of a daemon.
+// daemonStatus is a daemon in the output of `dapbridge status -o json`.
 type daemonStatus struct {
 	PID    int    `json:"pid"`
 	Listen string `json:"listen"`
@@ -44,11 +44,11 @@ type daemonStatus struct {
 	Silent  *struct{ Summary string } `json:"silent"`
 }
 
-// anyExit is an exit status that does not matter.
+// anyExit accepts every exit status.
 const anyExit = -1
 
-// status runs dapbridge status, sees that it ends with the exit status, and returns
-// what it says of each daemon.
+// status runs dapbridge status, checks the exit status, and returns the status of each
+// daemon.
 func (f *fixture) status(t testing.TB, exit int) []daemonStatus {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID, "status", "-o", "json")
@@ -60,7 +60,7 @@ func (f *fixture) status(t testing.TB, exit int) []daemonStatus {
 	return r.Daemons
 }
 
-// statusOf is status of the only daemon that runs.
+// statusOf returns the status of the only running daemon.
 func (f *fixture) statusOf(t testing.TB, exit int) daemonStatus {
 	t.Helper()
 	all := f.status(t, exit)
@@ -70,7 +70,7 @@ func (f *fixture) statusOf(t testing.TB, exit int) daemonStatus {
 	return all[0]
 }
 
-// controlSockets are those of the user's daemons.
+// controlSockets returns the control sockets of the user's daemons.
 func (f *fixture) controlSockets(t *testing.T) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(f.home, ".local/state/dapbridge/run/*"))
@@ -80,7 +80,7 @@ func (f *fixture) controlSockets(t *testing.T) []string {
 	return names
 }
 
-// TestStatus follows a daemon from its start to its death.
+// TestStatus checks the status of a daemon from its start until it is killed.
 func TestStatus(t *testing.T) {
 	f := setup(t)
 	if all := f.status(t, 1); len(all) != 0 {
@@ -123,7 +123,7 @@ func TestStatus(t *testing.T) {
 	if err := i.Disconnect(short(t), false); err != nil {
 		t.Error(err)
 	}
-	eventually(t, 10*time.Second, unless("the session is there", func() bool { return f.statusOf(t, 0).Session == nil }))
+	eventually(t, 10*time.Second, unless("the session has not ended", func() bool { return f.statusOf(t, 0).Session == nil }))
 
 	proxy.Stall()
 	eventually(t, 20*time.Second, unless("the link is not lost", func() bool {
@@ -136,7 +136,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 
-	// One that is stopped holds up nobody, and one that was killed is gone.
+	// A stopped daemon does not block the command, and a killed one is not listed.
 	s.cmd.Process.Signal(syscall.SIGSTOP)
 	if st := f.statusOf(t, 1); st.Silent == nil || st.PID != s.cmd.Process.Pid {
 		t.Errorf("stopped: %+v", st)

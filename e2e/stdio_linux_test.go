@@ -14,13 +14,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// pipes is a process's standard input and output.
+// pipes is the standard input and output of a process.
 type pipes struct {
 	io.Reader
 	io.WriteCloser
 }
 
-// stdio is dapbridge as the debug adapter that an IDE has started.
+// stdio is dapbridge as the debug adapter of an IDE.
 type stdio struct {
 	*dapclient.Client
 	cmd *exec.Cmd
@@ -51,7 +51,7 @@ func (f *fixture) stdio(t *testing.T, args ...string) *stdio {
 	return s
 }
 
-// exit closes standard input and returns how the process ends.
+// exit closes standard input and returns how the process exits.
 func (s *stdio) exit(t *testing.T) error {
 	t.Helper()
 	if err := s.Close(); err != nil { // which reads to the end
@@ -60,8 +60,8 @@ func (s *stdio) exit(t *testing.T) error {
 	return s.cmd.Wait()
 }
 
-// TestStdio has the IDE start dapbridge as its debug adapter: a session, its end
-// by an end of standard input, and a node that can't be reached.
+// TestStdio starts dapbridge as a debug adapter: a session, its end by the end of
+// standard input, and a node that cannot be reached.
 func TestStdio(t *testing.T) {
 	f := setup(t)
 	pid := f.containerd(t)

@@ -26,7 +26,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// built is what `dapbridge symbols -o json` prints.
+// built is the output of `dapbridge symbols -o json`.
 type built struct {
 	Target struct {
 		PID int `json:"pid"`
@@ -42,7 +42,7 @@ type built struct {
 	Send  time.Duration `json:"send"`
 }
 
-// symbols runs dapbridge symbols as the user and returns what it says.
+// symbols runs dapbridge symbols as the user and returns its report.
 func (f *fixture) symbols(t testing.TB, args ...string) built {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -60,9 +60,8 @@ func (f *fixture) symbols(t testing.TB, args ...string) built {
 	return b
 }
 
-// TestStripped is the case that needs no other build on the node: the stripped
-// containerd that runs there is debugged by the symbols of its twin, which the
-// user builds in another directory than it was built in.
+// TestStripped debugs the stripped containerd of the node with the symbols of its twin,
+// which the user builds in another directory than the original was built in.
 func TestStripped(t *testing.T) {
 	f := setupAll(t)
 	f.use(t, testbed.Stripped)
@@ -94,7 +93,7 @@ func TestStripped(t *testing.T) {
 	f.waitFree(t, pid, 5*time.Second)
 }
 
-// TestStrippedTrimmed is a containerd that names no directory: a published
+// TestStrippedTrimmed debugs a containerd that contains no directories: a published
 // version, built with -trimpath and without cgo.
 func TestStrippedTrimmed(t *testing.T) {
 	f := setupAll(t)
@@ -112,8 +111,8 @@ func TestStrippedTrimmed(t *testing.T) {
 	f.waitFree(t, pid, 5*time.Second)
 }
 
-// TestStrippedKubelet is a stripped kubelet, whose version the linker has set
-// without that being recorded.
+// TestStrippedKubelet debugs a stripped kubelet, whose build information lacks the
+// version that the linker has set.
 func TestStrippedKubelet(t *testing.T) {
 	const file, code = "pkg/kubelet/kubelet.go", "logger := klog.FromContext(ctx)"
 	f := setupAll(t)
@@ -155,7 +154,7 @@ func TestStrippedKubelet(t *testing.T) {
 	eventually(t, 5*time.Second, func() string { return f.whyHeld(pid) })
 }
 
-// kubernetes makes what a breakpoint takes of Kubernetes' source: a go.mod and
+// kubernetes creates the part of Kubernetes' source that a breakpoint needs: go.mod and
 // the file.
 func (f *fixture) kubernetes(t *testing.T, file string) (dir string) {
 	t.Helper()
@@ -177,8 +176,8 @@ func (f *fixture) kubernetes(t *testing.T, file string) (dir string) {
 	return dir
 }
 
-// stripKubelet runs the node's kubelet without its symbols, until the test
-// ends, and returns its pid there.
+// stripKubelet runs the node's kubelet without symbols until the test ends, and returns
+// its pid there.
 func (f *fixture) stripKubelet(t *testing.T) (pid int) {
 	t.Helper()
 	bin := filepath.Join(f.node.RootFS(), "usr/bin/kubelet")
@@ -210,7 +209,8 @@ func (f *fixture) stripKubelet(t *testing.T) (pid int) {
 	return pid
 }
 
-// lineAfter returns the first line with the code after one with the mark.
+// lineAfter returns the number of the first line with the code after a line with the
+// mark.
 func (f *fixture) lineAfter(t *testing.T, file, mark, code string) int {
 	t.Helper()
 	text := testenv.ReadFile(t, file)
@@ -224,7 +224,8 @@ func (f *fixture) lineAfter(t *testing.T, file, mark, code string) int {
 	return 0
 }
 
-// checkStoppedInStripped has a session stop in CreateContainer, and looks.
+// checkStoppedInStripped stops a session in CreateContainer, and checks stack and
+// variables.
 func (f *fixture) checkStoppedInStripped(t *testing.T, s *server, line int) {
 	t.Helper()
 	ctx := short(t)
@@ -256,7 +257,7 @@ func (f *fixture) checkStoppedInStripped(t *testing.T, s *server, line int) {
 	}
 }
 
-// executable is what the process runs: path, size, times and inode.
+// executable describes the file that the process runs: path, size, times and inode.
 func (f *fixture) executable(t *testing.T, pid int) string {
 	t.Helper()
 	out, err := f.node.Exec(t.Context(), "sh", "-c", "readlink /proc/$1/exe; stat -L -c '%i %s %Y %Z' /proc/$1/exe; systemctl show --property=MainPID,ExecMainStartTimestamp containerd kubelet", "sh", strconv.Itoa(pid))
@@ -266,7 +267,7 @@ func (f *fixture) executable(t *testing.T, pid int) string {
 	return string(out)
 }
 
-// sampleTree is a daemon with a dependency in its vendor directory.
+// sampleTree is a program with a vendored dependency.
 func sampleTree() map[string]string {
 	return map[string]string{
 		"go.mod":                        "module example.com/sampled\n\ngo 1.26.0\n\nrequire example.com/dep v1.0.0\n",
@@ -278,7 +279,7 @@ func sampleTree() map[string]string {
 	}
 }
 
-// sample makes a repository with the sample, as whoever builds it has one.
+// sample creates the repository of the sample's author.
 func (f *fixture) sample(t *testing.T) (dir string) {
 	t.Helper()
 	dir = filepath.Join(f.dir, t.Name(), "there")
@@ -308,8 +309,8 @@ func hostGit(t *testing.T, dir string, args ...string) {
 	}
 }
 
-// install builds the sample in dir, stripped and with the stamps of its
-// repository, and starts it on the node under a name of its own.
+// install builds the sample in dir, stripped and stamped by its repository, and starts
+// it on the node under the name.
 func (f *fixture) install(t *testing.T, dir, name string) (pid int) {
 	t.Helper()
 	bin := filepath.Join(f.node.RootFS(), programs, name)
@@ -324,7 +325,7 @@ func (f *fixture) install(t *testing.T, dir, name string) (pid int) {
 	return f.start(t, name)
 }
 
-// clone is the user's clone of a repository.
+// clone creates the user's clone of a repository.
 func (f *fixture) clone(t *testing.T, there string) (here string) {
 	t.Helper()
 	here = filepath.Join(filepath.Dir(there), "here")
@@ -335,8 +336,8 @@ func (f *fixture) clone(t *testing.T, there string) (here string) {
 	return here
 }
 
-// TestStrippedSample is a stripped daemon that was built at a commit behind the
-// user's own, and F5 that builds the symbols by itself.
+// TestStrippedSample debugs a stripped program that was built at an earlier commit than
+// the user's; F5 builds the symbols.
 func TestStrippedSample(t *testing.T) {
 	f := setup(t)
 	there := f.sample(t)
@@ -390,12 +391,12 @@ func TestStrippedSample(t *testing.T) {
 	eventually(t, 5*time.Second, func() string { return f.whyHeld(pid) })
 }
 
-// TestSymbolsRefused names the reason, and leaves nothing behind.
+// TestSymbolsRefused gives the reason for a refusal, and leaves nothing behind.
 func TestSymbolsRefused(t *testing.T) {
 	f := setupAll(t)
 	there := f.sample(t)
 	here := f.clone(t, there)
-	// symbols wants dapbridge symbols to end so, and to say that.
+	// symbols runs dapbridge symbols, and checks the exit status and parts of the output.
 	symbols := func(name string, status int, says ...string) {
 		t.Helper()
 		cmd := f.command(short(t), userUID, append(append([]string{"symbols"}, f.nodeArgs()...), "--target", name, here)...)
@@ -422,9 +423,9 @@ func TestSymbolsRefused(t *testing.T) {
 	symbols("cleand", 0, "nothing to do")
 }
 
-// TestSymbolsInterrupted ends a build by Ctrl-C, and deliveries by what may end
-// them: nothing is left, here or on the node, the next time all goes well, and
-// what is kept can be removed.
+// TestSymbolsInterrupted ends a build by Ctrl-C and uploads in several ways: nothing
+// remains on the host or the node, the next run succeeds, and the stored symbols can be
+// removed.
 func TestSymbolsInterrupted(t *testing.T) {
 	f := setupAll(t)
 	there := f.sample(t)
@@ -450,10 +451,10 @@ func TestSymbolsInterrupted(t *testing.T) {
 	i.remove(t)
 }
 
-// largeSymbols is source with 6 MB of random names, which debug information
-// holds and gzip can't shorten. When the sender ends, no more than the window
-// of an SSH channel can be under way still: 2 MB (OpenSSH's channels.h,
-// CHAN_SES_WINDOW_DEFAULT). All of a small file would be, and arrive.
+// largeSymbols is source with 6 MB of random names, which end up in the debug
+// information and do not compress. When the sender ends, up to 2 MB can be in flight,
+// the window of an SSH channel (OpenSSH's channels.h, CHAN_SES_WINDOW_DEFAULT): a small
+// file would arrive completely.
 func largeSymbols() []byte {
 	random := rand.NewChaCha8([32]byte{})
 	raw := make([]byte, 60)
@@ -466,14 +467,14 @@ func largeSymbols() []byte {
 	return append(text, ")\n"...)
 }
 
-// interrupted is a stripped sample on the node, whose symbols the user builds.
+// interrupted is a stripped sample on the node whose symbols the user builds.
 type interrupted struct {
 	*fixture
 	here  string // the user's clone of its source
 	cache string // the user's
 }
 
-// symbols prepares dapbridge symbols, and returns what it will have said.
+// symbols prepares dapbridge symbols, and returns the buffer for its output.
 func (i interrupted) symbols(t *testing.T, args ...string) (*exec.Cmd, *testenv.Buffer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -493,7 +494,7 @@ func (i interrupted) building(t *testing.T) {
 	}
 	eventually(t, 50*time.Second, func() string {
 		if !strings.Contains(said.String(), "building ...") {
-			return "it builds nothing yet: " + said.String()
+			return "it has not started to build: " + said.String()
 		}
 		return ""
 	})
@@ -508,14 +509,14 @@ func (i interrupted) building(t *testing.T) {
 	}
 	for _, path := range left {
 		if !strings.Contains(path, "/gocache/") && !strings.HasSuffix(path, ".lock") {
-			t.Errorf("%s is left", path)
+			t.Errorf("%s remains", path)
 		}
 	}
 	i.waitDeserted(t, 10*time.Second)
 }
 
-// sending ends a delivery in its middle, over a thin wire, and tries again over
-// a good one. Status is the exit status of the first, -1 if a signal ends it.
+// sending ends an upload over a slow connection, and tries again over a fast one. Status
+// is the exit status of the first, -1 if a signal ends it.
 func (i interrupted) sending(t *testing.T, end func(*os.Process, *testbed.Proxy), status int) {
 	for _, path := range i.stored(t) { // by another test
 		os.RemoveAll(path)
@@ -532,7 +533,7 @@ func (i interrupted) sending(t *testing.T, end func(*os.Process, *testbed.Proxy)
 				return ""
 			}
 		}
-		return "nothing of the symbols has arrived: " + said.String()
+		return "no symbols have arrived: " + said.String()
 	})
 	start := time.Now()
 	end(cmd.Process, proxy)
@@ -559,8 +560,8 @@ func (i interrupted) sending(t *testing.T, end func(*os.Process, *testbed.Proxy)
 	}
 }
 
-// stores are the directories of symbols on the node, by where an agent may be
-// stored (remote.UploadOptions).
+// stores are the directories of symbols on the node, one for each place of the agent
+// (remote.UploadOptions).
 func (i interrupted) stores() []string {
 	return []string{
 		filepath.Join(i.node.RootFS(), "var/lib/minikube/dapbridge/symbols"),
@@ -568,7 +569,7 @@ func (i interrupted) stores() []string {
 	}
 }
 
-// stored is all that lies in them.
+// stored lists the files in them.
 func (i interrupted) stored(t *testing.T) (paths []string) {
 	t.Helper()
 	for _, dir := range i.stores() {
@@ -588,7 +589,7 @@ func (i interrupted) stored(t *testing.T) (paths []string) {
 	return paths
 }
 
-// remove removes all symbols, and sees that they are gone.
+// remove removes all symbols, and checks that they are gone.
 func (i interrupted) remove(t *testing.T) {
 	t.Helper()
 	if len(i.stored(t)) == 0 {

@@ -22,7 +22,7 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-// synced is what `dapbridge sync -o json` prints.
+// synced is the output of `dapbridge sync -o json`.
 type synced struct {
 	To      string `json:"to"`
 	Files   int    `json:"files"`
@@ -34,8 +34,7 @@ type synced struct {
 	Changes []struct{ What, Path string }
 }
 
-// sync runs dapbridge sync, sees that it ends with the status, and returns what it
-// printed.
+// sync runs dapbridge sync, checks the exit status, and returns its report and its log.
 func (f *fixture) sync(t *testing.T, status int, args ...string) (r synced, said string) {
 	t.Helper()
 	cmd := f.command(t.Context(), userUID, slices.Concat([]string{"sync", "-o", "json"}, f.nodeArgs(), args)...)
@@ -53,11 +52,11 @@ func (f *fixture) sync(t *testing.T, status int, args ...string) (r synced, said
 	return r, stderr.String()
 }
 
-// onNode is a path of the node's, as this machine sees it.
+// onNode returns the path on this machine of a path on the node.
 func (f *fixture) onNode(path string) string { return filepath.Join(f.node.RootFS(), path) }
 
-// holds returns what a tree holds: kind, mode, time, content or target of each path
-// that wanted names, or of all. A tree that changes meanwhile is an error.
+// holds describes a tree: kind, mode, time, and content or target of each path that
+// wanted accepts, or of all if it is nil. It fails if the tree changes meanwhile.
 func holds(dir string, wanted func(path string) bool) (map[string]string, error) {
 	all := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -93,7 +92,7 @@ func holds(dir string, wanted func(path string) bool) (map[string]string, error)
 	return all, err
 }
 
-// differ names paths at which the host's tree and the node's differ.
+// differ returns paths at which the host's tree and the node's tree differ.
 func (f *fixture) differ(dir, to string, wanted func(path string) bool) []string {
 	a, err := holds(dir, wanted)
 	b, errThere := holds(f.onNode(to), nil)
@@ -115,8 +114,8 @@ func (f *fixture) differ(dir, to string, wanted func(path string) bool) []string
 	return paths[:min(len(paths), 10)]
 }
 
-// copiedBy names what git would copy of a repository: all but what it ignores, and
-// the directories that hold it.
+// copiedBy returns the paths of a repository that are copied: those that git does not
+// ignore, and their directories.
 func copiedBy(t *testing.T, dir string) func(string) bool {
 	t.Helper()
 	cmd := exec.Command("git", "-c", "safe.directory=*", "-C", dir, "status", "--ignored=matching", "--porcelain", "-z", "-unormal")
@@ -138,7 +137,7 @@ func copiedBy(t *testing.T, dir string) func(string) bool {
 	}
 }
 
-// writeAsUser writes a file of the user's.
+// writeAsUser writes a file that belongs to the user.
 func writeAsUser(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -154,7 +153,8 @@ func writeAsUser(t testing.TB, name, text string) {
 	}
 }
 
-// tree makes a directory of the user's, and the name of one on the node.
+// tree creates a directory of the user, and returns it with the path of its copy on the
+// node.
 func (f *fixture) tree(t testing.TB, name string) (dir, to string) {
 	t.Helper()
 	dir, to = filepath.Join(f.dir, "src", name), "/home/docker/"+name
@@ -163,13 +163,12 @@ func (f *fixture) tree(t testing.TB, name string) (dir, to string) {
 	return dir, to
 }
 
-// TestSync copies containerd's source to where its binary was built, and keeps it
-// so.
+// TestSync mirrors containerd's source to the directory in which its binary was built.
 func TestSync(t *testing.T) {
 	f := setup(t)
 	f.use(t, testbed.Make)
 	wanted := copiedBy(t, f.source)
-	// It was built in a cache of root's, where on the node the user may not go.
+	// It was built in root's cache directory, which the user cannot enter on the node.
 	if _, said := f.sync(t, 2); !strings.Contains(said, "is in a hidden directory") || !strings.Contains(said, "--to") {
 		t.Error(said)
 	}
@@ -190,17 +189,17 @@ func TestSync(t *testing.T) {
 		t.Logf("%d files, %d bytes in %.2f s, %v in all", r.Files, r.Bytes, r.Seconds, time.Since(began))
 	}
 	if paths := f.differ(f.source, plan.To, wanted); len(paths) > 0 {
-		t.Fatalf("these differ: %q", paths)
+		t.Fatalf("these paths differ: %q", paths)
 	}
 	if info, err := os.Stat(filepath.Join(there, "go.mod")); err != nil || info.Sys().(*syscall.Stat_t).Uid == 0 {
-		t.Errorf("it is root's: %v", err)
+		t.Errorf("it belongs to root: %v", err)
 	}
 	if r, _ := f.sync(t, 0, rule...); r.Files+r.Removed != 0 {
-		t.Errorf("what is there was sent again: %+v", r)
+		t.Errorf("unchanged files were sent again: %+v", r)
 	}
 	f.sync(t, 0, append(rule, "--verify")...)
 
-	// Edited, removed and added on the node meanwhile.
+	// Files are edited, removed and added on the node.
 	edited, added := filepath.Join(there, "go.mod"), filepath.Join(there, "core", "added")
 	for name, text := range map[string]string{edited: "edited there", added: "theirs"} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
@@ -209,7 +208,7 @@ func TestSync(t *testing.T) {
 	}
 	os.Remove(filepath.Join(there, "Makefile"))
 	if r, _ := f.sync(t, 1, append(rule, "--verify")...); r.To == "" {
-		t.Error("nothing was said")
+		t.Error("no message about it")
 	}
 	r, _ := f.sync(t, 0, rule...)
 	if len(r.Kept) != 1 || r.Kept[0].Path != "go.mod" || r.Files != 2 {
@@ -219,15 +218,15 @@ func TestSync(t *testing.T) {
 		t.Errorf("kept is %q: %v", text, err)
 	}
 	if text, _ := os.ReadFile(added); string(text) != "theirs" {
-		t.Error("a file of the node's own is gone")
+		t.Error("a file that only the node has is gone")
 	}
 	os.Remove(added)
 	if paths := f.differ(f.source, plan.To, wanted); len(paths) > 0 {
-		t.Errorf("these differ: %q", paths)
+		t.Errorf("these paths differ: %q", paths)
 	}
 }
 
-// TestSyncRefuses writes to no directory that is somebody else's.
+// TestSyncRefuses does not write to a directory that belongs to somebody else.
 func TestSyncRefuses(t *testing.T) {
 	f := setup(t)
 	dir, to := f.tree(t, "refused")
@@ -259,7 +258,7 @@ func TestSyncRefuses(t *testing.T) {
 	if _, said := f.sync(t, 2, dir); !strings.Contains(said, "not known where") {
 		t.Error(said)
 	}
-	// What was removed here is removed there; then a read-only place.
+	// A removal on the host removes the file on the node, unless it is read-only.
 	f.sync(t, 0, dir, "--to", to)
 	os.RemoveAll(filepath.Join(dir, "sub"))
 	writeAsUser(t, filepath.Join(dir, "other"), "x")
@@ -276,19 +275,19 @@ func TestSyncRefuses(t *testing.T) {
 	}
 }
 
-// watcher is a `dapbridge sync --watch` that runs.
+// watcher is a running `dapbridge sync --watch`.
 type watcher struct {
 	cmd  *exec.Cmd
 	said *testenv.Buffer
 }
 
-// watch starts one and waits until the first comparison is done.
+// watch starts one and waits for the first full scan.
 func (f *fixture) watch(t testing.TB, dir, to string) *watcher {
 	t.Helper()
 	return f.watchNode(t, f.nodeArgs(), dir, to)
 }
 
-// watchNode is watch with a --node of the caller's.
+// watchNode is watch with the caller's own --node.
 func (f *fixture) watchNode(t testing.TB, node []string, dir, to string) *watcher {
 	t.Helper()
 	w := &watcher{cmd: f.command(context.Background(), userUID, slices.Concat([]string{"sync", dir, "--to", to, "--watch"}, node)...), said: &testenv.Buffer{}}
@@ -304,7 +303,7 @@ func (f *fixture) watchNode(t testing.TB, node []string, dir, to string) *watche
 			t.Logf("dapbridge sync --watch said:\n%s", w.said)
 		}
 	})
-	eventually(t, 20*time.Second, unless("it does not watch", func() bool { return strings.Contains(w.said.String(), "watching for changes") }))
+	eventually(t, 20*time.Second, unless("it is not watching", func() bool { return strings.Contains(w.said.String(), "watching for changes") }))
 	return w
 }
 
@@ -318,7 +317,8 @@ func (w *watcher) end(t testing.TB) {
 	}
 }
 
-// unless is wrong what, unless it holds.
+// unless makes a condition a function for eventually, which returns what until the
+// condition holds.
 func unless(what string, holds func() bool) func() string {
 	return func() string {
 		if holds() {
@@ -328,7 +328,7 @@ func unless(what string, holds func() bool) func() string {
 	}
 }
 
-// waitEqual waits until both trees are equal, and says where they are not.
+// waitEqual waits until both trees are equal, or reports where they differ.
 func (f *fixture) waitEqual(t testing.TB, dir, to, after string) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -337,7 +337,7 @@ func (f *fixture) waitEqual(t testing.TB, dir, to, after string) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("after %s these differ: %q", after, paths)
+			t.Fatalf("after %s these paths differ: %q", after, paths)
 		}
 	}
 }
@@ -403,7 +403,7 @@ func changes(at func(name string) string) []fileChange {
 	}
 }
 
-// TestSyncWatch follows each kind of change.
+// TestSyncWatch follows changes of each kind.
 func TestSyncWatch(t *testing.T) {
 	f := setup(t)
 	dir, to := f.tree(t, "watched")
@@ -419,11 +419,11 @@ func TestSyncWatch(t *testing.T) {
 		}
 		f.waitEqual(t, dir, to, s.what)
 	}
-	// Ignored, and no longer.
+	// A file is ignored, and then no longer.
 	writeAsUser(t, at(".gitignore"), "*.o\n")
 	writeAsUser(t, at("x.o"), "object")
 	writeAsUser(t, at("last"), "x")
-	eventually(t, 10*time.Second, unless("the last file does not come", func() bool { _, err := os.Stat(f.onNode(to + "/last")); return err == nil }))
+	eventually(t, 10*time.Second, unless("the last file is not copied", func() bool { _, err := os.Stat(f.onNode(to + "/last")); return err == nil }))
 	if _, err := os.Stat(f.onNode(to + "/x.o")); err == nil {
 		t.Error("an ignored file was copied")
 	}
@@ -435,13 +435,13 @@ func TestSyncWatch(t *testing.T) {
 	}
 	writeAsUser(t, at("last"), "and here")
 	f.waitEqual(t, dir, to, "an edit of both")
-	eventually(t, 5*time.Second, unless("nothing is said of the edited file", func() bool { return strings.Contains(w.said.String(), "last was edited on the node") }))
+	eventually(t, 5*time.Second, unless("the edited file is not reported", func() bool { return strings.Contains(w.said.String(), "last was edited on the node") }))
 	w.end(t)
 	f.sync(t, 0, dir, "--to", to, "--verify")
 }
 
-// TestSyncKilled is equal after either end was killed in the middle, and leaves
-// nothing temporary.
+// TestSyncKilled kills either end during a copy: the next run makes the trees equal, and
+// no temporary file remains.
 func TestSyncKilled(t *testing.T) {
 	f := setupAll(t)
 	dir, to := f.tree(t, "killed")
@@ -465,10 +465,10 @@ func TestSyncKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 20*time.Second, unless("nothing comes", func() bool { _, err := os.Stat(f.onNode(to + "/d1")); return err == nil }))
+		eventually(t, 20*time.Second, unless("nothing is copied", func() bool { _, err := os.Stat(f.onNode(to + "/d1")); return err == nil }))
 		kill(cmd)
 		if err := cmd.Wait(); err == nil {
-			t.Fatalf("%d: it was done before it was killed", i)
+			t.Fatalf("%d: it ended before it was killed", i)
 		} else if i == 1 && (cmd.ProcessState.ExitCode() != 3 || !strings.Contains(said.String(), "has ended")) {
 			t.Errorf("%v: %s", err, said.String())
 		}
@@ -478,32 +478,32 @@ func TestSyncKilled(t *testing.T) {
 		}
 		f.waitEqual(t, dir, to, "a kill")
 	}
-	// Ctrl-C leaves nothing temporary even before the next run.
+	// Ctrl-C leaves no temporary files, even before the next run.
 	os.RemoveAll(f.onNode(to))
 	cmd := f.command(short(t), userUID, slices.Concat([]string{"sync", dir, "--to", to}, f.nodeArgs())...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, unless("nothing comes", func() bool { _, err := os.Stat(f.onNode(to + "/d1")); return err == nil }))
+	eventually(t, 20*time.Second, unless("nothing is copied", func() bool { _, err := os.Stat(f.onNode(to + "/d1")); return err == nil }))
 	cmd.Process.Signal(syscall.SIGINT)
 	if cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
 		t.Errorf("ended by SIGINT: %v", cmd.ProcessState)
 	}
-	eventually(t, 5*time.Second, unless("the receiver is there", func() bool {
+	eventually(t, 5*time.Second, unless("the receiver is still running", func() bool {
 		_, err := f.node.Exec(t.Context(), "pgrep", "-x", "-u", "docker", "dapbridge")
 		return err != nil
 	}))
 	all, err := holds(f.onNode(to), func(path string) bool { return strings.HasPrefix(filepath.Base(path), ".dapbridge-tmp-") })
 	if err != nil || len(all) > 0 {
-		t.Errorf("left: %d, %v", len(all), err)
+		t.Errorf("temporary files: %d, %v", len(all), err)
 	}
 	f.sync(t, 0, dir, "--to", to)
-	// A receiver that is killed while it waits is started again.
+	// A receiver that is killed while idle is started again.
 	w := f.watch(t, dir, to)
 	f.root(t, receiver)
 	writeAsUser(t, filepath.Join(dir, "sub", "f"), "after the kill")
 	f.waitEqual(t, dir, to, "the receiver's death")
 	if !strings.Contains(w.said.String(), "until the node can be reached again") {
-		t.Error("nothing was said")
+		t.Error("no message about it")
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/dapbridge/dapbridge/e2e/internal/testbed"
 )
 
-// BenchmarkSyncInitial copies containerd's source to where nothing is, with and
-// without what it vendors, against `rsync -a` over ssh: both from the start of the
-// program, the connection's included, to its end.
+// BenchmarkSyncInitial compares a first copy of containerd's source, with and without
+// vendor, with `rsync -a` over ssh: both from the start of the program, including the
+// connection, to its end.
 func BenchmarkSyncInitial(b *testing.B) {
 	f := setup(b)
 	bare := filepath.Join(f.dir, "src", "bare")
@@ -39,8 +39,8 @@ func BenchmarkSyncInitial(b *testing.B) {
 	}
 }
 
-// copySource copies containerd's source for the user, less what rsync's options
-// leave out.
+// copySource copies containerd's source for the user, except what rsync's options
+// exclude.
 func (f *fixture) copySource(b testing.TB, dir string, options ...string) {
 	b.Helper()
 	args := append(options, "-a", f.source+"/", dir)
@@ -50,15 +50,15 @@ func (f *fixture) copySource(b testing.TB, dir string, options ...string) {
 	b.Cleanup(func() { os.RemoveAll(dir) })
 }
 
-// newCopy names a directory on the node that is not there. It is removed at the end:
-// the node's file system is slow in making files when many have just been removed.
+// newCopy returns the name of a new directory on the node. It is removed at the end:
+// after a large removal, the node's file system is slow to create files.
 func (f *fixture) newCopy(b testing.TB) string {
 	dir := fmt.Sprintf("/home/docker/copied-%d", time.Now().UnixNano())
 	b.Cleanup(func() { os.RemoveAll(f.onNode(dir)) })
 	return dir
 }
 
-// initial is how long `dapbridge sync` takes to copy dir to where nothing is.
+// initial returns how long `dapbridge sync` takes to copy dir to a new directory.
 func (f *fixture) initial(b testing.TB, dir string, node ...string) time.Duration {
 	b.Helper()
 	cmd := f.command(b.Context(), userUID, slices.Concat([]string{"sync", dir, "--to", f.newCopy(b)}, node)...)
@@ -87,8 +87,8 @@ func (f *fixture) bareRsync(b testing.TB, options, dir string, ssh []string) tim
 	return took
 }
 
-// BenchmarkSyncSlow copies containerd's source without what it vendors over a line
-// of 2 MB/s, against `rsync -az` over ssh.
+// BenchmarkSyncSlow compares a copy of containerd's source without vendor at 2 MB/s with
+// `rsync -az` over ssh.
 func BenchmarkSyncSlow(b *testing.B) {
 	f := setup(b)
 	dir := filepath.Join(f.dir, "src", "slow")
@@ -113,8 +113,8 @@ func BenchmarkSyncSlow(b *testing.B) {
 	report(b, "initial sync over a slow line", ours, theirs)
 }
 
-// BenchmarkSyncEdit sends a line's edit in a file of 50 MB: by rsync, and as a
-// whole, which is what happens where the node has none.
+// BenchmarkSyncEdit sends a one-line edit in a file of 50 MB: by rsync, and as a whole,
+// as to a node without rsync.
 func BenchmarkSyncEdit(b *testing.B) {
 	f := setup(b)
 	f.use(b, testbed.Make)

@@ -114,7 +114,8 @@ func (c *servedCopy) servesWithoutCopying(args ...string) {
 	s.stop(c.t)
 }
 
-// checkFollowing copies what changed before the start, and then each change.
+// checkFollowing checks that what changed before the start is copied, and then each
+// change.
 func (c *servedCopy) checkFollowing() {
 	t := c.t
 	t.Helper()
@@ -224,15 +225,15 @@ func (c *servedCopy) resumesAfterKill(w *watcher) {
 	c.waitEqual(t, c.dir, c.to, "another start")
 }
 
-// TestServeSyncFails has copying fail for good, or for a while: the daemon starts
-// and serves all the same.
+// TestServeSyncFails makes the copying fail for good, or for a while: the daemon starts
+// and serves sessions in any case.
 func TestServeSyncFails(t *testing.T) {
 	f := setupAll(t)
 	dir, to := f.tree(t, "failing")
 	f.sync(t, 0, dir, "--to", to)
 	f.root(t, "chown root: "+to)
 	s := f.serve(t, "--root", dir)
-	eventually(t, 20*time.Second, unless("nothing is said of it", func() bool {
+	eventually(t, 20*time.Second, unless("the status does not report it", func() bool {
 		st := f.statusOf(t, anyExit)
 		return len(st.Trouble) == 1 && st.Sync.State == "stopped" && strings.Contains(st.Sync.Error, "another user")
 	}))
@@ -245,7 +246,7 @@ func TestServeSyncFails(t *testing.T) {
 
 	w := f.watch(t, dir, to)
 	s = f.serve(t, "--root", dir, "--sync", "on")
-	eventually(t, 20*time.Second, unless("nothing is said of the other one", func() bool {
+	eventually(t, 20*time.Second, unless("the status does not report the other daemon", func() bool {
 		c := f.statusOf(t, anyExit).Sync
 		return c != nil && c.State == "waiting" && strings.Contains(c.Error, "another dapbridge sync")
 	}))

@@ -18,9 +18,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestSyncTorture edits, renames and removes at random, and has git change branches
-// and stash, while receivers die and the wire is cut or silent; a reader on the node
-// never sees a torn file.
+// TestSyncTorture edits, renames and removes files at random and switches branches and
+// stashes with git, while receivers are killed and the connection is cut or stalled. A
+// reader on the node never sees a torn file.
 func TestSyncTorture(t *testing.T) {
 	f := setupAll(t)
 	length := testenv.Lasts(t, 20*time.Second)
@@ -56,10 +56,10 @@ func TestSyncTorture(t *testing.T) {
 	mine := func(path string) bool { return path != ".git" && !strings.HasPrefix(path, ".git/") }
 	eventually(t, time.Minute, func() string { return strings.Join(f.differ(dir, to, mine), ", ") })
 	if all, err := holds(f.onNode(to), nil); len(all) < 100 {
-		t.Errorf("too little is left to compare: %d, %v", len(all), err)
+		t.Errorf("too few files to compare: %d, %v", len(all), err)
 	}
 	if !strings.Contains(w.said.String(), "until the node can be reached again") {
-		t.Error("nothing was lost meanwhile")
+		t.Error("the connection was never lost")
 	}
 }
 
@@ -71,8 +71,8 @@ type torture struct {
 	gits int // steps that git made
 }
 
-// repository makes the tree one of git's, with two branches that differ in what is
-// below tracked.
+// repository makes the tree a git repository with two branches that differ below
+// tracked.
 func (r *torture) repository() {
 	r.t.Helper()
 	r.git("init", "-q", "-b", "main")
@@ -98,8 +98,8 @@ func (r *torture) git(args ...string) {
 	}
 }
 
-// step changes something. Each file but git's holds its length, and then that many
-// times one letter.
+// step makes one change. Each file except git's own contains its length, and then that
+// many copies of one letter.
 func (r *torture) step() {
 	rnd := r.rnd
 	places := []string{"a", "b", "a/x", "b/y", "a/x/deep"}
@@ -136,7 +136,7 @@ func (r *torture) step() {
 	}
 }
 
-// harm does something to what copies.
+// harm disturbs the copying.
 func (r *torture) harm(f *fixture, proxy *testbed.Proxy, kind int) {
 	switch kind {
 	case 0:
@@ -149,8 +149,8 @@ func (r *torture) harm(f *fixture, proxy *testbed.Proxy, kind int) {
 	}
 }
 
-// readTorn reads all that is copied until end, and then tells of a file that was not
-// whole, if there was one, and how many it has read.
+// readTorn reads all files of the copy until end, and then reports a file that was not
+// whole, if there was one, and the number of files read.
 func (f *fixture) readTorn(to string, end time.Time) (torn <-chan string, reads <-chan int) {
 	found, count := make(chan string, 1), make(chan int, 1)
 	go func() {
@@ -181,15 +181,15 @@ func (f *fixture) readTorn(to string, end time.Time) (torn <-chan string, reads 
 	return found, count
 }
 
-// whole reports whether text is what the torture test writes.
+// whole reports whether text is a complete file of the torture test.
 func whole(text string) bool {
 	length, rest, ok := strings.Cut(text, " ")
 	n, err := strconv.Atoi(length)
 	return ok && err == nil && len(rest) == n && (n == 0 || strings.Count(rest, rest[:1]) == n)
 }
 
-// TestSyncCut cuts the wire in the middle of a first copy: the next one makes it
-// whole, sends only what is missing, and leaves nothing temporary.
+// TestSyncCut cuts the connection during a first copy: the next run completes it, sends
+// only what is missing, and leaves no temporary files.
 func TestSyncCut(t *testing.T) {
 	f := setupAll(t)
 	dir, to := f.tree(t, "cut")
@@ -210,7 +210,7 @@ func TestSyncCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := os.Stat(f.onNode(to)); err != nil {
-			eventually(t, 30*time.Second, unless("nothing comes", func() bool { _, err := os.Stat(f.onNode(to + "/d3")); return err == nil }))
+			eventually(t, 30*time.Second, unless("nothing is copied", func() bool { _, err := os.Stat(f.onNode(to + "/d3")); return err == nil }))
 			proxy.Cut()
 			proxy.Rate(0)
 		}
@@ -219,13 +219,13 @@ func TestSyncCut(t *testing.T) {
 	}
 	proxy.Rate(20e6) // or it is done before it can be cut
 	if status, said := sync(); status != 3 {
-		t.Fatalf("cut, it ends with status %d: %s", status, said)
+		t.Fatalf("after the cut: exit status %d: %s", status, said)
 	}
 	status, said := sync()
 	if status != 0 || strings.Contains(said, fmt.Sprintf("%d files sent", files+1)) || strings.Contains(said, " 0 files sent") {
-		t.Errorf("the next one ends with status %d: %s", status, said)
+		t.Errorf("the next run: exit status %d: %s", status, said)
 	}
 	if paths := f.differ(dir, to, nil); len(paths) > 0 { // a temporary file would be one
-		t.Errorf("these differ: %q", paths)
+		t.Errorf("these paths differ: %q", paths)
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// agentDirs are where the node keeps the agent.
+// agentDirs are the directories for the agent on the node.
 const agentDirs = "/var/lib/minikube/dapbridge /var/lib/dapbridge"
 
-// TestUploadMessages has each way in which the agent can't be put on the node,
-// and sees that nothing of it is left there.
+// TestUploadMessages makes the upload of the agent fail in each way, and checks that
+// nothing of it remains on the node.
 func TestUploadMessages(t *testing.T) {
 	f := setupAll(t)
 	ps := append([]string{"ps"}, f.nodeArgs()...)
@@ -39,15 +39,15 @@ func TestUploadMessages(t *testing.T) {
 			f.runFailing(t, tt.want, ps...)
 			left, err := f.node.Exec(t.Context(), "sh", "-c", "find "+agentDirs+" -type f")
 			if err != nil || len(left) > 0 {
-				t.Errorf("left on the node: %s (%v)", left, err)
+				t.Errorf("still on the node: %s (%v)", left, err)
 			}
 		})
 	}
 	checkLists(t, f.command(t.Context(), userUID, ps...))
 }
 
-// mountAgentDirs puts an empty file system over each directory of agents, until
-// the test ends.
+// mountAgentDirs mounts an empty file system on each directory for the agent until the
+// test ends.
 func (f *fixture) mountAgentDirs(t *testing.T, options string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -56,8 +56,7 @@ func (f *fixture) mountAgentDirs(t *testing.T, options string) {
 	f.root(t, "for d in "+agentDirs+"; do mkdir -p $d; mount -t tmpfs -o mode=700,"+options+" tmpfs $d; done")
 }
 
-// says replaces a command on the node by one that writes a line, until the test
-// ends.
+// says replaces a command on the node, until the test ends, by one that prints a line.
 func (f *fixture) says(t *testing.T, command, line string) {
 	t.Helper()
 	path := filepath.Join(f.node.RootFS(), "usr/local/bin", command) // first in the search path
@@ -67,8 +66,8 @@ func (f *fixture) says(t *testing.T, command, line string) {
 	t.Cleanup(func() { os.Remove(path) })
 }
 
-// TestAgentOfAnotherVersion starts an agent that speaks another protocol: this
-// program, built with another number.
+// TestAgentOfAnotherVersion starts an agent with another protocol version: this program,
+// built with another number.
 func TestAgentOfAnotherVersion(t *testing.T) {
 	f := setupAll(t)
 	source, err := filepath.Abs("../internal/agent/wire.go")
@@ -78,7 +77,7 @@ func TestAgentOfAnotherVersion(t *testing.T) {
 	before := testenv.ReadFile(t, source)
 	other := strings.Replace(before, "const Protocol = 1\n", "const Protocol = 2\n", 1)
 	if other == before {
-		t.Fatal("where is the protocol's number?")
+		t.Fatal("the protocol version is not where this test expects it")
 	}
 	dir := t.TempDir()
 	overlay := filepath.Join(dir, "overlay.json")

@@ -11,24 +11,24 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// oldGo is older than what Delve knows.
+// oldGo is older than Delve supports.
 const oldGo = "go1.24.0"
 
-// TestWarnings serves targets that can be debugged, but not as well as others:
-// it says so, and goes on.
+// TestWarnings serves targets that can be debugged with limitations: it warns and goes
+// on.
 func TestWarnings(t *testing.T) {
 	f := setupAll(t)
 	t.Run("for a debugger", func(t *testing.T) {
 		pid := f.run(t, "slowd", "-gcflags=all=-N -l")
 		if s := f.serve(t, "--pid", strconv.Itoa(pid)); len(s.warnings) > 0 {
-			t.Errorf("warns: %q", s.warnings)
+			t.Errorf("warnings: %q", s.warnings)
 		}
 	})
 	t.Run("optimised", func(t *testing.T) {
 		pid := f.run(t, "fastd")
 		s := f.serve(t, "--pid", strconv.Itoa(pid))
 		if all := strings.Join(s.warnings, "\n"); !strings.Contains(all, "built for speed") || !strings.Contains(all, "-gcflags 'all=-N -l'") {
-			t.Errorf("warns: %q", s.warnings)
+			t.Errorf("warnings: %q", s.warnings)
 		}
 	})
 	t.Run("old Go", func(t *testing.T) {
@@ -53,8 +53,8 @@ func TestWarnings(t *testing.T) {
 	})
 }
 
-// buildByOldGo builds a small program on the node with an older toolchain, as a
-// module of its own: this one wants a newer Go.
+// buildByOldGo builds a small program with an older toolchain and puts it on the node.
+// It is a module of its own, since this one needs a newer Go.
 func (f *fixture) buildByOldGo(t *testing.T, name string) {
 	t.Helper()
 	dir := t.TempDir()
