@@ -10,7 +10,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// buildLimit bounds the texts of a Build, which is sent to the host.
+// buildLimit bounds the strings of a Build in bytes, since it is sent to the host.
 const buildLimit = 256 << 10
 
 // Build is what an executable says about how it was built.
@@ -28,7 +28,7 @@ type Build struct {
 	Trimpath      bool              `json:"trimpath"`
 }
 
-// Build reads the build information. The error is diag.TargetNotGo if the
+// Build reads the build information. The error's code is diag.TargetNotGo if the
 // executable is not a Go program.
 func (x *File) Build() (b *Build, err error) {
 	err = withELF(x.r, func(e executable) error {
@@ -68,7 +68,8 @@ func (e executable) readBuild() (*Build, error) {
 	return b, nil
 }
 
-// size returns the length of the texts that an executable can choose.
+// size returns the length of the strings, which whoever built the executable can
+// choose.
 func (b *Build) size() int {
 	n := len(b.GoVersion) + len(b.MainPackage) + len(b.ModulePath) + len(b.ModuleVersion)
 	for key, value := range b.Settings {
@@ -77,12 +78,13 @@ func (b *Build) size() int {
 	return n
 }
 
-// debugInfo returns the section that holds DWARF's units, or nil.
+// debugInfo returns the section with DWARF's units, or nil.
 func (e executable) debugInfo() *elf.Section {
 	return e.section(".debug_info", ".zdebug_info")
 }
 
-// buildID returns the note that Go's linker writes: name "Go\0\0", type 4.
+// readBuildID returns the content of the note that Go's linker writes: name "Go\0\0",
+// type 4.
 func (e executable) readBuildID() string {
 	s := e.section(".note.go.buildid")
 	if s == nil || s.Size > 1<<10 {

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// cursor reads DWARF's encodings one after the other. Once something is
-// missing it is bad and yields zeros.
+// cursor reads values in DWARF's encodings. Once one is missing, bad is set and all
+// further values are zero.
 type cursor struct {
 	b     []byte
 	order binary.ByteOrder
@@ -40,7 +40,7 @@ func (c *cursor) readUint(size uint64) uint64 {
 	return 0
 }
 
-// uleb reads a LEB128 number; a signed one is skipped as well by it.
+// readULEB reads an unsigned LEB128 number. It can also skip a signed one.
 func (c *cursor) readULEB() uint64 {
 	v, n := binary.Uvarint(c.b)
 	if n <= 0 {
@@ -57,8 +57,8 @@ func (c *cursor) readText() string {
 	return string(text)
 }
 
-// abbrev moves behind the head of the abbreviation with that code and returns
-// its tag, 0 if there is none; section 7.5.3.
+// findAbbrev moves behind the head of the abbreviation with that code and returns its
+// tag, 0 if there is none; section 7.5.3.
 func (c *cursor) findAbbrev(code uint64) (tag uint64) {
 	for !c.bad {
 		found := c.readULEB()
@@ -66,7 +66,7 @@ func (c *cursor) findAbbrev(code uint64) (tag uint64) {
 			return 0
 		}
 		tag := c.readULEB()
-		c.skip(1) // whether it has children
+		c.skip(1) // the flag whether it has children
 		if found == code {
 			return tag
 		}
@@ -79,7 +79,7 @@ func (c *cursor) findAbbrev(code uint64) (tag uint64) {
 	return 0
 }
 
-// spec reads one attribute of an abbreviation.
+// readSpec reads an attribute specification of an abbreviation.
 func (c *cursor) readSpec() (attr, form uint64) {
 	attr, form = c.readULEB(), c.readULEB()
 	if form == formImplicitConst {

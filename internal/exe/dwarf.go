@@ -7,10 +7,10 @@ import (
 	"io"
 )
 
-// This file reads the first entry of DWARF 2 to 5 units. debug/dwarf would do,
-// but wants whole sections in memory and parses an abbreviation table for each
-// unit, which a crafted file makes arbitrarily expensive. Section and table
-// numbers are those of the DWARF 5 standard.
+// This file reads the first entry of the units of DWARF 2 to 5. debug/dwarf would need
+// whole sections in memory, and parses an abbreviation table for each unit, which a
+// crafted file makes arbitrarily expensive. Section and table numbers refer to the
+// DWARF 5 standard.
 
 const (
 	tagCompileUnit = 0x11
@@ -20,22 +20,22 @@ const (
 	languageGo     = 0x16
 
 	abbrevsLimit = 16 << 20
-	abbrevLimit  = 4 << 10 // how far into a unit's table its first entry is looked for
+	abbrevLimit  = 4 << 10 // how far into a unit's table to search for its first entry
 )
 
-// compileUnit is what the first entry of a unit says; texts that stand in
-// another section are empty, which Go's linker never does.
+// compileUnit holds the attributes of a unit's first entry. Strings in another section
+// are left empty; Go's linker does not use them here.
 type compileUnit struct {
 	name, producer string
 	language       uint64
 }
 
-// openDebug opens a debug section; debug/elf decompresses all kinds of it.
+// openDebug opens a debug section, which debug/elf decompresses if necessary.
 func openDebug(s *elf.Section) io.Reader {
 	return io.LimitReader(s.Open(), sectionLimit)
 }
 
-// abbrevs returns .debug_abbrev, cut at a limit.
+// readAbbrevs returns .debug_abbrev, at most abbrevsLimit bytes.
 func (e executable) readAbbrevs() ([]byte, error) {
 	s := e.section(".debug_abbrev", ".zdebug_abbrev")
 	if s == nil {
@@ -44,9 +44,9 @@ func (e executable) readAbbrevs() ([]byte, error) {
 	return io.ReadAll(io.LimitReader(openDebug(s), abbrevsLimit))
 }
 
-// unit is the beginning of a unit of .debug_info; section 7.5.1.
+// unit is the beginning of a unit in .debug_info; section 7.5.1.
 type unit struct {
-	data   []byte // from the unit's length on, perhaps cut
+	data   []byte // from the unit's length on, possibly cut
 	order  binary.ByteOrder
 	wide   bool // 64-bit DWARF
 	length uint64
@@ -62,8 +62,8 @@ func newUnit(head []byte, order binary.ByteOrder) *unit {
 	return u
 }
 
-// size returns the unit's size with its length field. A size that can't be is
-// cut to one that no section has.
+// size returns the unit's size including its length field. An impossible size is cut
+// to one larger than any section.
 func (u *unit) size() uint64 {
 	size := uint64(4)
 	if u.wide {
@@ -72,8 +72,8 @@ func (u *unit) size() uint64 {
 	return size + min(u.length, 1<<40)
 }
 
-// compileUnit reads the unit's first entry. It is zero for anything else than
-// a compile unit or when malformed.
+// compileUnit reads the unit's first entry. The result is zero if that is not a
+// compile unit, or malformed.
 func (u *unit) compileUnit(abbrevs []byte) (cu compileUnit) {
 	c := &cursor{b: u.data, order: u.order}
 	offset := uint64(4)
@@ -106,8 +106,8 @@ func (u *unit) compileUnit(abbrevs []byte) (cu compileUnit) {
 	return c.readCompileUnit(a, sizes)
 }
 
-// entry reads the attributes that a, behind the head of an abbreviation, says
-// that there are.
+// readCompileUnit reads the attributes specified by the abbreviation in a, whose head
+// has been read.
 func (c *cursor) readCompileUnit(a *cursor, sizes formSizes) (cu compileUnit) {
 	for !a.bad && !c.bad {
 		attr, form := a.readSpec()

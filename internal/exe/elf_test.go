@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 )
 
-// elfFile returns a small executable with these sections, for malformed ones.
+// elfFile returns a small executable with these sections, to make malformed ones.
 func elfFile(sections map[string][]byte) []byte {
 	order := binary.LittleEndian
 	names := []byte{0}

@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	// headerBudget bounds the bytes of an executable's headers. Its sections
-	// take more memory than their headers take in the file.
+	// headerBudget bounds the bytes of an executable's headers: parsed, they take more
+	// memory than in the file.
 	headerBudget = 16 << 20
-	// readBudget bounds the bytes read from one executable by one call, and so
-	// its memory. The largest Go programs known are smaller than this.
+	// readBudget bounds the bytes that one call reads from an executable, and so its
+	// memory. The largest known Go programs are smaller than this.
 	readBudget = 512 << 20
 	// sectionLimit bounds a section that is held in memory or decompressed.
 	sectionLimit = 1 << 30
 )
 
-// executable is an ELF file that is being read.
+// executable is an ELF file being read.
 type executable struct {
 	*elf.File
-	r io.ReaderAt // the whole file, within the budget
+	r io.ReaderAt // the whole file, limited by the budget
 }
 
-// withELF calls fn with the ELF file in r. Everything that interprets an
-// executable runs inside of it.
+// withELF calls fn with the ELF file in r. All code that interprets an executable runs
+// in it.
 func withELF(r io.ReaderAt, fn func(executable) error) error {
 	return guard(func() error {
 		b := &budget{r: r, left: headerBudget}
@@ -39,8 +39,8 @@ func withELF(r io.ReaderAt, fn func(executable) error) error {
 	})
 }
 
-// guard calls fn and turns a panic over a malformed executable, here or in
-// debug/elf, into an error. Nothing else recovers.
+// guard calls fn and converts a panic, of this package or debug/elf at a malformed
+// executable, to an error. Nothing else recovers.
 func guard(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -50,8 +50,8 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
-// section returns the first section of one of these names that is in the file,
-// or nil.
+// section returns the first section with one of these names that has content in the
+// file, or nil.
 func (e executable) section(names ...string) *elf.Section {
 	for _, name := range names {
 		if s := e.Section(name); s != nil && s.Type != elf.SHT_NOBITS && s.Size > 0 {
@@ -61,7 +61,7 @@ func (e executable) section(names ...string) *elf.Section {
 	return nil
 }
 
-// budget is a reader that fails after so many bytes. Not for concurrent use.
+// budget is a reader that fails after a number of bytes. It is not for concurrent use.
 type budget struct {
 	r    io.ReaderAt
 	left int64

@@ -8,15 +8,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// File is an executable that is open for reading. Its methods may be called from
-// several goroutines; each reads the file anew, within bounds.
+// File is an open executable. Its methods may be called from several goroutines; each
+// reads the file again, within bounds.
 type File struct {
 	f *os.File // nil in tests, which read from memory
 	r io.ReaderAt
 }
 
-// Open opens an executable by its path, on any system. A pipe in its place
-// cannot make it wait.
+// Open opens an executable, on any system. It does not block on a pipe.
 func Open(path string) (*File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -33,7 +32,7 @@ func Open(path string) (*File, error) {
 	return NewFile(f), nil
 }
 
-// NewFile returns the executable that f has open. Closing it closes f.
+// NewFile returns the executable open in f. Closing it closes f.
 func NewFile(f *os.File) *File { return &File{f, f} }
 
 // Close closes the file.

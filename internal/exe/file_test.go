@@ -2,7 +2,7 @@ package exe
 
 import "testing"
 
-// open opens an executable until the test's end.
+// open opens an executable until the test ends.
 func open(t *testing.T, path string) *File {
 	t.Helper()
 	x, err := Open(path)

@@ -44,17 +44,17 @@ const (
 	formAddrx4        = 0x2c
 )
 
-// formSizes are the sizes that a unit's header decides.
+// formSizes are the sizes that depend on the unit's header.
 type formSizes struct{ address, offset, ref uint64 }
 
-// formValue is a value that stands in the entry itself.
+// formValue is a value that is stored in the entry itself.
 type formValue struct {
 	text   string
 	number uint64
 }
 
-// value reads an attribute's value. An unknown form makes c bad, as nothing
-// behind it can be read.
+// readValue reads an attribute's value. At an unknown form c becomes bad, since
+// nothing behind it can be read.
 func (c *cursor) readValue(form uint64, sizes formSizes) (v formValue) {
 	switch form {
 	case formString:

@@ -10,20 +10,20 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// shapesLimit bounds the functions that are told apart; a kubelet has 120,000.
+// shapesLimit bounds the functions that are hashed; a kubelet has 120,000.
 const shapesLimit = 256 << 10
 
 // Function is one Go function of an executable.
 type Function struct {
 	Name   string `json:"name"`
-	Offset uint64 `json:"offset"` // from the first function's begin
+	Offset uint64 `json:"offset"` // from the start of the first function
 	Size   uint64 `json:"size"`
 	File   string `json:"file,omitempty"`
 }
 
-// Shapes returns a hash of each Go function's name and size, BlockHash bytes
-// each, in the order of their addresses: where two builds of a program first
-// differ in them is where they went different ways.
+// Shapes returns a hash of each Go function's name and size, BlockHash bytes each, in
+// the order of addresses. The first hash that differs between two builds of a program
+// shows where the builds diverge.
 func (x *File) Shapes() (hashes []byte, err error) {
 	err = withFunctions(x.r, func(t *pclntab) {
 		for i := range min(t.funcs, shapesLimit) {
@@ -45,8 +45,8 @@ func (x *File) Function(i uint64) (fn Function, err error) {
 	return fn, err
 }
 
-// withFunctions calls fn with the function table, which may be a malformed one
-// for which it panics.
+// withFunctions calls fn with the function table. If the table is malformed, fn may
+// panic.
 func withFunctions(r io.ReaderAt, fn func(*pclntab)) error {
 	return withELF(r, func(e executable) error {
 		for data := range e.pclntabs() {
@@ -60,7 +60,7 @@ func withFunctions(r io.ReaderAt, fn func(*pclntab)) error {
 	})
 }
 
-// function returns the i-th function. The table ends with the end of the last.
+// readFunction returns the i-th function. Behind the last one, the table has its end.
 func (t *pclntab) readFunction(i uint64) Function {
 	funcs := t.table(4)
 	at := func(n uint64) uint64 { return t.readUint(funcs[n*t.entry:], t.entry) }
@@ -74,14 +74,14 @@ func (t *pclntab) readFunction(i uint64) Function {
 	}
 }
 
-// files returns the names of all source files, each ended by a zero byte.
+// readFiles returns the names of all source files, each terminated by a zero byte.
 func (t *pclntab) readFiles() []byte {
 	from, to := t.readUint(t.tables[2*t.word:], t.word), t.readUint(t.tables[3*t.word:], t.word)
 	return t.data[from:to]
 }
 
-// SymbolAt returns the name of the function at an address, from the symbol
-// table; "" if that was stripped or has none there.
+// SymbolAt returns the name of the function at an address, from the symbol table; ""
+// if it was stripped or has no function there.
 func (x *File) SymbolAt(addr uint64) (name string) {
 	_ = withELF(x.r, func(e executable) error {
 		symbols, err := e.Symbols()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// readAll reads everything that this package reads from an executable.
+// readAll reads everything that this package can read from an executable.
 func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	r := bytes.NewReader(data)
 	x := &File{r: r}
@@ -38,7 +38,7 @@ func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	return mainFile, o, err
 }
 
-// FuzzExecutable reads malformed files of any kind.
+// FuzzExecutable reads malformed files.
 func FuzzExecutable(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("\x7fELF"))
@@ -65,7 +65,7 @@ func TestSmallSections(t *testing.T) {
 	}
 }
 
-// smallSections returns what Go's linker would write for next to nothing.
+// smallSections returns what Go's linker would write for a minimal program.
 func smallSections() map[string][]byte {
 	return map[string][]byte{
 		".gopclntab":       smallPclntab(),

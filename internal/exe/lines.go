@@ -12,12 +12,12 @@ import (
 
 const (
 	linesLimit = 1 << 18  // lines of one file that have code
-	stepsLimit = 64 << 20 // steps of the tables of values that are read for one file
+	stepsLimit = 64 << 20 // steps of the value tables that are read for one file
 )
 
-// Lines returns the lines of a source file, ascending, that the executable has
-// code of, nil if it has none of the file's. The file is named as the compiler was
-// told of it.
+// Lines returns the lines of a source file for which the executable has code,
+// ascending; nil if it has no code of that file. file is the path that the compiler
+// recorded.
 func (x *File) Lines(file string) (lines []int, err error) {
 	err = withELF(x.r, func(e executable) error {
 		lines, err = e.findLines(file)
@@ -29,7 +29,7 @@ func (x *File) Lines(file string) (lines []int, err error) {
 func (e executable) findLines(file string) (lines []int, err error) {
 	err = errors.New("no table of functions")
 	for data := range e.pclntabs() {
-		// What looks like a table may be none, and the next one be.
+		// This may only look like a table; then the next one may be the right one.
 		err = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
@@ -47,8 +47,8 @@ func (e executable) findLines(file string) (lines []int, err error) {
 	return nil, nil
 }
 
-// lines reads the tables of files and of lines by program counter of every
-// function that has a part of the file, be it by inlining.
+// findLines reads, for every function, the tables of files and of lines by program
+// counter, to find code of the file even where it was inlined.
 func (t *pclntab) findLines(file string) ([]int, error) {
 	names := t.table(2)
 	want := bytes.Index(names, append([]byte(file), 0))
@@ -70,7 +70,7 @@ func (t *pclntab) findLines(file string) ([]int, error) {
 		field := func(n uint64) uint64 { return uint64(t.order.Uint32(fn[t.entry+4*n:])) }
 		unit := int64(field(7))
 		if unit == 1<<32-1 {
-			continue // it is of no compile unit
+			continue // it belongs to no compile unit
 		}
 		files, lines := newSteps(values[field(4):]), newSteps(values[field(5):])
 		for files.ok && lines.ok {
@@ -94,13 +94,13 @@ func (t *pclntab) findLines(file string) ([]int, error) {
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-// steps reads a table of values by program counter: pairs of the difference to
-// the last value, which begins at -1, zigzag encoded, and of how far it goes; see
-// (*funcInfo).step in the runtime.
+// steps reads a table of values by program counter: pairs of the zigzag-encoded
+// difference to the last value, which starts at -1, and of the length of its range;
+// see (*funcInfo).step in the runtime.
 type steps struct {
 	b     []byte
 	value int64
-	end   uint64 // of the value's range
+	end   uint64 // of the current value's range
 	ok    bool
 }
 

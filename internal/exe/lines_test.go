@@ -11,7 +11,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe/exetest"
 )
 
-// TestLines compares with debug/gosym, which is asked for every address.
+// TestLines compares the lines with those that debug/gosym finds at each address.
 func TestLines(t *testing.T) {
 	here, err := filepath.Abs("exetest/testdata/sleeper/main.go")
 	if err != nil {

@@ -11,24 +11,24 @@ import (
 	"strings"
 )
 
-// Needs is what an executable needs of the system that it runs on. A static one
-// needs nothing: its Interpreter is "".
+// Needs is what an executable requires of the system it runs on. A static one requires
+// nothing: its Interpreter is "".
 type Needs struct {
 	Interpreter string    `json:"interpreter,omitempty"` // path of the dynamic linker
 	Libraries   []Library `json:"libraries,omitempty"`
-	Dirs        []string  `json:"dirs,omitempty"` // where it looks for them first, of its own
-	// Elsewhere says that it also looks beside itself ($ORIGIN): what is not found may
-	// stand there.
+	Dirs        []string  `json:"dirs,omitempty"` // its own library directories, which are searched first
+	// Elsewhere says that libraries beside the executable are used too ($ORIGIN): one
+	// that is not found may be there.
 	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
-// Library is a shared library, and the versions of its symbols that are needed.
+// Library is a shared library with the required versions of its symbols.
 type Library struct {
 	Name     string   `json:"name"`               // libc.so.6
 	Versions []string `json:"versions,omitempty"` // GLIBC_2.34
 }
 
-// Needs reads what the executable needs of the machine that it runs on.
+// Needs reads what the executable requires of the system it runs on.
 func (x *File) Needs() (n Needs, err error) {
 	err = withELF(x.r, func(e executable) error {
 		n, err = e.readNeeds()
@@ -86,9 +86,9 @@ func (e executable) readNeeds() (n Needs, err error) {
 	return n, nil
 }
 
-// Missing says what of it the system lacks that has the file system below root, ""
-// if nothing. It looks where the dynamic linker does by default, and where
-// ld.so.conf has it look (ld.so(8), ldconfig(8)).
+// Missing returns what the system whose file system is below root lacks, "" if
+// nothing. It searches the dynamic linker's default directories and those in
+// ld.so.conf (ld.so(8), ldconfig(8)).
 func (n Needs) Missing(root string) string {
 	if n.Interpreter == "" {
 		return ""
@@ -119,8 +119,8 @@ func (n Needs) Missing(root string) string {
 	return ""
 }
 
-// newest names the last of a library's versions that are of the kind of one that
-// it lacks: they stand in their order.
+// describeNewest names the last of a library's versions that is of the same kind as a
+// missing one. The versions are in ascending order.
 func describeNewest(versions []string, like string) string {
 	kind := like[:strings.IndexAny(like+"0", "0123456789")]
 	for _, v := range slices.Backward(versions) {
@@ -131,7 +131,7 @@ func describeNewest(versions []string, like string) string {
 	return "none of the kind"
 }
 
-// libraryDirs returns where libraries are looked for on any system.
+// findLibraryDirs returns the directories in which a system's libraries are searched.
 func findLibraryDirs(root string) []string {
 	dirs := []string{"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"}
 	for _, pattern := range []string{"lib/*-linux-gnu", "usr/lib/*-linux-gnu"} {
@@ -162,7 +162,7 @@ func readStart(path string) []byte {
 	return data
 }
 
-// find returns the path below root of the first library of that name for that
+// findLibrary returns the path below root of the first library with that name for that
 // machine, "" if there is none.
 func findLibrary(root string, dirs []string, name string, machine elf.Machine) string {
 	for _, dir := range dirs {
@@ -186,8 +186,8 @@ func readMachine(path string) (m elf.Machine, err error) {
 	})
 }
 
-// definedVersions returns the versions of a library's symbols, but for the first,
-// which is its own name (VER_FLG_BASE).
+// readDefinedVersions returns the versions of a library's symbols, without the first,
+// which is the library's own name (VER_FLG_BASE).
 func readDefinedVersions(path string) (names []string, err error) {
 	x, err := Open(path)
 	if err != nil {

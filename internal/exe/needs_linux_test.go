@@ -11,9 +11,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestNeeds builds a program that needs the system's C library, and sees the
-// judgement agree with the dynamic linker's: also of the same program when it asks
-// for a version that no C library has.
+// TestNeeds builds a program that needs the system's C library, and compares the
+// judgement with the dynamic linker's, also for the same program when it requires a
+// version that no C library has.
 func TestNeeds(t *testing.T) {
 	dir := t.TempDir()
 	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")

@@ -13,18 +13,18 @@ import (
 
 const (
 	unitsLimit = 1 << 15 // compile units; kubelet has 2,000
-	entryLimit = 8 << 10 // bytes of a unit that are looked at
+	entryLimit = 8 << 10 // bytes of a unit that are read
 )
 
-// Optimisation counts the Go packages of a program by how they were compiled.
+// Optimisation counts a program's Go packages by whether they were optimised.
 type Optimisation struct {
 	Packages  int  `json:"packages"`  // with debug information
-	Optimised int  `json:"optimised"` // not compiled with both -N and -l; see optimised
+	Optimised int  `json:"optimised"` // not compiled with both -N and -l; see isOptimised
 	Main      bool `json:"main"`      // the main package is one of the optimised
 }
 
-// Optimisation reads how the packages were compiled. The build information
-// doesn't tell: of several -gcflags patterns it keeps one. The error is
+// Optimisation reads how the packages were compiled. The build information is not
+// enough: of several -gcflags patterns it keeps one. The error's code is
 // diag.TargetStripped if there is no DWARF.
 func (x *File) Optimisation() (o Optimisation, err error) {
 	err = withELF(x.r, func(e executable) error {
@@ -43,7 +43,7 @@ func (e executable) readOptimisation() (Optimisation, error) {
 	if err != nil {
 		return Optimisation{}, malformedDebug(err)
 	}
-	packages := map[string]bool{} // with assembly a package has several units
+	packages := map[string]bool{} // a package with assembly has several units
 	err = eachUnit(openDebug(info), e.ByteOrder, func(u *unit) {
 		if cu := u.compileUnit(abbrevs); cu.language == languageGo {
 			packages[cu.name] = packages[cu.name] || cu.isOptimised()
@@ -65,10 +65,9 @@ func malformedDebug(err error) error {
 	return diag.Errorf(diag.TargetStripped, "malformed debug information: %w", err)
 }
 
-// optimised reads DW_AT_producer, which Go's linker writes as
-// "Go cmd/compile VERSION; FLAGS". The compiler ignores -N for the runtime and
-// what it imports, so these count by -l alone: with all=-N -l nothing is left
-// optimised that could have been otherwise.
+// isOptimised evaluates DW_AT_producer, which Go's linker writes as "Go cmd/compile
+// VERSION; FLAGS". The compiler ignores -N for the runtime and the packages it
+// imports, so for these only -l counts: with all=-N -l nothing counts as optimised.
 func (cu compileUnit) isOptimised() bool {
 	_, text, _ := strings.Cut(cu.producer, ";")
 	flags := strings.Fields(text)
@@ -76,13 +75,13 @@ func (cu compileUnit) isOptimised() bool {
 	return !slices.Contains(flags, "-l") || !slices.Contains(flags, "-N") && !inRuntime
 }
 
-// eachUnit calls fn with the beginning of each unit of .debug_info. The unit
-// is valid during the call.
+// eachUnit calls fn with the beginning of each unit in .debug_info. The unit is valid
+// during the call.
 func eachUnit(info io.Reader, order binary.ByteOrder, fn func(*unit)) error {
 	r := bufio.NewReaderSize(info, entryLimit)
 	for range unitsLimit {
 		head, err := r.Peek(12)
-		if err == io.EOF { // what is shorter than any unit is padding
+		if err == io.EOF { // the rest, shorter than any unit, is padding
 			return nil
 		}
 		if err != nil {

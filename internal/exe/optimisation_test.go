@@ -48,7 +48,7 @@ func TestOptimisation(t *testing.T) {
 	}
 }
 
-// The units of C are none of ours.
+// Units of C code are not counted.
 func TestOptimisationWithC(t *testing.T) {
 	testenv.NeedsLinux(t, "it compiles C for Linux")
 	testenv.NeedsTool(t, "gcc")

@@ -10,33 +10,33 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// originLimit bounds the texts of an Origin, which is sent to the host. The
-// largest programs known name three hundred modules in 40 KB.
+// originLimit bounds the strings of an Origin in bytes, since it is sent to the host.
+// The largest known programs have three hundred modules in 40 KB.
 const originLimit = 1 << 20
 
-// depsLimit bounds the modules of an Origin.
+// depsLimit bounds the number of modules of an Origin.
 const depsLimit = 4 << 10
 
-// Origin is what an executable says of where it comes from: enough to build it
-// again. All of it may be made up.
+// Origin is what an executable says about its sources: enough to build it again. All
+// of it may be forged.
 type Origin struct {
 	Build
-	MainSum string   `json:"mainSum,omitempty"` // go.sum's hash of the main package's module; only of one that was downloaded
+	MainSum string   `json:"mainSum,omitempty"` // go.sum's hash of the main package's module, only if that was downloaded
 	Deps    []Module `json:"deps,omitempty"`
 	Roots   Roots    `json:"roots"`
 }
 
-// Roots are directories of the machine that built an executable, as its
-// function table names its source files. What -trimpath took away is empty.
+// Roots are directories of the machine on which an executable was built, according to
+// the source files in its function table. Those that -trimpath has removed are empty.
 type Roots struct {
 	Module   string `json:"module,omitempty"`   // of the main module
 	ModCache string `json:"modCache,omitempty"` // GOMODCACHE
 	GOROOT   string `json:"goroot,omitempty"`
-	Vendor   bool   `json:"vendor,omitempty"` // dependencies were in the main module's vendor directory
+	Vendor   bool   `json:"vendor,omitempty"` // the dependencies were in the main module's vendor directory
 }
 
-// Origin returns the executable's origin. The error is diag.TargetNotGo if it is
-// no Go program.
+// Origin returns the executable's origin. The error's code is diag.TargetNotGo if it
+// is not a Go program.
 func (x *File) Origin() (o *Origin, err error) {
 	err = withELF(x.r, func(e executable) error {
 		o, err = e.readOrigin()
@@ -65,8 +65,7 @@ func (e executable) readOrigin() (*Origin, error) {
 	return o, nil
 }
 
-// newModule copies what debug.Module says; a replaced module's replacement has
-// none of its own.
+// newModule converts a debug.Module. A replacement has no replacement of its own.
 func newModule(m *debug.Module) *Module {
 	out := &Module{Path: m.Path, Version: m.Version, Sum: m.Sum}
 	if r := m.Replace; r != nil {
@@ -86,7 +85,7 @@ func (o *Origin) size() int {
 	return n
 }
 
-// roots finds the directories of the source files.
+// findRoots derives the directories from the source files.
 func (e executable) findRoots(o *Origin) Roots {
 	r := Roots{Module: findModuleRoot(o.MainFile, o.MainPackage, o.ModulePath)}
 	modules := map[string]bool{}
@@ -97,7 +96,7 @@ func (e executable) findRoots(o *Origin) Roots {
 		modules[escapeModule(m.Path)+"@"+escapeModule(m.Version)] = true
 	}
 	for data := range e.pclntabs() {
-		// What looks like a table may be none, and the next one be.
+		// This may only look like a table; then the next one may be the right one.
 		err := guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err != nil {
@@ -122,7 +121,7 @@ func (e executable) findRoots(o *Origin) Roots {
 	return r
 }
 
-// see takes from one file's path what it tells.
+// addFile updates r with what a source file's path shows.
 func (r *Roots) addFile(file string, modules map[string]bool) {
 	if r.Module != "" && strings.HasPrefix(file, r.Module+"/vendor/") {
 		r.Vendor = true
@@ -132,8 +131,8 @@ func (r *Roots) addFile(file string, modules map[string]bool) {
 	}
 }
 
-// modCache returns what stands before a module's directory in a path such as
-// /root/go/pkg/mod/golang.org/x/sys@v0.1.0/unix/asm.s, "" if none does.
+// findModCache returns the part before a module's directory in a path such as
+// /root/go/pkg/mod/golang.org/x/sys@v0.1.0/unix/asm.s, "" if it has none.
 func findModCache(file string, modules map[string]bool) string {
 	at := strings.IndexByte(file, '@')
 	if at < 0 {
@@ -151,8 +150,8 @@ func findModCache(file string, modules map[string]bool) string {
 	return ""
 }
 
-// escapeModule is how the module cache spells a path or version: upper-case
-// letters as ! and the lower-case one (golang.org/x/mod/module, EscapePath).
+// escapeModule escapes a path or version as the module cache does: an upper-case
+// letter becomes ! and the lower-case letter (golang.org/x/mod/module, EscapePath).
 func escapeModule(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -165,8 +164,8 @@ func escapeModule(s string) string {
 	return b.String()
 }
 
-// moduleRoot is the main file's directory less the main package's below its
-// module, "" if they don't fit or -trimpath has taken it away.
+// findModuleRoot returns the main file's directory without the main package's path in
+// the module, "" if they don't match or -trimpath has removed it.
 func findModuleRoot(mainFile, mainPackage, module string) string {
 	below, ok := strings.CutPrefix(mainPackage, module)
 	if !ok || module == "" || below != "" && below[0] != '/' || path.Clean(mainFile) != mainFile {
@@ -175,8 +174,8 @@ func findModuleRoot(mainFile, mainPackage, module string) string {
 	return cutAbsolute(path.Dir(mainFile), below)
 }
 
-// absoluteCut returns an absolute path without its end, "" if it has not that
-// end.
+// cutAbsolute returns an absolute path without the given end, "" if it does not have
+// that end.
 func cutAbsolute(file, end string) string {
 	root, ok := strings.CutSuffix(file, end)
 	if !ok || !strings.HasPrefix(root, "/") || path.Clean(root) != root {

@@ -78,10 +78,10 @@ func TestModuleRoot(t *testing.T) {
 	}
 }
 
-// TestFingerprint sees that -s -w changes nothing of what is loaded, and that
-// the architecture's level does.
+// TestFingerprint checks that -s -w changes nothing that is loaded, and that the
+// architecture level does.
 func TestFingerprint(t *testing.T) {
-	// With -trimpath the flags are not recorded, and so no difference.
+	// With -trimpath the flags are not recorded, and so make no difference.
 	plain := open(t, exetest.Build(t, "sleeper", "-trimpath", "GOARCH=amd64"))
 	stripped := open(t, exetest.Build(t, "sleeper", "-trimpath", "-ldflags=-s -w", "GOARCH=amd64"))
 	other := open(t, exetest.Build(t, "sleeper", "-trimpath", "GOARCH=amd64", "GOAMD64=v3"))

@@ -11,26 +11,27 @@ import (
 
 const (
 	pclntabLimit    = 256 << 20 // a large table has 40 MB
-	candidatesLimit = 16        // places that look like a table
+	candidatesLimit = 16        // places that may be tried as a table
 	functionsLimit  = 4 << 20
 	pathLimit       = 4 << 10
 	namesBudget     = 256 << 20 // bytes of all functions' names
 )
 
-// pclntab is Go's table of functions and source files, which stripping leaves
-// in place; see internal/abi/symtab.go and cmd/link/internal/ld/pcln.go of Go.
-// debug/gosym reads the same but copies every function's name, which a crafted
-// table makes quadratic. Methods panic on a malformed table; see guard.
+// pclntab is Go's table of functions and source files, which stripping keeps; see
+// internal/abi/symtab.go and cmd/link/internal/ld/pcln.go in Go. debug/gosym reads it
+// too but copies every function's name, which takes quadratic time for a crafted
+// table. Methods panic if the table is malformed; see guard.
 type pclntab struct {
 	data   []byte
 	order  binary.ByteOrder
 	word   uint64 // size of a pointer
-	entry  uint64 // size of a field of the function table
-	tables []byte // header words behind the counts and, since 1.18, the text's start
+	entry  uint64 // size of an entry of the function table
+	tables []byte // the offsets in the header, behind the counts and, since 1.18, the text's start
 	funcs  uint64
 }
 
-// Magic numbers of Go 1.16, 1.18 and 1.20 (to 1.27 at least).
+// parseMagic recognises the magic numbers of Go 1.16, 1.18 and 1.20 (up to 1.27 at
+// least).
 func parseMagic(order binary.ByteOrder, b []byte) (since118, ok bool) {
 	switch order.Uint32(b) {
 	case 0xfffffffa:
@@ -71,15 +72,15 @@ func (t *pclntab) readUint(b []byte, size uint64) uint64 {
 	return t.order.Uint64(b)
 }
 
-// table returns a part of the data: 0 function names, 1 units, 2 files,
-// 3 values by program counter, 4 functions.
+// table returns the data from one of its tables on: 0 function names, 1 units, 2
+// files, 3 values by program counter, 4 functions.
 func (t *pclntab) table(n uint64) []byte {
 	return t.data[t.readUint(t.tables[n*t.word:], t.word):]
 }
 
-// functions yields each function's name, cut at pathLimit, and where its file
-// stands; see file. It fails when the names, which may overlap in a crafted
-// table, are more than can be meant.
+// eachFunction calls yield with each function's name, cut at pathLimit, and the
+// location of its file; see readFile. It fails if there are too many bytes of names:
+// in a crafted table they may overlap.
 func (t *pclntab) eachFunction(yield func(name []byte, values, unit uint64) bool) error {
 	names, funcs := t.table(0), t.table(4)
 	left := namesBudget
@@ -101,8 +102,8 @@ func (t *pclntab) eachFunction(yield func(name []byte, values, unit uint64) bool
 	return nil
 }
 
-// fileOf returns the source file in which a function begins, "" if there is no
-// such function.
+// findFile returns the source file in which a function begins, "" if there is no such
+// function.
 func (t *pclntab) findFile(function string) (file string, err error) {
 	err = t.eachFunction(func(name []byte, values, unit uint64) bool {
 		if string(name) != function {
@@ -114,7 +115,7 @@ func (t *pclntab) findFile(function string) (file string, err error) {
 	return file, err
 }
 
-// file returns the file at a function's entry, "" if there is none.
+// readFile returns the file at a function's entry, "" if there is none.
 func (t *pclntab) readFile(values, unit uint64) string {
 	offset, ok := t.findFileOffset(values, unit)
 	if !ok {
@@ -125,10 +126,9 @@ func (t *pclntab) readFile(values, unit uint64) string {
 	return string(path)
 }
 
-// fileOffset returns where the name of the file at a function's entry begins in
-// the table of files. Each table of values begins with the difference to -1,
-// zigzag encoded; unit is where the function's compile unit begins in the table
-// that maps its file numbers.
+// findFileOffset returns the offset in the table of files of the file at a function's
+// entry. Each table of values begins with the zigzag-encoded difference to -1; unit is
+// where the function's compile unit begins in the table of file offsets.
 func (t *pclntab) findFileOffset(values, unit uint64) (offset uint32, ok bool) {
 	delta, n := binary.Uvarint(t.table(3)[values:])
 	if n <= 0 || delta == 0 || delta&1 != 0 { // no file, or a negative difference
@@ -139,10 +139,10 @@ func (t *pclntab) findFileOffset(values, unit uint64) (offset uint32, ok bool) {
 	return offset, offset != 1<<32-1
 }
 
-// mainFile returns the source file of main.main, "" if it can't be found.
+// findMainFile returns the source file of main.main, "" if it cannot be found.
 func (e executable) findMainFile() (file string) {
 	for data := range e.pclntabs() {
-		// What looks like a table may be none, and the next one be.
+		// This may only look like a table; then the next one may be the right one.
 		_ = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
@@ -157,9 +157,8 @@ func (e executable) findMainFile() (file string) {
 	return ""
 }
 
-// pclntabs returns what may be the function table: its section, or else all
-// that follows a magic number in data. GNU ld merges a PIE's section into
-// .data.rel.ro.
+// pclntabs yields candidates for the function table: its section, or else the data
+// behind each magic number. GNU ld merges the section into .data.rel.ro in a PIE.
 func (e executable) pclntabs() iter.Seq[[]byte] {
 	if s := e.section(".gopclntab", ".data.rel.ro.gopclntab"); s != nil && s.Size <= pclntabLimit {
 		return func(yield func([]byte) bool) {
@@ -187,7 +186,7 @@ func (e executable) pclntabs() iter.Seq[[]byte] {
 	}
 }
 
-// headers returns data from each place on that looks like a table's header.
+// findHeaders yields data from each place that looks like a table's header.
 func findHeaders(data []byte, order binary.ByteOrder) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for i := 0; i+8 <= len(data); i += 4 {

@@ -17,9 +17,9 @@ const (
 	blocksLimit      = 64 << 10 // hashes in one answer
 )
 
-// Fingerprint tells whether two executables are the same program: what is
-// loaded of them, section by section. It leaves out the notes that hold a build
-// ID, which names the inputs of a build and not what came out.
+// Fingerprint identifies a program: two executables with the same fingerprint are the
+// same in all that is loaded, section by section. It excludes the notes with build
+// IDs, which depend on the inputs of a build and not only on its output.
 type Fingerprint struct {
 	Arch     string    `json:"arch"`
 	Type     elf.Type  `json:"type"`
@@ -27,14 +27,14 @@ type Fingerprint struct {
 	Sections []Section `json:"sections"`
 }
 
-// Section is one section that is loaded.
+// Section is a section that is loaded.
 type Section struct {
 	Name  string          `json:"name"`
 	Type  elf.SectionType `json:"type"`
 	Flags elf.SectionFlag `json:"flags"`
 	Addr  uint64          `json:"addr"`
 	Size  uint64          `json:"size"`
-	Hash  string          `json:"hash,omitempty"` // SHA-256 in hex; none of what is not in the file
+	Hash  string          `json:"hash,omitempty"` // SHA-256 in hex; "" for a section without content in the file
 }
 
 // Fingerprint returns the executable's fingerprint.
@@ -57,7 +57,7 @@ func (e executable) computeFingerprint() (*Fingerprint, error) {
 		}
 		hash, err := hashSection(s)
 		if err != nil {
-			return nil, diag.Errorf(diag.TargetNotGo, "the executable's section %s can't be read: %w", s.Name, err)
+			return nil, diag.Errorf(diag.TargetNotGo, "the executable's section %s cannot be read: %w", s.Name, err)
 		}
 		p.Sections = append(p.Sections, Section{s.Name, s.Type, s.Flags, s.Addr, s.Size, hash})
 	}
@@ -84,14 +84,14 @@ type Range struct {
 	Section string `json:"section"`
 	Offset  uint64 `json:"offset"`
 	Size    uint64 `json:"size"`
-	Block   uint64 `json:"block"` // bytes a hash
+	Block   uint64 `json:"block"` // bytes of a block
 }
 
-// BlockHash is the length of one hash: of SHA-256, what tells blocks apart.
+// BlockHash is the length of a hash in bytes: the beginning of a SHA-256, enough to
+// tell blocks apart.
 const BlockHash = 8
 
-// Blocks returns hashes of the blocks of a part of the executable, BlockHash
-// bytes each.
+// Blocks returns hashes of the blocks in a part of a section, BlockHash bytes each.
 func (x *File) Blocks(r Range) (hashes []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s := e.section(r.Section)

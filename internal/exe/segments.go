@@ -8,15 +8,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-const textLimit = 2 << 30 // bytes of text of one program
+const textLimit = 2 << 30 // bytes of a program's text
 
-// TextSegment is a part of an executable's text that is loaded.
+// TextSegment is a loaded part of an executable's text.
 type TextSegment struct {
 	Addr      uint64 // in the process
 	Off, Size int64  // in the file
 }
 
-// trapOf returns the instruction that Delve writes for a breakpoint; see its
+// findTrap returns the instruction that Delve writes for a breakpoint; see its
 // pkg/proc/amd64_arch.go and arm64_arch.go.
 func findTrap(machine elf.Machine) []byte {
 	switch machine {
@@ -28,13 +28,12 @@ func findTrap(machine elf.Machine) []byte {
 	return nil
 }
 
-// TextSegments returns the executable segments at their addresses in a process
-// with that auxiliary vector, and the instruction that Delve writes for a
-// breakpoint there.
+// TextSegments returns the executable segments at their addresses in a process with
+// that auxiliary vector, and the instruction that Delve writes there for a breakpoint.
 func (x *File) TextSegments(auxv []byte) (list []TextSegment, trap []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
 		if trap = findTrap(e.Machine); trap == nil {
-			return diag.Errorf(diag.Unsupported, "text of %s programs can't be compared", e.goarch())
+			return diag.Errorf(diag.Unsupported, "text of %s programs cannot be compared", e.goarch())
 		}
 		list, err = e.findTextSegments(auxv)
 		return err
@@ -42,8 +41,8 @@ func (x *File) TextSegments(auxv []byte) (list []TextSegment, trap []byte, err e
 	return list, trap, err
 }
 
-// textSegments does TextSegments's work. The auxiliary vector's AT_ENTRY tells how far a PIE was moved; see
-// getauxval(3) and EntryPointFromAuxv in Delve's pkg/proc/linutil.
+// findTextSegments determines from AT_ENTRY in the auxiliary vector how far a PIE was
+// relocated; see getauxval(3) and EntryPointFromAuxv in Delve's pkg/proc/linutil.
 func (e executable) findTextSegments(auxv []byte) ([]TextSegment, error) {
 	bias := uint64(0)
 	if e.Type == elf.ET_DYN {

@@ -19,31 +19,30 @@ const (
 	packagesLimit  = 4 << 20  // bytes of the names of packages
 )
 
-// Sources is what an executable says of the source that it was compiled from.
+// Sources lists the source that an executable was compiled from.
 type Sources struct {
 	Modules []Module    `json:"modules,omitempty"` // dependencies; none if there is no build information
-	Dirs    []SourceDir `json:"dirs"`              // by name
+	Dirs    []SourceDir `json:"dirs"`              // sorted by name
 }
 
-// Module is a dependency as the build information has it.
+// Module is a dependency recorded in the build information.
 type Module struct {
 	Path    string  `json:"path"`
 	Version string  `json:"version,omitempty"`
-	Sum     string  `json:"sum,omitempty"`     // go.sum's hash, where an [Origin] tells; empty in a build from vendor
-	Replace *Module `json:"replace,omitempty"` // what was built in its place; a local directory has no version
+	Sum     string  `json:"sum,omitempty"`     // go.sum's hash, only in an [Origin]; empty if built from vendor
+	Replace *Module `json:"replace,omitempty"` // the module that replaced it; one in a local directory has no version
 }
 
-// SourceDir is a directory, as the compiler was told of it, with the files in it
-// that the executable has code of.
+// SourceDir is a directory, by the path that the compiler recorded, with the files in
+// it for which the executable has code.
 type SourceDir struct {
 	Dir     string   `json:"dir"`               // "" for names without a directory
 	Package string   `json:"package,omitempty"` // import path of most code in it: "main" for the main package, "" if unknown
 	Files   []string `json:"files"`             // base names
 }
 
-// Sources reads which source files the executable was compiled from. They stand
-// in the function table, which stripping leaves in place. The error is
-// diag.TargetNotGo if there is none.
+// Sources reads which source files the executable was compiled from, in the function
+// table, which stripping keeps. The error's code is diag.TargetNotGo if there is none.
 func (x *File) Sources() (s *Sources, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s, err = e.readSources()
@@ -71,7 +70,7 @@ func (e executable) readSources() (*Sources, error) {
 		return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its list of modules has %d bytes", size)
 	}
 	for data := range e.pclntabs() {
-		// What looks like a table may be none, and the next one be.
+		// This may only look like a table; then the next one may be the right one.
 		_ = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
@@ -98,8 +97,8 @@ func newModules(deps []*debug.Module) []Module {
 	return list
 }
 
-// sourceDirs reads the table of files, and from the functions which package
-// each directory is of.
+// readSourceDirs reads the table of files, and determines from the functions which
+// package each directory belongs to.
 func (t *pclntab) readSourceDirs() ([]SourceDir, error) {
 	files := t.table(2)
 	if end := t.readUint(t.tables[3*t.word:], t.word) - t.readUint(t.tables[2*t.word:], t.word); end < uint64(len(files)) {
@@ -120,8 +119,8 @@ func (t *pclntab) readSourceDirs() ([]SourceDir, error) {
 	return dirs, nil
 }
 
-// splitFiles groups the names in a table of files by directory, and returns for
-// each name's offset the index of its directory.
+// splitFiles groups the names in a table of files by directory. dirOf maps each name's
+// offset to the index of its directory.
 func splitFiles(table []byte) (dirs []SourceDir, dirOf map[uint32]int, err error) {
 	if len(table) > filesSizeLimit {
 		return nil, nil, errors.New("the table of files is too large")
@@ -150,7 +149,7 @@ func splitFiles(table []byte) (dirs []SourceDir, dirOf map[uint32]int, err error
 	return dirs, dirOf, nil
 }
 
-// cutSlash removes the slash that path.Split leaves, the root's excepted.
+// cutSlash removes the trailing slash that path.Split leaves, except the root's.
 func cutSlash(dir string) string {
 	if dir == "/" {
 		return dir
@@ -158,9 +157,9 @@ func cutSlash(dir string) string {
 	return strings.TrimSuffix(dir, "/")
 }
 
-// packageVotes counts for each directory the packages of the functions that
-// begin in one of its files: closures that were inlined elsewhere bear the name
-// of the package that they were inlined into.
+// countPackages counts, for each directory, the packages of the functions that begin
+// in one of its files. They may differ: a closure that was inlined elsewhere has the
+// name of the package that it was inlined into.
 func (t *pclntab) countPackages(dirOf map[uint32]int, dirs int) ([]map[string]int, error) {
 	votes := make([]map[string]int, dirs)
 	left := packagesLimit
@@ -186,14 +185,14 @@ func (t *pclntab) countPackages(dirOf map[uint32]int, dirs int) ([]map[string]in
 	return votes, err
 }
 
-// packageOf returns the part of a function's name that is its package, still
-// escaped, or nil; see (*Sym).PackageName in debug/gosym.
+// parsePackage returns the package in a function's name, still escaped, or nil; see
+// (*Sym).PackageName in debug/gosym.
 func parsePackage(name []byte) []byte {
 	if bytes.HasPrefix(name, []byte("type:")) || bytes.HasPrefix(name, []byte("go:")) ||
 		bytes.HasPrefix(name, []byte("type..")) || bytes.HasPrefix(name, []byte("go.")) && !bytes.ContainsRune(name, '/') {
-		return nil // made by the compiler; the last two before Go 1.20
+		return nil // generated by the compiler; the last two before Go 1.20
 	}
-	name, _, _ = bytes.Cut(name, []byte("[")) // the type arguments hold packages too
+	name, _, _ = bytes.Cut(name, []byte("[")) // type arguments contain packages too
 	last := bytes.LastIndexByte(name, '/') + 1
 	dot := bytes.IndexByte(name[last:], '.')
 	if dot < 0 {
@@ -202,8 +201,8 @@ func parsePackage(name []byte) []byte {
 	return name[:last+dot]
 }
 
-// winner returns the package with most votes, as it is imported: the linker
-// escapes some bytes (cmd/internal/objabi.PathToPrefix).
+// findWinner returns the most frequent package as it is imported: the linker escapes
+// some bytes (cmd/internal/objabi.PathToPrefix).
 func findWinner(votes map[string]int) string {
 	best := ""
 	for pkg, n := range votes {

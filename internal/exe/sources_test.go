@@ -15,8 +15,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe/exetest"
 )
 
-// TestSources compares with debug/gosym what is read of real executables:
-// not one file is missing, and each directory's package is right.
+// TestSources compares the files of real executables with those that debug/gosym
+// finds: none may be missing, and each directory must have the right package.
 func TestSources(t *testing.T) {
 	here, err := filepath.Abs("exetest/testdata/sleeper")
 	if err != nil {

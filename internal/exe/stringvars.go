@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	wordsLimit      = 64 << 10 // in one answer
+	wordsLimit      = 64 << 10 // in one result
 	stringsLimit    = 16 << 10
-	stringLimit     = 4 << 10  // bytes of one
-	stringsSize     = 1 << 20  // of all
-	relocationLimit = 64 << 20 // bytes of a table
+	stringLimit     = 4 << 10  // bytes of a string
+	stringsSize     = 1 << 20  // bytes of all strings
+	relocationLimit = 64 << 20 // bytes of the relocation table
 )
 
-// Words returns four bytes of the code at each offset into .text. The compiler
-// puts the address of a variable that it loads into four bytes.
+// Words returns the four bytes at each offset into .text. The compiler encodes the
+// address of a variable that it loads in four bytes.
 func (x *File) Words(offsets []uint64) (words []uint32, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s := e.section(".text")
 		if s == nil || len(offsets) > wordsLimit {
-			return errors.New("no such code")
+			return errors.New("no .text section, or too many offsets")
 		}
 		var b [4]byte
 		for _, at := range offsets {
 			if at > s.FileSize {
-				return errors.New("no such code")
+				return errors.New("the offset is outside of .text")
 			}
 			if _, err := s.ReadAt(b[:], int64(at)); err != nil {
 				return err
@@ -39,14 +39,13 @@ func (x *File) Words(offsets []uint64) (words []uint32, err error) {
 	return words, err
 }
 
-// Text is a string variable's value when the program starts.
+// Text is the initial value of a string variable.
 type Text struct {
 	Value string `json:"value,omitempty"`
-	Valid bool   `json:"valid,omitempty"` // what is there can be a string
+	Valid bool   `json:"valid,omitempty"` // the variable's content is a valid string
 }
 
-// Strings returns the values of string variables at these addresses, as the
-// file has them.
+// Strings returns the initial values of the string variables at these addresses.
 func (x *File) Strings(addrs []uint64) (texts []Text, err error) {
 	err = withELF(x.r, func(e executable) error {
 		if len(addrs) > stringsLimit {
@@ -69,7 +68,8 @@ func (x *File) Strings(addrs []uint64) (texts []Text, err error) {
 	return texts, err
 }
 
-// text reads a string's header (reflect.StringHeader) and what it points to.
+// readString reads a string's header (reflect.StringHeader) and the bytes it points
+// to.
 func (e executable) readString(addr uint64, pointers map[uint64]uint64) Text {
 	header, ok := e.readLoaded(addr, 16)
 	if !ok {
@@ -92,7 +92,7 @@ func (e executable) readString(addr uint64, pointers map[uint64]uint64) Text {
 	return Text{strings.Clone(string(value)), true}
 }
 
-// load returns what stands at an address when the program is loaded, before
+// readLoaded returns the bytes at an address when the program has been loaded, before
 // relocation.
 func (e executable) readLoaded(addr, size uint64) ([]byte, bool) {
 	for _, s := range e.File.Sections {
@@ -109,9 +109,9 @@ func (e executable) readLoaded(addr, size uint64) ([]byte, bool) {
 	return nil, false
 }
 
-// relocated returns the pointers that the loader of a position independent
-// executable puts at these addresses: relocations of the kind "base plus
-// addend", the same number for amd64's and other tables' layout.
+// readRelocations returns the pointers that the loader of a position-independent
+// executable writes to these addresses: relocations of the type "base plus addend".
+// amd64's and arm64's tables have the same layout.
 func (e executable) readRelocations(addrs []uint64) (map[uint64]uint64, error) {
 	s := e.section(".rela.dyn", ".rela")
 	if e.Type != elf.ET_DYN || s == nil {
@@ -138,7 +138,7 @@ func (e executable) readRelocations(addrs []uint64) (map[uint64]uint64, error) {
 	return pointers, nil
 }
 
-// Variable is a package's variable of the size of a string.
+// Variable is a package-level variable with the size of a string.
 type Variable struct {
 	Name string // as the symbol table has it
 	Addr uint64
@@ -158,7 +158,7 @@ func (x *File) Variables() (list []Variable, err error) {
 	return list, err
 }
 
-// Code returns the address and content of .text.
+// Code returns the address and the content of .text.
 func (x *File) Code() (addr uint64, code []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s := e.section(".text")

@@ -9,7 +9,7 @@ import (
 
 const programs = "github.com/dapbridge/dapbridge/internal/exe/exetest/testdata/"
 
-// SleeperPackage is the import path of the program sleeper.
+// SleeperPackage is the import path of the sleeper program.
 const SleeperPackage = programs + "sleeper"
 
 // Build builds a program of testdata for Linux and returns its path. Arguments
