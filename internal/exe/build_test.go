@@ -38,15 +38,13 @@ func TestBuild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b.MainFile != test.mainFile || b.Stripped != test.stripped || b.PIE != test.pie || b.Trimpath != test.trimpath {
-				t.Errorf("got %+v", b)
-			}
-			if b.MainPackage != exetest.SleeperPackage || b.ModulePath != "github.com/dapbridge/dapbridge" || b.Arch != "amd64" {
-				t.Errorf("got %+v", b)
-			}
-			if b.GoVersion != runtime.Version() || b.Settings["GOARCH"] != "amd64" || strings.Count(b.BuildID, "/") != 3 {
-				t.Errorf("got %+v", b)
-			}
+			testenv.Equal(t, "build", *b, Build{
+				GoVersion: runtime.Version(), MainPackage: exetest.SleeperPackage, ModulePath: "github.com/dapbridge/dapbridge",
+				MainFile: test.mainFile, Stripped: test.stripped, PIE: test.pie, Trimpath: test.trimpath, Arch: "amd64",
+				ModuleVersion: b.ModuleVersion, Settings: b.Settings, BuildID: b.BuildID, // below, or of this checkout
+			})
+			testenv.Equal(t, "GOARCH", b.Settings["GOARCH"], "amd64")
+			testenv.Equal(t, "number of slashes in the build ID", strings.Count(b.BuildID, "/"), 3)
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dapbridge/dapbridge/internal/exe/exetest"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func TestOrigin(t *testing.T) {
@@ -34,13 +35,13 @@ func TestOrigin(t *testing.T) {
 		if o.Roots != test.want {
 			t.Errorf("%v: roots %+v, want %+v", test.args, o.Roots, test.want)
 		}
-		if o.MainPackage != exetest.SleeperPackage || o.MainSum != "" || len(o.Deps) != 0 {
-			t.Errorf("%v: %+v", test.args, o)
-		}
+		testenv.Equal(t, "MainPackage", o.MainPackage, exetest.SleeperPackage)
+		testenv.Equal(t, "MainSum", o.MainSum, "")
+		testenv.Equal(t, "number of Deps", len(o.Deps), 0)
 	}
 }
 
-func TestSee(t *testing.T) {
+func TestAddFile(t *testing.T) {
 	modules := map[string]bool{"github.com/!burnt!sushi/toml@v1.2.0": true, "golang.org/x/sys@v0.1.0": true}
 	for _, test := range []struct {
 		file string
@@ -62,7 +63,7 @@ func TestSee(t *testing.T) {
 	}
 }
 
-func TestModuleRoot(t *testing.T) {
+func TestFindModuleRoot(t *testing.T) {
 	for _, test := range []struct{ file, pkg, module, want string }{
 		{"/src/m/cmd/x/main.go", "example.com/m/cmd/x", "example.com/m", "/src/m"},
 		{"/src/m/main.go", "example.com/m", "example.com/m", "/src/m"},
@@ -104,8 +105,9 @@ func TestFingerprint(t *testing.T) {
 			}
 		}
 	}
-	if text[plain] != text[stripped] || text[plain] == text[other] || text[plain] == "" {
-		t.Error("texts:", text[plain], text[stripped], text[other])
+	testenv.Equal(t, "hash of the stripped program's text", text[stripped], text[plain])
+	if text[plain] == text[other] {
+		t.Errorf("the texts of both architecture levels have the hash %q", text[plain])
 	}
 	first := firstDifference(t, plain, other)
 	a, err := plain.Function(uint64(first))

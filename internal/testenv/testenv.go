@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"testing"
 	"time"
@@ -95,6 +96,14 @@ func ReadFile(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return string(content)
+}
+
+// Equal reports an error unless got equals want. what names the value.
+func Equal[T any](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s is %+v, want %+v", what, got, want)
+	}
 }
 
 // Eventually polls until the condition holds, and reports whether it did so within

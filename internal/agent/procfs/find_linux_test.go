@@ -23,11 +23,15 @@ func TestFindPID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.PID != pid || p.Exe != path || p.ExeDeleted || p.Parent != os.Getpid() || int(p.UID) != os.Geteuid() {
-		t.Errorf("%+v", p)
-	}
-	if len(p.Args) != 2 || p.Args[0] != path || p.Args[1] != "2" || len(p.NSPids) != 1 || p.StartTicks == 0 {
-		t.Errorf("%+v", p)
+	testenv.Equal(t, "PID", p.PID, pid)
+	testenv.Equal(t, "Exe", p.Exe, path)
+	testenv.Equal(t, "ExeDeleted", p.ExeDeleted, false)
+	testenv.Equal(t, "Parent", p.Parent, os.Getpid())
+	testenv.Equal(t, "UID", int(p.UID), os.Geteuid())
+	testenv.Equal(t, "Args", p.Args, []string{path, "2"})
+	testenv.Equal(t, "number of NSPids", len(p.NSPids), 1)
+	if p.StartTicks == 0 {
+		t.Error("StartTicks is 0")
 	}
 	if age := time.Since(p.StartTime); age < -2*time.Second || age > time.Minute {
 		t.Errorf("started %v ago", age)
@@ -78,8 +82,13 @@ func TestFindName(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := err.Error()
-	if !strings.Contains(text, fmt.Sprint(first, " (")) || !strings.Contains(text, fmt.Sprint(second, " (")) || strings.Contains(text, "\n") {
-		t.Error(text)
+	for _, pid := range []int{first, second} {
+		if want := fmt.Sprint(pid, " ("); !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	if strings.Contains(text, "\n") {
+		t.Errorf("%q has several lines", text)
 	}
 }
 
@@ -121,9 +130,11 @@ func TestFindNameInContainer(t *testing.T) {
 	inside.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	pid := start(t, inside)
 	p, err := Find(t.Context(), api.Selector{Name: name})
-	if err != nil || p.PID != pid || len(p.NSPids) != 2 || p.NSPids[1] != 1 {
-		t.Errorf("%+v, %v", p, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	testenv.Equal(t, "PID", p.PID, pid)
+	testenv.Equal(t, "NSPids", p.NSPids, []int{pid, 1})
 	outside := start(t, exec.Command(path))
 	if p, err := Find(t.Context(), api.Selector{Name: name}); err != nil || p.PID != outside {
 		t.Errorf("%+v, %v", p, err)
@@ -163,15 +174,22 @@ func TestList(t *testing.T) {
 		found[c.Process.PID] = c
 	}
 	for _, pid := range []int{first, second} {
-		if c := found[pid]; c.Build == nil || c.Optimisation == nil || c.Optimisation.Optimised != 0 || c.Process.Exe != path {
-			t.Errorf("%d: %+v", pid, c)
+		c := found[pid]
+		if c.Build == nil || c.Optimisation == nil {
+			t.Fatalf("%d: %+v", pid, c)
 		}
+		testenv.Equal(t, "optimised packages", c.Optimisation.Optimised, 0)
+		testenv.Equal(t, "Exe", c.Process.Exe, path)
 	}
-	if c := found[stripped]; c.Build == nil || !c.Build.Stripped || c.Optimisation != nil {
-		t.Errorf("%+v", c)
+	c := found[stripped]
+	if c.Build == nil || !c.Build.Stripped {
+		t.Errorf("the stripped program's build is %+v", c.Build)
+	}
+	if c.Optimisation != nil {
+		t.Errorf("the stripped program's optimisation is %+v", c.Optimisation)
 	}
 	if _, ok := found[os.Getpid()]; ok {
-		t.Error("we are in our own list")
+		t.Error("this process is in its own list")
 	}
 }
 

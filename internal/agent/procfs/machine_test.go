@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 	"testing/fstest"
+
+	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func TestReadMachine(t *testing.T) {
@@ -14,12 +17,11 @@ func TestReadMachine(t *testing.T) {
 		"sys/fs/cgroup/cgroup.controllers": {Data: []byte("cpu io\n")},
 	}
 	m := readMachine(root)
-	if m.Distribution != "Buildroot 2023.02.9" || m.Kernel != "5.10.207" || !m.CgroupV2 || len(m.Obstacles) != 1 {
-		t.Errorf("%+v", m)
-	}
-	if m := readMachine(fstest.MapFS{}); m.Distribution != "" || m.CgroupV2 || m.Obstacles != nil {
-		t.Errorf("of nothing: %+v", m)
-	}
+	testenv.Equal(t, "Distribution", m.Distribution, "Buildroot 2023.02.9")
+	testenv.Equal(t, "Kernel", m.Kernel, "5.10.207")
+	testenv.Equal(t, "CgroupV2", m.CgroupV2, true)
+	testenv.Equal(t, "number of obstacles", len(m.Obstacles), 1)
+	testenv.Equal(t, "machine without files", readMachine(fstest.MapFS{}), api.System{})
 	for text, want := range map[string]string{"PRETTY_NAME='a b'\n": "a b", "PRETTY_NAME=Alpine": "Alpine", "X=1\n": "", "": ""} {
 		if got := parseOSRelease([]byte(text)); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

@@ -24,11 +24,11 @@ func TestObstacles(t *testing.T) {
 		"yama 1, capable":       {status: all, yama: "1\n"},
 		"yama 1, not capable":   {status: less, yama: "1\n", want: []string{"CAP_SYS_PTRACE", "ptrace_scope is 1"}, remedy: "--cap-add"},
 		"yama 2, capable":       {status: all, yama: "2\n"},
-		"yama 3":                {status: all, yama: "3\n", want: []string{"ptrace_scope is 3"}, remedy: "boot again"},
+		"yama 3":                {status: all, yama: "3\n", want: []string{"ptrace_scope is 3"}, remedy: "and reboot"},
 		"yama, odd":             {status: all, yama: "yes\n"},
 		"seccomp":               {status: all + "Seccomp:\t2\nSeccomp_filters:\t1\n", want: []string{"seccomp"}, remedy: "SystemCallFilter="},
 		"integrity":             {status: all, lockdown: "none [integrity] confidentiality\n", want: []string{"locked down (integrity)"}, remedy: "lockdown=integrity"},
-		"confidentiality, yama": {status: all, yama: "3", lockdown: "none integrity [confidentiality]\n", want: []string{"ptrace_scope is 3", "(confidentiality)"}, remedy: "boot again"},
+		"confidentiality, yama": {status: all, yama: "3", lockdown: "none integrity [confidentiality]\n", want: []string{"ptrace_scope is 3", "(confidentiality)"}, remedy: "and reboot"},
 		"lockdown, cut":         {status: all, lockdown: "none [integ"},
 	} {
 		root := fstest.MapFS{}

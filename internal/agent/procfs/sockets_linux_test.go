@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/dapbridge/dapbridge/internal/exe/exetest"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func TestFindListener(t *testing.T) {
@@ -33,9 +34,10 @@ func TestFindListener(t *testing.T) {
 		}
 		for clients := range 3 {
 			l, err := FindListener(addr)
-			if err != nil || l.PID != os.Getpid() || l.UID != uint32(os.Geteuid()) || len(l.Args) != len(os.Args) || l.Clients != clients {
-				t.Errorf("%s with %d clients: %+v, %v", addr, clients, l, err)
+			if err != nil {
+				t.Fatalf("%s with %d clients: %v", addr, clients, err)
 			}
+			testenv.Equal(t, addr, l, Listener{PID: os.Getpid(), UID: uint32(os.Geteuid()), Args: os.Args, Clients: clients})
 			conn, err := net.Dial(ln.Addr().Network(), strings.TrimPrefix(addr, "unix:"))
 			if err != nil {
 				t.Fatal(err)

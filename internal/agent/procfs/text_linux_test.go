@@ -86,8 +86,11 @@ func testRestore(t *testing.T, pid int, addr uint64) {
 		poke(t, pid, addr+off, trap...)
 	}
 	diffs, err := CompareText(pid)
-	if err != nil || len(diffs) < 3 || diffs[0].Addr < addr || diffs[0].Addr > addr+3 || diffs[0].Mem == diffs[0].File {
-		t.Fatal(diffs, err)
+	if err != nil || len(diffs) < 3 {
+		t.Fatalf("%+v, %v; want 3 differences or more", diffs, err)
+	}
+	if first := diffs[0]; first.Addr < addr || first.Addr > addr+3 {
+		t.Errorf("the first difference is at %#x, not at %#x", first.Addr, addr)
 	}
 	if n, err := RestoreText(pid); n != 3 || err != nil {
 		t.Fatal(n, err)

@@ -106,14 +106,14 @@ func startBusy(t testing.TB) *busy {
 		b.cmd.Process.Kill()
 		<-b.ended
 	})
-	b.beating(5 * time.Second)
+	b.mustBeat(5 * time.Second)
 	return b
 }
 
 func (b *busy) pid() int { return b.cmd.Process.Pid }
 
 // say writes a command to the target's standard input.
-func (b *busy) say(command string) {
+func (b *busy) send(command string) {
 	b.t.Helper()
 	if _, err := io.WriteString(b.stdin, command+"\n"); err != nil {
 		b.t.Fatal(err)
@@ -134,7 +134,7 @@ func (b *busy) line(mark string) int {
 }
 
 // alive reports that the target has not ended.
-func (b *busy) alive() bool {
+func (b *busy) isAlive() bool {
 	select {
 	case <-b.ended:
 		return false
@@ -144,13 +144,13 @@ func (b *busy) alive() bool {
 }
 
 // beating fails the test unless the heartbeat goes on within the time.
-func (b *busy) beating(within time.Duration) {
+func (b *busy) mustBeat(within time.Duration) {
 	b.t.Helper()
 	from := b.beats.Load()
-	if !testenv.Eventually(within, func() bool { return !b.alive() || b.beats.Load() >= from+3 }) {
-		b.t.Fatalf("the target's heartbeat stands at %d", from)
+	if !testenv.Eventually(within, func() bool { return !b.isAlive() || b.beats.Load() >= from+3 }) {
+		b.t.Fatalf("the target's heartbeat has stopped at %d", from)
 	}
-	if !b.alive() {
+	if !b.isAlive() {
 		b.t.Fatalf("the target has ended: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())
 	}
 }
@@ -158,41 +158,48 @@ func (b *busy) beating(within time.Duration) {
 // wakes waits until slow has returned the given number of times, counted from
 // when naps was from: the goroutine that the debugger last worked in has then
 // passed whatever was left in its way.
-func (b *busy) wakes(from, times int64) {
+func (b *busy) waitForNaps(from, times int64) {
 	b.t.Helper()
-	if !testenv.Eventually(10*time.Second, func() bool { return !b.alive() || b.naps.Load() >= from+times }) {
+	if !testenv.Eventually(10*time.Second, func() bool { return !b.isAlive() || b.naps.Load() >= from+times }) {
 		b.t.Fatalf("slow has returned %d times, want %d", b.naps.Load()-from, times)
 	}
-	b.free()
+	b.mustBeFree()
 }
 
-// halted reports whether fewer than three heartbeats come within the time.
-func (b *busy) halted(within time.Duration) bool {
-	from := b.beats.Load()
-	time.Sleep(within)
-	return b.beats.Load() < from+3
+// mustBeHalted fails the test unless the debugger holds all of the target's threads.
+func (b *busy) mustBeHalted() {
+	b.t.Helper()
+	states, err := procfs.ReadThreadStates(b.pid())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for tid, state := range states {
+		if state != 't' {
+			b.t.Errorf("thread %d of the halted target is in state %c", tid, state)
+		}
+	}
 }
 
 // free fails the test unless the target is at this moment untraced, with no
 // stopped thread and the text of its file, and its heartbeat goes on.
-func (b *busy) free() {
+func (b *busy) mustBeFree() {
 	b.t.Helper()
-	if why := b.bound(); why != "" {
+	if why := b.whyNotFree(); why != "" {
 		b.t.Fatalf("the target is not free: %s", why)
 	}
-	b.beating(5 * time.Second)
+	b.mustBeat(5 * time.Second)
 }
 
 // freed is free for what comes about by itself within the time.
-func (b *busy) freed(within time.Duration) {
+func (b *busy) waitUntilFree(within time.Duration) {
 	b.t.Helper()
-	testenv.Eventually(within, func() bool { return !b.alive() || b.bound() == "" })
-	b.free()
+	testenv.Eventually(within, func() bool { return !b.isAlive() || b.whyNotFree() == "" })
+	b.mustBeFree()
 }
 
 // bound says what keeps the target from being as it was, "" if nothing.
-func (b *busy) bound() string {
-	if !b.alive() {
+func (b *busy) whyNotFree() string {
+	if !b.isAlive() {
 		return fmt.Sprintf("ended: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())
 	}
 	if tracer, comm, err := procfs.FindTracer(b.pid()); err != nil || tracer != 0 {

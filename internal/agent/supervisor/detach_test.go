@@ -22,20 +22,20 @@ import (
 // calls that return to nobody.
 
 // never is a breakpoint in the busiest line that stops nothing.
-func (b *busy) never() dap.SourceBreakpoint {
+func (b *busy) neverBreakpoint() dap.SourceBreakpoint {
 	return dap.SourceBreakpoint{Line: b.line("hot"), Condition: "i < 0"}
 }
 
 func TestDetachWithAHotCondition(t *testing.T) {
 	detachOften(t, func(ctx context.Context, sess *session, b *busy) {
-		sess.breakpoints(ctx, b.never())
-		time.Sleep(20 * time.Millisecond)
+		sess.setBreakpoints(ctx, b.neverBreakpoint())
+		b.mustBeat(5 * time.Second)
 	})
 }
 
 func TestDetachWithAHotLogpoint(t *testing.T) {
 	detachOften(t, func(ctx context.Context, sess *session, b *busy) {
-		sess.breakpoints(ctx, dap.SourceBreakpoint{Line: b.line("hot"), LogMessage: "{worker} and {i}"})
+		sess.setBreakpoints(ctx, dap.SourceBreakpoint{Line: b.line("hot"), LogMessage: "{worker} and {i}"})
 		if _, err := sess.WaitEvent(ctx, "output", func(raw json.RawMessage) bool { return bytes.Contains(raw, []byte(" and ")) }); err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func detachOften(t *testing.T, do func(context.Context, *session, *busy)) {
 		} else {
 			sess.Client.Close()
 			s.waitEnded(ctx)
-			b.free()
+			b.mustBeFree()
 		}
 		cancel()
 		if t.Failed() {
@@ -69,7 +69,7 @@ func detachOften(t *testing.T, do func(context.Context, *session, *busy)) {
 func TestDetachDuringAnInjectedCall(t *testing.T) {
 	for _, how := range []string{"end", "client goes", "link ends"} {
 		t.Run(how, func(t *testing.T) {
-			ctx := short(t)
+			ctx := shortContext(t)
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
 			sess := s.start(ctx, 0)
@@ -83,10 +83,10 @@ func TestDetachDuringAnInjectedCall(t *testing.T) {
 				s.waitEnded(ctx)
 			case "link ends":
 				s.stdin.Close()
-				s.leaves(t, 10*time.Second)
+				s.waitExit(t, 10*time.Second)
 			}
-			b.free()
-			b.wakes(b.naps.Load(), 1) // in the goroutine that made the call
+			b.mustBeFree()
+			b.waitForNaps(b.naps.Load(), 1) // in the goroutine that made the call
 		})
 	}
 }
@@ -95,7 +95,7 @@ func TestDetachDuringAnInjectedCall(t *testing.T) {
 func (sess *session) haltInCall(ctx context.Context, stop *dap.StoppedEventBody) {
 	t := sess.s.t
 	t.Helper()
-	sess.breakpoints(ctx, dap.SourceBreakpoint{Line: sess.s.target.line("answer")})
+	sess.setBreakpoints(ctx, dap.SourceBreakpoint{Line: sess.s.target.line("answer")})
 	frames, _, err := sess.StackTrace(ctx, stop.ThreadId, 0, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -108,14 +108,18 @@ func (sess *session) haltInCall(ctx context.Context, stop *dap.StoppedEventBody)
 		t.Fatal(err)
 	}
 	frames, _, err = sess.StackTrace(ctx, inCall.ThreadId, 0, 2)
-	if err != nil || len(frames) != 2 || frames[0].Name != "main.answer" || !strings.HasPrefix(frames[1].Name, "debugCall") {
+	if err != nil || len(frames) != 2 {
 		t.Fatalf("halted at %+v, %v", frames, err)
+	}
+	testenv.Equal(t, "callee", frames[0].Name, "main.answer")
+	if caller := frames[1].Name; !strings.HasPrefix(caller, "debugCall") {
+		t.Fatalf("the caller is %s, not debugCall", caller)
 	}
 }
 
 // An injected call that runs when the session ends is finished too.
 func TestDetachWhileAnInjectedCallRuns(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, 0)
@@ -124,20 +128,20 @@ func TestDetachWhileAnInjectedCallRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sess.breakpoints(ctx)
+	sess.setBreakpoints(ctx)
 	before := b.naps.Load()
 	if _, err := sess.Send("evaluate", map[string]any{"expression": "call slow()", "frameId": frames[0].Id, "context": "repl"}); err != nil {
 		t.Fatal(err)
 	}
-	b.beating(5 * time.Second) // the call lets all goroutines run
+	b.mustBeat(5 * time.Second) // the call lets all goroutines run
 	sess.end(ctx)
-	b.wakes(before, 2) // from the injected call, and then from the goroutine's own
+	b.waitForNaps(before, 2) // from the injected call, and then from the goroutine's own
 }
 
 func TestDetachInTheMiddleOfNext(t *testing.T) {
 	for _, how := range []string{"end", "client goes"} {
 		t.Run(how, func(t *testing.T) {
-			ctx := short(t)
+			ctx := shortContext(t)
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
 			sess := s.start(ctx, 0)
@@ -151,15 +155,15 @@ func TestDetachInTheMiddleOfNext(t *testing.T) {
 			if err := sess.Next(ctx, stop.ThreadId); err != nil { // over a second's sleep
 				t.Fatal(err)
 			}
-			b.beating(5 * time.Second)
+			b.mustBeat(5 * time.Second)
 			if how == "end" {
 				sess.end(ctx)
 			} else {
 				sess.Client.Close()
 				s.waitEnded(ctx)
-				b.free()
+				b.mustBeFree()
 			}
-			b.wakes(b.naps.Load(), 1) // past the line where the step would have ended
+			b.waitForNaps(b.naps.Load(), 1) // past the line where the step would have ended
 		})
 	}
 }
@@ -210,11 +214,11 @@ func TestDetachAfterALastRequest(t *testing.T) {
 				} else if _, err := sess.Send(last.command, last.args(b, stop)); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(time.Duration(i/2) * 2 * time.Millisecond)
+				time.Sleep(time.Duration(i/2) * 2 * time.Millisecond) // another moment in each round
 				if i%2 == 0 {
 					sess.Client.Close()
 					s.waitEnded(ctx)
-					b.free()
+					b.mustBeFree()
 				} else {
 					sess.end(ctx)
 				}
@@ -228,7 +232,7 @@ func TestDetachAfterALastRequest(t *testing.T) {
 // that was missed would die at the first breakpoint, and the target with it.
 func TestAttachWhileThreadsBegin(t *testing.T) {
 	b := startBusy(t)
-	b.say("threads")
+	b.send("threads")
 	s := startSupervisor(t, b, config{})
 	for i := range testenv.Rounds(t, 5) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -242,8 +246,8 @@ func TestAttachWhileThreadsBegin(t *testing.T) {
 		if _, err := sess.Attach(ctx, dapclient.AttachOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		sess.breakpoints(ctx, b.never())
-		time.Sleep(20 * time.Millisecond)
+		sess.setBreakpoints(ctx, b.neverBreakpoint())
+		b.mustBeat(5 * time.Second)
 		sess.end(ctx)
 		cancel()
 	}

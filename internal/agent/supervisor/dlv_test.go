@@ -130,7 +130,7 @@ func (d *foreignDlv) halt() *rpc2.RPCClient {
 }
 
 // ask runs f with halt's client and lets the target run again.
-func (d *foreignDlv) ask(f func(*rpc2.RPCClient)) {
+func (d *foreignDlv) withClient(f func(*rpc2.RPCClient)) {
 	d.t.Helper()
 	c := d.halt()
 	f(c)
@@ -141,18 +141,18 @@ func (d *foreignDlv) ask(f func(*rpc2.RPCClient)) {
 
 // asBefore sees that a session has left the dlv running, the target under it too,
 // and of the breakpoints only the dlv's own.
-func (d *foreignDlv) asBefore(b *busy, own int) {
+func (d *foreignDlv) mustBeUnchanged(b *busy, own int) {
 	d.t.Helper()
 	select {
 	case <-d.ended:
 		d.t.Fatalf("dlv has ended: %s", d.cmd.ProcessState)
 	default:
 	}
-	b.beating(5 * time.Second)
+	b.mustBeat(5 * time.Second)
 	if tracer, _, err := procfs.FindTracer(b.pid()); err != nil || tracer != d.cmd.Process.Pid {
 		d.t.Errorf("the target's tracer is %d (%v), dlv is %d", tracer, err, d.cmd.Process.Pid)
 	}
-	d.ask(func(c *rpc2.RPCClient) {
+	d.withClient(func(c *rpc2.RPCClient) {
 		points, err := c.ListBreakpoints(false)
 		if err != nil {
 			d.t.Error(err)
@@ -169,7 +169,7 @@ func (d *foreignDlv) asBefore(b *busy, own int) {
 			d.t.Error("the dlv's own breakpoint is gone")
 		}
 	})
-	b.beating(5 * time.Second)
+	b.mustBeat(5 * time.Second)
 }
 
 // TestDlv has sessions on a dlv that runs already, over TCP and a unix socket, in
@@ -180,11 +180,11 @@ func TestDlv(t *testing.T) {
 		network, _, _ := strings.Cut(listen, ":")
 		t.Run(network, func(t *testing.T) {
 			buildDlv(t)
-			ctx := short(t)
+			ctx := shortContext(t)
 			b := startBusy(t)
 			d := startDlv(t, b, listen, "--accept-multiclient")
 			var own *dlvapi.Breakpoint
-			d.ask(func(c *rpc2.RPCClient) {
+			d.withClient(func(c *rpc2.RPCClient) {
 				var err error
 				if own, err = c.CreateBreakpoint(&dlvapi.Breakpoint{File: program.source, Line: b.line("answer")}); err != nil {
 					t.Fatal(err)
@@ -201,11 +201,11 @@ func TestDlv(t *testing.T) {
 				t.Error(err)
 			}
 			s.endForeign(ctx, sess)
-			d.asBefore(b, own.ID)
+			d.mustBeUnchanged(b, own.ID)
 
 			sess = s.start(ctx, 0) // it runs, and is ended without a word to it
 			s.endForeign(ctx, sess)
-			d.asBefore(b, own.ID)
+			d.mustBeUnchanged(b, own.ID)
 
 			sess = s.start(ctx, 0)
 			sess.stopAt(ctx, "slow: before")
@@ -213,22 +213,22 @@ func TestDlv(t *testing.T) {
 			if e := s.waitEnded(ctx); e.Lingers || strings.Contains(e.Reason, "dlv") {
 				t.Errorf("ended: %+v", e)
 			}
-			d.asBefore(b, own.ID)
+			d.mustBeUnchanged(b, own.ID)
 
 			s.rpcOnDlv(ctx, t)
-			d.asBefore(b, own.ID)
+			d.mustBeUnchanged(b, own.ID)
 
 			sess = s.start(ctx, 0)
 			sess.stopAt(ctx, "slow: before")
 			s.stdin.Close() // a daemon that is killed
-			s.leaves(t, 10*time.Second)
-			d.asBefore(b, own.ID)
+			s.waitExit(t, 10*time.Second)
+			d.mustBeUnchanged(b, own.ID)
 
 			s = startSupervisor(t, b, config{dlv: d.addr})
 			s.start(ctx, 0) // and a dlv that is killed leaves its breakpoint in the text
 			d.cmd.Process.Kill()
 			s.waitEnded(ctx)
-			b.freed(5 * time.Second)
+			b.waitUntilFree(5 * time.Second)
 		})
 	}
 }
@@ -239,7 +239,7 @@ func (s *agentProcess) endForeign(ctx context.Context, sess *session) {
 	if _, err := s.client.EndSession(ctx); err != nil {
 		s.t.Errorf("end: %v", err)
 	}
-	sess.over(ctx)
+	sess.mustBeOver(ctx)
 }
 
 // rpcOnDlv is a session of Delve's JSON-RPC, halted at its end.
@@ -277,7 +277,7 @@ func (s *agentProcess) rpcOnDlv(ctx context.Context, t *testing.T) {
 // TestDlvRefused names what can't be used, and leaves it as it is.
 func TestDlvRefused(t *testing.T) {
 	buildDlv(t)
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	refused := func(addr string, code diag.Code, parts ...string) {
 		t.Helper()
@@ -319,7 +319,7 @@ func TestDlvRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-single.ended
-	b.freed(5 * time.Second)
+	b.waitUntilFree(5 * time.Second)
 
 	other := startBusy(t)
 	d := startDlv(t, other, "127.0.0.1:0", "--accept-multiclient")
@@ -335,5 +335,5 @@ func TestDlvRefused(t *testing.T) {
 	}
 	client.Close()
 	s.endForeign(ctx, s.start(ctx, 0))
-	d.asBefore(other, 0)
+	d.mustBeUnchanged(other, 0)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/agent/procfs"
 	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // TestExecutable asks the agent what the target's file can be asked here.
@@ -26,11 +27,20 @@ func TestExecutable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.client.Fingerprint(ctx); err != nil || !slices.Equal(got.Sections, want.Sections) || got.Entry != want.Entry {
-		t.Errorf("fingerprint %+v, %v; want %+v", got, err, want)
+	got, err := s.client.Fingerprint(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if o, err := s.client.Origin(ctx); err != nil || o.MainPackage == "" || o.GoVersion == "" || o.Roots.GOROOT == "" {
-		t.Errorf("origin %+v, %v", o, err)
+	testenv.Equal(t, "sections", got.Sections, want.Sections)
+	testenv.Equal(t, "entry", got.Entry, want.Entry)
+	origin, err := s.client.Origin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"main package": origin.MainPackage, "Go version": origin.GoVersion, "GOROOT": origin.Roots.GOROOT} {
+		if text == "" {
+			t.Errorf("the origin has no %s", what)
+		}
 	}
 	part := exe.Range{Section: ".text", Size: 4096, Block: 64}
 	blocks, err := x.Blocks(part)

@@ -25,7 +25,7 @@ import (
 // The whole way of a session as sshd gives it: two pipes, and a process that
 // hands them over.
 func TestJoinByAProcess(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	token := api.NewToken()
@@ -57,14 +57,14 @@ func TestJoinByAProcess(t *testing.T) {
 	if _, err := s.client.EndSession(ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.free()
+	b.mustBeFree()
 	if err := join.Wait(); err != nil {
 		t.Errorf("join: %v", err)
 	}
 }
 
 func TestJoinWithAnotherToken(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	token := api.NewToken()
@@ -98,7 +98,7 @@ func TestJoinWithAnotherToken(t *testing.T) {
 
 // Who comes second with a session's token gets nothing, and the session goes on.
 func TestJoinTwice(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	token := api.NewToken()
@@ -111,7 +111,7 @@ func TestJoinTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := <-second.joined; err == nil || !strings.Contains(err.Error(), "no such session") {
+	if err := <-second.joinErr; err == nil || !strings.Contains(err.Error(), "no such session") {
 		t.Errorf("the second join: %v", err)
 	}
 	if _, err := s.client.Attach(ctx, api.AttachParams{Token: token}); err != nil {
@@ -125,7 +125,7 @@ func TestJoinTwice(t *testing.T) {
 
 // A joining process is not lost to a worker that is about to leave.
 func TestJoinMeetsALeavingWorker(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	for range 5 {
@@ -155,7 +155,7 @@ func TestJoinMeetsALeavingWorker(t *testing.T) {
 
 func TestJoinByAnotherUser(t *testing.T) {
 	testenv.NeedsRoot(t, "only root can be another user")
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	token := api.NewToken()
@@ -215,7 +215,7 @@ func TestJoinRefusesAnotherUsersSocket(t *testing.T) {
 	}
 	defer ours.Close()
 	defer theirs.Close()
-	if err := supervisor.Join(short(t), addr.Name, "token", theirs, theirs); err == nil || !strings.Contains(err.Error(), "user 65534") {
+	if err := supervisor.Join(shortContext(t), addr.Name, "token", theirs, theirs); err == nil || !strings.Contains(err.Error(), "user 65534") {
 		t.Errorf("join: %v", err)
 	}
 }
@@ -247,7 +247,7 @@ func TestJoinWithoutAnAgent(t *testing.T) {
 	defer ours.Close()
 	defer theirs.Close()
 	start := time.Now()
-	err = supervisor.Join(short(t), "@dapbridge-"+api.NewToken(), "token", theirs, theirs)
+	err = supervisor.Join(shortContext(t), "@dapbridge-"+api.NewToken(), "token", theirs, theirs)
 	if err == nil || time.Since(start) > 5*time.Second {
 		t.Errorf("join: %v after %s", err, time.Since(start))
 	}

@@ -69,7 +69,7 @@ func startSupervisor(t testing.TB, b *busy, c config) *agentProcess {
 	}
 	s := &agentProcess{
 		t: t, target: b, dlv: c.dlv, ended: make(chan api.Ended, 16), exited: make(chan struct{}),
-		mark: "DAPBRIDGE_TEST=" + api.NewToken(),
+		mark: "DAPBRIDGE_TEST_AGENT=" + api.NewToken(),
 	}
 	s.cmd = exec.Command("/proc/self/exe", api.SuperviseArgs(api.Selector{PID: b.pid()}, c.lease, daemonName, c.dlv)...)
 	s.cmd.Env = append(os.Environ(), s.mark)
@@ -95,8 +95,8 @@ func superviseHere(t testing.TB, b *busy) *agentProcess {
 	t.Helper()
 	s := &agentProcess{t: t, target: b, ended: make(chan api.Ended, 64), exited: make(chan struct{})}
 	token := api.NewToken()
-	t.Setenv("DAPBRIDGE_TEST", token) // of the workers: this process's own is read from before
-	s.mark = "DAPBRIDGE_TEST=" + token
+	t.Setenv("DAPBRIDGE_TEST_AGENT", token) // of the workers: this process's own is read from before
+	s.mark = "DAPBRIDGE_TEST_AGENT=" + token
 	capabilities, err := worker.Capabilities()
 	if err != nil {
 		t.Fatal(err)
@@ -172,8 +172,8 @@ func (s *agentProcess) finish() {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	if s.target.alive() && s.dlv == "" {
-		if why := s.target.bound(); why != "" {
+	if s.target.isAlive() && s.dlv == "" {
+		if why := s.target.whyNotFree(); why != "" {
 			s.t.Errorf("the agent has left, and the target is not free: %s", why)
 		}
 	}
@@ -225,8 +225,8 @@ func (s *agentProcess) waitEnded(ctx context.Context) api.Ended {
 // session is a debug session as an IDE and the daemon see it.
 type session struct {
 	*dapclient.Client
-	s      *agentProcess
-	joined chan error // how the joining process ended
+	s       *agentProcess
+	joinErr chan error // how the joining process ended
 }
 
 // open attaches, lets the target run and returns the session; an error is the
@@ -250,10 +250,10 @@ func (s *agentProcess) join(ctx context.Context, token string) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	sess := &session{Client: dapclient.New(ours, dapclient.Unordered()), s: s, joined: make(chan error, 1)}
+	sess := &session{Client: dapclient.New(ours, dapclient.Unordered()), s: s, joinErr: make(chan error, 1)}
 	go func() {
 		defer theirs.Close()
-		sess.joined <- supervisor.Join(context.WithoutCancel(ctx), s.client.Hello().Socket, token, theirs, theirs)
+		sess.joinErr <- supervisor.Join(context.WithoutCancel(ctx), s.client.Hello().Socket, token, theirs, theirs)
 	}()
 	s.t.Cleanup(func() { sess.Client.Close() })
 	return sess, nil
@@ -288,7 +288,7 @@ func (s *agentProcess) start(ctx context.Context, linger time.Duration) *session
 }
 
 // breakpoints sets what is given, and nothing else, in the target's source.
-func (sess *session) breakpoints(ctx context.Context, points ...dap.SourceBreakpoint) {
+func (sess *session) setBreakpoints(ctx context.Context, points ...dap.SourceBreakpoint) {
 	t := sess.s.t
 	t.Helper()
 	r, err := sess.Request(ctx, "setBreakpoints", map[string]any{
@@ -313,7 +313,7 @@ func (sess *session) stopAt(ctx context.Context, mark string) *dap.StoppedEventB
 	t := sess.s.t
 	t.Helper()
 	line := sess.s.target.line(mark)
-	sess.breakpoints(ctx, dap.SourceBreakpoint{Line: line})
+	sess.setBreakpoints(ctx, dap.SourceBreakpoint{Line: line})
 	stop, err := sess.WaitStopped(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -333,16 +333,16 @@ func (sess *session) end(ctx context.Context) {
 	if err != nil || reason != "" {
 		sess.s.t.Fatalf("end: %q, %v", reason, err)
 	}
-	sess.s.target.free()
-	sess.over(ctx)
+	sess.s.target.mustBeFree()
+	sess.mustBeOver(ctx)
 }
 
 // over sees that the session's stream and the joining process have ended.
-func (sess *session) over(ctx context.Context) {
+func (sess *session) mustBeOver(ctx context.Context) {
 	t := sess.s.t
 	t.Helper()
 	select {
-	case err := <-sess.joined:
+	case err := <-sess.joinErr:
 		if err != nil {
 			t.Errorf("join: %v", err)
 		}
@@ -356,7 +356,7 @@ func (sess *session) over(ctx context.Context) {
 }
 
 // short bounds a test that waits for a debugger.
-func short(t testing.TB) context.Context {
+func shortContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	t.Cleanup(cancel)
 	return ctx

@@ -15,13 +15,13 @@ import (
 )
 
 // TestLetGo asks a worker for its target, whatever the worker is doing.
-func TestLetGo(t *testing.T) {
+func TestReleaseTarget(t *testing.T) {
 	const reason = "busy is replaced"
 	for name, begin := range map[string]func(ctx context.Context, t *testing.T, s *agentProcess){
 		"untouched": func(ctx context.Context, t *testing.T, s *agentProcess) { s.start(ctx, 0) },
 		"halted":    func(ctx context.Context, t *testing.T, s *agentProcess) { s.start(ctx, 0).stopAt(ctx, "slow: before") },
 		"hot": func(ctx context.Context, t *testing.T, s *agentProcess) {
-			s.start(ctx, 0).breakpoints(ctx, s.target.never())
+			s.start(ctx, 0).setBreakpoints(ctx, s.target.neverBreakpoint())
 		},
 		"halted, to linger": func(ctx context.Context, t *testing.T, s *agentProcess) {
 			s.start(ctx, time.Hour).stopAt(ctx, "slow: before")
@@ -34,7 +34,7 @@ func TestLetGo(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx := short(t)
+			ctx := shortContext(t)
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
 			begin(ctx, t, s)
@@ -44,7 +44,7 @@ func TestLetGo(t *testing.T) {
 			if err := supervisor.ReleaseTarget(ctx, b.pid(), reason); err != nil {
 				t.Fatal(err)
 			}
-			b.freed(5 * time.Second)
+			b.waitUntilFree(5 * time.Second)
 			if e := s.waitEnded(ctx); e.Reason != reason {
 				t.Errorf("the session's end: %+v", e)
 			}
@@ -57,8 +57,8 @@ func TestLetGo(t *testing.T) {
 }
 
 // TestLetGoOfAForeignTracer is refused.
-func TestLetGoOfAForeignTracer(t *testing.T) {
-	ctx := short(t)
+func TestReleaseTargetOfAForeignTracer(t *testing.T) {
+	ctx := shortContext(t)
 	b := startBusy(t)
 	if err := supervisor.ReleaseTarget(ctx, b.pid(), "x"); err != nil {
 		t.Errorf("of nobody: %v", err)
@@ -77,5 +77,5 @@ func TestLetGoOfAForeignTracer(t *testing.T) {
 	if err := syscall.PtraceDetach(b.pid()); err != nil {
 		t.Fatal(err)
 	}
-	b.freed(5 * time.Second)
+	b.waitUntilFree(5 * time.Second)
 }

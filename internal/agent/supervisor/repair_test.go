@@ -20,7 +20,7 @@ import (
 
 // TestSettleKilled sends a SIGCONT after a debugger that was killed, and none
 // after one that has detached.
-func TestSettleKilled(t *testing.T) {
+func TestEnsureReleasedAfterAKill(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		cmd := exec.Command("sh", "-c", "trap 'echo continued' CONT; echo ready; read go; echo end")
 		in, _ := cmd.StdinPipe()
@@ -52,7 +52,7 @@ func TestSettleKilled(t *testing.T) {
 
 // TestDlvHolds waits for a dlv that answers no more until its target is free: the
 // kernel closes the connections of one that was killed a moment before that.
-func TestDlvHolds(t *testing.T) {
+func TestDlvIsTracing(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestDlvHolds(t *testing.T) {
 	go func() { holds <- gone.isTracing(pid) }()
 	select {
 	case h := <-holds:
-		t.Fatalf("said to hold its target: %v, while it is traced", h)
+		t.Fatalf("isTracing returned %v while the target is traced", h)
 	case <-time.After(10 * leavePause):
 	}
 	if err := unix.PtraceInterrupt(pid); err != nil {
@@ -83,6 +83,6 @@ func TestDlvHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if <-holds {
-		t.Error("said to hold a target that it has let go")
+		t.Error("isTracing reports true for a target that was released")
 	}
 }

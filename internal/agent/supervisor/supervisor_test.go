@@ -26,20 +26,21 @@ import (
 )
 
 func TestSessionsOneAfterTheOther(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
-	if h := s.client.Hello(); h.Target == nil || h.Target.PID != b.pid() || h.PID != s.cmd.Process.Pid {
-		t.Errorf("hello: %+v", h)
+	h := s.client.Hello()
+	if h.Target == nil {
+		t.Fatalf("the hello has no target: %v", h.TargetError)
 	}
+	testenv.Equal(t, "target's PID", h.Target.PID, b.pid())
+	testenv.Equal(t, "supervisor's PID", h.PID, s.cmd.Process.Pid)
 	workers := map[int]bool{}
 	for range 3 {
 		sess := s.start(ctx, 0)
 		sess.stopAt(ctx, "slow: before")
 		workers[s.workerPID()] = true
-		if !b.halted(50 * time.Millisecond) {
-			t.Error("the target runs on at a breakpoint")
-		}
+		b.mustBeHalted()
 		sess.end(ctx)
 	}
 	if len(workers) != 3 || workers[s.cmd.Process.Pid] {
@@ -52,7 +53,7 @@ func TestSessionsOneAfterTheOther(t *testing.T) {
 
 // TestSources asks for the target's source files, beside and without a session.
 func TestSources(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	target := *s.client.Hello().Target
@@ -74,7 +75,7 @@ func TestSources(t *testing.T) {
 
 // TestSource reads a file of the target's, and is refused every other one.
 func TestSource(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	target := *s.client.Hello().Target
@@ -89,8 +90,14 @@ func TestSource(t *testing.T) {
 		}
 	}
 	r, err := s.client.Lines(ctx, target, file)
-	if err != nil || len(r.Lines) == 0 || r.Lines[len(r.Lines)-1] > strings.Count(string(want), "\n") || r.Built.IsZero() || r.Age < 0 {
-		t.Errorf("lines %+v, %v", r, err)
+	if err != nil || len(r.Lines) == 0 {
+		t.Fatalf("lines %v, %v", r.Lines, err)
+	}
+	if last, all := r.Lines[len(r.Lines)-1], strings.Count(string(want), "\n"); last > all {
+		t.Errorf("line %d of %d has code", last, all)
+	}
+	if r.Built.IsZero() || r.Age < 0 {
+		t.Errorf("built at %v, %v ago", r.Built, r.Age)
 	}
 	other := path.Join(path.Dir(file), "other.go")
 	for _, file := range []string{"/etc/shadow", "main.go", "", other, file + "/../main.go"} {
@@ -108,7 +115,7 @@ func TestSource(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, time.Hour)
@@ -116,10 +123,10 @@ func TestRelease(t *testing.T) {
 	if err := s.client.Release(ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.free()
-	sess.over(ctx)
+	b.mustBeFree()
+	sess.mustBeOver(ctx)
 	s.closing.Do(s.client.Close)
-	s.leaves(t, 5*time.Second)
+	s.waitExit(t, 5*time.Second)
 	if !s.cmd.ProcessState.Success() {
 		t.Errorf("the supervisor: %s", s.cmd.ProcessState)
 	}
@@ -128,28 +135,31 @@ func TestRelease(t *testing.T) {
 // TestTargetBusy has a second agent come during a session of the first's: it
 // names the first one's daemon.
 func TestTargetBusy(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	sess := startSupervisor(t, b, config{}).start(ctx, 0)
 	err := startSupervisor(t, b, config{}).client.Hello().TargetError
-	if err == nil || err.Code != diag.TargetBusy || !strings.Contains(err.Summary, "another dapbridge: "+daemonName) {
-		t.Errorf("%v", err)
+	if !errors.Is(err, &diag.Error{Code: diag.TargetBusy}) {
+		t.Fatalf("the second agent's error is %v", err)
+	}
+	if want := "another dapbridge: " + daemonName; !strings.Contains(err.Summary, want) {
+		t.Errorf("%q lacks %q", err.Summary, want)
 	}
 	sess.end(ctx)
 }
 
 // leaves waits for the supervisor's end.
-func (s *agentProcess) leaves(t *testing.T, within time.Duration) {
+func (s *agentProcess) waitExit(t *testing.T, within time.Duration) {
 	t.Helper()
 	select {
 	case <-s.exited:
 	case <-time.After(within):
-		t.Fatalf("the supervisor has not left after %s", within)
+		t.Fatalf("the supervisor has not exited within %s", within)
 	}
 }
 
 func TestTargetThatHasGone(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	b.cmd.Process.Kill()
@@ -165,7 +175,7 @@ func TestTargetThatHasGone(t *testing.T) {
 func TestTargetEndsDuringASession(t *testing.T) {
 	for _, how := range []string{"halted", "running"} {
 		t.Run(how, func(t *testing.T) {
-			ctx := short(t)
+			ctx := shortContext(t)
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
 			sess := s.start(ctx, time.Hour)
@@ -190,17 +200,17 @@ func TestTargetEndsDuringASession(t *testing.T) {
 func TestClientGoes(t *testing.T) {
 	for _, how := range []string{"halted", "running"} {
 		t.Run(how, func(t *testing.T) {
-			ctx := short(t)
+			ctx := shortContext(t)
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
 			sess := s.start(ctx, 0)
-			sess.breakpoints(ctx, dap.SourceBreakpoint{Line: b.line("answer")})
+			sess.setBreakpoints(ctx, dap.SourceBreakpoint{Line: b.line("answer")})
 			if how == "halted" {
 				sess.stopAt(ctx, "slow: before")
 			}
 			sess.Client.Close()
 			e := s.waitEnded(ctx)
-			b.free()
+			b.mustBeFree()
 			if e.Lingers || e.Reason != "its channel was closed" {
 				t.Errorf("%+v", e)
 			}
@@ -213,7 +223,7 @@ func TestClientGoes(t *testing.T) {
 }
 
 func TestDisconnect(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, 0)
@@ -222,12 +232,12 @@ func TestDisconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.waitEnded(ctx)
-	b.free()
-	sess.over(ctx)
+	b.mustBeFree()
+	sess.mustBeOver(ctx)
 }
 
 func TestLinger(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, time.Hour)
@@ -236,15 +246,15 @@ func TestLinger(t *testing.T) {
 	if reason, err := s.client.EndSession(ctx); reason != "" || err != nil {
 		t.Fatalf("end: %q, %v", reason, err)
 	}
-	sess.over(ctx)
-	b.beating(5 * time.Second)
+	sess.mustBeOver(ctx)
+	b.mustBeat(5 * time.Second)
 	if pid := s.workerPID(); pid != worker {
 		t.Errorf("pid %d traced the target and %d does now", worker, pid)
 	}
 	diff, err := procfs.CompareText(b.pid())
 	for _, d := range diff {
 		if d.Mem != 0xcc {
-			t.Errorf("%+v is no breakpoint", d)
+			t.Errorf("%+v is not a breakpoint", d)
 		}
 	}
 	if err != nil || len(diff) == 0 || len(diff) > 8 {
@@ -259,7 +269,7 @@ func TestLinger(t *testing.T) {
 }
 
 func TestLingerOfAClientThatWent(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, time.Hour)
@@ -268,13 +278,13 @@ func TestLingerOfAClientThatWent(t *testing.T) {
 	if e := s.waitEnded(ctx); e.Reason != "its channel was closed" {
 		t.Errorf("%+v", e)
 	}
-	b.beating(5 * time.Second)
+	b.mustBeat(5 * time.Second)
 	s.workerPID()
 	s.start(ctx, 0).end(ctx)
 }
 
 func TestLingerExpires(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, 500*time.Millisecond)
@@ -283,14 +293,14 @@ func TestLingerExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.workerPID()
-	b.freed(5 * time.Second)
+	b.waitUntilFree(5 * time.Second)
 	testenv.Eventually(5*time.Second, func() bool { return len(s.ended) > 0 })
 	s.start(ctx, 0).end(ctx)
 }
 
 // A session that comes stops the clock of the linger before.
 func TestLingerIsOverWithTheNextSession(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	s.start(ctx, 300*time.Millisecond)
@@ -311,7 +321,7 @@ func TestLingerIsOverWithTheNextSession(t *testing.T) {
 // A target that panics while nobody debugs it dies of that, as it would
 // without us, and does not wait for a client.
 func TestPanicDuringTheLinger(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	s.start(ctx, time.Hour)
@@ -319,11 +329,11 @@ func TestPanicDuringTheLinger(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.workerPID()
-	b.say("panic")
+	b.send("panic")
 	select {
 	case <-b.ended:
 	case <-ctx.Done():
-		t.Fatalf("the target hangs in its panic: %s", b.bound())
+		t.Fatalf("the target hangs in its panic: %s", b.whyNotFree())
 	}
 	if code := b.cmd.ProcessState.ExitCode(); code != 2 || !bytes.Contains(b.stderr.Bytes(), []byte("panic: as it was told")) {
 		t.Errorf("the target: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())
@@ -335,7 +345,7 @@ func TestPanicDuringTheLinger(t *testing.T) {
 
 func TestLeaseRunsOut(t *testing.T) {
 	const lease = time.Second
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{lease: lease, pings: time.Hour})
 	stop := s.renew(ctx, lease/10)
@@ -344,15 +354,15 @@ func TestLeaseRunsOut(t *testing.T) {
 	last := stop()
 	for time.Since(last) < lease*8/10 {
 		if tracer, _, err := procfs.FindTracer(b.pid()); err != nil || tracer == 0 {
-			t.Fatalf("the target is free %s after the daemon's last word: %v", time.Since(last), err)
+			t.Fatalf("the target was released %s after the daemon's last message: %v", time.Since(last), err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	b.freed(lease + 5*time.Second)
-	s.leaves(t, 5*time.Second)
+	b.waitUntilFree(lease + 5*time.Second)
+	s.waitExit(t, 5*time.Second)
 	<-s.client.Lost()
 	if log := s.log.String(); !strings.Contains(log, "the lease ran out") {
-		t.Errorf("the supervisor does not say why it leaves:\n%s", log)
+		t.Errorf("the supervisor does not log why it stops:\n%s", log)
 	}
 	if err := s.client.Release(ctx); !errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
 		t.Errorf("a call over the lost link: %v", err)
@@ -377,14 +387,14 @@ func (s *agentProcess) renew(ctx context.Context, every time.Duration) (stop fun
 
 // Heartbeats keep the lease, also while an attach takes its time.
 func TestLeaseIsKept(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{lease: time.Second})
 	sess := s.start(ctx, 0)
 	sess.stopAt(ctx, "slow: before")
 	select {
 	case <-s.exited:
-		t.Fatal("the supervisor left while its daemon lives")
+		t.Fatal("the supervisor exited while its daemon was alive")
 	case <-time.After(3 * time.Second):
 	}
 	sess.end(ctx)
@@ -400,18 +410,18 @@ func TestLinkEnds(t *testing.T) {
 	} {
 		for _, how := range []string{"halted", "running"} {
 			t.Run(name+", "+how, func(t *testing.T) {
-				ctx := short(t)
+				ctx := shortContext(t)
 				b := startBusy(t)
 				s := startSupervisor(t, b, config{})
 				sess := s.start(ctx, time.Hour)
-				sess.breakpoints(ctx, dap.SourceBreakpoint{Line: b.line("answer")}, dap.SourceBreakpoint{Line: b.line("hot"), Condition: "i < 0"})
+				sess.setBreakpoints(ctx, dap.SourceBreakpoint{Line: b.line("answer")}, dap.SourceBreakpoint{Line: b.line("hot"), Condition: "i < 0"})
 				if how == "halted" {
 					sess.stopAt(ctx, "slow: before")
 				}
 				end(s)
-				b.freed(5 * time.Second)
-				s.leaves(t, 5*time.Second)
-				sess.over(ctx)
+				b.waitUntilFree(5 * time.Second)
+				s.waitExit(t, 5*time.Second)
+				sess.mustBeOver(ctx)
 			})
 		}
 	}
@@ -427,7 +437,7 @@ func (s *agentProcess) signalAll(sig syscall.Signal) {
 
 // What is no JSON-RPC on the link is answered with an error, and harms nobody.
 func TestGarbageOnTheLink(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	sess := s.start(ctx, 0)
@@ -446,7 +456,7 @@ func TestGarbageOnTheLink(t *testing.T) {
 func TestWorkerKilled(t *testing.T) {
 	for _, linger := range []time.Duration{0, time.Hour} {
 		t.Run(linger.String(), func(t *testing.T) {
-			ctx := short(t)
+			ctx := shortContext(t)
 			b := startBusy(t)
 			s := startSupervisor(t, b, config{})
 			sess := s.start(ctx, linger)
@@ -460,8 +470,8 @@ func TestWorkerKilled(t *testing.T) {
 			}
 			syscall.Kill(s.workerPID(), syscall.SIGKILL)
 			e := s.waitEnded(ctx)
-			b.free()
-			sess.over(ctx)
+			b.mustBeFree()
+			sess.mustBeOver(ctx)
 			if e.Lingers || !strings.Contains(e.Reason, "signal: killed") {
 				t.Errorf("%+v", e)
 			}
@@ -472,7 +482,7 @@ func TestWorkerKilled(t *testing.T) {
 
 // A daemon that gives up waiting does not leave the target halted.
 func TestAttachGivenUp(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	giveUp, cancel := context.WithCancel(ctx)
@@ -488,13 +498,13 @@ func TestAttachGivenUp(t *testing.T) {
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Errorf("attach: %v", err)
 	}
-	b.freed(5 * time.Second)
+	b.waitUntilFree(5 * time.Second)
 	s.start(ctx, 0).end(ctx)
 }
 
 // While an attach waits for the session's descriptors the agent can be left.
 func TestLinkEndsDuringTheAttach(t *testing.T) {
-	ctx := short(t)
+	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	failed := make(chan error, 1)
@@ -506,8 +516,8 @@ func TestLinkEndsDuringTheAttach(t *testing.T) {
 		t.Fatal("no attach")
 	}
 	s.stdin.Close()
-	b.freed(5 * time.Second)
-	s.leaves(t, 5*time.Second)
+	b.waitUntilFree(5 * time.Second)
+	s.waitExit(t, 5*time.Second)
 	if err := <-failed; !errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
 		t.Errorf("attach: %v", err)
 	}
@@ -521,9 +531,12 @@ func TestSuperviseRefusesAnotherProtocol(t *testing.T) {
 		t.Errorf("%v, %q", err, log.String())
 	}
 	var hello api.Hello // by which the daemon can tell
-	if err := json.Unmarshal(out.Bytes(), &hello); err != nil || hello.Protocol != api.Protocol || hello.Version != "test" || hello.Socket != "" {
-		t.Errorf("%v, %s", err, out.Bytes())
+	if err := json.Unmarshal(out.Bytes(), &hello); err != nil {
+		t.Fatalf("%v: %s", err, out.Bytes())
 	}
+	testenv.Equal(t, "Protocol", hello.Protocol, api.Protocol)
+	testenv.Equal(t, "Version", hello.Version, "test")
+	testenv.Equal(t, "Socket", hello.Socket, "")
 }
 
 // The supervisor itself, run in this process, keeps nothing of a session.
@@ -545,9 +558,9 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 		}
 		sess.Client.Close()
 		s.waitEnded(ctx)
-		sess.over(ctx)
+		sess.mustBeOver(ctx)
 	}
-	b.free()
+	b.mustBeFree()
 	if !testenv.Eventually(5*time.Second, func() bool { return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines }) {
 		stacks := make([]byte, 1<<20)
 		t.Errorf("%d files and %d goroutines before 20 sessions, %d and %d after\n%s",

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/dapbridge/dapbridge/internal/api"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 func TestParseShow(t *testing.T) {
@@ -55,9 +56,7 @@ func TestExecStart(t *testing.T) {
 		{"/x", []string{"/x", `a "b" \c`, "$HOME", "%n", "two\nlines", ""}, `ExecStart="/x" "a \"b\" \\c" "$$HOME" "%%n" "two\x0alines" ""`},
 	} {
 		got := formatExecStart(tt.program, tt.argv)
-		if len(got) != 2 || got[0] != "ExecStart=" || got[1] != tt.want {
-			t.Errorf("%q\nwant %s", got, tt.want)
-		}
+		testenv.Equal(t, tt.program, got, []string{"ExecStart=", tt.want})
 	}
 }
 

@@ -5,6 +5,7 @@ package swap
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/delta"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // pack returns a build as it is sent to a node with that former build, "" for one that
@@ -71,9 +73,7 @@ func TestReceive(t *testing.T) {
 				view:   view{InspectResult: api.InspectResult{Path: path, SHA256: file.SHA256, Size: file.Size}, file: file},
 			}
 			err = d.receive(tt.in)
-			if tt.want == "" && err != nil || tt.want != "" && (diag.CodeOf(err) != diag.DeployShip || !strings.Contains(err.Error(), tt.want)) {
-				t.Errorf("%v, want %q", err, tt.want)
-			}
+			checkReceived(t, err, tt.want)
 			if want := (api.SwapProgress{Step: api.StepReceiving, Former: file.SHA256}); !slices.Equal(reports, []api.SwapProgress{want}) {
 				t.Errorf("reports %+v, want %+v", reports, want)
 			}
@@ -81,6 +81,19 @@ func TestReceive(t *testing.T) {
 				t.Errorf("what stands beside the executable: %v", err)
 			}
 		})
+	}
+}
+
+// checkReceived checks that err is a failed upload with that text, or nil for "".
+func checkReceived(t *testing.T, err error, want string) {
+	t.Helper()
+	if want == "" {
+		testenv.Equal(t, "error", err, nil)
+		return
+	}
+	testenv.Equal(t, "code", diag.CodeOf(err), diag.DeployShip)
+	if !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("error %v, want %q", err, want)
 	}
 }
 

@@ -5,8 +5,9 @@ package swap
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // createRecord stores a file of the test as a unit's original.
@@ -45,9 +46,15 @@ func TestStore(t *testing.T) {
 	}
 	want := createRecord(t, s)
 	got, err := s.load("x.service")
-	if err != nil || !got.Original.matches(want.Original) || got.Path != want.Path || got.Stage != stageKept || !slices.Equal(got.Argv, want.Argv) {
-		t.Errorf("%+v, %v; want %+v", got, err, want)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if !got.Original.matches(want.Original) {
+		t.Errorf("original %+v, want %+v", got.Original, want.Original)
+	}
+	testenv.Equal(t, "path", got.Path, want.Path)
+	testenv.Equal(t, "stage", got.Stage, stageKept)
+	testenv.Equal(t, "argv", got.Argv, want.Argv)
 	if data, err := os.ReadFile(s.originalPath("x.service")); string(data) != "the original" {
 		t.Errorf("kept %q, %v", data, err)
 	}

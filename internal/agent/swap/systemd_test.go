@@ -106,6 +106,24 @@ func (m *manager) commands() string {
 	return string(text)
 }
 
+// mustBeUp checks that the units have a process.
+func (m *manager) mustBeUp(units ...string) {
+	m.t.Helper()
+	for _, unit := range units {
+		if !m.isUp(unit) {
+			m.t.Errorf("%s is not running; the commands were\n%s", unit, m.commands())
+		}
+	}
+}
+
+// mustHave checks the content of a file.
+func (m *manager) mustHave(path string, data []byte) {
+	m.t.Helper()
+	if !hasContent(m.t, path, data) {
+		m.t.Errorf("%s has other content", path)
+	}
+}
+
 // start starts a unit whose process runs the file, in a cgroup of its name. The
 // process starts only if the shell condition holds.
 func (m *manager) start(unit, path, condition string) {
@@ -208,6 +226,17 @@ func (b bench) deploy(ctx context.Context, unit string, build []byte, in func(io
 		Target: api.Selector{PID: b.pid(unit)}, SHA256: sum(string(build)), Size: int64(len(build)), Ready: 5 * time.Second,
 	}, r)
 	return err
+}
+
+// mustRestore restores, with that value of Replaced, and returns what was done to the
+// units, of which there must be so many.
+func (b bench) mustRestore(replaced string, units int) []api.RestoredUnit {
+	b.t.Helper()
+	done, err := b.Restore(b.t.Context(), api.RestoreRequest{Replaced: replaced})
+	if err != nil || len(done.Units) != units {
+		b.t.Fatalf("restored %+v, %v; want %d units", done.Units, err, units)
+	}
+	return done.Units
 }
 
 // recordDeploy writes the record of a deploy that has reached a stage, with drop-ins.

@@ -65,9 +65,9 @@ func rollBackFailing(t *testing.T, b bench, spoil func()) (bin string, original 
 func TestRollBack(t *testing.T) {
 	b := newBench(t)
 	bin, original, err := rollBackFailing(t, b, func() {})
-	if diag.CodeOf(err) != diag.DeployFailed || !hasContent(t, bin, original) || !b.isUp("a.service") || !b.isUp("k.service") {
-		t.Errorf("%v\nrun: %v, %v\n%s", err, b.isUp("a.service"), b.isUp("k.service"), b.commands())
-	}
+	testenv.Equal(t, "code", diag.CodeOf(err), diag.DeployFailed)
+	b.mustHave(bin, original)
+	b.mustBeUp("a.service", "k.service")
 }
 
 // TestRollBackIncomplete fails to undo everything: the former build is started
@@ -75,9 +75,9 @@ func TestRollBack(t *testing.T) {
 func TestRollBackIncomplete(t *testing.T) {
 	b := newBench(t)
 	bin, original, err := rollBackFailing(t, b, func() { b.write("fails-daemon-reload", "") })
-	if diag.CodeOf(err) != diag.DeployStuck || !hasContent(t, bin, original) || !b.isUp("a.service") {
-		t.Errorf("%v\nruns: %v\n%s", err, b.isUp("a.service"), b.commands())
-	}
+	testenv.Equal(t, "code", diag.CodeOf(err), diag.DeployStuck)
+	b.mustHave(bin, original)
+	b.mustBeUp("a.service")
 }
 
 // TestTwoUnitsOfOneFile deploys to both: for the second one, the file is not the
@@ -94,9 +94,8 @@ func TestTwoUnitsOfOneFile(t *testing.T) {
 	if err := b.deploy(t.Context(), "b.service", newExecutable(t, "another build"), nil); diag.CodeOf(err) != diag.DeployRefused || !strings.Contains(err.Error(), "a.service") {
 		t.Errorf("the second one: %v", err)
 	}
-	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !hasContent(t, bin, original) {
-		t.Errorf("restore: %v", err)
-	}
+	b.mustRestore("", 1)
+	b.mustHave(bin, original)
 }
 
 // atEnd calls do when everything has been read.
@@ -126,9 +125,8 @@ func TestUpgraded(t *testing.T) {
 			t.Fatal(err)
 		}
 		install(t, bin, upgrade)
-		if done, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || len(done.Units) != 0 || !hasContent(t, bin, upgrade) {
-			t.Errorf("%+v, %v", done, err)
-		}
+		b.mustRestore("", 0)
+		b.mustHave(bin, upgrade)
 	})
 	for _, stage := range []string{stageKept, stageDeployed} {
 		t.Run(stage, func(t *testing.T) {
@@ -145,30 +143,29 @@ func TestUpgraded(t *testing.T) {
 					t.Errorf("deploy: %v", err)
 				}
 			}
-			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); stage == stageDeployed && (diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") || !hasContent(t, bin, upgrade)) {
-				t.Errorf("restore, without a word of what to do: %v", err)
-			} else if stage == stageKept && err != nil {
-				t.Errorf("restore of what was not changed: %v", err)
-			}
-			done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.KeepReplaced})
 			if stage == stageKept {
-				if len(done.Units) != 0 || err != nil || !hasContent(t, bin, upgrade) {
-					t.Errorf("%+v, %v", done, err)
-				}
+				b.mustRestore("", 1) // of a unit that was not changed
+				b.mustRestore(api.KeepReplaced, 0)
+				b.mustHave(bin, upgrade)
 				return
 			}
-			if err != nil || len(done.Units) != 1 || done.Units[0].File || !done.Units[0].Replaced || !hasContent(t, bin, upgrade) {
-				t.Errorf("%+v, %v", done, err)
+			_, err := b.Restore(t.Context(), api.RestoreRequest{})
+			if diag.CodeOf(err) != diag.RestoreFailed || !strings.Contains(err.Error(), "was replaced") {
+				t.Errorf("restore without Replaced: %v", err)
 			}
+			b.mustHave(bin, upgrade)
+			unit := b.mustRestore(api.KeepReplaced, 1)[0]
+			testenv.Equal(t, "File", unit.File, false)
+			testenv.Equal(t, "Replaced", unit.Replaced, true)
+			b.mustHave(bin, upgrade)
 			if _, err := os.Stat(in.Path); err == nil {
 				t.Error("the drop-in is left")
 			}
 			if err := b.deploy(t.Context(), "a.service", build, nil); err != nil {
 				t.Errorf("the next deploy: %v", err)
 			}
-			if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !hasContent(t, bin, upgrade) {
-				t.Errorf("its restore: %v", err)
-			}
+			b.mustRestore("", 1)
+			b.mustHave(bin, upgrade)
 		})
 	}
 	t.Run("undone", func(t *testing.T) {
@@ -179,9 +176,10 @@ func TestUpgraded(t *testing.T) {
 		install(t, bin, newExecutable(t, "by hand"))
 		b.start("a.service", bin, "true")
 		before := b.pid("a.service")
-		done, err := b.Restore(t.Context(), api.RestoreRequest{Replaced: api.UndoReplaced})
-		if err != nil || len(done.Units) != 1 || !done.Units[0].Replaced || !hasContent(t, bin, original) || b.pid("a.service") == before {
-			t.Errorf("%+v, %v", done, err)
+		testenv.Equal(t, "Replaced", b.mustRestore(api.UndoReplaced, 1)[0].Replaced, true)
+		b.mustHave(bin, original)
+		if b.pid("a.service") == before {
+			t.Error("a.service was not restarted")
 		}
 	})
 }
@@ -205,9 +203,8 @@ func TestRestoreAgain(t *testing.T) {
 	}
 	b.remove("fails-restart")
 	b.commands()
-	if _, err := b.Restore(t.Context(), api.RestoreRequest{}); err != nil || !hasContent(t, bin, original) {
-		t.Error(err)
-	}
+	b.mustRestore("", 1)
+	b.mustHave(bin, original)
 	if said := b.commands(); b.pid("k.service") == before || !strings.Contains(said, "daemon-reload") {
 		t.Errorf("k.service goes on with what the drop-in said:\n%s", said)
 	}
@@ -244,9 +241,11 @@ func TestReloadAfterAKill(t *testing.T) {
 	}
 	for unsure, want := range map[bool]string{false: "", true: "daemon-reload\n"} {
 		changed, err := b.systemd.apply(t.Context(), []dropIn{in}, []dropIn{in}, unsure)
-		if said := b.commands(); err != nil || said != want || (len(changed) == 1) != unsure {
-			t.Errorf("unsure %v: %q, %v; asked for %q", unsure, changed, err, said)
+		if err != nil {
+			t.Fatal(err)
 		}
+		testenv.Equal(t, "commands", b.commands(), want)
+		testenv.Equal(t, "whether a unit has changed", len(changed) == 1, unsure)
 	}
 }
 
@@ -363,10 +362,8 @@ func TestSlowStop(t *testing.T) {
 	install(t, bin, newExecutable(t, "original"))
 	b.start("a.service", bin, "true")
 	b.write("stopping", "")
-	go func() {
-		time.Sleep(2 * time.Second)
-		os.Remove(filepath.Join(b.dir, "stopping"))
-	}()
+	stopped := time.AfterFunc(2*time.Second, func() { os.Remove(filepath.Join(b.dir, "stopping")) })
+	defer stopped.Stop()
 	if _, err := b.restart(t.Context(), goal{unit: "a.service", path: bin}, time.Second); err != nil {
 		t.Error(err)
 	}
@@ -389,10 +386,11 @@ func TestRestoreAfterMove(t *testing.T) {
 			b.start("a.service", moved, "true")
 			before = b.pid("a.service")
 		}
-		done, err := b.Restore(t.Context(), api.RestoreRequest{})
-		if _, e := os.Stat(bin); err != nil || len(done.Units) != 1 || len(done.Units[0].Restarted) != 0 || e == nil || b.pid("a.service") != before {
-			t.Errorf("gone %v: %+v, %v", gone, done, err)
+		testenv.Equal(t, "restarted units", b.mustRestore("", 1)[0].Restarted, []string{})
+		if _, err := os.Stat(bin); err == nil {
+			t.Errorf("gone %v: the original was put back", gone)
 		}
+		testenv.Equal(t, "pid", b.pid("a.service"), before)
 	}
 }
 

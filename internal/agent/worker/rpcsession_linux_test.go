@@ -103,9 +103,9 @@ func TestRPCSession(t *testing.T) {
 	if v := c.GetVersion(); v.APIVersion != 2 || v.DelveVersion == "" || v.Backend == "" {
 		t.Errorf("version: %+v", v)
 	}
-	if c.IsMulticlient() || !c.AttachedToExistingProcess() || c.ProcessPid() != r.pid {
-		t.Error("the session's own state is wrong")
-	}
+	testenv.Equal(t, "IsMulticlient", c.IsMulticlient(), false)
+	testenv.Equal(t, "AttachedToExistingProcess", c.AttachedToExistingProcess(), true)
+	testenv.Equal(t, "ProcessPid", c.ProcessPid(), r.pid)
 	sources, err := c.ListSources("testdata/counter/main.go$")
 	if err != nil || len(sources) != 1 {
 		t.Fatalf("sources: %v, %v", sources, err)
@@ -247,8 +247,15 @@ func TestRPCHaltBehindContinue(t *testing.T) {
 		answers := readAnswers(t, r.conn, 2)
 		slices.Sort(answers)
 		for n, id := range []string{`{"id":1,`, `{"id":2,`} {
-			if !strings.HasPrefix(answers[n], id) || !strings.HasSuffix(answers[n], `"error":null}`) || strings.Contains(answers[n], `"Running":true`) {
-				t.Fatalf("got %.300s", answers[n])
+			got := answers[n]
+			if !strings.HasPrefix(got, id) {
+				t.Fatalf("got %.300s, want %s…", got, id)
+			}
+			if !strings.HasSuffix(got, `"error":null}`) {
+				t.Fatalf("got the error %.300s", got)
+			}
+			if strings.Contains(got, `"Running":true`) {
+				t.Fatalf("the target runs: %.300s", got)
 			}
 		}
 	}

@@ -30,8 +30,12 @@ func TestCapabilities(t *testing.T) {
 	if err := json.Unmarshal(raw, &caps); err != nil {
 		t.Fatal(err)
 	}
-	if !caps.SupportsConfigurationDoneRequest || !caps.SupportsFunctionBreakpoints || !caps.SupportsLogPoints {
-		t.Errorf("%s", raw)
+	for what, has := range map[string]bool{
+		"configurationDone": caps.SupportsConfigurationDoneRequest, "function breakpoints": caps.SupportsFunctionBreakpoints, "logpoints": caps.SupportsLogPoints,
+	} {
+		if !has {
+			t.Errorf("no %s: %s", what, raw)
+		}
 	}
 }
 
