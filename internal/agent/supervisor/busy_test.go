@@ -21,16 +21,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// program is testdata/busy, built when the first test asks for it.
+// program is testdata/busy, built by the first test that needs it.
 var program struct {
 	once      sync.Once
 	dir, path string
-	source    string // of main.go, as the binary names it
+	source    string // path of main.go recorded in the binary
 	lines     []string
 	err       error
 }
 
-// buildProgram builds it, once.
+// buildProgram builds the program once.
 func buildProgram(t testing.TB) {
 	t.Helper()
 	program.once.Do(func() { program.err = buildBusy() })
@@ -66,13 +66,13 @@ type busy struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	stderr bytes.Buffer // to be read once ended is closed
+	stderr bytes.Buffer // may be read once ended is closed
 	beats  atomic.Int64
 	naps   atomic.Int64 // how often slow has returned
 	ended  chan struct{}
 }
 
-// startBusy starts a target, which ends with the test.
+// startBusy starts a target that runs until the test ends.
 func startBusy(t testing.TB) *busy {
 	t.Helper()
 	buildProgram(t)
@@ -112,7 +112,7 @@ func startBusy(t testing.TB) *busy {
 
 func (b *busy) pid() int { return b.cmd.Process.Pid }
 
-// say writes a command to the target's standard input.
+// send writes a command to the target's standard input.
 func (b *busy) send(command string) {
 	b.t.Helper()
 	if _, err := io.WriteString(b.stdin, command+"\n"); err != nil {
@@ -120,8 +120,7 @@ func (b *busy) send(command string) {
 	}
 }
 
-// line returns the number of the line in the target's source that ends with
-// the mark.
+// line returns the number of the source line that ends with the mark.
 func (b *busy) line(mark string) int {
 	b.t.Helper()
 	for i, line := range program.lines {
@@ -133,7 +132,7 @@ func (b *busy) line(mark string) int {
 	return 0
 }
 
-// alive reports that the target has not ended.
+// isAlive reports whether the target has not exited.
 func (b *busy) isAlive() bool {
 	select {
 	case <-b.ended:
@@ -143,7 +142,7 @@ func (b *busy) isAlive() bool {
 	}
 }
 
-// beating fails the test unless the heartbeat goes on within the time.
+// mustBeat fails the test unless the heartbeat continues within the time.
 func (b *busy) mustBeat(within time.Duration) {
 	b.t.Helper()
 	from := b.beats.Load()
@@ -155,9 +154,9 @@ func (b *busy) mustBeat(within time.Duration) {
 	}
 }
 
-// wakes waits until slow has returned the given number of times, counted from
-// when naps was from: the goroutine that the debugger last worked in has then
-// passed whatever was left in its way.
+// waitForNaps waits until slow has returned the given number of times since naps was
+// from: then the goroutine in which the debugger last worked has passed whatever was
+// left in its way.
 func (b *busy) waitForNaps(from, times int64) {
 	b.t.Helper()
 	if !testenv.Eventually(10*time.Second, func() bool { return !b.isAlive() || b.naps.Load() >= from+times }) {
@@ -180,8 +179,8 @@ func (b *busy) mustBeHalted() {
 	}
 }
 
-// free fails the test unless the target is at this moment untraced, with no
-// stopped thread and the text of its file, and its heartbeat goes on.
+// mustBeFree fails the test unless the target is untraced, has no stopped thread and
+// the text of its file, and its heartbeat continues.
 func (b *busy) mustBeFree() {
 	b.t.Helper()
 	if why := b.whyNotFree(); why != "" {
@@ -190,14 +189,14 @@ func (b *busy) mustBeFree() {
 	b.mustBeat(5 * time.Second)
 }
 
-// freed is free for what comes about by itself within the time.
+// waitUntilFree is mustBeFree for a state that is reached within the time.
 func (b *busy) waitUntilFree(within time.Duration) {
 	b.t.Helper()
 	testenv.Eventually(within, func() bool { return !b.isAlive() || b.whyNotFree() == "" })
 	b.mustBeFree()
 }
 
-// bound says what keeps the target from being as it was, "" if nothing.
+// whyNotFree says how the target's state differs from before, "" if it does not.
 func (b *busy) whyNotFree() string {
 	if !b.isAlive() {
 		return fmt.Sprintf("ended: %s\n%s", b.cmd.ProcessState, b.stderr.Bytes())

@@ -17,11 +17,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// A busy target dies of a careless detach: of signals that the debugger left
-// pending, of breakpoints that are hit while they are taken out, of injected
-// calls that return to nobody.
+// A busy target dies of a careless detach: of signals that the debugger left pending,
+// of breakpoints that are hit while they are being removed, of injected calls that
+// have nowhere to return to.
 
-// never is a breakpoint in the busiest line that stops nothing.
+// neverBreakpoint is a conditional breakpoint in the busiest line that never stops.
 func (b *busy) neverBreakpoint() dap.SourceBreakpoint {
 	return dap.SourceBreakpoint{Line: b.line("hot"), Condition: "i < 0"}
 }
@@ -42,8 +42,8 @@ func TestDetachWithAHotLogpoint(t *testing.T) {
 	})
 }
 
-// detachOften has sessions on one target, one after the other, end in the middle of what they are
-// made to do, half of them by the daemon and half by the client.
+// detachOften runs several sessions on one target, which end while do's request is in
+// progress, half of them by the daemon and half by the client.
 func detachOften(t *testing.T, do func(context.Context, *session, *busy)) {
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
@@ -65,7 +65,8 @@ func detachOften(t *testing.T, do func(context.Context, *session, *busy)) {
 	}
 }
 
-// An injected call that is halted in the callee is finished before the detach.
+// An injected call that is halted in the called function is finished before the
+// detach.
 func TestDetachDuringAnInjectedCall(t *testing.T) {
 	for _, how := range []string{"end", "client goes", "link ends"} {
 		t.Run(how, func(t *testing.T) {
@@ -91,7 +92,7 @@ func TestDetachDuringAnInjectedCall(t *testing.T) {
 	}
 }
 
-// haltInCall evaluates a call of answer, in which a breakpoint stands.
+// haltInCall evaluates a call of answer, which has a breakpoint.
 func (sess *session) haltInCall(ctx context.Context, stop *dap.StoppedEventBody) {
 	t := sess.s.t
 	t.Helper()
@@ -117,7 +118,7 @@ func (sess *session) haltInCall(ctx context.Context, stop *dap.StoppedEventBody)
 	}
 }
 
-// An injected call that runs when the session ends is finished too.
+// An injected call that is running when the session ends is finished too.
 func TestDetachWhileAnInjectedCallRuns(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -135,7 +136,7 @@ func TestDetachWhileAnInjectedCallRuns(t *testing.T) {
 	}
 	b.mustBeat(5 * time.Second) // the call lets all goroutines run
 	sess.end(ctx)
-	b.waitForNaps(before, 2) // from the injected call, and then from the goroutine's own
+	b.waitForNaps(before, 2) // after the injected call, and after the goroutine's own
 }
 
 func TestDetachInTheMiddleOfNext(t *testing.T) {
@@ -168,8 +169,8 @@ func TestDetachInTheMiddleOfNext(t *testing.T) {
 	}
 }
 
-// What the client asked for last is under way when its connection ends: nothing
-// of it may come about after the session's end, nor keep the session from it.
+// The client's last request is in progress when its connection ends: it must have no
+// effect after the session's end, and must not delay it.
 func TestDetachAfterALastRequest(t *testing.T) {
 	for name, last := range map[string]struct {
 		halted  bool
@@ -214,7 +215,7 @@ func TestDetachAfterALastRequest(t *testing.T) {
 				} else if _, err := sess.Send(last.command, last.args(b, stop)); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(time.Duration(i/2) * 2 * time.Millisecond) // another moment in each round
+				time.Sleep(time.Duration(i/2) * 2 * time.Millisecond) // a different moment in each round
 				if i%2 == 0 {
 					sess.Client.Close()
 					s.waitEnded(ctx)
@@ -228,8 +229,8 @@ func TestDetachAfterALastRequest(t *testing.T) {
 	}
 }
 
-// A target that starts threads all the time is attached to with all of them: one
-// that was missed would die at the first breakpoint, and the target with it.
+// A target that keeps starting threads is attached to with all of them: a missed one
+// would die at the first breakpoint, and the target with it.
 func TestAttachWhileThreadsBegin(t *testing.T) {
 	b := startBusy(t)
 	b.send("threads")

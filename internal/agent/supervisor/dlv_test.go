@@ -25,20 +25,20 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// delveTool is the program of the Delve that the worker has inside.
+// delveTool is the program of the Delve version that the worker contains.
 const delveTool = "github.com/go-delve/delve/cmd/dlv@v1.27.2"
 
-// foreignDlv is a headless dlv that runs on its own, with a target attached.
+// foreignDlv is a running headless dlv, attached to a target.
 type foreignDlv struct {
 	t     testing.TB
-	addr  string // as agent.Dlv has it
+	addr  string // in the form of supervisor.Dlv
 	cmd   *exec.Cmd
 	log   testenv.Buffer
 	ended chan struct{}
 }
 
-// startDlv has dlv attach to the target, which stays halted, and listen on the
-// address.
+// startDlv starts a dlv that attaches to the target, which stays halted, and listens
+// on the address.
 func startDlv(t testing.TB, b *busy, listen string, flags ...string) *foreignDlv {
 	t.Helper()
 	dlv := buildDlv(t)
@@ -77,14 +77,14 @@ func startDlv(t testing.TB, b *busy, listen string, flags ...string) *foreignDlv
 	if d.addr == "" {
 		t.Fatal("dlv does not listen")
 	}
-	if filepath.IsAbs(d.addr) { // as it names a unix socket
+	if filepath.IsAbs(d.addr) { // as dlv names a unix socket
 		d.addr = "unix:" + d.addr
 	}
 	return d
 }
 
-// buildDlv returns the path of a dlv, which it builds once. A test with a deadline
-// calls it before that begins to count.
+// buildDlv builds dlv once and returns its path. A test with a deadline calls it before
+// the deadline is set.
 func buildDlv(t testing.TB) string {
 	t.Helper()
 	buildProgram(t)
@@ -100,8 +100,7 @@ func buildDlv(t testing.TB) string {
 	return dlv
 }
 
-// halt returns a client of Delve's JSON-RPC that is not ours, with the target
-// halted.
+// halt returns another client of the dlv, with the target halted.
 func (d *foreignDlv) halt() *rpc2.RPCClient {
 	d.t.Helper()
 	conn, err := supervisor.Dlv(d.addr).Dial(d.t.Context())
@@ -129,7 +128,7 @@ func (d *foreignDlv) halt() *rpc2.RPCClient {
 	}
 }
 
-// ask runs f with halt's client and lets the target run again.
+// withClient calls f with halt's client and then resumes the target.
 func (d *foreignDlv) withClient(f func(*rpc2.RPCClient)) {
 	d.t.Helper()
 	c := d.halt()
@@ -139,8 +138,8 @@ func (d *foreignDlv) withClient(f func(*rpc2.RPCClient)) {
 	}
 }
 
-// asBefore sees that a session has left the dlv running, the target under it too,
-// and of the breakpoints only the dlv's own.
+// mustBeUnchanged checks that a session has left the dlv and its target running, with
+// no breakpoints except the dlv's own.
 func (d *foreignDlv) mustBeUnchanged(b *busy, own int) {
 	d.t.Helper()
 	select {
@@ -172,8 +171,8 @@ func (d *foreignDlv) mustBeUnchanged(b *busy, own int) {
 	b.mustBeat(5 * time.Second)
 }
 
-// TestDlv has sessions on a dlv that runs already, over TCP and a unix socket, in
-// both protocols, ended in each way.
+// TestDlv runs sessions on a running dlv, over TCP and a unix socket, with both
+// protocols, and ends them in every way.
 func TestDlv(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "dlv.sock")
 	for _, listen := range []string{"127.0.0.1:0", "unix:" + socket} {
@@ -203,13 +202,13 @@ func TestDlv(t *testing.T) {
 			s.endForeign(ctx, sess)
 			d.mustBeUnchanged(b, own.ID)
 
-			sess = s.start(ctx, 0) // it runs, and is ended without a word to it
+			sess = s.start(ctx, 0) // it runs, and is ended without notice
 			s.endForeign(ctx, sess)
 			d.mustBeUnchanged(b, own.ID)
 
 			sess = s.start(ctx, 0)
 			sess.stopAt(ctx, "slow: before")
-			sess.Client.Close() // an IDE that is killed
+			sess.Client.Close() // like an IDE that is killed
 			if e := s.waitEnded(ctx); e.Lingers || strings.Contains(e.Reason, "dlv") {
 				t.Errorf("ended: %+v", e)
 			}
@@ -220,12 +219,12 @@ func TestDlv(t *testing.T) {
 
 			sess = s.start(ctx, 0)
 			sess.stopAt(ctx, "slow: before")
-			s.stdin.Close() // a daemon that is killed
+			s.stdin.Close() // like a daemon that is killed
 			s.waitExit(t, 10*time.Second)
 			d.mustBeUnchanged(b, own.ID)
 
 			s = startSupervisor(t, b, config{dlv: d.addr})
-			s.start(ctx, 0) // and a dlv that is killed leaves its breakpoint in the text
+			s.start(ctx, 0) // a dlv that is killed leaves its breakpoint in the text
 			d.cmd.Process.Kill()
 			s.waitEnded(ctx)
 			b.waitUntilFree(5 * time.Second)
@@ -242,7 +241,7 @@ func (s *agentProcess) endForeign(ctx context.Context, sess *session) {
 	sess.mustBeOver(ctx)
 }
 
-// rpcOnDlv is a session of Delve's JSON-RPC, halted at its end.
+// rpcOnDlv runs a session of Delve's JSON-RPC that is halted at its end.
 func (s *agentProcess) rpcOnDlv(ctx context.Context, t *testing.T) {
 	t.Helper()
 	ours, theirs, err := socketPair()
@@ -274,7 +273,7 @@ func (s *agentProcess) rpcOnDlv(ctx context.Context, t *testing.T) {
 	c.Disconnect(false)
 }
 
-// TestDlvRefused names what can't be used, and leaves it as it is.
+// TestDlvRefused refuses a dlv that cannot be used, and leaves it unchanged.
 func TestDlvRefused(t *testing.T) {
 	buildDlv(t)
 	ctx := shortContext(t)

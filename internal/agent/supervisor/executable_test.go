@@ -12,7 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestExecutable asks the agent what the target's file can be asked here.
+// TestExecutable compares the agent's answers about the target's executable with the
+// file.
 func TestExecutable(t *testing.T) {
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{lease: 30 * time.Second})

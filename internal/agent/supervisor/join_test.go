@@ -22,8 +22,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// The whole way of a session as sshd gives it: two pipes, and a process that
-// hands them over.
+// A session begins as under sshd: with two pipes, and a process that hands them over.
 func TestJoinByAProcess(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -96,7 +95,7 @@ func TestJoinWithAnotherToken(t *testing.T) {
 	right.end(ctx)
 }
 
-// Who comes second with a session's token gets nothing, and the session goes on.
+// A second peer with a session's token is refused, and the session continues.
 func TestJoinTwice(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -123,7 +122,7 @@ func TestJoinTwice(t *testing.T) {
 	first.end(ctx)
 }
 
-// A joining process is not lost to a worker that is about to leave.
+// A join survives a worker that is about to exit.
 func TestJoinMeetsALeavingWorker(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -132,7 +131,7 @@ func TestJoinMeetsALeavingWorker(t *testing.T) {
 		s.start(ctx, 0)
 		tracer := s.workerPID()
 		token := api.NewToken()
-		next, err := s.join(ctx, token) // which the worker at hand accepts
+		next, err := s.join(ctx, token) // which the current worker accepts
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +198,7 @@ func TestJoinByAnotherUser(t *testing.T) {
 	sess.end(ctx)
 }
 
-// A session's descriptors are not handed to a listener of another user either.
+// A session's descriptors are not sent to a listener of another user.
 func TestJoinRefusesAnotherUsersSocket(t *testing.T) {
 	testenv.NeedsRoot(t, "only root can be another user")
 	addr := &net.UnixAddr{Net: "unixpacket", Name: "@dapbridge-" + api.NewToken()}
@@ -220,8 +219,8 @@ func TestJoinRefusesAnotherUsersSocket(t *testing.T) {
 	}
 }
 
-// asUser runs f with the effective user uid, which each thread has of its own
-// below Go's syscall package.
+// asUser runs f with the effective user uid, of this thread only: it bypasses Go's
+// syscall package, which would change all threads.
 func asUser(t *testing.T, uid int, f func() error) {
 	t.Helper()
 	runtime.LockOSThread()

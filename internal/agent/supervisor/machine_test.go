@@ -9,7 +9,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestMachine looks at this machine through a real agent.
+// TestMachine describes this machine through a real agent.
 func TestMachine(t *testing.T) {
 	a := startSupervisor(t, startBusy(t), config{})
 	m, err := a.client.Machine(shortContext(t))

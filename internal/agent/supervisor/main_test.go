@@ -21,10 +21,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent/worker"
 )
 
-// The test binary is the agent too, as the program is on a node: called with
-// "agent …" it is a supervisor, a worker or the joining process.
+// Like the program on a node, the test binary is the agent too: called with "agent …"
+// it runs a supervisor, a worker or a join.
 
-// asAgent says which, "" if it is to run the tests.
+// asAgent returns the agent's subcommand, "" to run the tests.
 func asAgent() string {
 	if len(os.Args) > 2 && os.Args[1] == "agent" {
 		return os.Args[2]
@@ -32,7 +32,7 @@ func asAgent() string {
 	return ""
 }
 
-// A worker's main goroutine must stay on the main thread: see worker.Run.
+// A worker's main goroutine must stay on the main thread; see worker.Run.
 func init() {
 	if asAgent() == "worker" {
 		runtime.LockOSThread()
@@ -69,7 +69,7 @@ func status(err error) int {
 	return 0
 }
 
-// workerArgv starts a worker.
+// workerArgv returns the command that starts a worker.
 func workerArgv() []string { return []string{"/proc/self/exe", "agent", "worker"} }
 
 func supervise(args []string) (err error) {

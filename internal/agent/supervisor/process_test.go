@@ -30,35 +30,35 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// agentProcess is an agent for one target: a supervisor process, and the daemon's
-// end of its link.
+// agentProcess is an agent for one target: a supervisor process, and the daemon's end
+// of its link.
 type agentProcess struct {
 	t       testing.TB
 	target  *busy
 	cmd     *exec.Cmd
 	client  *link.Client
 	closing sync.Once
-	stdin   *os.File // the daemon's end, for who wants to break it
+	stdin   *os.File // the daemon's end, for tests that break it
 	log     testenv.Buffer
-	ended   chan api.Ended // what the agent says of sessions that ended
+	ended   chan api.Ended // reports of sessions that ended
 	exited  chan struct{}
 	dlv     string // config's
-	mark    string // stands in the environment of the supervisor and its children
+	mark    string // in the environment of the supervisor and its children
 }
 
-// config is what a test may want to be otherwise.
+// config holds what a test may change.
 type config struct {
 	lease time.Duration // of the supervisor
-	pings time.Duration // the lease that the daemon's end goes by; 0 is the same
-	dlv   string        // the agent.Dlv that debugs the target
+	pings time.Duration // the lease by which the daemon pings; 0 means the same
+	dlv   string        // the supervisor.Dlv that debugs the target
 }
 
-// daemonName is what the tests' daemon calls itself.
+// daemonName is the name of the tests' daemon.
 const daemonName = "pid 4711 of alice on devbox"
 
-// startSupervisor starts an agent for the target. With the test it is released,
-// if it has not left, and must leave nothing behind: no process, and a target
-// that is as before, if it lives.
+// startSupervisor starts an agent for the target. At the end of the test it is
+// released, if it has not exited, and must leave no process behind, and the target, if
+// alive, as it was.
 func startSupervisor(t testing.TB, b *busy, c config) *agentProcess {
 	t.Helper()
 	if c.lease == 0 {
@@ -95,7 +95,7 @@ func superviseHere(t testing.TB, b *busy) *agentProcess {
 	t.Helper()
 	s := &agentProcess{t: t, target: b, ended: make(chan api.Ended, 64), exited: make(chan struct{})}
 	token := api.NewToken()
-	t.Setenv("DAPBRIDGE_TEST_AGENT", token) // of the workers: this process's own is read from before
+	t.Setenv("DAPBRIDGE_TEST_AGENT", token) // for the workers: this process's own environ file is older
 	s.mark = "DAPBRIDGE_TEST_AGENT=" + token
 	capabilities, err := worker.Capabilities()
 	if err != nil {
@@ -119,8 +119,8 @@ func superviseHere(t testing.TB, b *busy) *agentProcess {
 	return s
 }
 
-// pipes are two pipes, named as a process's standard streams and those on the
-// other side are.
+// pipes returns two pipes, named after a process's standard streams and their other
+// ends.
 func pipes(t testing.TB) (in, stdin, stdout, out *os.File) {
 	t.Helper()
 	in, stdin, err := os.Pipe()
@@ -133,7 +133,7 @@ func pipes(t testing.TB) (in, stdin, stdout, out *os.File) {
 	return in, stdin, stdout, out
 }
 
-// connect makes the daemon's end of the link.
+// connect opens the daemon's end of the link.
 func (s *agentProcess) connect(stdout *os.File, pings time.Duration) {
 	s.t.Helper()
 	s.t.Cleanup(func() { stdout.Close() })
@@ -151,7 +151,7 @@ func (s *agentProcess) connect(stdout *os.File, pings time.Duration) {
 	s.t.Cleanup(s.finish)
 }
 
-// finish ends the agent as a daemon does, and sees that nothing is left.
+// finish releases the agent as a daemon does, and checks that nothing is left.
 func (s *agentProcess) finish() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -186,7 +186,8 @@ func (s *agentProcess) finish() {
 	}
 }
 
-// processes returns the supervisor, while it lives, and all that it started.
+// processes returns the supervisor, while it is alive, and all processes that it
+// started.
 func (s *agentProcess) processes() (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
@@ -200,7 +201,7 @@ func (s *agentProcess) processes() (pids []int) {
 	return pids
 }
 
-// workerPID returns the process that traces the target.
+// workerPID returns the pid of the process that traces the target.
 func (s *agentProcess) workerPID() int {
 	s.t.Helper()
 	pid, _, err := procfs.FindTracer(s.target.pid())
@@ -210,7 +211,7 @@ func (s *agentProcess) workerPID() int {
 	return pid
 }
 
-// waitEnded returns what the agent says of a session that ended by itself.
+// waitEnded waits for the report of a session that ended by itself.
 func (s *agentProcess) waitEnded(ctx context.Context) api.Ended {
 	s.t.Helper()
 	select {
@@ -222,15 +223,14 @@ func (s *agentProcess) waitEnded(ctx context.Context) api.Ended {
 	}
 }
 
-// session is a debug session as an IDE and the daemon see it.
+// session is a debug session, with the ends of the IDE and the daemon.
 type session struct {
 	*dapclient.Client
 	s       *agentProcess
-	joinErr chan error // how the joining process ended
+	joinErr chan error // receives how the joining process ended
 }
 
-// open attaches, lets the target run and returns the session; an error is the
-// agent's.
+// open attaches and returns the session; an error is the agent's.
 func (s *agentProcess) open(ctx context.Context, linger time.Duration) (*session, error) {
 	token := api.NewToken()
 	sess, err := s.join(ctx, token)
@@ -244,7 +244,7 @@ func (s *agentProcess) open(ctx context.Context, linger time.Duration) (*session
 	return sess, nil
 }
 
-// join hands one end of a pair of sockets to the worker and returns the other.
+// join sends one end of a socket pair to the worker and returns the other.
 func (s *agentProcess) join(ctx context.Context, token string) (*session, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -273,8 +273,8 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 	return ours, theirs, err
 }
 
-// start opens a session in which the target runs, as an IDE's does once it is
-// configured.
+// start opens a session in which the target runs, as an IDE does after its
+// configuration.
 func (s *agentProcess) start(ctx context.Context, linger time.Duration) *session {
 	s.t.Helper()
 	sess, err := s.open(ctx, linger)
@@ -287,7 +287,7 @@ func (s *agentProcess) start(ctx context.Context, linger time.Duration) *session
 	return sess
 }
 
-// breakpoints sets what is given, and nothing else, in the target's source.
+// setBreakpoints replaces the breakpoints in the target's source.
 func (sess *session) setBreakpoints(ctx context.Context, points ...dap.SourceBreakpoint) {
 	t := sess.s.t
 	t.Helper()
@@ -325,8 +325,8 @@ func (sess *session) stopAt(ctx context.Context, mark string) *dap.StoppedEventB
 	return stop
 }
 
-// end ends the session as the daemon does and sees that the target is free,
-// which must be so when the agent says it.
+// end ends the session as the daemon does. The target must be free when the agent
+// answers.
 func (sess *session) end(ctx context.Context) {
 	sess.s.t.Helper()
 	reason, err := sess.s.client.EndSession(ctx)
@@ -337,7 +337,7 @@ func (sess *session) end(ctx context.Context) {
 	sess.mustBeOver(ctx)
 }
 
-// over sees that the session's stream and the joining process have ended.
+// mustBeOver checks that the session's stream and the joining process end.
 func (sess *session) mustBeOver(ctx context.Context) {
 	t := sess.s.t
 	t.Helper()
@@ -355,7 +355,7 @@ func (sess *session) mustBeOver(ctx context.Context) {
 	}
 }
 
-// short bounds a test that waits for a debugger.
+// shortContext bounds a test that waits for a debugger.
 func shortContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	t.Cleanup(cancel)

@@ -14,7 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// TestLetGo asks a worker for its target, whatever the worker is doing.
+// TestReleaseTarget makes a worker release its target, whatever the worker is doing.
 func TestReleaseTarget(t *testing.T) {
 	const reason = "busy is replaced"
 	for name, begin := range map[string]func(ctx context.Context, t *testing.T, s *agentProcess){
@@ -56,14 +56,14 @@ func TestReleaseTarget(t *testing.T) {
 	}
 }
 
-// TestLetGoOfAForeignTracer is refused.
+// TestReleaseTargetOfAForeignTracer is refused.
 func TestReleaseTargetOfAForeignTracer(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
 	if err := supervisor.ReleaseTarget(ctx, b.pid(), "x"); err != nil {
 		t.Errorf("of nobody: %v", err)
 	}
-	runtime.LockOSThread() // which traces
+	runtime.LockOSThread() // the thread is the tracer
 	defer runtime.UnlockOSThread()
 	if err := syscall.PtraceAttach(b.pid()); err != nil {
 		t.Fatal(err)

@@ -18,8 +18,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// TestSettleKilled sends a SIGCONT after a debugger that was killed, and none
-// after one that has detached.
+// TestEnsureReleasedAfterAKill expects a SIGCONT after a debugger that was killed, and
+// none after one that has detached.
 func TestEnsureReleasedAfterAKill(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		cmd := exec.Command("sh", "-c", "trap 'echo continued' CONT; echo ready; read go; echo end")
@@ -50,8 +50,8 @@ func TestEnsureReleasedAfterAKill(t *testing.T) {
 	}
 }
 
-// TestDlvHolds waits for a dlv that answers no more until its target is free: the
-// kernel closes the connections of one that was killed a moment before that.
+// TestDlvIsTracing waits for a dlv that no longer answers until its target is free:
+// the kernel closes the connections of a killed one a moment before that.
 func TestDlvIsTracing(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
@@ -60,7 +60,7 @@ func TestDlvIsTracing(t *testing.T) {
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
 	pid := cmd.Process.Pid
-	runtime.LockOSThread() // it is the tracer
+	runtime.LockOSThread() // the thread is the tracer
 	defer runtime.UnlockOSThread()
 	if err := unix.PtraceSeize(pid); err != nil {
 		t.Fatal(err)

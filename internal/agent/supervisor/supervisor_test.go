@@ -51,7 +51,7 @@ func TestSessionsOneAfterTheOther(t *testing.T) {
 	}
 }
 
-// TestSources asks for the target's source files, beside and without a session.
+// TestSources lists the target's source files, without a session.
 func TestSources(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -73,7 +73,7 @@ func TestSources(t *testing.T) {
 	t.Errorf("no main package among %+v", sources.Dirs)
 }
 
-// TestSource reads a file of the target's, and is refused every other one.
+// TestSource reads a file of the target's, and is refused all others.
 func TestSource(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -84,7 +84,7 @@ func TestSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second from what is remembered
+	for range 2 { // the second time from the cache
 		if text, err := s.client.Source(ctx, target, file); err != nil || string(text) != string(want) {
 			t.Fatalf("%d bytes, %v", len(text), err)
 		}
@@ -132,7 +132,7 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// TestTargetBusy has a second agent come during a session of the first's: it
+// TestTargetBusy starts a second agent during a session of the first one: its error
 // names the first one's daemon.
 func TestTargetBusy(t *testing.T) {
 	ctx := shortContext(t)
@@ -148,7 +148,7 @@ func TestTargetBusy(t *testing.T) {
 	sess.end(ctx)
 }
 
-// leaves waits for the supervisor's end.
+// waitExit waits until the supervisor has exited.
 func (s *agentProcess) waitExit(t *testing.T, within time.Duration) {
 	t.Helper()
 	select {
@@ -184,7 +184,7 @@ func TestTargetEndsDuringASession(t *testing.T) {
 			}
 			b.cmd.Process.Kill()
 			if how == "running" {
-				<-b.ended // when halted, its parent learns of it after its tracer only (ptrace(2))
+				<-b.ended // a halted one's parent is told only after its tracer (ptrace(2))
 			}
 			if _, err := s.client.EndSession(ctx); err != nil {
 				t.Errorf("end: %v", err)
@@ -298,7 +298,7 @@ func TestLingerExpires(t *testing.T) {
 	s.start(ctx, 0).end(ctx)
 }
 
-// A session that comes stops the clock of the linger before.
+// A new session stops the linger timer.
 func TestLingerIsOverWithTheNextSession(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -318,8 +318,8 @@ func TestLingerIsOverWithTheNextSession(t *testing.T) {
 	sess.end(ctx)
 }
 
-// A target that panics while nobody debugs it dies of that, as it would
-// without us, and does not wait for a client.
+// A target that panics while the worker lingers dies as it would without a debugger,
+// and does not wait for a client.
 func TestPanicDuringTheLinger(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -369,7 +369,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	}
 }
 
-// renew says a word to the agent every now and then, until it is stopped.
+// renew sends the agent a message regularly until stop is called.
 func (s *agentProcess) renew(ctx context.Context, every time.Duration) (stop func() (last time.Time)) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan time.Time, 1)
@@ -385,7 +385,7 @@ func (s *agentProcess) renew(ctx context.Context, every time.Duration) (stop fun
 	return func() time.Time { cancel(); return <-done }
 }
 
-// Heartbeats keep the lease, also while an attach takes its time.
+// Heartbeats keep the lease, even during an attach.
 func TestLeaseIsKept(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -427,15 +427,15 @@ func TestLinkEnds(t *testing.T) {
 	}
 }
 
-// signalAll sends a signal to the supervisor and all that it started, as a
-// terminal or a session's end does.
+// signalAll sends a signal to the supervisor and all its processes, as the end of a
+// terminal or a login session does.
 func (s *agentProcess) signalAll(sig syscall.Signal) {
 	for _, pid := range s.processes() {
 		syscall.Kill(pid, sig)
 	}
 }
 
-// What is no JSON-RPC on the link is answered with an error, and harms nobody.
+// Anything but JSON-RPC on the link is answered with an error and has no effect.
 func TestGarbageOnTheLink(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -480,7 +480,7 @@ func TestWorkerKilled(t *testing.T) {
 	}
 }
 
-// A daemon that gives up waiting does not leave the target halted.
+// A daemon that cancels an attach does not leave the target halted.
 func TestAttachGivenUp(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -488,7 +488,7 @@ func TestAttachGivenUp(t *testing.T) {
 	giveUp, cancel := context.WithCancel(ctx)
 	failed := make(chan error, 1)
 	go func() {
-		_, err := s.client.Attach(giveUp, api.AttachParams{Token: api.NewToken()}) // which nobody joins with
+		_, err := s.client.Attach(giveUp, api.AttachParams{Token: api.NewToken()}) // for which no descriptors arrive
 		failed <- err
 	}()
 	if !testenv.Eventually(10*time.Second, func() bool { pid, _, _ := procfs.FindTracer(b.pid()); return pid != 0 }) {
@@ -502,7 +502,7 @@ func TestAttachGivenUp(t *testing.T) {
 	s.start(ctx, 0).end(ctx)
 }
 
-// While an attach waits for the session's descriptors the agent can be left.
+// The agent can be released while an attach waits for the session's descriptors.
 func TestLinkEndsDuringTheAttach(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -530,7 +530,7 @@ func TestSuperviseRefusesAnotherProtocol(t *testing.T) {
 	if err := cmd.Run(); err == nil || !strings.Contains(log.String(), "the daemon 99") {
 		t.Errorf("%v, %q", err, log.String())
 	}
-	var hello api.Hello // by which the daemon can tell
+	var hello api.Hello // with which the daemon can report the versions
 	if err := json.Unmarshal(out.Bytes(), &hello); err != nil {
 		t.Fatalf("%v: %s", err, out.Bytes())
 	}
@@ -539,7 +539,7 @@ func TestSuperviseRefusesAnotherProtocol(t *testing.T) {
 	testenv.Equal(t, "Socket", hello.Socket, "")
 }
 
-// The supervisor itself, run in this process, keeps nothing of a session.
+// The supervisor, run in this process, keeps no files or goroutines of a session.
 func TestSupervisorKeepsNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
@@ -568,14 +568,14 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 	}
 }
 
-// waitForNextWorker blocks until the supervisor has started the worker of a next
+// waitForNextWorker waits until the supervisor has started the worker for the next
 // session.
 func (s *agentProcess) waitForNextWorker(ctx context.Context) {
 	s.t.Helper()
 	if !testenv.Eventually(10*time.Second, func() bool { return len(s.processes()) > 0 }) {
 		s.t.Fatal("no worker is started for the next session")
 	}
-	// Whoever starts a worker has the turn, for which this call waits.
+	// Whoever starts a worker holds the lock, and this call waits for it.
 	if _, err := s.client.EndSession(ctx); err != nil {
 		s.t.Fatal(err)
 	}

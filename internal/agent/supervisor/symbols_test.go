@@ -23,7 +23,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// packed returns content as it travels, and its hash.
+// packed returns content as it is uploaded, and its hash.
 func packed(t *testing.T, content string) (data []byte, hash string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -44,7 +44,7 @@ func TestStoreSymbols(t *testing.T) {
 	if s.has(hash) {
 		t.Error("an empty store has the file")
 	}
-	for range 2 { // the second time somebody else was faster
+	for range 2 { // the second time as if another upload had been faster
 		if err := s.add(bytes.NewReader(data), hash); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestStoreSymbols(t *testing.T) {
 	}
 }
 
-// TestStoreSymbolsWhole sees that what is cut off or altered leaves nothing.
+// TestStoreSymbolsWhole checks that an interrupted or altered upload leaves nothing.
 func TestStoreSymbolsWhole(t *testing.T) {
 	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
 	data, hash := packed(t, strings.Repeat("debug sections", 10000))
@@ -104,14 +104,14 @@ func TestStoreSymbolsWhole(t *testing.T) {
 	}
 }
 
-// TestStoreSymbolsSilence has the wire go silent in the middle: nothing is left,
-// soon.
+// TestStoreSymbolsSilence lets an upload go silent: it fails in time and leaves
+// nothing.
 func TestStoreSymbolsSilence(t *testing.T) {
 	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
 	data, hash := packed(t, strings.Repeat("debug sections", 10000))
 	wire, end := io.Pipe()
 	defer end.Close()
-	go end.Write(data[:len(data)/2]) // and not a word more
+	go end.Write(data[:len(data)/2]) // and nothing more
 	alive := idle.NewReader(wire, 200*time.Millisecond)
 	defer alive.Close()
 	start := time.Now()
@@ -127,8 +127,8 @@ func TestStoreSymbolsSilence(t *testing.T) {
 	}
 }
 
-// TestStoreSymbolsAmongOthers sees that the store keeps to a directory that is
-// its user's alone, and to a few files.
+// TestStoreSymbolsAmongOthers checks that the store refuses a directory that others can
+// write to, and keeps only a few files.
 func TestStoreSymbolsAmongOthers(t *testing.T) {
 	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
 	stale := filepath.Join(s.dir, ".next-1")
@@ -176,9 +176,9 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 	}
 }
 
-// TestSymbolsFor sees that symbols go with the very process that they were
-// proved for.
-func TestSymbolsFor(t *testing.T) {
+// TestFindSymbols checks that symbols are used only for the process for which they
+// were proved.
+func TestFindSymbols(t *testing.T) {
 	stripped := api.Target{Process: api.Process{PID: 1, StartTicks: 2, Exe: "/x"}, Build: exe.Build{Stripped: true, BuildID: "b"}}
 	if dir, err := findSymbols(api.Target{}, nil); dir != "" || err != nil {
 		t.Errorf("a target that needs none: %q, %v", dir, err)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package worker
 
 import (
@@ -39,9 +41,9 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
-// joined is a session's descriptors as a worker gets them, what the joining
-// process writes and reads, and how it ends.
-func joined(t *testing.T, token string) (j supervisor.JoinRequest, toWorker, fromWorker *os.File, ended chan error) {
+// newJoin returns a session's descriptors as a worker receives them, their other ends,
+// and how the joining process ended.
+func newJoin(t *testing.T, token string) (j supervisor.JoinRequest, toWorker, fromWorker *os.File, ended chan error) {
 	t.Helper()
 	name := "@dapbridge-" + api.NewToken()
 	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: name})
@@ -75,8 +77,7 @@ func joined(t *testing.T, token string) (j supervisor.JoinRequest, toWorker, fro
 
 func frame(body string) string { return string(frameMessage([]byte(body))) }
 
-// What the client sends reaches Delve, whole messages only, and after the last
-// one a request to pause.
+// Whole messages of the client reach Delve, and finally a request to pause.
 func TestStreamReads(t *testing.T) {
 	message := `{"seq":1,"type":"request","command":"threads"}`
 	for name, tt := range map[string]struct{ sent, want string }{
@@ -89,7 +90,7 @@ func TestStreamReads(t *testing.T) {
 		"empty bodies": {frame("") + frame(""), frame("") + frame("") + frame(lastRequest)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j, in, _, ended := joined(t, "token")
+			j, in, _, ended := newJoin(t, "token")
 			j.Accept()
 			s := newStream(j, api.DAP)
 			go func() {
@@ -111,9 +112,9 @@ func TestStreamReads(t *testing.T) {
 	}
 }
 
-// A stream that is closed under a reader ends in the same way.
+// A stream that is closed while it is being read ends in the same way.
 func TestStreamCloses(t *testing.T) {
-	j, _, _, ended := joined(t, "token")
+	j, _, _, ended := newJoin(t, "token")
 	j.Accept()
 	s := newStream(j, api.DAP)
 	time.AfterFunc(20*time.Millisecond, func() { s.Close() })
@@ -128,9 +129,9 @@ func TestStreamCloses(t *testing.T) {
 	}
 }
 
-// The two writes of a message arrive by one read.
+// The two writes of a message arrive in one read.
 func TestStreamWrites(t *testing.T) {
-	j, _, out, ended := joined(t, "token")
+	j, _, out, ended := newJoin(t, "token")
 	j.Accept()
 	s := newStream(j, api.DAP)
 	buf := make([]byte, 4<<20)
@@ -152,7 +153,7 @@ func TestStreamWrites(t *testing.T) {
 func TestRegistry(t *testing.T) {
 	for name, first := range map[string]string{"descriptors first": "put", "session first": "get"} {
 		t.Run(name, func(t *testing.T) {
-			j, _, _, ended := joined(t, "token")
+			j, _, _, ended := newJoin(t, "token")
 			r := newRegistry()
 			if first == "put" {
 				r.put(j)
@@ -180,7 +181,7 @@ func TestRegistry(t *testing.T) {
 }
 
 func TestRegistryGivesUp(t *testing.T) {
-	j, _, _, ended := joined(t, "unwanted")
+	j, _, _, ended := newJoin(t, "unwanted")
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry()
 		r.put(j)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package worker
 
 import (
@@ -21,10 +23,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// testTimeout bounds how long a test waits for what must come.
+// testTimeout bounds a wait for something that must happen.
 const testTimeout = 30 * time.Second
 
-// rpcTarget is a Go program that runs, with a session on it.
+// rpcTarget is a running Go program with a session on it.
 type rpcTarget struct {
 	pid   int
 	conn  net.Conn      // the client's end
@@ -56,7 +58,7 @@ func serveTarget(t *testing.T) *rpcTarget {
 			t.Error(err)
 		}
 	})
-	// Delve's client knows TCP's way to be closed.
+	// Delve's client knows how to close a TCP connection only.
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +87,8 @@ func (r *rpcTarget) waitEnded(t *testing.T) {
 	}
 }
 
-// soon returns what comes.
-func soon[T any](t *testing.T, c <-chan T) (v T) {
+// receive returns the next value of a channel.
+func receive[T any](t *testing.T, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
@@ -117,7 +119,7 @@ func TestRPCSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := soon(t, c.Continue())
+	state := receive(t, c.Continue())
 	if state.Err != nil || state.CurrentThread == nil || state.CurrentThread.Breakpoint == nil || state.CurrentThread.Breakpoint.ID != bp.ID {
 		t.Fatalf("stopped: %+v", state)
 	}
@@ -139,8 +141,8 @@ func TestRPCSession(t *testing.T) {
 	}
 }
 
-// TestRPCHalt halts again and again at once after a continue, beside requests
-// that wait for the target.
+// TestRPCHalt halts immediately after a continue, again and again, while other
+// requests wait for the target.
 func TestRPCHalt(t *testing.T) {
 	r := serveTarget(t)
 	c := rpc2.NewClientFromConn(r.conn)
@@ -179,17 +181,17 @@ func TestRPCHalt(t *testing.T) {
 				}
 			}
 		}()
-		if err := soon(t, halted); err != nil {
+		if err := receive(t, halted); err != nil {
 			t.Fatal(err)
 		}
-		if err := soon(t, waiting); err != nil {
+		if err := receive(t, waiting); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// TestRPCHaltAtBreakpoint halts at about the time at which a breakpoint is hit: the
-// command that follows goes on from there all the same.
+// TestRPCHaltAtBreakpoint halts at about the time when a breakpoint is hit: the next
+// command continues from there nevertheless.
 func TestRPCHaltAtBreakpoint(t *testing.T) {
 	r := serveTarget(t)
 	c := rpc2.NewClientFromConn(r.conn)
@@ -210,14 +212,14 @@ func TestRPCHaltAtBreakpoint(t *testing.T) {
 		if _, err := c.Halt(); err != nil {
 			t.Fatal(err)
 		}
-		s := soon(t, stopped)
+		s := receive(t, stopped)
 		if s.CurrentThread == nil || s.CurrentThread.Breakpoint == nil {
-			continue // the halt was there first
+			continue // the halt came first
 		}
 		stops++
 		before, how, err := at(s), "continue", error(nil)
 		if i%2 == 0 {
-			s = soon(t, c.Continue()) // which no halt follows
+			s = receive(t, c.Continue()) // without a halt
 		} else {
 			how = "next"
 			s, err = c.Next()
@@ -234,8 +236,8 @@ func TestRPCHaltAtBreakpoint(t *testing.T) {
 	}
 }
 
-// TestRPCHaltBehindContinue sends both in one packet: the halt must end the
-// continue that came before it.
+// TestRPCHaltBehindContinue sends both in one packet: the halt must end the continue
+// that came before it.
 func TestRPCHaltBehindContinue(t *testing.T) {
 	r := serveTarget(t)
 	for range testenv.Rounds(t, 10) {
@@ -261,8 +263,8 @@ func TestRPCHaltBehindContinue(t *testing.T) {
 	}
 }
 
-// TestRPCStateBeforeContinue sends states and a continue in one packet: no state
-// must wait for what the continue stops at.
+// TestRPCStateBeforeContinue sends states and a continue in one packet: no state may
+// wait for the stop of the continue.
 func TestRPCStateBeforeContinue(t *testing.T) {
 	const (
 		states  = 30
@@ -316,7 +318,7 @@ func TestRPCEnd(t *testing.T) {
 			if _, err := io.WriteString(r.conn, requests); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(50 * time.Millisecond) // to be in the middle of it, most of the time
+			time.Sleep(50 * time.Millisecond) // usually in the middle of the requests
 			r.conn.Close()
 			r.waitEnded(t)
 		})
