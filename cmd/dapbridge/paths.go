@@ -150,14 +150,14 @@ func printPaths(w io.Writer, p source.Paths) {
 	for _, tree := range p.Trees {
 		line("")
 		printTree(line, tree)
-		for _, l := range tree.Lost {
+		for _, l := range tree.Rejected {
 			line("  not   %s: %s", l.Host, l.Why)
 		}
 	}
-	if len(p.Elsewhere) > 0 {
+	if len(p.Unassigned) > 0 {
 		line("\nnot part of a known module; shown as the node has it")
 		label := "node"
-		for _, dir := range p.Elsewhere {
+		for _, dir := range p.Unassigned {
 			line("  %-4s  %s", label, dir)
 			label = ""
 		}
@@ -185,9 +185,9 @@ func printFilePath(w io.Writer, f source.FilePath) {
 	}
 	printRules(line, "breakpoints, host to node", f.ToNode)
 	printRules(line, "stack frames, node to host", f.ToHost)
-	if len(f.Lost) > 0 {
+	if len(f.Rejected) > 0 {
 		line("\nother places, not used")
-		for _, l := range f.Lost {
+		for _, l := range f.Rejected {
 			line("  %s: %s", l.Host, l.Why)
 		}
 	}

@@ -15,7 +15,7 @@ func TestPrintPaths(t *testing.T) {
 	grpc := source.SourceTree{
 		What: "module google.golang.org/grpc v1.83.2", Node: "/build/vendor/google.golang.org/grpc",
 		Host: "/home/me/go/pkg/mod/google.golang.org/grpc@v1.83.2", Reason: "the version that was built, in the module cache",
-		Files: 12, OnHost: 12, Lost: []source.LostPlace{{Host: "/home/me/containerd/vendor/google.golang.org/grpc", Why: "vendored as google.golang.org/grpc v1.80.0"}},
+		Files: 12, OnHost: 12, Rejected: []source.RejectedPlace{{Host: "/home/me/containerd/vendor/google.golang.org/grpc", Why: "vendored as google.golang.org/grpc v1.80.0"}},
 	}
 	main := source.PathRule{Host: "/home/me/containerd", Node: "/build", Way: "both", Reason: "main module github.com/containerd/containerd/v2"}
 	whole := source.Paths{
@@ -28,10 +28,10 @@ func TestPrintPaths(t *testing.T) {
 			grpc,
 			{What: "standard library go1.25.1", Node: "/usr/local/go/src", Files: 14},
 		},
-		Elsewhere: []string{"_cgo_gotypes.go", "/tmp/go-build1\x1b[31m/b001"},
+		Unassigned: []string{"_cgo_gotypes.go", "/tmp/go-build1\x1b[31m/b001"},
 	}
 	unmapped := whole
-	unmapped.Trees, unmapped.Own, unmapped.Elsewhere, unmapped.OnHost = nil, nil, nil, 0
+	unmapped.Trees, unmapped.Own, unmapped.Unassigned, unmapped.OnHost = nil, nil, nil, 0
 	unmapped.Problem = "the target's main module is github.com/containerd/containerd/v2, and no go.mod was found on the host"
 	rule := source.PathRule{Host: grpc.Host, Node: grpc.Node, Way: "both", Reason: grpc.What + ": " + grpc.Reason}
 	for name, print := range map[string]func(*bytes.Buffer){
@@ -41,7 +41,7 @@ func TestPrintPaths(t *testing.T) {
 			printFilePath(b, source.FilePath{
 				Line: 9, Host: grpc.Host + "/server.go", OnHost: true, Node: grpc.Node + "/server.go", InTarget: true, Tree: &grpc,
 				ToNode: []source.PathRule{rule}, ToHost: []source.PathRule{rule, main},
-				Lost: []source.LostPlace{{Host: grpc.Lost[0].Host + "/server.go", Why: grpc.Lost[0].Why}},
+				Rejected: []source.RejectedPlace{{Host: grpc.Rejected[0].Host + "/server.go", Why: grpc.Rejected[0].Why}},
 			})
 		},
 		"no-file": func(b *bytes.Buffer) {

@@ -13,18 +13,17 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/gosource"
 )
 
-// TestBreakpointsInRealBinaries has Delve stop real binaries at lines of the
-// host's files, in the main module, in a dependency of each kind and in the
-// standard library: each is hit, and the stack there is of files that the host
-// has.
+// TestBreakpointsInRealBinaries sets breakpoints at lines of the host's files with Delve:
+// in the main module, in a dependency of each kind, and in the standard library. Each must
+// be hit, and the host must have all files of the stack there.
 func TestBreakpointsInRealBinaries(t *testing.T) {
 	testenv.SkipShort(t, "it runs go build")
-	for name, b := range map[string]machine{
+	for name, b := range map[string]buildCase{
 		"plain":             {},
 		"trimpath":          {flags: []string{"-trimpath"}},
-		"vendored":          {vendor: true},
-		"vendored trimpath": {vendor: true, flags: []string{"-trimpath"}},
-		"vendored on both":  {vendor: true, hostVendor: true},
+		"vendored":          {nodeVendor: true},
+		"vendored trimpath": {nodeVendor: true, flags: []string{"-trimpath"}},
+		"vendored on both":  {nodeVendor: true, hostVendor: true},
 		"go.work":           {work: true},
 		"go.work trimpath":  {work: true, flags: []string{"-trimpath"}},
 		"GOROOT":            {toolchain: otherGo},
@@ -32,35 +31,41 @@ func TestBreakpointsInRealBinaries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bin, root := b.build(t)
-			m := mapFile(t, bin, root)
-			spots := b.spots(t, root)
+			m := mapBinary(t, bin, root)
+			lines := b.findLines(t, root)
 			d, err := debugger.New(&debugger.Config{Backend: "native", WorkingDir: t.TempDir()}, []string{bin})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer d.Detach(true)
-			for host, line := range spots {
+			for host, line := range lines {
 				node, ok := m.Paths.ToNode(host)
-				if bp, err := d.CreateBreakpoint(&api.Breakpoint{File: node, Line: line}, "", nil, false); err != nil || !ok || bp.File != node {
-					t.Errorf("a breakpoint at %s:%d, which is %s there: %+v, %v", host, line, node, bp, err)
+				if !ok {
+					t.Errorf("%s is not mapped", host)
+				}
+				bp, err := d.CreateBreakpoint(&api.Breakpoint{File: node, Line: line}, "", nil, false)
+				if err != nil {
+					t.Errorf("set a breakpoint at %s:%d: %v", node, line, err)
+				} else if bp.File != node {
+					t.Errorf("set a breakpoint in %s, got one in %s", node, bp.File)
 				}
 			}
-			hit := runThrough(t, d, m, len(spots))
-			for host, line := range spots {
+			hit := runThrough(t, d, m, len(lines))
+			for host, line := range lines {
 				if !slices.Contains(hit[host], line) {
-					t.Errorf("%s:%d was not hit; hit were %v", host, line, hit)
+					t.Errorf("did not hit %s:%d, only %v", host, line, hit)
 				}
 			}
 		})
 	}
 }
 
-// spots are lines of the host's files that the program comes by.
-func (b machine) spots(t *testing.T, root string) map[string]int {
+// findLines returns lines of the host's files that the program executes, by file.
+func (b buildCase) findLines(t *testing.T, root string) map[string]int {
 	t.Helper()
 	goroot, modules := goEnv(t, "GOROOT"), goEnv(t, "GOMODCACHE")
 	if b.toolchain != "" {
-		goroot = otherGoroot(t, b.toolchain)
+		goroot = findGoroot(t, b.toolchain)
 	}
 	mod := filepath.Join(modules, "golang.org", "x", "mod@v0.43.0")
 	group := filepath.Join(modules, "golang.org", "x", "sync@v0.24.0")
@@ -68,7 +73,7 @@ func (b machine) spots(t *testing.T, root string) map[string]int {
 	if b.hostVendor {
 		mod, group = filepath.Join(root, "vendor", "golang.org", "x", "mod"), filepath.Join(root, "vendor", "golang.org", "x", "sync")
 	}
-	spots := map[string]int{}
+	lines := map[string]int{}
 	for file, code := range map[string]string{
 		filepath.Join(root, "cmd/app/main.go"):             "var g errgroup.Group",
 		filepath.Join(root, "internal/greet/greet.go"):     "return \"hello\"",
@@ -77,13 +82,13 @@ func (b machine) spots(t *testing.T, root string) map[string]int {
 		filepath.Join(group, "errgroup/errgroup.go"):       "func (g *Group) Wait(",
 		filepath.Join(goroot, "src", "net/http/server.go"): "func (s *Server) ListenAndServe(",
 	} {
-		spots[file] = lineOf(t, file, code)
+		lines[file] = lineOf(t, file, code)
 	}
-	return spots
+	return lines
 }
 
-// runThrough lets the program run to its end, and returns where it stopped by the
-// host's paths. Files of the stack that the host lacks are errors.
+// runThrough lets the program run to its end, and returns the lines where it stopped, by
+// the host's file. It checks each stack.
 func runThrough(t *testing.T, d *debugger.Debugger, m *Map, most int) map[string][]int {
 	t.Helper()
 	hit := map[string][]int{}
@@ -104,6 +109,7 @@ func runThrough(t *testing.T, d *debugger.Debugger, m *Map, most int) map[string
 	return hit
 }
 
+// checkFrames checks that the host has all files of a goroutine's stack.
 func checkFrames(t *testing.T, d *debugger.Debugger, m *Map, goroutine int64) {
 	t.Helper()
 	raw, err := d.Stacktrace(goroutine, 50, 0)
@@ -116,7 +122,7 @@ func checkFrames(t *testing.T, d *debugger.Debugger, m *Map, goroutine int64) {
 	}
 	for _, f := range frames {
 		if host, ok := m.Paths.ToHost(f.File); f.File != "" && (!ok || !gosource.Exists(host)) {
-			t.Errorf("a frame's file %s is %s (%v) on the host", f.File, host, ok)
+			t.Errorf("the host does not have %s as %s (mapped: %v)", f.File, host, ok)
 		}
 	}
 }

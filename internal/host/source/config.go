@@ -1,6 +1,6 @@
-// Package source finds the target's source on the host: it concludes the path map
-// from what the executable, the workspace and the host's Go say, explains it to the
-// user, fetches modules that the host lacks, and hands files to the bridge.
+// Package source finds the target's source on the host. It infers the path map from the
+// executable, the workspace and the host's Go environment, explains it to the user,
+// fetches modules that the host lacks, and reads files for the bridge.
 package source
 
 import (
@@ -12,7 +12,7 @@ import (
 // Config says where the host's source is.
 type Config struct {
 	Root     string         // where the target's source is on the host
-	Rules    []pathmap.Rule // the user's own, which win over those that are inferred
-	CacheDir string         // this user's own, for files of the node that clients open; "" for none
+	Rules    []pathmap.Rule // the user's own, which take precedence over inferred ones
+	CacheDir string         // private to the user, for copies of the node's files that clients open; "" for none
 	Log      *slog.Logger
 }

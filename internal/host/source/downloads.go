@@ -13,79 +13,78 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/gosource"
 )
 
-// Fetches are the downloads of what the host lacks of the target's source. They
-// run in the background and are tried once for each module.
+// Downloads fetches modules of the target's source that the host lacks. It runs in the
+// background and tries each module once.
 type Downloads struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu        sync.Mutex
-	downloads map[module.Version]*download
+	mu       sync.Mutex
+	byModule map[module.Version]*download
 }
 
-// download is one try at a module.
+// download is the attempt to fetch one module.
 type download struct {
-	dir  string        // where it will stand
-	done chan struct{} // closed when it is over, well or not
+	dir  string        // where the go command puts it
+	done chan struct{} // closed when it has succeeded or failed
 }
 
-// Missing is a module that the host lacks, and where it would stand.
+// MissingModule is a module that the host lacks.
 type MissingModule struct {
 	module module.Version
-	dir    string
+	dir    string // where the go command would put it
 }
 
-// NewFetches returns an empty set of downloads; End must be called.
+// NewDownloads returns a Downloads without any. Close must be called.
 func NewDownloads() *Downloads {
-	f := &Downloads{downloads: map[module.Version]*download{}}
-	f.ctx, f.cancel = context.WithCancel(context.Background())
-	return f
+	ds := &Downloads{byModule: map[module.Version]*download{}}
+	ds.ctx, ds.cancel = context.WithCancel(context.Background())
+	return ds
 }
 
-// Start fetches what has not been tried. Tell is called with a line for the user
-// about each module, from one goroutine at a time.
-func (f *Downloads) Start(by *gosource.Fetcher, lacking []MissingModule, tell func(string)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// Start starts to fetch the modules that have not been tried. It calls notify with a
+// message for the user about each, from one goroutine at a time.
+func (ds *Downloads) Start(fetcher *gosource.Fetcher, missing []MissingModule, notify func(string)) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
 	var list []module.Version
-	for _, m := range lacking {
-		if f.downloads[m.module] == nil {
-			f.downloads[m.module] = &download{dir: m.dir, done: make(chan struct{})}
+	for _, m := range missing {
+		if ds.byModule[m.module] == nil {
+			ds.byModule[m.module] = &download{dir: m.dir, done: make(chan struct{})}
 			list = append(list, m.module)
 		}
 	}
-	if len(list) == 0 || f.ctx.Err() != nil {
+	if len(list) == 0 || ds.ctx.Err() != nil {
 		return
 	}
-	f.wg.Go(func() {
-		by.Fetch(f.ctx, list, func(r gosource.FetchResult) {
-			f.mu.Lock()
-			close(f.downloads[r.Module].done)
-			f.mu.Unlock()
-			if f.ctx.Err() == nil {
-				tell(describeResult(r))
+	ds.wg.Go(func() {
+		fetcher.Fetch(ds.ctx, list, func(r gosource.FetchResult) {
+			ds.mu.Lock()
+			close(ds.byModule[r.Module].done)
+			ds.mu.Unlock()
+			if ds.ctx.Err() == nil {
+				notify(describeResult(r))
 			}
 		})
 	})
 }
 
-// wait waits for the download that will bring a file of the host, if one is under
-// way, or for the end of ctx.
-func (f *Downloads) waitFor(ctx context.Context, file string) {
-	f.mu.Lock()
-	var bringing []*download
-	for _, d := range f.downloads {
+// waitFor blocks while the module of a host file is being downloaded, or until ctx ends.
+func (ds *Downloads) waitFor(ctx context.Context, file string) {
+	ds.mu.Lock()
+	var running []*download
+	for _, d := range ds.byModule {
 		if strings.HasPrefix(file, d.dir+string(filepath.Separator)) {
-			bringing = append(bringing, d)
+			running = append(running, d)
 		}
 	}
-	f.mu.Unlock()
-	for _, d := range bringing {
+	ds.mu.Unlock()
+	for _, d := range running {
 		select {
 		case <-d.done:
 		case <-ctx.Done():
-		case <-f.ctx.Done():
+		case <-ds.ctx.Done():
 		}
 	}
 }
@@ -97,8 +96,8 @@ func describeResult(r gosource.FetchResult) string {
 	return fmt.Sprintf("fetched the source of %s in %s", r.Module, r.Took.Round(100*time.Millisecond))
 }
 
-// End gives up what is under way, and waits for it.
-func (f *Downloads) Close() {
-	f.cancel()
-	f.wg.Wait()
+// Close cancels the downloads and waits until they have ended.
+func (ds *Downloads) Close() {
+	ds.cancel()
+	ds.wg.Wait()
 }

@@ -17,35 +17,34 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// Paths is the whole map between the host's source and the target's.
+// Paths describes the path map between the host's source and the target's.
 type Paths struct {
 	Target api.Target   `json:"target"`
 	Files  int          `json:"files"` // source files that the target was compiled from
-	OnHost int          `json:"here"`  // those that this machine has
+	OnHost int          `json:"here"`  // those that the host has
 	Own    []PathRule   `json:"own"`   // the user's rules, which come first
 	Trees  []SourceTree `json:"trees"` // the main module first, the standard library last
-	Rules  []PathRule   `json:"rules"` // all that apply, in the order in which they were made
-	// Elsewhere are directories, and files without one, of which it is not known
-	// what they belong to.
-	Elsewhere []string `json:"elsewhere"`
+	Rules  []PathRule   `json:"rules"` // all rules, in the order in which they were made
+	// Unassigned are directories, and files without one, that belong to no known module.
+	Unassigned []string `json:"elsewhere"`
 	// Problem says why the main module's paths are not mapped, if so.
 	Problem string `json:"problem,omitempty"`
 }
 
 // SourceTree is one part of the target's source.
 type SourceTree struct {
-	What   string      `json:"what"`
-	Host   string      `json:"host,omitempty"` // nothing if the host can't have it
-	Node   string      `json:"node"`
-	Reason string      `json:"reason,omitempty"`
-	Files  int         `json:"files"`
-	OnHost int         `json:"here"`
-	Fetch  string      `json:"fetch,omitempty"` // what happens about a tree that is missing on the host
-	Lost   []LostPlace `json:"lost,omitempty"`
+	What     string          `json:"what"`
+	Host     string          `json:"host,omitempty"` // empty if the host cannot have it
+	Node     string          `json:"node"`
+	Reason   string          `json:"reason,omitempty"`
+	Files    int             `json:"files"`
+	OnHost   int             `json:"here"`
+	Fetch    string          `json:"fetch,omitempty"` // if the host lacks the tree: whether it is fetched, and why not
+	Rejected []RejectedPlace `json:"lost,omitempty"`
 }
 
-// LostPlace is a place of the host that could have been meant.
-type LostPlace struct {
+// RejectedPlace is a place on the host that was considered and rejected.
+type RejectedPlace struct {
 	Host string `json:"host"`
 	Why  string `json:"why"`
 }
@@ -58,6 +57,7 @@ type PathRule struct {
 	Reason string `json:"reason"`
 }
 
+// newPathRules returns an empty list, not nil, if there are no rules: JSON shows [].
 func newPathRules(rules []pathmap.Rule) []PathRule {
 	list := []PathRule{}
 	for _, r := range rules {
@@ -72,21 +72,21 @@ type FilePath struct {
 	Line  int    `json:"line,omitempty"`
 
 	Node     string     `json:"node,omitempty"` // as the target names it
-	InTarget bool       `json:"inTarget"`       // it has code of it
-	ToNode   []PathRule `json:"toNode"`         // rules for Host: the one that applies, and those that lost
+	InTarget bool       `json:"inTarget"`       // the target was compiled from Node
+	ToNode   []PathRule `json:"toNode"`         // rules for Host: the one that applies, then those that it overrides
 
-	Host   string     `json:"host,omitempty"` // where the IDE is sent
-	OnHost bool       `json:"here"`           // it is there
+	Host   string     `json:"host,omitempty"` // what the IDE opens
+	OnHost bool       `json:"here"`           // Host exists
 	ToHost []PathRule `json:"toHost"`         // rules for Node
 
-	Tree    *SourceTree `json:"tree,omitempty"` // what it belongs to
-	Lost    []LostPlace `json:"lost,omitempty"` // places of the host that have the file too, or would have it
-	Similar []string    `json:"like,omitempty"` // files of the target with such a name, if it has not this one
+	Tree     *SourceTree     `json:"tree,omitempty"` // what it belongs to
+	Rejected []RejectedPlace `json:"lost,omitempty"` // other places on the host where the file is, or would be
+	Similar  []string        `json:"like,omitempty"` // if not InTarget: the target's files with a similar name
 }
 
-// Explain finds the target and works out its path map. If file is not empty, it
-// explains that one too: a path of the host, from dir if it is relative, or one as
-// the target has it, with or without :LINE at its end.
+// Explain finds the target and infers its path map. If file is not empty, Explain also
+// explains that file. It is a path on the host, relative to dir unless it is absolute, or
+// a path as the target names it; either may end with :LINE.
 func Explain(ctx context.Context, lc link.Config, c Config, file, dir string) (Paths, *FilePath, error) {
 	l, err := link.Dial(ctx, lc)
 	if err != nil {
@@ -109,10 +109,12 @@ func (c Config) explainTarget(ctx context.Context, client *link.Client, file, di
 	return p, f, nil
 }
 
-// ExplainExecutable is [Explain] for an executable on this machine, of which
-// no process need run.
+// ExplainExecutable is [Explain] for an executable on the host, which need not run.
 func ExplainExecutable(ctx context.Context, c Config, executable, path, dir string) (Paths, *FilePath, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	wait := c.ReadHost(ctx)
+	defer wait()
+	defer cancel()
 	file, err := exe.Open(executable)
 	if err != nil {
 		return Paths{}, nil, err
@@ -126,12 +128,12 @@ func ExplainExecutable(ctx context.Context, c Config, executable, path, dir stri
 	if err != nil {
 		return Paths{}, nil, err
 	}
-	found, err := wait()
+	host, err := wait()
 	if err != nil {
 		return Paths{}, nil, err
 	}
 	t := api.Target{Process: api.Process{Exe: executable}, Build: *build}
-	m, err := c.InferMap(t, *sources, found)
+	m, err := c.InferMap(t, *sources, host)
 	if err != nil {
 		return Paths{}, nil, err
 	}
@@ -139,7 +141,7 @@ func ExplainExecutable(ctx context.Context, c Config, executable, path, dir stri
 	return p, f, nil
 }
 
-// answer returns the whole map, and explains a file unless that is empty.
+// report describes the map, and explains file unless it is empty.
 func (m *Map) report(t api.Target, file, dir string) (Paths, *FilePath) {
 	p := m.describe()
 	p.Target = t
@@ -150,19 +152,19 @@ func (m *Map) report(t api.Target, file, dir string) (Paths, *FilePath) {
 	return p, &f
 }
 
-// describe returns the whole map.
+// describe describes the map.
 func (m *Map) describe() Paths {
-	p := Paths{Own: newPathRules(m.own.Rules()), Rules: newPathRules(m.Paths.Rules()), Problem: m.Problem(), Trees: []SourceTree{}, Elsewhere: []string{}}
+	p := Paths{Own: newPathRules(m.own.Rules()), Rules: newPathRules(m.Paths.Rules()), Problem: m.Problem(), Trees: []SourceTree{}, Unassigned: []string{}}
 	p.Files, p.OnHost = m.Counts()
 	for _, f := range m.inference.Findings {
 		p.Trees = append(p.Trees, m.newSourceTree(f))
 	}
 	for _, d := range m.inference.Unassigned {
 		if d.Dir == "" {
-			p.Elsewhere = append(p.Elsewhere, d.Files...) // generated
+			p.Unassigned = append(p.Unassigned, d.Files...) // generated
 			continue
 		}
-		p.Elsewhere = append(p.Elsewhere, d.Dir)
+		p.Unassigned = append(p.Unassigned, d.Dir)
 	}
 	return p
 }
@@ -170,10 +172,10 @@ func (m *Map) describe() Paths {
 func (m *Map) newSourceTree(f pathmap.Finding) SourceTree {
 	t := SourceTree{What: f.String(), Host: f.Host, Node: f.Node, Reason: f.Reason, Files: f.Files, OnHost: f.OnHost}
 	for _, l := range f.Rejected {
-		t.Lost = append(t.Lost, LostPlace{l.Host, l.Why})
+		t.Rejected = append(t.Rejected, RejectedPlace{l.Host, l.Why})
 	}
 	if f.Missing {
-		t.Fetch = "fetched when a session begins"
+		t.Fetch = "fetched when a session starts"
 		if err := m.Fetcher.Check(module.Version{Path: f.Fetch.Path, Version: f.Fetch.Version}); err != nil {
 			t.Fetch = "not fetched: " + err.Error()
 		}
@@ -181,10 +183,10 @@ func (m *Map) newSourceTree(f pathmap.Finding) SourceTree {
 	return t
 }
 
-// explain explains one file.
-func (m *Map) explainFile(asked, dir string) FilePath {
-	f := FilePath{Query: asked}
-	file, line := cutLine(asked)
+// explainFile explains one file.
+func (m *Map) explainFile(query, dir string) FilePath {
+	f := FilePath{Query: query}
+	file, line := cutLine(query)
 	f.Line = line
 	names := m.target.Names()
 	if slices.Contains(names, file) {
@@ -198,7 +200,7 @@ func (m *Map) explainFile(asked, dir string) FilePath {
 		f.Node, _ = m.Paths.ToNode(f.Host)
 		f.InTarget = slices.Contains(names, f.Node)
 		if back, ok := m.Paths.ToHost(f.Node); ok && f.InTarget {
-			f.Host = back // the name by which the IDE will see it again
+			f.Host = back // the name that the IDE gets for it from the target
 		}
 	}
 	f.InTarget = slices.Contains(names, f.Node)
@@ -211,13 +213,13 @@ func (m *Map) explainFile(asked, dir string) FilePath {
 		tree := m.newSourceTree(found)
 		f.Tree = &tree
 		for _, l := range found.Rejected {
-			f.Lost = append(f.Lost, LostPlace{found.At(l.Host, f.Node), l.Why})
+			f.Rejected = append(f.Rejected, RejectedPlace{found.At(l.Host, f.Node), l.Why})
 		}
 	}
 	return f
 }
 
-// cutLine cuts :LINE off a path.
+// cutLine splits a path from a :LINE at its end; line is 0 if there is none.
 func cutLine(s string) (file string, line int) {
 	i := strings.LastIndexByte(s, ':')
 	if i <= 0 {
@@ -230,10 +232,11 @@ func cutLine(s string) (file string, line int) {
 	return s[:i], line
 }
 
-// likeLimit is how many files are shown in place of one that is not there.
+// maxSimilar bounds how many similar files are shown.
 const maxSimilar = 5
 
-// like returns those names that end as file does, with most elements in common.
+// findSimilar returns those names that share the most path elements with the end of file,
+// at least the base name.
 func findSimilar(names []string, file string) []string {
 	file = filepath.ToSlash(file)
 	var found []string
@@ -250,7 +253,7 @@ func findSimilar(names []string, file string) []string {
 	return found[:min(len(found), maxSimilar)]
 }
 
-// commonEnd returns how many elements two paths have in common at their ends.
+// countCommonEnd returns how many elements two paths have in common at their ends.
 func countCommonEnd(a, b string) int {
 	x, y := strings.Split(a, "/"), strings.Split(b, "/")
 	n := 0

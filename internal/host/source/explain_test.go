@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,9 +14,9 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// explained is a workspace with a vendored dependency, a second copy of that, a
-// dependency that is missing, and one rule of the user's.
-func explained(t *testing.T) (m *Map, root, cache string) {
+// newTestMap returns the map of a workspace with a vendored dependency, a second copy of
+// it, a missing dependency, and one rule of the user's.
+func newTestMap(t *testing.T) (m *Map, root, cache string) {
 	t.Helper()
 	root, cache = gosource.RealPath(t.TempDir()), gosource.RealPath(t.TempDir())
 	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
@@ -24,11 +25,11 @@ func explained(t *testing.T) (m *Map, root, cache string) {
 	testenv.WriteFile(t, filepath.Join(root, "vendor", "example.com", "a", "a.go"), "package a\n")
 	testenv.WriteFile(t, filepath.Join(cache, "example.com", "a@v1.0.0", "a.go"), "package a\n")
 	testenv.WriteFile(t, filepath.Join(root, "vendor", "example.com", "b", "b.go"), "package b\n")
-	found, err := gosource.Read(t.Context(), root)
-	if err != nil || found.Problem != nil {
-		t.Fatal(err, found.Problem)
+	host, err := gosource.Read(t.Context(), root)
+	if err = errors.Join(err, host.Problem); err != nil {
+		t.Fatal(err)
 	}
-	found.Env.GOMODCACHE = cache
+	host.Env.GOMODCACHE = cache
 	c := Config{Rules: []pathmap.Rule{{Host: "/own", Node: "/build/own", Reason: "--map"}}}
 	m, err = c.InferMap(api.Target{Build: exe.Build{ModulePath: "example.com/d", MainPackage: "example.com/d"}}, exe.Sources{
 		Modules: []exe.Module{{Path: "example.com/a", Version: "v1.0.0"}, {Path: "example.com/b", Version: "v1.2.0"}},
@@ -38,7 +39,7 @@ func explained(t *testing.T) (m *Map, root, cache string) {
 			{Dir: "/build/vendor/example.com/a", Package: "example.com/a", Files: []string{"a.go"}},
 			{Dir: "/build/vendor/example.com/b", Package: "example.com/b", Files: []string{"b.go"}},
 		},
-	}, found)
+	}, host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +47,16 @@ func explained(t *testing.T) (m *Map, root, cache string) {
 }
 
 func TestDescribe(t *testing.T) {
-	m, root, cache := explained(t)
+	m, root, cache := newTestMap(t)
 	p := m.describe()
-	if p.Files != 4 || p.OnHost != 2 || len(p.Own) != 1 || !slices.Equal(p.Elsewhere, []string{"_cgo_gotypes.go"}) {
-		t.Errorf("%+v", p)
+	if p.Files != 4 || p.OnHost != 2 {
+		t.Errorf("got %d files, %d of them on the host, want 4 and 2", p.Files, p.OnHost)
+	}
+	if len(p.Own) != 1 {
+		t.Errorf("got the user's rules %+v, want one", p.Own)
+	}
+	if want := []string{"_cgo_gotypes.go"}; !slices.Equal(p.Unassigned, want) {
+		t.Errorf("got unassigned %q, want %q", p.Unassigned, want)
 	}
 	var got []string
 	for _, tree := range p.Trees {
@@ -61,42 +68,62 @@ func TestDescribe(t *testing.T) {
 		"module example.com/b v1.2.0|" + filepath.Join(cache, "example.com/b@v1.2.0") + "|/build/vendor/example.com/b|not fetched: it is not in the workspace's go.sum",
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("trees\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("got the trees\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if lost := p.Trees[2].Lost; len(lost) != 1 || lost[0].Why != "vendored as example.com/b v1.0.0" {
-		t.Errorf("lost: %+v", lost)
+	rejected := []RejectedPlace{{Host: filepath.Join(root, "vendor/example.com/b"), Why: "vendored as example.com/b v1.0.0"}}
+	if got := p.Trees[2].Rejected; !slices.Equal(got, rejected) {
+		t.Errorf("got rejected places %+v, want %+v", got, rejected)
 	}
 }
 
-// TestExplain explains a file by each of its names.
-func TestExplain(t *testing.T) {
-	m, root, cache := explained(t)
-	vendored, copied := filepath.Join(root, "vendor/example.com/a/a.go"), filepath.Join(cache, "example.com/a@v1.0.0/a.go")
-	for asked, host := range map[string]string{
-		"/build/vendor/example.com/a/a.go:7": vendored,
-		vendored + ":7":                      vendored,
-		"vendor/example.com/a/a.go:7":        vendored,
-		copied + ":7":                        vendored,
-	} {
-		f := m.explainFile(asked, root)
-		if f.Node != "/build/vendor/example.com/a/a.go" || !f.InTarget || f.Host != host || !f.OnHost || f.Line != 7 {
-			t.Errorf("%s: %+v", asked, f)
-		}
-		if len(f.ToHost) != 2 || !strings.Contains(f.ToHost[0].Reason, "vendored, as it was built") || f.ToHost[1].Node != "/build" {
-			t.Errorf("%s: the rules %+v", asked, f.ToHost)
-		}
-		if len(f.Lost) != 1 || f.Lost[0].Host != copied {
-			t.Errorf("%s: lost %+v", asked, f.Lost)
-		}
+// checkFile checks where a file was found, and whether it exists there.
+func checkFile(t *testing.T, got, want FilePath) {
+	t.Helper()
+	if got.Host != want.Host || got.OnHost != want.OnHost {
+		t.Errorf("got host file %q (exists: %v), want %q (%v)", got.Host, got.OnHost, want.Host, want.OnHost)
 	}
-	f := m.explainFile("main/a.go", root)
-	if f.InTarget || f.OnHost || f.Host != filepath.Join(root, "main/a.go") || !slices.Equal(f.Similar, []string{"/build/vendor/example.com/a/a.go"}) {
-		t.Errorf("a file that is not there: %+v", f)
+	if got.Node != want.Node || got.InTarget != want.InTarget {
+		t.Errorf("got node file %q (in target: %v), want %q (%v)", got.Node, got.InTarget, want.Node, want.InTarget)
 	}
-	f = m.explainFile("/elsewhere/example.com/a/a.go", root)
-	if f.InTarget || f.Node != "/elsewhere/example.com/a/a.go" || len(f.ToNode) != 0 || !slices.Equal(f.Similar, []string{"/build/vendor/example.com/a/a.go"}) {
-		t.Errorf("a file elsewhere: %+v", f)
+	if got.Line != want.Line {
+		t.Errorf("got line %d, want %d", got.Line, want.Line)
 	}
+	if !slices.Equal(got.Similar, want.Similar) {
+		t.Errorf("got similar files %q, want %q", got.Similar, want.Similar)
+	}
+}
+
+// TestExplainFile explains a file by each of its names, and files that the target does
+// not have.
+func TestExplainFile(t *testing.T) {
+	m, root, cache := newTestMap(t)
+	const node = "/build/vendor/example.com/a/a.go"
+	vendored, cached := filepath.Join(root, "vendor/example.com/a/a.go"), filepath.Join(cache, "example.com/a@v1.0.0/a.go")
+	for _, query := range []string{node + ":7", vendored + ":7", "vendor/example.com/a/a.go:7", cached + ":7"} {
+		t.Run(query, func(t *testing.T) {
+			f := m.explainFile(query, root)
+			checkFile(t, f, FilePath{Node: node, InTarget: true, Host: vendored, OnHost: true, Line: 7})
+			if len(f.ToHost) != 2 || !strings.Contains(f.ToHost[0].Reason, "vendored, as it was built") || f.ToHost[1].Node != "/build" {
+				t.Errorf("got the rules %+v, want that of the vendored module and that of /build", f.ToHost)
+			}
+			if len(f.Rejected) != 1 || f.Rejected[0].Host != cached {
+				t.Errorf("got rejected places %+v, want %s", f.Rejected, cached)
+			}
+		})
+	}
+	t.Run("missing", func(t *testing.T) {
+		missing := filepath.Join(root, "main/a.go")
+		f := m.explainFile("main/a.go", root)
+		checkFile(t, f, FilePath{Node: f.Node, Host: missing, Similar: []string{node}})
+	})
+	t.Run("outside the workspace", func(t *testing.T) {
+		const outside = "/elsewhere/example.com/a/a.go"
+		f := m.explainFile(outside, root)
+		checkFile(t, f, FilePath{Node: outside, Host: outside, Similar: []string{node}})
+		if len(f.ToNode) != 0 {
+			t.Errorf("got the rules %+v, want none", f.ToNode)
+		}
+	})
 }
 
 func TestCutLine(t *testing.T) {
@@ -105,7 +132,7 @@ func TestCutLine(t *testing.T) {
 		line int
 	}{"a.go": {"a.go", 0}, "a.go:12": {"a.go", 12}, `C:\a.go:3`: {`C:\a.go`, 3}, "C:": {"C:", 0}, "a.go:-1": {"a.go:-1", 0}, ":1": {":1", 0}} {
 		if file, line := cutLine(s); file != want.file || line != want.line {
-			t.Errorf("%s: %s, %d", s, file, line)
+			t.Errorf("cutLine(%q): got %q, %d, want %q, %d", s, file, line, want.file, want.line)
 		}
 	}
 }

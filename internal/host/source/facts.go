@@ -9,8 +9,8 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// This file hands what internal/exe and internal/host/gosource know to pathmap,
-// which knows neither.
+// This file converts facts from internal/exe and internal/host/gosource to the types of
+// pathmap, which imports neither.
 
 func newTarget(t api.Target, s exe.Sources) pathmap.Target {
 	facts := pathmap.Target{
@@ -52,10 +52,10 @@ func newHost(s gosource.Source) pathmap.Host {
 	return h
 }
 
-func newModule(m module.Version, by *module.Version) pathmap.Module {
+func newModule(m module.Version, replace *module.Version) pathmap.Module {
 	out := pathmap.Module{Path: m.Path, Version: m.Version}
-	if by != nil {
-		r := newModule(*by, nil)
+	if replace != nil {
+		r := newModule(*replace, nil)
 		out.Replace = &r
 	}
 	return out

@@ -24,45 +24,45 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/link"
 )
 
-// Files implements [bridge.Sources]: the host's own files, and the node's over
-// the link.
+// Files implements [bridge.Sources]. It reads the host's own files, and the node's files
+// over the link.
 type Files struct {
 	client    *link.Client
 	log       *slog.Logger
 	target    api.Target
 	downloads *Downloads
-	dir       string // for files that are kept, "" for none
+	dir       string // for copies of the node's files; "" for none
 
 	keptBytes atomic.Int64 // bytes
-	pruneOnce sync.Once    // of what other executables have left
+	pruneOnce sync.Once    // of other executables' directories
 }
 
-// sourceLimit bounds a source file of the host's, in bytes; the agent has a limit
-// of its own.
+// maxSourceSize bounds a source file on the host, in bytes. The agent has a limit of its
+// own.
 const maxSourceSize = 16 << 20
 
-// What is kept of one session's sources in bytes, and for how long after the last
-// session that kept any.
+// How many bytes of source one session keeps, and for how long a directory is kept after
+// the last session that used it.
 const (
 	maxKeptBytes = 256 << 20
 	maxKeptAge   = 30 * 24 * time.Hour
 )
 
-// NewFiles returns the source files of a target. A module that f is fetching is
-// waited for.
-func (c Config) NewFiles(l *link.Client, f *Downloads, t api.Target) *Files {
-	s := &Files{client: l, log: c.Log, downloads: f, target: t}
+// NewFiles returns the source files of a target. Read waits for a module that is being
+// downloaded.
+func (c Config) NewFiles(l *link.Client, downloads *Downloads, t api.Target) *Files {
+	s := &Files{client: l, log: c.Log, downloads: downloads, target: t}
 	if c.CacheDir != "" {
-		// One directory for each executable: others have other text by the same names.
-		of := sha256.Sum256([]byte(t.Exe + "\x00" + t.Build.BuildID))
-		s.dir = filepath.Join(c.CacheDir, "sources", hex.EncodeToString(of[:8]))
+		// One directory per executable, since the same names may have other contents in others.
+		sum := sha256.Sum256([]byte(t.Exe + "\x00" + t.Build.BuildID))
+		s.dir = filepath.Join(c.CacheDir, "sources", hex.EncodeToString(sum[:8]))
 	}
 	return s
 }
 
-// IsOnHost implements [bridge.Sources]. A path that begins with two separators may
-// be of a server that the node chose: it is not looked at, since Windows would
-// show that server who we are, and counts as there.
+// IsOnHost implements [bridge.Sources]. A path that begins with two separators may name
+// a server that the node chose. It is reported as present without being opened, since
+// Windows would send the user's credentials to that server.
 func (s *Files) IsOnHost(host string) bool {
 	if len(host) > 1 && strings.ContainsRune(`/\`, rune(host[0])) && strings.ContainsRune(`/\`, rune(host[1])) {
 		return true
@@ -74,7 +74,7 @@ func (s *Files) IsOnHost(host string) bool {
 // Read implements [bridge.Sources].
 func (s *Files) Read(ctx context.Context, host, node string) ([]byte, error) {
 	s.downloads.waitFor(ctx, host)
-	if s.IsOnHost(host) { // it has come since
+	if s.IsOnHost(host) { // it was downloaded in the meantime
 		return readLimited(host)
 	}
 	return s.client.Source(ctx, s.target, node)
@@ -88,7 +88,7 @@ func readLimited(file string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxSourceSize+1))
 	if err == nil && len(text) > maxSourceSize {
-		err = fmt.Errorf("%s has over %d bytes", file, maxSourceSize)
+		err = fmt.Errorf("%s has more than %d bytes", file, maxSourceSize)
 	}
 	return text, err
 }
@@ -96,20 +96,20 @@ func readLimited(file string) ([]byte, error) {
 // KeepDir implements [bridge.Sources].
 func (s *Files) KeepDir() string { return s.dir }
 
-// Keep implements [bridge.Sources]. The file is read anew each session, for the
-// node's may have changed, and written anew if it has.
+// Keep implements [bridge.Sources]. Each session reads the file again, since the node's may
+// have changed, and writes it again if it has.
 func (s *Files) Keep(ctx context.Context, host, node string) (string, error) {
 	name := bridge.KeepPath(node)
 	local, err := filepath.Localize(name)
 	if err != nil || path.Clean(name) != name {
-		return "", fmt.Errorf("%q can't be kept on this machine", node)
+		return "", fmt.Errorf("%q cannot be kept on this machine", node)
 	}
 	text, err := s.Read(ctx, host, node)
 	if err != nil {
 		return "", err
 	}
 	if s.keptBytes.Add(int64(len(text))) > maxKeptBytes {
-		return "", fmt.Errorf("keep %s: over %d bytes of source", node, maxKeptBytes)
+		return "", fmt.Errorf("keep %s: more than %d bytes of source", node, maxKeptBytes)
 	}
 	s.pruneOnce.Do(func() { prune(filepath.Dir(s.dir), time.Now().Add(-maxKeptAge)) })
 	if err := writeKept(s.dir, local, text); err != nil {
@@ -118,8 +118,8 @@ func (s *Files) Keep(ctx context.Context, host, node string) (string, error) {
 	return filepath.Join(s.dir, local), nil
 }
 
-// keep writes a file below dir, which only this user can read, in one step: who
-// opens it sees all of it. Nothing in dir leads out of it.
+// writeKept atomically writes a file below dir, which only this user can read. A name or
+// symbolic link that leads out of dir is an error.
 func writeKept(dir, name string, text []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -143,7 +143,7 @@ func writeKept(dir, name string, text []byte) error {
 	if err := root.WriteFile(part, text, 0o600); err != nil {
 		return errors.Join(err, root.Remove(part))
 	}
-	// An editor shows what it can't write as what it is: a copy.
+	// Read-only, so that an editor shows that it is a copy.
 	err = root.Chmod(part, 0o400)
 	if err == nil {
 		err = renameOver(root, part, name)
@@ -154,19 +154,18 @@ func writeKept(dir, name string, text []byte) error {
 	return nil
 }
 
-// prune removes the directories below all that no session has used since. An error
-// is left to the next time.
-func prune(all string, since time.Time) {
-	dirs, _ := os.ReadDir(all)
+// prune removes the directories below parent that no session has used since the given
+// time. What cannot be removed is tried again by the next session.
+func prune(parent string, since time.Time) {
+	dirs, _ := os.ReadDir(parent)
 	for _, d := range dirs {
 		if info, err := d.Info(); err == nil && d.IsDir() && info.ModTime().Before(since) {
-			os.RemoveAll(filepath.Join(all, d.Name()))
+			os.RemoveAll(filepath.Join(parent, d.Name()))
 		}
 	}
 }
 
-// replace renames a file over one that may not be written to, which Windows
-// refuses.
+// renameOver renames a file, replacing one that may be read-only, which Windows refuses.
 func renameOver(root *os.Root, from, to string) error {
 	err := root.Rename(from, to)
 	if !errors.Is(err, fs.ErrPermission) || root.Chmod(to, 0o600) != nil {

@@ -25,11 +25,18 @@ func TestKeep(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, err := os.ReadFile(path)
-		if err != nil || string(text) != want {
-			t.Errorf("%s has %q, %v", path, text, err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if info, err := os.Stat(s.KeepDir()); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
-			t.Errorf("%s: %v, %v", s.KeepDir(), info.Mode(), err)
+		if string(text) != want {
+			t.Errorf("got %q in %s, want %q", text, path, want)
+		}
+		info, err := os.Stat(s.KeepDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); runtime.GOOS != "windows" && got != 0o700 {
+			t.Errorf("got mode %#o of %s, want 0700", got, s.KeepDir())
 		}
 	}
 	check("/node/a.go", "one")
@@ -38,13 +45,14 @@ func TestKeep(t *testing.T) {
 	if err := os.WriteFile(host, []byte("two"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check("/node/a.go", "two") // over what is read-only
+	check("/node/a.go", "two") // replaces a read-only file
 	if left, _ := filepath.Glob(s.KeepDir() + "/root/node/*"); len(left) != 1 {
-		t.Errorf("left behind: %q", left)
+		t.Errorf("got the files %q, want one", left)
 	}
 }
 
-// One session keeps so much and no more, and what no session used for long goes.
+// TestKeepIsBounded bounds what one session keeps, and removes what no session has used
+// for long.
 func TestKeepIsBounded(t *testing.T) {
 	host := filepath.Join(t.TempDir(), "a.go")
 	if err := os.WriteFile(host, []byte("text"), 0o600); err != nil {
@@ -68,57 +76,62 @@ func TestKeepIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := s.Keep(t.Context(), host, "/b.go"); err == nil {
-		t.Error("more was kept than may be")
+		t.Errorf("kept more than %d bytes", maxKeptBytes)
 	}
 	if _, err := os.Stat(old); err == nil {
-		t.Error("what no session used for long is still there")
+		t.Error("a directory that no session has used for long is still there")
 	}
 	if _, err := os.Stat(recent); err != nil {
 		t.Error(err)
 	}
 }
 
-// No name of the node's leads out of the directory, nor does what somebody put
-// there.
+// TestKeepStaysInItsDirectory checks that neither a name from the node nor a symbolic link
+// in the directory leads out of it.
 func TestKeepStaysInItsDirectory(t *testing.T) {
 	host := filepath.Join(t.TempDir(), "a.go")
 	if err := os.WriteFile(host, []byte("evil"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := t.TempDir()
+	outside := t.TempDir()
 	s := Config{CacheDir: t.TempDir()}.NewFiles(nil, NewDownloads(), api.Target{})
 	if err := os.MkdirAll(filepath.Join(s.KeepDir(), "root"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(out, filepath.Join(s.KeepDir(), "root", "link")); err != nil {
-		testenv.Skipf(t, "no symbolic links here: %v", err)
+	if err := os.Symlink(outside, filepath.Join(s.KeepDir(), "root", "link")); err != nil {
+		testenv.Skipf(t, "cannot make symbolic links: %v", err)
 	}
 	for _, node := range []string{"", ".", "..", "../a.go", "/../a.go", "/x/../../../a.go", "/", "//a.go", "a//b.go", "/a.go/", "a\x00b.go", "/link/a.go"} {
 		if path, err := s.Keep(t.Context(), host, node); err == nil {
-			t.Errorf("%q is kept as %s", node, path)
+			t.Errorf("%q was kept as %s", node, path)
 		}
 	}
-	if left, _ := os.ReadDir(out); len(left) > 0 {
-		t.Errorf("written outside: %v", left)
+	if left, _ := os.ReadDir(outside); len(left) > 0 {
+		t.Errorf("wrote outside of the directory: %v", left)
 	}
 }
 
-func TestReadOfTheHost(t *testing.T) {
+func TestReadFromHost(t *testing.T) {
 	dir := t.TempDir()
 	s := &Files{downloads: NewDownloads()}
 	for _, share := range []string{`\\evil\share\a.go`, `//evil/share/a.go`, `\/evil/a.go`, `\\.\pipe\x`} {
-		if !s.IsOnHost(share) { // else it has been looked at
-			t.Errorf("%s was looked at", share)
+		if !s.IsOnHost(share) {
+			t.Errorf("%s was opened: it is reported as missing", share)
 		}
 	}
-	if s.IsOnHost(dir) || s.IsOnHost(filepath.Join(dir, "none.go")) || s.IsOnHost("") {
-		t.Error("what is no file is a file")
+	for _, path := range []string{dir, filepath.Join(dir, "none.go"), ""} {
+		if s.IsOnHost(path) {
+			t.Errorf("%q is reported as a file", path)
+		}
 	}
 	large := filepath.Join(dir, "large.go")
 	if err := os.WriteFile(large, make([]byte, maxSourceSize+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Read(t.Context(), large, "x"); err == nil || !s.IsOnHost(large) {
-		t.Errorf("%d bytes were read", maxSourceSize+1)
+	if !s.IsOnHost(large) {
+		t.Errorf("%s is reported as missing", large)
+	}
+	if _, err := s.Read(t.Context(), large, "x"); err == nil {
+		t.Errorf("read a file of %d bytes", maxSourceSize+1)
 	}
 }

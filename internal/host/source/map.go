@@ -17,17 +17,17 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// Map says where the source of a target is on the host.
+// Map relates the source of a target to the host's files.
 type Map struct {
 	target    pathmap.Target
 	inference pathmap.Inference
 	own       *pathmap.Map // the user's rules, nil if there are none
-	Paths     *pathmap.Map // both: the user's come first
+	Paths     *pathmap.Map // the user's rules, then the inferred ones
 	Fetcher   *gosource.Fetcher
 }
 
-// NodeDir returns where on the node the target's binary says that a directory of the
-// host was, "" if it does not say.
+// NodeDir returns the directory on the node that corresponds to a host directory
+// according to the target's binary, "" if the binary does not say.
 func (m *Map) NodeDir(dir string) string {
 	to, ok := m.Paths.ToNode(dir)
 	if !ok || !path.IsAbs(to) {
@@ -36,8 +36,8 @@ func (m *Map) NodeDir(dir string) string {
 	return to
 }
 
-// Map works out where the source of a target is on the host. It fails only over
-// the user's own rules.
+// InferMap infers the path map of a target. It fails only if the user's own rules are
+// invalid.
 func (c Config) InferMap(t api.Target, s exe.Sources, host gosource.Source) (*Map, error) {
 	m := &Map{target: newTarget(t, s), Fetcher: gosource.NewFetcher(host)}
 	m.inference = pathmap.Infer(m.target, newHost(host))
@@ -55,10 +55,10 @@ func (c Config) InferMap(t api.Target, s exe.Sources, host gosource.Source) (*Ma
 	return m, nil
 }
 
-// ignoresCase reports whether file systems of an operating system do, as a rule.
+// ignoresCase reports whether an operating system's file systems usually ignore case.
 func ignoresCase(goos string) bool { return goos == "windows" || goos == "darwin" }
 
-// Problem says why the workspace's own source is not mapped, if so.
+// Problem returns why the workspace's own source is not mapped, "" if it is.
 func (m *Map) Problem() string {
 	if m.own != nil {
 		return ""
@@ -66,8 +66,8 @@ func (m *Map) Problem() string {
 	return m.inference.Problem
 }
 
-// Missing returns the modules that the host could fetch, and why it may not fetch
-// the others.
+// ModulesToFetch returns the modules that the host lacks and may fetch, and for each of
+// the others the reason why it must not be fetched.
 func (m *Map) ModulesToFetch() (fetchable []MissingModule, refused map[module.Version]error) {
 	refused = map[module.Version]error{}
 	for _, f := range m.inference.Findings {
@@ -84,61 +84,60 @@ func (m *Map) ModulesToFetch() (fetchable []MissingModule, refused map[module.Ve
 	return fetchable, refused
 }
 
-// Counts returns how many source files the target has, and how many of them the
-// host has.
-func (m *Map) Counts() (files, here int) {
+// Counts returns the number of the target's source files, and of those that the host has.
+func (m *Map) Counts() (files, onHost int) {
 	for _, f := range m.inference.Findings {
 		files += f.Files
-		here += f.OnHost
+		onHost += f.OnHost
 	}
 	for _, d := range m.inference.Unassigned {
 		files += len(d.Files)
 	}
-	return files, here
+	return files, onHost
 }
 
-// ReadHost starts to read the Go workspace around the configured root, and what the
-// host's go command says, while other work is done. The function that it returns
-// waits for the result.
+// ReadHost starts a goroutine that reads the Go workspace around the configured root and
+// the host's Go environment. wait, which must be called, blocks until that is done; it may
+// be called again.
 func (c Config) ReadHost(ctx context.Context) (wait func() (gosource.Source, error)) {
-	var found gosource.Source
+	var host gosource.Source
 	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		found, err = gosource.Read(ctx, c.Root)
+		host, err = gosource.Read(ctx, c.Root)
 	}()
 	return func() (gosource.Source, error) {
 		<-done
-		return found, err
+		return host, err
 	}
 }
 
-// Mapper maps the sources of targets. It remembers what a process was compiled from,
-// which does not change while it runs. Its method may be called from several
+// Mapper makes the maps of targets. It caches the list of source files of a process,
+// which does not change while that runs. Its method may be called from several
 // goroutines.
 type Mapper struct {
 	Config
 
 	mu         sync.Mutex
-	pid        int // of the process whose sources are remembered, 0 for none
+	pid        int // of the process whose sources are cached, 0 for none
 	startTicks uint64
 	sources    exe.Sources
 }
 
-// Map maps the source of a target to what was found on the host, see
-// [Config.ReadHost]. What cannot be read is logged: the user's own rules, and what
-// else is known, hold all the same.
-func (m *Mapper) MapTarget(ctx context.Context, c *link.Client, t api.Target, host func() (gosource.Source, error)) (*Map, error) {
+// MapTarget infers the path map of a target. waitForHost is from [Config.ReadHost]. What
+// cannot be read is logged: the user's own rules and whatever else is known apply all the
+// same.
+func (m *Mapper) MapTarget(ctx context.Context, c *link.Client, t api.Target, waitForHost func() (gosource.Source, error)) (*Map, error) {
 	sources, err := m.readSources(ctx, c, t)
 	if err != nil {
 		m.Log.Warn("cannot read which files the target was compiled from", "reason", err)
 	}
-	found, err := host()
-	if err = errors.Join(err, found.Problem); err != nil {
+	host, err := waitForHost()
+	if err = errors.Join(err, host.Problem); err != nil {
 		m.Log.Warn("this machine's Go source is known only in part", "reason", err)
 	}
-	return m.Config.InferMap(t, sources, found)
+	return m.Config.InferMap(t, sources, host)
 }
 
 func (m *Mapper) readSources(ctx context.Context, c *link.Client, t api.Target) (exe.Sources, error) {

@@ -13,9 +13,8 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// TestMapSource maps by what the binary says and the workspace holds; the user's
-// rules come before that.
-func TestMapSource(t *testing.T) {
+// TestInferMap infers from the binary and the workspace. The user's rules take precedence.
+func TestInferMap(t *testing.T) {
 	root := gosource.RealPath(t.TempDir())
 	below := filepath.Join(root, "cmd", "d")
 	testenv.WriteFile(t, filepath.Join(root, "go.mod"), "module example.com/d\n")
@@ -25,7 +24,7 @@ func TestMapSource(t *testing.T) {
 	for name, tt := range map[string]struct {
 		config  Config
 		module  string
-		want    string // of main.go; "" if there is no map
+		want    string // what main.go is on the node; "" if it is not mapped
 		problem string
 	}{
 		"inferred":       {Config{Root: root}, "example.com/d", "/build/d/cmd/d/main.go", ""},
@@ -36,49 +35,60 @@ func TestMapSource(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d.Build.ModulePath = tt.module
-			found, err := tt.config.ReadHost(t.Context())()
+			host, err := tt.config.ReadHost(t.Context())()
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := tt.config.InferMap(d, sources, found)
+			m, err := tt.config.InferMap(d, sources, host)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got, ok := m.Paths.ToNode(filepath.Join(below, "main.go"))
 			if ok != (tt.want != "") || ok && got != tt.want {
-				t.Errorf("main.go is %q (%v), want %q", got, ok, tt.want)
+				t.Errorf("got %q (mapped: %v) for main.go, want %q", got, ok, tt.want)
 			}
 			if p := m.Problem(); (p == "") != (tt.problem == "") || !strings.Contains(p, tt.problem) {
-				t.Errorf("the problem is %q, want %q", p, tt.problem)
+				t.Errorf("got the problem %q, want %q", p, tt.problem)
 			}
-			if files, here := m.Counts(); files != 2 || name == "inferred" && here != 1 {
-				t.Errorf("%d of %d files", here, files)
+			files, onHost := m.Counts()
+			if files != 2 {
+				t.Errorf("got %d files, want 2", files)
+			}
+			if name == "inferred" && onHost != 1 {
+				t.Errorf("got %d files on the host, want 1", onHost)
 			}
 		})
 	}
+	t.Run("symbolic link", func(t *testing.T) { checkLinkedPath(t, d, sources, root) })
+	t.Run("contradictory rules", func(t *testing.T) {
+		bad := Config{Root: root, Rules: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
+		if _, err := bad.InferMap(d, sources, gosource.Source{}); err == nil {
+			t.Error("got no error")
+		}
+	})
+}
+
+// checkLinkedPath maps a path through a symbolic link to root that no rule names.
+func checkLinkedPath(t *testing.T, d api.Target, sources exe.Sources, root string) {
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(root, link); err != nil {
-		testenv.Skipf(t, "no symbolic links here: %v", err)
+		testenv.Skipf(t, "cannot make symbolic links: %v", err)
 	}
 	d.Build.ModulePath = "example.com/d"
-	found, err := Config{Root: root}.ReadHost(t.Context())()
+	host, err := Config{Root: root}.ReadHost(t.Context())()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Config{Root: root}.InferMap(d, sources, found)
+	m, err := Config{Root: root}.InferMap(d, sources, host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, ok := m.Paths.ToNode(filepath.Join(link, "cmd", "d", "main.go")); !ok || got != "/build/d/cmd/d/main.go" {
-		t.Errorf("by a symbolic link that nobody named: %s, %v", got, ok)
-	}
-	bad := Config{Root: root, Rules: []pathmap.Rule{{Host: "/a", Node: "/b"}, {Host: "/a", Node: "/c"}}}
-	if _, err := bad.InferMap(d, sources, gosource.Source{}); err == nil {
-		t.Error("rules that contradict each other are accepted")
+		t.Errorf("got %s (mapped: %v)", got, ok)
 	}
 }
 
-// TestNodeDir knows no directory for a binary built with -trimpath.
+// TestNodeDir returns no directory for a binary that was built with -trimpath.
 func TestNodeDir(t *testing.T) {
 	const root = "/home/you/src/containerd"
 	for node, want := range map[string]string{"/go/src/containerd": "/go/src/containerd", "github.com/containerd/containerd": ""} {

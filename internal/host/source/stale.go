@@ -13,30 +13,30 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/gosource"
 )
 
-// clockSlack is by how much two clocks, or the times of two file systems, may
-// differ without a meaning.
+// clockSlack is the difference between two clocks, or between the times of two file
+// systems, that is taken as equal.
 const clockSlack = 2 * time.Second
 
-// evidence is what is known of a file in the workspace and of the target's
-// executable.
+// evidence is what is known about whether the target was built from a file of the
+// workspace.
 type evidence struct {
-	name          string // of the file, for people
-	text          []byte
+	name          string          // of the file, for messages
+	text          []byte          // of the file
 	modTime       time.Time       // when the file was last written
-	lines         api.LinesResult // zero if unknown
+	lines         api.LinesResult // what the target has of the file; zero if unknown
 	commit        string          // that the target was built from, "" if unknown
-	dirty         bool            // with changes that no commit has
-	matchesCommit gitAnswer       // whether the file is as in commit
-	matchesHEAD   gitAnswer       // whether it is as in HEAD
-	lastCommit    time.Time       // of the last commit that changed it; zero if unknown
-	target        string
+	dirty         bool            // built with uncommitted changes
+	matchesCommit gitAnswer       // whether the file is the same in commit
+	matchesHEAD   gitAnswer       // whether it is the same in HEAD
+	lastCommit    time.Time       // time of the last commit that changed it; zero if unknown
+	target        string          // name of the executable
 }
 
-// gitAnswer is what git says: yes, no, or nothing.
+// gitAnswer is git's answer to a question; known is false if git could not tell.
 type gitAnswer struct{ known, yes bool }
 
-// CheckStale implements [bridge.Sources]. It looks at files of the target's main
-// module alone: what is in the module cache never changes.
+// CheckStale implements [bridge.Sources]. It checks only files of the target's main module,
+// since files in the module cache never change.
 func (s *Files) CheckStale(ctx context.Context, host, node string) string {
 	info, err := os.Stat(host)
 	if err != nil || !info.Mode().IsRegular() {
@@ -65,7 +65,7 @@ func (s *Files) CheckStale(ctx context.Context, host, node string) string {
 		return ""
 	}
 	if e.lines, err = s.client.Lines(ctx, s.target, node); err != nil {
-		s.log.Debug("what the target has of a source file", "file", node, "error", err)
+		s.log.Debug("cannot read the lines of a source file from the target", "file", node, "error", err)
 	}
 	if e.isNewer() && !e.matchesCommit.known {
 		e.matchesHEAD = newGitAnswer(gosource.MatchesCommit(ctx, host, "HEAD"))
@@ -76,31 +76,30 @@ func (s *Files) CheckStale(ctx context.Context, host, node string) string {
 
 func newGitAnswer(yes bool, err error) gitAnswer { return gitAnswer{known: err == nil, yes: yes} }
 
-// releaseVersion reports whether a module's version is one that has a tag.
+// isReleaseVersion reports whether a module's version is the name of a tag.
 func isReleaseVersion(v string) bool { return regexp.MustCompile(`^v\d+\.\d+\.\d+$`).MatchString(v) }
 
-// unchanged reports whether the file is for certain what the target was built
-// from.
+// isUnchanged reports whether the target was certainly built from the file.
 func (e *evidence) isUnchanged() bool {
 	return e.matchesCommit.known && e.matchesCommit.yes && !e.dirty
 }
 
-// newer reports whether the file was written after the executable, by the node's
-// clock or by ours: the executable may have come with a time from either.
+// isNewer reports whether the file was written after the executable, by the node's clock
+// and by the host's: the executable's time may come from either.
 func (e *evidence) isNewer() bool {
 	if e.lines.Built.IsZero() {
 		return false
 	}
 	built := e.lines.Built
-	if ours := time.Now().Add(-e.lines.Age); ours.After(built) {
-		built = ours
+	if byHost := time.Now().Add(-e.lines.Age); byHost.After(built) {
+		built = byHost
 	}
 	return e.modTime.After(built.Add(clockSlack))
 }
 
-// judge says in one line why the file is not what the target was built from, ""
-// if nothing says so. What would be said of an unchanged tree too is no reason:
-// a fresh clone is newer than the executable, and a comment has no code.
+// explain returns a line that says why the file is not what the target was built from, or
+// "" if there is no evidence for that. It must stay silent about an unchanged tree: there,
+// too, a fresh clone is newer than the executable.
 func (e *evidence) explain() string {
 	const remedy = "run what you have (dapbridge deploy)"
 	from := ""
@@ -123,8 +122,8 @@ func (e *evidence) explain() string {
 	return ""
 }
 
-// explained reports whether git says that the file is newer for another reason
-// than a change: it was checked out later.
+// isCheckedOut reports whether, according to git, the file is newer only because it was
+// checked out later.
 func (e *evidence) isCheckedOut() bool {
 	if e.matchesCommit.known {
 		return e.matchesCommit.yes
@@ -132,8 +131,8 @@ func (e *evidence) isCheckedOut() bool {
 	return e.matchesHEAD.known && e.matchesHEAD.yes && !e.lastCommit.IsZero() && e.lastCommit.Before(e.lines.Built)
 }
 
-// strayLine returns a line that the target has code of though the file has
-// nothing there but white space or a comment; 0 if there is none.
+// findStrayLine returns a line for which the target has code, but where the file has only
+// white space or a comment; 0 if there is none.
 func (e *evidence) findStrayLine() int {
 	code, ok := gosource.CodeLines(e.text)
 	if !ok || filepath.Ext(e.name) != ".go" {

@@ -13,23 +13,23 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-func TestJudge(t *testing.T) {
+func TestExplainStale(t *testing.T) {
 	const commit = "0123456789abcdef0123456789abcdef01234567"
 	now := time.Now()
 	built := func(ago time.Duration, lines ...int) api.LinesResult {
 		return api.LinesResult{Built: now.Add(-ago), Age: ago, Lines: lines}
 	}
 	yes, no := gitAnswer{true, true}, gitAnswer{true, false}
-	for _, c := range []struct {
-		about string
-		e     evidence
-		want  string // "" for nothing
+	for _, tt := range []struct {
+		name string
+		e    evidence
+		want string // part of it; "" for no evidence
 	}{
 		{"as committed", evidence{commit: commit, matchesCommit: yes, modTime: now, lines: built(time.Hour, 2)}, ""},
 		{"another commit", evidence{commit: commit, matchesCommit: no, lines: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): run what you have (dapbridge deploy), or check out that commit"},
 		{"another release", evidence{commit: "v1.2.3", matchesCommit: no}, "built from (commit v1.2.3)"},
 		{"built with changes, untouched since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1)}, ""},
-		{"built with changes, and changed since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes)"},
+		{"built with changes, changed since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes)"},
 		{"built with changes elsewhere, checked out again", evidence{commit: commit, dirty: true, matchesCommit: yes, modTime: now, lines: built(time.Hour)}, ""},
 		{"a fresh clone of what was built without stamps", evidence{matchesHEAD: yes, lastCommit: now.Add(-2 * time.Hour), modTime: now, lines: built(time.Hour, 1, 3)}, ""},
 		{"committed after the build", evidence{matchesHEAD: yes, lastCommit: now, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built: "},
@@ -39,27 +39,33 @@ func TestJudge(t *testing.T) {
 		{"no git, a moment newer", evidence{modTime: now, lines: built(time.Second)}, ""},
 		{"nothing known", evidence{modTime: now}, ""},
 		{"the node's clock is behind", evidence{modTime: now.Add(-30 * time.Minute), lines: api.LinesResult{Built: now.Add(-time.Hour), Age: time.Minute}}, ""},
-		{"the executable's time came from here, and the node's clock is ahead", evidence{modTime: now.Add(-2 * time.Hour), lines: api.LinesResult{Built: now.Add(-time.Hour), Age: 3 * time.Hour}}, ""},
+		{"the executable's time came from the host, and the node's clock is ahead", evidence{modTime: now.Add(-2 * time.Hour), lines: api.LinesResult{Built: now.Add(-time.Hour), Age: 3 * time.Hour}}, ""},
 		{"code where the file has a comment", evidence{modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1, 2)}, "which has code at line 2 where the file has none"},
-		{"code behind the file's end", evidence{modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1, 3, 4)}, "which has code at line 4 where"},
+		{"code after the file's end", evidence{modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1, 3, 4)}, "which has code at line 4 where"},
 	} {
-		c.e.name, c.e.target, c.e.text = "a.go", "x", []byte("package a\n// b\nvar c = 1\n")
-		if got := c.e.explain(); c.want == "" && got != "" || !strings.Contains(got, c.want) {
-			t.Errorf("%s: %q, want %q", c.about, got, c.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			tt.e.name, tt.e.target, tt.e.text = "a.go", "x", []byte("package a\n// b\nvar c = 1\n")
+			got := tt.e.explain()
+			if tt.want == "" && got != "" {
+				t.Errorf("got %q, want nothing", got)
+			}
+			if !strings.Contains(got, tt.want) {
+				t.Errorf("got %q, want …%s…", got, tt.want)
+			}
+		})
 	}
 }
 
-// TestUnchangedSourceHasNoStrayLine looks at what this very program was compiled
-// from by an optimising compiler: at each thirtieth file, for each takes reading
-// the whole table of functions.
+// TestUnchangedSourceHasNoStrayLine checks the source of the test program itself, which
+// an optimising compiler has built. It checks every thirtieth file, since each takes
+// reading the whole function table.
 func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 	testenv.NeedsLinux(t, "it needs /proc")
 	sources, err := procfs.InspectExe(os.Getpid(), (*exe.File).Sources)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, looked := 0, 0
+	found, checked := 0, 0
 	for _, d := range sources.Dirs {
 		for _, name := range d.Files {
 			file := path.Join(d.Dir, name)
@@ -78,10 +84,10 @@ func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 			if line := e.findStrayLine(); line > 0 {
 				t.Errorf("%s has no code at line %d", file, line)
 			}
-			looked++
+			checked++
 		}
 	}
-	if looked < 20 {
-		t.Errorf("looked at %d files of %d", looked, found)
+	if checked < 20 {
+		t.Errorf("checked %d of %d files, want at least 20", checked, found)
 	}
 }
