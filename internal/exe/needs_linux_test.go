@@ -69,7 +69,7 @@ func TestNeeds(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if n, err := open(t, program).Needs(); err != nil || n.Interpreter == "" || n.Missing(empty) != "" {
-		t.Errorf("of what may stand beside the program it lacks %q: %+v, %v", n.Missing(empty), n, err)
+		t.Errorf("a library that may be beside the program is missing: %q; %+v, %v", n.Missing(empty), n, err)
 	}
 	static := exec.Command("go", "build", "-o", program, source)
 	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {

@@ -89,8 +89,8 @@ func (s *supervisor) end(ctx context.Context) (api.EndResult, error) {
 	if err != nil { // it exited by itself; what counts is how it left the target
 		r.Reason = w.exitReason()
 	}
-	if fate := w.describeExit(ctx); fate != "" && ended.Reason == "" {
-		r.Reason = fate
+	if exit := w.describeExit(ctx); exit != "" && ended.Reason == "" {
+		r.Reason = exit
 	}
 	s.wg.Go(s.prestartWorker)
 	return r, api.ToRPC(retireErr)
@@ -180,8 +180,8 @@ func (s *supervisor) onWorkerExit(w *workerProc, reason string) {
 	if err := s.retireWorker(w); err != nil {
 		reason += "; " + err.Error()
 	}
-	if fate := w.describeExit(context.Background()); fate != "" {
-		reason = fate
+	if exit := w.describeExit(context.Background()); exit != "" {
+		reason = exit
 	}
 	s.reason = reason
 	s.unlock()

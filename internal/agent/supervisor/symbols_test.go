@@ -109,10 +109,10 @@ func TestStoreSymbolsWhole(t *testing.T) {
 func TestStoreSymbolsSilence(t *testing.T) {
 	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
 	data, hash := packed(t, strings.Repeat("debug sections", 10000))
-	wire, end := io.Pipe()
+	upload, end := io.Pipe()
 	defer end.Close()
 	go end.Write(data[:len(data)/2]) // and nothing more
-	alive := idle.NewReader(wire, 200*time.Millisecond)
+	alive := idle.NewReader(upload, 200*time.Millisecond)
 	defer alive.Close()
 	start := time.Now()
 	err := s.add(alive, hash)

@@ -7,11 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dapbridge/dapbridge/internal/agent/procfs"
@@ -128,40 +125,4 @@ func (r *Runner) checkServing(ctx context.Context, w goal) (int, error) {
 		}
 	}
 	return pid, nil
-}
-
-// killProcess kills the process of a unit that does not serve, and so may not react to
-// SIGTERM either, if mustEnd accepts the SHA-256 of its executable.
-func (r *Runner) killProcess(ctx context.Context, unit string, toEnd func(sum string) bool) {
-	u, err := r.systemd.show(ctx, unit)
-	if err != nil || u.mainPID == 0 {
-		return
-	}
-	f, err := os.Open("/proc/" + strconv.Itoa(u.mainPID) + "/exe")
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	if sum, err := hashReader(f); err != nil || !toEnd(sum) {
-		return
-	}
-	pid := u.mainPID
-	syscall.Kill(pid, syscall.SIGTERM)
-	if r.waitProcessGone(ctx, unit, pid) {
-		return
-	}
-	syscall.Kill(pid, syscall.SIGKILL)
-	r.waitProcessGone(ctx, unit, pid)
-}
-
-// waitProcessGone waits until systemd no longer considers the process to be the
-// unit's, and reports whether that happened in time. A restart that is requested
-// earlier may be delayed by the unit's RestartSec=.
-func (r *Runner) waitProcessGone(ctx context.Context, unit string, pid int) bool {
-	for deadline := time.Now().Add(killWait); time.Now().Before(deadline); time.Sleep(pollPause) {
-		if u, err := r.systemd.show(ctx, unit); err == nil && u.mainPID != pid {
-			return true
-		}
-	}
-	return false
 }

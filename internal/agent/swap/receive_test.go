@@ -78,7 +78,7 @@ func TestReceive(t *testing.T) {
 				t.Errorf("reports %+v, want %+v", reports, want)
 			}
 			if _, err := os.Lstat(siblingPath(path, "next")); (err == nil) != (tt.want == "") {
-				t.Errorf("what stands beside the executable: %v", err)
+				t.Errorf("the file beside the executable: %v", err)
 			}
 		})
 	}

@@ -137,7 +137,7 @@ func checkUndone(t *testing.T, name, dir string) {
 	}
 	entries, err := os.ReadDir(dir)
 	if data, _ := os.ReadFile(path); string(data) != "old" || len(entries) != 1 || err != nil {
-		t.Errorf("%s: %q stands there, and %v (%v)", name, data, entries, err)
+		t.Errorf("%s: the file is %q, among %v (%v)", name, data, entries, err)
 	}
 }
 

@@ -8,9 +8,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dapbridge/dapbridge/internal/agent/procfs"
 	"github.com/go-delve/delve/service/api"
 	"github.com/go-delve/delve/service/rpc2"
+
+	"github.com/dapbridge/dapbridge/internal/agent/procfs"
 )
 
 // haltNow serves a halt: it ends all commands until the target is halted. If it

@@ -13,7 +13,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -28,7 +27,6 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
 	"github.com/dapbridge/dapbridge/internal/api"
-	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
 // Config configures a worker.
@@ -145,151 +143,6 @@ func (w *worker) preemptReason() string {
 		return *why
 	}
 	return ""
-}
-
-func (w *worker) attach(ctx context.Context, p supervisor.WorkerAttachParams) error {
-	if err := w.lock(ctx); err != nil {
-		return err
-	}
-	defer w.unlock()
-	if w.session != nil {
-		return api.ToRPC(diag.Errorf(diag.Internal, "the worker already has a session"))
-	}
-	if err := w.prepare(p); err != nil {
-		return api.ToRPC(err)
-	}
-	j, err := w.waitJoin(ctx, p.Token)
-	if err != nil {
-		w.detach()
-		if why := w.preemptReason(); why != "" {
-			err = diag.Errorf(diag.TargetGone, "%s", why)
-		}
-		return api.ToRPC(err)
-	}
-	w.session = startSession(w.backend(), j, p)
-	s := w.session
-	w.wg.Go(func() { w.watchSession(s) })
-	return nil
-}
-
-// waitJoin waits for the session's descriptors.
-func (w *worker) waitJoin(ctx context.Context, token string) (supervisor.JoinRequest, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(w.attachCtx, cancel)()
-	return w.joins.get(ctx, token)
-}
-
-// prepare attaches, or takes over a target on which the worker lingers.
-func (w *worker) prepare(p supervisor.WorkerAttachParams) (err error) {
-	if w.linger != nil {
-		w.linger.Stop()
-		w.linger = nil
-	}
-	if w.cfg.Dlv != "" {
-		w.foreign, err = connectForeign(w.attachCtx, w.cfg.Dlv, w.cfg.Log)
-		return err
-	}
-	if w.debuggee != nil {
-		return w.debuggee.stopRunning()
-	}
-	w.debuggee, err = attach(w.attachCtx, p.PID, p.Symbols, w.cfg.Log)
-	return err
-}
-
-// backend returns what serves the session under way.
-func (w *worker) backend() backend {
-	if w.foreign != nil {
-		return w.foreign
-	}
-	return w.debuggee
-}
-
-// watchSession finishes a session whose stream has ended, and tells the supervisor.
-func (w *worker) watchSession(s *session) {
-	<-s.done
-	if w.lock(context.Background()) != nil {
-		return
-	}
-	defer w.unlock()
-	if w.session != s {
-		return // ended by a request
-	}
-	err := w.finishSession(s)
-	reason := "its channel was closed"
-	if err != nil {
-		reason = err.Error()
-	}
-	w.rpc.Notify(context.Background(), supervisor.WorkerEnded, api.Ended{Reason: reason, Lingers: w.debuggee != nil})
-	if w.debuggee == nil {
-		w.quit()
-	}
-}
-
-func (w *worker) endSession(ctx context.Context) (supervisor.WorkerEndResult, error) {
-	if err := w.lock(ctx); err != nil {
-		return supervisor.WorkerEndResult{}, err
-	}
-	defer w.unlock()
-	if w.session == nil {
-		return supervisor.WorkerEndResult{Lingers: w.debuggee != nil, Reason: w.preemptReason()}, nil
-	}
-	w.session.end(w.backend())
-	err := w.finishSession(w.session)
-	return supervisor.WorkerEndResult{Lingers: w.debuggee != nil}, api.ToRPC(err)
-}
-
-// finishSession releases the target, or lets it run while the worker stays attached
-// for the session's linger time. The session's stream has ended. The caller holds the
-// lock.
-func (w *worker) finishSession(s *session) error {
-	w.session = nil
-	if s.linger <= 0 || w.foreign != nil {
-		return w.detach()
-	}
-	if err := w.debuggee.quiesce(); err != nil {
-		if w.debuggee.hasEnded() {
-			err = nil
-		}
-		return errors.Join(err, w.detach())
-	}
-	gone := w.debuggee.resume()
-	w.linger = time.AfterFunc(s.linger, w.endLinger)
-	w.wg.Go(func() { // stopped by a panic's breakpoint or an exit: neither may wait for a client
-		<-gone
-		w.endLinger()
-	})
-	return nil
-}
-
-// endLinger detaches if no session has come in time.
-func (w *worker) endLinger() {
-	if w.lock(context.Background()) != nil {
-		return
-	}
-	defer w.unlock()
-	if w.session != nil || w.debuggee == nil || w.linger == nil {
-		return
-	}
-	w.linger.Stop()
-	w.linger = nil
-	if err := w.detach(); err != nil {
-		w.cfg.Log.Error("cannot detach after lingering", "error", err)
-	}
-	w.quit()
-}
-
-// detach releases the target. The caller holds the lock.
-func (w *worker) detach() error {
-	d, f := w.debuggee, w.foreign
-	w.debuggee, w.foreign = nil, nil
-	switch {
-	case f != nil:
-		return f.release()
-	case d != nil:
-		return d.release()
-	}
-	return nil
 }
 
 func (w *worker) release(ctx context.Context) error {

@@ -1,4 +1,4 @@
-// Package frame is the protocol by which a host has the node write a tree of files:
+// Package frame is the protocol by which a host makes the node write a tree of files:
 // a channel carries frames between package host/filesync/receiver and package
 // agent/receive. Neither end trusts the other's bytes: lengths are bounded, and
 // paths stay below the tree's top.
