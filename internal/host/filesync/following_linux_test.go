@@ -198,19 +198,25 @@ func TestFollowNewRules(t *testing.T) {
 		testenv.WriteFile(t, filepath.Join(d, ".gitignore"), "ignored\n")
 	}
 	f.settle(t, "the new rules")
-	f.copyChanges(t, 100*time.Millisecond)
-	for i := range dirs {
-		testenv.WriteFile(t, filepath.Join(f.dir, fmt.Sprint("d", i), "ignored"), "")
-	}
-	testenv.WriteFile(t, filepath.Join(f.dir, "last"), "")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	b, err := f.w.Next(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.FullScan != "" || !slices.Equal(b.Paths, []string{"last"}) {
-		t.Errorf("got a batch of %q, full scan %q, want only last", b.Paths, b.FullScan)
+	// On a busy machine full scans because of the rules may still follow: try again then.
+	for attempt := 0; ; attempt++ {
+		for i := range dirs {
+			testenv.WriteFile(t, filepath.Join(f.dir, fmt.Sprint("d", i), "ignored"), fmt.Sprint(attempt))
+		}
+		testenv.WriteFile(t, filepath.Join(f.dir, "last"), fmt.Sprint(attempt))
+		b, err := f.w.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.FullScan != "" {
+			continue
+		}
+		if !slices.Equal(b.Paths, []string{"last"}) {
+			t.Errorf("got a batch of %q, want only last", b.Paths)
+		}
+		return
 	}
 }
 

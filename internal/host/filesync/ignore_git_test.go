@@ -17,7 +17,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestIgnoreAsGit asks git about random trees with random rules.
+// TestIgnoreAsGit compares with git for random trees with random rules.
 func TestIgnoreAsGit(t *testing.T) {
 	git, err := exec.LookPath("git")
 	if err != nil {
@@ -37,7 +37,7 @@ func TestIgnoreAsGit(t *testing.T) {
 		for _, p := range w.paths {
 			got := ignored(t, ig, p)
 			if got != want[strings.TrimSuffix(p, "/")] {
-				t.Errorf("tree %d: %q: ignored %v, and for git %v", seed, p, got, !got)
+				t.Errorf("tree %d: %q: ignored %v, with git %v", seed, p, got, !got)
 				differ = true
 			}
 			if got {
@@ -51,16 +51,16 @@ func TestIgnoreAsGit(t *testing.T) {
 		if len(want) > 0 && len(want) < len(w.paths) {
 			decided++
 		}
-		os.RemoveAll(w.dir) // a thousand trees need not stand at once
+		os.RemoveAll(w.dir) // so that the disk holds one tree at a time
 	}
 	t.Logf("%d trees of %d paths, %d of them ignored", trees, paths, left)
 	if decided < trees/2 {
-		t.Errorf("in only %d trees the rules made a difference between paths", decided)
+		t.Errorf("the rules distinguish paths in only %d of %d trees", decided, trees)
 	}
 }
 
-// checkIgnore returns those of the paths that git ignores. Git looks for itself
-// which are directories: a slash behind one makes it look inside.
+// checkIgnore returns those of the paths that git ignores. Git finds out by itself which
+// are directories: a trailing slash would make it look inside.
 func checkIgnore(t testing.TB, git, dir string, paths []string) map[string]bool {
 	t.Helper()
 	cmd := exec.Command(git, "-c", "core.excludesFile=", "check-ignore", "--no-index", "-z", "--stdin")
@@ -87,7 +87,7 @@ func checkIgnore(t testing.TB, git, dir string, paths []string) map[string]bool 
 type wilderness struct {
 	*rand.Rand
 	dir   string
-	paths []string // a directory's with a slash behind it
+	paths []string // a directory's with a trailing slash
 	rules []string
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestIgnore shows what git alone can't be asked: what is always left out,
-// .dapbridgeignore, and trees that are a part of a repository.
+// TestIgnore tests what TestIgnoreAsGit cannot compare with git: what is always left
+// out, .dapbridgeignore, and trees that are part of a repository.
 func TestIgnore(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -74,19 +74,18 @@ func TestIgnore(t *testing.T) {
 	}
 }
 
-// TestIgnoreUnreadable wants to be told when the rules are not known, as
-// something secret could be copied.
-func TestIgnoreUnreadable(t *testing.T) {
+// TestUnreadableRulesAreAnError, since otherwise something secret could be copied.
+func TestUnreadableRulesAreAnError(t *testing.T) {
 	dir := t.TempDir()
 	testenv.WriteFile(t, filepath.Join(dir, ".gitignore"), strings.Repeat("a\n", 1<<20))
 	if _, err := filesync.LoadIgnore(dir); err == nil || !strings.Contains(err.Error(), "1048576 bytes") {
-		t.Error(err)
+		t.Errorf("got %v, want an error that names the limit", err)
 	}
 }
 
-// TestIgnoreHostile matches patterns that a matcher with backtracking spends
-// its life on.
-func TestIgnoreHostile(t *testing.T) {
+// TestHostilePatternsMatchFast uses patterns for which a backtracking matcher needs
+// exponential time.
+func TestHostilePatternsMatchFast(t *testing.T) {
 	dir := t.TempDir()
 	testenv.WriteFile(t, filepath.Join(dir, ".gitignore"), "/"+strings.Repeat("**/a*", 40)+"/b\n"+strings.Repeat("*a", 100)+"b\n")
 	ig, err := filesync.LoadIgnore(dir)
@@ -95,15 +94,15 @@ func TestIgnoreHostile(t *testing.T) {
 	}
 	start := time.Now()
 	if ig.Match(strings.Repeat("a", 250), false) {
-		t.Error("matched")
+		t.Error("a name without b matches a pattern that ends in b")
 	}
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("took %v", took)
 	}
 }
 
-// ignored reports whether the rules leave out p, or a directory above it. A
-// slash behind p says that it is a directory.
+// ignored reports whether the rules leave out p, or a directory above it. A trailing
+// slash says that p is a directory.
 func ignored(t testing.TB, ig *filesync.Ignore, p string) bool {
 	t.Helper()
 	p, isDir := strings.CutSuffix(p, "/")

@@ -12,13 +12,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestCopies tells of what records are, the last first, and nothing of what is none.
-func TestCopies(t *testing.T) {
+// TestListCopies lists the copies of valid records, the most recent first.
+func TestListCopies(t *testing.T) {
 	dir := t.TempDir()
 	old := filesync.Copy{Dir: "/home/you/src/tool", Node: "minikube", To: "/home/docker/tool"}
 	last := filesync.Copy{Dir: "/home/you/src/tool", Node: "dev", To: "/go/src/tool"}
 	for name, c := range map[string]filesync.Copy{"a.jsonl": old, "b.jsonl": last, "c.jsonl": {}} {
-		for range 2 { // it stays when the file is written anew
+		for range 2 { // rewriting the file keeps it
 			r, err := filesync.OpenRecord(filepath.Join(dir, name), c)
 			if err != nil {
 				t.Fatal(err)
@@ -36,9 +36,9 @@ func TestCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := filesync.ListCopies(dir), []filesync.Copy{last, old}; !slices.Equal(got, want) {
-		t.Errorf("%+v, want %+v", got, want)
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got := filesync.ListCopies(filepath.Join(dir, "none")); len(got) > 0 {
-		t.Errorf("%+v of a directory that is not there", got)
+		t.Errorf("got %+v for a missing directory", got)
 	}
 }

@@ -42,7 +42,7 @@ func TestScan(t *testing.T) {
 	for _, e := range m {
 		paths = append(paths, e.Path)
 	}
-	// A directory's content follows it, before a name that sorts between them.
+	// A directory is followed by its content, even if another name sorts between them.
 	if want := []string{".gitignore", "a", "a/b", "a/b/.gitignore", "a/b/y.o", "a/f", "a.b", "bad", "l"}; !slices.Equal(paths, want) {
 		t.Errorf("got %q, want %q", paths, want)
 	}
@@ -53,10 +53,10 @@ func TestScan(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if len(problems) != 1 || problems[0].Path != "bad" {
-		t.Errorf("problems: %v", problems)
+		t.Errorf("problems: %v, want one of bad", problems)
 	}
 	if _, _, err := filesync.Scan(t.Context(), filepath.Join(dir, "nothing")); err == nil {
-		t.Error("a tree that is not there was scanned")
+		t.Error("no error for a missing tree")
 	}
 }
 
