@@ -12,8 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-func TestJudge(t *testing.T) {
-	for text, why := range map[string]string{
+func TestCheckVersion(t *testing.T) {
+	for text, reason := range map[string]string{
 		"rsync  version 3.4.0  protocol version 32\nCopyright":                      "",
 		"rsync  version 3.5.0  protocol version 32\n":                               "",
 		"rsync  version v4.0.0  protocol version 33\n":                              "",
@@ -24,19 +24,36 @@ func TestJudge(t *testing.T) {
 		"rsync  version 2.6.9  protocol version 29\nopenrsync: protocol version 29": "openrsync",
 		"": "not understood", "\x1b[2J": "not understood", "rsync  version 99999999999999999999999.4.0": "not understood",
 	} {
-		err := checkVersion("/x/rsync", []byte(text), func() bool { return false })
-		if why == "" && err != nil || why != "" && (diag.CodeOf(err) != diag.NoRsync || !strings.Contains(err.Error(), why) || diag.Hint(err) == "") {
-			t.Errorf("%q: %v, want …%s…", text, err, why)
-		}
-		mended := checkVersion("/x/rsync", []byte(text), func() bool { return true })
-		if wanted := why == "" || why == cve; wanted != (mended == nil) {
-			t.Errorf("%q, mended: %v", text, mended)
-		}
+		t.Run(text, func(t *testing.T) {
+			checkNoRsync(t, checkVersion("/x/rsync", []byte(text), func() bool { return false }), reason)
+			if reason == cve { // a patch makes up for the version alone
+				reason = ""
+			}
+			checkNoRsync(t, checkVersion("/x/rsync", []byte(text), func() bool { return true }), reason)
+		})
 	}
 }
 
-// TestNamesHole reads changelogs as Debian and Ubuntu have them.
-func TestNamesHole(t *testing.T) {
+// checkNoRsync checks that err is a NoRsync error with the reason and a hint, or nil
+// without a reason.
+func checkNoRsync(t *testing.T, err error, reason string) {
+	t.Helper()
+	if reason == "" {
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if diag.CodeOf(err) != diag.NoRsync || !strings.Contains(err.Error(), reason) {
+		t.Errorf("got %v, want a NoRsync error with %q", err, reason)
+	}
+	if err != nil && diag.Hint(err) == "" {
+		t.Errorf("%v has no hint", err)
+	}
+}
+
+// TestMentionsCVE reads changelogs in the format of Debian and Ubuntu.
+func TestMentionsCVE(t *testing.T) {
 	zip := func(text string) []byte {
 		var b bytes.Buffer
 		w := gzip.NewWriter(&b)
@@ -44,30 +61,30 @@ func TestNamesHole(t *testing.T) {
 		w.Close()
 		return b.Bytes()
 	}
-	mended := "rsync (3.2.7-1+deb12u1) bookworm-security; urgency=high\n\n  * Fix CVE-2024-12084, CVE-2024-12085,\n    CVE-2024-12086, CVE-2024-12087\n"
+	patched := "rsync (3.2.7-1+deb12u1) bookworm-security; urgency=high\n\n  * Fix CVE-2024-12084, CVE-2024-12085,\n    CVE-2024-12086, CVE-2024-12087\n"
 	for name, tt := range map[string]struct {
 		text []byte
 		want bool
 	}{
-		"mended": {zip(mended), true}, "not": {zip("rsync (3.2.7-1) unstable; urgency=medium\n"), false},
-		"no gzip": {[]byte(mended), false}, "torn": {zip(mended)[:40], false}, "too far down": {zip(strings.Repeat(" ", maxChangelog) + mended), false},
+		"patched": {zip(patched), true}, "not patched": {zip("rsync (3.2.7-1) unstable; urgency=medium\n"), false},
+		"not compressed": {[]byte(patched), false}, "truncated": {zip(patched)[:40], false}, "too far down": {zip(strings.Repeat(" ", maxChangelog) + patched), false},
 	} {
 		if got := mentionsCVE(fstest.MapFS{"c.gz": {Data: tt.text}}, "c.gz"); got != tt.want {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
 		}
 	}
 	if mentionsCVE(fstest.MapFS{}, "c.gz") {
-		t.Error("no changelog names it")
+		t.Error("a missing changelog mentions the CVE")
 	}
 }
 
-// TestFind has programs stand in the way of the machine's rsync.
+// TestFind finds other programs in place of the machine's rsync.
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
-	for script, why := range map[string]string{
+	for script, reason := range map[string]string{
 		"echo 'rsync  version 3.4.1  protocol version 32'": "",
-		"echo 'rsync  version 3.2.7  protocol version 31'": cve, // of no package
+		"echo 'rsync  version 3.2.7  protocol version 31'": cve, // not from a package
 		"exit 1": "exit status 1",
 	} {
 		name := filepath.Join(dir, "rsync")
@@ -75,8 +92,9 @@ func TestFind(t *testing.T) {
 			t.Fatal(err)
 		}
 		path, err := Find(t.Context())
-		if why == "" && (err != nil || path != name) || why != "" && (diag.CodeOf(err) != diag.NoRsync || !strings.Contains(err.Error(), why)) {
-			t.Errorf("%s: %q, %v", script, path, err)
+		checkNoRsync(t, err, reason)
+		if reason == "" && path != name {
+			t.Errorf("found %q, want %q", path, name)
 		}
 	}
 }

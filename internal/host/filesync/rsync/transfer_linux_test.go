@@ -19,7 +19,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestMain is rsync's remote shell if rsync has started it.
+// TestMain is rsync's remote shell if rsync starts it.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "rsh" {
 		if err := RunShell(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
@@ -31,9 +31,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// transfer returns one of a directory to another, both in directories with names
-// that a shell or rsync could misread. stage is the path there of its directory.
-func transfer(t *testing.T) (transfer *Transfer, dir, stage string) {
+// newTransfer returns a Transfer from dir to another directory, both in a directory with
+// a name that a shell or rsync could misread. stage is the stage's path in the latter.
+func newTransfer(t *testing.T) (tr *Transfer, dir, stage string) {
 	t.Helper()
 	if _, err := Find(t.Context()); err != nil {
 		testenv.Skipf(t, "%v", err)
@@ -62,10 +62,10 @@ func random(n int) []byte {
 	return text
 }
 
-// TestSend brings a large file by its difference, though size and time are as on
-// the node, and files of any name.
+// TestSend sends a large file as a difference, although its size and time are those on
+// the node, and files with any names.
 func TestSend(t *testing.T) {
-	tr, dir, stage := transfer(t)
+	tr, dir, stage := newTransfer(t)
 	large := random(8 << 20)
 	testenv.WriteFile(t, filepath.Join(tr.Top, "d/large"), large)
 	copy(large[4<<20:], "one line is another")
@@ -85,8 +85,11 @@ func TestSend(t *testing.T) {
 	}
 	for _, compress := range []bool{false, true} {
 		n, err := tr.Send(t.Context(), dir, stage, append(names, "gone"), compress)
-		if err != nil || n < 1000 || n > 200_000 {
-			t.Errorf("compressed %v: %d bytes, %v", compress, n, err)
+		if err != nil {
+			t.Errorf("compressed %v: %v", compress, err)
+		}
+		if n < 1000 || n > 200_000 {
+			t.Errorf("compressed %v: %d bytes were sent, want between 1,000 and 200,000", compress, n)
 		}
 		for _, name := range names {
 			want, _ := os.ReadFile(filepath.Join(dir, name))
@@ -103,13 +106,13 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// TestCommand runs nothing but what is expected.
-func TestCommand(t *testing.T) {
+// TestCheckCommand accepts only the expected command.
+func TestCheckCommand(t *testing.T) {
 	tr := &Transfer{Top: "/home/docker/copy"}
 	good := []string{"node", "rsync", "--server", "-IRe.LsfxCIvu", "--copy-dest", "..", ".", "staged"}
 	got, err := tr.checkCommand(good, ".s", false)
 	if want := "rsync --server -IRe.LsfxCIvu --copy-dest .. . /home/docker/copy/.s/"; err != nil || strings.Join(got, " ") != want {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 	with := func(i int, word string) []string {
 		argv := append([]string{}, good...)
@@ -123,31 +126,29 @@ func TestCommand(t *testing.T) {
 		with(3, "-IRe.iLsfxCIvu;id"), with(3, "-vIRe.LsfxCIvu"),
 	} {
 		if got, err := tr.checkCommand(bad, ".s", false); diag.CodeOf(err) != diag.NoRsync {
-			t.Errorf("%q runs %q: %v", bad, got, err)
+			t.Errorf("%q runs %q: got %v, want a NoRsync error", bad, got, err)
 		}
 	}
 }
 
-// TestShellRefused ends a remote shell that asks for something else, and runs
-// nothing.
-func TestShellRefused(t *testing.T) {
+// TestShellIsRefused runs nothing for a remote shell that asks for anything else.
+func TestShellIsRefused(t *testing.T) {
 	tr := &Transfer{Top: "/x", Node: remotetest.Local{OnStart: func(p *os.Process) { t.Errorf("process %d was started", p.Pid) }}}
-	for _, said := range []string{"[\"node\",\"sh\"]\n", "no JSON\n", "{}\n", "", strings.Repeat("x", 2*maxArgv), "[\"node\",\"rsync\""} {
+	for _, request := range []string{"[\"node\",\"sh\"]\n", "no JSON\n", "{}\n", "", strings.Repeat("x", 2*maxArgv), "[\"node\",\"rsync\""} {
 		ours, theirs := net.Pipe()
 		go func() {
-			_, _ = theirs.Write([]byte(said))
+			_, _ = theirs.Write([]byte(request))
 			theirs.Close()
 		}()
 		if _, err := tr.serve(t.Context(), ours, ".s", false); err == nil {
-			t.Errorf("%.40q was served", said)
+			t.Errorf("%.40q was accepted", request)
 		}
 		ours.Close()
 	}
 }
 
-// TestShellGone ends a command that writes on though nobody reads, when the remote
-// shell has gone.
-func TestShellGone(t *testing.T) {
+// TestShellExits ends a command that keeps writing after the remote shell has exited.
+func TestShellExits(t *testing.T) {
 	tr := &Transfer{Top: "/x", Node: endless{remotetest.Local{}}}
 	ours, theirs := net.Pipe()
 	go func() {
@@ -156,70 +157,73 @@ func TestShellGone(t *testing.T) {
 		theirs.Close()
 	}()
 	if n, err := tr.serve(t.Context(), ours, ".s", false); err == nil || n == 0 {
-		t.Errorf("%d bytes, %v", n, err)
+		t.Errorf("got %d bytes, %v, want some and an error", n, err)
 	}
 }
 
-// endless is a node where each command writes for ever.
+// endless is a node where every command writes without end.
 type endless struct{ remote.Conn }
 
 func (e endless) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
 	return e.Conn.Start(ctx, []string{"yes"})
 }
 
-// TestUnfit tells what can't work from what may work again.
-func TestUnfit(t *testing.T) {
-	tr, dir, stage := transfer(t)
+// TestNoRsyncIsRemembered remembers errors that every call would meet, and no others.
+func TestNoRsyncIsRemembered(t *testing.T) {
+	tr, dir, stage := newTransfer(t)
 	testenv.WriteFile(t, filepath.Join(dir, "f"), []byte("x"))
-	fails := func(what string, code diag.Code, words string) {
+	checkFails := func(what string, code diag.Code, reason string) {
 		t.Helper()
 		_, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false)
-		if diag.CodeOf(err) != code || !strings.Contains(err.Error(), words) || code == diag.NoRsync && diag.Hint(err) == "" {
-			t.Errorf("%s: %v", what, err)
+		if diag.CodeOf(err) != code || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s: got %v, want code %s and %q", what, err, code, reason)
+		}
+		if code == diag.NoRsync && diag.Hint(err) == "" {
+			t.Errorf("%s: %v has no hint", what, err)
 		}
 	}
 	top := tr.Top
 	tr.Top = filepath.Join(top, "none")
-	fails("no directory", diag.Internal, "No such file")
+	checkFails("no directory", diag.Internal, "No such file")
 	tr.Top = top
 	if _, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false); err != nil {
 		t.Errorf("after a failure: %v", err)
 	}
 	self := tr.Self
 	tr.Self = "/none"
-	fails("no remote shell", diag.Internal, "remote shell")
+	checkFails("no remote shell", diag.Internal, "remote shell")
 	tr.Self = self
-	tr.Node = without{tr.Node}
-	fails("none on the node", diag.NoRsync, "the node has no rsync")
+	tr.Node = rsyncless{tr.Node}
+	checkFails("no rsync on the node", diag.NoRsync, "the node has no rsync")
 	tr.Node = remotetest.Local{}
-	fails("it is remembered", diag.NoRsync, "the node has no rsync")
+	checkFails("remembered", diag.NoRsync, "the node has no rsync")
 
 	t.Setenv("PATH", t.TempDir())
 	tr, dir = &Transfer{}, t.TempDir()
-	fails("none here", diag.NoRsync, "this machine has no rsync")
+	checkFails("no rsync on the host", diag.NoRsync, "this machine has no rsync")
 }
 
-// without is a node without rsync.
-type without struct{ remote.Conn }
+// rsyncless is a node without rsync.
+type rsyncless struct{ remote.Conn }
 
-func (w without) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
-	return w.Conn.Start(ctx, append([]string{"env", "PATH=/none"}, argv...))
+func (r rsyncless) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
+	return r.Conn.Start(ctx, append([]string{"env", "PATH=/none"}, argv...))
 }
 
-// TestKilled returns when either side's rsync is killed, or the caller gives up, and
-// leaves no process.
+// TestKilled returns and leaves no process when either side's rsync or the remote shell
+// is killed, or ctx ends.
 func TestKilled(t *testing.T) {
-	here := func(t *testing.T, node *os.Process) int { return child(t, os.Getpid(), node.Pid) }
+	hostRsync := func(t *testing.T, node *os.Process) int { return child(t, os.Getpid(), node.Pid) }
 	for name, kill := range map[string]func(t *testing.T, node *os.Process, stop func()){
 		"the node's rsync": func(_ *testing.T, node *os.Process, _ func()) { node.Kill() },
-		"the host's":       func(t *testing.T, node *os.Process, _ func()) { syscall.Kill(here(t, node), syscall.SIGKILL) },
+		"the host's rsync": func(t *testing.T, node *os.Process, _ func()) { syscall.Kill(hostRsync(t, node), syscall.SIGKILL) },
 		"the shell": func(t *testing.T, node *os.Process, _ func()) {
-			syscall.Kill(child(t, here(t, node), 0), syscall.SIGKILL)
+			syscall.Kill(child(t, hostRsync(t, node), 0), syscall.SIGKILL)
 		},
-		"the caller": func(_ *testing.T, _ *os.Process, stop func()) { stop() },
+		"the context": func(_ *testing.T, _ *os.Process, stop func()) { stop() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr, dir, stage := transfer(t)
+			tr, dir, stage := newTransfer(t)
 			testenv.WriteFile(t, filepath.Join(dir, "f"), random(64<<20))
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
@@ -228,15 +232,15 @@ func TestKilled(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { _, err := tr.Send(ctx, dir, stage, []string{"f"}, false); ended <- err }()
 			node := <-started
-			arrives(t, filepath.Join(tr.Top, stage))
+			waitForFiles(t, filepath.Join(tr.Top, stage))
 			kill(t, node, stop)
 			select {
 			case err := <-ended:
 				if err == nil || diag.CodeOf(err) == diag.NoRsync {
-					t.Errorf("it ended with %v", err)
+					t.Errorf("got %v, want an error that is not remembered", err)
 				}
 			case <-time.After(time.Minute):
-				t.Fatal("it does not end")
+				t.Fatal("Send does not return")
 			}
 			for end := time.Now().Add(time.Minute); node.Signal(nil) == nil; time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(end) {
@@ -247,18 +251,18 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// arrives waits until something has come into a directory.
-func arrives(t *testing.T, dir string) {
+// waitForFiles blocks until a directory has entries.
+func waitForFiles(t *testing.T, dir string) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if entries, _ := os.ReadDir(dir); len(entries) > 0 {
 			return
 		}
 	}
-	t.Fatal("nothing comes")
+	t.Fatalf("%s is still empty", dir)
 }
 
-// child returns a child of pid that is not the other.
+// child returns a child process of pid other than other.
 func child(t *testing.T, pid, other int) int {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -280,37 +284,37 @@ func child(t *testing.T, pid, other int) int {
 	return 0
 }
 
-// TestNodeStays returns, and ends the command, when the node's side does not mind
-// that the host's is gone.
-func TestNodeStays(t *testing.T) {
+// TestNodeIgnoresEnd returns, and ends the node's command, when the command does not
+// notice that the host's rsync has exited.
+func TestNodeIgnoresEnd(t *testing.T) {
 	t.Parallel()
-	tr, dir, stage := transfer(t)
+	tr, dir, stage := newTransfer(t)
 	testenv.WriteFile(t, filepath.Join(dir, "f"), []byte("x"))
-	tr.Node = stays{remotetest.Local{}, t}
+	tr.Node = deaf{remotetest.Local{}, t}
 	ended := make(chan error, 1)
 	go func() { _, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false); ended <- err }()
 	select {
 	case err := <-ended:
 		if err == nil {
-			t.Error("nothing is said of a transfer that was cut off")
+			t.Error("no error for a transfer that was cut off")
 		}
 	case <-time.After(time.Minute):
-		t.Error("it does not end")
+		t.Error("Send does not return")
 	}
 }
 
-// stays is a node where each command neither reads nor ends before it is closed.
-// When it has started, the host's rsync is killed.
-type stays struct {
+// deaf is a node where every command neither reads nor ends until it is closed. When one
+// has started, the host's rsync is killed.
+type deaf struct {
 	remote.Conn
 	t *testing.T
 }
 
-func (s stays) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
+func (d deaf) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
 	var node *os.Process
 	cmd, err := remotetest.Local{OnStart: func(p *os.Process) { node = p }}.Start(ctx, []string{"sleep", "300"})
 	if err == nil {
-		syscall.Kill(child(s.t, os.Getpid(), node.Pid), syscall.SIGKILL)
+		syscall.Kill(child(d.t, os.Getpid(), node.Pid), syscall.SIGKILL)
 		cmd.Process = closable{cmd.Process, node}
 	}
 	return cmd, err
