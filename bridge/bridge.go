@@ -56,7 +56,7 @@ type Session interface {
 	End(ctx context.Context) error
 
 	// Target returns the debugged process.
-	Target() Target
+	Target() TargetInfo
 
 	// Map returns the path map between the host and the target's binary.
 	Map() *pathmap.Map
@@ -67,11 +67,11 @@ type Session interface {
 
 	// Sources returns the access to files that the host lacks, or nil if there is
 	// none.
-	Sources() Sources
+	Sources() SourceFiles
 }
 
 // Target names the debugged process.
-type Target struct {
+type TargetInfo struct {
 	Name string // the executable's base name
 	PID  int    // on the node
 	Note string // one line for the user, or ""

@@ -153,7 +153,7 @@ func (s span) replace(value []byte) pathmap.Edit {
 // splice appends body to dst with the edits made. They may be in any order but must
 // not overlap.
 func splice(dst, body []byte, edits ...pathmap.Edit) []byte {
-	return pathmap.Apply(dst, body, sortEdits(edits)...)
+	return pathmap.Splice(dst, body, sortEdits(edits)...)
 }
 
 // sortEdits sorts edits by their places.

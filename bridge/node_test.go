@@ -224,10 +224,10 @@ func (w *wire) console(text string) {
 type scriptedNode struct {
 	t       testing.TB
 	caps    string
-	target  Target
+	target  TargetInfo
 	paths   *pathmap.Map
 	says    string                          // to the user; "" for nothing
-	sources Sources                         // nil: the host lacks nothing
+	sources SourceFiles                     // nil: the host lacks nothing
 	dial    func(ctx context.Context) error // what Dial waits for; nil: nothing
 	asked   func(DialOptions)               // sees what Dial is asked for; may be nil
 	end     func(ctx context.Context) error // what End waits for and returns; nil: nothing
@@ -240,7 +240,7 @@ func newNode(t testing.TB) *scriptedNode {
 	return &scriptedNode{
 		t:      t,
 		caps:   `{"supportsConfigurationDoneRequest":true}`,
-		target: Target{Name: "containerd", PID: 4711},
+		target: TargetInfo{Name: "containerd", PID: 4711},
 		dialed: make(chan *nodeSession, 16),
 	}
 }
@@ -313,9 +313,9 @@ type nodeSession struct {
 
 func (s *nodeSession) Read(p []byte) (int, error)  { return s.stream.Read(p) }
 func (s *nodeSession) Write(p []byte) (int, error) { return s.stream.Write(p) }
-func (s *nodeSession) Target() Target              { return s.node.target }
+func (s *nodeSession) Target() TargetInfo          { return s.node.target }
 func (s *nodeSession) Map() *pathmap.Map           { return s.node.paths }
-func (s *nodeSession) Sources() Sources            { return s.node.sources }
+func (s *nodeSession) Sources() SourceFiles        { return s.node.sources }
 
 func (s *nodeSession) Notify(line func(string)) {
 	if s.node.says != "" {

@@ -121,7 +121,7 @@ func (a attachArgs) rules() (rules []pathmap.Rule) {
 // checkProcess fails if the arguments name another process than the target, which the
 // debugger would ignore. An IDE sends a processId as a number or as a string; 0 means
 // none.
-func (a attachArgs) checkProcess(t Target) error {
+func (a attachArgs) checkProcess(t TargetInfo) error {
 	pid, err := strconv.Atoi(strings.Trim(string(a.ProcessID), `"`))
 	if err != nil || pid == 0 || pid == t.PID {
 		return nil // an unresolved "${command:pickProcess}" or the like names none

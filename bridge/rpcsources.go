@@ -24,7 +24,7 @@ const (
 // sourceKeeper copies the files that the host lacks in a JSON-RPC session. Only
 // relayNode's goroutine uses it.
 type sourceKeeper struct {
-	sources Sources
+	sources SourceFiles
 	files   *pathmap.MissingFiles
 	checked time.Time
 	paths   map[sourceFile]string // of the copies; "" if the copy failed
@@ -32,7 +32,7 @@ type sourceKeeper struct {
 }
 
 // newSourceKeeper returns nil if s is nil or has no directory for copies.
-func newSourceKeeper(s Sources) *sourceKeeper {
+func newSourceKeeper(s SourceFiles) *sourceKeeper {
 	if s == nil || s.KeepDir() == "" {
 		return nil
 	}
@@ -98,8 +98,8 @@ func (k *sourceKeeper) rewriter(m *pathmap.Map) (*pathmap.Rewriter, error) {
 		return &pathmap.Rewriter{Map: m}, nil
 	}
 	names, err := pathmap.New(
-		pathmap.Rule{Host: filepath.Join(k.sources.KeepDir(), keptAbsolute), Node: "/", Way: pathmap.OnlyToNode},
-		pathmap.Rule{Host: filepath.Join(k.sources.KeepDir(), keptRelative), Node: ".", Way: pathmap.OnlyToNode},
+		pathmap.Rule{Host: filepath.Join(k.sources.KeepDir(), keptAbsolute), Node: "/", Scope: pathmap.OnlyToNode},
+		pathmap.Rule{Host: filepath.Join(k.sources.KeepDir(), keptRelative), Node: ".", Scope: pathmap.OnlyToNode},
 	)
 	if err != nil {
 		return nil, err

@@ -485,15 +485,15 @@ func TestServeWithContextThatHasEnded(t *testing.T) {
 func BenchmarkRelay(b *testing.B) {
 	b.Run("TCP", func(b *testing.B) {
 		n := newNode(b)
-		relay(b, serveTCP(b, Config{Dialer: n}), n)
+		benchRelay(b, serveTCP(b, Config{Dialer: n}), n)
 	})
 	b.Run("pipe", func(b *testing.B) {
 		n := newNode(b)
-		relay(b, servePiped(b, Config{Dialer: n}), n)
+		benchRelay(b, servePiped(b, Config{Dialer: n}), n)
 	})
 }
 
-func relay(b *testing.B, srv *testServer, n *scriptedNode) {
+func benchRelay(b *testing.B, srv *testServer, n *scriptedNode) {
 	i := srv.ide()
 	s := i.attach(n)
 	i.conn.SetDeadline(time.Time{})

@@ -13,7 +13,7 @@ import (
 // names: node, its path in the target's binary, and host, the path that the session's
 // [pathmap.Map] maps it to, the same if no rule covers it. The methods are safe for
 // concurrent use.
-type Sources interface {
+type SourceFiles interface {
 	// IsOnHost reports whether the host has the file host now. It must not block on
 	// anything but the host's own file system.
 	IsOnHost(host string) bool
@@ -49,7 +49,7 @@ const readTimeout = time.Minute
 
 // missingSources are the files that the host lacks in a DAP session.
 type missingSources struct {
-	sources Sources
+	sources SourceFiles
 	hostMap *pathmap.Map // without the IDE's own rules
 	files   *pathmap.MissingFiles
 

@@ -23,7 +23,7 @@ type verdict struct {
 
 // staleChecker checks files in the background.
 type staleChecker struct {
-	sources Sources
+	sources SourceFiles
 	hostMap *pathmap.Map
 	ctx     context.Context // ends the checks
 	wg      *sync.WaitGroup // joins their goroutines

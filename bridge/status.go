@@ -29,9 +29,9 @@ type SessionStatus struct {
 	Risk     string    // what the halt does to the node, one line
 }
 
-// Session returns the status of the current session, and false if there is none. It
+// Status returns the status of the current session, and false if there is none. It
 // blocks on nothing but the system's table of sockets.
-func (s *Server) Session() (SessionStatus, bool) {
+func (s *Server) Status() (SessionStatus, bool) {
 	s.slot.mu.Lock()
 	h := s.slot.holder
 	if h == nil {

@@ -12,7 +12,7 @@ import (
 func (s *testServer) expectState(want SessionState, halted time.Duration) {
 	s.t.Helper()
 	synctest.Wait()
-	st, ok := s.srv.Session()
+	st, ok := s.srv.Status()
 	switch {
 	case !ok && want != "", ok && st.State != want:
 		s.t.Fatalf("the session is %+v, %v, want %q", st, ok, want)
@@ -47,7 +47,7 @@ func TestSessionStatus(t *testing.T) {
 		i.expect("event", "stopped")
 		time.Sleep(2 * time.Second)
 		srv.expectState(Halted, 2*time.Second)
-		if st, _ := srv.srv.Session(); st.Client != "Visual Studio Code (pipe)" || st.Protocol != DAP || !st.Since.Equal(began) || st.Process != "" {
+		if st, _ := srv.srv.Status(); st.Client != "Visual Studio Code (pipe)" || st.Protocol != DAP || !st.Since.Equal(began) || st.Process != "" {
 			t.Errorf("%+v, began %v", st, began)
 		}
 		seq := i.request("disconnect", "")
@@ -59,7 +59,7 @@ func TestSessionStatus(t *testing.T) {
 
 		_, s = attachRPC(srv.rpc(), n)
 		srv.expectState(Halted, 0)
-		if st, _ := srv.srv.Session(); st.Protocol != RPC || !strings.HasPrefix(st.Client, "a Delve client") {
+		if st, _ := srv.srv.Status(); st.Protocol != RPC || !strings.HasPrefix(st.Client, "a Delve client") {
 			t.Errorf("%+v", st)
 		}
 		srv.stop()

@@ -2,16 +2,15 @@ package pathmap
 
 import "fmt"
 
-// WithClient returns m under an IDE's own substitutePath: each pair's Host is
-// the IDE's path (from), its Node the server's (to). The pairs come first, and
-// among them the earlier one, as in Delve; m is for what they don't cover.
+// WithClient returns m below an IDE's own substitutePath: the Host of each pair is the
+// IDE's path (from), its Node the debugger's (to). The pairs take precedence over m, and
+// earlier pairs over later ones, as in Delve.
 //
-// A pair's Node is a path of the node if a rule of m says so or no rule knows
-// it. Where it lies in the tree of a rule's Host, more so than in that of any
-// Node, it is a path of the host and the rule is applied to it: an IDE that
-// sees the host's tree elsewhere, say in a container, is served too. So a pair
-// that repeats a rule changes nothing, and nothing is mapped twice. An empty
-// Node stands for the relative paths of a -trimpath build.
+// A pair's Node is a host path, to which m is applied, if it lies deeper in the tree of
+// a rule's Host than in that of any rule's Node. So an IDE that sees the host's tree at
+// another place, say in a container, works too. Otherwise it is a node path. A pair that
+// repeats a rule changes nothing, and no path is mapped twice. An empty Node stands for
+// the relative paths of a -trimpath build.
 func (m *Map) WithClient(sub []Rule) (*Map, error) {
 	if m == nil {
 		m = &Map{}
@@ -34,7 +33,7 @@ func (m *Map) WithClient(sub []Rule) (*Map, error) {
 	return client.Over(m), nil
 }
 
-// chain applies m to the Node of r if that is a path of the host.
+// chain applies m to the Node of r if that is a host path.
 func (m *Map) chain(r Rule) Rule {
 	p := normalize([]byte(r.Node))
 	host, asHost := m.toNode.find(m.toNode.foldCase(p))
@@ -45,7 +44,7 @@ func (m *Map) chain(r Rule) Rule {
 	return r
 }
 
-// layer adds r where no rule before it applies.
+// layer adds r where no earlier rule covers it.
 func (m *Map) layer(r Rule) {
 	host, node := m.toNode.key(r.Host), m.toHost.key(r.Node)
 	below, above := m.toNode.covers(host), m.toHost.covers(node)
@@ -60,8 +59,8 @@ func (m *Map) layer(r Rule) {
 	}
 }
 
-// Over returns m on top of base: a rule of base is for those paths that no rule
-// of m is for, even if its tree lies in one of theirs.
+// Over returns m with base below: a rule of base applies only to paths that no rule of m
+// covers, even if its tree is longer.
 func (m *Map) Over(base *Map) *Map {
 	if m == nil {
 		return base

@@ -13,9 +13,9 @@ type Edit struct {
 	Text       []byte
 }
 
-// Apply appends msg to dst with the edits made, which must be in the order of
-// their places and must not overlap; neither must dst and msg.
-func Apply(dst, msg []byte, edits ...Edit) []byte {
+// Splice appends msg to dst with the edits made. They must be in the order of their
+// places and must not overlap; neither must dst and msg.
+func Splice(dst, msg []byte, edits ...Edit) []byte {
 	done := 0
 	for _, e := range edits {
 		dst = append(append(dst, msg[done:e.Start]...), e.Text...)

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// unescape appends what the content of a well-formed JSON string stands for.
-// It reports false if that is no text, because of half a surrogate pair.
+// unescape appends the value of a well-formed JSON string's content to dst. It reports
+// false if that is not text, because of half a surrogate pair.
 func unescape(dst, s []byte) ([]byte, bool) {
 	whole := true
 	for i := 0; i < len(s); i++ {
@@ -38,9 +38,8 @@ func unescape(dst, s []byte) ([]byte, bool) {
 	return dst, whole
 }
 
-// unicodeEscape returns the character of the \u escape, or the two of them for
-// a surrogate pair, that s starts with, and their length. Half a pair stays
-// what it is.
+// unicodeEscape returns the character of the \u escape at the start of s, or of two for a
+// surrogate pair, and their length. Half a pair is returned as it is.
 func unicodeEscape(s []byte) (r rune, n int) {
 	r, _ = hex4(s[2:])
 	if !utf16.IsSurrogate(r) {
@@ -55,8 +54,8 @@ func unicodeEscape(s []byte) (r rune, n int) {
 	return r, 6
 }
 
-// appendEscaped appends s as the content of a JSON string, with no more
-// escapes than JSON asks for.
+// appendEscaped appends s as the content of a JSON string, with only the escapes that
+// JSON requires.
 func appendEscaped(dst, s []byte) []byte {
 	const digits = "0123456789abcdef"
 	for _, c := range s {

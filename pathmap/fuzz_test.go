@@ -66,14 +66,14 @@ func checkRewrite(t *testing.T, r *Rewriter, msg []byte, dir Direction) {
 	if !valid || !utf8.Valid(msg) || bytes.Contains(bytes.ToLower(msg), []byte(`\ud`)) {
 		return // encoding/json takes half a surrogate pair, and what is no UTF-8, for text
 	}
-	want := decodedRewriter{r, dir}.value(decode(t, msg), plain)
-	got := decodedRewriter{&Rewriter{}, dir}.value(decode(t, out), plain)
+	want := decodedRewriter{r, dir}.value(decodeJSON(t, msg), plain)
+	got := decodedRewriter{&Rewriter{}, dir}.value(decodeJSON(t, out), plain)
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("%s became\n%s, want\n%v", msg, out, want)
 	}
 }
 
-func decode(t *testing.T, msg []byte) any {
+func decodeJSON(t *testing.T, msg []byte) any {
 	d := json.NewDecoder(bytes.NewReader(msg))
 	d.UseNumber()
 	var v any

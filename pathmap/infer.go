@@ -5,24 +5,24 @@ import (
 	"strings"
 )
 
-// Target holds what a target's binary says about its source.
+// Target is what a target's binary says about its source.
 type Target struct {
-	GoVersion     string   // as runtime.Version has it
-	ModulePath    string   // of the main module; empty in a build by GOPATH or Bazel
+	GoVersion     string   // as runtime.Version returns it
+	ModulePath    string   // of the main module; empty in GOPATH and Bazel builds
 	ModuleVersion string   // of the main module
 	MainPackage   string   // import path of the main package, if known
 	Modules       []Module // dependencies, if known
 	Dirs          []Dir    // from the table of source files
 }
 
-// Module is a module at a version, as Go's build information has it.
+// Module is a module at a version, as in Go's build information.
 type Module struct {
 	Path    string
 	Version string  // empty for a local directory, "(devel)" for a workspace's
-	Replace *Module // what was built in its place
+	Replace *Module // the module that replaced it in the build
 }
 
-// String returns the module as go.mod and vendor/modules.txt have it.
+// String returns the module in the form of go.mod and vendor/modules.txt.
 func (m Module) String() string {
 	s := m.Path
 	if m.Version != "" {
@@ -34,8 +34,8 @@ func (m Module) String() string {
 	return s
 }
 
-// Dir is a directory as the compiler was told of it, and the files in it that
-// the binary has code of.
+// Dir is a directory, as it was named to the compiler, and the files in it that the
+// binary has code of.
 type Dir struct {
 	Dir     string
 	Package string // import path, or main; empty if unknown
@@ -64,12 +64,12 @@ func (d Dir) path(file string) string {
 type Inference struct {
 	Map        *Map
 	Findings   []Finding // the main module first, the standard library last
-	Unassigned []Dir     // what belongs to no module that is known
-	// Problem says, for a person, why the main module is not mapped, if so.
+	Unassigned []Dir     // what belongs to no known module
+	// Problem says, for people, why the main module is not mapped; "" if it is.
 	Problem string
 }
 
-// Kind says what a [Finding] is.
+// Kind is the kind of a [Finding].
 type Kind int
 
 // The kinds.
@@ -79,29 +79,29 @@ const (
 	Library // the standard library
 )
 
-// Finding is one part of the target's source, and where it is on the host.
+// Finding is one module of the target's source, and its place on the host.
 type Finding struct {
 	Kind   Kind
-	Module Module // of the standard library the version is Go's, and there is no path
-	Node   string // its tree as the target spells it
-	Host   string // its tree on the host, empty if there can be none
-	Reason string // why there
-	// Missing says that Host would have it if it were fetched: into the host's
-	// module cache, as module Fetch.
+	Module Module // the standard library has Go's version and no path
+	Node   string // its tree in the target's binary
+	Host   string // its tree on the host; "" if there cannot be one
+	Reason string // for choosing Host
+	// Missing means that Host exists only once module Fetch has been fetched into the
+	// host's module cache.
 	Missing  bool
 	Fetch    Module
-	Files    int        // that the target has of it
-	OnHost   int        // those of them that the host has
-	Rejected []Rejected // other places
+	Files    int        // of the target in the module
+	OnHost   int        // those that the host has
+	Rejected []Rejected // places that were not chosen
 }
 
-// Lost is a place of the host that was not taken, and why.
+// Rejected is a place on the host that was not chosen, and why.
 type Rejected struct {
 	Host string
 	Why  string
 }
 
-// String names what was found, for a person.
+// String names the module, for people.
 func (f Finding) String() string {
 	switch f.Kind {
 	case Library:
@@ -112,12 +112,11 @@ func (f Finding) String() string {
 	return "module " + f.Module.String()
 }
 
-// Infer works out where the source of a target is on the host. The import path
-// of the package in a directory tells which module the directory is of, and
-// what of it stands behind the module's root: so the roots show, wherever the
-// binary was built and whatever -trimpath, vendoring or a sandbox left of the
-// names. The build information says which versions these are; for each the host
-// is asked for the very same one.
+// Infer finds the source of a target on the host. The import path of a directory's
+// package determines the directory's module and its path below the module's root. So
+// Infer finds the roots wherever the binary was built, and whatever -trimpath, vendoring
+// or a sandbox did to the names. For each module it looks on the host for exactly the
+// version that the build information records.
 func Infer(t Target, h Host) Inference {
 	parts, elsewhere := divideDirs(t, h)
 	in := Inference{Map: newMap(), Unassigned: elsewhere}
@@ -135,9 +134,8 @@ func Infer(t Target, h Host) Inference {
 	return in
 }
 
-// addRules makes the map of the findings: first each one's tree, then the files
-// that the target has under other names, then what else a tree is called on the
-// host.
+// addRules adds the rules for the findings to the map: first each one's tree, then files
+// that have other names in the target, then other names of the trees on the host.
 func (in *Inference) addRules(t Target, h Host, parts []*part) {
 	for _, f := range in.Findings {
 		in.add(Rule{Host: f.Host, Node: f.Node, Reason: f.fullReason()})
@@ -156,9 +154,9 @@ func (in *Inference) addRules(t Target, h Host, parts []*part) {
 	}
 }
 
-// addStray adds a rule for each file that the host has and the target knows
-// below another root than the rest of its module: the main package under
-// -gcflags=-trimpath, what Bazel generates.
+// addStray adds a rule for each file that the host has and that is below another root in
+// the target than the rest of its module: the main package under -gcflags=-trimpath, or
+// files that Bazel generates.
 func (in *Inference) addStray(h Host, f Finding, root string, dirs []Dir, names map[string]bool) {
 	for _, d := range dirs {
 		for _, file := range d.Files {
@@ -166,43 +164,43 @@ func (in *Inference) addStray(h Host, f Finding, root string, dirs []Dir, names 
 			below := strings.TrimPrefix(strings.TrimPrefix(name, strings.TrimSuffix(root, ".")), "/")
 			host := joinHost(f.Host, below)
 			if f.Host == "" || !isClean([]byte(below)) || strings.Contains(below, `\`) || !h.Tree.Has(host) {
-				continue // a name that leads out of the tree is not looked at
+				continue // never look outside the tree
 			}
 			r := Rule{Host: host, Node: name, Reason: f.fullReason() + ", known to the binary as below " + root}
 			if names[joinHost(f.Node, below)] {
-				r.Way = OnlyToHost
+				r.Scope = OnlyToHost
 			}
 			in.add(r)
 		}
 	}
 }
 
-// addAliases adds the other names of a finding's tree on the host, which an IDE
-// may send: that behind symbolic links, and a second copy of the same version.
+// addAliases adds other names of a finding's tree on the host, which an IDE may send: the
+// tree without symbolic links, and another copy of the same version.
 func (in *Inference) addAliases(h Host, f Finding) {
 	if f.Host == "" || f.Missing {
 		return
 	}
 	if real := h.Tree.Real(f.Host); real != f.Host {
-		in.add(Rule{Host: real, Node: f.Node, Reason: f.fullReason() + ", behind the symbolic link " + f.Host, Way: OnlyToNode})
+		in.add(Rule{Host: real, Node: f.Node, Reason: f.fullReason() + ", behind the symbolic link " + f.Host, Scope: OnlyToNode})
 	}
 	for _, l := range f.Rejected {
 		if l.Why == sameVersion {
-			in.add(Rule{Host: l.Host, Node: f.Node, Reason: f.fullReason() + ", " + sameVersion, Way: OnlyToNode})
+			in.add(Rule{Host: l.Host, Node: f.Node, Reason: f.fullReason() + ", " + sameVersion, Scope: OnlyToNode})
 		}
 	}
 }
 
-// add adds a rule to the map: in one direction if the other is taken, by a
-// finding before it, and not at all if both are.
+// add adds a rule to the map, except for directions in which an earlier rule is in
+// the way.
 func (in *Inference) add(r Rule) {
 	if r.Host == "" {
 		return
 	}
-	if in.Map.add(r) == nil || r.Way != BothWays {
+	if in.Map.add(r) == nil || r.Scope != Both {
 		return
 	}
-	for _, r.Way = range []Way{OnlyToHost, OnlyToNode} {
+	for _, r.Scope = range []Scope{OnlyToHost, OnlyToNode} {
 		if in.Map.add(r) == nil {
 			return
 		}
@@ -216,7 +214,7 @@ func (f Finding) fullReason() string {
 	return f.String() + ": " + f.Reason
 }
 
-// Find returns what a file of the target belongs to.
+// Find returns the finding that a file of the target belongs to.
 func (in Inference) Find(name string) (f Finding, ok bool) {
 	best := -1
 	for _, c := range in.Findings {
@@ -227,7 +225,7 @@ func (in Inference) Find(name string) (f Finding, ok bool) {
 	return f, ok
 }
 
-// below returns name without f's tree.
+// pathBelow returns name below f's tree, and whether it is there.
 func (f Finding) pathBelow(name string) (string, bool) {
 	switch f.Node {
 	case "std":
@@ -239,13 +237,13 @@ func (f Finding) pathBelow(name string) (string, bool) {
 	return strings.TrimPrefix(below, "/"), isInTree(name, f.Node)
 }
 
-// At returns where a file of the target would be if f's tree stood in dir.
+// At returns the path of a file of the target if f's tree were dir.
 func (f Finding) At(dir, name string) string {
 	below, _ := f.pathBelow(name)
 	return joinHost(dir, below)
 }
 
-// count fills in how many files each finding has, and how many the host has.
+// countFiles sets the numbers of files of each finding.
 func (in *Inference) countFiles(h Host, parts []*part) {
 	for i, p := range parts {
 		f := &in.Findings[i]
@@ -265,7 +263,7 @@ func (in *Inference) countFiles(h Host, parts []*part) {
 	}
 }
 
-// problem says why the workspace's own source is not mapped, if so.
+// describeProblem returns why the main module is not mapped, "" if it is.
 func (in *Inference) describeProblem(t Target, h Host) string {
 	for _, f := range in.Findings {
 		if f.Kind == Main && f.Host != "" {
@@ -281,6 +279,7 @@ func (in *Inference) describeProblem(t Target, h Host) string {
 	return describeMismatch(t, h.Workspaces)
 }
 
+// describeMismatch says which main module the target has and which ones the host has.
 func describeMismatch(t Target, workspaces []Workspace) string {
 	want := "the target's main module is " + t.ModulePath
 	switch {

@@ -7,23 +7,23 @@ import (
 	gomod "golang.org/x/mod/module"
 )
 
-// Host is what [Infer] needs to know of the host's Go. Directories are as the
-// host writes them.
+// Host is what [Infer] needs to know of the host's Go. Directories have the host's
+// separators.
 type Host struct {
-	Workspaces []Workspace // the one that is meant most comes first
+	Workspaces []Workspace // by descending priority
 	ModCache   string      // GOMODCACHE
 	GoRoot     string      // GOROOT
 	GoVersion  string      // GOVERSION, that of GoRoot
-	Platform   string      // GOOS-GOARCH, which toolchains are named for
+	Platform   string      // GOOS-GOARCH, part of a toolchain's version
 	Tree       Tree
 }
 
 // Tree is the host's file system.
 type Tree interface {
-	// Has reports whether there is a file or a directory.
+	// Has reports whether there is a file or directory.
 	Has(path string) bool
-	// Real returns path without symbolic links, or path itself if that can't be
-	// told.
+	// Real returns path without symbolic links, or path itself if it cannot resolve
+	// them.
 	Real(path string) string
 }
 
@@ -33,11 +33,11 @@ type Workspace struct {
 	ModulePath string
 	Replace    []Module // with Replace set; a local directory is absolute or relative to Root
 	Require    []Module
-	VendorDir  string   // where its dependencies are vendored, if they are
-	Vendor     []Module // as vendor/modules.txt lists them
+	VendorDir  string   // of vendored dependencies; "" if there is none
+	Vendor     []Module // from vendor/modules.txt
 }
 
-// sameVersion is why a candidate lost to another one that is as good.
+// sameVersion is the reason to reject a place that is as good as the chosen one.
 const sameVersion = "a second copy of the same version"
 
 // locate finds f's module on the host.
@@ -53,6 +53,7 @@ func (h Host) locate(f Finding) Finding {
 	return f
 }
 
+// accept chooses host, or rejects it if another place is chosen already.
 func (f *Finding) accept(host, reason string) {
 	if f.Host == "" {
 		f.Host, f.Reason = host, reason
@@ -61,15 +62,15 @@ func (f *Finding) accept(host, reason string) {
 	f.reject(host, sameVersion)
 }
 
+// reject records a place that was not chosen.
 func (f *Finding) reject(host, why string) {
 	if host != "" && host != f.Host {
 		f.Rejected = append(f.Rejected, Rejected{host, why})
 	}
 }
 
-// locateLibrary looks for the very version of the standard library: in GOROOT,
-// or among the toolchains that Go has downloaded as modules
-// (go.dev/doc/toolchain).
+// locateLibrary looks for exactly the version of the standard library: in GOROOT, or
+// among the toolchains that Go has downloaded as modules (go.dev/doc/toolchain).
 func (h Host) locateLibrary(f *Finding) {
 	version := f.Module.Version
 	if h.GoRoot != "" && goRelease(h.GoVersion) == version {
@@ -91,8 +92,8 @@ func (h Host) locateLibrary(f *Finding) {
 	}
 }
 
-// locateMain looks for the main module in the workspaces, where it is worked on,
-// and then for the version that was built in the module cache.
+// locateMain looks for the main module in the workspaces, where it is edited, and then
+// for the version that was built in the module cache.
 func (h Host) locateMain(f *Finding) {
 	for _, w := range h.Workspaces {
 		switch {
@@ -100,7 +101,7 @@ func (h Host) locateMain(f *Finding) {
 		case f.Host == "":
 			f.Host = w.Root
 		default:
-			f.reject(w.Root, "another copy of the module: choose it by --root")
+			f.reject(w.Root, "another copy of the module: choose it with --root")
 		}
 	}
 	if dir, ok := h.cachePath(f.Module); ok && h.Tree.Has(dir) {
@@ -108,7 +109,7 @@ func (h Host) locateMain(f *Finding) {
 	}
 }
 
-// locateDependency looks for the very version that was built.
+// locateDependency looks for exactly the version that was built.
 func (h Host) locateDependency(f *Finding) {
 	m := f.Module
 	built := m
@@ -138,8 +139,8 @@ func (h Host) locateDependency(f *Finding) {
 	}
 }
 
-// locateLocal looks for a dependency that was a directory when the target was
-// built: one that go.work uses, or that a replace directive names.
+// locateLocal looks for a dependency that was a local directory in the build: one that
+// go.work uses or a replace directive names.
 func (h Host) locateLocal(f *Finding, built Module) {
 	for _, w := range h.Workspaces {
 		if r, dir := w.replacement(f.Module.Path); dir != "" && h.Tree.Has(dir) {
@@ -162,8 +163,8 @@ func (h Host) locateLocal(f *Finding, built Module) {
 	f.Rejected = dropSameVersion(f.Rejected)
 }
 
-// cutSame drops the claims that directories hold the same: of a local directory
-// that can't be told.
+// dropSameVersion rewords the claims that places hold the same version: local
+// directories have none.
 func dropSameVersion(lost []Rejected) []Rejected {
 	for i := range lost {
 		if lost[i].Why == sameVersion {
@@ -173,7 +174,7 @@ func dropSameVersion(lost []Rejected) []Rejected {
 	return lost
 }
 
-// locateVendored takes a vendored module if it is what was built.
+// locateVendored accepts a vendored module if it is the version that was built.
 func (h Host) locateVendored(f *Finding, w Workspace) {
 	for _, v := range w.Vendor {
 		dir := joinHost(w.VendorDir, v.Path)
@@ -187,7 +188,7 @@ func (h Host) locateVendored(f *Finding, w Workspace) {
 	}
 }
 
-// cached returns where the host's module cache has or would have m.
+// cachePath returns the path of m in the host's module cache, whether or not it exists.
 func (h Host) cachePath(m Module) (string, bool) {
 	dir, ok := cacheDir(m)
 	if !ok || h.ModCache == "" {
@@ -206,8 +207,8 @@ func cacheDir(m Module) (string, bool) {
 	return path + "@" + version, err == nil
 }
 
-// replacedBy returns what the workspace replaces a module by, if that is a
-// directory, and the directory.
+// replacement returns the local module that the workspace replaces a module by, and its
+// directory, or "" if there is none.
 func (w Workspace) replacement(path string) (by Module, dir string) {
 	for _, r := range w.Replace {
 		if r.Path == path && r.Replace != nil && r.Replace.Version == "" {
@@ -217,7 +218,7 @@ func (w Workspace) replacement(path string) (by Module, dir string) {
 	return Module{}, ""
 }
 
-// join appends a path with slashes to a directory of the host.
+// joinHost appends a path with slashes to a directory of the host.
 func joinHost(dir, below string) string {
 	if below == "" {
 		return dir
@@ -225,8 +226,8 @@ func joinHost(dir, below string) string {
 	return string(newEntry(cleanRulePath(dir), Rule{}).appendPath(nil, []byte(below)))
 }
 
-// joinLocal resolves a directory of go.mod or go.work against the one that this
-// file is in.
+// joinLocal resolves a directory in go.mod or go.work against root, the directory of that
+// file.
 func joinLocal(root, dir string) string {
 	if isAbsolute([]byte(dir)) {
 		return cleanRulePath(dir)

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// part is what the target has of one module: its directories, by the roots that
-// the module seems to have.
+// part holds the target's directories of one module, by the roots that the module seems
+// to have.
 type part struct {
-	finding   Finding // kind and module
+	finding   Finding // only kind and module are set
 	roots     map[string][]Dir
-	isSure    map[string]bool // roots that more than a package in the root itself speaks for
-	order     []string        // the roots: sure ones first, then those of most files
+	isSure    map[string]bool // roots with more evidence than a package in the root itself
+	order     []string        // the roots: sure ones first, then by number of files
 	spellings []string        // see (Module).spellings
 }
 
-// add adds a directory below a root. In the root itself stands a package whose
-// import path says nothing of its place; all others do.
+// add adds a directory below a root. A package in the root itself is no evidence for the
+// root: its import path is the module's, wherever it is.
 func (p *part) add(root string, d Dir) {
 	if p.roots == nil {
 		p.roots, p.isSure = map[string][]Dir{}, map[string]bool{}
@@ -30,6 +30,7 @@ func (p *part) add(root string, d Dir) {
 	}
 }
 
+// sortRoots sets p.order.
 func (p *part) sortRoots() {
 	files := map[string]int{}
 	for root, dirs := range p.roots {
@@ -54,13 +55,12 @@ type partition struct {
 	t         Target
 	parts     []*part
 	paths     map[string]*part // by the module's path
-	spellings map[string]*part // by how directories are named after it; see (Module).spellings
-	roots     map[string]*part // by the roots that packages tell of
+	spellings map[string]*part // by spellings, see (Module).spellings
+	roots     map[string]*part // by the roots found by packages
 	library   *part
 }
 
-// divide returns the parts that have files, and the directories that no module
-// is known for.
+// divideDirs returns the parts with files, and the directories of no known module.
 func divideDirs(t Target, h Host) (parts []*part, elsewhere []Dir) {
 	pt := newPartition(t, h)
 	var unplaced []Dir
@@ -93,8 +93,8 @@ func divideDirs(t Target, h Host) (parts []*part, elsewhere []Dir) {
 	return parts, elsewhere
 }
 
-// newPartition lists the modules of t. What it does not record, as in a build by
-// GOPATH or Bazel, is what the host's workspaces say.
+// newPartition lists the modules of t. If t does not record them, as in GOPATH and Bazel
+// builds, it takes those of the host's workspaces.
 func newPartition(t Target, h Host) *partition {
 	pt := &partition{
 		t: t, paths: map[string]*part{}, spellings: map[string]*part{}, roots: map[string]*part{},
@@ -131,15 +131,14 @@ func newPartition(t Target, h Host) *partition {
 	return pt
 }
 
-// release returns the version of Go without what follows it, such as
-// experiments.
+// goRelease returns the version of Go without what may follow it, such as experiments.
 func goRelease(version string) string {
 	first, _, _ := strings.Cut(version, " ")
 	return first
 }
 
-// byPackage returns the part that the package in d is of, and the module's root
-// that follows from its place.
+// findByPackage returns the part that the package in d belongs to, and the root of the
+// module that follows from its directory.
 func (pt *partition) findByPackage(d Dir) (p *part, root string, ok bool) {
 	pkg := d.Package
 	if pkg == "main" {
@@ -166,8 +165,8 @@ func (pt *partition) findByPackage(d Dir) (p *part, root string, ok bool) {
 	return p, root, ok
 }
 
-// rootOf returns dir without below, which begins with a slash or is empty. A
-// relative root that is empty is ".".
+// rootOf returns dir without the suffix below, which is empty or starts with a slash. An
+// empty relative root is ".".
 func rootOf(dir, below string) (root string, ok bool) {
 	if dir == strings.TrimPrefix(below, "/") {
 		return ".", true
@@ -179,10 +178,9 @@ func rootOf(dir, below string) (root string, ok bool) {
 	return root, ok
 }
 
-// byName returns the part that a directory is of which has no package, because
-// all of its code was inlined, or another one than its path says. It goes by the
-// names that vendoring and the module cache give, and then by what has been
-// found above it.
+// findByName returns the part of a directory whose package is not known, because all of
+// its code was inlined, or does not fit its path. It goes by the names of vendored and
+// cached modules, and then by the roots found above the directory.
 func (pt *partition) findByName(dir string) (p *part, root string, ok bool) {
 	if p, root := pt.findBySpelling(dir); p != nil {
 		return p, root, true
@@ -199,7 +197,7 @@ func (pt *partition) findByName(dir string) (p *part, root string, ok bool) {
 	return p, ".", true
 }
 
-// ancestors yields dir and the directories above it.
+// ancestors yields dir and its parents.
 func ancestors(dir string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for dir != "" {
@@ -216,8 +214,8 @@ func ancestors(dir string) iter.Seq[string] {
 	}
 }
 
-// bySpelling finds the dependency that a directory is named after. The standard
-// library has a vendor directory of its own.
+// findBySpelling returns the dependency whose name the directory's path contains. The
+// standard library's own vendor directory is not one.
 func (pt *partition) findBySpelling(dir string) (p *part, root string) {
 	for root := range ancestors(dir) {
 		if pt.roots[root] == pt.library && root != "." {
@@ -236,8 +234,8 @@ func (pt *partition) findBySpelling(dir string) (p *part, root string) {
 	return nil, ""
 }
 
-// spellings returns how directories of a dependency's end, between slashes: in
-// a module cache, in what -trimpath leaves of that, in a vendor directory.
+// spellings returns the ends of a dependency's root, between slashes: in a module cache,
+// after -trimpath, in a vendor directory.
 func (m Module) spellings() []string {
 	var list []string
 	for _, v := range []*Module{&m, m.Replace} {
@@ -252,14 +250,14 @@ func (m Module) spellings() []string {
 	return append(list, "/vendor/"+m.Path+"/")
 }
 
-// inTree reports whether a path or an import path is root or below it.
+// isInTree reports whether a path or import path is root or below it.
 func isInTree(p, root string) bool {
 	below, ok := strings.CutPrefix(p, root)
 	return ok && root != "" && (below == "" || below[0] == '/' || strings.HasSuffix(root, "/"))
 }
 
-// byRank sorts parts as they are shown: the main module, dependencies by path,
-// the standard library.
+// compareParts orders parts for display: the main module, dependencies by path, the
+// standard library.
 func compareParts(a, b *part) int {
 	return cmp.Or(cmp.Compare(a.finding.Kind, b.finding.Kind), cmp.Compare(a.finding.Module.Path, b.finding.Module.Path))
 }

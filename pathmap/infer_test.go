@@ -53,7 +53,7 @@ func TestInferVectors(t *testing.T) {
 			v.check(t, in)
 			if t.Failed() {
 				for _, r := range in.Map.Rules() {
-					t.Logf("%s (%s) %d", r, r.Reason, r.Way)
+					t.Logf("%s (%s) %d", r, r.Reason, r.Scope)
 				}
 			}
 		})

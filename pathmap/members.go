@@ -39,7 +39,7 @@ func (r *Rewriter) ScanRPC(e *Edits, msg []byte, each MemberFunc) error {
 
 func (r *Rewriter) scan(e *Edits, msg []byte, is role, each MemberFunc) error {
 	e.Reset()
-	w := r.walker(msg, ToHost)
+	w := r.newWalker(msg, ToHost)
 	w.edits, w.each = *e, each
 	err := w.scan(is)
 	*e = w.edits // with the room that it has now
@@ -51,7 +51,7 @@ func (w *walker) scan(is role) error {
 	if start := SkipSpace(w.msg, 0); start == len(w.msg) || w.msg[start] != '{' {
 		return errNoObject
 	}
-	ok := w.message(is)
+	ok := w.scanMessage(is)
 	switch {
 	case w.err != nil:
 		return w.err

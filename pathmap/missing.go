@@ -2,37 +2,35 @@ package pathmap
 
 import "sync"
 
-// Place is where a client finds a source file that the host lacks. The zero
-// value means that the host has it.
+// Place is where a client finds a source file that the host lacks. The zero value means
+// that the host has the file.
 type Place struct {
-	Reference int    // for a client of DAP: the Source's sourceReference
-	Path      string // for one of JSON-RPC: another file of the host
+	Reference int    // for DAP clients: the sourceReference
+	Path      string // for JSON-RPC clients: a copy on the host
 }
 
-// Absent knows which source files the host lacks. What Find has said of a file
-// is remembered until Forget, for 16,384 files at the most, so that a message
-// whose files are known costs a look into a table. It is safe for concurrent
-// use.
+// MissingFiles says which source files the host lacks. It caches the results of Find
+// until Forget, for at most 16,384 files, so that known files cost only a table lookup.
+// It is safe for concurrent use.
 type MissingFiles struct {
-	// Find says where the client finds the file that is host here and node in
-	// the target's binary; both are the same if no rule maps it.
+	// Find returns where the client finds the file with this host path and node path,
+	// which are the same if no rule covers it.
 	Find func(host, node string) Place
 
 	mu    sync.Mutex
-	known map[string]Place // by the node's path
+	known map[string]Place // by node path
 }
 
 const maxKnown = 1 << 14
 
-// Forget makes Find be asked again.
+// Forget empties the cache.
 func (a *MissingFiles) Forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.known)
 }
 
-// in returns the place of a file that stands in a member with role r: where a
-// client looks for it.
+// findFor returns the place of a file named in a member with role r.
 func (a *MissingFiles) findFor(r role, host, node []byte) Place {
 	if r != sourceFile && r != rpcFile {
 		return Place{}
@@ -40,7 +38,7 @@ func (a *MissingFiles) findFor(r role, host, node []byte) Place {
 	return a.find(host, node)
 }
 
-// recall returns what is remembered of the place of a file.
+// recall returns the cached place of a file.
 func (a *MissingFiles) recall(node []byte) (p Place, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,8 +1,7 @@
-// Package pathmap translates between the paths of the host, where the IDE and
-// the sources are, and those of the node, as the target's debug information
-// spells them: a [Map] holds the rules, [Infer] derives them from a binary and
-// [Map.Rewrite] applies them to a debug message. It opens no file, starts no
-// process and needs no network; what it knows of the world is handed in.
+// Package pathmap maps between host paths, where the IDE and the sources are, and node
+// paths, as the target's debug information has them. A [Map] holds the rules, [Infer]
+// derives them from a binary, and a [Rewriter] applies them to debug messages. The
+// package is pure: it uses no files, processes or network but through its arguments.
 package pathmap
 
 import (
@@ -10,22 +9,22 @@ import (
 	"slices"
 )
 
-// Rule maps the tree, or the file, at Host to the one at Node.
+// Rule maps the tree or file Host to the tree or file Node.
 type Rule struct {
 	Host   string // absolute; C:\x, C:/x and \\server\share\x count as absolute
-	Node   string // with slashes; relative for a -trimpath build, see [New]
+	Node   string // with slashes; may be relative, see [New]
 	Reason string // where the rule comes from, shown to people
-	Way    Way
+	Scope  Scope
 }
 
-// Way says for which messages a rule is.
-type Way int
+// Scope is the direction of the messages that a rule applies to.
+type Scope int
 
-// The ways.
+// The scopes.
 const (
-	BothWays   Way = iota
-	OnlyToNode     // Host is another name, which the IDE may send and is never sent
-	OnlyToHost     // Node is another name
+	Both       Scope = iota
+	OnlyToNode       // Host is another name, which the IDE may send but never gets
+	OnlyToHost       // Node is another name
 )
 
 // String returns the rule as --map takes it.
@@ -39,11 +38,11 @@ type Map struct {
 	toHost table
 }
 
-// New returns the Map of rules. Hosts must be absolute. A Node is absolute, or
-// what -trimpath leaves of it: a module path such as example.com/mod@v1.2.3,
-// "std" for the standard library, or "." for every relative path that no other
-// rule maps. Paths are cleaned. A rule may occur twice; one host with two
-// nodes, or one node with two hosts, in the same direction is an error.
+// New returns the Map of rules. A Host must be absolute. A Node is absolute or what
+// -trimpath leaves: a module path such as example.com/mod@v1.2.3, "std" for the standard
+// library, or "." for all relative paths without another rule. Paths are cleaned. A rule
+// may occur twice; it is an error if one host has two nodes, or one node two hosts, in
+// the same direction.
 func New(rules ...Rule) (*Map, error) {
 	m := newMap()
 	for _, r := range rules {
@@ -66,26 +65,26 @@ func (m *Map) add(r Rule) error {
 	host, node := m.toNode.key(r.Host), m.toHost.key(r.Node)
 	here, known := m.toNode.trees[host]
 	there, taken := m.toHost.trees[node]
-	known, taken = known && r.Way != OnlyToHost, taken && r.Way != OnlyToNode
+	known, taken = known && r.Scope != OnlyToHost, taken && r.Scope != OnlyToNode
 	switch {
 	case known && m.toHost.key(here.tree) != node:
-		return fmt.Errorf("%s is mapped to %s already", r.Host, here.tree)
+		return fmt.Errorf("%s is already mapped to %s", r.Host, here.tree)
 	case taken && m.toNode.key(there.tree) != host:
-		return fmt.Errorf("%s is mapped from %s already", r.Node, there.tree)
-	case known && taken || r.Way != BothWays && (known || taken):
+		return fmt.Errorf("%s is already mapped from %s", r.Node, there.tree)
+	case known && taken || r.Scope != Both && (known || taken):
 		return nil
 	}
 	m.rules = append(m.rules, r)
-	if r.Way != OnlyToHost {
+	if r.Scope != OnlyToHost {
 		m.toNode.set(host, newEntry(r.Node, r))
 	}
-	if r.Way != OnlyToNode {
+	if r.Scope != OnlyToNode {
 		m.toHost.set(node, newEntry(r.Host, r))
 	}
 	return nil
 }
 
-// Rules returns the rules in the order in which they were given, cleaned.
+// Rules returns the cleaned rules in their original order.
 func (m *Map) Rules() []Rule {
 	if m == nil {
 		return nil
@@ -93,10 +92,9 @@ func (m *Map) Rules() []Rule {
 	return slices.Clone(m.rules)
 }
 
-// ToNode translates a path of the host. The rule with the longest Host that is
-// the path or a parent of it wins; the path is cleaned first, so that no ".."
-// leaves a rule's tree. It reports false, and returns host as it is, if there
-// is no such rule.
+// ToNode returns the node path of a host path. The rule with the longest Host that is
+// the path or a parent of it wins. The path is cleaned first, so that no ".." leaves a
+// rule's tree. If there is no such rule, ToNode returns host itself and false.
 func (m *Map) ToNode(host string) (string, bool) {
 	if m == nil {
 		return host, false
@@ -104,8 +102,8 @@ func (m *Map) ToNode(host string) (string, bool) {
 	return m.toNode.translateString(host)
 }
 
-// ToHost translates a path of the node, as [Map.ToNode] does the other way.
-// The result has the separators of the rule's Host.
+// ToHost is the inverse of [Map.ToNode]. The result has the separators of the rule's
+// Host.
 func (m *Map) ToHost(node string) (string, bool) {
 	if m == nil {
 		return node, false
@@ -113,9 +111,8 @@ func (m *Map) ToHost(node string) (string, bool) {
 	return m.toHost.translateString(node)
 }
 
-// Covering returns the rules that are for path in that direction: first the one
-// by which it is translated, then those that lost to it, since their trees are
-// further above.
+// Covering returns the rules that cover path in that direction: first the one that
+// applies, then those that lose to it, because their trees are further up.
 func (m *Map) Covering(path string, dir Direction) []Rule {
 	if m == nil {
 		return nil
@@ -131,10 +128,9 @@ func (m *Map) Covering(path string, dir Direction) []Rule {
 	return rules
 }
 
-// IgnoreCase returns m for a host whose file system takes a.go and A.go for the
-// same file. Since the node's does not, a path of the host is given the case in
-// which one of files, the target's, has it. With two files that differ in
-// nothing else, the first counts.
+// IgnoreCase returns m for a host whose file system ignores case. Since the node's does
+// not, a node path gets the case that it has in files, the target's; of two files that
+// differ only in case, the first.
 func (m *Map) IgnoreCase(files []string) *Map {
 	if m == nil {
 		return nil
@@ -149,8 +145,8 @@ func (m *Map) IgnoreCase(files []string) *Map {
 	out.toHost, out.toNode.real = m.toHost, m.toNode.real
 	for _, r := range m.rules {
 		key := out.toNode.key(r.Host)
-		if _, known := out.toNode.trees[key]; known && r.Way == OnlyToNode {
-			continue // the same but for its case
+		if _, known := out.toNode.trees[key]; known && r.Scope == OnlyToNode {
+			continue // differs only in case
 		}
 		out.rules = append(out.rules, r)
 		if e, ok := m.toNode.trees[m.toNode.key(r.Host)]; ok {
@@ -160,10 +156,9 @@ func (m *Map) IgnoreCase(files []string) *Map {
 	return out
 }
 
-// Resolve returns m for a host with symbolic links: a path of the host that no
-// rule is for is tried once more as real has it, without links. Real is called
-// while a message to the node is rewritten, so it must be quick; it returns the
-// path itself if it can't tell.
+// Resolve returns m for a host with symbolic links: a host path without a rule is mapped
+// as real(path), which resolves links and returns path itself if it cannot. real is
+// called while a message is rewritten, so it must be fast.
 func (m *Map) Resolve(real func(path string) string) *Map {
 	if m == nil {
 		return nil

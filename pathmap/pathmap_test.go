@@ -130,14 +130,14 @@ func TestNewRefuses(t *testing.T) {
 		want  string
 	}{
 		{[]Rule{{Host: "src", Node: "/n"}}, "map src=/n: the host path src is not absolute"},
-		{[]Rule{{Host: "~/src", Node: "/n"}}, "write the home directory out"},
-		{[]Rule{{Host: "/h", Node: "~/n"}}, "write the home directory out"},
+		{[]Rule{{Host: "~/src", Node: "/n"}}, "replace ~ by the home directory"},
+		{[]Rule{{Host: "/h", Node: "~/n"}}, "replace ~ by the home directory"},
 		{[]Rule{{Node: "/n"}}, "the host path is empty"},
 		{[]Rule{{Host: "/h"}}, "map /h=: the node path is empty"},
 		{[]Rule{{Host: "/h", Node: "../n"}}, "neither absolute nor a module path"},
-		{[]Rule{{Host: "/h", Node: "/n"}, {Host: "/h/", Node: "/m"}}, "map /h/=/m: /h is mapped to /n already"},
-		{[]Rule{{Host: "/h", Node: "/n"}, {Host: "/g", Node: "/n/."}}, "map /g=/n/.: /n is mapped from /h already"},
-		{[]Rule{{Host: `C:\h`, Node: "/n"}, {Host: "c:/h", Node: "/m"}}, "is mapped to /n already"},
+		{[]Rule{{Host: "/h", Node: "/n"}, {Host: "/h/", Node: "/m"}}, "map /h/=/m: /h is already mapped to /n"},
+		{[]Rule{{Host: "/h", Node: "/n"}, {Host: "/g", Node: "/n/."}}, "map /g=/n/.: /n is already mapped from /h"},
+		{[]Rule{{Host: `C:\h`, Node: "/n"}, {Host: "c:/h", Node: "/m"}}, "is already mapped to /n"},
 	} {
 		m, err := New(c.rules...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -188,7 +188,7 @@ func TestParseRuleRefuses(t *testing.T) {
 		"/h":     `map "/h": want HOST=NODE`,
 		"/h:/n":  "want HOST=NODE",
 		"h=/n":   `map "h=/n": the host path h is not absolute`,
-		"~/h=/n": "write the home directory out",
+		"~/h=/n": "replace ~ by the home directory",
 		"=/n":    "the host path is empty",
 		"/h=":    "the node path is empty",
 		"/h=..":  "neither absolute nor a module path",

@@ -2,16 +2,15 @@ package pathmap
 
 import "bytes"
 
-// This file maps paths in text for people: the output of Delve's own commands,
-// stacks, reasons. A path is recognised whole or not at all: it begins a word,
-// ends as the name of a Go or assembly file does, and a line number, white space
-// or punctuation is behind it. One that stands in the target's own values, which
-// text may show too, can't be told from it.
+// This file maps paths in text for people: output of Delve's own commands, stacks,
+// reasons. A path is recognised only as a whole: it starts a word, ends like the name of
+// a Go or assembly file, and is followed by a line number, white space or punctuation. A
+// path in a value of the target's that such text shows is mapped too.
 
-// maxPath is Linux's PATH_MAX, and bounds what one path costs.
+// maxPath is Linux's PATH_MAX; it bounds the cost of one path.
 const maxPath = 4096
 
-// prose maps the paths in the string at msg[start:end].
+// mapProse maps the paths in the string msg[start:end].
 func (w *walker) mapProse(start, end int) {
 	text := w.msg[start:end]
 	for from, at := 0, 0; ; {
@@ -23,7 +22,7 @@ func (w *walker) mapProse(start, end int) {
 		if !endsPath(text[at:]) {
 			continue
 		}
-		if w.last.isNextLine(text[from:at]) {
+		if w.lastDir.isNextLine(text[from:at]) {
 			w.replaceDir(start + from + len(`\n`))
 			from = at
 			continue
@@ -38,7 +37,7 @@ func (w *walker) mapProse(start, end int) {
 	}
 }
 
-// proseFile replaces the path at msg[start:end] if the table has it.
+// mapProseFile maps the path msg[start:end] and reports whether a rule covers it.
 func (w *walker) mapProseFile(start, end int) bool {
 	escaped := bytes.IndexByte(w.msg[start:end], '\\') >= 0
 	p, ok := w.decode(start, end, escaped)
@@ -57,7 +56,7 @@ func (w *walker) mapProseFile(start, end int) bool {
 	return ok
 }
 
-// fileEnd returns the offset behind the first ".go" or ".s" in b, or -1.
+// findFileEnd returns the offset after the first ".go" or ".s" in b, or -1.
 func findFileEnd(b []byte) int {
 	for i := 0; ; {
 		dot := bytes.IndexByte(b[i:], '.')
@@ -74,13 +73,13 @@ func findFileEnd(b []byte) int {
 	}
 }
 
-// pathEndsAt reports whether a path ends before rest, which is raw JSON.
+// endsPath reports whether rest, raw JSON, may follow a path.
 func endsPath(rest []byte) bool {
 	if len(rest) == 0 {
 		return true
 	}
 	switch c := rest[0]; c {
-	case '.': // a sentence may end too
+	case '.': // the end of a sentence
 		return len(rest) == 1 || rest[1] == ' ' || rest[1] == '\\' && isBreak(rest[2])
 	case '\\':
 		return isBreak(rest[1])
@@ -89,9 +88,9 @@ func endsPath(rest []byte) bool {
 	}
 }
 
-// pathStarts returns where the path that ends at end may begin, not before from:
-// the last word, and the last one with a slash in front, which may have spaces
-// in it. Each is -1 if there is none.
+// findStarts returns where the path that ends at end may start, at or after from: at the
+// last word, and at the last word that starts with a slash, for a path with spaces. Each
+// is -1 if there is none.
 func findStarts(text []byte, from, end int) (word, absolute int) {
 	word = -1
 	first := max(from, end-maxPath)
@@ -125,8 +124,8 @@ func findStarts(text []byte, from, end int) (word, absolute int) {
 	return word, -1
 }
 
-// wordBehind returns where a word begins whose mark, see endsWord, is text[i], and
-// whether no word can go on from before it; -1 if none begins.
+// wordAfter returns where the word starts that text[i] separates (see endsWord), or -1
+// if none starts there. It also reports whether no path can continue across that place.
 func wordAfter(text []byte, i int) (begin int, alone bool) {
 	if text[i] != '\\' {
 		return i + 1, text[i] == ' ' && i >= 1 && (text[i-1] == ',' || text[i-1] == ';' || text[i-1] == ':')
@@ -144,7 +143,7 @@ func wordAfter(text []byte, i int) (begin int, alone bool) {
 	return i + 2, true
 }
 
-// isWord reports whether no word begins within p.
+// isWord reports whether no word starts within p.
 func isWord(p []byte) bool {
 	for _, c := range p {
 		if endsWord(c) {
@@ -154,8 +153,8 @@ func isWord(p []byte) bool {
 	return true
 }
 
-// endsWord reports whether c, in raw JSON, may stand before a word: one of the
-// characters " ([{<=,;'`|", or the backslash of an escape.
+// endsWord reports whether c, in raw JSON, may separate words: one of the characters
+// " ([{<=,;'`|", or the backslash of an escape.
 func endsWord(c byte) bool {
 	const (
 		low  = 1<<' ' | 1<<'(' | 1<<'<' | 1<<'=' | 1<<',' | 1<<';' | 1<<'\''
@@ -168,6 +167,5 @@ func endsWord(c byte) bool {
 	return c < 128 && set>>(c&63)&1 != 0
 }
 
-// breaks reports whether a backslash and c are the escape of a character that no
-// path has.
+// isBreak reports whether a backslash and c escape a character that no path contains.
 func isBreak(c byte) bool { return c == 'n' || c == 't' || c == 'r' || c == '"' }

@@ -1,6 +1,6 @@
 package pathmap
 
-// Direction says which way a message goes.
+// Direction is the direction of a message.
 type Direction int
 
 // The directions.
@@ -9,72 +9,71 @@ const (
 	ToHost                  // node paths become host paths
 )
 
-// Rewrite appends msg, one JSON value, to dst with every path in it mapped and
-// reports how many it changed; no other byte changes. If none does, or msg is
-// malformed or nests deeper than 512, it returns msg itself and 0, appends
-// nothing and allocates nothing, save for paths that are unclean, on a drive or
-// over 256 bytes. dst and msg must not overlap.
+// Rewrite appends msg, one JSON value, to dst with its paths mapped, and returns how
+// many changed; no other byte changes. If none changes, or msg is malformed or nests
+// deeper than 512, Rewrite returns msg itself and 0. Then it allocates nothing, except
+// for paths that are not clean, are on a drive or have over 256 bytes. dst and msg must
+// not overlap.
 //
-// A path is what the Debug Adapter Protocol has in a Source, the member "path"
-// of an object that is the member "source" or "location" of another, or in the
-// array "sources"; and in a Module. To the host, text for people is mapped too,
-// where a source file is recognised in it (prose.go). What an adapter hides in a
-// Source's "adapterData" is not looked at. No path has over 4,096 bytes.
+// Paths are those of the Debug Adapter Protocol: the member "path" of a Source, which is
+// a member "source" or "location" or an element of "sources", and those of a Module. To
+// the host, paths of source files in text for people are mapped too (prose.go). A
+// Source's "adapterData" is not changed. Paths of over 4,096 bytes are not mapped.
 func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) {
 	return (&Rewriter{Map: m}).rewrite(dst, msg, dir, plain, false)
 }
 
-// role is what a value is to the reader of a message.
+// role is the meaning of a value in a message.
 type role uint8
 
 const (
 	plain    role = iota
 	source        // if an object, a Source
-	sources       // if an array, one of Sources
+	sources       // if an array, of Sources
 	pathname      // if a string, a path
-	opaque        // of no interest, nor what is in it
+	opaque        // ignored, with everything in it
 
 	// Of DAP alone.
-	sourceFile // as pathname, of a Source: the host may lack it
+	sourceFile // as pathname, of a file that the host may lack
 	module     // if an object, a Module
-	modules    // if an array, one of Modules
+	modules    // if an array, of Modules
 	target     // if an object, a StepInTarget, GotoTarget or CompletionItem
-	targets    // if an array, one of those
+	targets    // if an array, of those
 	prose      // if a string, text for people
-	result     // as prose, but it may be a value of the target's
-	line       // if a number, of a line
-	lines      // if an array, one of lines
-	column     // if a number, of a column
+	result     // as prose, or a value of the target's
+	line       // if a number, a line number
+	lines      // if an array, of line numbers
+	column     // if a number, a column number
 
 	// Of Delve's JSON-RPC.
 	rpcMessage  // the message itself
-	rpcValue    // if an object or array, one of Delve's
-	rpcLocation // if a string, a location expression; else as rpcValue
+	rpcValue    // if an object or array, a value of Delve's
+	rpcLocation // if a string, a location expression; otherwise as rpcValue
 	rpcFile     // if a string, the path of a file that a client may open
-	pathnames   // if an array, one of paths
+	pathnames   // if an array, of paths
 )
 
-// walker goes over a message once. Its methods return the offset behind what
-// they are named after, or -1 if that is malformed.
+// walker scans a message once. Its scan methods return the offset after the value, or
+// -1 if it is malformed.
 type walker struct {
 	msg     []byte
 	dir     Direction
 	table   table
 	client  Client
-	missing *MissingFiles // to the host alone
+	missing *MissingFiles // nil if dir is ToNode
 
-	place sourcePlace // of the Source that is being read
-	last  dirMapping
-	edits Edits
+	place   sourcePlace // of the current Source
+	lastDir dirMapping
+	edits   Edits
 
 	each MemberFunc // may be nil
-	err  error      // each's
+	err  error      // returned by each
 
-	decoded, mapped, url [256]byte // scratch, so that only longer paths allocate
+	decoded, mapped, url [256]byte // buffers, so that only longer paths allocate
 }
 
-// message goes over the message and reports whether it is well formed.
-func (w *walker) message(r role) bool {
+// scanMessage scans the message and reports whether it is well formed.
+func (w *walker) scanMessage(r role) bool {
 	if len(w.msg) > maxMessage {
 		return false
 	}
@@ -199,7 +198,7 @@ func roleOfElement(r role) role {
 	return plain
 }
 
-// memberRole returns the role of the member key of an object with role r.
+// roleOfMember returns the role of the member key in an object with role r.
 func (w *walker) roleOfMember(r role, key []byte, escaped bool) role {
 	if r == opaque {
 		return opaque
@@ -216,7 +215,7 @@ func (w *walker) roleOfMember(r role, key []byte, escaped bool) role {
 	return w.roleInDAP(r, key)
 }
 
-// str handles the string at msg[start:end].
+// mapString maps the paths in the string msg[start:end].
 func (w *walker) mapString(start, end int, escaped bool, r role) {
 	switch r {
 	case pathname, sourceFile, rpcFile:
@@ -238,7 +237,7 @@ func (w *walker) mapString(start, end int, escaped bool, r role) {
 	}
 }
 
-// text returns the string at msg[start:end].
+// decode returns the string msg[start:end] unescaped, and false if it is not text.
 func (w *walker) decode(start, end int, escaped bool) ([]byte, bool) {
 	if escaped {
 		return unescape(w.decoded[:0], w.msg[start:end])
@@ -246,8 +245,7 @@ func (w *walker) decode(start, end int, escaped bool) ([]byte, bool) {
 	return w.msg[start:end], true
 }
 
-// splice puts value into the place of the content of a string, msg[start:end],
-// or of a part of it.
+// replace replaces msg[start:end], the content of a string or a part of it, by value.
 func (w *walker) replace(start, end int, value []byte) {
 	from := len(w.edits.text)
 	w.edits.text = appendEscaped(w.edits.text, value)

@@ -5,10 +5,9 @@ import (
 	"strconv"
 )
 
-// dapRole returns the role of a member of DAP's: of the object with role r, or
-// of any. The test of this goes through the protocol's types and fails for a
-// member that might hold a path, a line or a column and that nobody has looked
-// at.
+// roleInDAP returns the role of the member key in a DAP object with role r. Its test goes
+// through the protocol's types and fails for a member that might hold a path, a line or
+// a column and is not classified yet.
 func (w *walker) roleInDAP(r role, key []byte) role {
 	switch string(key) {
 	case "source", "location":
@@ -47,17 +46,17 @@ func (w *walker) roleInDAP(r role, key []byte) role {
 	return plain
 }
 
-// placing is what is known of a Source's place while it is read.
+// sourcePlace collects what a Source says while it is scanned.
 type sourcePlace struct {
 	at           Place
-	reference    bool // the node names one itself
+	reference    bool // it has a sourceReference
 	hint, origin bool
 }
 
 func (w *walker) roleInSource(key []byte) role {
 	switch string(key) {
 	case "path":
-		w.place.at = Place{} // of two paths the last one counts
+		w.place.at = Place{} // the last of several paths counts
 		return sourceFile
 	case "adapterData":
 		return opaque
@@ -71,8 +70,8 @@ func (w *walker) roleInSource(key []byte) role {
 	return plain
 }
 
-// sourceObject is object for a Source, which gets a reference at its end if the
-// host lacks its file.
+// scanSource is scanObject for a Source, to which it adds a reference if the host lacks
+// the file.
 func (w *walker) scanSource(i, depth int) int {
 	outer := w.place
 	w.place = sourcePlace{}
@@ -93,7 +92,7 @@ func (w *walker) scanSource(i, depth int) int {
 	return end
 }
 
-// path replaces the path at msg[start:end] by what the other side calls it.
+// mapPath maps the path msg[start:end].
 func (w *walker) mapPath(start, end int, escaped bool, r role) {
 	if !escaped && w.mapPathInDir(start, end, r) {
 		return
@@ -105,7 +104,7 @@ func (w *walker) mapPath(start, end int, escaped bool, r role) {
 	p := given
 	if w.client.URI && w.dir == ToNode {
 		if p, ok = urlPath(w.url[:0], given); !ok {
-			p = given // Delve says what is wrong with it
+			p = given // let Delve report the error
 		}
 	}
 	mapped, ok := w.table.translate(w.mapped[:0], p)
@@ -128,8 +127,8 @@ func (w *walker) mapPath(start, end int, escaped bool, r role) {
 	}
 }
 
-// pathInDir is path for one that mapInDir replaces, and of which is known whether
-// the host lacks it. It reports false, and does nothing, for others.
+// mapPathInDir is mapPath for a path that mapInDir can map and for which it is known
+// whether the host lacks the file. For others it does nothing and returns false.
 func (w *walker) mapPathInDir(start, end int, r role) bool {
 	p := w.msg[start:end]
 	if w.client.URI || len(p) == 0 || len(p) > maxPath {
@@ -151,8 +150,8 @@ func (w *walker) mapPathInDir(start, end int, r role) bool {
 	return true
 }
 
-// shift moves the number at msg[start:end] between a client's count, which
-// starts at 0, and Delve's. Its 0, which means that there is none, stays.
+// shiftNumber converts the number msg[start:end] between a client's count, from 0, and
+// Delve's, from 1. Delve's 0 means "unknown" and stays.
 func (w *walker) shiftNumber(start, end int) {
 	n, err := strconv.ParseInt(string(w.msg[start:max(start, end)]), 10, 32)
 	switch {

@@ -2,15 +2,14 @@ package pathmap
 
 import "bytes"
 
-// RewriteRPC is [Map.Rewrite] for a message of Delve's JSON-RPC, version 2. The
-// paths are in the params and the result of a message, and there in the members
-// that Delve's types name (service/rpc2, service/api): files, lists of them, and
-// location expressions such as FILE:LINE.
+// RewriteRPC is [Map.Rewrite] for a message of Delve's JSON-RPC, version 2. Paths are in
+// params and result, in the members that Delve's types define (service/rpc2,
+// service/api): files, lists of files, and location expressions such as FILE:LINE.
 func (m *Map) RewriteRPC(dst, msg []byte, dir Direction) (out []byte, changed int) {
 	return (&Rewriter{Map: m}).rewrite(dst, msg, dir, rpcMessage, false)
 }
 
-// rpcMessageRole returns the role of a member of a JSON-RPC message.
+// roleInRPCMessage returns the role of a member of a JSON-RPC message.
 func roleInRPCMessage(key []byte) role {
 	switch string(key) {
 	case "params", "result":
@@ -19,9 +18,9 @@ func roleInRPCMessage(key []byte) role {
 	return opaque
 }
 
-// rpcMemberRole returns the role of a member of one of Delve's values. The test
-// of this goes through Delve's types and fails for a member that might hold a
-// path and that nobody has looked at.
+// roleInRPCValue returns the role of a member of one of Delve's values. Its test goes
+// through Delve's types and fails for a member that might hold a path and is not
+// classified yet.
 func roleInRPCValue(key []byte) role {
 	switch string(key) {
 	case "file", "File":
@@ -38,8 +37,8 @@ func roleInRPCValue(key []byte) role {
 	return rpcValue
 }
 
-// location replaces the file of the location expression at msg[start:end] if
-// the table has it: FILE:LINE or FILE (Documentation/cli/locspec.md of Delve).
+// mapLocation maps the file of the location expression msg[start:end], FILE:LINE or FILE
+// (Delve, Documentation/cli/locspec.md).
 func (w *walker) mapLocation(start, end int, escaped bool) {
 	p, ok := w.decode(start, end, escaped)
 	if !ok || len(p) == 0 {
@@ -58,8 +57,8 @@ func (w *walker) mapLocation(start, end int, escaped bool) {
 	}
 }
 
-// namesSource reports whether p ends as the path of a source file does, and not as
-// a function's name, which a relative path of a -trimpath build looks like.
+// isSourceFile reports whether p ends like the path of a source file, and not like the
+// name of a function, which may look like a relative path of a -trimpath build.
 func isSourceFile(p []byte) bool {
 	return bytes.HasSuffix(p, []byte(".go")) || bytes.HasSuffix(p, []byte(".s"))
 }

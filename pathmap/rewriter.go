@@ -1,31 +1,32 @@
 package pathmap
 
 // Client is how a client of the Debug Adapter Protocol writes positions
-// (InitializeRequestArguments). The zero value is what Delve insists on: paths,
-// and lines and columns that start at 1.
+// (InitializeRequestArguments). The zero value is the only form that Delve accepts:
+// paths, and lines and columns from 1.
 type Client struct {
 	URI      bool // pathFormat is "uri": paths are file URLs (RFC 8089)
 	Lines0   bool // linesStartAt1 is false
 	Columns0 bool // columnsStartAt1 is false
 }
 
-// Rewriter rewrites the messages of one session, for a client that has ways of
-// its own and a host that may lack files. Its fields must not change once it is
-// used; then it is safe for concurrent use. The zero value is the identity.
+// Rewriter rewrites the messages of one session. It is safe for concurrent use as long
+// as its fields do not change. The zero value changes nothing.
 type Rewriter struct {
 	Map     *Map
 	Client  Client
-	Missing *MissingFiles // nil: the host lacks nothing
+	Missing *MissingFiles // nil if the host counts as lacking nothing
 }
 
-// ToNode is [Map.Rewrite] to the node, with the client's positions made Delve's.
+// ToNode is [Map.Rewrite] to the node; it also converts the client's positions to
+// Delve's.
 func (r *Rewriter) ToNode(dst, msg []byte) (out []byte, changed int) {
 	return r.rewrite(dst, msg, ToNode, plain, false)
 }
 
-// ToHost is [Map.Rewrite] to the host, with Delve's positions made the client's,
-// and a reference in each Source whose file the host lacks. In values, an answer
-// to evaluate, the member "result" is the target's own and stays as it is.
+// ToHost is [Map.Rewrite] to the host; it also converts Delve's positions to the
+// client's, and adds a reference to each Source whose file the host lacks. With values
+// set, the message is the response to an evaluation: its member "result" is the
+// target's own and is not changed.
 func (r *Rewriter) ToHost(dst, msg []byte, values bool) (out []byte, changed int) {
 	return r.rewrite(dst, msg, ToHost, plain, values)
 }
@@ -35,8 +36,8 @@ func (r *Rewriter) RPCToNode(dst, msg []byte) (out []byte, changed int) {
 	return r.rewrite(dst, msg, ToNode, rpcMessage, false)
 }
 
-// RPCToHost is [Map.RewriteRPC] to the host, where the path of a file that the
-// host lacks becomes that of its place.
+// RPCToHost is [Map.RewriteRPC] to the host; the path of a file that the host lacks
+// becomes that of its copy.
 func (r *Rewriter) RPCToHost(dst, msg []byte) (out []byte, changed int) {
 	return r.rewrite(dst, msg, ToHost, rpcMessage, false)
 }
@@ -45,8 +46,8 @@ func (r *Rewriter) rewrite(dst, msg []byte, dir Direction, is role, values bool)
 	if r.Client == (Client{}) && r.Missing == nil && (r.Map == nil || len(r.Map.rules) == 0) {
 		return msg, 0
 	}
-	w := r.walker(msg, dir)
-	if !w.message(is) {
+	w := r.newWalker(msg, dir)
+	if !w.scanMessage(is) {
 		return msg, 0
 	}
 	if values {
@@ -58,8 +59,8 @@ func (r *Rewriter) rewrite(dst, msg []byte, dir Direction, is role, values bool)
 	return w.edits.Apply(dst, msg), changed
 }
 
-// walker returns a walker for msg.
-func (r *Rewriter) walker(msg []byte, dir Direction) walker {
+// newWalker returns a walker for msg.
+func (r *Rewriter) newWalker(msg []byte, dir Direction) walker {
 	w := walker{msg: msg, dir: dir, client: r.Client}
 	if r.Map != nil {
 		w.table = r.Map.toNode

@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// ParseRule parses HOST=NODE, the argument of --map. A HOST that holds a '='
-// itself is understood where only one reading leaves an absolute path, or a
-// module path of a -trimpath build, on either side.
+// ParseRule parses HOST=NODE, the argument of --map. HOST may contain a '=' if only one
+// way to split leaves valid paths on both sides.
 func ParseRule(s string) (Rule, error) {
 	if !strings.Contains(s, "=") {
 		return Rule{}, fmt.Errorf("map %q: want HOST=NODE, such as /home/me/containerd=/build/containerd", s)
@@ -28,30 +27,30 @@ func ParseRule(s string) (Rule, error) {
 	return r, nil
 }
 
-// split cuts s at the first '=' with an absolute path before it and a node
-// that will do behind it.
-func splitRule(s string, will func(node string) bool) (host, node string, ok bool) {
+// splitRule splits s at the first '=' that follows an absolute path and precedes a
+// valid node path.
+func splitRule(s string, isValid func(node string) bool) (host, node string, ok bool) {
 	for i := range len(s) {
-		if s[i] == '=' && isAbsolute([]byte(s[:i])) && will(s[i+1:]) {
+		if s[i] == '=' && isAbsolute([]byte(s[:i])) && isValid(s[i+1:]) {
 			return s[:i], s[i+1:], true
 		}
 	}
 	return "", "", false
 }
 
-// check returns r with clean paths, or says what is wrong with them.
+// checkRule returns r with clean paths, or an error if they are invalid.
 func checkRule(r Rule) (Rule, error) {
 	switch {
 	case r.Host == "":
 		return r, errors.New("the host path is empty")
 	case strings.HasPrefix(r.Host, "~"):
-		return r, fmt.Errorf("the host path %s is not absolute: write the home directory out", r.Host)
+		return r, fmt.Errorf("the host path %s is not absolute: replace ~ by the home directory", r.Host)
 	case !isAbsolute([]byte(r.Host)):
 		return r, fmt.Errorf("the host path %s is not absolute", r.Host)
 	case r.Node == "":
 		return r, errors.New("the node path is empty")
 	case strings.HasPrefix(r.Node, "~"):
-		return r, fmt.Errorf("the node path %s is not absolute: write the home directory out", r.Node)
+		return r, fmt.Errorf("the node path %s is not absolute: replace ~ by the home directory", r.Node)
 	}
 	r.Host, r.Node = cleanRulePath(r.Host), cleanRulePath(r.Node)
 	if r.Node == ".." || strings.HasPrefix(r.Node, "../") {
@@ -63,8 +62,7 @@ func checkRule(r Rule) (Rule, error) {
 	return r, nil
 }
 
-// tidy cleans p and keeps its kind of separators and the case of its drive
-// letter.
+// cleanRulePath cleans p, and keeps its separators and the case of its drive letter.
 func cleanRulePath(p string) string {
 	if !isWindows([]byte(p)) {
 		return path.Clean(p)

@@ -5,14 +5,12 @@ import (
 	"math/bits"
 )
 
-// maxDepth is how deep a message may nest; deeper ones count as malformed.
+// maxDepth bounds the nesting of a message; deeper ones count as malformed.
 const maxDepth = 512
 
-// SkipValue returns the offset behind the JSON value that starts at or, after
-// white space, behind start, and -1 if there is none, it is malformed or nests
-// deeper than 512. It checks all that RFC 8259 asks for, UTF-8 excepted, and
-// allocates nothing. It is exported so that the bridge finds its way in a
-// message by the same grammar as [Map.Rewrite].
+// SkipValue returns the offset after the JSON value that starts at start, possibly after
+// white space. It returns -1 if there is none, or if it is malformed or nests deeper than
+// 512. It checks everything in RFC 8259 but UTF-8, and allocates nothing.
 func SkipValue(msg []byte, start int) int {
 	w := walker{msg: msg}
 	return w.scanValue(start, opaque, 0)
@@ -27,11 +25,10 @@ func SkipSpace(b []byte, i int) int {
 	return i
 }
 
-// stringEnd returns the offset of the quote that ends the string whose content
-// starts at i, or -1, and whether there are escapes in it. It looks at eight
-// bytes a time for what can end or spoil a string: a quote, a backslash, a
-// control character. (x-ones)&^x has the high bit set in the lowest byte of x
-// that is zero, and maybe in higher ones: only the lowest is used.
+// stringEnd returns the offset of the quote that ends the string whose content starts at
+// i, or -1, and whether the string has escapes. It checks eight bytes at a time for a
+// quote, a backslash or a control character: (x-ones)&^x has the high bit set in the
+// lowest byte of x that is zero, and possibly in higher bytes, which are not used.
 func stringEnd(b []byte, i int) (end int, escaped bool) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for {
@@ -62,7 +59,7 @@ func stringEnd(b []byte, i int) (end int, escaped bool) {
 	}
 }
 
-// escapeLen returns the length of the escape that b starts with, or 0.
+// escapeLen returns the length of the escape at the start of b, or 0.
 func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -78,7 +75,7 @@ func escapeLen(b []byte) int {
 	return 0
 }
 
-// hex4 returns the value of the four hexadecimal digits that b starts with.
+// hex4 returns the value of four hexadecimal digits at the start of b.
 func hex4(b []byte) (r rune, ok bool) {
 	if len(b) < 4 {
 		return 0, false
@@ -97,7 +94,7 @@ func hex4(b []byte) (r rune, ok bool) {
 	return r, true
 }
 
-// literalEnd returns the offset behind the literal at i, or -1.
+// literalEnd returns the offset after the literal at i, or -1.
 func literalEnd(b []byte, i int, literal string) int {
 	if end := i + len(literal); end <= len(b) && string(b[i:end]) == literal {
 		return end
@@ -105,7 +102,7 @@ func literalEnd(b []byte, i int, literal string) int {
 	return -1
 }
 
-// numberEnd returns the offset behind the number at i, or -1.
+// numberEnd returns the offset after the number at i, or -1.
 func numberEnd(b []byte, i int) int {
 	if i < len(b) && b[i] == '-' {
 		i++

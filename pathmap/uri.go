@@ -2,9 +2,8 @@ package pathmap
 
 import "bytes"
 
-// fileURL appends the file URL of a path to dst, as RFC 8089 has it: a drive
-// and the backslashes of Windows as in its appendix E.2, a server as in E.3. A
-// relative path, which has no URL, is appended as it is.
+// fileURL appends the file URL of a path to dst (RFC 8089; Windows drives as in appendix
+// E.2, servers as in E.3). A relative path has no URL and is appended as it is.
 func fileURL(dst, path []byte) []byte {
 	backslash := isWindows(path)
 	switch {
@@ -31,14 +30,13 @@ func fileURL(dst, path []byte) []byte {
 	return dst
 }
 
-// unreserved are the characters that mean the same written and encoded (RFC
-// 3986, section 2.3).
+// isUnreserved reports whether c means the same encoded or not (RFC 3986, section 2.3).
 func isUnreserved(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
-// urlPath appends the path of a file URL to dst. It reports false for what is
-// none, and for one that no file can have.
+// urlPath appends the path of a file URL to dst. It reports false if url is not one, or
+// no file can have such a path.
 func urlPath(dst, url []byte) ([]byte, bool) {
 	const scheme = "file:"
 	if len(url) < len(scheme) || !bytes.EqualFold(url[:len(scheme)], []byte(scheme)) {

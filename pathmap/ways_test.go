@@ -9,9 +9,9 @@ import (
 func TestOneWay(t *testing.T) {
 	m, err := New(
 		Rule{Host: "/home/me/src", Node: "/build"},
-		Rule{Host: "/data/src", Node: "/build", Way: OnlyToNode},
-		Rule{Host: "/home/me/src", Node: "/build/bazel-out/bin", Way: OnlyToHost},
-		Rule{Host: "/data/src", Node: "/build", Way: OnlyToNode}, // again
+		Rule{Host: "/data/src", Node: "/build", Scope: OnlyToNode},
+		Rule{Host: "/home/me/src", Node: "/build/bazel-out/bin", Scope: OnlyToHost},
+		Rule{Host: "/data/src", Node: "/build", Scope: OnlyToNode}, // again
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -22,8 +22,8 @@ func TestOneWay(t *testing.T) {
 		t.Errorf("%d rules", n)
 	}
 	for _, r := range []Rule{
-		{Host: "/home/me/src", Node: "/elsewhere", Way: OnlyToNode},
-		{Host: "/elsewhere", Node: "/build", Way: OnlyToHost},
+		{Host: "/home/me/src", Node: "/elsewhere", Scope: OnlyToNode},
+		{Host: "/elsewhere", Node: "/build", Scope: OnlyToHost},
 	} {
 		if _, err := New(append(m.Rules(), r)...); err == nil || !strings.Contains(err.Error(), "already") {
 			t.Errorf("%s: %v", r, err)

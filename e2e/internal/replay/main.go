@@ -183,7 +183,7 @@ type session struct {
 func (s *session) Read(p []byte) (int, error)  { return s.cmd.Stdout.Read(p) }
 func (s *session) Write(p []byte) (int, error) { return s.cmd.Stdin.Write(p) }
 func (s *session) End(context.Context) error   { s.cmd.Close(); return nil }
-func (s *session) Target() bridge.Target       { return bridge.Target{Name: "replay"} }
+func (s *session) Target() bridge.TargetInfo   { return bridge.TargetInfo{Name: "replay"} }
 func (s *session) Map() *pathmap.Map           { return s.m }
 func (s *session) Notify(func(string))         {}
-func (s *session) Sources() bridge.Sources     { return nil }
+func (s *session) Sources() bridge.SourceFiles { return nil }

@@ -40,10 +40,10 @@ type session struct {
 func (s *session) Read(p []byte) (int, error)  { return s.cmd.Stdout.Read(p) }
 func (s *session) Write(p []byte) (int, error) { return s.cmd.Stdin.Write(p) }
 func (s *session) Map() *pathmap.Map           { return s.paths }
-func (s *session) Sources() bridge.Sources     { return s.files }
+func (s *session) Sources() bridge.SourceFiles { return s.files }
 
-func (s *session) Target() bridge.Target {
-	t := bridge.Target{Name: path.Base(s.target.Exe), PID: s.target.PID}
+func (s *session) Target() bridge.TargetInfo {
+	t := bridge.TargetInfo{Name: path.Base(s.target.Exe), PID: s.target.PID}
 	if s.target.Build.Stripped {
 		t.Note = optimisedNote
 	}

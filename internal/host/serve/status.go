@@ -134,7 +134,7 @@ func (m *monitor) queryStatus(ctx context.Context) Status {
 }
 
 func querySession(b *bridge.Server) *SessionStatus {
-	now, ok := b.Session()
+	now, ok := b.Status()
 	if !ok {
 		return nil
 	}

@@ -61,7 +61,7 @@ type PathRule struct {
 func newPathRules(rules []pathmap.Rule) []PathRule {
 	list := []PathRule{}
 	for _, r := range rules {
-		list = append(list, PathRule{r.Host, r.Node, [...]string{"both", "to-node", "to-host"}[r.Way], r.Reason})
+		list = append(list, PathRule{r.Host, r.Node, [...]string{"both", "to-node", "to-host"}[r.Scope], r.Reason})
 	}
 	return list
 }

@@ -18,16 +18,16 @@ type dirMapping struct {
 // mapping applies, it changes nothing and ok is false.
 func (w *walker) mapInDir(start, end int) (covered, ok bool) {
 	p := w.msg[start:end]
-	if !w.last.holds(p) && !w.learnDir(p) {
+	if !w.lastDir.holds(p) && !w.learnDir(p) {
 		return false, false
 	}
 	w.replaceDir(start)
-	return w.last.isMapped, true
+	return w.lastDir.isMapped, true
 }
 
 // replaceDir replaces the last directory, which is at msg[start:].
 func (w *walker) replaceDir(start int) {
-	if d := &w.last; d.changes {
+	if d := &w.lastDir; d.changes {
 		w.edits.addText(start, start+len(d.dir), d.from, d.to)
 	}
 }
@@ -83,17 +83,17 @@ func (w *walker) learnDir(p []byte) bool {
 	if w.table.names != nil || w.table.real != nil || w.table.parents[string(dir)] {
 		return false
 	}
-	w.last = dirMapping{dir: dir, isWord: isWord(dir)}
+	w.lastDir = dirMapping{dir: dir, isWord: isWord(dir)}
 	e, rest := w.table.lookup(p)
 	if e == nil {
 		return true
 	}
-	w.last.isMapped = true
+	w.lastDir.isMapped = true
 	mapped := e.appendPath(w.mapped[:0], rest)
 	if mapped = mapped[:len(mapped)-len(base)]; !bytes.Equal(mapped, dir) {
-		w.last.changes, w.last.from = true, len(w.edits.text)
+		w.lastDir.changes, w.lastDir.from = true, len(w.edits.text)
 		w.edits.text = appendEscaped(w.edits.text, mapped)
-		w.last.to = len(w.edits.text)
+		w.lastDir.to = len(w.edits.text)
 	}
 	return true
 }
