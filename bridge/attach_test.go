@@ -52,7 +52,7 @@ func TestAttachIsAlwaysRemote(t *testing.T) {
 	}
 }
 
-// An error of Delve's about it is the IDE's, under the IDE's own command.
+// An error of Delve's reaches the IDE under the IDE's own command.
 func TestAttachThatDelveRefuses(t *testing.T) {
 	n := newNode(t)
 	i := serve(t, Config{Dialer: n}).ide()
@@ -70,7 +70,7 @@ func TestAttachThatDelveRefuses(t *testing.T) {
 	s.waitEnded()
 }
 
-// The bridge's own initialize is not the IDE's business, but somebody's.
+// A failure of the bridge's own initialize is logged, and does not reach the IDE.
 func TestInitializeThatTheNodeRefuses(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
@@ -105,7 +105,7 @@ func TestProcessIDOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// TestSessionSpeaks puts what a session has to say into the debug console.
+// TestSessionSpeaks checks that a session's notes appear in the debug console.
 func TestSessionSpeaks(t *testing.T) {
 	n := newNode(t)
 	n.says = "fetched the source of example.com/a@v1.0.0"
@@ -166,7 +166,7 @@ func TestAttachThatIsRefused(t *testing.T) {
 	}
 }
 
-// Both errors are told when the end of a refused session fails too.
+// If the end of a refused session fails too, both errors are reported.
 func TestRefusedAttachThatDoesNotEnd(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return errors.New("the target was not released") }
@@ -236,7 +236,7 @@ func TestBacklog(t *testing.T) {
 	i.roundTrip(s)
 }
 
-// What waited for an attach that fails is answered.
+// Requests that waited for a failing attach are answered.
 func TestBacklogOfAnAttachThatFails(t *testing.T) {
 	n := newNode(t)
 	release := make(chan struct{})
@@ -264,7 +264,7 @@ func TestBacklogOfAnAttachThatFails(t *testing.T) {
 	i.roundTrip(s) // nothing of the old backlog
 }
 
-// The IDE's substitutePath is the bridge's to apply, once.
+// The bridge applies the IDE's substitutePath, once.
 func TestSubstitutePath(t *testing.T) {
 	for _, c := range []struct{ name, sub, ide, node string }{
 		{"none", `[]`, "/host/src/a.go", "/node/src/a.go"},

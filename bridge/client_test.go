@@ -68,7 +68,7 @@ func TestInitializeForDelve(t *testing.T) {
 	}
 }
 
-// What no IDE should send is not relayed.
+// Invalid messages of an IDE are not relayed.
 func TestOnlyRequestsPassFromTheIDE(t *testing.T) {
 	_, i, s := started(t, Config{})
 	for _, raw := range []string{
@@ -82,7 +82,7 @@ func TestOnlyRequestsPassFromTheIDE(t *testing.T) {
 	i.roundTrip(s)
 }
 
-// Names come from a peer and are shown to people.
+// Client names come from a peer and are escaped before people see them.
 func TestClientName(t *testing.T) {
 	for args, want := range map[string]string{
 		`{"clientName":"GoLand","clientID":"x"}`: "GoLand",
@@ -105,7 +105,7 @@ func TestClientName(t *testing.T) {
 	}
 }
 
-// waysToGo are the ways in which an IDE goes.
+// waysToGo are the ways in which an IDE can go.
 func waysToGo() map[string]func(srv *testServer, i ide) {
 	return map[string]func(srv *testServer, i ide){
 		"close": func(_ *testServer, i ide) { i.conn.Close() },
@@ -277,7 +277,7 @@ func TestTerminatedIsSaidOnce(t *testing.T) {
 	i.expectEnd()
 }
 
-// An end that fails is told once, and the session is over all the same.
+// A failing end is reported once, and the session has ended nevertheless.
 func TestEndFails(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return diag.Errorf(diag.DetachFailed, "the target was not released") }
@@ -302,7 +302,7 @@ func TestEndFails(t *testing.T) {
 	srv.logged("level=ERROR", "the target was not released")
 }
 
-// The target is not the IDE's to end, nor to leave halted.
+// An IDE can neither terminate the target nor leave it halted.
 func TestDisconnectOnlyDetaches(t *testing.T) {
 	for _, c := range []struct {
 		command, args string

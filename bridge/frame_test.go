@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,8 +91,13 @@ func TestFrameReaderRefuses(t *testing.T) {
 		{"Content-Length: 2\r\n\r\n{", io.ErrUnexpectedEOF, "body, 1 of 2 bytes"},
 	} {
 		body, err := newFrameReader(strings.NewReader(c.stream), 256, 1024).read()
-		if body != nil || !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
-			t.Errorf("%.80q: got %q, %v, want %v, %s", c.stream, body, err, c.want, c.text)
+		if body != nil {
+			t.Errorf("%.80q: got the body %q with the error %v", c.stream, body, err)
+		}
+		if !errors.Is(err, c.want) {
+			t.Errorf("%.80q: error %v, want %v", c.stream, err, c.want)
+		} else if !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%.80q: error %v, want %q in it", c.stream, err, c.text)
 		}
 	}
 }
@@ -225,8 +231,11 @@ func FuzzFrameRoundTrip(f *testing.F) {
 		}
 		pieces := &pieceReader{r: &stream, rand: rand.New(rand.NewPCG(seed, 0))}
 		got, err := readFrames(newFrameReader(pieces, maxHeader, DefaultMaxBody))
-		if err != io.EOF || len(got) != 2 || got[0] != string(body) || got[1] != string(body) {
-			t.Fatalf("got %q, %v", got, err)
+		if err != io.EOF {
+			t.Fatalf("the stream ends with %v, want EOF", err)
+		}
+		if want := []string{string(body), string(body)}; !slices.Equal(got, want) {
+			t.Fatalf("got %q, want %q", got, want)
 		}
 	})
 }

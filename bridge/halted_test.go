@@ -90,7 +90,7 @@ func TestHaltWatchOfOtherTargets(t *testing.T) {
 	}
 }
 
-// quiet expects that nothing is said to the IDE for so long.
+// quiet expects that the IDE gets no message for that long.
 func (w *wire) quiet(d time.Duration) {
 	w.t.Helper()
 	w.conn.SetReadDeadline(time.Now().Add(d))
@@ -108,7 +108,7 @@ func (w *wire) tellsOfHalt(minutes int) {
 	}
 }
 
-// A session's clock runs from its attach, and whenever the target is halted.
+// The watch runs from the attach, and whenever the target is halted.
 func TestSessionTellsOfHalts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -134,7 +134,7 @@ func TestSessionTellsOfHalts(t *testing.T) {
 	})
 }
 
-// What a node says while its session ends does not start the clock again.
+// Messages of a node whose session is ending do not start the watch again.
 func TestNoHaltAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -155,7 +155,7 @@ func TestNoHaltAfterTheEnd(t *testing.T) {
 	})
 }
 
-// An IDE that does not read gathers no lines without a bound, nor goroutines.
+// For an IDE that does not read, neither lines nor goroutines pile up without bound.
 func TestHaltsToldToNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -176,19 +176,30 @@ func (w *wire) respond(to parsed, body string) {
 func (w *wire) answered(seq int, command string) parsed {
 	w.t.Helper()
 	m := w.expect("response", command)
-	if m.RequestSeq == nil || *m.RequestSeq != seq || m.Success == nil || !*m.Success {
-		w.t.Fatalf("got %.300s, want the success of request %d", m.raw, seq)
-	}
+	w.checkResponse(m, seq, true)
 	return m
+}
+
+// checkResponse fails the test unless m is a response to the request seq with that
+// success.
+func (w *wire) checkResponse(m parsed, seq int, success bool) {
+	w.t.Helper()
+	if m.RequestSeq == nil || m.Success == nil {
+		w.t.Fatalf("%.300s lacks request_seq or success", m.raw)
+	}
+	if got := *m.RequestSeq; got != seq {
+		w.t.Fatalf("%.300s answers request %d, want %d", m.raw, got, seq)
+	}
+	if got := *m.Success; got != success {
+		w.t.Fatalf("%.300s has success %v, want %v", m.raw, got, success)
+	}
 }
 
 // refused expects an error as the response to a request, as an IDE shows it.
 func (w *wire) refused(seq int, command string, texts ...string) {
 	w.t.Helper()
 	m := w.expect("response", command)
-	if m.RequestSeq == nil || *m.RequestSeq != seq || m.Success == nil || *m.Success {
-		w.t.Fatalf("got %.300s, want the refusal of request %d", m.raw, seq)
-	}
+	w.checkResponse(m, seq, false)
 	var body struct {
 		Error struct {
 			ID       int    `json:"id"`
@@ -196,8 +207,14 @@ func (w *wire) refused(seq int, command string, texts ...string) {
 			ShowUser bool   `json:"showUser"`
 		} `json:"error"`
 	}
-	if err := json.Unmarshal(m.Body, &body); err != nil || body.Error.ID == 0 || body.Error.Format != m.Message || !body.Error.ShowUser {
-		w.t.Errorf("an IDE can't show %s", m.raw)
+	if err := json.Unmarshal(m.Body, &body); err != nil {
+		w.t.Errorf("the body of %s: %v", m.raw, err)
+	}
+	if got, want := body.Error.Format, m.Message; got != want {
+		w.t.Errorf("the error's format is %q, want the message %q", got, want)
+	}
+	if body.Error.ID == 0 || !body.Error.ShowUser {
+		w.t.Errorf("the error has id %d and showUser %v, want an id and true: %s", body.Error.ID, body.Error.ShowUser, m.raw)
 	}
 	for _, text := range texts {
 		if !strings.Contains(m.Message, text) {
@@ -214,8 +231,12 @@ func (w *wire) console(text string) {
 	if err := json.Unmarshal(m.Body, &body); err != nil || body.Category != "console" {
 		w.t.Errorf("no console line: %s", m.raw)
 	}
-	if !strings.HasPrefix(body.Output, "dapbridge: ") || !strings.HasSuffix(body.Output, "\n") || !strings.Contains(body.Output, text) {
-		w.t.Errorf("console says %q, want a line with %q", body.Output, text)
+	line, ok := strings.CutPrefix(body.Output, "dapbridge: ")
+	if !ok || !strings.HasSuffix(line, "\n") {
+		w.t.Errorf("the console shows %q, want one line that starts with dapbridge", body.Output)
+	}
+	if !strings.Contains(body.Output, text) {
+		w.t.Errorf("the console shows %q, want %q in it", body.Output, text)
 	}
 }
 

@@ -283,8 +283,12 @@ func TestReverseRequestsAreRefused(t *testing.T) {
 	} {
 		s.send(c.raw)
 		got := parse(t, s.next())
-		if got.Type != "response" || got.RequestSeq == nil || *got.RequestSeq != c.seq || got.Success == nil || *got.Success || got.Command != strings.ReplaceAll(c.command, "\\u0049", "I") {
-			t.Errorf("%s is answered with %s", c.raw, got.raw)
+		s.checkResponse(got, c.seq, false)
+		if got.Type != "response" {
+			t.Errorf("%s is answered with the type %s", c.raw, got.Type)
+		}
+		if want := strings.ReplaceAll(c.command, "\\u0049", "I"); got.Command != want {
+			t.Errorf("%s is answered with the command %q, want %q", c.raw, got.Command, want)
 		}
 	}
 	srv.logged("level=WARN", "refused", "command=runInTerminal")
@@ -441,59 +445,62 @@ func TestStuckSessionsEnd(t *testing.T) {
 			flood(s)
 		},
 	} {
-		t.Run(jam, func(t *testing.T) {
-			t.Run("context", func(t *testing.T) {
-				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-					srv.stop()
-					s.waitEnded()
-				})
-			})
-			t.Run("IDE goes", func(t *testing.T) {
-				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-					i.conn.Close()
-					s.waitEnded()
-					other := srv.ide()
-					other.roundTrip(other.attach(s.node))
-				})
-			})
-			t.Run("disconnect", func(t *testing.T) {
-				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-					i.request("disconnect", "")
-					s.waitEnded()
-					other := srv.ide()
-					other.roundTrip(other.attach(s.node))
-				})
-			})
-			t.Run("terminate", func(t *testing.T) {
-				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-					i.request("terminate", "")
-					s.waitEnded()
-				})
-			})
-			t.Run("takeover", func(t *testing.T) {
-				stuck(t, Config{Takeover: true}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-					other := srv.ide()
-					second := other.attach(s.node)
-					s.waitEnded()
-					other.roundTrip(second)
-				})
-			})
-			t.Run("node goes", func(t *testing.T) {
-				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-					s.conn.Close()
-					go io.Copy(io.Discard, i.conn)
-					s.waitEnded()
-				})
-			})
-			t.Run("another connection", func(t *testing.T) {
-				stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-					other := srv.ide()
-					other.initialize()
-					other.refused(other.request("attach", "{}"), "attach", "has held the session")
-				})
-			})
-		})
+		t.Run(jam, func(t *testing.T) { testWaysToEnd(t, f) })
 	}
+}
+
+// testWaysToEnd ends a session that f has jammed in each of the ways.
+func testWaysToEnd(t *testing.T, f func(i ide, s *nodeSession)) {
+	t.Run("context", func(t *testing.T) {
+		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			srv.stop()
+			s.waitEnded()
+		})
+	})
+	t.Run("IDE goes", func(t *testing.T) {
+		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			i.conn.Close()
+			s.waitEnded()
+			other := srv.ide()
+			other.roundTrip(other.attach(s.node))
+		})
+	})
+	t.Run("disconnect", func(t *testing.T) {
+		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			i.request("disconnect", "")
+			s.waitEnded()
+			other := srv.ide()
+			other.roundTrip(other.attach(s.node))
+		})
+	})
+	t.Run("terminate", func(t *testing.T) {
+		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			i.request("terminate", "")
+			s.waitEnded()
+		})
+	})
+	t.Run("takeover", func(t *testing.T) {
+		stuck(t, Config{Takeover: true}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			other := srv.ide()
+			second := other.attach(s.node)
+			s.waitEnded()
+			other.roundTrip(second)
+		})
+	})
+	t.Run("node goes", func(t *testing.T) {
+		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			s.conn.Close()
+			go io.Copy(io.Discard, i.conn)
+			s.waitEnded()
+		})
+	})
+	t.Run("another connection", func(t *testing.T) {
+		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			other := srv.ide()
+			other.initialize()
+			other.refused(other.request("attach", "{}"), "attach", "has held the session")
+		})
+	})
 }
 
 // What the node says passes while it does not read, and what it answers.
@@ -645,8 +652,14 @@ func TestQueueClaim(t *testing.T) {
 			t.Fatal("the turn is not given back")
 		}
 		q.release(io.ErrClosedPipe)
-		if err := <-done; err != io.ErrClosedPipe || q.waitIdle() != err || q.claim() {
-			t.Errorf("after an error: run returned %v, idle %v", err, q.waitIdle())
+		if err := <-done; err != io.ErrClosedPipe {
+			t.Errorf("after an error run returned %v", err)
+		}
+		if err := q.waitIdle(); err != io.ErrClosedPipe {
+			t.Errorf("after an error waitIdle returned %v", err)
+		}
+		if q.claim() {
+			t.Error("the queue can be claimed after an error")
 		}
 	})
 }

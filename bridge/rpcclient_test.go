@@ -89,8 +89,14 @@ func (w rpcWire) refused(id, text string) {
 	w.t.Helper()
 	got := w.next()
 	var m struct{ Error string }
-	if err := json.Unmarshal([]byte(got), &m); err != nil || !strings.HasPrefix(got, `{"id":`+id+`,"result":null,"error":"`) || !strings.Contains(m.Error, text) {
-		w.t.Fatalf("got %.300s, want the refusal of %s with %q", got, id, text)
+	if want := `{"id":` + id + `,"result":null,"error":"`; !strings.HasPrefix(got, want) {
+		w.t.Fatalf("got %.300s, want it to start with %s", got, want)
+	}
+	if err := json.Unmarshal([]byte(got), &m); err != nil {
+		w.t.Fatalf("%.300s: %v", got, err)
+	}
+	if !strings.Contains(m.Error, text) {
+		w.t.Fatalf("request %s is refused with %q, want %q in it", id, m.Error, text)
 	}
 }
 
@@ -177,7 +183,7 @@ func TestRPCRelay(t *testing.T) {
 		node.send(`{"id":` + id + `,"result":{"State":{}},"error":null}`)
 		w.expect(`{"id":` + id + `,"result":{"State":{}},"error":null}`)
 	}
-	// What nobody asked for does not pass.
+	// Unexpected answers do not pass.
 	node.send(`{"id":7,"result":{},"error":null}` + "\n" + `{"method":"runInTerminal","params":[{}],"id":7}` + "\n" + `{"id":0,"result":{},"error":null}`)
 	w.send(rpcRequest("9", "GetVersion", "{}"))
 	node.next()
@@ -429,7 +435,7 @@ func TestRPCServerEnds(t *testing.T) {
 	w.expectEnd()
 }
 
-// TestRPCUnreadNode has a node that takes no requests.
+// TestRPCUnreadNode has a node that reads no requests.
 func TestRPCUnreadNode(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n})

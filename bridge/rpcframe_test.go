@@ -80,8 +80,8 @@ func TestLineReader(t *testing.T) {
 	}
 }
 
-// TestRequestReaderLetsGo sees that a large message's buffer is not kept.
-func TestRequestReaderLetsGo(t *testing.T) {
+// TestRequestReaderDropsLargeBuffers checks that a large message's buffer is not kept.
+func TestRequestReaderDropsLargeBuffers(t *testing.T) {
 	large := `{"a":"` + strings.Repeat("x", 4<<20) + `"}`
 	v := newRequestReader(strings.NewReader(large+`{}`+strings.Repeat(" ", 5<<20)+`{}`), 8<<20)
 	for range 3 {

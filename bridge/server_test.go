@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// testServer is a Server that runs.
+// testServer is a running Server.
 type testServer struct {
 	srv    *Server
 	t      testing.TB
@@ -243,7 +243,7 @@ func TestMalformedPeers(t *testing.T) {
 	}
 }
 
-// What breaks off is closed too; that a peer says nothing at all is no fault.
+// A connection that breaks off is closed too; a silent one is not an error.
 func TestTruncatedMessages(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
@@ -287,7 +287,7 @@ func TestUnixSocket(t *testing.T) {
 	s.waitEnded()
 }
 
-// A client that is strict about the protocol finds nothing wrong.
+// A client that checks the protocol strictly finds no errors.
 func TestStrictClient(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
@@ -325,7 +325,7 @@ func TestStrictClient(t *testing.T) {
 	}
 }
 
-// faultyListener fails to accept as often as it is told to.
+// faultyListener fails a set number of times.
 type faultyListener struct {
 	net.Listener
 	faults int
@@ -432,7 +432,7 @@ func TestServeJoinsWhatItStarted(t *testing.T) {
 	}
 }
 
-// A peer that can't be written to is gone, though it may seem to listen.
+// A peer to which writing fails counts as gone, even if reading still works.
 func TestPeersThatCannotBeWrittenTo(t *testing.T) {
 	var broken atomic.Bool
 	mayBreak := func(c net.Conn) net.Conn {

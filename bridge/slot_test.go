@@ -85,7 +85,7 @@ func TestTakeover(t *testing.T) {
 	})
 }
 
-// Who was ousted may stay, and its going disturbs nobody.
+// A client that lost the session may stay connected, and may go without effect.
 func TestOustedIDE(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n, Takeover: true})
@@ -112,9 +112,10 @@ func (w *wire) expectBoth(disconnect int) {
 	if a.Event != "terminated" {
 		a, b = b, a
 	}
-	if a.Event != "terminated" || b.Command != "disconnect" || *b.RequestSeq != disconnect || !*b.Success {
-		w.t.Errorf("got %s and %s", a.raw, b.raw)
+	if a.Event != "terminated" || b.Command != "disconnect" {
+		w.t.Fatalf("got %s and %s, want the event terminated and the response to disconnect", a.raw, b.raw)
 	}
+	w.checkResponse(b, disconnect, true)
 }
 
 // Several that take over at once do so one after the other.
@@ -294,8 +295,14 @@ func TestSlot(t *testing.T) {
 		}
 		s.leave(a)
 		s.release(a)
-		if err := <-results; err != nil || s.holder != d || evicted != 1 {
-			t.Errorf("error %v, %v has the slot, %d evictions", err, s.holder, evicted)
+		if err := <-results; err != nil {
+			t.Errorf("acquire: %v", err)
+		}
+		if s.holder != d {
+			t.Errorf("%v has the slot, want d", s.holder)
+		}
+		if evicted != 1 {
+			t.Errorf("%d evictions, want 1", evicted)
 		}
 		s.release(a) // a second time
 		s.release(d)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -15,7 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// scriptedSources has what a test says.
+// scriptedSources has the files that a test sets.
 type scriptedSources struct {
 	mu    sync.Mutex
 	host  map[string]bool
@@ -106,7 +105,7 @@ func TestSourceThatTheHostLacks(t *testing.T) {
 		}
 	}
 	i.refused(i.request("source", `{"sourceReference":1073741825}`), "source", "the node does not have /usr/gone.go")
-	// Another reference is the node's business.
+	// Other references are passed to the node.
 	for _, args := range []string{`{"sourceReference":7}`, `{"sourceReference":1073741826}`, `{}`} {
 		seq := i.request("source", args)
 		s.respond(s.expect("request", "source"), `{"content":"x"}`)
@@ -122,7 +121,7 @@ func TestSourceThatTheHostLacks(t *testing.T) {
 	i.answered(seq, "setBreakpoints")
 }
 
-// What the IDE itself maps is its business: this host may not see it.
+// Paths that the IDE maps itself count as present: this host may not see them.
 func TestSourceOfTheIDEsOwnMapping(t *testing.T) {
 	n := withSources(t, &scriptedSources{})
 	i := serve(t, Config{Dialer: n}).ide()
@@ -138,7 +137,7 @@ func TestSourceOfTheIDEsOwnMapping(t *testing.T) {
 	}
 }
 
-// What is waited for holds up nothing else, nor the end.
+// Reading a file delays neither other messages nor the end.
 func TestSourceThatIsWaitedFor(t *testing.T) {
 	sources := &scriptedSources{node: map[string]string{"/node/a.go": "a"}, hold: make(chan struct{})}
 	n := withSources(t, sources)
@@ -228,7 +227,7 @@ func TestRPCSourceThatTheHostLacks(t *testing.T) {
 	}
 }
 
-// One answer brings so many files and no more.
+// One answer copies at most maxKept files.
 func TestRPCBringsSoManyFiles(t *testing.T) {
 	sources := &scriptedSources{node: map[string]string{}, kept: "/cache"}
 	k := newSourceKeeper(sources)
@@ -236,8 +235,14 @@ func TestRPCBringsSoManyFiles(t *testing.T) {
 		sources.node[fmt.Sprint(n)] = ""
 		k.findPlace(fmt.Sprint("/h/", n), fmt.Sprint(n))
 	}
-	if !k.keepWanted(t.Context()) || len(sources.asked) != maxKept || len(k.paths) != maxKept {
-		t.Errorf("brought %d files", len(slices.Collect(maps.Keys(k.paths))))
+	if !k.keepWanted(t.Context()) {
+		t.Error("no file was copied")
+	}
+	if got := len(sources.asked); got != maxKept {
+		t.Errorf("asked for %d files, want %d", got, maxKept)
+	}
+	if got := len(k.paths); got != maxKept {
+		t.Errorf("copied %d files, want %d", got, maxKept)
 	}
 	if k.keepWanted(t.Context()) {
 		t.Error("brought some again")

@@ -12,7 +12,7 @@ import (
 
 const staleText = `a.go is not what containerd was built from: build "it" again`
 
-// A stale file is told of in the breakpoints' messages, and once in the console.
+// A stale file is reported in the breakpoints' messages, and once in the console.
 func TestStaleFile(t *testing.T) {
 	n := withSources(t, &scriptedSources{
 		host:  map[string]bool{"/host/a.go": true, "/host/b.go": true},
@@ -67,7 +67,7 @@ func TestLateVerdict(t *testing.T) {
 	})
 }
 
-// To a client of JSON-RPC the log tells.
+// For JSON-RPC clients a stale file is reported in the log.
 func TestRPCStaleFile(t *testing.T) {
 	n := withSources(t, &scriptedSources{
 		host:  map[string]bool{"/host/a.go": true},
@@ -88,7 +88,7 @@ func TestRPCStaleFile(t *testing.T) {
 	}
 }
 
-// A late verdict does not hold up the end.
+// A late verdict does not delay the end.
 func TestVerdictAtTheEnd(t *testing.T) {
 	n := withSources(t, &scriptedSources{verdict: make(chan struct{})})
 	i := serve(t, Config{Dialer: n}).ide()
@@ -100,7 +100,7 @@ func TestVerdictAtTheEnd(t *testing.T) {
 	s.waitEnded()
 }
 
-// FuzzWithMessage sees that an answer says the same, but for messages.
+// FuzzWithMessage checks that withMessage changes nothing but messages.
 func FuzzWithMessage(f *testing.F) {
 	for _, body := range []string{
 		`{"body":{"breakpoints":[{"id":1},{"message":"a","Message":"b"},null,7,{}]}}`, `{"body":{"br\u0065akpoints":[{}]}}`,

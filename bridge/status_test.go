@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// expectState sees that the session under way is in a state, with the target halted
-// for so long.
+// expectState checks the current session's state, and how long the target has been
+// halted.
 func (s *testServer) expectState(want SessionState, halted time.Duration) {
 	s.t.Helper()
 	synctest.Wait()
@@ -23,8 +23,7 @@ func (s *testServer) expectState(want SessionState, halted time.Duration) {
 	}
 }
 
-// TestSessionStatus follows sessions of both protocols from their beginning to
-// their end.
+// TestSessionStatus follows sessions of both protocols from start to end.
 func TestSessionStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -47,8 +46,15 @@ func TestSessionStatus(t *testing.T) {
 		i.expect("event", "stopped")
 		time.Sleep(2 * time.Second)
 		srv.expectState(Halted, 2*time.Second)
-		if st, _ := srv.srv.Status(); st.Client != "Visual Studio Code (pipe)" || st.Protocol != DAP || !st.Since.Equal(began) || st.Process != "" {
-			t.Errorf("%+v, began %v", st, began)
+		st, _ := srv.srv.Status()
+		if st.Client != "Visual Studio Code (pipe)" || st.Process != "" {
+			t.Errorf("the client is %q, process %q, want Visual Studio Code without a process", st.Client, st.Process)
+		}
+		if st.Protocol != DAP {
+			t.Errorf("the protocol is %s, want DAP", st.Protocol)
+		}
+		if !st.Since.Equal(began) {
+			t.Errorf("the session began at %v, want %v", st.Since, began)
 		}
 		seq := i.request("disconnect", "")
 		srv.expectState(Ending, 0)

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// A file of the directory that the file before it is in is mapped as it is by
-// itself.
+// Files in a row in one directory are mapped like each of them alone.
 func TestFilesInARowAreMappedAsEachByItself(t *testing.T) {
 	m := parseMap(t, "/host/c=/build/c", "/host/gen/one.go=/build/c/a/one.go", "/host/mod=example.com", `C:\src=/win`, "/host/rel=.")
 	names := []string{
@@ -37,7 +36,7 @@ func TestFilesInARowAreMappedAsEachByItself(t *testing.T) {
 	}
 }
 
-// The same in text: of files in a row, each line is mapped as it is by itself.
+// The same in text: the lines of a list are mapped like each of them alone.
 func TestLinesOfAListAreMappedAsEachByItself(t *testing.T) {
 	m := parseMap(t, "/host/c=/build/c", "/host/gen/one.go=/build/c/a/one.go")
 	lines := []string{

@@ -129,10 +129,10 @@ func (d decodedRewriter) value(v any, r role) any {
 	return v
 }
 
-// findLacking says of some files that the host lacks them.
+// findLacking reports some files as missing on the host.
 func findLacking(host, node string) Place { return Place{Reference: max(len(node)%7-4, 0)} }
 
-// refer adds what a Source has whose file, node to the node, the host lacks.
+// refer adds the reference of a Source whose file, by its node path, the host lacks.
 func (d decodedRewriter) refer(source map[string]any, node string) {
 	if d.Missing == nil || node == "" || node[0] == '<' || len(node) > maxPath {
 		return

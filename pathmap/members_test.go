@@ -69,7 +69,7 @@ func TestDropResults(t *testing.T) {
 	}
 }
 
-// The room for edits is used again.
+// Edits are reused without allocation.
 func TestScanReusesItsRoom(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	msg := []byte(`{"body":{"source":{"path":"/node/c.go"}}}`)

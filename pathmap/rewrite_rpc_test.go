@@ -39,7 +39,7 @@ func TestRPCLocations(t *testing.T) {
 	}
 }
 
-// TestRPCLeavesOthers looks at what must not change.
+// TestRPCLeavesOthers checks what must not change.
 func TestRPCLeavesOthers(t *testing.T) {
 	m := parseMap(t, "/host=/node")
 	for _, msg := range []string{
@@ -60,8 +60,8 @@ func TestRPCLeavesOthers(t *testing.T) {
 	}
 }
 
-// FuzzRewriteRPC sees that a message comes back as it was, that nothing but
-// strings changes in it, and that both passes agree.
+// FuzzRewriteRPC checks that a message comes back as it was, that only strings change,
+// and that both passes agree.
 func FuzzRewriteRPC(f *testing.F) {
 	for _, seed := range []string{
 		`{"method":"RPCServer.CreateBreakpoint","params":[{"Breakpoint":{"file":"/host/src/a.go","line":3},"LocExpr":"/host/src/a.go:3"}],"id":1}`,

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestClients shows each kind of client the same session.
+// TestClients rewrites the same session for each kind of client.
 func TestClients(t *testing.T) {
 	m := parseMap(t, "/home/me/a b=/build/x", `C:\go=/go`, "/home/ü=.")
 	zero := Client{Lines0: true, Columns0: true}
@@ -179,7 +179,7 @@ func TestRewriterAllocatesNothingForNothing(t *testing.T) {
 	}
 }
 
-// FuzzURL sees that each full path comes back from its URL.
+// FuzzURL checks that each absolute path comes back from its URL.
 func FuzzURL(f *testing.F) {
 	for _, p := range []string{"/a b/ü.go", `C:\x\y`, "c:/x", `\\server\share`, "/%41?#", "//x", "relative"} {
 		f.Add([]byte(p))

@@ -31,7 +31,7 @@ func TestOneWay(t *testing.T) {
 	}
 }
 
-// TestStandardLibrary tells its files from others of a -trimpath build.
+// TestStandardLibrary distinguishes its files from others of a -trimpath build.
 func TestStandardLibrary(t *testing.T) {
 	m := parseMap(t, "/go/src=std", "/app=example.com/app", "/local=app")
 	checkPaths(t, "ToHost", m.ToHost, map[string]string{
@@ -94,7 +94,7 @@ func TestIgnoreCase(t *testing.T) {
 	}
 }
 
-// TestCovering names the rule by which a path is translated, and those that lost.
+// TestCovering checks the rule that applies to a path, and those that lose to it.
 func TestCovering(t *testing.T) {
 	m := parseMap(t, "/ws=/build", "/cache/b=/build/vendor/b", "/go/src=std", "/=/")
 	for path, want := range map[string]string{
