@@ -216,12 +216,10 @@ func buildAs(t *testing.T, name string) string {
 	return other
 }
 
-// waitFor polls until ok or fails after some seconds.
+// waitFor fails the test unless ok returns true within some seconds.
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen")
-		}
+	if !testenv.Eventually(5*time.Second, ok) {
+		t.Fatal("the condition was not met in time")
 	}
 }

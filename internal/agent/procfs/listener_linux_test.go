@@ -10,7 +10,7 @@ import (
 func TestListener(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	if pid := findSocketOwner("", socket); pid != 0 {
-		t.Errorf("nobody is pid %d", pid)
+		t.Errorf("nobody listens there, not pid %d", pid)
 	}
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
@@ -18,14 +18,14 @@ func TestListener(t *testing.T) {
 	}
 	defer ln.Close()
 	if pid := findSocketOwner("", socket); pid != os.Getpid() {
-		t.Errorf("we are pid %d, not %d", os.Getpid(), pid)
+		t.Errorf("pid %d listens there, not %d", os.Getpid(), pid)
 	}
 }
 
 // TestFrozen checks a process whose cgroup is not frozen; e2e has one that is.
 func TestFrozen(t *testing.T) {
 	if IsFrozen(os.Getpid()) {
-		t.Error("we are frozen, it says")
+		t.Error("this process is not frozen")
 	}
 }
 

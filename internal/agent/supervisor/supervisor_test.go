@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path"
@@ -283,7 +284,7 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 		s.start(ctx, 0).end(ctx)
 	}
 	s.waitForNextWorker(ctx)
-	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	files, goroutines := openFiles(t, os.Getpid()), runtime.NumGoroutine()
 	for i := range 20 {
 		sess := s.start(ctx, 0)
 		if i%2 == 0 {
@@ -295,10 +296,10 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 		sess.mustBeOver(ctx)
 	}
 	b.mustBeFree()
-	if !testenv.Eventually(5*time.Second, func() bool { return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines }) {
+	if !testenv.Eventually(5*time.Second, func() bool { return openFiles(t, os.Getpid()) <= files && runtime.NumGoroutine() <= goroutines }) {
 		stacks := make([]byte, 1<<20)
 		t.Errorf("%d files and %d goroutines before 20 sessions, %d and %d after\n%s",
-			files, goroutines, openFiles(t), runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+			files, goroutines, openFiles(t, os.Getpid()), runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
 	}
 }
 
@@ -315,8 +316,10 @@ func (s *agentProcess) waitForNextWorker(ctx context.Context) {
 	}
 }
 
-func openFiles(t *testing.T) int {
-	entries, err := os.ReadDir("/proc/self/fd")
+// openFiles counts the descriptors of a process.
+func openFiles(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		t.Fatal(err)
 	}

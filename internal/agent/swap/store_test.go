@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapbridge/dapbridge/internal/testenv"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,10 +31,8 @@ func TestLockOfRemovedStore(t *testing.T) {
 		_, unlock, err := openStore(dir)
 		waits <- opened{unlock, err}
 	}()
-	for deadline := time.Now().Add(10 * time.Second); openFiles(t, filepath.Join(dir, "lock")) < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the second run does not open the lock")
-		}
+	if !testenv.Eventually(10*time.Second, func() bool { return openFiles(t, filepath.Join(dir, "lock")) >= 2 }) {
+		t.Fatal("the second run does not open the lock")
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)

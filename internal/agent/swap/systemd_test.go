@@ -138,25 +138,21 @@ func (m *manager) start(unit, path, condition string) {
 	}
 	m.t.Cleanup(func() {
 		m.end()
-		for range 100 { // until its processes have exited
-			if err := os.Remove(group); err == nil || os.IsNotExist(err) {
-				break
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+		testenv.Eventually(2*time.Second, func() bool { // once its processes have exited
+			err := os.Remove(group)
+			return err == nil || os.IsNotExist(err)
+		})
 		os.Remove(filepath.Dir(group))
 	})
 	m.write(unit+".start", fmt.Sprintf("%s || exit 1; echo $$ >%s/cgroup.procs; exec %s 600", condition, group, path))
 	if err := (systemd{}).restart(m.t.Context(), unit); err != nil {
 		m.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if same, err := isRunning(m.pid(unit), path); err == nil && same {
-			break
-		}
-		if time.Now().After(deadline) {
-			m.t.Fatalf("%s does not run %s", unit, path)
-		}
+	if !testenv.Eventually(10*time.Second, func() bool {
+		same, err := isRunning(m.pid(unit), path)
+		return err == nil && same
+	}) {
+		m.t.Fatalf("%s does not run %s", unit, path)
 	}
 	m.commands()
 }
