@@ -18,15 +18,15 @@ const (
 	controlSyncNext = "syncnext" // SyncRequest -> srcsync.RunRecord, when there is one
 )
 
-// serveControl has the daemon answer on its control socket, until close is called. If
-// that is not possible, the daemon serves all the same.
+// serveControl serves the control socket until close is called. An error is only logged,
+// since the daemon can do without.
 func (m *monitor) serveControl() (close func()) {
 	if m.cfg.Control == "" {
 		return func() {}
 	}
 	ln, err := control.Listen(m.cfg.Control)
 	if err != nil {
-		m.log().Warn("dapbridge status does not see this daemon", "reason", err)
+		m.log().Warn("no control socket: dapbridge status cannot query this daemon", "reason", err)
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -41,17 +41,17 @@ func (m *monitor) serveControl() (close func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// Daemon is the status of one of this user's daemons, or why it does not answer.
+// Daemon is the status of one of the user's daemons, or why it does not answer.
 type Daemon struct {
 	Status
 	Silent *diag.Error `json:"silent,omitempty"`
 }
 
-// statusTimeout is how long a daemon may take to answer for its status.
+// statusTimeout bounds a daemon's answer to a status query.
 const statusTimeout = nodeTimeout + 2*time.Second
 
-// Daemons queries the status of all daemons whose control sockets are in one of the
-// directories, and returns the oldest first.
+// Daemons returns the status of all daemons whose control sockets are in one of the
+// directories, the oldest first.
 func Daemons(ctx context.Context, dirs []string) ([]Daemon, error) {
 	found, err := findDaemons(ctx, dirs)
 	if err != nil {
@@ -73,6 +73,7 @@ func Daemons(ctx context.Context, dirs []string) ([]Daemon, error) {
 	return all, nil
 }
 
+// findDaemons returns the daemons whose control sockets are in one of the directories.
 func findDaemons(ctx context.Context, dirs []string) (all []control.Daemon, err error) {
 	for _, dir := range dirs {
 		found, err := control.Find(ctx, dir)

@@ -19,21 +19,21 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// dialer implements [bridge.Dialer]. A link that was lost is dialed again when the
-// next session needs it.
+// dialer implements [bridge.Dialer]. If the link was lost, the next session or the sync
+// dials it again.
 type dialer struct {
 	cfg       Config
 	caps      json.RawMessage
 	downloads *source.Downloads
 	mapper    *source.Mapper
-	symbols   atomic.Pointer[api.Symbols] // of a stripped target; nil before they are needed
-	last      atomic.Pointer[link.Link]   // the link, or the one that was lost, for those who must not wait
+	symbols   atomic.Pointer[api.Symbols] // of a stripped target; nil until they are needed
+	last      atomic.Pointer[link.Link]   // like link, for readers that must not wait for mu
 
 	mu   sync.Mutex
 	link *link.Link
 }
 
-// newDialer makes the first link.
+// newDialer returns a dialer with its first link.
 func newDialer(ctx context.Context, c Config) (*dialer, error) {
 	l, err := link.Dial(ctx, c.Link)
 	if err != nil {
@@ -47,7 +47,7 @@ func newDialer(ctx context.Context, c Config) (*dialer, error) {
 // Capabilities implements [bridge.Dialer].
 func (d *dialer) Capabilities() json.RawMessage { return d.caps }
 
-// connect returns a link that works, dialing one if need be.
+// connect returns the link, dialing it if there is none or it was lost.
 func (d *dialer) connect(ctx context.Context) (*link.Link, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -55,7 +55,7 @@ func (d *dialer) connect(ctx context.Context) (*link.Link, error) {
 		return d.link, nil
 	}
 	if d.link != nil {
-		d.log().Info("the link to the node was lost; connecting again")
+		d.log().Info("the link to the node was lost; reconnecting")
 		d.link.Close()
 		d.link = nil
 	}
@@ -68,7 +68,7 @@ func (d *dialer) connect(ctx context.Context) (*link.Link, error) {
 	return l, nil
 }
 
-// close ends the link and the downloads.
+// close stops the downloads and closes the link.
 func (d *dialer) close() error {
 	d.downloads.Close()
 	d.mu.Lock()
@@ -81,12 +81,12 @@ func (d *dialer) close() error {
 	return err
 }
 
-// Dial implements [bridge.Dialer]. Only using a link shows whether it still stands:
-// one that turns out to be lost is dialed again, once. So it is with a stripped
-// target, whose symbols are then provided.
-func (d *dialer) Dial(ctx context.Context, w bridge.DialOptions) (bridge.Session, error) {
+// Dial implements [bridge.Dialer]. Only attaching shows whether the link still works, and
+// whether the target is stripped. So if the link turns out to be lost, Dial tries once
+// more; if the target is stripped, it provides the symbols and tries again.
+func (d *dialer) Dial(ctx context.Context, o bridge.DialOptions) (bridge.Session, error) {
 	protocol := api.DAP
-	if w.Protocol == bridge.RPC {
+	if o.Protocol == bridge.RPC {
 		protocol = api.JSONRPC
 	}
 	s, err := d.attach(ctx, protocol)
@@ -94,7 +94,7 @@ func (d *dialer) Dial(ctx context.Context, w bridge.DialOptions) (bridge.Session
 		s, err = d.attach(ctx, protocol)
 	}
 	if errors.Is(err, &diag.Error{Code: diag.TargetStripped}) && ctx.Err() == nil {
-		if s, err = nil, d.provideSymbols(ctx, w); err == nil {
+		if s, err = nil, d.provideSymbols(ctx, o); err == nil {
 			s, err = d.attach(ctx, protocol)
 		}
 	}
@@ -104,8 +104,8 @@ func (d *dialer) Dial(ctx context.Context, w bridge.DialOptions) (bridge.Session
 	return s, nil
 }
 
-// attach starts a session. Its channel is opened while the worker attaches, which is
-// cancelled when the channel fails.
+// attach starts a session. It opens the session's channel while the worker attaches, and
+// cancels that if the channel fails.
 func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, error) {
 	l, err := d.connect(ctx)
 	if err != nil {
@@ -114,8 +114,8 @@ func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, e
 	l.MarkDebugged()
 	s := &session{link: l, token: api.NewToken(), lease: d.cfg.Link.Lease}
 	ctx, cancel := context.WithCancelCause(ctx)
-	host := d.cfg.Source.ReadHost(ctx)
-	defer host() // joins it, once it is cancelled
+	waitForHost := d.cfg.Source.ReadHost(ctx)
+	defer waitForHost() // after cancel
 	defer cancel(nil)
 	joined := make(chan struct{})
 	go func() {
@@ -134,7 +134,7 @@ func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, e
 		undo, cancel := context.WithTimeout(context.Background(), link.ReleaseTimeout)
 		defer cancel()
 		if endErr := s.End(undo); errors.Is(endErr, &diag.Error{Code: diag.LinkLost}) {
-			err = endErr // which is why
+			err = endErr // the cause
 		}
 		return nil, err
 	}
@@ -144,20 +144,20 @@ func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, e
 		d.log().Warn(diag.Escape(w))
 		s.tellUser(w)
 	}
-	s.paths = d.mapPaths(ctx, s, host)
+	s.paths = d.mapPaths(ctx, s, waitForHost)
 	return s, nil
 }
 
-// mapPaths returns the path map of a session, and starts to fetch what the host lacks.
-// A session without a map is better than none.
-func (d *dialer) mapPaths(ctx context.Context, s *session, host func() (gosource.Source, error)) *pathmap.Map {
-	m, err := d.mapper.MapTarget(ctx, s.link.Client, s.target, host)
+// mapPaths returns the path map of a session, and starts to download the modules that the
+// host lacks. It returns nil on an error: a session without a map is better than none.
+func (d *dialer) mapPaths(ctx context.Context, s *session, waitForHost func() (gosource.Source, error)) *pathmap.Map {
+	m, err := d.mapper.MapTarget(ctx, s.link.Client, s.target, waitForHost)
 	if err != nil {
-		d.log().Warn("paths are not mapped", "reason", err)
+		d.log().Warn("cannot map paths", "reason", err)
 		return nil
 	}
 	if why := m.Problem(); why != "" {
-		d.log().Warn("the workspace's paths are not mapped", "reason", why)
+		d.log().Warn("cannot map the workspace's paths", "reason", why)
 	}
 	fetchable, refused := m.ModulesToFetch()
 	for module, err := range refused {
@@ -170,9 +170,9 @@ func (d *dialer) mapPaths(ctx context.Context, s *session, host func() (gosource
 	return m.Paths
 }
 
-// provideSymbols has the symbols of the stripped target on the node, and remembers for
-// which process.
-func (d *dialer) provideSymbols(ctx context.Context, w bridge.DialOptions) error {
+// provideSymbols makes sure that the node has the symbols of the stripped target, and
+// records them for the next attach, with the process that they are for.
+func (d *dialer) provideSymbols(ctx context.Context, o bridge.DialOptions) error {
 	l, err := d.connect(ctx)
 	if err != nil {
 		return err
@@ -182,15 +182,15 @@ func (d *dialer) provideSymbols(ctx context.Context, w bridge.DialOptions) error
 		return err
 	}
 	c := d.cfg.Symbols
-	if w.Symbols != "" {
-		c.Mode = w.Symbols
+	if o.Symbols != "" {
+		c.Mode = o.Symbols
 	}
 	if c.Mode == symbols.Never {
 		return symbols.RefuseStripped(t)
 	}
 	twins := *c.Twins
-	if w.Progress != nil {
-		twins.Progress = func(s twin.Step) { w.Progress(describeStep(s, path.Base(t.Exe))) }
+	if o.Progress != nil {
+		twins.Progress = func(s twin.Step) { o.Progress(describeStep(s, path.Base(t.Exe))) }
 	}
 	c.Twins = &twins
 	r := &symbols.Result{Target: t}
@@ -201,7 +201,7 @@ func (d *dialer) provideSymbols(ctx context.Context, w bridge.DialOptions) error
 	return nil
 }
 
-// describeStep says in words how far the build of a program's twin is.
+// describeStep returns the progress of building a program's symbols, for the user.
 func describeStep(s twin.Step, name string) bridge.Progress {
 	text := map[string]string{
 		twin.Sources:  "building the symbols of " + name + ": its source",
@@ -211,10 +211,10 @@ func describeStep(s twin.Step, name string) bridge.Progress {
 	return bridge.Progress{Text: text, Done: s.Done, Total: s.Total}
 }
 
-// symbolsState returns "kept" or "missing" for a stripped target, "" for one that
-// needs no symbols of ours.
+// findSymbols returns "kept" or "missing" for a stripped target, "" for one that needs no
+// symbols.
 func (d *dialer) findSymbols(ctx context.Context, t api.Target) (string, error) {
-	if !t.Build.Stripped || d.cfg.Link.Dlv != "" { // which has found them by itself
+	if !t.Build.Stripped || d.cfg.Link.Dlv != "" { // that dlv has found them by itself
 		return "", nil
 	}
 	kept, err := d.cfg.Symbols.AreKept(ctx, d.link, t)

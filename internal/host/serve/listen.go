@@ -12,9 +12,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/peer"
 )
 
-// listen opens the address for IDEs: a TCP port on loopback, and on nothing
-// else, or unix:PATH, a socket that only this user can open. It returns the
-// address as an IDE writes it.
+// listen listens for IDEs on a loopback TCP address, or on unix:PATH, a socket that only
+// this user can open. It returns the address in the form that an IDE takes.
 func listen(spec string) (net.Listener, string, error) {
 	if path, ok := strings.CutPrefix(spec, "unix:"); ok {
 		ln, err := listenUnix(path)
@@ -30,8 +29,8 @@ func listen(spec string) (net.Listener, string, error) {
 	return ln, ln.Addr().String(), nil
 }
 
-// taken names who has the address that could not be listened on, if the system
-// tells.
+// nameListener adds to the error of net.Listen the process that already listens on the
+// address, if the system tells.
 func nameListener(err *diag.Error) *diag.Error {
 	var op *net.OpError
 	if !errors.As(err, &op) {
@@ -45,13 +44,14 @@ func nameListener(err *diag.Error) *diag.Error {
 	return err
 }
 
+// addProcess adds to err the process that has the address.
 func addProcess(err *diag.Error, p peer.Process) *diag.Error {
 	err.Summary += ": " + p.String() + " listens there"
 	return err.WithHint("end that process (kill %d), or choose another address with --listen", p.PID)
 }
 
-// checkLoopback refuses an address that another machine could reach: root on
-// the node is one message away from it.
+// checkLoopback returns an error for an address that other machines can reach: whoever
+// connects to it is root on the node.
 func checkLoopback(spec string) error {
 	host, _, err := net.SplitHostPort(spec)
 	if err != nil {
@@ -68,16 +68,16 @@ func checkLoopback(spec string) error {
 	return nil
 }
 
-// listenUnix makes a socket of mode 0600. One that a daemon left behind, which
-// nobody answers, is replaced.
+// listenUnix makes a socket with mode 0600. It replaces a socket on which nobody listens,
+// as a killed daemon leaves it.
 func listenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != fs.ModeSocket {
-			return nil, diag.Errorf(diag.ListenFailed, "%s is there and is no socket", path)
+			return nil, diag.Errorf(diag.ListenFailed, "%s exists and is not a socket", path)
 		}
 		if conn, err := net.Dial("unix", path); err == nil {
 			defer conn.Close()
-			err := diag.Errorf(diag.ListenFailed, "something listens on %s already", path)
+			err := diag.Errorf(diag.ListenFailed, "%s is already in use", path)
 			if p, ok := peer.Server(conn.(*net.UnixConn)); ok {
 				return nil, addProcess(err, p)
 			}
@@ -91,7 +91,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, diag.Errorf(diag.ListenFailed, "listen on unix:%s: %w", path, err)
 	}
-	// Whoever connects before the mode is set is refused by its user.
+	// Another user who connects before the mode is set is refused by peer.Check.
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, diag.Errorf(diag.ListenFailed, "restrict the socket: %w", errors.Join(err, ln.Close()))
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// TestListenTakenBy names the process that has the address.
-func TestListenTakenBy(t *testing.T) {
+// TestListenNamesTheListener names the process that already listens on the address.
+func TestListenNamesTheListener(t *testing.T) {
 	for _, spec := range []string{"127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "dap")} {
 		first, addr, err := listen(spec)
 		if err != nil {
@@ -19,9 +19,14 @@ func TestListenTakenBy(t *testing.T) {
 		}
 		defer first.Close()
 		_, _, err = listen(addr)
-		if us := fmt.Sprintf("pid %d (", os.Getpid()); diag.CodeOf(err) != diag.ListenFailed || !strings.Contains(err.Error(), us) ||
-			!strings.Contains(diag.Hint(err), fmt.Sprintf("kill %d", os.Getpid())) {
-			t.Errorf("a second listener on %s: %v, hint: %s", addr, err, diag.Hint(err))
+		if diag.CodeOf(err) != diag.ListenFailed {
+			t.Fatalf("second listener on %s: got %v, want %s", addr, err, diag.ListenFailed)
+		}
+		if want := fmt.Sprintf("pid %d (", os.Getpid()); !strings.Contains(err.Error(), want) {
+			t.Errorf("got the error %q, want …%s…", err, want)
+		}
+		if hint, want := diag.Hint(err), fmt.Sprintf("kill %d", os.Getpid()); !strings.Contains(hint, want) {
+			t.Errorf("got the hint %q, want …%s…", hint, want)
 		}
 	}
 }

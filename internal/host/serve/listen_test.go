@@ -22,59 +22,83 @@ func TestListenLoopbackOnly(t *testing.T) {
 		"2345":            diag.Usage,
 		"127.0.0.1:http!": diag.ListenFailed,
 	} {
-		ln, addr, err := listen(spec)
-		if err == nil {
-			ln.Close()
-			if _, port, perr := net.SplitHostPort(addr); perr != nil || port == "0" {
-				t.Errorf("listen(%s) says %q", spec, addr)
+		t.Run(spec, func(t *testing.T) {
+			ln, addr, err := listen(spec)
+			if want != "" {
+				checkRefused(t, err, want)
+				return
 			}
-		}
-		if (err == nil) != (want == "") || err != nil && diag.CodeOf(err) != want {
-			t.Errorf("listen(%s): %v, want %q", spec, err, want)
-		}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ln.Close()
+			if _, port, err := net.SplitHostPort(addr); err != nil || port == "0" {
+				t.Errorf("got the address %q", addr)
+			}
+		})
 	}
 }
 
-func TestListenTaken(t *testing.T) {
+func checkRefused(t *testing.T, err error, want diag.Code) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("got no error, want %s", want)
+	} else if got := diag.CodeOf(err); got != want {
+		t.Errorf("got %s, want %s: %v", got, want, err)
+	}
+}
+
+func TestListenOnAPortInUse(t *testing.T) {
 	first, addr, err := listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	if _, _, err := listen(addr); diag.CodeOf(err) != diag.ListenFailed || !strings.Contains(err.Error(), addr) {
-		t.Errorf("a second listener: %v", err)
+	_, _, err = listen(addr)
+	checkRefused(t, err, diag.ListenFailed)
+	if !strings.Contains(err.Error(), addr) {
+		t.Errorf("got the error %q, want …%s…", err, addr)
 	}
 }
 
-// TestListenUnix makes a socket that only this user can open, replaces one that
-// nobody answers, and touches nothing else.
+// TestListenUnix makes a socket that only this user can open, and replaces only a socket
+// on which nobody listens.
 func TestListenUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dap")
 	spec := "unix:" + path
 	ln, addr, err := listen(spec)
-	if err != nil || addr != spec {
-		t.Fatalf("%q, %v", addr, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the socket: %v, %v", info, err)
+	if addr != spec {
+		t.Errorf("got the address %q, want %q", addr, spec)
 	}
-	if _, _, err := listen(spec); diag.CodeOf(err) != diag.ListenFailed {
-		t.Errorf("a second listener: %v", err)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if got := info.Mode().Perm(); got != 0o600 {
+		t.Errorf("got a socket with mode %#o, want 0600", got)
+	}
+
+	_, _, err = listen(spec) // in use
+	checkRefused(t, err, diag.ListenFailed)
+
 	ln.(*net.UnixListener).SetUnlinkOnClose(false) // as a killed daemon leaves it
 	ln.Close()
 	again, _, err := listen(spec)
 	if err != nil {
-		t.Fatalf("over a dead socket: %v", err)
+		t.Fatalf("replace a socket on which nobody listens: %v", err)
 	}
 	again.Close()
-	if err := os.WriteFile(path, []byte("a file"), 0o600); err != nil {
+
+	const content = "a file"
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := listen(spec); diag.CodeOf(err) != diag.ListenFailed {
-		t.Errorf("over a file: %v", err)
-	}
-	if data, err := os.ReadFile(path); err != nil || string(data) != "a file" {
-		t.Errorf("the file is %q, %v", data, err)
+	_, _, err = listen(spec)
+	checkRefused(t, err, diag.ListenFailed)
+	if got, err := os.ReadFile(path); err != nil || string(got) != content {
+		t.Errorf("got the file %q, %v, want %q", got, err, content)
 	}
 }

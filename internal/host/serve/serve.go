@@ -1,6 +1,6 @@
-// Package serve is the daemon: it holds the link to the agent, lets IDEs in through a
-// bridge, has the agent attach when a session starts, and answers other commands of
-// this user's on its control socket. It owns the goroutines of all of them.
+// Package serve implements the daemon behind dapbridge serve. It keeps the link to the
+// agent, accepts IDEs through a bridge, has the agent attach when a session starts, and
+// answers the user's other commands on a control socket. It owns all their goroutines.
 package serve
 
 import (
@@ -21,49 +21,48 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/symbols"
 )
 
-// Config says what to serve, and to whom.
+// Config configures [Run].
 type Config struct {
 	Link     link.Config
 	Source   source.Config
 	Symbols  symbols.Config // for stripped targets
 	Sync     SyncConfig
 	Listen   string        // host:port of a loopback address, or unix:PATH
-	Conn     net.Conn      // of the one client to serve, in place of Listen
+	Conn     net.Conn      // of the only client to serve, instead of Listen
 	Linger   time.Duration // how long the debugger stays attached after a session
-	Takeover bool          // a second client ends the first one's session
-	Control  string        // this user's own directory for the control socket; "" for none
+	Takeover bool          // a new client ends the session of another
+	Control  string        // directory of the control socket, private to the user; "" for none
 }
 
-// SyncConfig says whether the tree at Config.Source.Root is copied to the node
-// meanwhile.
+// SyncConfig says whether the daemon copies the tree at Config.Source.Root to the node.
 type SyncConfig struct {
 	Mode      srcsync.Mode
 	RecordDir string // see [srcsync.Config]
 }
 
-// Ready is what a daemon reports when IDEs may connect.
+// Ready describes a daemon to which IDEs may connect.
 type Ready struct {
-	Listen string     `json:"listen"` // as an IDE writes it: host:port or unix:PATH; or stdio
+	Listen string     `json:"listen"` // in the form that an IDE takes: host:port or unix:PATH; or stdio
 	Target api.Target `json:"target"`
 	Paths  []string   `json:"paths"` // HOST=NODE, the user's own first, then the main module's
 	Files  int        `json:"files"` // source files that the target was compiled from
-	OnHost int        `json:"here"`  // those that this machine has
+	OnHost int        `json:"here"`  // those that the host has
 	// NoPaths says why the main module's paths are not mapped, if so.
 	NoPaths string `json:"noPaths,omitempty"`
-	// Warnings say what to expect of the target, a line each.
+	// Warnings say what to expect when debugging the target, one line each.
 	Warnings []string `json:"warnings,omitempty"`
 	// Symbols is "kept" or "missing" for a stripped target.
 	Symbols string `json:"symbols,omitempty"`
-	// SyncTo is the node's directory that the source is copied to meanwhile.
+	// SyncTo is the directory on the node that the source is copied to.
 	SyncTo string `json:"syncTo,omitempty"`
 }
 
-// Run listens, connects to the node, finds the target, calls ready, and lets IDEs in
-// until ctx ends; one that connects before the target is found waits. It then returns
-// nil when the target has been released and the agent has left.
+// Run listens, connects to the node, finds the target, calls ready, and accepts IDEs until
+// ctx ends. An IDE that connects earlier waits. Run returns nil once the target has been
+// released and the agent has exited.
 //
-// With c.Conn it serves that client alone, to its end; one whose session cannot start
-// is told why.
+// With c.Conn, Run serves only that client, and returns when it disconnects. If the
+// session cannot start, the client gets the error.
 func Run(ctx context.Context, c Config, ready func(Ready)) error {
 	err := run(ctx, c, ready)
 	if err != nil && c.Conn != nil {
@@ -94,13 +93,14 @@ func run(ctx context.Context, c Config, ready func(Ready)) error {
 	err = d.serve(ctx, ln, addr, m, ready)
 	m.stopSync()
 	closeErr := d.close()
-	m.waitForSync() // after the link, on which it may wait for the node
+	m.waitForSync() // after closing the link, on which the sync may be blocked
 	if err == nil && closeErr != nil && !errors.Is(closeErr, &diag.Error{Code: diag.LinkLost}) {
 		err = closeErr
 	}
 	return err
 }
 
+// serve finds the target, calls ready, and accepts IDEs until ctx ends.
 func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, mon *monitor, ready func(Ready)) error {
 	hello := d.link.Hello()
 	if hello.Target == nil {
@@ -136,12 +136,12 @@ func (d *dialer) serve(ctx context.Context, ln net.Listener, addr string, mon *m
 
 func (d *dialer) log() *slog.Logger { return d.cfg.Link.Log }
 
-// optimisedNote is what a user should know of a program without -N -l.
+// optimisedNote tells the user what to expect of a program that was built without -N -l.
 const optimisedNote = "this program was built for speed: variables may be missing or stale, and steps may jump between lines; " +
 	"a build with -gcflags 'all=-N -l' has neither: dapbridge deploy runs one in its place"
 
-// startWarnings starts to find out what to expect of the target in a session, and
-// returns the function that waits for it. What cannot be found out is left out.
+// startWarnings starts to collect warnings about debugging the target, and returns a
+// function that waits for them. It leaves out what it cannot find out.
 func startWarnings(ctx context.Context, l *link.Link, t api.Target) func() []string {
 	found := make(chan []string, 1)
 	l.Go(func() {
@@ -149,7 +149,7 @@ func startWarnings(ctx context.Context, l *link.Link, t api.Target) func() []str
 		if w := l.Hello().Debugger.Warning(t.Build.GoVersion); w != "" {
 			lines = append(lines, w)
 		}
-		if !t.Build.Stripped { // a session with a stripped target always says so
+		if !t.Build.Stripped { // every session with a stripped target has the note already
 			if o, err := l.Optimisation(ctx); err == nil && isMostlyOptimised(o) {
 				lines = append(lines, optimisedNote)
 			}
@@ -159,6 +159,6 @@ func startWarnings(ctx context.Context, l *link.Link, t api.Target) func() []str
 	return func() []string { return <-found }
 }
 
-// isMostlyOptimised is true for what go build makes. containerd's own debug build
-// leaves only its main package optimised, where nobody steps.
+// isMostlyOptimised reports whether most packages are optimised, as by go build. In
+// containerd's own debug build only the main package is.
 func isMostlyOptimised(o exe.Optimisation) bool { return 2*o.Optimised > o.Packages }

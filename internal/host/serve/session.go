@@ -17,7 +17,7 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// session is a debug session on the node, as the bridge sees it.
+// session implements [bridge.Session].
 type session struct {
 	link   *link.Link
 	token  string
@@ -25,12 +25,11 @@ type session struct {
 	cmd    *remote.Cmd // its channel
 	target api.Target
 	paths  *pathmap.Map
-
-	files *source.Files
+	files  *source.Files
 
 	outputMu sync.Mutex
-	output   func(string) // nil before Tell and after the end
-	pending  []string     // before Tell
+	output   func(line string) // nil before Notify
+	pending  []string          // lines from before Notify
 
 	endMu  sync.Mutex
 	ended  bool
@@ -42,6 +41,7 @@ func (s *session) Write(p []byte) (int, error) { return s.cmd.Stdin.Write(p) }
 func (s *session) Map() *pathmap.Map           { return s.paths }
 func (s *session) Sources() bridge.SourceFiles { return s.files }
 
+// Target implements [bridge.Session].
 func (s *session) Target() bridge.TargetInfo {
 	t := bridge.TargetInfo{Name: path.Base(s.target.Exe), PID: s.target.PID}
 	if s.target.Build.Stripped {
@@ -51,27 +51,27 @@ func (s *session) Target() bridge.TargetInfo {
 }
 
 // Notify implements [bridge.Session].
-func (s *session) Notify(line func(string)) {
+func (s *session) Notify(show func(line string)) {
 	s.outputMu.Lock()
 	defer s.outputMu.Unlock()
-	s.output = line
-	for _, text := range s.pending {
-		line(text)
+	s.output = show
+	for _, line := range s.pending {
+		show(line)
 	}
 	s.pending = nil
 }
 
-// say has the user told a line. Besides one on the target's Go, fetching alone
-// says something, so that there are few more lines than modules.
-func (s *session) tellUser(text string) {
+// tellUser shows the user a line, as soon as Notify has been called. There is at most one
+// line about the target's Go and one per module that is fetched, so pending stays small.
+func (s *session) tellUser(line string) {
 	s.outputMu.Lock()
 	defer s.outputMu.Unlock()
-	text = diag.Escape(text)
+	line = diag.Escape(line)
 	if s.output == nil {
-		s.pending = append(s.pending, text)
+		s.pending = append(s.pending, line)
 		return
 	}
-	s.output(text)
+	s.output(line)
 }
 
 // End implements [bridge.Session].
@@ -88,12 +88,14 @@ func (s *session) End(ctx context.Context) error {
 	return s.endErr
 }
 
+// endOnNode ends the session on the node. It returns an error unless the target is known
+// to be released, and if the session had ended before.
 func (s *session) endOnNode(ctx context.Context) error {
 	reason, err := s.link.EndSession(ctx)
 	switch {
 	case errors.Is(err, &diag.Error{Code: diag.LinkLost}) || err != nil && !s.link.IsAlive():
-		return diag.Errorf(diag.LinkLost, "the connection to the node was lost; the agent there lets the target go by itself, at the latest after %s", s.lease).
-			WithHint("start the session again when the node can be reached")
+		return diag.Errorf(diag.LinkLost, "the connection to the node was lost; the agent releases the target by itself, after %s at the latest", s.lease).
+			WithHint("start the session again once the node can be reached")
 	case err != nil:
 		return fmt.Errorf("end the session on the node: %w", err)
 	case reason != "":

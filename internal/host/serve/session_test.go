@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// TestSessionTells keeps for its user what is said before anybody listens.
-func TestSessionTells(t *testing.T) {
+// TestSessionKeepsLines keeps lines until Notify is called.
+func TestSessionKeepsLines(t *testing.T) {
 	var s session
-	var heard []string
+	var got []string
 	s.tellUser("one")
-	s.Notify(func(line string) { heard = append(heard, line) })
+	s.Notify(func(line string) { got = append(got, line) })
 	s.tellUser("two\x1b")
-	if !slices.Equal(heard, []string{"one", `two\x1b`}) {
-		t.Errorf("heard %q", heard)
+	if want := []string{"one", `two\x1b`}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -17,43 +17,43 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/srcsync"
 )
 
-// Status is what a daemon says of itself.
+// Status is the state of a daemon.
 type Status struct {
 	PID     int             `json:"pid"`
 	Version string          `json:"version"`
 	Since   time.Time       `json:"since"`
-	Listen  string          `json:"listen"` // as an IDE writes it, or stdio
-	Root    string          `json:"root"`   // the source
+	Listen  string          `json:"listen"` // in the form that an IDE takes, or stdio
+	Root    string          `json:"root"`   // of the source
 	Node    string          `json:"node"`
 	Link    LinkStatus      `json:"link"`
-	Target  *TargetStatus   `json:"target,omitempty"` // nil if it is not known, or none
+	Target  *TargetStatus   `json:"target,omitempty"` // nil if there is none, or it is unknown
 	Session *SessionStatus  `json:"session,omitempty"`
 	Sync    *srcsync.Status `json:"sync,omitempty"`
-	Warning *Warning        `json:"warning,omitempty"` // the log's last
-	// Trouble is what is wrong, a line each; none if all is well.
+	Warning *Warning        `json:"warning,omitempty"` // the last one logged
+	// Trouble lists the current problems, one line each.
 	Trouble []string `json:"trouble,omitempty"`
 }
 
-// LinkStatus is how the connection to the node is.
+// LinkStatus is the state of the link.
 type LinkStatus struct {
 	State LinkState `json:"state"`
-	Since time.Time `json:"since"` // when it came to that state
-	// Milliseconds is how long the agent took to answer just now, 0 if it did not.
+	Since time.Time `json:"since"` // when the link entered that state
+	// Milliseconds is the time of a round trip to the agent, 0 if it did not answer.
 	Milliseconds float64 `json:"milliseconds,omitempty"`
 }
 
-// LinkState is how far a link has come.
+// LinkState is what a link is doing.
 type LinkState string
 
 // The states of a link.
 const (
 	LinkConnecting LinkState = "connecting"
 	LinkUp         LinkState = "up"
-	LinkSilent     LinkState = "silent" // it stands, and the agent does not answer in time
-	LinkLost       LinkState = "lost"   // the next session, or the copying, makes it anew
+	LinkSilent     LinkState = "silent" // the link is up, but the agent does not answer in time
+	LinkLost       LinkState = "lost"   // the next session, or the sync, reconnects
 )
 
-// TargetStatus is the process that is debugged.
+// TargetStatus describes the target.
 type TargetStatus struct {
 	Name      string `json:"name"`
 	PID       int    `json:"pid"`
@@ -62,25 +62,24 @@ type TargetStatus struct {
 	GoVersion string `json:"goVersion,omitempty"`
 }
 
-// SessionStatus is the IDE that debugs.
+// SessionStatus describes the current session.
 type SessionStatus struct {
 	Client   string              `json:"client"`            // the IDE and its address
-	Process  string              `json:"process,omitempty"` // which process that is, if the system tells
+	Process  string              `json:"process,omitempty"` // the IDE's process, if the system tells
 	Protocol string              `json:"protocol"`
 	Since    time.Time           `json:"since"`
 	State    bridge.SessionState `json:"state"`
-	// Halted is since when the target stands still, and Risk what that does to the
-	// node. Nil and "" if it does not.
+	// Halted is when the target was halted, and Risk what that does to the node; nil and
+	// "" while it runs.
 	Halted *time.Time `json:"halted,omitempty"`
 	Risk   string     `json:"risk,omitempty"`
 }
 
-// answerTime is how long the node may take to answer for a status.
+// nodeTimeout bounds the node's answers for a status.
 const nodeTimeout = 3 * time.Second
 
-// haltTrouble is how long a target may stand still before that counts as trouble:
-// the calls that wait for it then begin to time out (kubelet's
-// runtimeRequestTimeout).
+// maxHalt is how long a target may be halted before a status reports that as trouble:
+// after that, calls to it time out (kubelet's runtimeRequestTimeout).
 const maxHalt = 2 * time.Minute
 
 // monitor reports the state of a daemon. It never blocks what it inspects.
@@ -89,12 +88,13 @@ type monitor struct {
 	since    time.Time
 	listen   string
 	warnings *warningRecorder
-	dialer   atomic.Pointer[dialer]        // nil before the first link
-	bridge   atomic.Pointer[bridge.Server] // nil before IDEs may connect
+	dialer   atomic.Pointer[dialer]        // nil until the first link is up
+	bridge   atomic.Pointer[bridge.Server] // nil until IDEs may connect
 	sync     syncTask
 }
 
-// newMonitor returns one for the daemon of c, whose log it reads from then on.
+// newMonitor returns a monitor for the daemon of c. It changes c's log, to record
+// warnings.
 func newMonitor(c *Config, listen string) *monitor {
 	w := newWarningRecorder(c.Link.Log.Handler())
 	log := slog.New(w)
@@ -105,7 +105,7 @@ func newMonitor(c *Config, listen string) *monitor {
 
 func (m *monitor) log() *slog.Logger { return m.cfg.Link.Log }
 
-// status returns the daemon's state.
+// queryStatus returns the daemon's state.
 func (m *monitor) queryStatus(ctx context.Context) Status {
 	s := Status{
 		PID: os.Getpid(), Version: m.cfg.Link.Agent.Version, Since: m.since, Listen: m.listen, Root: m.cfg.Source.Root, Node: m.cfg.Link.SSH.Node.Name,
@@ -133,6 +133,7 @@ func (m *monitor) queryStatus(ctx context.Context) Status {
 	return s
 }
 
+// querySession returns the bridge's current session, nil if there is none.
 func querySession(b *bridge.Server) *SessionStatus {
 	now, ok := b.Status()
 	if !ok {
@@ -148,14 +149,15 @@ func querySession(b *bridge.Server) *SessionStatus {
 	return s
 }
 
-// queryLink asks the agent for the target, and says what is wrong with either.
+// queryLink returns the state of a link and of the target, which it requests from the
+// agent, and a line about what is wrong with either.
 func queryLink(ctx context.Context, l *link.Link) (s LinkStatus, t *TargetStatus, trouble string) {
 	if !l.IsAlive() {
 		s = LinkStatus{State: LinkLost, Since: l.Since()}
 		if at := l.LostAt(); !at.IsZero() {
 			s.Since = at
 		}
-		return s, nil, fmt.Sprintf("the link to the node is lost since %s: it is made anew by the next session", s.Since.Format(time.TimeOnly))
+		return s, nil, fmt.Sprintf("the link to the node was lost at %s; the next session reconnects", s.Since.Format(time.TimeOnly))
 	}
 	s = LinkStatus{State: LinkUp, Since: l.Since()}
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
@@ -163,7 +165,7 @@ func queryLink(ctx context.Context, l *link.Link) (s LinkStatus, t *TargetStatus
 	took, err := l.Ping(ctx)
 	if err != nil {
 		s.State = LinkSilent
-		return s, nil, fmt.Sprintf("the node has not answered within %s", nodeTimeout)
+		return s, nil, fmt.Sprintf("the node did not answer within %s", nodeTimeout)
 	}
 	s.Milliseconds = float64(took.Microseconds()) / 1e3
 	found, err := l.Target(ctx)
@@ -180,7 +182,7 @@ func newTargetStatus(t api.Target) *TargetStatus {
 	}
 }
 
-// buildVersion is the main module's version, or the commit if it has none.
+// versionOf returns the main module's version, or the commit if it has none.
 func versionOf(b exe.Build) string {
 	if b.ModuleVersion != "" && b.ModuleVersion != "(devel)" {
 		return b.ModuleVersion

@@ -13,12 +13,12 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/srcsync"
 )
 
-// redialTimeout bounds one attempt of the copying to reach the node again. A session
-// that needs the link waits for that, and then tries for as long as it takes.
+// redialTimeout bounds the sync's attempt to dial the link again, for which a session that
+// needs the link must wait.
 const redialTimeout = 15 * time.Second
 
-// syncTask is the copying of the source while a daemon serves. What goes wrong with it
-// never stops the daemon: it is logged, reported to those who ask, and tried again.
+// syncTask is the goroutine that copies the source while a daemon serves. Its errors never
+// stop the daemon: they are logged and shown in the status, and the copy is tried again.
 type syncTask struct {
 	mu     sync.Mutex
 	s      *srcsync.Syncer // nil if nothing is copied
@@ -26,14 +26,15 @@ type syncTask struct {
 	done   chan struct{}
 }
 
-// syncer returns what copies the source, nil if nothing does, or not yet.
+// syncer returns the Syncer, nil if nothing is copied, or not yet.
 func (t *syncTask) syncer() *srcsync.Syncer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.s
 }
 
-// startSync starts to copy the source, if that is wanted, and returns where to.
+// startSync starts to copy the source if the configuration says so. It returns the
+// directory on the node, "" if nothing is copied.
 func (m *monitor) startSync(ctx context.Context, d *dialer, paths *source.Map) string {
 	c := srcsync.Config{Link: m.cfg.Link, Source: m.cfg.Source, RecordDir: m.cfg.Sync.RecordDir}
 	derived := paths.NodeDir(c.Source.Root)
@@ -59,8 +60,8 @@ func (m *monitor) startSync(ctx context.Context, d *dialer, paths *source.Map) s
 	return c.To
 }
 
-// shareLink is a [srcsync.Dialer] that returns the daemon's own connection, making it
-// anew if need be.
+// shareLink is a [srcsync.Dialer] that returns the link's connection, dialing the link
+// again if it was lost.
 func (d *dialer) shareLink(ctx context.Context) (link.Conn, func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, redialTimeout)
 	defer cancel()
@@ -71,13 +72,14 @@ func (d *dialer) shareLink(ctx context.Context) (link.Conn, func(), error) {
 	return l.Conn, func() {}, nil
 }
 
-// stopSync stops the copying, and waitForSync returns when it has stopped.
+// stopSync asks the sync to stop.
 func (m *monitor) stopSync() {
 	if m.sync.syncer() != nil {
 		m.sync.cancel()
 	}
 }
 
+// waitForSync returns when the sync has stopped.
 func (m *monitor) waitForSync() {
 	if m.sync.syncer() != nil {
 		<-m.sync.done
@@ -85,11 +87,11 @@ func (m *monitor) waitForSync() {
 }
 
 func (m *monitor) logSyncStopped(err error) {
-	m.log().Warn("the source is not copied", "reason", diag.Escape(err.Error()), "remedy", diag.Escape(diag.Hint(err)))
+	m.log().Warn("the source is not copied", "reason", diag.Escape(err.Error()), "hint", diag.Escape(diag.Hint(err)))
 }
 
-// logSync logs what becomes of the copying: an outage once, files that need attention,
-// and full scans.
+// logSync logs the sync's events: an outage once, files that need attention, and full
+// scans.
 func (m *monitor) logSync(e srcsync.Event) {
 	switch e.Kind {
 	case srcsync.NodeLost:
@@ -118,23 +120,23 @@ func (m *monitor) logSync(e srcsync.Event) {
 	}
 }
 
-// SyncRequest asks a daemon for a full scan, if it is the one that copies this
-// directory to this node.
+// SyncRequest names a copy; the daemon ignores it unless it maintains that copy.
 type SyncRequest struct {
 	Dir  string `json:"dir"`
 	Node string `json:"node"`
-	To   string `json:"to,omitempty"` // "" is where it belongs, or any if the daemon does not know
+	To   string `json:"to,omitempty"` // "" for the derived directory, or any if the daemon cannot derive one
 
-	After int `json:"after,omitempty"` // of controlSyncNext: the run that the caller knows already
+	After int `json:"after,omitempty"` // for controlSyncNext: the last run that the caller knows
 }
 
-// SyncAnswer is empty if the daemon does not copy that.
+// SyncAnswer is the answer to controlSync. It is empty if the daemon does not maintain
+// that copy.
 type SyncAnswer struct {
 	Report *srcsync.Report `json:"report,omitempty"`
 	Run    int             `json:"run,omitempty"` // its number among the daemon's runs
 }
 
-// scan answers controlSync.
+// runFullScan answers controlSync.
 func (m *monitor) runFullScan(ctx context.Context, params json.RawMessage) (any, error) {
 	s, _, err := m.syncerFor(params)
 	if s == nil || err != nil {
@@ -144,7 +146,7 @@ func (m *monitor) runFullScan(ctx context.Context, params json.RawMessage) (any,
 	return SyncAnswer{&r, run}, err
 }
 
-// nextRun answers controlSyncNext.
+// waitForRun answers controlSyncNext.
 func (m *monitor) waitForRun(ctx context.Context, params json.RawMessage) (any, error) {
 	s, q, err := m.syncerFor(params)
 	if s == nil || err != nil {
@@ -153,7 +155,8 @@ func (m *monitor) waitForRun(ctx context.Context, params json.RawMessage) (any, 
 	return s.NextRun(ctx, q.After)
 }
 
-// syncerFor returns the Syncer that a SyncRequest means, nil if there is none.
+// syncerFor decodes a SyncRequest and returns the Syncer that maintains the copy, nil if
+// there is none.
 func (m *monitor) syncerFor(params json.RawMessage) (*srcsync.Syncer, SyncRequest, error) {
 	var q SyncRequest
 	if err := json.Unmarshal(params, &q); err != nil {
@@ -166,7 +169,7 @@ func (m *monitor) syncerFor(params json.RawMessage) (*srcsync.Syncer, SyncReques
 	return s, q, nil
 }
 
-// DaemonSync is a daemon's copying, as a command sees it.
+// DaemonSync is a daemon's sync, as a command sees it.
 type DaemonSync struct {
 	PID    int
 	Report srcsync.Report // of the full scan that was asked for
@@ -174,8 +177,8 @@ type DaemonSync struct {
 	next   SyncRequest
 }
 
-// SyncByDaemon has the daemon that copies c.Source.Root to this node do a full scan,
-// and returns when it is done; nil if no daemon copies that.
+// SyncByDaemon has the daemon that copies c.Source.Root to the node do a full scan, and
+// returns its result, nil if there is no such daemon.
 func SyncByDaemon(ctx context.Context, dirs []string, c srcsync.Config) (*DaemonSync, error) {
 	found, err := findDaemons(ctx, dirs)
 	if err != nil {
@@ -185,8 +188,8 @@ func SyncByDaemon(ctx context.Context, dirs []string, c srcsync.Config) (*Daemon
 	for _, d := range found {
 		var answer SyncAnswer
 		err := d.Call(ctx, controlSync, q, &answer)
-		if diag.CodeOf(err) == diag.DaemonSilent { // it may serve something else: the node says who is in the way
-			c.Link.Log.Debug("asking a daemon to copy", "pid", d.PID, "error", err)
+		if diag.CodeOf(err) == diag.DaemonSilent { // it may serve something else; if not, the node's lock names it
+			c.Link.Log.Debug("a daemon did not answer whether it copies the source", "pid", d.PID, "error", err)
 			continue
 		}
 		if err != nil {
@@ -200,8 +203,8 @@ func SyncByDaemon(ctx context.Context, dirs []string, c srcsync.Config) (*Daemon
 	return nil, nil
 }
 
-// Follow calls report with each of the daemon's later runs, and with trouble, until
-// ctx ends, which is not an error, or the daemon stops copying.
+// Follow calls report with each later run of the daemon, and when it cannot copy for now.
+// It returns nil when ctx ends, and an error when the daemon stops copying.
 func (d *DaemonSync) Follow(ctx context.Context, report func(srcsync.RunRecord)) error {
 	for {
 		var next srcsync.RunRecord

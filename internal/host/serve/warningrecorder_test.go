@@ -7,24 +7,38 @@ import (
 	"testing"
 )
 
-// TestLastWarning remembers warnings, whatever the log's level, and lets all pass.
-func TestLastWarning(t *testing.T) {
+// TestWarningRecorder records warnings even if the log's level excludes them, and passes
+// on what the level includes.
+func TestWarningRecorder(t *testing.T) {
 	var written bytes.Buffer
-	l := newWarningRecorder(slog.NewTextHandler(&written, &slog.HandlerOptions{Level: slog.LevelError}))
-	log := slog.New(l)
-	if log.Info("nothing"); l.last() != nil {
-		t.Errorf("%+v", l.last())
+	r := newWarningRecorder(slog.NewTextHandler(&written, &slog.HandlerOptions{Level: slog.LevelError}))
+	log := slog.New(r)
+	if log.Info("nothing"); r.last() != nil {
+		t.Errorf("got %+v from an info record", r.last())
 	}
+
 	log.With("node", "minikube").WithGroup("g").Warn("first", "reason", "two\nlines\x1b[31m")
-	if w := l.last(); w == nil || w.Text != `first reason=two\nlines\x1b[31m node=minikube` || w.At.IsZero() {
-		t.Errorf("%+v", w)
+	w := r.last()
+	if w == nil {
+		t.Fatal("the warning was not recorded")
+	}
+	if want := `first reason=two\nlines\x1b[31m node=minikube`; w.Text != want {
+		t.Errorf("got %q, want %q", w.Text, want)
+	}
+	if w.At.IsZero() {
+		t.Error("the warning has no time")
 	}
 	if written.Len() > 0 {
-		t.Errorf("written at the level of errors: %s", written.String())
+		t.Errorf("wrote a warning at level Error: %s", written.String())
 	}
+
 	log.Error(strings.Repeat("é", maxWarningSize))
-	if w := l.last(); len(w.Text) > maxWarningSize+len("…") || !strings.HasPrefix(w.Text, "éé") {
-		t.Errorf("%d bytes: %+v", len(w.Text), w)
+	w = r.last()
+	if got, most := len(w.Text), maxWarningSize+len("…"); got > most {
+		t.Errorf("got %d bytes, want at most %d", got, most)
+	}
+	if !strings.HasPrefix(w.Text, "éé") {
+		t.Errorf("got %.20q…, want éé…", w.Text)
 	}
 	if !strings.Contains(written.String(), "level=ERROR") {
 		t.Error("the error was not written")
