@@ -8,7 +8,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync"
 )
 
-// Mode says whether a daemon copies the source while it serves.
+// Mode says whether a daemon copies the source.
 type Mode string
 
 // The modes. The zero value is [Off].
@@ -18,20 +18,20 @@ const (
 	Off  Mode = "off"
 )
 
-// FollowDestination returns the node's directory that the tree is to be copied to while
-// a daemon serves, "" for none. derived is where the target's binary says that the tree
-// is, "" if it does not say.
+// FollowDestination returns the directory on the node that a daemon copies the tree to, ""
+// if it must not copy. derived is the tree's directory according to the target's binary,
+// "" if that does not say.
 func (c Config) FollowDestination(mode Mode, derived string) (string, error) {
 	if mode == Off || mode == "" {
 		return "", nil
 	}
 	if runtime.GOOS == "windows" {
 		if mode == On {
-			return "", diag.Errorf(diag.Unsupported, "nothing is copied from Windows")
+			return "", diag.Errorf(diag.Unsupported, "syncing from Windows is not supported")
 		}
 		return "", nil
 	}
-	var known []string // the user has put it there before, the last time first
+	var known []string // where the user has copied it before, the latest first
 	for _, f := range filesync.ListCopies(c.RecordDir) {
 		if f.Dir == c.Source.Root && f.Node == c.Link.SSH.Node.Name {
 			known = append(known, f.To)
@@ -46,7 +46,7 @@ func (c Config) FollowDestination(mode Mode, derived string) (string, error) {
 		return "", nil
 	case derived == "":
 		return "", diag.Errorf(diag.SyncRefused, "it is not known where on the node %s belongs", c.Source.Root).
-			WithHint("copy it once with dapbridge sync --to DIR; serve then goes on with that")
+			WithHint("copy it once with dapbridge sync --to DIR; from then on serve copies it there")
 	}
 	return derived, filesync.CheckDerivedDestination(derived)
 }

@@ -6,30 +6,30 @@ import (
 	"sync"
 )
 
-// RunRecord is a run of a [Syncer], or why it cannot copy for now.
+// RunRecord is a run of a [Syncer], or the reason why it cannot copy for now.
 type RunRecord struct {
 	Run     int     `json:"run"` // counts from 1
 	Report  *Report `json:"report,omitempty"`
 	Trouble string  `json:"trouble,omitempty"`
 }
 
-// history holds a Syncer's last runs for those who follow them. The zero value is
-// ready for use.
+// history holds a Syncer's last runs. The zero value is ready for use. Its methods may be
+// called from several goroutines.
 type history struct {
 	mu      sync.Mutex
 	records []RunRecord
 	lastRun int
-	added   chan struct{} // closed when a run is added; made when it is needed
+	added   chan struct{} // closed when a run is added; nil if nobody waits
 	closed  bool
 }
 
-// runsKept is how many runs are kept for a slow follower, who misses older ones.
+// maxRecords is how many runs are kept. A caller of next that is slower misses runs.
 const maxRecords = 64
 
-// filesNamed is how many files of a kind a kept run names.
+// maxFilesNamed bounds each list of files in a kept run.
 const maxFilesNamed = 100
 
-// short returns the report with the first of the files that it names.
+// shorten returns a copy of the report with the first maxFilesNamed of each list of files.
 func (r Report) shorten() *Report {
 	r.Kept, r.Failed = r.Kept[:min(len(r.Kept), maxFilesNamed)], r.Failed[:min(len(r.Failed), maxFilesNamed)]
 	r.Kept, r.Failed = slices.Clone(r.Kept), slices.Clone(r.Failed)
@@ -49,8 +49,8 @@ func (h *history) add(r RunRecord) int {
 	return r.Run
 }
 
-// next waits for the first run after the given one. It may be called from several
-// goroutines.
+// next blocks until there is a run after the given one, and returns the first of them. It
+// returns ErrStopped once the history is closed and has no such run.
 func (h *history) next(ctx context.Context, after int) (RunRecord, error) {
 	for {
 		h.mu.Lock()
@@ -76,7 +76,7 @@ func (h *history) next(ctx context.Context, after int) (RunRecord, error) {
 	}
 }
 
-// close ends the waiting of those who wait, and of those who come later.
+// close makes next return ErrStopped instead of blocking.
 func (h *history) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -84,7 +84,7 @@ func (h *history) close() {
 	h.wake()
 }
 
-// wake has all that wait check again. The caller holds the lock.
+// wake makes waiting calls of next check again. The caller holds the lock.
 func (h *history) wake() {
 	if h.added != nil {
 		close(h.added)

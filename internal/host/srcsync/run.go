@@ -1,6 +1,6 @@
-// Package srcsync copies the workspace's source to the node: once ([Run]), or for as
-// long as it changes ([Syncer]). Package filesync compares and copies; this one knows
-// where on the node the source belongs, and what to do when the node is lost.
+// Package srcsync mirrors the workspace's source to the node, once ([Run]) or continuously
+// ([Syncer]). It finds the source's directory on the node, and reconnects if the node is
+// lost. Package filesync does the comparing and copying.
 package srcsync
 
 import (
@@ -26,14 +26,14 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/source"
 )
 
-// Config says what is copied where.
+// Config says what to copy, and where.
 type Config struct {
 	Link      link.Config
-	Source    source.Config // its Root is the tree; the rest finds where that belongs
-	To        string        // the node's directory; "" for the one that the target was built in
-	Force     bool          // also to a directory that holds something else
-	RecordDir string        // records what was put where
-	Progress  func(done, total int)
+	Source    source.Config         // Root is the tree to copy; the rest serves to derive To
+	To        string                // directory on the node; "" for the one that the target was built in
+	Force     bool                  // copy even if the directory holds something else
+	RecordDir string                // directory of the records, which say what was copied where
+	Progress  func(done, total int) // counts the changes of a run; may be nil
 }
 
 // Report is the result of one run.
@@ -42,17 +42,17 @@ type Report struct {
 	To      string  `json:"to"`
 	Seconds float64 `json:"seconds"` // without connecting to the node
 	filesync.Report
-	// Changes are what would be done, of [Plan] alone.
+	// Changes is set only by [Plan].
 	Changes []Change `json:"changes,omitempty"`
 }
 
-// Change is something to do: send or remove.
+// Change is a change that a run would make.
 type Change struct {
-	What string `json:"what"`
+	What string `json:"what"` // send or remove
 	Path string `json:"path"`
 }
 
-// DidSomething reports whether a run has anything to tell.
+// DidSomething reports whether a run has changed, kept or failed to copy any file.
 func (r Report) DidSomething() bool {
 	return r.Files+r.Removed+len(r.Kept)+len(r.Failed) > 0
 }
@@ -65,7 +65,7 @@ type VerifyReport struct {
 	Differ []filesync.PathProblem `json:"differ"`
 }
 
-// Run makes the node's copy equal to the tree.
+// Run mirrors the tree to the node.
 func Run(ctx context.Context, c Config) (Report, error) {
 	var r Report
 	return r, c.withMirror(ctx, false, func(ctx context.Context, to string, m *filesync.Mirror) (err error) {
@@ -74,7 +74,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	})
 }
 
-// Plan returns what [Run] would do, and changes nothing.
+// Plan returns what [Run] would do, without changing anything.
 func Plan(ctx context.Context, c Config) (Report, error) {
 	r := Report{Dir: c.Source.Root}
 	return r, c.withMirror(ctx, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
@@ -91,7 +91,7 @@ func Plan(ctx context.Context, c Config) (Report, error) {
 	})
 }
 
-// Verify compares all of both trees, content included, and changes nothing.
+// Verify compares both trees with their contents, without changing anything.
 func Verify(ctx context.Context, c Config) (VerifyReport, error) {
 	r := VerifyReport{Dir: c.Source.Root, Differ: []filesync.PathProblem{}}
 	return r, c.withMirror(ctx, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
@@ -102,25 +102,25 @@ func Verify(ctx context.Context, c Config) (VerifyReport, error) {
 	})
 }
 
-// fullScan compares the whole tree with the copy, and makes them equal.
+// fullScan compares the whole tree with the copy, and makes the copy equal.
 func (c Config) fullScan(ctx context.Context, to string, m *filesync.Mirror) (Report, error) {
 	start := time.Now()
 	report, err := m.SyncAll(ctx, c.Force)
 	return Report{Dir: m.Dir, To: to, Seconds: time.Since(start).Seconds(), Report: report}, explainForeign(to, err)
 }
 
-// explainForeign says what to do about a directory that holds something else.
+// explainForeign gives the error for a directory that holds something else its code.
 func explainForeign(to string, err error) error {
 	var foreign *filesync.ForeignError
 	if errors.As(err, &foreign) {
-		return diag.Errorf(diag.SyncRefused, "%s on the node is not written to: %w", to, err)
+		return diag.Errorf(diag.SyncRefused, "refused to write to %s on the node: %w", to, err)
 	}
 	return err
 }
 
-// withMirror finds the copy's directory, connects to the node and runs f with a
-// mirror, which with look only reads.
-func (c Config) withMirror(ctx context.Context, look bool, f func(ctx context.Context, to string, m *filesync.Mirror) error) error {
+// withMirror finds the directory on the node, connects, and calls f with a mirror that
+// must only be read from if readOnly is set.
+func (c Config) withMirror(ctx context.Context, readOnly bool, f func(ctx context.Context, to string, m *filesync.Mirror) error) error {
 	to, err := c.Destination(ctx)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (c Config) withMirror(ctx context.Context, look bool, f func(ctx context.Co
 		return err
 	}
 	defer hangUp()
-	return c.receive(ctx, conn, hangUp, to, look, func(ctx context.Context, m *filesync.Mirror) error { return f(ctx, to, m) })
+	return c.receive(ctx, conn, hangUp, to, readOnly, func(ctx context.Context, m *filesync.Mirror) error { return f(ctx, to, m) })
 }
 
 // dialNode is a [Dialer] that makes a connection of its own.
@@ -142,7 +142,8 @@ func (c Config) dialNode(ctx context.Context) (link.Conn, func(), error) {
 	return conn, func() { conn.Close() }, nil
 }
 
-// Destination returns the node's directory for the copy.
+// Destination returns the directory on the node for the copy. Unless c.To is set, it
+// connects to the node to ask for the target.
 func (c Config) Destination(ctx context.Context) (string, error) {
 	info, err := os.Stat(c.Source.Root)
 	if err == nil && !info.IsDir() {
@@ -166,8 +167,8 @@ func (c Config) Destination(ctx context.Context) (string, error) {
 	return to, filesync.CheckDerivedDestination(to)
 }
 
-// deriveDestination returns where on the node the target's binary says that the tree
-// is.
+// deriveDestination returns the tree's directory on the node according to the target's
+// binary.
 func (c Config) deriveDestination(ctx context.Context, l *link.Link) (string, error) {
 	t, err := l.Target(ctx)
 	if err != nil {
@@ -185,33 +186,32 @@ func (c Config) deriveDestination(ctx context.Context, l *link.Link) (string, er
 	return to, nil
 }
 
-// receive runs f with a receiver on the node that conn leads to. hangUp ends conn,
-// unless others use it, when the receiver stays silent for the idle timeout. The
-// context that f gets ends with the receiver. Whatever ends f, nobody writes to the
-// copy afterwards.
-func (c Config) receive(ctx context.Context, conn link.Conn, hangUp func(), to string, look bool, f func(context.Context, *filesync.Mirror) error) error {
+// receive starts a receiver on the node and calls f with a mirror that uses it. If the
+// receiver's handshake takes longer than the idle timeout, hangUp is called. The context
+// of f ends with the receiver. When receive returns, nobody writes to the copy any more.
+func (c Config) receive(ctx context.Context, conn link.Conn, hangUp func(), to string, readOnly bool, f func(context.Context, *filesync.Mirror) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	cmd, err := link.StartAgent(ctx, conn, c.Link, api.ReceiveArgs(to, look, c.Force))
+	cmd, err := link.StartAgent(ctx, conn, c.Link, api.ReceiveArgs(to, readOnly, c.Force))
 	if err != nil {
 		return err
 	}
 	wg.Go(func() { link.CopyLog(c.Link.Log, "receiver", cmd.Stderr) })
 	defer cmd.Close()
-	defer context.AfterFunc(ctx, cmd.Close)() // it removes what it was writing
+	defer context.AfterFunc(ctx, cmd.Close)() // the receiver then removes unfinished files
 	timeout := conn.IdleTimeout()
-	late := time.AfterFunc(timeout, func() { hangUp(); cmd.Close() })
+	timer := time.AfterFunc(timeout, func() { hangUp(); cmd.Close() })
 	client, err := receiver.Connect(cmd.Stdout, cmd.Stdin, cmd.Close)
-	if !late.Stop() {
-		err = diag.Errorf(diag.NodeSilent, "the receiver's first line did not come within %s", timeout)
+	if !timer.Stop() {
+		err = diag.Errorf(diag.NodeSilent, "the receiver on the node sent no handshake within %s", timeout)
 	}
 	if err != nil {
 		return err
 	}
 	deltas := &rsync.Transfer{Self: c.Link.Agent.Self, Node: conn, Top: to}
 	m := &filesync.Mirror{Dir: c.Source.Root, Client: client, Deltas: deltas, Progress: c.Progress}
-	if m.Record, err = c.openRecord(to, look); err != nil {
-		return diag.Errorf(diag.WriteFailed, "what was copied before: %w", err)
+	if m.Record, err = c.openRecord(to, readOnly); err != nil {
+		return diag.Errorf(diag.WriteFailed, "open the record of earlier copies: %w", err)
 	}
 	defer m.Record.Close()
 	running, stop := context.WithCancelCause(ctx)
@@ -230,17 +230,17 @@ func (c Config) receive(ctx context.Context, conn link.Conn, hangUp func(), to s
 	return err
 }
 
-// openRecord opens the record for writing, or with look for reading. The node's lock
-// lets nobody else write to it at the same time.
-func (c Config) openRecord(to string, look bool) (*filesync.Record, error) {
+// openRecord opens the record, for writing unless readOnly is set. The receiver's lock on
+// the node's directory excludes other writers.
+func (c Config) openRecord(to string, readOnly bool) (*filesync.Record, error) {
 	name := c.recordFile(to)
-	if look {
+	if readOnly {
 		return filesync.ReadRecord(name)
 	}
 	return filesync.OpenRecord(name, filesync.Copy{Dir: c.Source.Root, Node: c.Link.SSH.Node.Name, To: to})
 }
 
-// recordFile is named for the node and the directory there.
+// recordFile returns the path of the record for a directory of this node.
 func (c Config) recordFile(to string) string {
 	sum := sha256.Sum256([]byte(c.Link.SSH.Node.Name + "\x00" + to))
 	return filepath.Join(c.RecordDir, hex.EncodeToString(sum[:16])+".jsonl")

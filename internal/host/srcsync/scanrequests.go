@@ -7,29 +7,29 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// scanRequests are the callers that wait for a full scan. The zero value is ready for
-// use.
+// scanRequests are callers that wait for a full scan. The zero value is ready for use. Its
+// methods may be called from several goroutines.
 type scanRequests struct {
 	mu      sync.Mutex
 	waiting []chan<- scanResult
-	signal  chan struct{} // holds one when somebody waits; made when it is needed
+	signal  chan struct{} // holds a value if a caller has begun to wait; made when needed
 	closed  bool
 }
 
 // scanResult is the result of a full scan.
 type scanResult struct {
 	report Report
-	run    int // its number, see Run
+	run    int // its number, see RunRecord
 	err    error
 }
 
-// ErrStopped is what those who wait get when nothing is copied any more.
+// ErrStopped returns the error for callers that wait on a Syncer that has stopped.
 func ErrStopped() error {
-	return diag.Errorf(diag.SyncFailed, "dapbridge serve does not copy any more").WithHint("run it again: it then copies by itself")
+	return diag.Errorf(diag.SyncFailed, "dapbridge serve has stopped copying").WithHint("run dapbridge sync again; without serve it copies by itself")
 }
 
-// wait calls request, which asks for a full scan, and returns the result of one that
-// starts later. It may be called from several goroutines.
+// wait calls request, which must request a full scan, and blocks until a full scan that
+// starts later has ended.
 func (a *scanRequests) wait(ctx context.Context, request func()) scanResult {
 	answer := make(chan scanResult, 1)
 	a.mu.Lock()
@@ -52,7 +52,7 @@ func (a *scanRequests) wait(ctx context.Context, request func()) scanResult {
 	}
 }
 
-// arrivals receives when somebody has begun to wait.
+// arrivals returns a channel that receives when a caller has begun to wait.
 func (a *scanRequests) arrivals() chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -62,7 +62,8 @@ func (a *scanRequests) arrivals() chan struct{} {
 	return a.signal
 }
 
-// take returns the callers that wait. The scan that answers them starts after this.
+// take removes and returns the waiting callers. The scan whose result they get must start
+// after that.
 func (a *scanRequests) take() []chan<- scanResult {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -71,13 +72,14 @@ func (a *scanRequests) take() []chan<- scanResult {
 	return taken
 }
 
+// answer sends a result to callers that take returned.
 func (a *scanRequests) answer(waiting []chan<- scanResult, r scanResult) {
 	for _, w := range waiting {
-		w <- r // which has room for it
+		w <- r // never blocks: it is buffered
 	}
 }
 
-// close answers those who still wait, and those who come later.
+// close sends ErrStopped to all waiting and later callers.
 func (a *scanRequests) close() {
 	a.mu.Lock()
 	a.closed = true

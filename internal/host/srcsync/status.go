@@ -14,13 +14,13 @@ type Status struct {
 	State State     `json:"state"`
 	Since time.Time `json:"since"` // when it entered that state
 	Error string    `json:"error,omitempty"`
-	// Pending counts the paths that have changed and are not on the node yet; -1 if a
-	// full scan is due.
+	// Pending is the number of changed paths that are not copied yet, -1 if a full scan is
+	// due.
 	Pending int `json:"pending"`
-	// Done and Total count the changes of the run under way.
+	// Done and Total count the changes of the current run.
 	Done  int      `json:"done,omitempty"`
 	Total int      `json:"total,omitempty"`
-	Last  *LastRun `json:"last,omitempty"` // the last run that did something, or a full scan
+	Last  *LastRun `json:"last,omitempty"` // the last full scan, or other run that did something
 }
 
 // State is what a Syncer is doing.
@@ -30,9 +30,12 @@ type State string
 const (
 	Watching State = "watching"
 	Copying  State = "copying"
-	Waiting  State = "waiting" // for the node, after Error
-	Stopped  State = "stopped" // by Error, for good
+	Waiting  State = "waiting" // for the node, because of Error
+	Stopped  State = "stopped" // for good, because of Error
 )
+
+// maxFailedShown bounds LastRun.Failed.
+const maxFailedShown = 10
 
 // LastRun is the result of a run.
 type LastRun struct {
@@ -41,15 +44,14 @@ type LastRun struct {
 	Bytes   int64                  `json:"bytes"`
 	Removed int                    `json:"removed"`
 	Seconds float64                `json:"seconds"`
-	Failed  []filesync.PathProblem `json:"failed,omitempty"` // the first of them
+	Failed  []filesync.PathProblem `json:"failed,omitempty"` // at most maxFailedShown
 }
 
 func newLastRun(r Report) *LastRun {
-	const most = 10
-	return &LastRun{time.Now(), r.Files, r.Bytes, r.Removed, r.Seconds, r.Failed[:min(len(r.Failed), most)]}
+	return &LastRun{time.Now(), r.Files, r.Bytes, r.Removed, r.Seconds, r.Failed[:min(len(r.Failed), maxFailedShown)]}
 }
 
-// Trouble says what is wrong, "" if nothing is.
+// Trouble describes the current problem, "" if there is none. s may be nil.
 func (s *Status) Trouble() string {
 	switch {
 	case s == nil:

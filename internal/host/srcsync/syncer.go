@@ -13,30 +13,31 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/link"
 )
 
-// The first and the longest delay before a failed run or connection is tried again.
+// Delays before a failed run or connection is tried again: the first, doubled up to the
+// longest.
 const (
 	minRetryDelay = time.Second
 	maxRetryDelay = 10 * time.Second
 )
 
-// Dialer returns a connection to the node. hangUp is called when it is not needed any
-// more, or when a receiver on it stays silent; it may be called again, and must not
-// block.
+// Dialer returns a connection to the node. hangUp is called when the connection is not
+// needed any more, or when the receiver's handshake times out. It may be called several
+// times, and must not block.
 type Dialer func(ctx context.Context) (conn link.Conn, hangUp func(), err error)
 
-// SyncerConfig says what a Syncer copies, and how it reaches the node.
+// SyncerConfig configures a [Syncer].
 type SyncerConfig struct {
 	Config         // To must be set
-	Derived string // where the target's binary says that the tree is, "" if it does not say
-	Dial    Dialer // nil for connections of its own
-	// FailFirst ends Run with an error if nothing could be copied yet. Later, and
-	// otherwise, a lost node is waited for.
+	Derived string // the tree's directory according to the target's binary, "" if that does not say
+	Dial    Dialer // nil for a connection of its own
+	// FailFirst makes Run fail if it loses the node before its first run. Otherwise it
+	// reconnects.
 	FailFirst bool
-	// Notify is called with each event, from Run's goroutine; nil for none.
+	// Notify is called with each event from Run's goroutine; it may be nil.
 	Notify func(Event)
 }
 
-// Event is something that a Syncer reports.
+// Event is an event of a [Syncer].
 type Event struct {
 	Kind     EventKind
 	FullScan bool          // of the run
@@ -52,12 +53,12 @@ type EventKind int
 // The kinds of events.
 const (
 	RunStarted  EventKind = iota
-	RunFinished           // also one that failed half way and has kept files
+	RunFinished           // also if the run failed after it had kept files
 	NodeLost              // nothing can be copied until the next attempt
 )
 
-// Syncer keeps the node's copy equal to a tree that changes. Run owns its loop; the
-// other methods may be called from several goroutines at any time.
+// Syncer mirrors a tree that changes to the node. Run does the work; the other methods may
+// be called from several goroutines at any time.
 type Syncer struct {
 	cfg      SyncerConfig
 	requests scanRequests
@@ -68,7 +69,7 @@ type Syncer struct {
 	status  Status
 }
 
-// NewSyncer returns a Syncer; Run starts it.
+// NewSyncer returns a Syncer. It copies nothing before Run is called.
 func NewSyncer(c SyncerConfig) *Syncer {
 	s := &Syncer{cfg: c, status: Status{Dir: c.Source.Root, To: c.To, State: Waiting, Since: time.Now(), Pending: -1}}
 	s.cfg.Progress = func(done, total int) {
@@ -83,9 +84,8 @@ func NewSyncer(c SyncerConfig) *Syncer {
 	return s
 }
 
-// Run copies the tree and then what changes in it, until ctx ends, which is not an
-// error. A connection that is lost is made anew, and a full scan follows. It must be
-// called once.
+// Run copies the tree and then its changes. It returns nil when ctx ends. If the
+// connection is lost, it reconnects, and does a full scan. Run must be called only once.
 func (s *Syncer) Run(ctx context.Context) (err error) {
 	defer s.requests.close()
 	defer s.runs.close()
@@ -102,14 +102,13 @@ func (s *Syncer) Run(ctx context.Context) (err error) {
 	s.mu.Lock()
 	s.watcher = w
 	s.mu.Unlock()
-	copied := !s.cfg.FailFirst
 	for wait := minRetryDelay; ; {
-		err := s.connectAndFollow(ctx, func() { wait, copied = minRetryDelay, true })
+		err := s.connectAndFollow(ctx, func() { wait = minRetryDelay })
 		if ctx.Err() != nil {
 			return nil
 		}
 		s.requests.answer(s.requests.take(), scanResult{err: err})
-		if !copied || errors.Is(err, &diag.Error{Code: diag.SyncRefused}) {
+		if s.cfg.FailFirst && !s.hasRun() || errors.Is(err, &diag.Error{Code: diag.SyncRefused}) {
 			return err
 		}
 		s.recordLoss(err, wait)
@@ -124,8 +123,8 @@ func (s *Syncer) Run(ctx context.Context) (err error) {
 	}
 }
 
-// connectAndFollow connects to the node and copies until that fails. It calls
-// succeeded after each run.
+// connectAndFollow connects to the node and copies until that fails. It calls succeeded
+// after each successful run.
 func (s *Syncer) connectAndFollow(ctx context.Context, succeeded func()) error {
 	conn, hangUp, err := s.cfg.Dial(ctx)
 	if err != nil {
@@ -137,8 +136,8 @@ func (s *Syncer) connectAndFollow(ctx context.Context, succeeded func()) error {
 	})
 }
 
-// follow copies one batch after another. What has failed is tried again, after a
-// while, by a full scan.
+// follow copies one batch after another. If files could not be copied, it schedules a full
+// scan.
 func (s *Syncer) follow(ctx context.Context, m *filesync.Mirror, succeeded func()) error {
 	wait := minRetryDelay
 	for {
@@ -161,8 +160,8 @@ func (s *Syncer) follow(ctx context.Context, m *filesync.Mirror, succeeded func(
 	}
 }
 
-// runBatch copies a batch, by a full scan if that is due, which also answers those who
-// asked for one.
+// runBatch copies a batch. If a full scan is due, it does that, and sends the result to
+// those who requested one.
 func (s *Syncer) runBatch(ctx context.Context, m *filesync.Mirror, b filesync.Batch) (r Report, err error) {
 	full := b.FullScan != ""
 	s.setState(Copying, nil)
@@ -178,7 +177,7 @@ func (s *Syncer) runBatch(ctx context.Context, m *filesync.Mirror, b filesync.Ba
 		r.Seconds = time.Since(start).Seconds()
 	}
 	if err != nil {
-		if len(r.Kept) > 0 { // else nobody learns where that is now
+		if len(r.Kept) > 0 { // the user must learn where the edited files are now
 			s.recordRun(r, full)
 		}
 		s.requests.answer(waiting, scanResult{err: err})
@@ -188,7 +187,8 @@ func (s *Syncer) runBatch(ctx context.Context, m *filesync.Mirror, b filesync.Ba
 	return r, nil
 }
 
-// finishRun records a run and returns its number, 0 if there is nothing to tell of it.
+// recordRun records the end of a run and returns its number, 0 for a run that is not a
+// full scan and did nothing.
 func (s *Syncer) recordRun(r Report, full bool) (run int) {
 	s.setState(Watching, nil)
 	if full || r.DidSomething() {
@@ -201,7 +201,7 @@ func (s *Syncer) recordRun(r Report, full bool) (run int) {
 	return run
 }
 
-// loseNode records why nothing can be copied for now.
+// recordLoss records why nothing can be copied until the next attempt.
 func (s *Syncer) recordLoss(err error, retryIn time.Duration) {
 	s.mu.Lock()
 	repeated := s.status.State == Waiting && s.status.Error != ""
@@ -211,6 +211,13 @@ func (s *Syncer) recordLoss(err error, retryIn time.Duration) {
 	}
 	s.setState(Waiting, err)
 	s.notify(Event{Kind: NodeLost, Err: err, RetryIn: retryIn, Repeated: repeated})
+}
+
+// hasRun reports whether a run has ended, or has at least kept files.
+func (s *Syncer) hasRun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.Last != nil
 }
 
 func (s *Syncer) notify(e Event) {
@@ -235,8 +242,8 @@ func (s *Syncer) setProgress(done, total int) {
 	s.status.Done, s.status.Total = done, total
 }
 
-// Copies reports whether the Syncer copies dir on this machine to a node's directory:
-// "" is where dir belongs, or any if that is not known. One that has stopped does not.
+// Copies reports whether the Syncer copies dir to the node's directory to, where "" means
+// the derived directory, or any if there is none. A stopped Syncer copies nothing.
 func (s *Syncer) Copies(dir, node, to string) bool {
 	if dir != s.cfg.Source.Root || node != s.cfg.Link.SSH.Node.Name {
 		return false
@@ -249,21 +256,21 @@ func (s *Syncer) Copies(dir, node, to string) bool {
 	return s.status.State != Stopped
 }
 
-// FullScan has the whole tree compared and returns the report and the number of that
-// run.
+// FullScan requests a full scan, and blocks until it has ended. It returns the report and
+// the run's number.
 func (s *Syncer) FullScan(ctx context.Context) (Report, int, error) {
 	s.mu.Lock()
 	w := s.watcher
 	s.mu.Unlock()
 	r := s.requests.wait(ctx, func() {
 		if w != nil {
-			w.RequestFullScan("dapbridge sync asked for it")
+			w.RequestFullScan("requested by dapbridge sync")
 		}
 	})
 	return r.report, r.run, r.err
 }
 
-// NextRun waits for the first run after the one with the given number.
+// NextRun blocks until there is a run after the one with the given number, and returns it.
 func (s *Syncer) NextRun(ctx context.Context, after int) (RunRecord, error) {
 	return s.runs.next(ctx, after)
 }

@@ -6,8 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-
-	"github.com/dapbridge/dapbridge/internal/testenv"
+	"testing/synctest"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/host/filesync"
@@ -15,39 +14,40 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/node"
 	"github.com/dapbridge/dapbridge/internal/host/source"
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// testConfig copies root to the node minikube.
+// testConfig is for copying root to the node minikube.
 func testConfig(root string) Config {
 	return Config{Source: source.Config{Root: root}, Link: link.Config{SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}}}
 }
 
-// TestFollowDestination goes on with what the user has copied, and with nothing else
-// unless it is asked to.
+// TestFollowDestination continues what the user has copied before; anything else only in
+// the mode On.
 func TestFollowDestination(t *testing.T) {
-	testenv.SkipOn(t, "windows", "nothing is copied from it")
+	testenv.SkipOn(t, "windows", "syncing from it is not supported")
 	const root = "/home/you/src/containerd"
-	here := func(to string) filesync.Copy { return filesync.Copy{Dir: root, Node: "minikube", To: to} }
+	copyTo := func(to string) filesync.Copy { return filesync.Copy{Dir: root, Node: "minikube", To: to} }
 	for _, tt := range []struct {
 		name    string
 		mode    Mode
-		derived string // where the target's binary says that it was
+		derived string // the tree's directory according to the target's binary
 		copies  []filesync.Copy
 		want    string
 		refused bool
 	}{
-		{"off", Off, "/go/src/containerd", []filesync.Copy{here("/go/src/containerd")}, "", false},
-		{"no mode", "", "/go/src/containerd", []filesync.Copy{here("/go/src/containerd")}, "", false},
+		{"off", Off, "/go/src/containerd", []filesync.Copy{copyTo("/go/src/containerd")}, "", false},
+		{"no mode", "", "/go/src/containerd", []filesync.Copy{copyTo("/go/src/containerd")}, "", false},
 		{"never copied", Auto, "/go/src/containerd", nil, "", false},
 		{"another directory's copy", Auto, "/go/src/containerd", []filesync.Copy{{Dir: "/home/you/src/other", Node: "minikube", To: "/go/src/containerd"}}, "", false},
 		{"another node's copy", Auto, "/go/src/containerd", []filesync.Copy{{Dir: root, Node: "dev", To: "/go/src/containerd"}}, "", false},
-		{"copied", Auto, "/go/src/containerd", []filesync.Copy{here("/home/docker/c"), here("/go/src/containerd")}, "/go/src/containerd", false},
-		{"copied elsewhere", Auto, "/go/src/containerd", []filesync.Copy{here("/home/docker/c")}, "/home/docker/c", false},
-		{"copied to the system's by force", Auto, "", []filesync.Copy{here("/usr/src/c")}, "/usr/src/c", true},
+		{"copied", Auto, "/go/src/containerd", []filesync.Copy{copyTo("/home/docker/c"), copyTo("/go/src/containerd")}, "/go/src/containerd", false},
+		{"copied elsewhere", Auto, "/go/src/containerd", []filesync.Copy{copyTo("/home/docker/c")}, "/home/docker/c", false},
+		{"copied to a system directory by force", Auto, "", []filesync.Copy{copyTo("/usr/src/c")}, "/usr/src/c", true},
 		{"on", On, "/go/src/containerd", nil, "/go/src/containerd", false},
 		{"on, in a hidden directory", On, "/root/.cache/containerd", nil, "/root/.cache/containerd", true},
-		{"on, and not known where", On, "", nil, "", true},
-		{"on, and copied elsewhere", On, "", []filesync.Copy{here("/home/docker/c")}, "/home/docker/c", false},
+		{"on, destination unknown", On, "", nil, "", true},
+		{"on, copied elsewhere", On, "", []filesync.Copy{copyTo("/home/docker/c")}, "/home/docker/c", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := testConfig(root)
@@ -62,14 +62,32 @@ func TestFollowDestination(t *testing.T) {
 			}
 			c.Link.SSH.Node.Name = "minikube"
 			to, err := c.FollowDestination(tt.mode, tt.derived)
-			if to != tt.want || (err != nil) != tt.refused || err != nil && diag.CodeOf(err) != diag.SyncRefused {
-				t.Errorf("%q, %v", to, err)
+			if to != tt.want {
+				t.Errorf("got %q, want %q", to, tt.want)
+			}
+			switch {
+			case err == nil && tt.refused:
+				t.Errorf("got no error, want %s", diag.SyncRefused)
+			case err != nil && !tt.refused:
+				t.Error(err)
+			case err != nil:
+				checkCode(t, err, diag.SyncRefused)
 			}
 		})
 	}
 }
 
-// TestSyncerCopies asks a daemon only for what would be copied without it.
+// checkCode checks the code of an error.
+func checkCode(t *testing.T, err error, want diag.Code) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("got no error, want %s", want)
+	} else if got := diag.CodeOf(err); got != want {
+		t.Errorf("got %s, want %s: %v", got, want, err)
+	}
+}
+
+// TestSyncerCopies recognises requests for the copy that the Syncer maintains.
 func TestSyncerCopies(t *testing.T) {
 	const root, minikube = "/home/you/src/containerd", "minikube"
 	for _, tt := range []struct {
@@ -87,108 +105,106 @@ func TestSyncerCopies(t *testing.T) {
 	} {
 		c := testConfig(root)
 		c.To = "/go/src/c"
-		f := NewSyncer(SyncerConfig{Config: c, Derived: tt.derived})
-		if got := f.Copies(tt.dir, tt.node, tt.to); got != tt.want {
-			t.Errorf("%+v: %v", tt, got)
+		s := NewSyncer(SyncerConfig{Config: c, Derived: tt.derived})
+		if got := s.Copies(tt.dir, tt.node, tt.to); got != tt.want {
+			t.Errorf("%+v: got %v", tt, got)
 		}
-		f.status.State = Stopped
-		if f.Copies(tt.dir, tt.node, tt.to) {
-			t.Errorf("%+v: it does, and is stopped", tt)
+		s.status.State = Stopped
+		if s.Copies(tt.dir, tt.node, tt.to) {
+			t.Errorf("%+v: got true from a Syncer that has stopped", tt)
 		}
 	}
 }
 
-// TestHistory gives each run to each who follows, in turn, but for those that nobody
-// has fetched in time.
+// TestHistory returns each run to each follower in turn, except those that were dropped
+// before a slow follower asked.
 func TestHistory(t *testing.T) {
-	var s history
-	var wg sync.WaitGroup
 	const followers, runs = 3, 1000
+	var h history
+	var wg sync.WaitGroup
 	for range followers {
-		wg.Go(func() {
-			after := 0
-			for {
-				n, err := s.next(t.Context(), after)
-				if err != nil {
-					if after != runs || diag.CodeOf(err) != diag.SyncFailed {
-						t.Errorf("after %d: %v", after, err)
-					}
-					return
-				}
-				if n.Run <= after || n.Report.Files != n.Run {
-					t.Errorf("%+v after %d", n, after)
-				}
-				after = n.Run
-			}
-		})
+		wg.Go(func() { followHistory(t, &h, runs) })
 	}
 	for i := range runs {
-		if got := s.add(RunRecord{Report: &Report{Report: filesync.Report{Files: i + 1}}}); got != i+1 {
-			t.Errorf("run %d has the number %d", i+1, got)
+		if got := h.add(RunRecord{Report: &Report{Report: filesync.Report{Files: i + 1}}}); got != i+1 {
+			t.Errorf("added run %d, got the number %d", i+1, got)
 		}
 	}
-	if n, err := s.next(t.Context(), 0); n.Run != runs-maxRecords+1 || err != nil {
-		t.Errorf("%+v, %v", n, err)
+	r, err := h.next(t.Context(), 0)
+	if err != nil {
+		t.Error(err)
+	}
+	if want := runs - maxRecords + 1; r.Run != want {
+		t.Errorf("got run %d as the oldest, want %d", r.Run, want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.next(ctx, runs); !errors.Is(err, context.Canceled) {
-		t.Error(err)
+	if _, err := h.next(ctx, runs); !errors.Is(err, context.Canceled) {
+		t.Errorf("next with a cancelled context: got %v", err)
 	}
-	s.close()
+	h.close()
 	wg.Wait()
-	if _, err := s.next(t.Context(), runs); diag.CodeOf(err) != diag.SyncFailed {
-		t.Errorf("after the end: %v", err)
+	_, err = h.next(t.Context(), runs)
+	checkCode(t, err, diag.SyncFailed)
+}
+
+// followHistory calls next until the history is closed, which must be after the last run.
+func followHistory(t *testing.T, h *history, last int) {
+	after := 0
+	for {
+		r, err := h.next(t.Context(), after)
+		if err != nil {
+			checkCode(t, err, diag.SyncFailed)
+			if after != last {
+				t.Errorf("got the last run %d, want %d", after, last)
+			}
+			return
+		}
+		if r.Run <= after {
+			t.Errorf("got run %d after run %d", r.Run, after)
+		}
+		if r.Report.Files != r.Run {
+			t.Errorf("got the report of run %d for run %d", r.Report.Files, r.Run)
+		}
+		after = r.Run
 	}
 }
 
-// TestScanRequests answers who waits by a comparison that begins later, and nobody waits
-// for one that never comes.
+// TestScanRequests answers each caller with a scan that starts after its request, and
+// all callers when the Syncer stops.
 func TestScanRequests(t *testing.T) {
-	var a scanRequests
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	asked := make(chan struct{}, 3)
-	results := make(chan error, 3)
-	ask := func(ctx context.Context) {
-		wg.Go(func() {
-			r := a.wait(ctx, func() { asked <- struct{}{} })
-			if r.err == nil && r.report.To != "/t" {
-				r.err = errors.New("another report")
-			}
-			results <- r.err
-		})
-		<-asked
-	}
-	ask(t.Context())
-	first := a.take()
-	ask(t.Context()) // while the first's comparison is under way
-	<-a.arrivals()
-	a.answer(first, scanResult{report: Report{To: "/t"}})
-	if err := <-results; err != nil {
-		t.Error(err)
-	}
-	select {
-	case err := <-results:
-		t.Errorf("the second was answered by the first's: %v", err)
-	default:
-	}
-	a.answer(a.take(), scanResult{err: diag.Errorf(diag.LinkLost, "gone")})
-	if err := <-results; diag.CodeOf(err) != diag.LinkLost {
-		t.Error(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ask(ctx)
-	cancel()
-	if err := <-results; !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	ask(t.Context())
-	a.close()
-	if err := <-results; diag.CodeOf(err) != diag.SyncFailed {
-		t.Error(err)
-	}
-	if r := a.wait(t.Context(), func() {}); diag.CodeOf(r.err) != diag.SyncFailed {
-		t.Errorf("after the end: %v", r.err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var a scanRequests
+		results := make(chan scanResult, 3)
+		request := func(ctx context.Context) {
+			go func() { results <- a.wait(ctx, func() {}) }()
+			synctest.Wait()
+		}
+		request(t.Context())
+		first := a.take()
+		request(t.Context()) // during the first caller's scan
+		<-a.arrivals()
+		a.answer(first, scanResult{report: Report{To: "/t"}})
+		if r := <-results; r.err != nil || r.report.To != "/t" {
+			t.Errorf("got %+v, want the report of the scan", r)
+		}
+		synctest.Wait()
+		if len(results) > 0 {
+			t.Errorf("the second caller got %+v, from a scan that started before its request", <-results)
+		}
+		a.answer(a.take(), scanResult{err: diag.Errorf(diag.LinkLost, "gone")})
+		checkCode(t, (<-results).err, diag.LinkLost)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		request(ctx)
+		cancel()
+		if r := <-results; !errors.Is(r.err, context.Canceled) {
+			t.Errorf("after its context was cancelled, a caller got %v", r.err)
+		}
+
+		request(t.Context())
+		a.close()
+		checkCode(t, (<-results).err, diag.SyncFailed)
+		checkCode(t, a.wait(t.Context(), func() {}).err, diag.SyncFailed)
+	})
 }
