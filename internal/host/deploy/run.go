@@ -11,21 +11,21 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
-// Options say what to deploy and how.
+// Options configure [Run]. The functions must not be nil.
 type Options struct {
 	Builder  *Builder
-	Root     string            // where the target's source is on the host
-	LDFlags  string            // the linker's, besides those that the target records
-	Request  api.DeployRequest // Args, Relax, Ready and Force
-	DryRun   bool              // build and change nothing
-	Built    func(*Artifact)
-	Step     func(api.SwapStep)            // called when the node begins a step
-	Progress func(sent, done, total int64) // bytes sent, and the part of the build that they stand for
+	Root     string                        // where the target's source is on the host
+	LDFlags  string                        // linker flags in addition to those that the target records
+	Request  api.DeployRequest             // of which the caller sets Args, Relax, Ready and Force
+	DryRun   bool                          // only inspect the node: build and change nothing
+	Built    func(*Artifact)               // called when the build is done
+	Step     func(api.SwapStep)            // called when the node starts a step
+	Progress func(sent, done, total int64) // bytes sent, and bytes of the build that they encode
 }
 
-// Result is what was done, or with DryRun what there is to do.
+// Result says what was done, or with DryRun what would be done.
 type Result struct {
-	State    api.InspectResult `json:"state"` // before
+	State    api.InspectResult `json:"state"` // of the node, before the deploy
 	Recipe   *recipe.Debug     `json:"recipe,omitempty"`
 	Built    *Artifact         `json:"built,omitempty"`
 	Deployed *api.DeployResult `json:"deployed,omitempty"`
@@ -50,7 +50,7 @@ func Run(ctx context.Context, c link.Config, o Options) (*Result, error) {
 		return nil, err
 	}
 	r.Recipe, err = o.newRecipe(r.State)
-	r.State.Origin = nil // it has served its purpose
+	r.State.Origin = nil // large, and not needed any more
 	if err != nil || o.DryRun {
 		return r, err
 	}
@@ -76,8 +76,8 @@ func Run(ctx context.Context, c link.Config, o Options) (*Result, error) {
 	return r, err
 }
 
-// newRecipe works out how the target is built. For a command of the user's, the
-// platform is all that needs to be known.
+// newRecipe returns the recipe for a debug build of the target. The user's own build
+// command needs only the platform.
 func (o *Options) newRecipe(s api.InspectResult) (*recipe.Debug, error) {
 	switch {
 	case s.Origin == nil:
@@ -88,8 +88,8 @@ func (o *Options) newRecipe(s api.InspectResult) (*recipe.Debug, error) {
 	return recipe.NewDebug(s.Origin, o.LDFlags)
 }
 
-// buildName is the name of the file that a command of the user's is to write: that of
-// the target if it is a plain one, since the node chose the target's path.
+// buildName returns the name of the file that the user's build command must write. It is
+// the target's base name only if that is a plain one, since the node controls it.
 func buildName(targetPath string) string {
 	if name := path.Base(targetPath); regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`).MatchString(name) {
 		return name
@@ -97,8 +97,8 @@ func buildName(targetPath string) string {
 	return "target"
 }
 
-// Restore puts back everything that deploys have changed on the node, and removes the
-// agent and what it keeps there. It sets q.By.
+// Restore undoes everything that deploys have changed on the node, and removes the agent
+// and its files. It sets q.By.
 func Restore(ctx context.Context, c link.Config, q api.RestoreRequest, step func(api.SwapStep)) (*api.RestoreResult, error) {
 	c.NoSession = true
 	l, err := link.Dial(ctx, c)

@@ -13,17 +13,18 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// messageLimit bounds one message of the node's, in bytes. The largest holds an
+// messageLimit bounds a message from the node, in bytes. The largest message holds an
 // executable's origin.
 const messageLimit = 8 << 20
 
-// runSwap runs one of the commands of `agent swap` on the node and decodes its result
-// into result; its error is the one that the node reports, or says that there was no
-// result. When the node asks for the build, send writes it, for a node whose
-// executable has the SHA-256 former; send is nil for a command without a build. step,
-// unless nil, is called at the start of each step. A node that stays silent for the
-// link's idle timeout is given up. If ctx or the link ends during the swap itself, the
-// node completes it alone.
+// runSwap runs a command of `agent swap` on the node and decodes its result into result.
+// It returns the error that the node reports, or an error if the command ends without a
+// result, or sends nothing for the link's idle timeout. If ctx or the link ends during the
+// swap itself, the node completes it on its own.
+//
+// When the node requests the build, send is called to write it; former is the SHA-256 of
+// the node's current executable. send is nil for a command that needs no build. step,
+// unless nil, is called at the start of each step.
 func runSwap(ctx context.Context, l *link.Link, command string, request, result any, send func(w io.Writer, former string) error, step func(api.SwapStep)) error {
 	q, err := json.Marshal(request)
 	if err != nil {
@@ -90,8 +91,8 @@ func reportedError(f *api.SwapFailure) error {
 	return f.Error
 }
 
-// giveUp ends the link to a node that is silent, on which no request would be answered
-// any more, and returns the error for a run that was in step.
+// giveUp returns the error for a run that was in step when its context ended. If the
+// node is silent, giveUp closes the link, since no request would be answered any more.
 func giveUp(l *link.Link, reason error, step api.SwapStep) error {
 	if diag.CodeOf(reason) != diag.NodeSilent {
 		return reason
@@ -104,21 +105,22 @@ func giveUp(l *link.Link, reason error, step api.SwapStep) error {
 type swapRun struct {
 	cmd      *link.Command
 	messages chan api.SwapMessage // closed after the last one
-	stop     chan struct{}        // closed when nobody receives messages any more
-	sendErr  chan error           // why the build could not be sent, unless the node ended that
+	stop     chan struct{}        // closed when messages are not received any more
+	sendErr  chan error           // why the build could not be sent, unless the node stopped reading
 	err      error                // of reading messages, once they are closed
 }
 
-// sendBuild closes the command's input only if the whole build was sent.
+// sendBuild sends the build. It closes the command's input only after the whole build.
 func (r *swapRun) sendBuild(send func(w io.Writer, former string) error, former string) {
 	switch err := send(r.cmd.Stdin, former); {
 	case err == nil:
 		_ = r.cmd.Stdin.Close()
-	case !errors.Is(err, io.EOF): // with which the node reads no more, and says why
+	case !errors.Is(err, io.EOF): // EOF: the node stopped reading, and reports why
 		r.sendErr <- err
 	}
 }
 
+// read decodes messages until the output ends or stop is closed.
 func (r *swapRun) read() {
 	defer close(r.messages)
 	lines := bufio.NewScanner(r.cmd.Stdout)
@@ -154,11 +156,11 @@ func (r *swapRun) earlyEnd(step api.SwapStep) error {
 	return hintUnfinished(step, diag.Errorf(diag.DeployShip, "lost sight of the node: %w", err))
 }
 
-// hintUnfinished says what to do when a node is lost that may have changed something.
+// hintUnfinished adds a hint to the error if the node may already have changed something.
 func hintUnfinished(step api.SwapStep, err error) error {
 	var d *diag.Error
 	if step == "" || step == api.StepSavingOriginal || step == api.StepReceiving || !errors.As(err, &d) {
 		return err
 	}
-	return d.WithHint("the node may have ended what it began: run the command again, or dapbridge restore")
+	return d.WithHint("the node may have completed the change on its own: run the command again, or dapbridge restore")
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/delta"
 )
 
-// Upload says how a build got to the node. It is zero if the build was there already.
+// Upload says how a build was uploaded. It is zero if the node had the build already.
 type Upload struct {
 	Sent  int64         `json:"sent"`            // bytes
-	Delta bool          `json:"delta,omitempty"` // only what differs from the node's former build
-	Send  time.Duration `json:"send"`            // until the node had all, ns
+	Delta bool          `json:"delta,omitempty"` // only the difference from the node's former build was sent
+	Send  time.Duration `json:"send"`            // until the node had everything, in ns
 }
 
 // upload sends a build. Its methods may be called from several goroutines.
@@ -28,8 +28,8 @@ type upload struct {
 	start time.Time
 }
 
-// send sends the build to a node whose executable has the SHA-256 former: as a delta
-// to that, if it was built on this machine.
+// send writes the build to w. If the build with the SHA-256 former, which the node runs,
+// was made on this host, it writes a delta to that.
 func (u *upload) send(w io.Writer, former string) error {
 	f, err := os.Open(u.built.Path)
 	if err != nil {
@@ -54,7 +54,7 @@ func (u *upload) send(w io.Writer, former string) error {
 	return delta.Write(sentCounter{u, w}, packedCounter{u, f}, base)
 }
 
-// finish records that the node has received all.
+// finish records that the node has received everything.
 func (u *upload) finish() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

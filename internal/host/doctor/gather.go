@@ -13,16 +13,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/symbols"
 )
 
-// Config says what to examine.
+// Config configures [Run].
 type Config struct {
 	Link    link.Config
 	Source  source.Config
 	Symbols symbols.Config
-	Fix     bool // first build a stripped target's symbols; nothing but dapbridge's own files changes
+	Fix     bool // first build a stripped target's symbols, which changes only dapbridge's own files
 }
 
-// Run gathers facts of the node, the target and this machine, and judges them. The
-// error is ctx's; whatever else fails is in the report.
+// Run gathers facts about the node, the target and the host, and judges them. It returns
+// an error only if ctx ends; anything else that fails is in the report.
 func Run(ctx context.Context, c Config) (Report, error) {
 	f := Facts{Node: Node{Name: c.Link.SSH.Node.Name, Local: c.Link.SSH.Node.Local, Why: c.Link.SSH.Node.Why}}
 	f.Host.Rsync, f.Host.RsyncErr = rsync.Find(ctx)
@@ -37,7 +37,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	return Examine(f), nil
 }
 
-// gather fills in what a node that has been reached says.
+// gather fills in the facts for which the node must be reached.
 func (c Config) gather(ctx context.Context, l *link.Link, f *Facts) error {
 	hello := l.Hello()
 	m, err := l.Machine(ctx)
@@ -72,23 +72,23 @@ func (c Config) gather(ctx context.Context, l *link.Link, f *Facts) error {
 	return c.gatherSource(ctx, l, t, &f.Source)
 }
 
-// gatherSymbols builds a stripped target's symbols if they are to be fixed, and sees
-// whether they are kept.
+// gatherSymbols builds a stripped target's symbols if c.Fix is set, and finds out whether
+// the host has them.
 func (c Config) gatherSymbols(ctx context.Context, l *link.Link, t api.Target, f *Facts) (err error) {
 	if c.Fix {
 		build := c.Symbols
 		build.Mode = symbols.Auto
 		if err := build.Provide(ctx, l, &symbols.Result{Target: t}); err != nil {
-			c.Link.Log.Warn("its symbols could not be built", "reason", err, "hint", diag.Hint(err))
+			c.Link.Log.Warn("cannot build the target's symbols", "reason", err, "hint", diag.Hint(err))
 		}
 	}
-	if c.Symbols.Mode != symbols.Never && c.Link.Dlv == "" { // a dlv has found them by itself
+	if c.Symbols.Mode != symbols.Never && c.Link.Dlv == "" { // that dlv has found them by itself
 		f.Source.Symbols, err = c.Symbols.AreKept(ctx, l, t)
 	}
 	return err
 }
 
-// gatherSource looks for the target's source on both sides.
+// gatherSource finds out where the target's source is, on host and node.
 func (c Config) gatherSource(ctx context.Context, l *link.Link, t api.Target, s *Source) error {
 	m, err := (&source.Mapper{Config: c.Source}).MapTarget(ctx, l.Client, t, c.Source.ReadHost(ctx))
 	if err != nil {
@@ -105,9 +105,9 @@ func (c Config) gatherSource(ctx context.Context, l *link.Link, t api.Target, s 
 		s.OnNode = err == nil
 	}
 	if host, ok := m.Paths.ToHost(main); ok {
-		fetches := source.NewDownloads()
-		defer fetches.Close()
-		s.Stale = c.Source.NewFiles(l.Client, fetches, t).CheckStale(ctx, host, main)
+		downloads := source.NewDownloads()
+		defer downloads.Close()
+		s.Stale = c.Source.NewFiles(l.Client, downloads, t).CheckStale(ctx, host, main)
 	}
 	return nil
 }

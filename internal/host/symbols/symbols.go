@@ -1,5 +1,5 @@
-// Package symbols gets a stripped target its debug information: it has the target's
-// twin built on the host, and uploads the twin's debug sections to the node.
+// Package symbols provides the debug information of a stripped target: it builds the
+// target's twin on the host (package twin), and uploads its debug sections to the node.
 package symbols
 
 import (
@@ -18,35 +18,35 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/symbols/twin"
 )
 
-// What a session may do for a stripped target.
+// What to do about a stripped target, see Config.Mode.
 const (
-	Ask   = "ask"   // use the symbols that have been built, else say how to build them
-	Auto  = "auto"  // build them
-	Never = "never" // refuse the target
+	Ask   = "ask"   // use symbols that were built before; otherwise fail, with a hint
+	Auto  = "auto"  // build them if needed
+	Never = "never" // fail
 )
 
-// Config is what debugging a stripped target needs.
+// Config says how to get the symbols of a stripped target.
 type Config struct {
-	Mode    string        // the user's setting, which an IDE's configuration overrides
+	Mode    string        // the user's setting; an IDE's configuration overrides it
 	Root    string        // where the target's source is on the host
 	Host    recipe.Host   // this machine
-	Twins   *twin.Builder // a session sets its Progress
-	Command string        // builds the symbols of this target by hand, for messages
+	Twins   *twin.Builder // each session sets Progress in a copy
+	Command string        // the command that builds this target's symbols, for messages
 }
 
-// Result is what has been done for a target.
+// Result says what was done for a target.
 type Result struct {
 	Target   api.Target      `json:"target"`
 	Needless bool            `json:"needless,omitempty"` // the target has debug information of its own
 	Recipe   *recipe.Recipe  `json:"recipe,omitempty"`
 	Kept     *twin.DebugFile `json:"kept,omitempty"`
-	Built    bool            `json:"built"` // just now
-	Sent     bool            `json:"sent"`  // to the node, just now
-	Send     time.Duration   `json:"send"`  // how long that took, ns
+	Built    bool            `json:"built"` // by this call
+	Sent     bool            `json:"sent"`  // to the node, by this call
+	Send     time.Duration   `json:"send"`  // how long that took, in ns
 }
 
-// Build builds the debug sections of a stripped target's twin, unless they are kept
-// from an earlier build, and uploads them to the node.
+// Build builds the symbols of a stripped target, unless the host has them from an earlier
+// build, and uploads them to the node.
 func Build(ctx context.Context, lc link.Config, c Config) (*Result, error) {
 	l, err := link.Dial(ctx, lc)
 	if err != nil {
@@ -64,8 +64,8 @@ func Build(ctx context.Context, lc link.Config, c Config) (*Result, error) {
 	return r, c.Provide(ctx, l, r)
 }
 
-// Explain works out how the target was built and whether its symbols are kept, and
-// changes nothing.
+// Explain finds out how the target was built and whether the host has its symbols, without
+// changing anything.
 func Explain(ctx context.Context, lc link.Config, c Config) (*Result, error) {
 	l, err := link.Dial(ctx, lc)
 	if err != nil {
@@ -84,8 +84,7 @@ func Explain(ctx context.Context, lc link.Config, c Config) (*Result, error) {
 	return r, err
 }
 
-// Remove removes all symbols on the node, and on this machine those and what is kept
-// to build them faster.
+// Remove removes all symbols from the node, and from the host all symbols and build caches.
 func Remove(ctx context.Context, lc link.Config, c Config) (api.RemovedSymbols, error) {
 	l, err := link.Dial(ctx, lc)
 	if err != nil {
@@ -96,8 +95,8 @@ func Remove(ctx context.Context, lc link.Config, c Config) (api.RemovedSymbols, 
 	return r, errors.Join(err, c.Twins.Remove())
 }
 
-// Provide has the symbols of r.Target on this machine and on the node when it returns
-// nil, and fills in the rest of r. Unless c.Mode is [Auto], it builds none.
+// Provide makes sure that host and node have the symbols of r.Target, and fills in the rest
+// of r. It builds them only if c.Mode is [Auto].
 func (c Config) Provide(ctx context.Context, l *link.Link, r *Result) (err error) {
 	if r.Kept, err = c.find(ctx, l); err != nil {
 		return err
@@ -121,8 +120,8 @@ func (c Config) Provide(ctx context.Context, l *link.Link, r *Result) (err error
 	return err
 }
 
-// AreKept reports whether the symbols of the link's stripped target are kept on this
-// machine. A target that c.Mode forbids to debug is an error.
+// AreKept reports whether the host has the symbols of the link's stripped target. It
+// returns an error if c.Mode forbids to debug it.
 func (c Config) AreKept(ctx context.Context, l *link.Link, t api.Target) (bool, error) {
 	if c.Mode == Never {
 		return false, RefuseStripped(t)
@@ -131,13 +130,13 @@ func (c Config) AreKept(ctx context.Context, l *link.Link, t api.Target) (bool, 
 	return kept != nil, err
 }
 
-// RefuseStripped is the error for a stripped target with [Never].
+// RefuseStripped returns the error for a stripped target if the mode is [Never].
 func RefuseStripped(t api.Target) error {
 	return diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information, and symbols are not to be used (never)", t.Exe, t.PID).
 		WithHint("leave out --symbols never, or run a build with debug information on the node")
 }
 
-// find returns the kept debug file of the link's target, nil if there is none.
+// find returns the debug file of the link's target, nil if the host has none.
 func (c Config) find(ctx context.Context, l *link.Link) (*twin.DebugFile, error) {
 	p, err := l.Fingerprint(ctx)
 	if err != nil {
@@ -146,6 +145,7 @@ func (c Config) find(ctx context.Context, l *link.Link) (*twin.DebugFile, error)
 	return c.Twins.Find(p)
 }
 
+// readRecipe returns the recipe for the twin of the link's target.
 func (c Config) readRecipe(ctx context.Context, l *link.Link) (*recipe.Recipe, error) {
 	o, err := l.Origin(ctx)
 	if err != nil {
@@ -154,7 +154,7 @@ func (c Config) readRecipe(ctx context.Context, l *link.Link) (*recipe.Recipe, e
 	return recipe.New(&o, c.Host)
 }
 
-// upload stores a debug file on the node, unless it is there.
+// upload uploads a debug file, unless the node has it.
 func upload(ctx context.Context, l *link.Link, k *twin.DebugFile) (sent bool, err error) {
 	has, err := l.HasSymbols(ctx, k.Hash)
 	if err != nil || has {
@@ -165,20 +165,20 @@ func upload(ctx context.Context, l *link.Link, k *twin.DebugFile) (sent bool, er
 		return false, err
 	}
 	defer f.Close()
-	packed, pack := io.Pipe()
+	packed, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		pack.CloseWithError(remote.Compress(pack, f))
+		w.CloseWithError(remote.Compress(w, f))
 	}()
 	stderr, status, err := l.RunSubcommand(ctx, api.SymbolsArgs(k.Hash), packed)
 	packed.Close()
 	<-done
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("put the symbols on the node: %w", err)
+		return false, fmt.Errorf("upload the symbols: %w", err)
 	case status != 0:
-		return false, diag.Errorf(diag.AgentUpload, "the symbols could not be stored on the node: %s", stderr)
+		return false, diag.Errorf(diag.AgentUpload, "cannot store the symbols on the node: %s", stderr)
 	}
 	return true, nil
 }
