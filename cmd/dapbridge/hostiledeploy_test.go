@@ -64,7 +64,7 @@ func TestHostileDeploy(t *testing.T) {
 		{"a malformed state", agent(printAndExit("[1]\n", 0), nil), deploy, outcome{3, "lost sight of the node"}},
 		{"silent and reads nothing", agent(printAndExit(inspected, 0), leaveOpen(printAndExit(`{"progress":{"step":"receiving","former":"x"}}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
 		{"silent and reads", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"receiving"}}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
-		{"silent at the restart", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have ended what it began"}},
+		{"silent at the restart", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have completed the change on its own"}},
 		{"asks by a path", agent(printAndExit(inspected, 0), receiveBuild(`{"progress":{"step":"receiving","former":"../../../../etc/passwd"}}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
 		{"gives signs of life within the idle timeout", agent(printAndExit(inspected, 0), repeatFor("{}\n", busyTimeout+idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
 		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: leaveOpen(printAndHang(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},

@@ -24,7 +24,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/link"
 )
 
-// Files implements [bridge.Sources]. It reads the host's own files, and the node's files
+// Files implements [bridge.SourceFiles]. It reads the host's own files, and the node's files
 // over the link.
 type Files struct {
 	client    *link.Client
@@ -60,7 +60,7 @@ func (c Config) NewFiles(l *link.Client, downloads *Downloads, t api.Target) *Fi
 	return s
 }
 
-// IsOnHost implements [bridge.Sources]. A path that begins with two separators may name
+// IsOnHost implements [bridge.SourceFiles]. A path that begins with two separators may name
 // a server that the node chose. It is reported as present without being opened, since
 // Windows would send the user's credentials to that server.
 func (s *Files) IsOnHost(host string) bool {
@@ -71,7 +71,7 @@ func (s *Files) IsOnHost(host string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Read implements [bridge.Sources].
+// Read implements [bridge.SourceFiles].
 func (s *Files) Read(ctx context.Context, host, node string) ([]byte, error) {
 	s.downloads.waitFor(ctx, host)
 	if s.IsOnHost(host) { // it was downloaded in the meantime
@@ -93,10 +93,10 @@ func readLimited(file string) ([]byte, error) {
 	return text, err
 }
 
-// KeepDir implements [bridge.Sources].
+// KeepDir implements [bridge.SourceFiles].
 func (s *Files) KeepDir() string { return s.dir }
 
-// Keep implements [bridge.Sources]. Each session reads the file again, since the node's may
+// Keep implements [bridge.SourceFiles]. Each session reads the file again, since the node's may
 // have changed, and writes it again if it has.
 func (s *Files) Keep(ctx context.Context, host, node string) (string, error) {
 	name := bridge.KeepPath(node)

@@ -35,7 +35,7 @@ type evidence struct {
 // gitAnswer is git's answer to a question; known is false if git could not tell.
 type gitAnswer struct{ known, yes bool }
 
-// CheckStale implements [bridge.Sources]. It checks only files of the target's main module,
+// CheckStale implements [bridge.SourceFiles]. It checks only files of the target's main module,
 // since files in the module cache never change.
 func (s *Files) CheckStale(ctx context.Context, host, node string) string {
 	info, err := os.Stat(host)
