@@ -30,6 +30,21 @@ type failure struct {
 	hint   string // part of the line that begins with "hint: "
 }
 
+// differs says how a failure differs from want, or "".
+func (want failure) differs(status int, says, hint string) string {
+	switch {
+	case status != want.status:
+		return fmt.Sprintf("exit status %d, want %d", status, want.status)
+	case !strings.HasPrefix(says, "error: "), !strings.Contains(says, want.says):
+		return fmt.Sprintf("want error: …%s…", want.says)
+	case !strings.HasPrefix(hint, "hint: "), !strings.Contains(hint, want.hint):
+		return fmt.Sprintf("want hint: …%s…", want.hint)
+	case strings.Contains(hint, "\n"):
+		return "more output than error and hint"
+	}
+	return ""
+}
+
 // runFailing runs dapbridge, checks that it fails as expected with no further output,
 // and returns the hint.
 func (f *fixture) runFailing(t *testing.T, want failure, args ...string) (hint string) {
@@ -58,10 +73,8 @@ func checkFailsOutput(t *testing.T, cmd *exec.Cmd, want failure) (hint, said str
 		text = text[i:] // progress and log lines may come before it
 	}
 	says, hint, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\n")
-	if status != want.status || !strings.HasPrefix(says, "error: ") || !strings.Contains(says, want.says) ||
-		!strings.HasPrefix(hint, "hint: ") || !strings.Contains(hint, want.hint) || strings.Contains(hint, "\n") {
-		t.Errorf("dapbridge %s: exit status %d\n%s\nwant %d\nerror: …%s…\nhint: …%s…",
-			strings.Join(cmd.Args[1:], " "), status, out, want.status, want.says, want.hint)
+	if why := want.differs(status, says, hint); why != "" {
+		t.Errorf("dapbridge %s: %s\n%s", strings.Join(cmd.Args[1:], " "), why, out)
 	}
 	return hint, string(out)
 }

@@ -34,8 +34,10 @@ func TestPathsCommand(t *testing.T) {
 	}
 	var p source.Paths
 	paths(&p)
-	if p.Problem != "" || p.Files < 3000 || p.OnHost < p.Files-10 || p.Target.PID != f.containerd(t) {
-		t.Errorf("%d of %d files of pid %d; %s", p.OnHost, p.Files, p.Target.PID, p.Problem)
+	testenv.Equal(t, "problem", p.Problem, "")
+	testenv.Equal(t, "pid", p.Target.PID, f.containerd(t))
+	if p.Files < 3000 || p.OnHost < p.Files-10 {
+		t.Errorf("%d of %d files are on the host", p.OnHost, p.Files)
 	}
 	for _, asked := range []string{createContainerFile + ":60", f.file(createContainerFile) + ":60"} {
 		var here, there source.FilePath
@@ -102,10 +104,10 @@ func checkHit(t *testing.T, c *dapclient.Client, s spot) {
 	ctx := short(t)
 	line := lineIn(t, s.file, s.code)
 	bps, err := c.SetBreakpoints(ctx, s.file, []int{line})
-	if err != nil || len(bps) != 1 || !bps[0].Verified || bps[0].Source == nil || bps[0].Source.Path != s.file {
-		t.Errorf("the breakpoint in %s: %+v, %v", s.file, bps, err)
-		return
+	if err != nil {
+		t.Fatal(err)
 	}
+	checkVerified(t, bps, s.file, 0)
 	running, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -120,9 +122,10 @@ func checkHit(t *testing.T, c *dapclient.Client, s spot) {
 		t.Fatalf("%s:%d was not hit: %v", s.file, line, err)
 	}
 	frames, _, err := c.StackTrace(ctx, stop.ThreadId, 0, 100)
-	if err != nil || frames[0].Source == nil || frames[0].Source.Path != s.file || frames[0].Line != line {
-		t.Errorf("stopped at %+v, %v, want %s:%d", frames, err, s.file, line)
+	if err != nil {
+		t.Fatal(err)
 	}
+	checkTop(t, frames, s.file, line)
 	for _, fr := range frames {
 		if fr.Source == nil || fr.Source.Path == "" {
 			continue
@@ -192,19 +195,23 @@ func TestFetchesWhatTheHostLacks(t *testing.T) {
 		}
 	}
 	server := filepath.Join(f.modules, grpc+"@"+version, "server.go")
-	bps, err := c.SetBreakpoints(short(t), server, []int{lineIn(t, server, "ctx := stream.Context()")})
-	if err != nil || len(bps) != 1 || !bps[0].Verified || bps[0].Source == nil || bps[0].Source.Path != server {
-		t.Errorf("the breakpoint: %+v, %v", bps, err)
+	line := lineIn(t, server, "ctx := stream.Context()")
+	bps, err := c.SetBreakpoints(short(t), server, []int{line})
+	if err != nil {
+		t.Fatal(err)
 	}
+	checkVerified(t, bps, server, 0)
 	go f.createContainer(t.Context())
 	stop, err := c.WaitStopped(short(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	frames, _, err := c.StackTrace(short(t), stop.ThreadId, 0, 20)
-	if err != nil || frames[0].Source == nil || frames[0].Source.Path != server || frames[0].Source.SourceReference != 0 {
-		t.Errorf("the stack: %+v, %v", frames, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	checkTop(t, frames, server, line)
+	testenv.Equal(t, "sourceReference", frames[0].Source.SourceReference, 0)
 }
 
 // requiredVersion returns the version of a module that a go.mod requires.
