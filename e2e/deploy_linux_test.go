@@ -222,7 +222,7 @@ func TestDeployFails(t *testing.T) {
 		restart bool   // containerd was restarted meanwhile
 	}{
 		{"compile error", "func main() {", nil, failure{5, "the build failed", "nothing was changed"}, "syntax error", false},
-		{"crashes", crashes, nil, failure{4, "the process has ended", "runs again"}, "\n  I crash\\x1b[2J\n", true},
+		{"crashes", crashes, nil, failure{4, "the process has exited", "runs again"}, "\n  I crash\\x1b[2J\n", true},
 		{"hangs", hangs, nil, failure{4, "is activating", "runs again"}, "\n  I hang\n", true},
 		{"masked", crashes, func(t *testing.T) {
 			f.root(t, "systemctl mask --quiet --runtime containerd")
