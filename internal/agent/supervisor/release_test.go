@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// TestReleaseTarget makes a worker release its target, whatever the worker is doing.
-func TestReleaseTarget(t *testing.T) {
+// TestPreempt makes a worker release its target, whatever the worker is doing.
+func TestPreempt(t *testing.T) {
 	const reason = "busy is replaced"
 	for name, begin := range map[string]func(ctx context.Context, t *testing.T, s *agentProcess){
 		"untouched": func(ctx context.Context, t *testing.T, s *agentProcess) { s.start(ctx, 0) },
@@ -56,8 +56,8 @@ func TestReleaseTarget(t *testing.T) {
 	}
 }
 
-// TestReleaseTargetOfAForeignTracer is refused.
-func TestReleaseTargetOfAForeignTracer(t *testing.T) {
+// TestPreemptForeignTracer is refused.
+func TestPreemptForeignTracer(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
 	if err := supervisor.ReleaseTarget(ctx, b.pid(), "x"); err != nil {
