@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/exe"
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // TestMain makes the test binary a -toolexec program too: with the argument
@@ -56,6 +57,7 @@ func runToolexec(args []string) int {
 const noRaceSleep = "GORACE=atexit_sleep_ms=0"
 
 func newBuilder(t *testing.T) *Builder {
+	testenv.SkipShort(t, "it builds a twin")
 	return &Builder{
 		Dir: filepath.Join(os.Getenv("TWIN_TEST_DIR"), "twins"), Env: os.Environ(),
 		ToolExec: []string{"env", noRaceSleep, os.Args[0], "toolexec"}, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),

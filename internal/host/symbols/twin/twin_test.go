@@ -39,6 +39,7 @@ func sample() map[string]string {
 // buildTarget builds the sample in dir and returns the path of the executable, which
 // is outside of dir.
 func buildTarget(t *testing.T, dir string, env []string, flags ...string) string {
+	testenv.SkipShort(t, "it builds a target")
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "m")
 	run(t, dir, append([]string{"CGO_ENABLED=0"}, env...), slices.Concat([]string{"go", "build", "-o", out}, flags, []string{"./cmd/m"})...)
