@@ -105,22 +105,39 @@ func (s systemd) readJournal(ctx context.Context, unit string) []string {
 	if id = strings.TrimSpace(id); err != nil || id == "" {
 		return nil
 	}
-	func() { // the last lines of a process may not have been written yet
-		ctx, cancel := context.WithTimeout(ctx, journalWait)
-		defer cancel()
-		_, _ = s.run(ctx, "journalctl", "--sync")
-	}()
-	out, err := s.run(ctx, "journalctl", "--lines="+strconv.Itoa(journalLines), "--output=cat", "--all", "--quiet", "--no-pager",
-		"_SYSTEMD_INVOCATION_ID="+id, "+", "INVOCATION_ID="+id)
-	if err != nil || out == "" {
+	out := s.readCompleteJournal(ctx, id)
+	if out == "" {
 		return nil
 	}
 	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 }
 
+// readCompleteJournal reads the journal of an invocation until it does not grow any
+// more. Journald may not yet have read what a process printed just before it exited,
+// and journalctl --sync waits only for the writing of what it has read.
+func (s systemd) readCompleteJournal(ctx context.Context, invocation string) (out string) {
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
+	defer cancel()
+	for last := "none yet"; ; {
+		_, _ = s.run(ctx, "journalctl", "--sync")
+		now, err := s.run(ctx, "journalctl", "--lines="+strconv.Itoa(journalLines), "--output=cat", "--all", "--quiet", "--no-pager",
+			"_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)
+		if err != nil || now == last {
+			return out
+		}
+		out, last = now, now
+		select {
+		case <-ctx.Done():
+			return out
+		case <-time.After(journalPause):
+		}
+	}
+}
+
 const (
-	journalLines = 15              // lines of a failed process's journal that are reported
-	journalWait  = 5 * time.Second // for lines that have not been written yet
+	journalLines   = 15                     // lines of a failed process's journal that are reported
+	journalPause   = 300 * time.Millisecond // without a new line, after which the journal is complete
+	journalTimeout = 5 * time.Second
 )
 
 // autoRestart is the state of a service whose process has exited, and which is
