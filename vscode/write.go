@@ -52,7 +52,10 @@ func write(dir, path string, l Launch) (changed bool, err error) {
 	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return false, err
 	}
-	return true, replace(root, name, out, mode)
+	if err := replace(root, name, out, mode); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // resolveLaunch returns the path of .vscode/launch.json relative to dir with symbolic
