@@ -56,12 +56,12 @@ func runSwap(ctx context.Context, l *link.Link, command string, request, result 
 		case m, ok := <-r.messages:
 			switch timer.Reset(); {
 			case !ok:
-				return r.earlyEnd(last)
+				return r.earlyEnd(last, r.err)
 			case m.Failure != nil:
 				return reportedError(m.Failure)
 			case m.Result != nil:
-				if r.err = json.Unmarshal(m.Result, result); r.err != nil {
-					return r.earlyEnd(last)
+				if err := json.Unmarshal(m.Result, result); err != nil {
+					return r.earlyEnd(last, err)
 				}
 				return nil
 			case m.Progress == nil:
@@ -140,9 +140,9 @@ func (r *swapRun) read() {
 	r.err = lines.Err()
 }
 
-// earlyEnd returns the error of a command that ended without a result.
-func (r *swapRun) earlyEnd(step api.SwapStep) error {
-	err := r.err
+// earlyEnd returns the error of a command that ended without a result, or with a
+// malformed one. err says why its messages could not be read, nil if they ended.
+func (r *swapRun) earlyEnd(step api.SwapStep, err error) error {
 	if err == nil {
 		err = r.cmd.Wait()
 	}
