@@ -30,7 +30,7 @@ func (k Key) normalize(text, dir, home string) (string, error) {
 	case Duration:
 		return text, k.checkDuration(text)
 	case Path:
-		if text == "" { // from a script that has no value
+		if text == "" { // from a script whose variable is empty
 			text = k.Default
 		}
 		return resolvePath(text, dir, home)
@@ -86,8 +86,8 @@ func normalizeMap(text, dir, home string) (string, error) {
 	return text, err
 }
 
-// checkHost accepts host names and addresses as in --node, but no user or port: they
-// would not make it another machine.
+// checkHost accepts a host name or address as in --node, without a user or port, since
+// neither makes it a different machine.
 func checkHost(text string) error {
 	if _, err := netip.ParseAddr(text); err == nil {
 		return nil

@@ -16,8 +16,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// Sources are where values come from. They include everything that Load needs to
-// know of the process's environment.
+// Sources are where values come from. They include everything that Load needs from the
+// process's environment.
 type Sources struct {
 	Flags     map[string][]string      // given on the command line, by key; a list has one element per value
 	Getenv    func(name string) string // an empty variable counts as unset
@@ -73,7 +73,7 @@ func Load(src Sources) (*Settings, error) {
 	if err := s.applyUserFile(src); err != nil {
 		return nil, err
 	}
-	// The root decides which workspace file applies, so it must be known before.
+	// The root decides which workspace file applies, so it must be set first.
 	s.apply(explicit)
 	if err := s.applyWorkspaceFile(src); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func Load(src Sources) (*Settings, error) {
 	return s, nil
 }
 
-// apply replaces the present values of the keys in values.
+// apply sets the keys in values, replacing earlier values.
 func (s *Settings) apply(values []Value) {
 	for _, v := range values {
 		s.values[v.Key.Name] = v
@@ -176,7 +176,6 @@ func normalize(values []Value, dir, home string) ([]Value, error) {
 	return values, nil
 }
 
-// invalidError returns the error for an invalid value.
 func (v Value) invalidError(text string, err error) error {
 	switch v.Origin.Layer {
 	case Flag:

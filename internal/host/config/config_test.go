@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// place is a home directory, and a workspace as the current directory.
-type place struct {
+// project is a home directory, and a workspace as the current directory.
+type project struct {
 	t         *testing.T
 	home      string
 	user      string // the user's own file
@@ -25,13 +25,13 @@ type place struct {
 	flags     map[string][]string
 }
 
-func newPlace(t *testing.T) *place {
+func newProject(t *testing.T) *project {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &place{
+	p := &project{
 		t: t, home: filepath.Join(dir, "home"), workspace: filepath.Join(dir, "src"),
 		env: map[string]string{}, flags: map[string][]string{},
 	}
@@ -41,7 +41,7 @@ func newPlace(t *testing.T) *place {
 	return p
 }
 
-func (p *place) write(path, text string) {
+func (p *project) write(path, text string) {
 	p.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		p.t.Fatal(err)
@@ -51,16 +51,16 @@ func (p *place) write(path, text string) {
 	}
 }
 
-func (p *place) file() string { return filepath.Join(p.workspace, config.WorkspaceName) }
+func (p *project) file() string { return filepath.Join(p.workspace, config.WorkspaceName) }
 
-func (p *place) load() (*config.Settings, error) {
+func (p *project) load() (*config.Settings, error) {
 	return config.Load(config.Sources{
 		Flags: p.flags, Getenv: func(name string) string { return p.env[name] },
 		Dir: p.workspace, Home: p.home, UserFile: p.user, TrustFile: p.trust.File,
 	})
 }
 
-func (p *place) mustLoad() *config.Settings {
+func (p *project) mustLoad() *config.Settings {
 	p.t.Helper()
 	s, err := p.load()
 	if err != nil {
@@ -71,7 +71,7 @@ func (p *place) mustLoad() *config.Settings {
 
 // wantRefusal checks that loading fails with the code, and with a message and hint
 // that contain all parts.
-func (p *place) wantRefusal(code diag.Code, parts ...string) {
+func (p *project) wantRefusal(code diag.Code, parts ...string) {
 	p.t.Helper()
 	_, err := p.load()
 	wantError(p.t, err, code, parts...)
@@ -91,7 +91,7 @@ func wantError(t *testing.T, err error, code diag.Code, parts ...string) {
 	}
 }
 
-func (p *place) trustFile(path string) {
+func (p *project) trustFile(path string) {
 	p.t.Helper()
 	w, err := config.ReadWorkspace(path)
 	if err != nil {
@@ -145,21 +145,21 @@ func TestPrecedence(t *testing.T) {
 	// By precedence, the highest first.
 	layers := []struct {
 		name string
-		set  func(p *place, k config.Key, value string)
-		from func(p *place, k config.Key) string
+		set  func(p *project, k config.Key, value string)
+		from func(p *project, k config.Key) string
 	}{
-		{"flag", func(p *place, k config.Key, v string) { p.flags[k.Name] = []string{v} },
-			func(_ *place, k config.Key) string { return "--" + k.Name }},
-		{"environment", func(p *place, k config.Key, v string) { p.env[k.Variable()] = v },
-			func(_ *place, k config.Key) string { return k.Variable() }},
-		{"workspace", func(p *place, k config.Key, v string) {
+		{"flag", func(p *project, k config.Key, v string) { p.flags[k.Name] = []string{v} },
+			func(_ *project, k config.Key) string { return "--" + k.Name }},
+		{"environment", func(p *project, k config.Key, v string) { p.env[k.Variable()] = v },
+			func(_ *project, k config.Key) string { return k.Variable() }},
+		{"workspace", func(p *project, k config.Key, v string) {
 			p.write(p.file(), yamlOf(k, v))
 			if k.Workspace == config.AfterTrust {
 				p.trustFile(p.file())
 			}
-		}, func(p *place, _ config.Key) string { return p.file() + ":1" }},
-		{"user", func(p *place, k config.Key, v string) { p.write(p.user, "# mine\n"+yamlOf(k, v)) },
-			func(p *place, _ config.Key) string { return p.user + ":2" }},
+		}, func(p *project, _ config.Key) string { return p.file() + ":1" }},
+		{"user", func(p *project, k config.Key, v string) { p.write(p.user, "# mine\n"+yamlOf(k, v)) },
+			func(p *project, _ config.Key) string { return p.user + ":2" }},
 	}
 	for _, k := range config.Keys() {
 		for i, high := range layers {
@@ -171,7 +171,7 @@ func TestPrecedence(t *testing.T) {
 					continue
 				}
 				t.Run(k.Name+"/"+high.name+" over "+low.name, func(t *testing.T) {
-					p := newPlace(t)
+					p := newProject(t)
 					two := samples(k)
 					low.set(p, k, two[0])
 					wantValue(t, p.mustLoad(), k.Name, two[0], low.from(p, k))
@@ -184,7 +184,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	p := newPlace(t)
+	p := newProject(t)
 	s := p.mustLoad()
 	if s.Workspace != "" || s.Trusted {
 		t.Errorf("got the workspace %q, trusted %v", s.Workspace, s.Trusted)
@@ -203,7 +203,7 @@ func TestDefaults(t *testing.T) {
 
 // TestPaths checks that a path is relative to the file that it is written in.
 func TestPaths(t *testing.T) {
-	p := newPlace(t)
+	p := newProject(t)
 	p.write(p.user, "root: src\nidentity: ~/.ssh/key\nagent: /a\nlisten: unix:sock\nmap:\n  - ~/a=/n/a\n  - b=/n/b\n")
 	s := p.mustLoad()
 	dir := filepath.Dir(p.user)
@@ -220,7 +220,7 @@ func TestPaths(t *testing.T) {
 	}
 	p.env["DAPBRIDGE_ROOT"] = "sub"
 	p.env["DAPBRIDGE_MAP"] = "x=/n/x,~/y=/n/y"
-	p.flags["identity"] = []string{""} // from a script that has no value
+	p.flags["identity"] = []string{""} // from a script whose variable is empty
 	s = p.mustLoad()
 	if got := s.Get("root").String(); got != filepath.Join(p.workspace, "sub") {
 		t.Errorf("root: %s", got)
@@ -230,7 +230,7 @@ func TestPaths(t *testing.T) {
 	}
 	wantValue(t, s, "identity", "", "--identity")
 	// A mapping is a list of its entries.
-	p = newPlace(t)
+	p = newProject(t)
 	p.write(p.file(), "map:\n  .: /build\n  /abs: /other\n")
 	if got, want := p.mustLoad().Get("map").Text, []string{p.workspace + "=/build", "/abs=/other"}; !slices.Equal(got, want) {
 		t.Errorf("map: %q, want %q", got, want)
@@ -250,7 +250,7 @@ func TestInvalidFlagsAndVariables(t *testing.T) {
 		{env: "DAPBRIDGE_TAKEOVER", value: "maybe", says: "DAPBRIDGE_TAKEOVER=maybe: write true or false"},
 		{env: "DAPBRIDGE_LOCAL_NODES", value: "a,*", says: "write only a host name or address"},
 	} {
-		p := newPlace(t)
+		p := newProject(t)
 		if tt.env != "" {
 			p.env[tt.env] = tt.value
 		} else {
@@ -262,13 +262,13 @@ func TestInvalidFlagsAndVariables(t *testing.T) {
 
 // TestUserFile checks which files are accepted as the user's own.
 func TestUserFile(t *testing.T) {
-	p := newPlace(t)
+	p := newProject(t)
 	if err := os.MkdirAll(p.user, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	p.wantRefusal(diag.ConfigInvalid, p.user, "not a regular file")
 
-	p = newPlace(t) // many users have a link to a file in a repository of dotfiles
+	p = newProject(t) // many users have a link to a file in a repository of dotfiles
 	real := filepath.Join(p.home, "dotfiles", "config.yaml")
 	p.write(real, "target: kubelet\n")
 	if err := os.MkdirAll(filepath.Dir(p.user), 0o700); err != nil {

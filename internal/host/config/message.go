@@ -27,9 +27,9 @@ func withPermissionHint(e *diag.Error) error {
 
 // shorten bounds the length of text quoted from a file.
 func shorten(text string) string {
-	const most = 80
-	if len(text) <= most {
+	const maxLen = 80
+	if len(text) <= maxLen {
 		return text
 	}
-	return text[:most] + "…"
+	return text[:maxLen] + "…"
 }

@@ -1,11 +1,11 @@
 package config
 
-// nearest returns the name that is most likely meant by word, or "".
+// nearest returns the name that word most likely stands for, or "".
 func nearest(word string, names []string) string {
-	best, found := "", 1+max(2, min(len(word), 64)/3)
+	best, minDistance := "", 1+max(2, min(len(word), 64)/3)
 	for _, name := range names {
-		if d := distance(shorten(word), name); d < found {
-			best, found = name, d
+		if d := distance(shorten(word), name); d < minDistance {
+			best, minDistance = name, d
 		}
 	}
 	return best

@@ -32,7 +32,7 @@ func TestOthersCanWrite(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			p := newPlace(t)
+			p := newProject(t)
 			p.write(p.file(), needsTrust)
 			p.trustFile(p.file())
 			p.mustLoad()
@@ -66,7 +66,7 @@ func TestOthersCanWrite(t *testing.T) {
 
 // TestPipe checks that a pipe instead of a file does not block.
 func TestPipe(t *testing.T) {
-	p := newPlace(t)
+	p := newProject(t)
 	for _, path := range []string{p.user, p.file()} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// othersCanWrite returns why anybody but this user and root can change the file, or
-// "". Group members count as others, as they do for ssh's configuration.
+// othersCanWrite returns a reason if anybody but this user and root can change the file,
+// and otherwise "". Like ssh, it counts group members as others.
 func othersCanWrite(info fs.FileInfo) string {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
 		return fmt.Sprintf("it belongs to another user (%d)", st.Uid)

@@ -2,5 +2,5 @@ package config
 
 import "io/fs"
 
-// othersCanWrite does not know the access lists of Windows.
+// othersCanWrite does not check Windows access control lists.
 func othersCanWrite(fs.FileInfo) string { return "" }

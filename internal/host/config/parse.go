@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// parse returns the values set in a YAML file, in file order and not validated yet. It
-// accepts a single mapping of keys, and of YAML only text, numbers, lists and
+// parse returns the values set in a YAML file, in file order and not yet validated. It
+// accepts a single mapping of keys, whose values may only be text, numbers, lists and
 // mappings. file and layer become the origin of the values.
 func parse(file string, layer Layer, text []byte) ([]Value, error) {
 	p := parser{file: file}

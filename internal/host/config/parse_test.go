@@ -51,14 +51,14 @@ func TestInvalid(t *testing.T) {
 		{"large", "#" + strings.Repeat(" ", 64<<10), []string{"larger than 65536 bytes"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPlace(t)
+			p := newProject(t)
 			p.write(p.user, tt.text)
 			p.wantRefusal(diag.ConfigInvalid, append(tt.says, p.user)...)
 		})
 	}
 	for name, text := range map[string]string{"empty": "", "comments": "# nothing\n", "null": "---\n", "empty mapping": "{}\n", "byte order mark": "\ufefftarget: containerd\n"} {
 		t.Run(name, func(t *testing.T) {
-			p := newPlace(t)
+			p := newProject(t)
 			p.write(p.user, text)
 			p.mustLoad()
 		})

@@ -38,7 +38,7 @@ type trustState int
 
 const (
 	unknown trustState = iota
-	changed            // trusted with another content
+	changed            // trusted with different content
 	trusted
 )
 

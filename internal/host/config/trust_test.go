@@ -14,10 +14,10 @@ import (
 
 const needsTrust = "target: kubelet\nnode: ssh:devnode\n"
 
-// TestTrust follows a file that is refused, trusted, changed, trusted again, and
-// removed from the list.
+// TestTrust checks a file that is refused, trusted, changed, trusted again, and removed
+// from the list.
 func TestTrust(t *testing.T) {
-	p := newPlace(t)
+	p := newProject(t)
 	p.write(p.file(), needsTrust)
 	p.wantRefusal(diag.ConfigUntrusted, p.file()+":2: node", "only after you have trusted")
 	p.trustFile(p.file())
@@ -64,7 +64,7 @@ func wantWorkspace(t *testing.T, s *config.Settings, path string, trusted bool) 
 
 // TestTrustIsBoundToAPath checks that a trusted file is not trusted elsewhere.
 func TestTrustIsBoundToAPath(t *testing.T) {
-	p := newPlace(t)
+	p := newProject(t)
 	good := filepath.Join(p.home, "good", config.WorkspaceName)
 	p.write(good, needsTrust)
 	p.trustFile(good)
@@ -90,7 +90,7 @@ func TestTrustIsBoundToAPath(t *testing.T) {
 	}
 	p.flags["root"] = []string{link}
 	wantWorkspace(t, p.mustLoad(), good, true)
-	// Once it leads elsewhere, it is another place.
+	// Once it points elsewhere, it is a different place.
 	evil := filepath.Join(p.home, "evil")
 	p.write(filepath.Join(evil, config.WorkspaceName), needsTrust)
 	if err := os.Remove(link); err != nil {
@@ -104,7 +104,7 @@ func TestTrustIsBoundToAPath(t *testing.T) {
 
 // TestTrustList checks the list with unusual file names and malformed lines.
 func TestTrustList(t *testing.T) {
-	p := newPlace(t)
+	p := newProject(t)
 	odd := filepath.Join(p.home, "a \"b\"\n0000 \"/etc", config.WorkspaceName)
 	if err := os.MkdirAll(filepath.Dir(odd), 0o700); err != nil {
 		testenv.Skipf(t, "such names are not supported: %v", err)

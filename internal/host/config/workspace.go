@@ -15,10 +15,10 @@ import (
 const WorkspaceName = "dapbridge.yaml"
 
 // FindWorkspace returns the path of the file that applies to the source in root, an
-// absolute path, or "" if there is none. It is the nearest one in root or above it, up
-// to the top of root's git repository, or, outside of one, of the nearest go.mod or
-// go.work. So a file in /tmp or in a home directory does not apply to source that was
-// unpacked below it.
+// absolute path, or "" if there is none. It is the nearest one in root or above it, up to
+// the top of root's git repository or, without a repository, the directory of the nearest
+// go.mod or go.work. So a file in /tmp or in a home directory does not apply to source
+// that was unpacked below it.
 func FindWorkspace(root string) string {
 	top := topDir(root)
 	for dir := filepath.Clean(root); ; dir = filepath.Dir(dir) {
@@ -32,7 +32,7 @@ func FindWorkspace(root string) string {
 	}
 }
 
-// topDir returns the highest directory in which root's file may be.
+// topDir returns the topmost directory that is searched for root's file.
 func topDir(root string) string {
 	module := ""
 	for dir := filepath.Clean(root); ; dir = filepath.Dir(dir) {
@@ -89,7 +89,7 @@ func ReadWorkspace(path string) (*Workspace, error) {
 	return w, err
 }
 
-// NeedTrust returns the values that the file may set only after it was trusted.
+// NeedTrust returns the values that the file may set only once it is trusted.
 func (w *Workspace) NeedTrust() []Value {
 	var need []Value
 	for _, v := range w.values {

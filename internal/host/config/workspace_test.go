@@ -8,11 +8,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/config"
 )
 
-// TestForbiddenKeys has a workspace's file set each key.
+// TestForbiddenKeys sets each key in a workspace's file.
 func TestForbiddenKeys(t *testing.T) {
 	for _, k := range config.Keys() {
 		t.Run(k.Name, func(t *testing.T) {
-			p := newPlace(t)
+			p := newProject(t)
 			p.write(p.file(), "# innocent\n"+yamlOf(k, samples(k)[1]))
 			where := p.file() + ":2: "
 			switch k.Workspace {
@@ -38,7 +38,7 @@ func TestForbiddenKeys(t *testing.T) {
 	}
 }
 
-// TestEveryRiskIsNamed keeps a new key from being free by oversight.
+// TestEveryRiskIsNamed makes sure that no new key is Free by oversight.
 func TestEveryRiskIsNamed(t *testing.T) {
 	for _, k := range config.Keys() {
 		free := k.Name == "target" || k.Name == "map"
@@ -72,7 +72,7 @@ func TestFindWorkspace(t *testing.T) {
 		{"the nearest", []string{"a/.git", "a/dapbridge.yaml", "a/b/dapbridge.yaml"}, "a/b/c", "a/b/dapbridge.yaml"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPlace(t)
+			p := newProject(t)
 			for _, f := range tt.files {
 				p.write(filepath.Join(p.home, f), "")
 			}
@@ -90,12 +90,12 @@ func TestFindWorkspace(t *testing.T) {
 // TestRootFindsTheWorkspace checks that the file is searched for in root, wherever
 // root is set.
 func TestRootFindsTheWorkspace(t *testing.T) {
-	for name, set := range map[string]func(p *place, other string){
-		"user": func(p *place, _ string) { p.write(p.user, "root: ~/other\n") },
-		"env":  func(p *place, other string) { p.env["DAPBRIDGE_ROOT"] = other },
-		"flag": func(p *place, other string) { p.flags["root"] = []string{other} },
+	for name, set := range map[string]func(p *project, other string){
+		"user": func(p *project, _ string) { p.write(p.user, "root: ~/other\n") },
+		"env":  func(p *project, other string) { p.env["DAPBRIDGE_ROOT"] = other },
+		"flag": func(p *project, other string) { p.flags["root"] = []string{other} },
 	} {
-		p := newPlace(t)
+		p := newProject(t)
 		other := filepath.Join(p.home, "other")
 		p.write(filepath.Join(other, config.WorkspaceName), "target: kubelet\n")
 		p.write(p.file(), "target: here\n")
