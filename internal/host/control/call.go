@@ -14,8 +14,8 @@ import (
 )
 
 // Call calls a method of the daemon. It sends params as JSON and unmarshals the result
-// into answer. A [diag.Error] of the method is returned as it is; any other failure is
-// a diag.DaemonSilent.
+// into answer. A [diag.Error] from the method is returned unchanged; any other failure is
+// a diag.DaemonSilent error.
 func (d Daemon) Call(ctx context.Context, method string, params, answer any) error {
 	err := d.call(ctx, method, params, answer)
 	var known *diag.Error

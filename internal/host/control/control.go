@@ -1,7 +1,7 @@
-// Package control connects a user's commands with the user's daemons. Each daemon
-// listens on a unix socket of its own, in a directory that only this user can enter,
-// and answers requests: JSON over HTTP (POST /v1/METHOD). The package knows nothing
-// of the methods.
+// Package control connects a user's commands with the user's daemons. Each daemon listens
+// on a unix socket of its own, in a directory that only this user can enter, and answers
+// requests: JSON over HTTP (POST /v1/METHOD). The package knows nothing about the
+// methods.
 package control
 
 import (
@@ -29,10 +29,11 @@ const (
 	maxHeader  = 8 << 10  // bytes of an HTTP header
 )
 
-// suffix ends the names of sockets that a daemon listens on, or did.
+// suffix ends the name of a socket from the moment it accepts connections. Until then,
+// [Find] ignores it.
 const suffix = ".sock"
 
-// Listen opens a socket in dir, which only this user must have access to. Closing the
+// Listen opens a socket in dir, to which only this user may have access. Closing the
 // listener removes the socket. [Find] finds it only once connections succeed.
 func Listen(dir string) (net.Listener, error) {
 	name := filepath.Join(dir, fmt.Sprintf("%d-%s", os.Getpid(), rand.Text()[:8]))

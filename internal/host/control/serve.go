@@ -27,7 +27,7 @@ const (
 )
 
 // Serve answers requests on ln until ctx ends. It then closes ln and returns once no
-// method is running any more. It closes connections of other users at once.
+// method is running. It closes connections from other users immediately.
 func Serve(ctx context.Context, ln net.Listener, methods map[string]Method, l *slog.Logger) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.RWMutex // read-locked while a method runs
