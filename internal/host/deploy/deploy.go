@@ -1,6 +1,6 @@
-// Package deploy replaces the target by a debug build: [Builder] makes one on the host,
-// with the go command or with a command of the user's, and [Run] has the node swap the
-// executable. [Restore] undoes it.
+// Package deploy replaces the target with a debug build: [Builder] builds it on the host,
+// with the go command or with a command that the user gives, and [Run] makes the node
+// swap the executable. [Restore] undoes this.
 package deploy
 
 import (
@@ -19,9 +19,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
-// Builder makes debug builds. The result stays in a directory for the workspace and
+// Builder makes debug builds. It leaves the result in a directory for the workspace and
 // program, so that a build without changes does not link again. It also keeps the last
-// builds, see [Builder.OpenKept].
+// few builds, see [Builder.OpenKept].
 type Builder struct {
 	Dir     string    // private to the user; created if needed
 	Env     []string  // the user's environment
@@ -38,10 +38,10 @@ type Artifact struct {
 	Took   time.Duration `json:"took"`  // ns
 }
 
-// Build builds the program from the source in dir, where it runs the build. A Command
-// gets the platform in GOOS and GOARCH, and in OUT the path that it must write the
-// executable to. The error's code is diag.DeployBuild or diag.DeploySource; the
-// compiler's messages have been written to Out.
+// Build builds the program from the source in dir, which is also the working directory of
+// the build. A Command finds the platform in GOOS and GOARCH, and in OUT the path that it
+// must write the executable to. The error's code is diag.DeployBuild or
+// diag.DeploySource; the compiler's messages have then been written to Out.
 func (b *Builder) Build(ctx context.Context, d *recipe.Debug, dir string) (*Artifact, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -141,8 +141,8 @@ func TestBuildFails(t *testing.T) {
 	}
 }
 
-// TestBuildOfDependency refuses a workspace that merely depends on the target's
-// module: the user's edits there would not be built.
+// TestBuildOfDependency checks that a workspace that merely depends on the target's
+// module is refused: the user's edits there would not be built.
 func TestBuildOfDependency(t *testing.T) {
 	dependency, dir := newWorkspace(t, "example.com/d", ""), newWorkspace(t, "example.com/e", "")
 	mod := "module example.com/e\n\ngo 1.26.0\n\nrequire example.com/d v0.0.0\n\nreplace example.com/d => " + dependency + "\n"
@@ -198,7 +198,7 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// TestCancelled ends a build with all processes that it started.
+// TestCancelled checks that cancelling a build ends all processes that it started.
 func TestCancelled(t *testing.T) {
 	testenv.SkipOn(t, "windows", "needs sh")
 	var out bytes.Buffer

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Bounds of the kept builds, over all workspaces and programs.
+// Limits on the kept builds, across all workspaces and programs.
 const (
 	maxKeptBuilds = 6
 	maxKeptBytes  = 1 << 30
@@ -19,10 +19,10 @@ const (
 
 func (b *Builder) keptDir() string { return filepath.Join(b.Dir, "kept") }
 
-// keep keeps a build under its SHA-256, so that a node that runs it need be sent only
-// the difference to the next one. A hard link does this at no cost until go build
-// replaces the file; on a file system without hard links nothing is kept, and builds
-// are sent whole.
+// keep stores a build under its SHA-256, so that a node that runs it needs to be sent
+// only the difference from it to the next build. The hard link takes no space until go
+// build replaces the file. On a file system without hard links nothing is kept, and
+// builds are sent whole.
 func (b *Builder) keep(built *Artifact) {
 	dir := b.keptDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {

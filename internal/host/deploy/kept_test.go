@@ -53,8 +53,7 @@ func TestOpenKept(t *testing.T) {
 	}
 }
 
-// checkKept checks whether f was found, that it is positioned at its start, and closes
-// it.
+// checkKept checks whether f was found and is positioned at its start, and closes it.
 func checkKept(t *testing.T, f *os.File, want bool) {
 	t.Helper()
 	if got := f != nil; got != want {

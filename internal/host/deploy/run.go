@@ -16,7 +16,7 @@ type Options struct {
 	Builder  *Builder
 	Root     string                        // where the target's source is on the host
 	LDFlags  string                        // linker flags in addition to those that the target records
-	Request  api.DeployRequest             // of which the caller sets Args, Relax, Ready and Force
+	Request  api.DeployRequest             // the caller sets only Args, Relax, Ready and Force
 	DryRun   bool                          // only inspect the node: build and change nothing
 	Built    func(*Artifact)               // called when the build is done
 	Step     func(api.SwapStep)            // called when the node starts a step
@@ -50,7 +50,7 @@ func Run(ctx context.Context, c link.Config, o Options) (*Result, error) {
 		return nil, err
 	}
 	r.Recipe, err = o.newRecipe(r.State)
-	r.State.Origin = nil // large, and not needed any more
+	r.State.Origin = nil // large and no longer needed
 	if err != nil || o.DryRun {
 		return r, err
 	}
@@ -89,7 +89,8 @@ func (o *Options) newRecipe(s api.InspectResult) (*recipe.Debug, error) {
 }
 
 // buildName returns the name of the file that the user's build command must write. It is
-// the target's base name only if that is a plain one, since the node controls it.
+// the target's base name, but only if that has no unusual characters, since the node
+// controls it.
 func buildName(targetPath string) string {
 	if name := path.Base(targetPath); regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`).MatchString(name) {
 		return name

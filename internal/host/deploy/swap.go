@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// messageLimit bounds a message from the node, in bytes. The largest message holds an
-// executable's origin.
-const messageLimit = 8 << 20
+// maxMessageSize bounds a message from the node, in bytes. The largest message contains
+// an executable's origin.
+const maxMessageSize = 8 << 20
 
 // runSwap runs a command of `agent swap` on the node and decodes its result into result.
 // It returns the error that the node reports, or an error if the command ends without a
@@ -56,12 +56,12 @@ func runSwap(ctx context.Context, l *link.Link, command string, request, result 
 		case m, ok := <-r.messages:
 			switch timer.Reset(); {
 			case !ok:
-				return r.earlyEnd(last, r.err)
+				return r.earlyEndError(last, r.err)
 			case m.Failure != nil:
 				return reportedError(m.Failure)
 			case m.Result != nil:
 				if err := json.Unmarshal(m.Result, result); err != nil {
-					return r.earlyEnd(last, err)
+					return r.earlyEndError(last, err)
 				}
 				return nil
 			case m.Progress == nil:
@@ -105,7 +105,7 @@ func giveUp(l *link.Link, reason error, step api.SwapStep) error {
 type swapRun struct {
 	cmd      *link.Command
 	messages chan api.SwapMessage // closed after the last one
-	stop     chan struct{}        // closed when messages are not received any more
+	stop     chan struct{}        // closed when no more messages are received
 	sendErr  chan error           // why the build could not be sent, unless the node stopped reading
 	err      error                // of reading messages, once they are closed
 }
@@ -124,7 +124,7 @@ func (r *swapRun) sendBuild(send func(w io.Writer, former string) error, former 
 func (r *swapRun) read() {
 	defer close(r.messages)
 	lines := bufio.NewScanner(r.cmd.Stdout)
-	lines.Buffer(nil, messageLimit)
+	lines.Buffer(nil, maxMessageSize)
 	for lines.Scan() {
 		var m api.SwapMessage
 		if r.err = json.Unmarshal(lines.Bytes(), &m); r.err != nil {
@@ -140,9 +140,9 @@ func (r *swapRun) read() {
 	r.err = lines.Err()
 }
 
-// earlyEnd returns the error of a command that ended without a result, or with a
+// earlyEndError returns the error of a command that ended without a result, or with a
 // malformed one. err says why its messages could not be read, nil if they ended.
-func (r *swapRun) earlyEnd(step api.SwapStep, err error) error {
+func (r *swapRun) earlyEndError(step api.SwapStep, err error) error {
 	if err == nil {
 		err = r.cmd.Wait()
 	}

@@ -29,7 +29,7 @@ type upload struct {
 }
 
 // send writes the build to w. If the build with the SHA-256 former, which the node runs,
-// was made on this host, it writes a delta to that.
+// was made on this host, it writes only the difference from that build.
 func (u *upload) send(w io.Writer, former string) error {
 	f, err := os.Open(u.built.Path)
 	if err != nil {
