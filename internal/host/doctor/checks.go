@@ -8,7 +8,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// stages lists all checks in their order. No error ends a stage without codes.
+// stages returns all checks in order. The last stage has no codes, since no other stage
+// depends on it.
 func stages() []stage {
 	return []stage{
 		{[]diag.Code{diag.NodeUnknown, diag.NodeNotLocal}, []check{{"node", checkNode}}},

@@ -51,8 +51,8 @@ func (r Report) ExitStatus() int {
 	return status
 }
 
-// Facts are what was found out. If a stage fails, Err holds its error and the
-// facts of all later stages are zero.
+// Facts are the findings that the checks judge. If a stage fails, Err holds its error and
+// the facts of all later stages are zero.
 type Facts struct {
 	Node  Node
 	Err   error // why the facts end here; nil if they are complete
@@ -95,7 +95,7 @@ type Agent struct {
 
 // Source describes the target's source on host and node.
 type Source struct {
-	Root    string // where the host's was looked for
+	Root    string // where it was looked for on the host
 	Problem string // why Root lacks the main module, "" if it has it
 	Files   int    // number of files that the target was compiled from
 	OnHost  int    // how many of them the host has

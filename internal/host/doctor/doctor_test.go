@@ -127,8 +127,8 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestExitStatus counts a stripped target as a warning even if its symbols have
-// been built.
+// TestExitStatus checks that a stripped target is a warning even if its symbols have been
+// built.
 func TestExitStatus(t *testing.T) {
 	f := healthyFacts()
 	f.Build.Stripped, f.Source.Symbols = true, true
@@ -137,8 +137,8 @@ func TestExitStatus(t *testing.T) {
 	checkExitStatus(t, doctor.Examine(f), 2)
 }
 
-// TestStages ends the examination at each error: the checks before it pass, those
-// that depend on it are skipped.
+// TestStages checks that, for each error, the checks before it pass and those that depend
+// on it are skipped.
 func TestStages(t *testing.T) {
 	for code, check := range map[diag.Code]string{
 		diag.NodeUnknown: "node", diag.NodeNotLocal: "node", diag.NodeUnreachable: "ssh", diag.HostKeyChanged: "ssh", diag.HostKeyUnknown: "ssh",
@@ -170,7 +170,8 @@ func TestStages(t *testing.T) {
 	}
 }
 
-// TestErrorOfNoStage is reported by a check of its own, before all others.
+// TestErrorOfNoStage checks that an error that belongs to no stage gets a check of its
+// own, before all others.
 func TestErrorOfNoStage(t *testing.T) {
 	r := doctor.Examine(doctor.Facts{Err: errors.New("out of luck")})
 	checkExitStatus(t, r, 2)
@@ -181,7 +182,7 @@ func TestErrorOfNoStage(t *testing.T) {
 	}
 }
 
-// TestNoTarget still judges the node.
+// TestNoTarget checks that the node is still judged without a target.
 func TestNoTarget(t *testing.T) {
 	f := healthyFacts()
 	f.Target, f.Build, f.Optimisation, f.Source = nil, nil, nil, doctor.Source{}

@@ -37,7 +37,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	return Examine(f), nil
 }
 
-// gather fills in the facts for which the node must be reached.
+// gather collects the facts that need a connection to the node.
 func (c Config) gather(ctx context.Context, l *link.Link, f *Facts) error {
 	hello := l.Hello()
 	m, err := l.Machine(ctx)
@@ -82,7 +82,7 @@ func (c Config) gatherSymbols(ctx context.Context, l *link.Link, t api.Target, f
 			c.Link.Log.Warn("cannot build the target's symbols", "reason", err, "hint", diag.Hint(err))
 		}
 	}
-	if c.Symbols.Mode != symbols.Never && c.Link.Dlv == "" { // that dlv has found them by itself
+	if c.Symbols.Mode != symbols.Never && c.Link.Dlv == "" { // a running dlv has its own
 		f.Source.Symbols, err = c.Symbols.AreKept(ctx, l, t)
 	}
 	return err
