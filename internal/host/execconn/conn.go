@@ -14,9 +14,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// Conn runs commands in a container, as root. Nothing is open between commands, so the
-// end of the container shows when the next command runs. Its methods may be called from
-// several goroutines.
+// Conn runs commands in a container, as root. It keeps nothing open between commands, so
+// only the next command shows that the container has stopped. Its methods may be called
+// from several goroutines.
 type Conn struct {
 	engine engine
 	node   *node.Node
@@ -29,8 +29,8 @@ type Conn struct {
 	wg     sync.WaitGroup
 }
 
-// Dial checks that the container runs and that the user may use its engine. Its error
-// is diag.NodeUnknown for a container that does not exist, and otherwise
+// Dial checks that the container is running and that the user may use its engine. Its
+// error is diag.NodeUnknown for a container that does not exist, and otherwise
 // diag.NodeUnreachable.
 func Dial(ctx context.Context, n *node.Node, idleTimeout time.Duration, log *slog.Logger) (*Conn, error) {
 	e := engine{*n.Exec}
@@ -45,7 +45,7 @@ func Dial(ctx context.Context, n *node.Node, idleTimeout time.Duration, log *slo
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
 // Close ends all commands and waits for the connection's goroutines. It may be called
-// again.
+// more than once.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if !c.closed {
@@ -81,8 +81,8 @@ func (c *Conn) IdleTimeout() time.Duration { return c.idle }
 // ExplainRefusal implements [remote.Conn]. It recognises the messages of engines.
 func (c *Conn) ExplainRefusal(stderr []byte) *diag.Error { return c.engine.explain(string(stderr)) }
 
-// spawn runs f in a goroutine that Close waits for. After Close it runs nothing and
-// reports false.
+// spawn runs f in a goroutine that Close waits for. After Close it does not run f and
+// returns false.
 func (c *Conn) spawn(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

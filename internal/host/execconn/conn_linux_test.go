@@ -70,8 +70,8 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// client waits for a client whose command has the word, and returns its pid.
-func client(t *testing.T, e *enginetest.Engine, word string) int {
+// waitForClient waits for a client whose command has the word, and returns its pid.
+func waitForClient(t *testing.T, e *enginetest.Engine, word string) int {
 	t.Helper()
 	for range 500 {
 		if pids := e.Clients(word); len(pids) == 1 {
@@ -98,7 +98,7 @@ func TestClientDies(t *testing.T) {
 	if line, err := out.ReadString('\n'); line != "here\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	pid := client(t, e, ended)
+	pid := waitForClient(t, e, ended)
 	if group, err := syscall.Getpgid(pid); err != nil || group != pid {
 		t.Errorf("the client is in the process group %d (%v), want %d: Ctrl-C would end it", group, err, pid)
 	}

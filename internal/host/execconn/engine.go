@@ -13,8 +13,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// askTimeout bounds a query to the engine.
-const askTimeout = 10 * time.Second
+// queryTimeout bounds a query to the engine.
+const queryTimeout = 10 * time.Second
 
 // engine is a container and the command of its engine.
 type engine struct{ node.Container }
@@ -27,7 +27,7 @@ func (e engine) exec(argv []string) []string {
 
 // checkRunning returns nil if commands can run in the container.
 func (e engine) checkRunning(ctx context.Context) error {
-	status, err := e.ask(ctx, "container", "inspect", "--format", "{{.State.Status}}", "--", e.Name)
+	status, err := e.query(ctx, "container", "inspect", "--format", "{{.State.Status}}", "--", e.Name)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -48,9 +48,9 @@ func (e engine) stoppedError(state, verb string) *diag.Error {
 		WithHint("run: %s %s %s", e.Engine, verb, e.Name)
 }
 
-// ask runs the engine's command and returns its output without surrounding white space.
-func (e engine) ask(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+// query runs the engine's command and returns its output without surrounding white space.
+func (e engine) query(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, e.Engine, args...)
 	cmd.WaitDelay = time.Second
@@ -69,7 +69,7 @@ func (e engine) inspectError(ctx context.Context, err error) error {
 		return diag.Errorf(diag.NodeUnreachable, "the command %s was not found on this machine", e.Engine).
 			WithHint("install %s's command line client, or reach the node by SSH: --node ssh:HOST", e.Engine)
 	case errors.Is(err, context.DeadlineExceeded):
-		return diag.Errorf(diag.NodeUnreachable, "%s did not answer within %v", e.Engine, askTimeout).
+		return diag.Errorf(diag.NodeUnreachable, "%s did not answer within %v", e.Engine, queryTimeout).
 			WithHint("check whether %s ps works", e.Engine)
 	case !errors.As(err, &failed):
 		return diag.Errorf(diag.NodeUnreachable, "cannot run %s: %w", e.Engine, err).
@@ -88,7 +88,7 @@ func (e engine) inspectError(ctx context.Context, err error) error {
 
 // runningHint returns a hint that lists the running containers.
 func (e engine) runningHint(ctx context.Context) string {
-	names, err := e.ask(ctx, "ps", "--format", "{{.Names}}")
+	names, err := e.query(ctx, "ps", "--format", "{{.Names}}")
 	switch {
 	case err != nil:
 		return "list the running containers: " + e.Engine + " ps"

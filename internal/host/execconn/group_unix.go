@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// newGroup keeps a terminal's Ctrl-C from the engine's client: the link must last until
-// the target is released.
+// newGroup keeps Ctrl-C in a terminal from reaching the engine's client: the link must
+// last until the target is released.
 func newGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // killGroup kills a client that was started in a process group of its own, and what the

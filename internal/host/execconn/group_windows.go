@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// newGroup keeps a terminal's Ctrl-C from the engine's client: the link must last until
-// the target is released.
+// newGroup keeps Ctrl-C in a terminal from reaching the engine's client: the link must
+// last until the target is released.
 func newGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }

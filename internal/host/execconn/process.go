@@ -15,9 +15,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// process is the engine's client for one command. If it ends, the command does not: the
-// engine then closes the command's standard input and sends no signal (moby's
-// container/stream/attach.go, CopyStreams).
+// process is the engine's client for one command. The command outlives it: when the
+// client ends, the engine only closes the command's standard input and sends no signal
+// (moby's container/stream/attach.go, CopyStreams).
 type process struct {
 	conn    *Conn
 	cmd     *exec.Cmd

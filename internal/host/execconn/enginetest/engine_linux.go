@@ -1,7 +1,7 @@
-// Package enginetest is a fake container engine for tests: a client that understands
-// those command lines of docker that dapbridge uses, and a server in the test process
-// that runs the commands. As with docker, the server holds the command's streams, and
-// the death of a client closes the command's standard input and does nothing else.
+// Package enginetest is a fake container engine for tests: a client that understands the
+// docker command lines that dapbridge uses, and a server in the test process that runs
+// the commands. As with docker, the server holds the command's streams, and the death of
+// a client closes the command's standard input and does nothing else.
 package enginetest
 
 import (
@@ -118,7 +118,8 @@ func (e *Engine) Clients(word string) []int {
 	return pids
 }
 
-// serve answers one client. Its error is about a request that dapbridge must not make.
+// serve answers one client. It returns an error for a request that dapbridge must not
+// make.
 func (e *Engine) serve(conn *net.UnixConn) error {
 	in := bufio.NewReader(conn)
 	line, err := in.ReadBytes('\n')
