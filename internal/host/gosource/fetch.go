@@ -22,10 +22,10 @@ const (
 	maxFetches      = 4
 )
 
-// Fetcher downloads modules into the host's module cache with the go command:
-// those whose content is pinned by a go.sum of the workspace, and toolchains, whose
-// content is pinned by the checksum database. It asks only the user's proxies,
-// never a repository, since a module path can name any server.
+// Fetcher downloads modules into the host's module cache with the go command: those whose
+// content is pinned by a go.sum of the workspace, and toolchains, whose content is pinned
+// by the checksum database. It contacts only the user's proxies, never a repository,
+// since a module path can name any server.
 type Fetcher struct {
 	env  Env
 	sums map[module.Version][]string // lines of go.sum
@@ -157,8 +157,8 @@ func (f *Fetcher) download(ctx context.Context, m module.Version) (err error) {
 	return nil
 }
 
-// downloadEnv overrides all settings that would let the go command ask a
-// repository, skip a checksum or run another toolchain.
+// downloadEnv overrides all settings that would let the go command contact a repository,
+// skip a checksum or run another toolchain.
 func (f *Fetcher) downloadEnv() []string {
 	flags := ""
 	if slices.Contains(strings.Fields(f.env.GOFLAGS), "-modcacherw") {

@@ -23,10 +23,10 @@ import (
 // no repository or no such commit, or the commit does not contain the file.
 var ErrNotInGit = errors.New("unknown to git")
 
-// MatchesCommit reports whether a file has the content that it has in a commit of
-// its repository, apart from carriage returns. Its error is ErrNotInGit. git does
-// not read the file itself, because it would run the filters that an untrusted
-// repository configures.
+// MatchesCommit reports whether a file has the same content as in a commit of its
+// repository, apart from carriage returns. Its error is ErrNotInGit. git does not read
+// the file itself, because it would run the filters that an untrusted repository
+// configures.
 func MatchesCommit(ctx context.Context, file, commit string) (bool, error) {
 	id, err := blobID(ctx, file, commit)
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// fileLimit bounds the size of a go.mod, go.sum or modules.txt, in bytes, since a
+// maxFileSize bounds the size of a go.mod, go.sum or modules.txt, in bytes, since a
 // workspace is untrusted.
-const fileLimit = 16 << 20
+const maxFileSize = 16 << 20
 
 // ErrNoModule means that neither a directory nor any of its parents holds a go.mod.
 var ErrNoModule = errors.New("no go.mod in this directory or its parents")
@@ -103,15 +103,15 @@ func RealPath(path string) string {
 	return path
 }
 
-// readFile reads a file of the workspace, which is bounded by fileLimit.
+// readFile reads a file of the workspace, which is bounded by maxFileSize.
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
-	if err == nil && len(data) > fileLimit {
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err == nil && len(data) > maxFileSize {
 		err = &os.PathError{Op: "read", Path: name, Err: errors.New("too large")}
 	}
 	return data, err
