@@ -80,8 +80,8 @@ func (c *caller) read() {
 		var syntax *json.SyntaxError
 		switch err := json.Unmarshal(line, &m); {
 		case errors.As(err, &syntax):
-			return // after a line that is not JSON, nothing can be trusted to be a message
-		case err != nil: // other JSON, such as a batch; we send none, so it answers nothing
+			return // after a line that is not JSON, no later line can be trusted
+		case err != nil: // other JSON, such as a batch; we send no batches, so it answers no call
 		case m.Method == "" && m.ID != nil:
 			c.deliver(*m.ID, m.response)
 		case m.Method != "" && m.ID == nil:
@@ -187,10 +187,11 @@ func (c *caller) cancel(id int64) {
 	}
 }
 
-// fail ends all calls with errEnded: the stream has ended, or the owner gives it up.
+// fail ends all calls with errEnded: the stream has ended, or the owner gives up on it.
 func (c *caller) fail() { c.doneOnce.Do(func() { close(c.done) }) }
 
-// close stops the writer and waits for both goroutines. The owner must end c.r.
+// close stops the writer and waits for both goroutines. The owner must make a blocked
+// read from c.r return.
 func (c *caller) close() {
 	c.mu.Lock()
 	c.closed = true

@@ -25,15 +25,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const validHello = `{"protocol":1,"version":"v1","os":"linux","arch":"amd64","pid":7,"socket":"@s","capabilities":{},"targetError":{"code":"target-none","summary":"none"}}`
 
-// noWriter is the standard input of an agent to which nothing must be written.
-type noWriter struct{ t *testing.T }
+// forbiddenWriter is the standard input of an agent that must not be written to.
+type forbiddenWriter struct{ t *testing.T }
 
-func (w noWriter) Write(p []byte) (int, error) {
+func (w forbiddenWriter) Write(p []byte) (int, error) {
 	w.t.Errorf("wrote %q to an agent that was refused", p)
 	return len(p), nil
 }
 
-func (noWriter) Close() error { return nil }
+func (forbiddenWriter) Close() error { return nil }
 
 func TestConnectRefuses(t *testing.T) {
 	for _, tt := range []struct {
@@ -53,7 +53,7 @@ func TestConnectRefuses(t *testing.T) {
 		{"no socket", strings.Replace(validHello, `"socket":"@s",`, "", 1) + "\n", diag.AgentProtocol, "lacks"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := link.Connect(strings.NewReader(tt.hello), noWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
+			c, err := link.Connect(strings.NewReader(tt.hello), forbiddenWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
 			if c != nil {
 				t.Error("got a client")
 			}
@@ -76,10 +76,10 @@ func checkError(t *testing.T, err error, code diag.Code, want string) {
 	}
 }
 
-// TestConnectRefusesALongLine checks that reading a hello that never ends is given up.
+// TestConnectRefusesALongLine checks that Connect gives up on a hello that never ends.
 func TestConnectRefusesALongLine(t *testing.T) {
 	endless := &endlessLine{}
-	_, err := link.Connect(endless, noWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
+	_, err := link.Connect(endless, forbiddenWriter{t}, link.Timing{Lease: time.Minute}, link.Events{})
 	checkError(t, err, diag.AgentProtocol, "")
 	if endless.n > 16<<20 {
 		t.Errorf("read %d bytes, want at most %d", endless.n, 16<<20)
@@ -148,8 +148,8 @@ func TestLinkIsLost(t *testing.T) {
 	}
 }
 
-// TestAgentThatDoesNotRead has the agent send notifications without end and read
-// nothing. Calls must end with their context, and neither goroutines nor bytes may pile
+// TestAgentThatDoesNotRead checks an agent that sends notifications without end and reads
+// nothing: calls must end with their context, and neither goroutines nor bytes may pile
 // up.
 func TestAgentThatDoesNotRead(t *testing.T) {
 	a := connect(t, time.Minute, link.Events{Log: func(api.LogLine) { time.Sleep(time.Millisecond) }})
@@ -179,8 +179,8 @@ func TestAgentThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeTheEnd has the agent answer and exit at once, as it does when it is
-// released. The answer must not be lost.
+// TestAnswerBeforeTheEnd checks an agent that answers and exits at once, as it does when
+// it is released: the answer must not be lost.
 func TestAnswerBeforeTheEnd(t *testing.T) {
 	for range 200 {
 		a := connect(t, time.Minute, link.Events{})
@@ -261,8 +261,7 @@ func TestErrorsKeepTheirCode(t *testing.T) {
 	checkError(t, err, diag.Internal, "no such method")
 }
 
-// TestSourcesOfAHostileNode has the node send a list of source files that cannot be
-// unpacked.
+// TestSourcesOfAHostileNode checks a list of source files that cannot be unpacked.
 func TestSourcesOfAHostileNode(t *testing.T) {
 	pack := func(text string) []byte {
 		var b bytes.Buffer

@@ -46,7 +46,7 @@ func (c Config) WithLog(log *slog.Logger) Config {
 	return c
 }
 
-// Conn is a connection to a node, over any transport. Close may be called again.
+// Conn is a connection to a node, over any transport. Close may be called more than once.
 type Conn interface {
 	remote.Conn
 	Done() <-chan struct{} // closed when it has ended
@@ -62,9 +62,9 @@ func DialNode(ctx context.Context, c Config) (Conn, error) {
 	return sshconn.Dial(ctx, c.SSH)
 }
 
-// StartAgent runs the agent with args. It uploads the agent for the host's
-// architecture, which nearly every local node has; only if the node cannot run that, it
-// asks the node for its own.
+// StartAgent runs the agent with args. It uploads the agent for the host's architecture,
+// which nearly every local node has; only if the node cannot run it does it ask for the
+// node's own.
 func StartAgent(ctx context.Context, conn Conn, c Config, args []string) (*remote.Cmd, error) {
 	bin, err := remote.FindAgent(ctx, c.Agent)
 	if err != nil {

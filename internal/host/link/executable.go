@@ -12,8 +12,8 @@ func (c *Client) Optimisation(ctx context.Context) (o exe.Optimisation, err erro
 	return o, c.call(ctx, api.MethodOptimisation, nil, &o)
 }
 
-// Origin returns how the target's executable was built and installed, as the node says.
-// It must not be trusted.
+// Origin returns how the target's executable was built and installed, according to the
+// node, which is not trusted.
 func (c *Client) Origin(ctx context.Context) (o exe.Origin, err error) {
 	return o, c.call(ctx, api.MethodOrigin, nil, &o)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// ReleaseTimeout bounds how long the agent may take to release the target. Then the link
-// is closed, on which the agent releases it too.
+// ReleaseTimeout bounds how long the agent may take to release the target. After that,
+// the link is closed, which also makes the agent release it.
 const ReleaseTimeout = 30 * time.Second
 
 // exitTimeout bounds how long an agent that has released the target may take to
