@@ -23,8 +23,8 @@ type Journal struct {
 	Ago    time.Duration // if not 0, since that long ago by the node's clock
 }
 
-// How many of the last lines are printed if no time is given: with Follow fewer, as tail
-// -f does.
+// The number of last lines that are printed if no time is given: fewer with Follow, like
+// tail -f.
 const (
 	defaultLines       = 100
 	defaultFollowLines = 10
@@ -41,8 +41,8 @@ type Result struct {
 }
 
 // Write writes the journal of the target's unit to w, escaped for a terminal. With Follow
-// it goes on until ctx ends, which is then not an error. If the target does not run, its
-// usual unit is used.
+// it continues until ctx ends, which is then not an error. If the target is not running,
+// its usual unit is used.
 func (j Journal) Write(ctx context.Context, c link.Config, w io.Writer) (Result, error) {
 	l, err := link.Dial(ctx, c)
 	if err != nil {
@@ -60,8 +60,8 @@ func (j Journal) Write(ctx context.Context, c link.Config, w io.Writer) (Result,
 	return r, err
 }
 
-// findUnit returns the systemd service that the target runs in, or its usual one if it
-// does not run.
+// findUnit returns the systemd service that the target runs in, or its usual one if it is
+// not running.
 func findUnit(ctx context.Context, l *link.Link, sel api.Selector) (string, error) {
 	t, err := l.Target(ctx)
 	switch {
@@ -106,14 +106,14 @@ func runJournalctl(ctx context.Context, l *link.Link, argv []string, w io.Writer
 		return 0, err
 	}
 	defer cmd.Close()
-	type copied struct {
+	type copyResult struct {
 		lines int
 		err   error
 	}
-	done := make(chan copied, 1)
+	done := make(chan copyResult, 1)
 	l.Go(func() {
 		n, err := copyEscaped(w, cmd.Stdout)
-		done <- copied{n, err}
+		done <- copyResult{n, err}
 	})
 	select {
 	case <-ctx.Done():
