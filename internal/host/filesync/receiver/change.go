@@ -13,7 +13,7 @@ import (
 type Change struct {
 	// Want is the entry to put there; one of kind Nothing removes what is there.
 	Want tree.Entry
-	// Expected is what is believed to be there now. If something else is there, with
+	// Expected is what the host believes to be there now. If something else is there, with
 	// other content than Want's, the node moves it out of the tree and keeps it.
 	Expected tree.Entry
 	// Staged is a file on the node that may have the content already.
@@ -34,7 +34,7 @@ type Result struct {
 	Now        tree.Entry // what is on the node now
 	Sent       tree.Entry // what was sent: Want, or its later state
 	ReadAt     time.Time  // when the file had been read
-	Kept       string     // the path on the node of what was unexpected and moved away, "" for nothing
+	Kept       string     // where the node keeps the unexpected entry that it moved away, "" if there was none
 	Err        error      // why the change was not made
 	FromStaged bool       // the content came from Change.Staged
 }
@@ -42,10 +42,10 @@ type Result struct {
 // ErrChanged is the error of a file that changed on the host while it was being sent.
 var ErrChanged = errors.New("changed while being sent")
 
-// Apply makes changes in order and calls report with the result of each. A directory
-// must come before its content, and the removal of one after that of its content. The
-// content of files is read from root. If a change fails, the others are still made;
-// Apply itself fails only with the channel, or when ctx ends.
+// Apply makes changes in order and calls report with the result of each. A directory must
+// come before its contents, and must be removed after them. The content of files is read
+// from root. If a change fails, the others are still made; Apply itself fails only if the
+// channel fails or ctx ends.
 func (c *Client) Apply(ctx context.Context, root *os.Root, changes []Change, report func(Change, Result)) error {
 	f := newInFlight(&c.window)
 	c.speed.startRun()
@@ -79,9 +79,9 @@ type pendingChange struct {
 	sent       chan struct{} // closed when all of it has been sent; guards the following
 	entry      tree.Entry
 	readAt     time.Time
-	err        error // why its content was not sent, or is void
+	err        error // why its content was not sent, or is invalid
 	fromStaged bool
-	end        int64 // the offset behind its last byte, see inFlight
+	end        int64 // the offset after its last byte, see inFlight
 }
 
 // readResult reads the result of a change. chanErr is an error of the channel.

@@ -61,7 +61,7 @@ func (c *Client) IsSlow() bool { return c.speed.slow.Load() }
 // not create it.
 func (c *Client) TopExists() bool { return c.topExists }
 
-// What bounds the memory that a node can make the host use.
+// Limits on the memory that a node can make the host use.
 const (
 	maxEntries   = 4 << 20
 	maxScanBytes = 256 << 20 // of all entries together
@@ -108,7 +108,7 @@ func (c *Client) Scan() (tree.Manifest, []tree.Problem, error) {
 }
 
 // HashFiles calls report, in order, with the SHA-256 of the content of each file on the
-// node, or with why it could not be read. It fails only with the channel.
+// node, or with why it could not be read. It fails only if the channel does.
 func (c *Client) HashFiles(paths []string, report func(path string, sum []byte, err error)) error {
 	var sendErr error
 	sent := make(chan struct{})
@@ -176,7 +176,7 @@ func (c *Client) readAnswer(path string, fl *inFlight) (now tree.Entry, kept str
 	}
 }
 
-// fail closes the channel after an error, which it explains to the user. It does
+// fail closes the channel after an error, and returns the error for the user. It does
 // nothing for nil.
 func (c *Client) fail(err error) error {
 	if err == nil {

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// inFlight holds what has been sent in one run of changes and not been acknowledged:
-// the changes whose answers are outstanding, and the bytes of files, which are bounded
-// by a window. The sender and the reader of answers use it concurrently.
+// inFlight holds what has been sent in one run of changes and has not been acknowledged:
+// the changes whose answers are outstanding, and the bytes of files, which are bounded by
+// a window. The sender and the reader of answers use it concurrently.
 type inFlight struct {
 	changes chan *pendingChange
 
 	mu          sync.Mutex
 	room        sync.Cond // of mu: there may be room again
 	stopped     bool      // the sender must not wait any more
-	answered    bool      // nor before the end of the file being sent
+	answered    bool      // nor before it has sent the current file
 	sent, acked int64     // offsets in all bytes of the run: sent, and acknowledged
 	marks       []mark    // of what is not acknowledged, in order
 	window      *window
@@ -48,14 +48,14 @@ func (f *inFlight) waitForRoom(flush func() error) error {
 	f.mu.Lock()
 	f.window.startBlocking()
 	defer f.window.stopBlocking()
-	// A quarter must be free, so that the next packets are full ones.
+	// A quarter must be free, so that the next packets are full.
 	for err == nil && !f.stopped && !f.answered && f.sent-f.acked > f.window.size*3/4 {
 		f.room.Wait()
 	}
 	return err
 }
 
-// addSent adds n sent bytes and returns the run's offset behind them.
+// addSent adds n sent bytes and returns the run's offset after them.
 func (f *inFlight) addSent(n int) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -66,8 +66,8 @@ func (f *inFlight) addSent(n int) int64 {
 	return f.sent
 }
 
-// ackBytes acknowledges the next n bytes, but no more than were sent. It returns how
-// many these were.
+// ackBytes acknowledges the next n bytes, but no more than were sent. It returns how many
+// it acknowledged.
 func (f *inFlight) ackBytes(n int64) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -68,8 +68,8 @@ func (d *direction) queue() time.Duration {
 	return max(0, time.Until(d.free))
 }
 
-// simulated is a pair whose two ends are joined by a simulated connection.
-type simulated struct {
+// simulatedPair is a pair whose two ends are joined by a simulated connection.
+type simulatedPair struct {
 	*pair
 	toNode *direction
 	close  func()
@@ -77,7 +77,7 @@ type simulated struct {
 
 // simulate joins a client and a receiver by a connection of a rate, in bytes a second,
 // and a delay each way.
-func simulate(t testing.TB, rate float64, delay time.Duration) simulated {
+func simulate(t testing.TB, rate float64, delay time.Duration) simulatedPair {
 	t.Helper()
 	host, top := dirs(t)
 	nodeIn, nodeFeed := io.Pipe()
@@ -100,7 +100,7 @@ func simulate(t testing.TB, rate float64, delay time.Duration) simulated {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return simulated{
+	return simulatedPair{
 		pair: &pair{client: client, host: host, top: top, root: root}, toNode: toNode,
 		close: func() {
 			close(toNode.pieces)
@@ -113,7 +113,7 @@ func simulate(t testing.TB, rate float64, delay time.Duration) simulated {
 }
 
 // writeNoise writes files of incompressible data and returns the changes that put them.
-func (s simulated) writeNoise(t testing.TB, files, size int) []Change {
+func (s simulatedPair) writeNoise(t testing.TB, files, size int) []Change {
 	t.Helper()
 	noise := make([]byte, size)
 	var changes []Change

@@ -265,7 +265,7 @@ func TestHashFiles(t *testing.T) {
 	}
 }
 
-// TestKeep loses nothing that was changed on the node.
+// TestKeep checks that nothing is lost that was changed on the node.
 func TestKeep(t *testing.T) {
 	host, top := dirs(t)
 	for _, name := range []string{"edited", "same", "new", "gone", "dir"} {
@@ -331,7 +331,7 @@ func TestRemove(t *testing.T) {
 	checkContent(t, filepath.Join(top, "e/theirs"), "theirs")
 }
 
-// TestLinksOnTheNode writes nowhere that a symbolic link leads to.
+// TestLinksOnTheNode checks that nothing is written where a symbolic link leads.
 func TestLinksOnTheNode(t *testing.T) {
 	host, top := dirs(t)
 	outside := filepath.Join(filepath.Dir(filepath.Dir(top)), "outside")
@@ -377,7 +377,7 @@ func TestLinksOnTheNode(t *testing.T) {
 	}
 }
 
-// TestFileChangesWhileSent puts no file whose content is a mixture of two versions.
+// TestFileChangesWhileSent checks that no file ends up with a mixture of two versions.
 func TestFileChangesWhileSent(t *testing.T) {
 	host, top := dirs(t)
 	name := filepath.Join(host, "f")
@@ -415,7 +415,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// TestChannelEndsEarly leaves nothing behind, wherever in a frame the channel ends.
+// TestChannelEndsEarly checks that nothing is left behind, wherever in a frame the
+// channel ends.
 func TestChannelEndsEarly(t *testing.T) {
 	_, top := dirs(t)
 	var in bytes.Buffer
@@ -441,7 +442,8 @@ func TestChannelEndsEarly(t *testing.T) {
 	}
 }
 
-// TestScanRemovesTemporaryFiles that a killed receiver has left, unless it is read-only.
+// TestScanRemovesTemporaryFiles checks that a scan removes what a killed receiver has
+// left, unless the receiver is read-only.
 func TestScanRemovesTemporaryFiles(t *testing.T) {
 	_, top := dirs(t)
 	left := filepath.Join(top, "d", frame.TemporaryPrefix+"17-1")
@@ -460,7 +462,8 @@ func TestScanRemovesTemporaryFiles(t *testing.T) {
 	}
 }
 
-// TestReadOnlyRefusesChanges ends a read-only receiver that is asked for a change.
+// TestReadOnlyRefusesChanges checks that a read-only receiver ends when it is asked for a
+// change.
 func TestReadOnlyRefusesChanges(t *testing.T) {
 	_, top := dirs(t)
 	writeMode(t, filepath.Join(top, "f"), "x", 0o644)
@@ -514,8 +517,8 @@ func TestConnectHangsUpOnMalformedHello(t *testing.T) {
 	}
 }
 
-// TestTopMoved writes neither to a directory that was moved away on the node nor to
-// what has replaced it.
+// TestTopMoved checks that nothing is written to a directory that was moved away on the
+// node, nor to what has replaced it.
 func TestTopMoved(t *testing.T) {
 	host, top := dirs(t)
 	writeMode(t, filepath.Join(host, "f"), "first", 0o644)
@@ -537,7 +540,7 @@ func TestTopMoved(t *testing.T) {
 	p.done <- nil // for the cleanup
 }
 
-// TestScanIsBounded ends a scan in which a node names files without end.
+// TestScanIsBounded checks that a scan ends if the node names files without end.
 func TestScanIsBounded(t *testing.T) {
 	r, w := io.Pipe()
 	go func() {

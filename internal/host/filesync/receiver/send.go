@@ -15,7 +15,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// sendChanges sends changes. It fails with the channel, or when ctx ends.
+// sendChanges sends changes. It fails if the channel fails or ctx ends.
 func (c *Client) sendChanges(ctx context.Context, root *os.Root, changes []Change, f *inFlight) error {
 	for _, change := range changes {
 		if err := ctx.Err(); err != nil {
@@ -37,8 +37,8 @@ func (c *Client) sendChanges(ctx context.Context, root *os.Root, changes []Chang
 	return c.out.Flush()
 }
 
-// sendChange sends a change, with the file's current content. It fails only with the
-// channel.
+// sendChange sends a change, with the file's current content. It fails only if the
+// channel does.
 func (c *Client) sendChange(root *os.Root, p *pendingChange, f *inFlight) (chanErr error) {
 	var file *os.File
 	if p.change.Want.Kind == tree.File {
@@ -50,7 +50,7 @@ func (c *Client) sendChange(root *os.Root, p *pendingChange, f *inFlight) (chanE
 			p.entry, _ = tree.NewEntry(root, p.entry.Path, info) // fails only for links
 		}
 	}
-	f.changes <- p // before its data, of which the receiver acknowledges parts meanwhile
+	f.changes <- p // before its data, parts of which are acknowledged while it is sent
 	defer close(p.sent)
 	switch {
 	case !p.awaitsAnswer:
@@ -94,8 +94,8 @@ func (c *Client) sendPlace(e tree.Entry, change Change) error {
 	return c.out.Send(frame.KindPlace)
 }
 
-// sendFile sends a file that e describes. fileErr is why its content is void, which the
-// receiver learns from an empty digest; chanErr is an error of the channel.
+// sendFile sends a file that e describes. fileErr is why its content is invalid, which an
+// empty digest tells the receiver; chanErr is an error of the channel.
 func (c *Client) sendFile(f *os.File, e, expected tree.Entry, fl *inFlight) (fileErr, chanErr error) {
 	if err := c.sendPut(e, expected); err != nil {
 		return nil, err

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// speedGauge decides whether a connection is slow, by how many bytes of files have
-// arrived since a run of changes started.
+// speedGauge decides whether a connection is slow, from the number of bytes of files that
+// have arrived since a run of changes started.
 type speedGauge struct {
 	slow  atomic.Bool // kept from run to run
 	start time.Time
@@ -14,8 +14,8 @@ type speedGauge struct {
 }
 
 const (
-	// slowRate is the rate, in bytes a second, below which compression certainly pays:
-	// it is ten times as fast.
+	// slowRate is the rate, in bytes a second, below which compression certainly pays off,
+	// being ten times as fast.
 	slowRate = 4 << 20
 	// fastRate is the same for compressed content, which is usually a third as long.
 	fastRate = 3 * slowRate

@@ -44,7 +44,8 @@ func TestSpeedGauge(t *testing.T) {
 	}
 }
 
-// TestSpeedGaugeRemembers keeps its judgement until a run shows something else.
+// TestSpeedGaugeRemembers checks that the gauge keeps its judgement until a run shows
+// something else.
 func TestSpeedGaugeRemembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s speedGauge
@@ -61,7 +62,8 @@ func TestSpeedGaugeRemembers(t *testing.T) {
 	})
 }
 
-// TestSlowConnection compresses what is sent over 1 MB/s, and it arrives intact.
+// TestSlowConnection checks that what is sent over 1 MB/s is compressed and arrives
+// intact.
 func TestSlowConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := simulate(t, 1<<20, 0)
@@ -102,7 +104,7 @@ func TestSlowConnection(t *testing.T) {
 	})
 }
 
-// TestMalformedCompression ends the receiver.
+// TestMalformedCompression checks that malformed data ends the receiver.
 func TestMalformedCompression(t *testing.T) {
 	for name, tt := range map[string]struct {
 		damage func([]byte) []byte

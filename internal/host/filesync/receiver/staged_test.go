@@ -20,7 +20,8 @@ func (p *pair) stage(t *testing.T) string {
 	return dir
 }
 
-// TestStagedFiles places the staged files that are right, and sends the others.
+// TestStagedFiles checks that correct staged files are put in place, and the others are
+// sent.
 func TestStagedFiles(t *testing.T) {
 	host, top := dirs(t)
 	for _, name := range []string{"d/right", "d/older", "d/torn", "d/missing", "d/edited"} {
@@ -71,7 +72,8 @@ func TestStagedFiles(t *testing.T) {
 	checkNoTemporary(t, top)
 }
 
-// TestOnlyStagedFilesArePlaced refuses all other paths and leaves what is there.
+// TestOnlyStagedFilesArePlaced checks that all other paths are refused, and what is there
+// is left alone.
 func TestOnlyStagedFilesArePlaced(t *testing.T) {
 	host, top := dirs(t)
 	writeMode(t, filepath.Join(host, "f"), "host's", 0o644)
@@ -113,7 +115,8 @@ func TestStagedFilesAreRemovedWithTheChannel(t *testing.T) {
 	checkNoTemporary(t, top)
 }
 
-// TestScanRemovesStagedFiles that a killed receiver has left, unless it is read-only.
+// TestScanRemovesStagedFiles checks that a scan removes what a killed receiver has left,
+// unless the receiver is read-only.
 func TestScanRemovesStagedFiles(t *testing.T) {
 	host, top := dirs(t)
 	left := filepath.Join(top, frame.TemporaryPrefix+"17-1")
@@ -132,7 +135,7 @@ func TestScanRemovesStagedFiles(t *testing.T) {
 	}
 }
 
-// TestStageAgain replaces the directory for staged files.
+// TestStageAgain checks that staging again replaces the directory.
 func TestStageAgain(t *testing.T) {
 	host, top := dirs(t)
 	p := startPair(t, host, top, false)

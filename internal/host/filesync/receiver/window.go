@@ -2,15 +2,15 @@ package receiver
 
 import "time"
 
-// window bounds the bytes in flight, so that the connection is used in full while
-// other data on it, such as a debug session's requests, waits little longer than
-// queueTarget. Its size is the measured rate of delivery times the shortest delivery
-// time plus queueTarget, similar to BBR (draft-ietf-ccwg-bbr). The shortest delivery
-// time holds for one run: if the connection becomes longer meanwhile, the run does not
-// use it in full.
+// window bounds the bytes in flight, so that the connection is used in full while other
+// data on it, such as a debug session's requests, waits little longer than queueTarget.
+// Its size is the measured rate of delivery times the shortest delivery time plus
+// queueTarget, similar to BBR (draft-ietf-ccwg-bbr). The shortest delivery time is that
+// of one run: if the latency of the connection grows meanwhile, the run does not use it
+// in full.
 //
-// No constant does the same: a window small enough for a session at 2 MB/s leaves most
-// of a fast connection unused (docs/benchmarks.md).
+// No constant size does the same: a window small enough for a session at 2 MB/s leaves
+// most of a fast connection unused (docs/benchmarks.md).
 type window struct {
 	min, max, size int64
 
@@ -32,10 +32,10 @@ const (
 	minPeriod     = 25 * time.Millisecond
 )
 
-// startRun forgets all but the size, which is the best guess for the next run.
+// startRun forgets everything but the size, which is the best guess for the next run.
 func (w *window) startRun() { *w = window{min: w.min, max: w.max, size: w.size} }
 
-// startBlocking notes that the sender waits for room, stopBlocking that it goes on.
+// startBlocking notes that the sender waits for room, stopBlocking that it continues.
 func (w *window) startBlocking() { w.blockedSince = time.Now() }
 
 func (w *window) stopBlocking() {
@@ -43,9 +43,9 @@ func (w *window) stopBlocking() {
 	w.blockedSince = time.Time{}
 }
 
-// update adapts the size to n bytes that were acknowledged, after they took that long.
-// The size shrinks only if the sender was blocked most of the period: if it was not,
-// the rate says how fast files were read.
+// update adapts the size after n bytes were acknowledged, which took that long. The size
+// shrinks only if the sender was blocked for most of the period: otherwise the rate only
+// says how fast files were read.
 func (w *window) update(n int64, took time.Duration) {
 	now := time.Now()
 	if w.shortest == 0 {
