@@ -24,10 +24,10 @@ const cve = "CVE-2024-12086"
 // print its version or changelog.
 const versionTimeout = 10 * time.Second
 
-// Find returns this machine's rsync, or a diag.NoRsync error if none can be used. One
-// that a node could attack is not used: before 3.4, the receiving side can make the
-// sending side reveal the content of any file (CVE-2024-12086), and overflow its memory
-// (CVE-2024-12084).
+// Find returns this machine's rsync, or a diag.NoRsync error if none can be used. A
+// version that a node could attack is not used: before 3.4, the receiving side can make
+// the sending side reveal the content of any file (CVE-2024-12086), and overflow its
+// memory (CVE-2024-12084).
 func Find(ctx context.Context) (string, error) {
 	ctx, stop := context.WithTimeout(ctx, versionTimeout)
 	defer stop()
@@ -45,8 +45,8 @@ func Find(ctx context.Context) (string, error) {
 	return path, checkVersion(path, text, func() bool { return isPatched(ctx, path) })
 }
 
-// checkVersion returns why a program whose --version prints text is not used, nil if it
-// is. It calls isPatched only for a vulnerable version.
+// checkVersion returns nil if a program whose --version prints text may be used, and
+// otherwise the reason why not. It calls isPatched only for a vulnerable version.
 func checkVersion(path string, text []byte, isPatched func() bool) error {
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	if bytes.Contains(text, []byte("openrsync")) {

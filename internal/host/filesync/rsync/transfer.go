@@ -34,13 +34,13 @@ type Transfer struct {
 }
 
 // Send uploads the files at paths below the host's directory dir to the same paths below
-// stage, a directory in the node's tree. It sends each as its difference from the file
-// at its path in the tree. sent is the number of bytes that crossed the connection, both
+// stage, a directory in the node's tree. It sends each as its difference from the file at
+// its path in the tree. sent is the number of bytes that crossed the connection, both
 // ways.
 //
-// Files that could not be read or written are missing in stage, or outdated, which is
-// no error: the caller must check them. After a diag.NoRsync error, every call fails
-// with it.
+// It is not an error if files could not be read or written. They are missing from stage,
+// or outdated: the caller must check. After a diag.NoRsync error, every call fails with
+// it.
 func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string, compress bool) (sent int64, err error) {
 	if t.unusable == nil && t.Program == "" {
 		t.Program, t.unusable = Find(ctx)
@@ -56,7 +56,7 @@ func (t *Transfer) Send(ctx context.Context, dir, stage string, paths []string, 
 	return sent, err
 }
 
-// nodeGrace is how long the node's rsync may run on after the host's has ended.
+// nodeGrace is how long the node's rsync may continue after the host's has ended.
 const nodeGrace = 10 * time.Second
 
 func (t *Transfer) send(ctx context.Context, dir, stage string, paths []string, compress bool) (int64, error) {
@@ -119,15 +119,15 @@ func fileList(paths []string) io.Reader {
 	return &b
 }
 
-// stageName stands for the directory on the node towards the host's rsync. It has no
+// stageName is what the host's rsync is told to call the directory on the node. It has no
 // characters that rsync would quote for a shell.
 const stageName = "staged"
 
 // args returns the arguments of the host's rsync.
 //
-// It is known that the files have changed, so rsync compares only contents (-I), with
-// those in the tree, which is the parent of the directory it writes to. The receiver
-// sets modes and times.
+// The files are known to have changed, so rsync compares only contents (-I), with those
+// of the files in the tree, which is the parent of the directory that it writes to. The
+// receiver sets modes and times.
 func (t *Transfer) args(compress bool) []string {
 	args := []string{
 		"-I", "--no-whole-file", "--chmod=D700,F600", "--copy-dest=..", "--no-s",

@@ -131,7 +131,8 @@ func TestCheckCommand(t *testing.T) {
 	}
 }
 
-// TestShellIsRefused runs nothing for a remote shell that asks for anything else.
+// TestShellIsRefused checks that nothing runs for a remote shell that asks for anything
+// else.
 func TestShellIsRefused(t *testing.T) {
 	tr := &Transfer{Top: "/x", Node: remotetest.Local{OnStart: func(p *os.Process) { t.Errorf("process %d was started", p.Pid) }}}
 	for _, request := range []string{"[\"node\",\"sh\"]\n", "no JSON\n", "{}\n", "", strings.Repeat("x", 2*maxArgv), "[\"node\",\"rsync\""} {
@@ -147,9 +148,10 @@ func TestShellIsRefused(t *testing.T) {
 	}
 }
 
-// TestShellExits ends a command that keeps writing after the remote shell has exited.
+// TestShellExits checks that a command that keeps writing ends after the remote shell has
+// exited.
 func TestShellExits(t *testing.T) {
-	tr := &Transfer{Top: "/x", Node: endless{remotetest.Local{}}}
+	tr := &Transfer{Top: "/x", Node: endlessNode{remotetest.Local{}}}
 	ours, theirs := net.Pipe()
 	go func() {
 		_, _ = theirs.Write([]byte(`["node","rsync","--server","-IRe.LsfxCIvu","--copy-dest","..",".","staged"]` + "\n"))
@@ -161,14 +163,15 @@ func TestShellExits(t *testing.T) {
 	}
 }
 
-// endless is a node where every command writes without end.
-type endless struct{ remote.Conn }
+// endlessNode is a node where every command writes without end.
+type endlessNode struct{ remote.Conn }
 
-func (e endless) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
+func (e endlessNode) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
 	return e.Conn.Start(ctx, []string{"yes"})
 }
 
-// TestNoRsyncIsRemembered remembers errors that every call would meet, and no others.
+// TestNoRsyncIsRemembered checks that errors that every call would meet are remembered,
+// and no others.
 func TestNoRsyncIsRemembered(t *testing.T) {
 	tr, dir, stage := newTransfer(t)
 	testenv.WriteFile(t, filepath.Join(dir, "f"), []byte("x"))
@@ -193,7 +196,7 @@ func TestNoRsyncIsRemembered(t *testing.T) {
 	tr.Self = "/none"
 	checkFails("no remote shell", diag.Internal, "remote shell")
 	tr.Self = self
-	tr.Node = rsyncless{tr.Node}
+	tr.Node = bareNode{tr.Node}
 	checkFails("no rsync on the node", diag.NoRsync, "the node has no rsync")
 	tr.Node = remotetest.Local{}
 	checkFails("remembered", diag.NoRsync, "the node has no rsync")
@@ -203,15 +206,15 @@ func TestNoRsyncIsRemembered(t *testing.T) {
 	checkFails("no rsync on the host", diag.NoRsync, "this machine has no rsync")
 }
 
-// rsyncless is a node without rsync.
-type rsyncless struct{ remote.Conn }
+// bareNode is a node without rsync.
+type bareNode struct{ remote.Conn }
 
-func (r rsyncless) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
+func (r bareNode) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
 	return r.Conn.Start(ctx, append([]string{"env", "PATH=/none"}, argv...))
 }
 
-// TestKilled returns and leaves no process when either side's rsync or the remote shell
-// is killed, or ctx ends.
+// TestKilled checks that Send returns and leaves no process when either side's rsync or
+// the remote shell is killed, or ctx ends.
 func TestKilled(t *testing.T) {
 	hostRsync := func(t *testing.T, node *os.Process) int { return child(t, os.Getpid(), node.Pid) }
 	for name, kill := range map[string]func(t *testing.T, node *os.Process, stop func()){
@@ -284,13 +287,13 @@ func child(t *testing.T, pid, other int) int {
 	return 0
 }
 
-// TestNodeIgnoresEnd returns, and ends the node's command, when the command does not
-// notice that the host's rsync has exited.
+// TestNodeIgnoresEnd checks that Send returns, and ends the node's command, when the
+// command does not notice that the host's rsync has exited.
 func TestNodeIgnoresEnd(t *testing.T) {
 	t.Parallel()
 	tr, dir, stage := newTransfer(t)
 	testenv.WriteFile(t, filepath.Join(dir, "f"), []byte("x"))
-	tr.Node = deaf{remotetest.Local{}, t}
+	tr.Node = deafNode{remotetest.Local{}, t}
 	ended := make(chan error, 1)
 	go func() { _, err := tr.Send(t.Context(), dir, stage, []string{"f"}, false); ended <- err }()
 	select {
@@ -303,26 +306,26 @@ func TestNodeIgnoresEnd(t *testing.T) {
 	}
 }
 
-// deaf is a node where every command neither reads nor ends until it is closed. When one
+// deafNode is a node where every command neither reads nor ends until it is closed. When one
 // has started, the host's rsync is killed.
-type deaf struct {
+type deafNode struct {
 	remote.Conn
 	t *testing.T
 }
 
-func (d deaf) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
+func (d deafNode) Start(ctx context.Context, _ []string) (*remote.Cmd, error) {
 	var node *os.Process
 	cmd, err := remotetest.Local{OnStart: func(p *os.Process) { node = p }}.Start(ctx, []string{"sleep", "300"})
 	if err == nil {
 		syscall.Kill(child(d.t, os.Getpid(), node.Pid), syscall.SIGKILL)
-		cmd.Process = closable{cmd.Process, node}
+		cmd.Process = killOnClose{cmd.Process, node}
 	}
 	return cmd, err
 }
 
-type closable struct {
+type killOnClose struct {
 	remote.Process
 	node *os.Process
 }
 
-func (c closable) Close() { c.node.Kill(); c.Process.Close() }
+func (c killOnClose) Close() { c.node.Kill(); c.Process.Close() }
