@@ -11,15 +11,15 @@ import (
 
 // Batch is a set of changes in the host's tree.
 type Batch struct {
-	// FullScan is the reason why the whole trees must be compared, since more may have
-	// changed than Paths could name. It is empty if Paths are all that has changed.
+	// FullScan is the reason why the entire trees must be compared: more may have changed
+	// than Paths lists. It is empty if Paths is complete.
 	FullScan string
-	// Paths are those where something has changed, appeared or vanished, sorted as by
-	// [tree.Compare]; empty with a FullScan. They include everything below a directory
-	// that has appeared, but not necessarily what has vanished with one.
+	// Paths lists where something has changed, appeared or vanished, sorted as by
+	// [tree.Compare]. It is empty if FullScan is set. It includes everything below a
+	// directory that has appeared, but not necessarily what has vanished with one.
 	Paths []string
-	// Ignored are those of Paths at which there is now something that is not copied,
-	// although what was there before may have been.
+	// Ignored holds those of Paths where there is now an entry that is not copied, although
+	// an earlier entry may have been.
 	Ignored map[string]bool
 }
 
@@ -40,15 +40,15 @@ func (w *Watcher) Next(ctx context.Context) (Batch, error) {
 			select {
 			case <-time.After(wait):
 			case <-ctx.Done():
-				w.signal() // it is still pending
+				w.signal() // the batch is still pending
 				return Batch{}, ctx.Err()
 			}
 		}
 	}
 }
 
-// RequestFullScan makes the next batch ask for a full scan, such as after a failure,
-// when the state of the node is unknown.
+// RequestFullScan makes the next batch ask for a full scan, for example after a failure
+// that left the state of the node unknown.
 func (w *Watcher) RequestFullScan(reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -59,7 +59,7 @@ func (w *Watcher) RequestFullScan(reason string) {
 	w.touch()
 }
 
-// RescanAfter requests a full scan in d, to retry paths that could not be copied. It
+// RescanAfter requests a full scan after d, to retry paths that could not be copied. It
 // replaces an earlier call, and is cancelled when Next returns a batch that asks for a
 // full scan anyway.
 func (w *Watcher) RescanAfter(d time.Duration) { w.rescan.Reset(d) }

@@ -41,8 +41,8 @@ func nextBatch(t *testing.T, w *Watcher) Batch {
 	return b
 }
 
-// TestMissingWatchIsRepaired takes a watch away, as a move at the wrong moment does:
-// the next move restores it.
+// TestMissingWatchIsRepaired removes a watch, as a move at the wrong moment does: the
+// next move restores it.
 func TestMissingWatchIsRepaired(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{"a/b", "c"} {
@@ -65,8 +65,8 @@ func TestMissingWatchIsRepaired(t *testing.T) {
 	}
 }
 
-// TestPendingFullScanHoldsNoPaths keeps no paths in memory while a full scan is
-// pending.
+// TestPendingFullScanHoldsNoPaths checks that no paths are kept in memory while a full
+// scan is pending.
 func TestPendingFullScanHoldsNoPaths(t *testing.T) {
 	w := newBatcher(WatchConfig{})
 	check := func(wantPaths int, wantFull bool) {
@@ -129,7 +129,8 @@ func TestBurstIsOneBatch(t *testing.T) {
 	})
 }
 
-// TestStreamIsSeveralBatches holds back no changes while more follow without end.
+// TestStreamIsSeveralBatches checks that changes are not held back while more follow
+// without end.
 func TestStreamIsSeveralBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newBatcher(WatchConfig{Quiet: 50 * time.Millisecond, MaxWait: 300 * time.Millisecond})

@@ -14,17 +14,17 @@ import (
 )
 
 // planAll returns the changes that make the node's tree equal to the host's. An entry
-// that the host no longer has is removed if the record has it. All else on the node is
-// left alone, and counted in others. A path that could not be read on the host, as
-// listed in unknown, is left alone with everything below it.
+// that the host no longer has is removed if the record has it. Everything else on the
+// node is left alone, and counted in others. Paths that could not be read on the host, as
+// listed in unknown, are left alone too, with everything below them.
 func planAll(host, node tree.Manifest, record *Record, unknown []tree.Problem) (changes []receiver.Change, others int) {
 	for _, e := range host {
 		onNode, _ := node.Find(e.Path)
-		put, recorded := record.Get(e.Path)
-		if recorded && put.isUpToDate(e, onNode) {
+		rec, recorded := record.Get(e.Path)
+		if recorded && rec.isUpToDate(e, onNode) {
 			continue
 		}
-		changes = append(changes, receiver.Change{Want: e, Expected: put.expected(onNode)})
+		changes = append(changes, receiver.Change{Want: e, Expected: rec.expected(onNode)})
 	}
 	for _, e := range node {
 		_, recorded := record.Get(e.Path)
@@ -46,7 +46,7 @@ func isUnder(path, dir string) bool {
 	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// nearestAncestor returns the deepest of paths that is p or above it.
+// nearestAncestor returns the deepest of paths that is p itself or an ancestor of p.
 func nearestAncestor[V any](paths map[string]V, p string) (ancestor string, found bool) {
 	for ancestor = p; ; ancestor = ancestor[:max(0, strings.LastIndexByte(ancestor, '/'))] {
 		if _, found = paths[ancestor]; found || ancestor == "" {
@@ -55,15 +55,15 @@ func nearestAncestor[V any](paths map[string]V, p string) (ancestor string, foun
 	}
 }
 
-// planRemovals returns the removals of paths, the content of a directory before the
-// directory. node may be empty if it is not known.
+// planRemovals returns the changes that remove paths, the contents of a directory before
+// the directory. node may be empty if the node's tree is not known.
 func planRemovals(paths []string, node tree.Manifest, record *Record) []receiver.Change {
 	slices.SortFunc(paths, func(a, b string) int { return tree.Compare(b, a) })
 	var changes []receiver.Change
 	for _, p := range slices.Compact(paths) {
-		put, _ := record.Get(p)
+		rec, _ := record.Get(p)
 		onNode, _ := node.Find(p)
-		changes = append(changes, receiver.Change{Want: tree.Entry{Path: p}, Expected: put.expected(onNode)})
+		changes = append(changes, receiver.Change{Want: tree.Entry{Path: p}, Expected: rec.expected(onNode)})
 	}
 	return changes
 }
@@ -71,8 +71,8 @@ func planRemovals(paths []string, node tree.Manifest, record *Record) []receiver
 // planBatch returns the changes for a batch, and the paths whose state could not be
 // read. Everything that the batch names is sent, even if it looks unchanged.
 func planBatch(root *os.Root, b Batch, record *Record) (changes []receiver.Change, unknown []tree.Problem) {
-	kinds := make(map[string]tree.Kind, len(b.Paths)) // Nothing for what must not be on the node
-	var trees bool                                    // entries below a path may have gone with it
+	kinds := make(map[string]tree.Kind, len(b.Paths)) // Nothing if the node must have no entry
+	var subtrees bool                                 // entries below a path may have vanished with it
 	for _, p := range b.Paths {
 		e, err := lstat(root, p)
 		if err != nil {
@@ -82,14 +82,14 @@ func planBatch(root *os.Root, b Batch, record *Record) (changes []receiver.Chang
 		if b.Ignored[p] {
 			e = tree.Entry{Path: p}
 		}
-		put, _ := record.Get(p)
+		rec, _ := record.Get(p)
 		if e.Kind != tree.Nothing {
-			changes = append(changes, receiver.Change{Want: e, Expected: put.Now})
+			changes = append(changes, receiver.Change{Want: e, Expected: rec.Now})
 		}
 		kinds[p] = e.Kind
-		trees = trees || e.Kind == tree.Nothing || e.Kind == tree.Dir || put.Now.Kind == tree.Dir
+		subtrees = subtrees || e.Kind == tree.Nothing || e.Kind == tree.Dir || rec.Now.Kind == tree.Dir
 	}
-	if !trees {
+	if !subtrees {
 		return changes, unknown
 	}
 	var gone []string
@@ -100,8 +100,8 @@ func planBatch(root *os.Root, b Batch, record *Record) (changes []receiver.Chang
 		case !named, ancestor == recorded && kind != tree.Nothing:
 			continue
 		case kind == tree.Dir:
-			// It may have replaced another directory; of its content the batch names only
-			// what exists now.
+			// It may have replaced another directory, and the batch names only the contents that
+			// exist now.
 			e, err := lstat(root, recorded)
 			if err != nil || e.Kind != tree.Nothing {
 				continue
@@ -114,8 +114,8 @@ func planBatch(root *os.Root, b Batch, record *Record) (changes []receiver.Chang
 
 var errLongPath = fmt.Errorf("the path is longer than %d bytes", frame.MaxPath)
 
-// lstat returns the entry at a path, one of kind Nothing if there is none, or if the
-// path leads through anything but directories.
+// lstat returns the entry at a path. Its kind is Nothing if there is none, or if a parent
+// of the path is not a directory.
 func lstat(root *os.Root, p string) (tree.Entry, error) {
 	if len(p) > frame.MaxPath {
 		return tree.Entry{Path: p}, errLongPath
@@ -139,14 +139,14 @@ func lstat(root *os.Root, p string) (tree.Entry, error) {
 	return e, err
 }
 
-// findForeign reports whether the node's tree is not a copy that the record describes:
-// it has files, but none as it was copied there. path is the first of them.
+// findForeign reports whether the node's tree is not the copy that the record describes:
+// it has files, but none is as it was copied. path is the first of them.
 func findForeign(node tree.Manifest, record *Record) (path string, foreign bool) {
 	for _, e := range node {
 		if e.Kind == tree.Dir {
 			continue
 		}
-		if put, ok := record.Get(e.Path); ok && e.Matches(put.expected(e)) {
+		if rec, ok := record.Get(e.Path); ok && e.Matches(rec.expected(e)) {
 			return "", false
 		}
 		if path == "" {

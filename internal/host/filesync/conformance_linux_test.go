@@ -187,8 +187,8 @@ func churn(name func(i int) string, text []byte, stop <-chan struct{}) {
 	}
 }
 
-// TestChangesWhileSent ends with equal trees though files change, vanish and become
-// something else while they are sent.
+// TestChangesWhileSent checks that the trees are equal in the end although files change,
+// vanish and become something else while they are sent.
 func TestChangesWhileSent(t *testing.T) {
 	bothWays(t, func(t *testing.T, m *filesync.Mirror, dir, top string) {
 		name := func(i int) string { return filepath.Join(dir, fmt.Sprint("f", i)) }
@@ -218,8 +218,8 @@ func TestChangesWhileSent(t *testing.T) {
 	})
 }
 
-// TestEditedOnTheNode keeps a large file that was edited there, even if rsync has used
-// it.
+// TestEditedOnTheNode checks that a large file that was edited there is kept, even if
+// rsync has used it.
 func TestEditedOnTheNode(t *testing.T) {
 	large := strings.Repeat("line\n", 1<<20)
 	force := func(t *testing.T, m *filesync.Mirror) filesync.Report {
@@ -261,7 +261,8 @@ func TestEditedOnTheNode(t *testing.T) {
 	})
 }
 
-// TestNodeRecreated sends files whole to a node that has lost what was copied there.
+// TestNodeRecreated checks that files are sent whole to a node that has lost what was
+// copied there.
 func TestNodeRecreated(t *testing.T) {
 	bothWays(t, func(t *testing.T, m *filesync.Mirror, dir, top string) {
 		writeOld(t, filepath.Join(dir, "d/f"), "first")

@@ -9,13 +9,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/filesync/receiver"
 )
 
-// DeltaSender uploads files by their difference from what is on the node. See
+// DeltaSender uploads files as differences from the node's versions. See
 // [github.com/dapbridge/dapbridge/internal/host/filesync/rsync.Transfer].
 type DeltaSender interface {
-	// Send uploads the files at paths below the host's directory dir to the same paths
-	// below stage, a path in the node's tree. compress is set for a connection so slow
-	// that compression pays. sent is the number of bytes that crossed the connection.
-	// Files may arrive damaged or not at all: the caller checks.
+	// Send uploads the files at paths below the host's directory dir to the same paths below
+	// stage, a path in the node's tree. compress is set for a connection so slow that
+	// compression pays off. sent is the number of bytes that crossed the connection. Files
+	// may arrive damaged or not at all: the caller checks.
 	Send(ctx context.Context, dir, stage string, paths []string, compress bool) (sent int64, err error)
 }
 
@@ -23,9 +23,9 @@ type DeltaSender interface {
 // node's, small files are sent faster whole (docs/benchmarks.md).
 const minDeltaSize = 1 << 20
 
-// stageDeltas uploads files of changes by m.Deltas, if that is worth it, and notes in
-// the changes which have arrived. The others are sent whole. sent is the number of
-// bytes that crossed the connection. It fails with the channel, or when ctx ends.
+// stageDeltas uploads the files of changes with m.Deltas, if that is worthwhile, and
+// marks the changes whose files have arrived. The others are sent whole. sent is the
+// number of bytes that crossed the connection. It fails if the channel fails or ctx ends.
 func (m *Mirror) stageDeltas(ctx context.Context, changes []receiver.Change, r *Report) (sent int64, err error) {
 	minSize := cmp.Or(m.MinDeltaSize, minDeltaSize)
 	indexes, size := deltaCandidates(changes, minSize/4)
@@ -54,7 +54,7 @@ func (m *Mirror) stageDeltas(ctx context.Context, changes []receiver.Change, r *
 }
 
 // deltaCandidates returns the indexes of the changes to files of at least minSize bytes
-// of which the node may hold an earlier version, and their size together.
+// of which the node may hold an earlier version, and their total size.
 func deltaCandidates(changes []receiver.Change, minSize int64) (indexes []int, size int64) {
 	for i, c := range changes {
 		if c.Want.Kind == tree.File && c.Want.Size >= max(minSize, 1) && c.Expected.Kind == tree.File && c.Expected.Size > 0 {
@@ -88,8 +88,8 @@ func (m *Mirror) hashStaged(dir string, changes []receiver.Change, indexes []int
 	})
 }
 
-// unstage removes staged files that were not used. It fails only with the channel: what
-// cannot be removed now, the next scan removes.
+// unstage removes staged files that were not used. It fails only if the channel does: the
+// next scan removes what cannot be removed now.
 func (m *Mirror) unstage() error {
 	if !m.staging {
 		return nil

@@ -1,4 +1,4 @@
-// Package filesync keeps a copy of a directory tree of the host on a node: it knows
-// what is copied ([Ignore]), what the tree holds ([Scan]), what changes in it
-// ([Watcher]), and makes the copy equal ([Mirror]).
+// Package filesync keeps a copy of a directory tree of the host on a node: [Ignore]
+// decides what is copied, [Scan] lists the tree, [Watcher] reports changes to it, and
+// [Mirror] makes the copy equal.
 package filesync

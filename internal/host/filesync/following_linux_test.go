@@ -19,8 +19,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// followed is a tree whose copy follows what its watcher reports.
-type followed struct {
+// followedTree is a tree whose copy follows what its watcher reports.
+type followedTree struct {
 	m        *filesync.Mirror
 	w        *filesync.Watcher
 	dir, top string
@@ -31,9 +31,9 @@ type followed struct {
 
 // follow copies a tree of the given files, each with its path as content, and of ignore
 // rules for its top.
-func follow(t *testing.T, interval time.Duration, rules string, files ...string) *followed {
+func follow(t *testing.T, interval time.Duration, rules string, files ...string) *followedTree {
 	t.Helper()
-	f := &followed{}
+	f := &followedTree{}
 	f.m, f.dir, f.top = newMirror(t)
 	if rules != "" {
 		writeOld(t, filepath.Join(f.dir, ".gitignore"), rules)
@@ -55,7 +55,7 @@ func follow(t *testing.T, interval time.Duration, rules string, files ...string)
 
 // copyChanges copies batches until none has come for the given time, and reports
 // whether one came.
-func (f *followed) copyChanges(t *testing.T, quiet time.Duration) (copied bool) {
+func (f *followedTree) copyChanges(t *testing.T, quiet time.Duration) (copied bool) {
 	t.Helper()
 	for f.failed = nil; ; copied = true {
 		ctx, cancel := context.WithTimeout(t.Context(), quiet)
@@ -80,7 +80,7 @@ func (f *followed) copyChanges(t *testing.T, quiet time.Duration) (copied bool) 
 
 // copyUntil copies changes until the condition holds, and reports whether it did so
 // within 5 seconds.
-func (f *followed) copyUntil(t *testing.T, condition func() bool) bool {
+func (f *followedTree) copyUntil(t *testing.T, condition func() bool) bool {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
 		f.copyChanges(t, 30*time.Millisecond)
@@ -92,7 +92,7 @@ func (f *followed) copyUntil(t *testing.T, condition func() bool) bool {
 }
 
 // settle copies changes until the copy is equal to the tree.
-func (f *followed) settle(t *testing.T, after string) {
+func (f *followedTree) settle(t *testing.T, after string) {
 	t.Helper()
 	var paths []string
 	if !f.copyUntil(t, func() bool { paths = differingPaths(f.dir, f.top); return len(paths) == 0 }) {
@@ -100,7 +100,7 @@ func (f *followed) settle(t *testing.T, after string) {
 	}
 }
 
-// TestFollowSwap replaces a directory by another between two batches.
+// TestFollowSwap replaces a directory with another between two batches.
 func TestFollowSwap(t *testing.T) {
 	for name, script := range map[string]string{
 		"a swap":            "mv vendor old && mv new vendor",
@@ -223,9 +223,9 @@ func TestFollowNewRules(t *testing.T) {
 // TestFollowUnreadableRules makes an ignore file too long for a while: this is reported,
 // and the file is read as soon as that is possible.
 func TestFollowUnreadableRules(t *testing.T) {
-	for where, isReported := range map[string]func(*followed) bool{
-		".gitignore":   func(f *followed) bool { return strings.Contains(f.log.String(), "copying is paused") },
-		"d/.gitignore": func(f *followed) bool { return len(f.failed) > 0 },
+	for where, isReported := range map[string]func(*followedTree) bool{
+		".gitignore":   func(f *followedTree) bool { return strings.Contains(f.log.String(), "copying is paused") },
+		"d/.gitignore": func(f *followedTree) bool { return len(f.failed) > 0 },
 	} {
 		t.Run(where, func(t *testing.T) {
 			f := follow(t, 100*time.Millisecond, "", "d/f")

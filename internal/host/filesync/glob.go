@@ -87,8 +87,8 @@ func compileGlob(pattern string, forPath bool) (*glob, bool) {
 	return g, true
 }
 
-// compileClass compiles a bracket expression whose inside begins at i. end is the index
-// after it.
+// compileClass compiles a bracket expression whose contents begin at i. end is the index
+// after its closing bracket.
 func compileClass(pattern string, i int) (set byteSet, end int, ok bool) {
 	at := func(i int) byte { // 0 beyond the end, since no pattern holds one
 		if i < len(pattern) {
@@ -221,7 +221,7 @@ func (g *glob) match(text string) bool {
 	return now[len(g.steps)]
 }
 
-// skip adds the steps that follow one that may match nothing.
+// skip adds the steps that can be reached without matching a byte.
 func (g *glob) skip(states []bool) {
 	for at, s := range g.steps {
 		if states[at] && (s.loop || s.fork) {

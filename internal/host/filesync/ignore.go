@@ -19,17 +19,17 @@ const (
 	dapbridgeIgnore = ".dapbridgeignore"
 )
 
-// maxRules bounds an ignore file, in bytes.
+// maxRules bounds the size of an ignore file, in bytes.
 const maxRules = 1 << 20
 
 // Ignore decides which entries of one directory are not copied: those that git ignores
 // because of .gitignore files and the repository's info/exclude, as amended by
-// .dapbridgeignore files, which have the same syntax; and always git's own directory
-// and the temporary files of editors. It does not matter whether git tracks a file, nor
-// what the user's core.excludesFile says.
+// .dapbridgeignore files, which have the same syntax; and always git's own directory and
+// the temporary files of editors. It does not matter whether git tracks a file, nor what
+// the user's core.excludesFile says.
 //
-// An Ignore is immutable and may be used concurrently. To see a change of an ignore
-// file, load a new one.
+// An Ignore is immutable and may be used concurrently. After an ignore file has changed,
+// load a new Ignore.
 type Ignore struct {
 	parent *Ignore // nil for the repository's top directory
 	path   string  // of the directory, relative to the repository's top: "" or "a/b"
@@ -39,9 +39,9 @@ type Ignore struct {
 	info   []rule // of info/exclude, for the top only
 }
 
-// LoadIgnore returns the rules for the entries of dir. If dir is in a git repository,
-// the rules above it count too, as far as they concern what is in dir: whether dir
-// itself is ignored does not matter.
+// LoadIgnore returns the rules for the entries of dir. If dir is in a git repository, the
+// rules above it apply too, but only to what is in dir: whether dir itself is ignored
+// does not matter.
 func LoadIgnore(dir string) (*Ignore, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -55,11 +55,11 @@ func LoadIgnore(dir string) (*Ignore, error) {
 	if err := ig.load(); err != nil {
 		return nil, err
 	}
-	below, err := filepath.Rel(top, abs)
-	if err != nil || below == "." {
+	rel, err := filepath.Rel(top, abs)
+	if err != nil || rel == "." {
 		return ig, err
 	}
-	for name := range strings.SplitSeq(filepath.ToSlash(below), "/") {
+	for name := range strings.SplitSeq(filepath.ToSlash(rel), "/") {
 		if ig, err = ig.Enter(name); err != nil {
 			return nil, err
 		}
@@ -73,8 +73,8 @@ func (ig *Ignore) Enter(name string) (*Ignore, error) {
 	return sub, sub.load()
 }
 
-// Match reports whether the entry of that name is not copied. If it is a directory,
-// nothing below it is copied either.
+// Match reports whether the entry called name is left out. If it is a directory, nothing
+// below it is copied either.
 func (ig *Ignore) Match(name string, isDir bool) bool {
 	if isNeverCopied(name, isDir) {
 		return true
@@ -113,8 +113,8 @@ func (ig *Ignore) load() (err error) {
 	return err
 }
 
-// readRules reads an ignore file. One that does not exist has no rules, nor has, as for
-// git, one that is not a regular file.
+// readRules reads an ignore file. A file that does not exist has no rules and, as with
+// git, neither has one that is not a regular file.
 func readRules(path string) ([]rule, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
@@ -138,8 +138,8 @@ func readRules(path string) ([]rule, error) {
 	return parseRules(string(text)), nil
 }
 
-// repositoryTop returns the top directory of the git repository that dir is in,
-// or dir if it is in none.
+// repositoryTop returns the top directory of the git repository that dir is in, or dir
+// itself if there is none.
 func repositoryTop(dir string) string {
 	for at := dir; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
@@ -151,8 +151,8 @@ func repositoryTop(dir string) string {
 	}
 }
 
-// stampOutsideRules returns a text that changes whenever the ignore files outside of dir
-// that apply to it do.
+// stampOutsideRules returns a string that changes whenever an ignore file outside of dir
+// that applies to it changes.
 func stampOutsideRules(dir string) string {
 	top := repositoryTop(dir)
 	files := []string{infoExclude(top)}
@@ -185,7 +185,7 @@ func infoExclude(top string) string {
 	return filepath.Join(dir, "info", "exclude")
 }
 
-// readGitFile reads a file of git's that holds a single line.
+// readGitFile reads one of git's single-line files.
 func readGitFile(path string) (string, bool) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<16 {

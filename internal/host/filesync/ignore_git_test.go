@@ -26,8 +26,8 @@ func TestIgnoreAsGit(t *testing.T) {
 	trees := testenv.Rounds(t, 200)
 	paths, left, decided := 0, 0, 0
 	for seed := range uint64(trees) {
-		w := &wilderness{Rand: rand.New(rand.NewPCG(seed, 1)), dir: t.TempDir()}
-		w.grow(t)
+		w := &randomTree{Rand: rand.New(rand.NewPCG(seed, 1)), dir: t.TempDir()}
+		w.generate(t)
 		ig, err := filesync.LoadIgnore(w.dir)
 		if err != nil {
 			t.Fatal(err)
@@ -83,15 +83,15 @@ func checkIgnore(t testing.TB, git, dir string, paths []string) map[string]bool 
 	return all
 }
 
-// wilderness is a random tree with rules.
-type wilderness struct {
+// randomTree is a random tree with rules.
+type randomTree struct {
 	*rand.Rand
 	dir   string
 	paths []string // a directory's with a trailing slash
 	rules []string
 }
 
-func (w *wilderness) grow(t testing.TB) {
+func (w *randomTree) generate(t testing.TB) {
 	testenv.WriteFile(t, filepath.Join(w.dir, ".git", "HEAD"), "ref: refs/heads/main\n")
 	for _, dir := range []string{"objects", "refs"} {
 		if err := os.MkdirAll(filepath.Join(w.dir, ".git", dir), 0o755); err != nil {
@@ -128,44 +128,44 @@ func (w *wilderness) grow(t testing.TB) {
 	}
 }
 
-func (w *wilderness) one(of ...string) string { return of[w.IntN(len(of))] }
+func (w *randomTree) pick(of ...string) string { return of[w.IntN(len(of))] }
 
-func (w *wilderness) name() string {
-	return w.one("a", "b", "ab", "abc", "foo", "bar", "foo.log", "a.log", "foobar", "x y", "a ", " a", "#h", "!n", "[a]", "[", "]", "-", "^", "\\", "a\\", "ä", "A", "*", "?", "a*", "a-b", "aa", "0", "_", "\t", "a\r")
+func (w *randomTree) name() string {
+	return w.pick("a", "b", "ab", "abc", "foo", "bar", "foo.log", "a.log", "foobar", "x y", "a ", " a", "#h", "!n", "[a]", "[", "]", "-", "^", "\\", "a\\", "ä", "A", "*", "?", "a*", "a-b", "aa", "0", "_", "\t", "a\r")
 }
 
 // file returns the text of a file of rules.
-func (w *wilderness) file() string {
+func (w *randomTree) file() string {
 	var lines []string
 	for range w.IntN(7) {
 		lines = append(lines, w.line())
 	}
-	return w.one("", "", "", "", "\ufeff") + strings.Join(lines, w.one("\n", "\n", "\n", "\r\n")) + w.one("\n", "")
+	return w.pick("", "", "", "", "\ufeff") + strings.Join(lines, w.pick("\n", "\n", "\n", "\r\n")) + w.pick("\n", "")
 }
 
-func (w *wilderness) line() string {
+func (w *randomTree) line() string {
 	if w.IntN(20) == 0 {
-		return w.one("", "#a", "!", "/", "//", "\\", "!#", "**", "***", "/**", "**/", "**/**", "!*", "!*/", "/*", "\\#h", "\\!n", "*/*", " ", "\\ ", "a\\ ", "a \\ ", "[", "a[", "[]", "[]]", "[!]", "foo**/bar", "*\\", "/a//b", "**a", "a**")
+		return w.pick("", "#a", "!", "/", "//", "\\", "!#", "**", "***", "/**", "**/", "**/**", "!*", "!*/", "/*", "\\#h", "\\!n", "*/*", " ", "\\ ", "a\\ ", "a \\ ", "[", "a[", "[]", "[]]", "[!]", "foo**/bar", "*\\", "/a//b", "**a", "a**")
 	}
 	if len(w.paths) > 0 && w.IntN(2) == 0 {
-		return w.aim(strings.Split(strings.TrimSuffix(w.one(w.paths...), "/"), "/"))
+		return w.aim(strings.Split(strings.TrimSuffix(w.pick(w.paths...), "/"), "/"))
 	}
 	var b strings.Builder
-	b.WriteString(w.one("", "", "", "!", "/", "!/", "**/", "\\"))
+	b.WriteString(w.pick("", "", "", "!", "/", "!/", "**/", "\\"))
 	for i := range 1 + w.IntN(3) {
 		if i > 0 {
-			b.WriteString(w.one("/", "/", "/**/", "/*/", "**/", "/**", "\\/"))
+			b.WriteString(w.pick("/", "/", "/**/", "/*/", "**/", "/**", "\\/"))
 		}
 		for range 1 + w.IntN(2) {
 			b.WriteString(w.atom())
 		}
 	}
-	b.WriteString(w.one("", "", "", "/", "/", "/**", "/*", " ", "  ", "\\ ", "\t", "*"))
+	b.WriteString(w.pick("", "", "", "/", "/", "/**", "/*", " ", "  ", "\\ ", "\t", "*"))
 	return b.String()
 }
 
 // aim returns a rule that may match the path of these names.
-func (w *wilderness) aim(names []string) string {
+func (w *randomTree) aim(names []string) string {
 	from := w.IntN(len(names))
 	names = slices.Clone(names[from:])
 	for i, name := range names {
@@ -180,21 +180,21 @@ func (w *wilderness) aim(names []string) string {
 			names[i] = "?" + name[1:]
 		}
 	}
-	return w.one("", "", "!", "!") + w.one("", "", "/", "**/") + strings.Join(names, "/") + w.one("", "", "", "/", "/*", "/**", " ")
+	return w.pick("", "", "!", "!") + w.pick("", "", "/", "**/") + strings.Join(names, "/") + w.pick("", "", "", "/", "/*", "/**", " ")
 }
 
-func (w *wilderness) atom() string {
+func (w *randomTree) atom() string {
 	switch w.IntN(10) {
 	case 0, 1, 2, 3:
 		return w.name()
 	case 4:
-		return w.one("*", "*", "**", "*.log", "a*", "*a", "?", "??", "***")
+		return w.pick("*", "*", "**", "*.log", "a*", "*a", "?", "??", "***")
 	case 5:
-		return w.one("f*", "*o*", "b?r", "*.*", "fo[o]", "f??", "*bar")
+		return w.pick("f*", "*o*", "b?r", "*.*", "fo[o]", "f??", "*bar")
 	case 6:
-		return fmt.Sprintf("[%s%s]", w.one("", "", "!", "^"), w.one("ab", "a-c", "]", "]a", "-", "a-", "-a", "!", "^", "\\]", "\\a-c", "a-\\c", "c-a", "[:alpha:]", "[:digit:]a", "[:upper:][:punct:]", "[:space:]", "[:nosuch:]", "[:alpha", "[:]", "[a", "/", "a/b", "\\", "[:xdigit:]-z", "[:cntrl:]", "[:blank:]", "[:graph:]", "[:print:]", "[:lower:]", "[:alnum:]"))
+		return fmt.Sprintf("[%s%s]", w.pick("", "", "!", "^"), w.pick("ab", "a-c", "]", "]a", "-", "a-", "-a", "!", "^", "\\]", "\\a-c", "a-\\c", "c-a", "[:alpha:]", "[:digit:]a", "[:upper:][:punct:]", "[:space:]", "[:nosuch:]", "[:alpha", "[:]", "[a", "/", "a/b", "\\", "[:xdigit:]-z", "[:cntrl:]", "[:blank:]", "[:graph:]", "[:print:]", "[:lower:]", "[:alnum:]"))
 	case 7:
-		return "\\" + w.one("a", "*", "?", "[", "]", "\\", " ", "#", "!", "b", "-")
+		return "\\" + w.pick("a", "*", "?", "[", "]", "\\", " ", "#", "!", "b", "-")
 	}
-	return w.one("a", "b", "foo", "bar", "ab")
+	return w.pick("a", "b", "foo", "bar", "ab")
 }

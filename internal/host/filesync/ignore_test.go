@@ -74,7 +74,8 @@ func TestIgnore(t *testing.T) {
 	}
 }
 
-// TestUnreadableRulesAreAnError, since otherwise something secret could be copied.
+// TestUnreadableRulesAreAnError matters because otherwise something secret could be
+// copied.
 func TestUnreadableRulesAreAnError(t *testing.T) {
 	dir := t.TempDir()
 	testenv.WriteFile(t, filepath.Join(dir, ".gitignore"), strings.Repeat("a\n", 1<<20))

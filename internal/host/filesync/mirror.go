@@ -19,13 +19,13 @@ type Mirror struct {
 	Dir    string           // the host's tree
 	Client *receiver.Client // for the node's tree
 	Record *Record
-	// Deltas uploads what has changed in files of which the node holds an earlier
-	// version. With nil, all files are sent whole.
+	// Deltas sends the differences for files of which the node holds an earlier version. If
+	// it is nil, all files are sent whole.
 	Deltas DeltaSender
-	// MinDeltaSize is the size, in bytes, of all files together from which Deltas is
-	// worth starting; files of less than a quarter of it do not count. 0 is 1 MiB.
+	// MinDeltaSize is the total size of files, in bytes, from which Deltas is worth
+	// starting. Files smaller than a quarter of it are not counted. 0 means 1 MiB.
 	MinDeltaSize int64
-	// Progress is called after each change of a run; may be nil.
+	// Progress is called after each change of a run; it may be nil.
 	Progress func(done, total int)
 
 	staging bool // the receiver has its directory for staged files
@@ -35,14 +35,14 @@ type Mirror struct {
 type Report struct {
 	Files   int           `json:"files"`   // sent, including links
 	Bytes   int64         `json:"bytes"`   // of those files
-	Saved   int64         `json:"saved"`   // of Bytes, those not sent, thanks to Deltas
-	Deltas  int           `json:"deltas"`  // of Files, those sent as a difference
+	Saved   int64         `json:"saved"`   // those of Bytes that Deltas did not have to send
+	Deltas  int           `json:"deltas"`  // those of Files that were sent as a difference
 	Removed int           `json:"removed"` // files, links and directories
 	Kept    []KeptFile    `json:"kept,omitempty"`
 	Failed  []PathProblem `json:"failed,omitempty"`
 	Others  int           `json:"others,omitempty"` // on the node, but not part of the copy; set by a full scan
-	// Incomplete is true if something changed while it was being sent, so that the node
-	// has not got its current state.
+	// Incomplete is true if something changed while it was being sent, so that the node does
+	// not have its current state.
 	Incomplete bool `json:"again,omitempty"`
 	// NoDeltas is why files were sent whole although Deltas was worth starting, and how
 	// to fix it.
@@ -55,7 +55,7 @@ type KeptFile struct {
 	At   string `json:"at"`
 }
 
-// PathProblem is what is wrong with a path.
+// PathProblem describes what is wrong with a path.
 type PathProblem struct {
 	Path   string `json:"path"`
 	Reason string `json:"why"`
@@ -85,8 +85,8 @@ func (m *Mirror) SyncAll(ctx context.Context, force bool) (Report, error) {
 	}
 }
 
-// Plan returns the changes that [Mirror.SyncAll] would make. The report holds what
-// could not be read, and Others.
+// Plan returns the changes that [Mirror.SyncAll] would make. Only Failed and Others are
+// set in the report.
 func (m *Mirror) Plan(ctx context.Context, force bool) ([]receiver.Change, Report, error) {
 	var r Report
 	host, unknown, err := Scan(ctx, m.Dir)
@@ -141,9 +141,8 @@ func relevantProblems(problems []tree.Problem, host tree.Manifest, record *Recor
 	return slices.DeleteFunc(problems, func(p tree.Problem) bool { return !relevant[p.Path] })
 }
 
-// clearExpected makes changes expect nothing where the node, whose manifest is
-// complete, has nothing, whatever the record says: there is no file to send a
-// difference to.
+// clearExpected clears Expected where the node, whose manifest is complete, has no entry,
+// whatever the record says: there is no file to send a difference from.
 func clearExpected(changes []receiver.Change, node tree.Manifest) {
 	for i, c := range changes {
 		if _, exists := node.Find(c.Want.Path); !exists {
@@ -196,8 +195,8 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 			m.Progress(done, len(changes))
 		}
 		if result.Err == nil {
-			put := RecordEntry{Sent: result.Sent, Now: result.Now, Settled: isSettled(result.Sent, result.ReadAt)}
-			if err := m.Record.Set(c.Want.Path, put); err != nil {
+			rec := RecordEntry{Sent: result.Sent, Now: result.Now, Settled: isSettled(result.Sent, result.ReadAt)}
+			if err := m.Record.Set(c.Want.Path, rec); err != nil {
 				recordErr = err
 			}
 		}
@@ -217,7 +216,7 @@ func (m *Mirror) apply(ctx context.Context, changes []receiver.Change, r *Report
 	return err
 }
 
-// wantedEntries yields the entries that changes put.
+// wantedEntries yields the entries that the changes create or replace.
 func wantedEntries(changes []receiver.Change) iter.Seq[tree.Entry] {
 	return func(yield func(tree.Entry) bool) {
 		for _, c := range changes {
@@ -228,7 +227,7 @@ func wantedEntries(changes []receiver.Change) iter.Seq[tree.Entry] {
 	}
 }
 
-// add counts the result of a change.
+// add adds the result of a change to the report.
 func (r *Report) add(c receiver.Change, result receiver.Result) {
 	path := c.Want.Path
 	if result.Kept != "" {

@@ -198,7 +198,8 @@ func TestSyncAll(t *testing.T) {
 	})
 }
 
-// TestForeignDirectoryIsRefused writes to no directory that is not a copy.
+// TestForeignDirectoryIsRefused checks that nothing is written to a directory that is not
+// a copy.
 func TestForeignDirectoryIsRefused(t *testing.T) {
 	m, dir, top := newMirror(t)
 	writeOld(t, filepath.Join(dir, "d/f"), "host's")
@@ -222,7 +223,8 @@ func TestForeignDirectoryIsRefused(t *testing.T) {
 	}
 	checkKept(t, r, "theirs")
 
-	// The node was recreated, and somebody put other files there: the record is void.
+	// The node was recreated, and somebody put other files there: the record no longer
+	// applies.
 	os.RemoveAll(filepath.Join(top, "d"))
 	writeOld(t, filepath.Join(top, "d/f"), "of another")
 	checkRefused()
@@ -230,8 +232,8 @@ func TestForeignDirectoryIsRefused(t *testing.T) {
 	checkCounts(t, syncAll(t, m), 1, 0)
 }
 
-// TestConnectionLostBeforeAnswer recognises the mirror's own file if it arrived without
-// an answer, and the earlier version if it did not arrive.
+// TestConnectionLostBeforeAnswer checks that the mirror recognises its own file if it
+// arrived without an answer, and the earlier version if it did not arrive.
 func TestConnectionLostBeforeAnswer(t *testing.T) {
 	for name, arrived := range map[string]bool{"arrived": true, "not arrived": false} {
 		t.Run(name, func(t *testing.T) {
@@ -296,7 +298,7 @@ func TestSyncBatch(t *testing.T) {
 	syncBatch(t, m, 1, 0, "d/0", "d/never")
 	checkEqual()
 	os.Rename(filepath.Join(dir, "d"), filepath.Join(dir, "e"))
-	syncBatch(t, m, 3, 4, "d", "e", "e/0", "e/1", "e/2") // of what has vanished, only the top
+	syncBatch(t, m, 3, 4, "d", "e", "e/0", "e/1", "e/2") // only the top of what has vanished
 	checkEqual()
 	os.RemoveAll(filepath.Join(dir, "e"))
 	writeOld(t, filepath.Join(dir, "h/0"), "reached by a link")

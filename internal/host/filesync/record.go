@@ -21,7 +21,7 @@ import (
 // only this is replaced and removed there. It is a file to which each change appends a
 // line, so that it survives a crash.
 type Record struct {
-	f       *os.File // nil if it was only read
+	f       *os.File // nil if the record is read-only
 	entries map[string]RecordEntry
 }
 
@@ -44,7 +44,7 @@ type RecordEntry struct {
 	Settled bool
 }
 
-// expected returns what should be on the node, where onNode is.
+// expected returns the entry that should be on the node; onNode is the one that is there.
 func (p RecordEntry) expected(onNode tree.Entry) tree.Entry {
 	if p.InFlight.Kind != tree.Nothing && onNode.Matches(p.InFlight) {
 		return p.InFlight
@@ -52,7 +52,7 @@ func (p RecordEntry) expected(onNode tree.Entry) tree.Entry {
 	return p.Now
 }
 
-// isUpToDate reports whether the node, where onNode is, has what the host has.
+// isUpToDate reports whether the node, which has onNode, has the host's entry.
 func (p RecordEntry) isUpToDate(host, onNode tree.Entry) bool {
 	sent, now := p.Sent, p.Now
 	if p.InFlight.Kind != tree.Nothing {
@@ -121,7 +121,7 @@ func ReadRecord(name string) (*Record, error) {
 }
 
 // OpenRecord reads a record that can be changed. It rewrites the file, with one line for
-// the Copy and one for each path. A file must not be opened twice at a time.
+// the Copy and one for each path. A file must not be open twice at the same time.
 func OpenRecord(name string, c Copy) (*Record, error) {
 	r, err := ReadRecord(name)
 	if err != nil {
@@ -157,7 +157,7 @@ func OpenRecord(name string, c Copy) (*Record, error) {
 const maxCopyLine = 64 << 10
 
 // ListCopies returns the copies of the records in a directory, the most recently changed
-// first. It skips what it cannot read.
+// first. It skips records that it cannot read.
 func ListCopies(dir string) []Copy {
 	names, _ := filepath.Glob(filepath.Join(dir, "*.jsonl")) // the pattern is well-formed
 	written := map[Copy]time.Time{}
@@ -200,17 +200,17 @@ func (r *Record) Get(path string) (RecordEntry, bool) {
 	return p, ok
 }
 
-// Paths yields the paths to which something was copied, in no order.
+// Paths yields the paths to which something was copied, in no particular order.
 func (r *Record) Paths() iter.Seq[string] { return maps.Keys(r.entries) }
 
-// Set remembers what is now at a path; an entry of kind Nothing is forgotten.
+// Set records what is now at a path; an entry of kind Nothing removes the record.
 func (r *Record) Set(path string, p RecordEntry) error {
 	r.store(path, p)
 	_, err := r.f.Write(marshalEntry(path, p))
 	return err
 }
 
-// Intend remembers entries as InFlight, before they are sent.
+// Intend records entries as InFlight, before they are sent.
 func (r *Record) Intend(entries iter.Seq[tree.Entry]) error {
 	var text []byte
 	now := time.Now()

@@ -7,7 +7,7 @@ import "strings"
 type rule struct {
 	negated  bool // what matches is not ignored after all
 	onlyDirs bool
-	baseName bool   // the last name is matched, at any depth; otherwise the path from the directory of the rule
+	baseName bool   // matches the base name, at any depth; otherwise the path relative to the rule's directory
 	literal  string // the pattern before the first wildcard
 	glob     *glob  // the rest; nil if there is none
 }
@@ -57,8 +57,8 @@ func parseRule(line string) (rule, bool) {
 		r.literal = line
 		return r, true
 	}
-	// For a base name git matches the whole pattern as a glob, for a path it compares
-	// the literal beginning first: so ** after that counts as if it followed a slash.
+	// For a base name, git matches the whole pattern as a glob. For a path, it compares the
+	// literal prefix first, so a following ** counts as if it came after a slash.
 	if !r.baseName {
 		r.literal, line = line[:wild], line[wild:]
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// Scan returns what is copied of the tree at dir, and what could not be read. What
-// appears or vanishes meanwhile may be in the manifest or not. It fails if dir itself
-// cannot be read: a missing tree is not an empty one.
+// Scan returns the entries of the tree at dir that are copied, and what could not be
+// read. Entries that appear or vanish meanwhile may or may not be in the manifest. It
+// fails if dir itself cannot be read: a missing tree is not an empty one.
 func Scan(ctx context.Context, dir string) (tree.Manifest, []tree.Problem, error) {
 	ignore, err := LoadIgnore(dir)
 	if err != nil {
@@ -38,7 +38,7 @@ type scanner struct {
 	problems []tree.Problem
 }
 
-// scanDir scans a directory. The caller treats an error as fatal for the top only.
+// scanDir scans a directory. Its error is fatal only for the top directory.
 func (s *scanner) scanDir(path string, ignore *Ignore) error {
 	infos, err := tree.ReadDir(s.root, path)
 	if err != nil {
@@ -51,12 +51,12 @@ func (s *scanner) scanDir(path string, ignore *Ignore) error {
 		if ignore.Match(info.Name(), info.IsDir()) {
 			continue
 		}
-		below := tree.Join(path, info.Name())
-		if len(below) > frame.MaxPath {
-			s.problems = append(s.problems, tree.Problem{Path: below, Err: errLongPath})
+		child := tree.Join(path, info.Name())
+		if len(child) > frame.MaxPath {
+			s.problems = append(s.problems, tree.Problem{Path: child, Err: errLongPath})
 			continue
 		}
-		e, err := tree.NewEntry(s.root, below, info)
+		e, err := tree.NewEntry(s.root, child, info)
 		if err == nil && e.Kind == tree.Nothing {
 			continue // a socket, a device or the like
 		}
@@ -64,13 +64,13 @@ func (s *scanner) scanDir(path string, ignore *Ignore) error {
 			s.manifest = append(s.manifest, e)
 		}
 		if err == nil && e.Kind == tree.Dir {
-			err = s.scanSubdir(below, info.Name(), ignore)
+			err = s.scanSubdir(child, info.Name(), ignore)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have vanished
 			if s.ctx.Err() != nil {
 				return err
 			}
-			s.problems = append(s.problems, tree.Problem{Path: below, Err: err})
+			s.problems = append(s.problems, tree.Problem{Path: child, Err: err})
 		}
 	}
 	return nil

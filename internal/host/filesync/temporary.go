@@ -7,9 +7,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/frame"
 )
 
-// isNeverCopied reports whether an entry of that name is left out whatever the rules
-// say: git's own data, which is large, changes often and is useless on a node, and the
-// temporary files of editors and of the receiver. Editors create only files.
+// isNeverCopied reports whether an entry called name is left out whatever the rules say:
+// git's own data, which is large, changes often and is useless on a node, and the
+// temporary files of editors and of the receiver. Those of editors are never directories.
 func isNeverCopied(name string, isDir bool) bool {
 	switch {
 	case name == ".git":
@@ -34,7 +34,8 @@ func isNeverCopied(name string, isDir bool) bool {
 	return isVimSwap(name) || isVimProbe(name)
 }
 
-// isVimSwap reports whether it is a swap file of Vim's: .NAME.swp, .NAME.swo and so on.
+// isVimSwap reports whether name is that of a Vim swap file: .NAME.swp, .NAME.swo and so
+// on.
 func isVimSwap(name string) bool {
 	if len(name) < len(".swp") || name[0] != '.' {
 		return false
@@ -43,8 +44,8 @@ func isVimSwap(name string) bool {
 	return strings.HasPrefix(suffix, ".sw") && suffix[3] >= 'a' && suffix[3] <= 'z'
 }
 
-// isVimProbe reports whether it is the file by which Vim finds out whether it can
-// create files in a directory: 4913, plus 123 for each that exists already.
+// isVimProbe reports whether name is that of the file with which Vim finds out whether it
+// can create files in a directory: 4913, plus 123 for each one that exists already.
 func isVimProbe(name string) bool {
 	n, err := strconv.Atoi(name)
 	return err == nil && n >= 4913 && n <= 4913+9*123 && (n-4913)%123 == 0 && strconv.Itoa(n) == name

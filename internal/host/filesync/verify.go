@@ -11,8 +11,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// Verify compares the trees, contents by their SHA-256. It returns the number of the
-// host's files and what differs. What is on the node but not in the record is ignored.
+// Verify compares the trees, including the SHA-256 of all contents. It returns the number
+// of the host's files, and what differs. It ignores what is on the node but not in the
+// record.
 func (m *Mirror) Verify(ctx context.Context) (files int, differ []PathProblem, err error) {
 	host, unknown, err := Scan(ctx, m.Dir)
 	if err != nil {

@@ -16,21 +16,22 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// WatchConfig configures a Watcher. The default times suit people who save files.
+// WatchConfig configures a Watcher. The default times suit files that people save in an
+// editor.
 type WatchConfig struct {
 	Dir     string        // the tree's top directory
-	Quiet   time.Duration // without changes until a batch is complete; 0 is 3 ms
-	MaxWait time.Duration // until a batch is complete in any case; 0 is 200 ms
-	// Interval is the time between checks of what causes no event: whether Dir is still
-	// the watched directory, and whether the ignore rules outside of it have changed. If
-	// not all directories can be watched, each check requests a full scan. 0 is 10 s.
+	Quiet   time.Duration // how long nothing changes before a batch is complete; 0 is 3 ms
+	MaxWait time.Duration // when a batch is complete in any case; 0 is 200 ms
+	// Interval is the time between checks for changes that cause no event: whether Dir is
+	// still the watched directory, and whether the ignore rules outside of it have changed.
+	// If not all directories can be watched, each check requests a full scan. 0 is 10 s.
 	Interval time.Duration
 	Log      *slog.Logger // nil logs nothing
 }
 
-// Watcher reports what changes in a tree, as far as it is copied. No change is lost
-// silently: whenever one may have been missed, a Batch asks for a FullScan. Ignore
-// rules outside of the tree, and git's info/exclude, are polled.
+// Watcher reports changes to those entries of a tree that are copied. No change is lost
+// silently: whenever one may have been missed, a Batch asks for a FullScan. Ignore rules
+// outside of the tree, and git's info/exclude, are polled.
 type Watcher struct {
 	cfg    WatchConfig
 	notify *fsnotify.Watcher
@@ -50,7 +51,7 @@ type Watcher struct {
 
 	mu      sync.Mutex
 	pending Batch
-	paths   map[string]bool // to whether Batch.Ignored has it
+	paths   map[string]bool // the value is whether Batch.Ignored has the path
 	first   time.Time       // the pending batch's first change
 	last    time.Time
 	wake    chan struct{} // holds one value while something is pending
@@ -164,7 +165,7 @@ func (w *Watcher) run(ctx context.Context) {
 	}
 }
 
-// poll looks for what causes no event.
+// poll checks for changes that cause no event.
 func (w *Watcher) poll() {
 	info, err := os.Stat(w.cfg.Dir)
 	switch {

@@ -2,5 +2,5 @@
 
 package filesync
 
-// watchRemedy returns "": no command is known.
+// watchRemedy returns "", since no command is known.
 func watchRemedy(error) string { return "" }

@@ -241,8 +241,8 @@ func TestIgnoredChangesCauseNoBatch(t *testing.T) {
 	}
 }
 
-// TestTopVanishes asks for no full scan while the tree is missing, and for one when it is
-// back.
+// TestTopVanishes checks that no full scan is requested while the tree is missing, and
+// one is when it is back.
 func TestTopVanishes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "above", "tree")
 	testenv.WriteFile(t, filepath.Join(dir, "a/f"), "1")

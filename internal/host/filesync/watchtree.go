@@ -36,12 +36,12 @@ func (w *Watcher) watchTree(dir string, rules rulesLoader, found func(path strin
 		if ignore.Match(e.Name(), e.IsDir()) {
 			continue
 		}
-		below := tree.Join(dir, e.Name())
-		found(below)
+		child := tree.Join(dir, e.Name())
+		found(child)
 		if !e.IsDir() {
 			continue
 		}
-		w.watchSubtree(below, ignore, found)
+		w.watchSubtree(child, ignore, found)
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (w *Watcher) watchSubtree(dir string, parent *Ignore, found func(path strin
 	}
 }
 
-// watchDir watches one directory and reports whether it may have entries to look at.
+// watchDir watches one directory and reports whether its entries should be read.
 func (w *Watcher) watchDir(dir string) bool {
 	err := w.notify.Add(w.abs(dir))
 	switch {
@@ -79,7 +79,6 @@ func (w *Watcher) abs(path string) string {
 	return filepath.Join(w.cfg.Dir, filepath.FromSlash(path))
 }
 
-// handleEvent handles an event from fsnotify.
 func (w *Watcher) handleEvent(e fsnotify.Event) {
 	if e.Name == w.cfg.Dir {
 		if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) {
@@ -87,11 +86,11 @@ func (w *Watcher) handleEvent(e fsnotify.Event) {
 		}
 		return
 	}
-	below, ok := strings.CutPrefix(e.Name, filepath.Clean(w.cfg.Dir+string(filepath.Separator)))
+	rel, ok := strings.CutPrefix(e.Name, filepath.Clean(w.cfg.Dir+string(filepath.Separator)))
 	if !ok {
 		return
 	}
-	p := strings.TrimPrefix(filepath.ToSlash(below), "/")
+	p := strings.TrimPrefix(filepath.ToSlash(rel), "/")
 	dir, name := path.Split(p)
 	ignore := w.dirs[strings.TrimSuffix(dir, "/")]
 	if ignore == nil {
@@ -103,7 +102,7 @@ func (w *Watcher) handleEvent(e fsnotify.Event) {
 	}
 	appeared, vanished := e.Has(fsnotify.Create), e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)
 	wasDir := w.dirs[p] != nil
-	if !wasDir && e.Has(fsnotify.Chmod) { // perhaps of a directory that could not be entered
+	if !wasDir && e.Has(fsnotify.Chmod) { // perhaps of a directory that could not be entered before
 		info, err := os.Lstat(w.abs(p))
 		appeared = appeared || err == nil && info.IsDir()
 	}
@@ -144,7 +143,7 @@ func (w *Watcher) unwatchTree(dir string) {
 const repairDelay = 250 * time.Millisecond
 
 // repairWatches makes the set of watches equal to w.dirs. A directory that was moved
-// while watchTree read it may be watched under its old name: inotify knows no names.
+// while watchTree read it may be watched under its old name: inotify does not know names.
 func (w *Watcher) repairWatches() {
 	missing := map[string]bool{}
 	for d := range w.dirs {

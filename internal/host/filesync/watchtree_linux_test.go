@@ -44,7 +44,7 @@ func TestWatchTreeSeesNewRules(t *testing.T) {
 	}
 }
 
-// TestRelevantProblems drops the problems of what was not copied.
+// TestRelevantProblems checks that problems of what was not copied are dropped.
 func TestRelevantProblems(t *testing.T) {
 	record, err := OpenRecord(filepath.Join(t.TempDir(), "record"), Copy{})
 	if err != nil {
