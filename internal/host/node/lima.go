@@ -41,7 +41,7 @@ func resolveLima(name string, o Options) (*Node, error) {
 			WithHint("start it: limactl start %s", name)
 	}
 	host := limaHostName(name)
-	s, err := askSSH(host, config, o)
+	s, err := loadSSHSettings(host, config, o)
 	var n *Node
 	if err == nil {
 		n, err = s.newNode(host, o)

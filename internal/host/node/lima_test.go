@@ -12,10 +12,10 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// limaInstance creates a running instance, with a configuration as lima's code writes
+// writeLimaInstance creates a running instance, with a configuration as lima's code writes
 // it: pkg/hostagent/hostagent.go (writeSSHConfigFile) and pkg/sshutil (CommonOpts,
 // SSHOpts, Format) of the version that the vector names.
-func limaInstance(t *testing.T, home, name, vector string) {
+func writeLimaInstance(t *testing.T, home, name, vector string) {
 	t.Helper()
 	config, err := os.ReadFile(filepath.Join("testdata", "lima", vector+".config"))
 	if err != nil {
@@ -27,9 +27,9 @@ func limaInstance(t *testing.T, home, name, vector string) {
 	testenv.WriteFile(t, filepath.Join(dir, "ssh.config"), strings.ReplaceAll(string(config), "HOME", home))
 }
 
-// sshs returns the ways to read a configuration: by the parser, and by ssh if it is
+// sshPaths returns the ways to read a configuration: by the parser, and by ssh if it is
 // installed.
-func sshs(t *testing.T) map[string]string {
+func sshPaths(t *testing.T) map[string]string {
 	ways := map[string]string{"parser": ""}
 	if ssh, err := exec.LookPath("ssh"); err == nil {
 		ways["ssh"] = ssh
@@ -41,9 +41,9 @@ func sshs(t *testing.T) map[string]string {
 
 func TestLima(t *testing.T) {
 	home := filepath.Join(t.TempDir(), ".lima")
-	limaInstance(t, home, "default", "1.0")
-	limaInstance(t, home, "my_k8s.1", "2.1")
-	for way, ssh := range sshs(t) {
+	writeLimaInstance(t, home, "default", "1.0")
+	writeLimaInstance(t, home, "my_k8s.1", "2.1")
+	for way, ssh := range sshPaths(t) {
 		for _, want := range []node.Node{
 			{
 				Name: "lima:default", Addrs: []string{"127.0.0.1:60022"}, User: "dev", HostKeyAlias: "lima-default",
@@ -75,7 +75,7 @@ func TestLima(t *testing.T) {
 func TestLimaNotLocal(t *testing.T) {
 	home := t.TempDir()
 	for host, local := range map[string]bool{"172.20.3.4": true, "203.0.113.7": false, "build.example.org": false} {
-		limaInstance(t, home, "default", "1.0")
+		writeLimaInstance(t, home, "default", "1.0")
 		file := filepath.Join(home, "default", "ssh.config")
 		config, err := os.ReadFile(file)
 		if err != nil {
@@ -100,8 +100,8 @@ func TestLimaRefused(t *testing.T) {
 	o := node.Options{LimaHome: home, SSH: fakeSSH(t)}
 	o.Spec = "lima:default"
 	checkFails(t, o, diag.NodeUnknown, "lima has no instance \"default\"", "there are no instances", "LIMA_HOME")
-	limaInstance(t, home, "default", "1.0")
-	limaInstance(t, home, "k8s", "1.0")
+	writeLimaInstance(t, home, "default", "1.0")
+	writeLimaInstance(t, home, "k8s", "1.0")
 	testenv.WriteFile(t, filepath.Join(home, "_config", "lima.yaml"), "")
 	for _, name := range []string{"nosuch", "../default", "-x", "a b", "_config", "k8s\n"} {
 		o.Spec = "lima:" + name

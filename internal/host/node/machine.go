@@ -82,7 +82,7 @@ func (h home) machineNode(c *clusterConfig, n clusterNode, o Options) (*Node, er
 	return node, nil
 }
 
-// setAddr adds the node's address, which file holds.
+// setAddr adds the node's address, which was read from file.
 func (n *Node) setAddr(host string, port int, c *clusterConfig, file string) error {
 	addr, err := netip.ParseAddr(host)
 	if err != nil || port < 0 || port > 65535 {

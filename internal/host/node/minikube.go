@@ -94,16 +94,16 @@ func (h home) resolveNode(rest string, o Options) (*Node, error) {
 	if rest == "" {
 		return h.defaultNode(o)
 	}
-	name, node, several := strings.Cut(rest, "/")
+	name, node, hasNode := strings.Cut(rest, "/")
 	valid := regexp.MustCompile(profileName)
-	if !valid.MatchString(name) || several && !valid.MatchString(node) {
+	if !valid.MatchString(name) || hasNode && !valid.MatchString(node) {
 		return nil, diag.Errorf(diag.Usage, "--node minikube:%s: %q is not a valid profile or node name", rest, rest)
 	}
 	c, n, err := h.findProfile(name)
 	if err != nil {
 		return nil, err
 	}
-	if several {
+	if hasNode {
 		if n, err = c.findNode(node); err != nil {
 			return nil, err
 		}
@@ -138,10 +138,10 @@ func (h home) findProfile(name string) (*clusterConfig, clusterNode, error) {
 			}
 		}
 	}
-	return nil, clusterNode{}, h.unknownProfile(fmt.Sprintf("minikube has no profile %s", name), profiles)
+	return nil, clusterNode{}, h.unknownProfileError(fmt.Sprintf("minikube has no profile %s", name), profiles)
 }
 
-func (h home) unknownProfile(what string, profiles []string) error {
+func (h home) unknownProfileError(what string, profiles []string) error {
 	if len(profiles) == 0 {
 		return diag.Errorf(diag.NodeUnknown, "%s: no profiles in %s", what, filepath.Join(string(h), "profiles")).
 			WithHint("create one with minikube start, set MINIKUBE_HOME, or use another node with --node ssh://USER@HOST")
@@ -173,7 +173,7 @@ func (h home) defaultNode(o Options) (*Node, error) {
 	if slices.Contains(profiles, "minikube") {
 		return h.resolveNode("minikube", o)
 	}
-	return nil, h.unknownProfile("minikube has no default profile", profiles)
+	return nil, h.unknownProfileError("minikube has no default profile", profiles)
 }
 
 // onlyRunningNode returns the primary node that answers, or nil unless exactly one

@@ -1,7 +1,7 @@
-// Package node resolves --node to a [Node]: where its SSH server listens, which user
-// logs in with which keys, and how its host key is checked; or which container it
-// is; and whether it counts as local. It reads files, runs ssh and the container
-// engine's command where only these know an answer, and opens no connection.
+// Package node resolves --node to a [Node]: where its SSH server listens, which user logs
+// in with which keys, and how its host key is checked; or which container it is; and
+// whether it counts as local. It reads files, runs ssh and the container engine's command
+// where only they have the answer, and opens no connection.
 package node
 
 import (
@@ -60,7 +60,7 @@ type Node struct {
 	// of SSH. Such a node has no address, user or key.
 	Exec *Container
 
-	// Remedy is the hint for when no address answers; it may be empty.
+	// Remedy is the hint to show if no address answers; it may be empty.
 	Remedy string
 }
 

@@ -28,14 +28,14 @@ import (
 const hostAlias = `^[A-Za-z0-9_][A-Za-z0-9._:@-]*$`
 
 // resolveAlias resolves ssh:HOST as ssh itself would, from the output of ssh -G. That
-// covers Match, Include and all else in the user's and the system's configuration.
+// covers Match, Include and everything else in the user's and the system's configuration.
 // Without ssh, a parser reads the simple parts of the user's configuration.
 func resolveAlias(alias string, o Options) (*Node, error) {
 	if !regexp.MustCompile(hostAlias).MatchString(alias) {
 		return nil, diag.Errorf(diag.Usage, "--node ssh:%s: %q is not a valid host name", alias, alias).
 			WithHint("write it as you would for ssh: --node ssh:HOST, or --node ssh://USER@HOST:PORT")
 	}
-	s, err := askSSH(alias, "", o)
+	s, err := loadSSHSettings(alias, "", o)
 	if err != nil {
 		return nil, diag.Errorf(diag.NodeUnknown, "--node ssh:%s: %w", alias, err).
 			WithHint("correct ~/.ssh/config (try ssh %s true), or write --node ssh://USER@HOST:PORT", alias)
@@ -52,13 +52,13 @@ func resolveAlias(alias string, o Options) (*Node, error) {
 // are in lower case, as ssh -G prints them.
 type sshSettings map[string][]string
 
-// askTimeout bounds ssh -G, which may run commands from the user's configuration
+// sshTimeout bounds ssh -G, which may run commands from the user's configuration
 // (Match exec).
-const askTimeout = 10 * time.Second
+const sshTimeout = 10 * time.Second
 
-// askSSH returns the settings for alias from the given configuration file, or from
+// loadSSHSettings returns the settings for alias from the given configuration file, or from
 // the user's and the system's if file is empty.
-func askSSH(alias, file string, o Options) (sshSettings, error) {
+func loadSSHSettings(alias, file string, o Options) (sshSettings, error) {
 	if o.SSH == "" {
 		return readSSHConfig(alias, file, o)
 	}
@@ -66,7 +66,7 @@ func askSSH(alias, file string, o Options) (sshSettings, error) {
 	if file != "" {
 		args = append([]string{"-F", file}, args...)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), sshTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, o.SSH, args...)
 	cmd.WaitDelay = time.Second
@@ -82,7 +82,7 @@ func askSSH(alias, file string, o Options) (sshSettings, error) {
 	return s, nil
 }
 
-// readSSHConfig is askSSH for a machine without ssh. It fails on what only ssh
+// readSSHConfig is loadSSHSettings for a machine without ssh. It fails on what only ssh
 // understands, such as most of Match.
 func readSSHConfig(alias, path string, o Options) (sshSettings, error) {
 	s := sshSettings{"user": {o.User}, "hostname": {alias}, "port": {"22"}}
