@@ -1,6 +1,6 @@
 // Package peer finds the user or process at the other end of a local connection. A
 // loopback port is open to every user of the machine, and whoever debugs a process of
-// root's can do anything that root can.
+// root can do anything that root can.
 package peer
 
 import (
@@ -10,11 +10,11 @@ import (
 	"net/netip"
 )
 
-// Check returns nil if the process at the other end of conn belongs to the user that
-// runs this process. conn must be a *net.UnixConn, or a *net.TCPConn between loopback
-// addresses, and still open at both ends. It is an error if the owner cannot be found,
-// or if the platform has no way to find it. Root at the other end is another user too,
-// unless this process runs as root.
+// Check returns nil if the process at the other end of conn belongs to the user that runs
+// this process. conn must be a *net.UnixConn, or a *net.TCPConn between loopback
+// addresses, and still open at both ends. Check fails if the owner cannot be found, or if
+// the platform has no way to find it. Root counts as another user, unless this process
+// runs as root.
 func Check(conn net.Conn) error {
 	owner, err := ownerOf(conn)
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 func tcpOwner(local, remote netip.AddrPort) (user, error) {
 	uid, err := search(local, remote, func(add func(entry)) error {
 		// The IPv4 connections of IPv6 sockets are in tcp6.
-		one := func(s socket) { add(s.entry) }
-		err := readProcNet("/proc/net/tcp6", one)
+		addEntry := func(s socket) { add(s.entry) }
+		err := readProcNet("/proc/net/tcp6", addEntry)
 		if local.Addr().Is4() && (err == nil || errors.Is(err, fs.ErrNotExist)) { // a kernel without IPv6
-			err = readProcNet("/proc/net/tcp", one)
+			err = readProcNet("/proc/net/tcp", addEntry)
 		}
 		return err
 	})

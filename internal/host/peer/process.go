@@ -16,8 +16,8 @@ type Process struct {
 func (p Process) String() string { return fmt.Sprintf("pid %d (%s)", p.PID, p.Command) }
 
 // Listener returns a process that listens on a TCP address of this machine, or on all
-// addresses at its port. It is for messages: it reports false if the process can't be
-// found, as for other users' processes.
+// addresses at its port. Use it for messages only: it reports false if the process can't
+// be found, which includes other users' processes.
 func Listener(addr netip.AddrPort) (Process, bool) { return findListener(unmap(addr)) }
 
 // Server returns the process that listens on the socket to which conn is connected. It

@@ -15,7 +15,7 @@ import (
 )
 
 // findListener looks the socket up in /proc/net/tcp, and then the process that has a
-// descriptor of it (proc_pid_fd(5)). Only this user's processes can be inspected.
+// descriptor for it (proc_pid_fd(5)). Only this user's processes can be inspected.
 func findListener(addr netip.AddrPort) (Process, bool) {
 	sockets := map[string]bool{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
