@@ -16,8 +16,8 @@ func newOrigin(settings map[string]string) *exe.Origin {
 	}}
 }
 
-// TestDebug keeps of the recorded settings what a debug build needs, and nothing
-// else.
+// TestDebug checks that a debug build keeps the recorded settings that it needs, and
+// nothing else.
 func TestDebug(t *testing.T) {
 	for _, tt := range []struct {
 		settings map[string]string

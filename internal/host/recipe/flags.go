@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// errNotAllowed refuses a value that is not known to be harmless.
+// errNotAllowed is the error for a value that is not known to be harmless.
 var errNotAllowed = errors.New("unsupported value")
 
 // flag is a flag of one of Go's tools, which take -name and --name, -name=value
@@ -25,8 +25,8 @@ type option struct {
 }
 
 // linkFlags returns the flags of cmd/link that name neither a program nor a file,
-// directly or in what they pass on (as -extld, -extldflags, -extar, -r, -L, -o and
-// -importcfg do).
+// directly or in what they pass on, unlike -extld, -extldflags (except for the values
+// below), -extar, -r, -L, -o and -importcfg.
 func linkFlags() []flag {
 	const text = `[^\x00-\x1f\x7f]*`
 	return []flag{
@@ -59,9 +59,9 @@ func assembleFlags() []flag {
 // the word.
 const pathList = `[A-Za-z0-9_./@+=>;~,!-]*`
 
-// cCompilerOptions returns the options of gcc and clang that change the code and
-// cannot name a file, a program, a plugin or arguments for one (as -B, -fplugin,
-// -specs, -wrapper, -Xlinker, -Wl, -Wa, -Wp, -I, -include and @file do).
+// cCompilerOptions returns the options of gcc and clang that change the code and cannot
+// name a file, a program, a plugin or arguments for one, unlike -B, -fplugin, -specs,
+// -wrapper, -Xlinker, -Wl, -Wa, -Wp, -I, -include and @file.
 func cCompilerOptions() []option {
 	return []option{
 		{"O", `[0-3sgz]?|fast`}, {"g", `[0-3]?`}, {"m", `64|32|tune=[a-z0-9-]+|arch=[a-z0-9.+-]+|no-omit-leaf-frame-pointer|branch-protection=[a-z0-9+-]+`},

@@ -44,9 +44,9 @@ func (r *Recipe) GoMod() ([]byte, error) {
 	return f.Format()
 }
 
-// StampTag returns the tag, and the commit that it points to, from which Go derives
-// the version that it stamped into the executable: the user's repository may have
-// got other tags since. It returns "" if the version does not depend on a tag.
+// StampTag returns the tag, and the commit that it points to, from which Go derives the
+// version that it stamped into the executable: the user's repository may have gained
+// other tags since. It returns "" if the version does not depend on a tag.
 func (r *Recipe) StampTag() (tag, at string) {
 	stamp := strings.TrimSuffix(r.Source.Stamp, "+incompatible")
 	if stamp == "" {

@@ -94,7 +94,7 @@ func (r *Recipe) setPackage(o *exe.Origin, _ Host) error {
 	case module.CheckImportPath(o.ModulePath) != nil:
 		return refuse("the target records an invalid module: %q", o.ModulePath)
 	}
-	if below, ok := strings.CutPrefix(o.MainPackage, o.ModulePath); !ok || below != "" && below[0] != '/' {
+	if rest, ok := strings.CutPrefix(o.MainPackage, o.ModulePath); !ok || rest != "" && rest[0] != '/' {
 		return refuse("the target's main package %s is not in its main module %s", o.MainPackage, o.ModulePath)
 	}
 	r.Source.Module = o.ModulePath

@@ -48,9 +48,9 @@ func (r *Recipe) modMode(o *exe.Origin) string {
 	return "readonly"
 }
 
-// What becomes of a setting.
+// How a setting is used.
 const (
-	implied = iota // nothing: it follows from the source
+	implied = iota // not at all: it follows from the source
 	buildFlag
 	envVariable
 )

@@ -63,9 +63,9 @@ func (r *Recipe) writeFetch(line func(string, ...any), dir string, quote func([]
 	return nil
 }
 
-// mapFlags returns the flags of dapbridge toolexec, for use between double quotes:
-// which directory of the build machine replaces which one of this machine. The former
-// hold no quotes (checkRoots).
+// mapFlags returns the flags of dapbridge toolexec, for use between double quotes: which
+// directory of the build machine replaces which one of this machine. Those of the build
+// machine contain no quotes (checkRoots).
 func (r *Recipe) mapFlags() string {
 	var b strings.Builder
 	add := func(hostDir, buildDir string) {
