@@ -142,7 +142,8 @@ func downloadSource(ctx context.Context, tool string, o AgentOptions) (string, e
 	return result.Dir, nil
 }
 
-// pruneAgents removes the oldest agents. One that can't be removed is left.
+// pruneAgents removes the oldest agents beyond maxCachedAgents. One that can't be removed
+// is left.
 func pruneAgents(dir string) {
 	files, _ := filepath.Glob(filepath.Join(dir, "agent-*")) // the pattern is well-formed
 	age := func(path string) int64 {

@@ -18,8 +18,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// compile builds a small program.
-func compile(t *testing.T, path, goos, goarch string, flags ...string) string {
+// buildProgram builds a small program.
+func buildProgram(t *testing.T, path, goos, goarch string, flags ...string) string {
 	t.Helper()
 	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./testdata/standin")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOOS="+goos, "GOARCH="+goarch)
@@ -71,10 +71,10 @@ func copyFile(t *testing.T, from, to string) string {
 
 func TestFindAgent(t *testing.T) {
 	dir := t.TempDir()
-	static := compile(t, filepath.Join(dir, "static"), "linux", "amd64")
-	arm := compile(t, filepath.Join(dir, "arm"), "linux", "arm64")
-	mac := compile(t, filepath.Join(dir, "mac"), "darwin", "arm64")
-	dynamic := compile(t, filepath.Join(dir, "dynamic"), "linux", "amd64", "-buildmode=pie")
+	static := buildProgram(t, filepath.Join(dir, "static"), "linux", "amd64")
+	arm := buildProgram(t, filepath.Join(dir, "arm"), "linux", "arm64")
+	mac := buildProgram(t, filepath.Join(dir, "mac"), "darwin", "arm64")
+	dynamic := buildProgram(t, filepath.Join(dir, "dynamic"), "linux", "amd64", "-buildmode=pie")
 	text := filepath.Join(dir, "text")
 	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)

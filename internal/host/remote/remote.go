@@ -24,19 +24,19 @@ type Conn interface {
 	Start(ctx context.Context, argv []string) (*Cmd, error)
 	// AsRoot returns the argv that runs argv as root.
 	AsRoot(argv []string) []string
-	// ExplainRefusal returns why a command did not start, given what was written to
-	// its standard error instead, or nil if that does not tell.
+	// ExplainRefusal returns why a command did not start, given what was written to its
+	// standard error instead, or nil if that does not say.
 	ExplainRefusal(stderr []byte) *diag.Error
-	// Remedy returns the hint for when commands do not start.
+	// Remedy returns the hint to show if commands do not start.
 	Remedy() string
 	// IdleTimeout bounds how long the node may stay silent while it owes an
 	// answer.
 	IdleTimeout() time.Duration
 }
 
-// WithIdleTimeout returns a context that ends with a diag.NodeSilent error when c's
-// node stays silent for c.IdleTimeout(). The error names what was awaited. The
-// caller resets the timer at each sign of life and stops it.
+// WithIdleTimeout returns a context that ends with a diag.NodeSilent error when c's node
+// stays silent for c.IdleTimeout(). The error says what it was waiting for. The caller
+// resets the timer at each sign of life and stops it.
 func WithIdleTimeout(ctx context.Context, c Conn, what string) (context.Context, *idle.Timer) {
 	timeout := c.IdleTimeout()
 	silent := diag.Errorf(diag.NodeSilent, "%s does not answer: no %s within %v", c.Name(), what, timeout)
@@ -69,8 +69,8 @@ type Process interface {
 	// Close abandons the command without waiting for it: its streams end, but it may
 	// continue to run.
 	Close()
-	// Go runs f in a goroutine that closing the connection waits for. After the
-	// connection was closed it runs nothing and reports false.
+	// Go runs f in a goroutine that closing the connection waits for. Once the connection is
+	// closed, it does not run f and returns false.
 	Go(f func()) bool
 	// Cause returns why the connection ended, if it has, and err otherwise.
 	Cause(err error) error
@@ -92,8 +92,8 @@ func (e *ExitError) Error() string {
 // ErrClosed is the error of a connection that was closed.
 var ErrClosed = errors.New("the connection was closed")
 
-// await returns the result of f, or an error as soon as ctx ends: reading from a
-// command takes no context. An f that is left behind ends with the connection at the
+// await returns the result of f, or an error as soon as ctx ends: reading from a command
+// takes no context. If ctx ends first, f continues until the connection ends at the
 // latest.
 func await[T any](ctx context.Context, cmd *Cmd, f func() (T, error)) (T, error) {
 	type result struct {
@@ -119,10 +119,10 @@ func await[T any](ctx context.Context, cmd *Cmd, f func() (T, error)) (T, error)
 
 // Abbreviate returns the beginning of a command, for messages.
 func Abbreviate(argv []string) string {
-	const most = 60
+	const maxLen = 60
 	short, _, cut := strings.Cut(Quote(argv), "\n")
-	if len(short) > most {
-		short, cut = strings.ToValidUTF8(short[:most], ""), true
+	if len(short) > maxLen {
+		short, cut = strings.ToValidUTF8(short[:maxLen], ""), true
 	}
 	if cut {
 		short += "…"
@@ -142,9 +142,9 @@ func OneLine(text []byte) string {
 
 // truncate returns at most 500 bytes of text.
 func truncate(text []byte) string {
-	const most = 500
-	if len(text) > most {
-		return strings.ToValidUTF8(string(text[:most]), "") + "…"
+	const maxLen = 500
+	if len(text) > maxLen {
+		return strings.ToValidUTF8(string(text[:maxLen]), "") + "…"
 	}
 	return string(text)
 }

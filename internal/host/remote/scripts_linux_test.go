@@ -144,7 +144,7 @@ func TestUploadScriptFailures(t *testing.T) {
 	})
 }
 
-// An upload fails if its input falls silent in the middle of the file.
+// An upload fails if its input stops in the middle of the file.
 func TestUploadScriptIdleTimeout(t *testing.T) {
 	whole, hash := compress(agentText), hashOf(agentText)
 	shells(t, func(t *testing.T, run func(io.Reader, string, ...string) (string, string, int)) {

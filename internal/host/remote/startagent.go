@@ -29,18 +29,18 @@ type UploadOptions struct {
 	Log      *slog.Logger // nil means no log
 }
 
-func (d *UploadOptions) log() *slog.Logger {
-	if d.Log == nil {
+func (o *UploadOptions) log() *slog.Logger {
+	if o.Log == nil {
 		return slog.New(slog.DiscardHandler)
 	}
-	return d.Log
+	return o.Log
 }
 
-func (d *UploadOptions) dirs() []string {
-	if d.Dirs == nil {
+func (o *UploadOptions) dirs() []string {
+	if o.Dirs == nil {
 		return AgentDirs()
 	}
-	return d.Dirs
+	return o.Dirs
 }
 
 // errAbsent means that the node does not have the agent.
@@ -54,8 +54,8 @@ const maxNoise = 64 << 10
 // agent has written its first bytes, which are still in the Cmd's Stdout. If the node
 // does not have the agent, it is uploaded first; otherwise this takes a single
 // command. The caller must read both Stdout and Stderr.
-func StartAgent(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
-	cmd, err := startAgent(ctx, c, b, d, args)
+func StartAgent(ctx context.Context, c Conn, b Binary, o UploadOptions, args []string) (*Cmd, error) {
+	cmd, err := startAgent(ctx, c, b, o, args)
 	var known *diag.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &known) {
 		return cmd, err
@@ -63,16 +63,16 @@ func StartAgent(ctx context.Context, c Conn, b Binary, d UploadOptions, args []s
 	return nil, diag.Errorf(diag.AgentUpload, "%w", err).WithHint("%s", c.Remedy())
 }
 
-func startAgent(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
-	cmd, err := launch(ctx, c, b, d, args)
+func startAgent(ctx context.Context, c Conn, b Binary, o UploadOptions, args []string) (*Cmd, error) {
+	cmd, err := launch(ctx, c, b, o, args)
 	if !errors.Is(err, errAbsent) {
 		return cmd, err
 	}
-	d.log().Info("uploading the agent to the node", "node", c.Name(), "file", b.Path)
-	if err := upload(ctx, c, b, d); err != nil {
+	o.log().Info("uploading the agent to the node", "node", c.Name(), "file", b.Path)
+	if err := upload(ctx, c, b, o); err != nil {
 		return nil, err
 	}
-	cmd, err = launch(ctx, c, b, d, args)
+	cmd, err = launch(ctx, c, b, o, args)
 	if errors.Is(err, errAbsent) {
 		return nil, diag.Errorf(diag.AgentUpload, "the agent was stored on %s, but is not there any more", c.Name())
 	}
@@ -110,8 +110,8 @@ func scriptCommand(c Conn, text string, args []string) []string {
 
 // launch starts an agent that the node has. Its error is errAbsent if the node does
 // not have it.
-func launch(ctx context.Context, c Conn, b Binary, d UploadOptions, args []string) (*Cmd, error) {
-	argv := slices.Concat([]string{b.Hash}, d.dirs(), []string{"--"}, args)
+func launch(ctx context.Context, c Conn, b Binary, o UploadOptions, args []string) (*Cmd, error) {
+	argv := slices.Concat([]string{b.Hash}, o.dirs(), []string{"--"}, args)
 	cmd, err := c.Start(ctx, scriptCommand(c, startScript, argv))
 	if err != nil {
 		return nil, err

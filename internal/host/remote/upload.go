@@ -20,7 +20,7 @@ import (
 const uploadIdle = 60
 
 // upload stores the agent on the node.
-func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
+func upload(ctx context.Context, c Conn, b Binary, o UploadOptions) error {
 	nodeOS, nodeArch, err := Platform(ctx, c)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 	if err != nil {
 		return diag.Errorf(diag.AgentMissing, "cannot read the agent: %w", err)
 	}
-	argv := slices.Concat([]string{rand.Text(), b.Hash, strconv.Itoa(uploadIdle)}, d.dirs())
+	argv := slices.Concat([]string{rand.Text(), b.Hash, strconv.Itoa(uploadIdle)}, o.dirs())
 	cmd, err := c.Start(ctx, scriptCommand(c, uploadScript, argv))
 	if err != nil {
 		return err
@@ -46,14 +46,14 @@ func upload(ctx context.Context, c Conn, b Binary, d UploadOptions) error {
 	timed, timer := WithIdleTimeout(ctx, c, "progress in uploading the agent")
 	defer timer.Stop()
 	cmd.Stdout = timer.Reader(cmd.Stdout)
-	r, err := await(timed, cmd, func() (uploadResult, error) { return send(cmd, timer.Reader(file), info.Size(), d.Progress) })
+	r, err := await(timed, cmd, func() (uploadResult, error) { return send(cmd, timer.Reader(file), info.Size(), o.Progress) })
 	if err != nil {
 		return fmt.Errorf("upload the agent to %s: %w", c.Name(), cmd.Cause(err))
 	}
 	if err := uploadError(c, r, cmd.ExitStatus()); err != nil {
 		return err
 	}
-	d.log().Debug("agent stored", "node", c.Name(), "path", r.stored)
+	o.log().Debug("agent stored", "node", c.Name(), "path", r.stored)
 	return nil
 }
 
@@ -113,7 +113,7 @@ func awaitLine(r *bufio.Reader, mark string) (string, error) {
 	return "", errors.New("the login shell prints too much")
 }
 
-// stream copies r, which has that size, to w.
+// stream copies r, which is size bytes long, to w.
 func stream(w io.Writer, r io.Reader, size int64, compress bool, progress func(done, total int64)) error {
 	if progress != nil {
 		r = &progressReader{r: r, total: size, progress: progress}
@@ -128,8 +128,8 @@ func stream(w io.Writer, r io.Reader, size int64, compress bool, progress func(d
 	return buffered.Flush()
 }
 
-// Compress writes r to w by gzip, at its fastest since most nodes are local. Each write
-// to w becomes a packet, so it writes large pieces.
+// Compress writes r to w with gzip, at its fastest level since most nodes are local. It
+// writes large pieces, because each write to w becomes a packet.
 func Compress(w io.Writer, r io.Reader) error {
 	buffered := bufio.NewWriterSize(w, 32<<10)
 	gz, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed)
@@ -152,11 +152,11 @@ type progressReader struct {
 	progress    func(done, total int64)
 }
 
-func (m *progressReader) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
 	if n > 0 {
-		m.done += int64(n)
-		m.progress(m.done, m.total)
+		r.done += int64(n)
+		r.progress(r.done, r.total)
 	}
 	return n, err
 }
