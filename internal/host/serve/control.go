@@ -19,7 +19,7 @@ const (
 )
 
 // serveControl serves the control socket until close is called. An error is only logged,
-// since the daemon can do without.
+// since the daemon works without it.
 func (m *monitor) serveControl() (close func()) {
 	if m.cfg.Control == "" {
 		return func() {}

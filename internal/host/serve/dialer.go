@@ -214,7 +214,7 @@ func describeStep(s twin.Step, name string) bridge.Progress {
 // findSymbols returns "kept" or "missing" for a stripped target, "" for one that needs no
 // symbols.
 func (d *dialer) findSymbols(ctx context.Context, t api.Target) (string, error) {
-	if !t.Build.Stripped || d.cfg.Link.Dlv != "" { // that dlv has found them by itself
+	if !t.Build.Stripped || d.cfg.Link.Dlv != "" { // a running dlv has its own
 		return "", nil
 	}
 	kept, err := d.cfg.Symbols.AreKept(ctx, d.link, t)

@@ -13,7 +13,7 @@ import (
 )
 
 // listen listens for IDEs on a loopback TCP address, or on unix:PATH, a socket that only
-// this user can open. It returns the address in the form that an IDE takes.
+// this user can open. It returns the address in the form that IDEs expect.
 func listen(spec string) (net.Listener, string, error) {
 	if path, ok := strings.CutPrefix(spec, "unix:"); ok {
 		ln, err := listenUnix(path)
@@ -30,7 +30,7 @@ func listen(spec string) (net.Listener, string, error) {
 }
 
 // nameListener adds to the error of net.Listen the process that already listens on the
-// address, if the system tells.
+// address, if the system can name it.
 func nameListener(err *diag.Error) *diag.Error {
 	var op *net.OpError
 	if !errors.As(err, &op) {
@@ -68,8 +68,8 @@ func checkLoopback(spec string) error {
 	return nil
 }
 
-// listenUnix makes a socket with mode 0600. It replaces a socket on which nobody listens,
-// as a killed daemon leaves it.
+// listenUnix makes a socket with mode 0600. It replaces a socket on which nothing
+// listens, such as a killed daemon leaves behind.
 func listenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != fs.ModeSocket {

@@ -10,7 +10,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// TestListenNamesTheListener names the process that already listens on the address.
+// TestListenNamesTheListener checks that the error names the process that already listens
+// on the address.
 func TestListenNamesTheListener(t *testing.T) {
 	for _, spec := range []string{"127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "dap")} {
 		first, addr, err := listen(spec)

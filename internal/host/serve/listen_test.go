@@ -61,8 +61,8 @@ func TestListenOnAPortInUse(t *testing.T) {
 	}
 }
 
-// TestListenUnix makes a socket that only this user can open, and replaces only a socket
-// on which nobody listens.
+// TestListenUnix checks that only this user can open the socket, and that it replaces
+// only a socket on which nothing listens.
 func TestListenUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dap")
 	spec := "unix:" + path

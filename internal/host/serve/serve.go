@@ -30,7 +30,7 @@ type Config struct {
 	Listen   string        // host:port of a loopback address, or unix:PATH
 	Conn     net.Conn      // of the only client to serve, instead of Listen
 	Linger   time.Duration // how long the debugger stays attached after a session
-	Takeover bool          // a new client ends the session of another
+	Takeover bool          // a new client takes over the session of another
 	Control  string        // directory of the control socket, private to the user; "" for none
 }
 
@@ -42,7 +42,7 @@ type SyncConfig struct {
 
 // Ready describes a daemon to which IDEs may connect.
 type Ready struct {
-	Listen string     `json:"listen"` // in the form that an IDE takes: host:port or unix:PATH; or stdio
+	Listen string     `json:"listen"` // in the form that IDEs expect: host:port or unix:PATH; or stdio
 	Target api.Target `json:"target"`
 	Paths  []string   `json:"paths"` // HOST=NODE, the user's own first, then the main module's
 	Files  int        `json:"files"` // source files that the target was compiled from
@@ -141,7 +141,7 @@ const optimisedNote = "this program was built for speed: variables may be missin
 	"a build with -gcflags 'all=-N -l' has neither: dapbridge deploy runs one in its place"
 
 // startWarnings starts to collect warnings about debugging the target, and returns a
-// function that waits for them. It leaves out what it cannot find out.
+// function that waits for them. It omits what it cannot find out.
 func startWarnings(ctx context.Context, l *link.Link, t api.Target) func() []string {
 	found := make(chan []string, 1)
 	l.Go(func() {

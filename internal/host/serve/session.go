@@ -62,7 +62,8 @@ func (s *session) Notify(show func(line string)) {
 }
 
 // tellUser shows the user a line, as soon as Notify has been called. There is at most one
-// line about the target's Go and one per module that is fetched, so pending stays small.
+// line about the target's Go version and one per module that is fetched, so pending stays
+// small.
 func (s *session) tellUser(line string) {
 	s.outputMu.Lock()
 	defer s.outputMu.Unlock()
@@ -88,8 +89,8 @@ func (s *session) End(ctx context.Context) error {
 	return s.endErr
 }
 
-// endOnNode ends the session on the node. It returns an error unless the target is known
-// to be released, and if the session had ended before.
+// endOnNode ends the session on the node. It returns an error if the target is not known
+// to be released, or if the session had already ended.
 func (s *session) endOnNode(ctx context.Context) error {
 	reason, err := s.link.EndSession(ctx)
 	switch {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSessionKeepsLines keeps lines until Notify is called.
+// TestSessionKeepsLines checks that lines are kept until Notify is called.
 func TestSessionKeepsLines(t *testing.T) {
 	var s session
 	var got []string

@@ -22,7 +22,7 @@ type Status struct {
 	PID     int             `json:"pid"`
 	Version string          `json:"version"`
 	Since   time.Time       `json:"since"`
-	Listen  string          `json:"listen"` // in the form that an IDE takes, or stdio
+	Listen  string          `json:"listen"` // in the form that IDEs expect, or stdio
 	Root    string          `json:"root"`   // of the source
 	Node    string          `json:"node"`
 	Link    LinkStatus      `json:"link"`
@@ -42,7 +42,7 @@ type LinkStatus struct {
 	Milliseconds float64 `json:"milliseconds,omitempty"`
 }
 
-// LinkState is what a link is doing.
+// LinkState is the state of a link.
 type LinkState string
 
 // The states of a link.
@@ -65,7 +65,7 @@ type TargetStatus struct {
 // SessionStatus describes the current session.
 type SessionStatus struct {
 	Client   string              `json:"client"`            // the IDE and its address
-	Process  string              `json:"process,omitempty"` // the IDE's process, if the system tells
+	Process  string              `json:"process,omitempty"` // the IDE's process, if the system can name it
 	Protocol string              `json:"protocol"`
 	Since    time.Time           `json:"since"`
 	State    bridge.SessionState `json:"state"`

@@ -13,8 +13,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/srcsync"
 )
 
-// redialTimeout bounds the sync's attempt to dial the link again, for which a session that
-// needs the link must wait.
+// redialTimeout bounds the sync's attempt to dial the link again, during which a session
+// that needs the link has to wait.
 const redialTimeout = 15 * time.Second
 
 // syncTask is the goroutine that copies the source while a daemon serves. Its errors never
@@ -172,7 +172,7 @@ func (m *monitor) syncerFor(params json.RawMessage) (*srcsync.Syncer, SyncReques
 // DaemonSync is a daemon's sync, as a command sees it.
 type DaemonSync struct {
 	PID    int
-	Report srcsync.Report // of the full scan that was asked for
+	Report srcsync.Report // of the full scan that was requested
 	daemon control.Daemon
 	next   SyncRequest
 }

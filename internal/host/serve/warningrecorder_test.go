@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestWarningRecorder records warnings even if the log's level excludes them, and passes
-// on what the level includes.
+// TestWarningRecorder checks that warnings are recorded even if the log's level excludes
+// them, and that what the level includes is passed on.
 func TestWarningRecorder(t *testing.T) {
 	var written bytes.Buffer
 	r := newWarningRecorder(slog.NewTextHandler(&written, &slog.HandlerOptions{Level: slog.LevelError}))
