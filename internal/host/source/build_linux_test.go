@@ -89,10 +89,10 @@ func (b buildCase) findLines(t *testing.T, root string) map[string]int {
 
 // runThrough lets the program run to its end, and returns the lines where it stopped, by
 // the host's file. It checks each stack.
-func runThrough(t *testing.T, d *debugger.Debugger, m *Map, most int) map[string][]int {
+func runThrough(t *testing.T, d *debugger.Debugger, m *Map, maxStops int) map[string][]int {
 	t.Helper()
 	hit := map[string][]int{}
-	for range 4 * most {
+	for range 4 * maxStops {
 		state, err := d.Command(&api.DebuggerCommand{Name: api.Continue}, nil, nil, nil)
 		if err != nil || state.Exited {
 			break

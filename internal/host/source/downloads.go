@@ -36,7 +36,8 @@ type MissingModule struct {
 	dir    string // where the go command would put it
 }
 
-// NewDownloads returns a Downloads without any. Close must be called.
+// NewDownloads returns a Downloads that has nothing to fetch yet. The caller must call
+// Close.
 func NewDownloads() *Downloads {
 	ds := &Downloads{byModule: map[module.Version]*download{}}
 	ds.ctx, ds.cancel = context.WithCancel(context.Background())

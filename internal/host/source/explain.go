@@ -152,7 +152,6 @@ func (m *Map) report(t api.Target, file, dir string) (Paths, *FilePath) {
 	return p, &f
 }
 
-// describe describes the map.
 func (m *Map) describe() Paths {
 	p := Paths{Own: newPathRules(m.own.Rules()), Rules: newPathRules(m.Paths.Rules()), Problem: m.Problem(), Trees: []SourceTree{}, Unassigned: []string{}}
 	p.Files, p.OnHost = m.Counts()
@@ -183,7 +182,6 @@ func (m *Map) newSourceTree(f pathmap.Finding) SourceTree {
 	return t
 }
 
-// explainFile explains one file.
 func (m *Map) explainFile(query, dir string) FilePath {
 	f := FilePath{Query: query}
 	file, line := cutLine(query)

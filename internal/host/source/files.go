@@ -33,7 +33,7 @@ type Files struct {
 	downloads *Downloads
 	dir       string // for copies of the node's files; "" for none
 
-	keptBytes atomic.Int64 // bytes
+	keptBytes atomic.Int64 // of files, in this session
 	pruneOnce sync.Once    // of other executables' directories
 }
 
@@ -155,7 +155,7 @@ func writeKept(dir, name string, text []byte) error {
 }
 
 // prune removes the directories below parent that no session has used since the given
-// time. What cannot be removed is tried again by the next session.
+// time. The next session retries what cannot be removed.
 func prune(parent string, since time.Time) {
 	dirs, _ := os.ReadDir(parent)
 	for _, d := range dirs {

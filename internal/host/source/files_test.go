@@ -51,8 +51,8 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// TestKeepIsBounded bounds what one session keeps, and removes what no session has used
-// for long.
+// TestKeepIsBounded checks that what one session keeps is bounded, and that what no
+// session has used for a long time is removed.
 func TestKeepIsBounded(t *testing.T) {
 	host := filepath.Join(t.TempDir(), "a.go")
 	if err := os.WriteFile(host, []byte("text"), 0o600); err != nil {

@@ -97,8 +97,8 @@ func (m *Map) Counts() (files, onHost int) {
 }
 
 // ReadHost starts a goroutine that reads the Go workspace around the configured root and
-// the host's Go environment. wait, which must be called, blocks until that is done; it may
-// be called again.
+// the host's Go environment. wait, which must be called, blocks until that is done; it
+// may be called more than once.
 func (c Config) ReadHost(ctx context.Context) (wait func() (gosource.Source, error)) {
 	var host gosource.Source
 	var err error
@@ -114,7 +114,7 @@ func (c Config) ReadHost(ctx context.Context) (wait func() (gosource.Source, err
 }
 
 // Mapper makes the maps of targets. It caches the list of source files of a process,
-// which does not change while that runs. Its method may be called from several
+// which does not change while the process runs. Its method may be called from several
 // goroutines.
 type Mapper struct {
 	Config
@@ -126,8 +126,8 @@ type Mapper struct {
 }
 
 // MapTarget infers the path map of a target. waitForHost is from [Config.ReadHost]. What
-// cannot be read is logged: the user's own rules and whatever else is known apply all the
-// same.
+// cannot be read is only logged: the user's own rules and whatever else is known still
+// apply.
 func (m *Mapper) MapTarget(ctx context.Context, c *link.Client, t api.Target, waitForHost func() (gosource.Source, error)) (*Map, error) {
 	sources, err := m.readSources(ctx, c, t)
 	if err != nil {

@@ -88,7 +88,8 @@ func checkLinkedPath(t *testing.T, d api.Target, sources exe.Sources, root strin
 	}
 }
 
-// TestNodeDir returns no directory for a binary that was built with -trimpath.
+// TestNodeDir checks that there is no directory for a binary that was built with
+// -trimpath.
 func TestNodeDir(t *testing.T) {
 	const root = "/home/you/src/containerd"
 	for node, want := range map[string]string{"/go/src/containerd": "/go/src/containerd", "github.com/containerd/containerd": ""} {

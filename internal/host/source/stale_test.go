@@ -57,8 +57,8 @@ func TestExplainStale(t *testing.T) {
 }
 
 // TestUnchangedSourceHasNoStrayLine checks the source of the test program itself, which
-// an optimising compiler has built. It checks every thirtieth file, since each takes
-// reading the whole function table.
+// an optimising compiler has built. It checks every thirtieth file, since each one
+// requires reading the whole function table.
 func TestUnchangedSourceHasNoStrayLine(t *testing.T) {
 	testenv.NeedsLinux(t, "it needs /proc")
 	sources, err := procfs.InspectExe(os.Getpid(), (*exe.File).Sources)

@@ -1,4 +1,4 @@
-// App is a daemon that comes by each kind of source 20 times a second: its own
+// App is a program that runs code of each kind 20 times a second: of its own
 // module, one beside it, one at a version, a replaced one, the standard library.
 package main
 
