@@ -23,7 +23,8 @@ type history struct {
 	closed  bool
 }
 
-// maxRecords is how many runs are kept. A caller of next that is slower misses runs.
+// maxRecords is how many runs are kept. A caller of next that falls further behind misses
+// runs.
 const maxRecords = 64
 
 // maxFilesNamed bounds each list of files in a kept run.

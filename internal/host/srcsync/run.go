@@ -40,7 +40,7 @@ type Config struct {
 type Report struct {
 	Dir     string  `json:"dir"`
 	To      string  `json:"to"`
-	Seconds float64 `json:"seconds"` // without connecting to the node
+	Seconds float64 `json:"seconds"` // not counting the connection to the node
 	filesync.Report
 	// Changes is set only by [Plan].
 	Changes []Change `json:"changes,omitempty"`
@@ -91,7 +91,7 @@ func Plan(ctx context.Context, c Config) (Report, error) {
 	})
 }
 
-// Verify compares both trees with their contents, without changing anything.
+// Verify compares both trees, including their contents, without changing anything.
 func Verify(ctx context.Context, c Config) (VerifyReport, error) {
 	r := VerifyReport{Dir: c.Source.Root, Differ: []filesync.PathProblem{}}
 	return r, c.withMirror(ctx, true, func(ctx context.Context, to string, m *filesync.Mirror) error {
@@ -109,7 +109,7 @@ func (c Config) fullScan(ctx context.Context, to string, m *filesync.Mirror) (Re
 	return Report{Dir: m.Dir, To: to, Seconds: time.Since(start).Seconds(), Report: report}, explainForeign(to, err)
 }
 
-// explainForeign gives the error for a directory that holds something else its code.
+// explainForeign adds the code to the error for a directory that holds something else.
 func explainForeign(to string, err error) error {
 	var foreign *filesync.ForeignError
 	if errors.As(err, &foreign) {
@@ -188,7 +188,7 @@ func (c Config) deriveDestination(ctx context.Context, l *link.Link) (string, er
 
 // receive starts a receiver on the node and calls f with a mirror that uses it. If the
 // receiver's handshake takes longer than the idle timeout, hangUp is called. The context
-// of f ends with the receiver. When receive returns, nobody writes to the copy any more.
+// of f ends with the receiver. Once receive has returned, nothing writes to the copy.
 func (c Config) receive(ctx context.Context, conn link.Conn, hangUp func(), to string, readOnly bool, f func(context.Context, *filesync.Mirror) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -30,18 +30,18 @@ func ErrStopped() error {
 
 // wait calls request, which must request a full scan, and blocks until a full scan that
 // starts later has ended.
-func (a *scanRequests) wait(ctx context.Context, request func()) scanResult {
+func (q *scanRequests) wait(ctx context.Context, request func()) scanResult {
 	answer := make(chan scanResult, 1)
-	a.mu.Lock()
-	if a.closed {
-		a.mu.Unlock()
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
 		return scanResult{err: ErrStopped()}
 	}
-	a.waiting = append(a.waiting, answer)
-	a.mu.Unlock()
+	q.waiting = append(q.waiting, answer)
+	q.mu.Unlock()
 	request()
 	select {
-	case a.arrivals() <- struct{}{}:
+	case q.arrivals() <- struct{}{}:
 	default:
 	}
 	select {
@@ -53,36 +53,36 @@ func (a *scanRequests) wait(ctx context.Context, request func()) scanResult {
 }
 
 // arrivals returns a channel that receives when a caller has begun to wait.
-func (a *scanRequests) arrivals() chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.signal == nil {
-		a.signal = make(chan struct{}, 1)
+func (q *scanRequests) arrivals() chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.signal == nil {
+		q.signal = make(chan struct{}, 1)
 	}
-	return a.signal
+	return q.signal
 }
 
 // take removes and returns the waiting callers. The scan whose result they get must start
 // after that.
-func (a *scanRequests) take() []chan<- scanResult {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	taken := a.waiting
-	a.waiting = nil
+func (q *scanRequests) take() []chan<- scanResult {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	taken := q.waiting
+	q.waiting = nil
 	return taken
 }
 
 // answer sends a result to callers that take returned.
-func (a *scanRequests) answer(waiting []chan<- scanResult, r scanResult) {
+func (q *scanRequests) answer(waiting []chan<- scanResult, r scanResult) {
 	for _, w := range waiting {
 		w <- r // never blocks: it is buffered
 	}
 }
 
 // close sends ErrStopped to all waiting and later callers.
-func (a *scanRequests) close() {
-	a.mu.Lock()
-	a.closed = true
-	a.mu.Unlock()
-	a.answer(a.take(), scanResult{err: ErrStopped()})
+func (q *scanRequests) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.answer(q.take(), scanResult{err: ErrStopped()})
 }

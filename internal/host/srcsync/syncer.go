@@ -57,8 +57,8 @@ const (
 	NodeLost              // nothing can be copied until the next attempt
 )
 
-// Syncer mirrors a tree that changes to the node. Run does the work; the other methods may
-// be called from several goroutines at any time.
+// Syncer mirrors a changing tree to the node. Run does the work; the other methods may be
+// called from several goroutines at any time.
 type Syncer struct {
 	cfg      SyncerConfig
 	requests scanRequests
@@ -161,7 +161,7 @@ func (s *Syncer) follow(ctx context.Context, m *filesync.Mirror, succeeded func(
 }
 
 // runBatch copies a batch. If a full scan is due, it does that, and sends the result to
-// those who requested one.
+// the callers that requested one.
 func (s *Syncer) runBatch(ctx context.Context, m *filesync.Mirror, b filesync.Batch) (r Report, err error) {
 	full := b.FullScan != ""
 	s.setState(Copying, nil)

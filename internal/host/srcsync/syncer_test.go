@@ -22,8 +22,8 @@ func testConfig(root string) Config {
 	return Config{Source: source.Config{Root: root}, Link: link.Config{SSH: sshconn.Config{Node: &node.Node{Name: "minikube"}}}}
 }
 
-// TestFollowDestination continues what the user has copied before; anything else only in
-// the mode On.
+// TestFollowDestination checks that a daemon continues what the user has copied before,
+// and copies anything else only in the mode On.
 func TestFollowDestination(t *testing.T) {
 	testenv.SkipOn(t, "windows", "syncing from it is not supported")
 	const root = "/home/you/src/containerd"
@@ -87,7 +87,8 @@ func checkCode(t *testing.T, err error, want diag.Code) {
 	}
 }
 
-// TestSyncerCopies recognises requests for the copy that the Syncer maintains.
+// TestSyncerCopies checks that requests for the copy that the Syncer maintains are
+// recognised.
 func TestSyncerCopies(t *testing.T) {
 	const root, minikube = "/home/you/src/containerd", "minikube"
 	for _, tt := range []struct {
@@ -116,8 +117,8 @@ func TestSyncerCopies(t *testing.T) {
 	}
 }
 
-// TestHistory returns each run to each follower in turn, except those that were dropped
-// before a slow follower asked.
+// TestHistory checks that each follower gets each run in turn, except those that were
+// dropped before a slow follower asked.
 func TestHistory(t *testing.T) {
 	const followers, runs = 3, 1000
 	var h history
@@ -170,8 +171,8 @@ func followHistory(t *testing.T, h *history, last int) {
 	}
 }
 
-// TestScanRequests answers each caller with a scan that starts after its request, and
-// all callers when the Syncer stops.
+// TestScanRequests checks that each caller is answered with a scan that starts after its
+// request, and all callers when the Syncer stops.
 func TestScanRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a scanRequests
