@@ -31,8 +31,8 @@ func (a *sshAgent) keys(ctx context.Context) []key {
 		return nil
 	}
 	a.conn = conn
-	// An agent may ask its owner, who may be away: the wait ends when no dial can be
-	// waiting any more.
+	// An agent may ask its user for confirmation, who may be away: the wait ends when no
+	// dial can still be waiting.
 	ctx, cancel := context.WithTimeout(ctx, maxConnections*a.cfg.Timeout)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	a.stop = func() { stop(); cancel() }

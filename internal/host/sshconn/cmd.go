@@ -14,8 +14,8 @@ import (
 )
 
 // process is the session channel of a command. Its streams are the channel itself,
-// without a goroutine or a buffer of ours in between: one Write of up to 32 KiB is
-// one packet and one system call, and the two outputs share one window of 2 MiB.
+// without a goroutine or a buffer in between: one Write of up to 32 KiB is one packet and
+// one system call, and the two outputs share one window of 2 MiB.
 type process struct {
 	conn *Conn
 	ch   ssh.Channel
@@ -41,7 +41,7 @@ func (c *Conn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
 	return &remote.Cmd{Stdin: stdin{p.ch}, Stdout: p.ch, Stderr: p.ch.Stderr(), Process: p}, nil
 }
 
-// session is an SSH session channel that runs no command yet.
+// session is an SSH session channel that does not run a command yet.
 type session struct {
 	ch   ssh.Channel
 	reqs <-chan *ssh.Request

@@ -39,8 +39,8 @@ type Conn struct {
 }
 
 // newConn takes over an established connection.
-func newConn(w *monitoredConn, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
-	conn := &Conn{ssh: sc, net: w, node: cfg.Node, log: cfg.Log, idleTimeout: cfg.IdleTimeout, done: make(chan struct{}), spare: make(chan session, 1)}
+func newConn(nc *monitoredConn, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, cfg *Config) *Conn {
+	conn := &Conn{ssh: sc, net: nc, node: cfg.Node, log: cfg.Log, idleTimeout: cfg.IdleTimeout, done: make(chan struct{}), spare: make(chan session, 1)}
 	conn.wg.Go(func() {
 		for ch := range chans { // a node must not open channels to the host
 			_ = ch.Reject(ssh.Prohibited, "not allowed")
@@ -79,7 +79,7 @@ func (c *Conn) Err() error {
 }
 
 // Close ends the connection and all commands that run over it, and waits for its
-// goroutines. It may be called again.
+// goroutines. It may be called more than once.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -145,8 +145,8 @@ func (c *Conn) keepAlive(every time.Duration) {
 	}
 }
 
-// spawn runs f in a goroutine that Close waits for. After Close it runs nothing and
-// reports false.
+// spawn runs f in a goroutine that Close waits for. After Close it does not run f and
+// returns false.
 func (c *Conn) spawn(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,8 +158,8 @@ func (c *Conn) spawn(f func()) bool {
 }
 
 // do returns the result of f, or an error as soon as ctx ends: x/crypto/ssh takes no
-// contexts. An f that is left behind ends with the connection at the latest; its
-// result is passed to drop, which may be nil.
+// contexts. If ctx ends first, f continues until the connection ends at the latest, and
+// its result is passed to drop, which may be nil.
 func do[T any](ctx context.Context, c *Conn, f func() (T, error), drop func(T)) (T, error) {
 	type result struct {
 		value T
@@ -201,18 +201,19 @@ func (c *Conn) cause(err error) error {
 	return c.Err()
 }
 
-// monitoredConn is the network connection.
+// monitoredConn is the network connection. It counts reads, and remembers whether one has
+// failed.
 type monitoredConn struct {
 	net.Conn
 	reads  atomic.Uint64 // for keepAlive
 	broken atomic.Bool   // a read has failed; for cause
 }
 
-func (w *monitoredConn) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	w.reads.Add(1)
+func (c *monitoredConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.reads.Add(1)
 	if err != nil {
-		w.broken.Store(true)
+		c.broken.Store(true)
 	}
 	return n, err
 }

@@ -45,7 +45,7 @@ func checkCode(t *testing.T, what string, err error, want diag.Code) {
 
 func TestLostConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
-	p, cfg := behindProxy(t, s)
+	p, cfg := startProxyFor(t, s)
 	c := dial(t, cfg)
 	cmd, err := c.Start(t.Context(), []string{"cat"})
 	if err != nil {
@@ -63,7 +63,7 @@ func TestLostConnection(t *testing.T) {
 func TestCloseOfLostConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
 	for range 20 {
-		p, cfg := behindProxy(t, s)
+		p, cfg := startProxyFor(t, s)
 		c := dial(t, cfg)
 		cmd, err := c.Start(t.Context(), []string{"cat"})
 		if err != nil {
@@ -76,11 +76,11 @@ func TestCloseOfLostConnection(t *testing.T) {
 	}
 }
 
-// A connection that silently drops everything is noticed. One that is merely idle
+// A connection that silently drops everything is noticed, and one that is merely idle
 // stays.
 func TestSilentConnection(t *testing.T) {
 	s := startSSHD(t, sshdOptions{})
-	p, cfg := behindProxy(t, s)
+	p, cfg := startProxyFor(t, s)
 	cfg.KeepAlive = 100 * time.Millisecond
 	c := dial(t, cfg)
 	select {

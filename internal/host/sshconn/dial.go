@@ -36,7 +36,7 @@ type Config struct {
 	Log         *slog.Logger  // nil means no log
 	Timeout     time.Duration // for one address, including the login; 0 means 10 s
 	KeepAlive   time.Duration // silence after which the node is probed; 0 means 15 s, negative never
-	IdleTimeout time.Duration // how long a node that answers probes may owe other answers; 0 means 60 s
+	IdleTimeout time.Duration // how long a node that answers probes may leave other requests unanswered; 0 means 60 s
 }
 
 func (c *Config) setDefaults() {

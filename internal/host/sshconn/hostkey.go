@@ -17,7 +17,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/remote"
 )
 
-// hostKeys decides which host keys are the node's. check may be called from another
+// hostKeys decides which host keys are the node's. check may be called from a different
 // goroutine than the other methods, but never concurrently with them.
 type hostKeys interface {
 	// algorithms returns the host key algorithms to request, in order of preference:

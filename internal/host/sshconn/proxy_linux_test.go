@@ -24,9 +24,9 @@ type proxy struct {
 	delay time.Duration // one way
 }
 
-// behindProxy starts a proxy in front of the server, and returns the configuration of a
+// startProxyFor starts a proxy in front of the server, and returns the configuration of a
 // client that connects through it.
-func behindProxy(t testing.TB, s *sshd) (*proxy, sshconn.Config) {
+func startProxyFor(t testing.TB, s *sshd) (*proxy, sshconn.Config) {
 	t.Helper()
 	p := startProxy(t, s.addr)
 	cfg := s.config()
@@ -65,17 +65,17 @@ func startProxy(t testing.TB, target string) *proxy {
 	return p
 }
 
-type parcel struct {
+type delayedData struct {
 	data []byte
 	due  time.Time
 }
 
 // forward copies data with the delay, which does not limit the throughput.
 func (p *proxy) forward(dst, src net.Conn, up bool) {
-	parcels := make(chan parcel, 1024)
+	queue := make(chan delayedData, 1024)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for q := range parcels {
+		for q := range queue {
 			time.Sleep(time.Until(q.due))
 			_, _ = dst.Write(q.data)
 		}
@@ -95,13 +95,13 @@ func (p *proxy) forward(dst, src net.Conn, up bool) {
 		if cut {
 			p.cut()
 		} else if !quiet && n > 0 {
-			parcels <- parcel{append([]byte(nil), buf[:n]...), time.Now().Add(delay)}
+			queue <- delayedData{append([]byte(nil), buf[:n]...), time.Now().Add(delay)}
 		}
 		if err != nil {
 			break
 		}
 	}
-	close(parcels)
+	close(queue)
 	wg.Wait()
 	_, _ = io.Copy(io.Discard, src)
 }

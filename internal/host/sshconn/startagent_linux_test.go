@@ -269,7 +269,7 @@ func TestCutUpload(t *testing.T) {
 			}
 		}
 	}
-	p, cfg := behindProxy(t, s)
+	p, cfg := startProxyFor(t, s)
 	c := dial(t, cfg)
 	p.cutAfter(300 << 10)
 	checkStartFails(t, c, b, remote.UploadOptions{}, nil, diag.LinkLost)
