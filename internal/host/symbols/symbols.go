@@ -84,7 +84,8 @@ func Explain(ctx context.Context, lc link.Config, c Config) (*Result, error) {
 	return r, err
 }
 
-// Remove removes all symbols from the node, and from the host all symbols and build caches.
+// Remove removes all symbols from the node, and all symbols and build caches from the
+// host.
 func Remove(ctx context.Context, lc link.Config, c Config) (api.RemovedSymbols, error) {
 	l, err := link.Dial(ctx, lc)
 	if err != nil {

@@ -15,11 +15,12 @@ import (
 	"io"
 )
 
-// Bounds of the input. The largest known Go programs have 100 MB of debug information.
+// Limits on the input, the last in bytes. The largest known Go programs have 100 MB of
+// debug information.
 const (
-	sectionsLimit = 1 << 10
-	programsLimit = 1 << 8
-	sectionLimit  = 1 << 30
+	maxSections    = 1 << 10
+	maxPrograms    = 1 << 8
+	maxSectionSize = 1 << 30
 )
 
 // Sizes of the ELF structures, in bytes.
@@ -86,7 +87,7 @@ func readHeaders(r io.ReaderAt) (*executable, error) {
 	if string(id[:4]) != elf.ELFMAG || elf.Class(id[elf.EI_CLASS]) != elf.ELFCLASS64 || elf.Data(id[elf.EI_DATA]) != elf.ELFDATA2LSB {
 		return nil, errors.New("not a 64-bit little-endian ELF file")
 	}
-	if h.Phnum > programsLimit || h.Shnum > sectionsLimit || h.Shnum == 0 || h.Shstrndx >= h.Shnum ||
+	if h.Phnum > maxPrograms || h.Shnum > maxSections || h.Shnum == 0 || h.Shstrndx >= h.Shnum ||
 		h.Phentsize != programSize && h.Phnum > 0 || h.Shentsize != sectionSize {
 		return nil, errors.New("malformed headers")
 	}
@@ -132,7 +133,7 @@ func (x *executable) readSection(s *elf.Section64) ([]byte, error) {
 	if s.Type == uint32(elf.SHT_NOBITS) {
 		return nil, nil
 	}
-	if s.Size > sectionLimit || s.Off>>62 != 0 {
+	if s.Size > maxSectionSize || s.Off>>62 != 0 {
 		return nil, errors.New("too large")
 	}
 	var b bytes.Buffer
@@ -199,7 +200,7 @@ func decompress(s *elf.Section64, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if elf.CompressionType(header.Type) != elf.COMPRESS_ZLIB || header.Size > sectionLimit {
+	if elf.CompressionType(header.Type) != elf.COMPRESS_ZLIB || header.Size > maxSectionSize {
 		return body, nil // leave it to the reader
 	}
 	z, err := zlib.NewReader(bytes.NewReader(body[n:]))

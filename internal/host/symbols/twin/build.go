@@ -67,8 +67,8 @@ func (j *job) rules(src source) []string {
 	}
 	add(j.goroot, roots.GOROOT)
 	add(src.module, roots.Module)
-	if below, err := filepath.Rel(src.tree, src.module); err == nil && src.tree != "" && below != "." {
-		buildTree, _ := strings.CutSuffix(roots.Module, "/"+filepath.ToSlash(below))
+	if rel, err := filepath.Rel(src.tree, src.module); err == nil && src.tree != "" && rel != "." {
+		buildTree, _ := strings.CutSuffix(roots.Module, "/"+filepath.ToSlash(rel))
 		add(src.tree, buildTree) // for modules beside this one
 	}
 	add(j.cache, roots.ModCache)
@@ -84,8 +84,8 @@ type packageCounter struct {
 	rest      bytes.Buffer
 }
 
-// restLimit bounds the output that is kept, in bytes.
-const restLimit = 64 << 10
+// maxRestSize bounds the output that is kept, in bytes.
+const maxRestSize = 64 << 10
 
 func (c *packageCounter) Write(p []byte) (int, error) {
 	for _, b := range p {
@@ -99,7 +99,7 @@ func (c *packageCounter) Write(p []byte) (int, error) {
 		if len(c.line) > 0 && !bytes.ContainsAny(c.line, " :#\t") {
 			c.done++
 			c.onPackage(c.done)
-		} else if c.rest.Len() < restLimit {
+		} else if c.rest.Len() < maxRestSize {
 			c.rest.Write(append(c.line, '\n'))
 		}
 		c.line = c.line[:0]

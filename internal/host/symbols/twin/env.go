@@ -28,14 +28,14 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	}
 	j.cache = user["GOMODCACHE"]
 	j.env = withVariables(withoutGo(j.Env), j.buildVariables(user)...)
-	chain, err := j.goEnv(ctx, j.env, "GOROOT", "GOVERSION")
+	toolchain, err := j.goEnv(ctx, j.env, "GOROOT", "GOVERSION")
 	if err != nil {
 		return buildError("the target was built by %s, which is not available: %w", j.recipe.Toolchain, err)
 	}
-	if chain["GOVERSION"] != j.recipe.Toolchain {
-		return buildError("the target was built by %s, but the go command provides %s", j.recipe.Toolchain, chain["GOVERSION"])
+	if toolchain["GOVERSION"] != j.recipe.Toolchain {
+		return buildError("the target was built by %s, but the go command provides %s", j.recipe.Toolchain, toolchain["GOVERSION"])
 	}
-	j.goroot = chain["GOROOT"]
+	j.goroot = toolchain["GOROOT"]
 	return nil
 }
 
@@ -103,7 +103,7 @@ func gitVariables() []string {
 	return []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR"}
 }
 
-// withVariables adds variables; the last of a name wins.
+// withVariables adds variables; if a name occurs twice, the last value wins.
 func withVariables(env []string, more ...string) []string { return append(slices.Clone(env), more...) }
 
 // goEnv returns what go env prints for the names.

@@ -45,14 +45,14 @@ type use struct {
 	end      uint64 // address after the displacement, which it is relative to
 }
 
-// flagsLimit bounds the recovered flags, in bytes, since they become a single
+// maxFlagsSize bounds the recovered flags, in bytes, since they become a single
 // command-line argument.
-const flagsLimit = 32 << 10
+const maxFlagsSize = 32 << 10
 
-// usesPerVariable is more than is needed, since some bytes look like a use by chance.
+// maxUsesPerVariable is more than is needed, since some bytes look like a use by chance.
 const (
-	usesPerVariable = 8
-	usesLimit       = 32 << 10
+	maxUsesPerVariable = 8
+	maxUses            = 32 << 10
 )
 
 // findUses finds where the code loads variables that -X may have set, which excludes
@@ -78,14 +78,14 @@ func findUses(x *exe.File) ([]use, error) {
 	}
 	var uses []use
 	count := map[string]int{}
-	for i := 0; i+4 <= len(code) && len(uses) < usesLimit; i++ {
+	for i := 0; i+4 <= len(code) && len(uses) < maxUses; i++ {
 		end := addr + uint64(i) + 4
 		to := end + uint64(int64(int32(binary.LittleEndian.Uint32(code[i:]))))
 		if to < low || to > high {
 			continue
 		}
 		for _, within := range []uint64{0, 8} {
-			if v, ok := byAddr[to-within]; ok && count[v.Name] < usesPerVariable {
+			if v, ok := byAddr[to-within]; ok && count[v.Name] < maxUsesPerVariable {
 				count[v.Name]++
 				uses = append(uses, use{v, uint64(i), within, end})
 			}
@@ -155,7 +155,7 @@ func diffStrings(ctx context.Context, x *exe.File, o Original, addrs map[exe.Var
 		}
 	}
 	text := strings.Join(slices.DeleteFunc(flags, func(f string) bool { return f == "" }), " ")
-	if len(text) > flagsLimit || recipe.CheckLinkFlags(text) != nil {
+	if len(text) > maxFlagsSize || recipe.CheckLinkFlags(text) != nil {
 		return "", nil // the node's answers are not trusted
 	}
 	return text, nil

@@ -33,7 +33,7 @@ func prove(ctx context.Context, want exe.Fingerprint, path string, o Original, r
 	if err := d.locate(ctx, x, o, *got); err != nil {
 		return err
 	}
-	return d.error()
+	return d.asError()
 }
 
 // firstDifferentSection returns the name of the first section that differs, "" if
@@ -157,7 +157,7 @@ func firstDifference(a, b []byte, size int) int {
 	return -1
 }
 
-func (d *difference) error() error {
+func (d *difference) asError() error {
 	text := "the twin is not the same program: " + d.section + " differs"
 	name := d.symbol
 	switch {

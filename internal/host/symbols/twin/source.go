@@ -24,8 +24,8 @@ type source struct {
 	tree   string // the repository of the main module, "" if it has none
 }
 
-// prepareSource puts the source into a directory of our own, so that the user's is
-// not written to.
+// prepareSource puts the source into a directory of ours, so that nothing is written to
+// the user's.
 func (j *job) prepareSource(ctx context.Context) (source, error) {
 	dir := filepath.Join(j.work, "src")
 	src, err := j.fetchSource(ctx, dir)

@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// RunTool runs a tool of the Go toolchain for a twin's build, as the -toolexec
-// program. tool is the command, whose arguments it changes. rules are -trimpath rules,
+// RunTool runs a tool of the Go toolchain for a twin's build, as the -toolexec program.
+// tool is the command, whose arguments it changes. rules are -trimpath rules,
 // HOST=>BUILD, of which the first match wins. goroot is the GOROOT that the linked
-// program shall report; "" leaves it unchanged. RunTool returns the tool's exit status.
+// program should report; "" leaves it unchanged. RunTool returns the tool's exit status.
 func RunTool(tool, rules []string, goroot string, env []string, stdout, stderr io.Writer) (status int, err error) {
 	name := strings.TrimSuffix(filepath.Base(tool[0]), ".exe")
 	versionQuery := slices.Contains(tool[1:], "-V=full")

@@ -313,8 +313,8 @@ func publish(t *testing.T, proxy, dir string, v module.Version) {
 	}
 }
 
-// TestDiffers refuses a build that is another program, and names the first function
-// that differs and the likely cause.
+// TestDiffers checks that a build that is another program is refused, and that the error
+// names the first function that differs and the likely cause.
 func TestDiffers(t *testing.T) {
 	buildDir := t.TempDir()
 	writeTree(t, buildDir, sample())
@@ -338,8 +338,8 @@ func TestDiffers(t *testing.T) {
 	checkBuildFails(t, r, buildDir, o, diag.TwinDiffers, "another toolchain, or a flag")
 }
 
-// TestAnotherToolchain refuses what another patch version of Go makes of the same
-// source, and names the toolchain as the cause.
+// TestAnotherToolchain checks that what another patch version of Go makes of the same
+// source is refused, and that the error names the toolchain as the cause.
 func TestAnotherToolchain(t *testing.T) {
 	testenv.SecondTier(t)
 	buildDir := t.TempDir()
@@ -428,7 +428,8 @@ func checkBuildFails(t *testing.T, r *recipe.Recipe, dir string, o localOriginal
 	checkNoWork(t, b)
 }
 
-// TestCancelled cancels a build midway: neither files nor processes are left.
+// TestCancelled checks that neither files nor processes are left when a build is
+// cancelled midway.
 func TestCancelled(t *testing.T) {
 	buildDir := t.TempDir()
 	writeTree(t, buildDir, sample())
