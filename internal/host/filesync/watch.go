@@ -21,7 +21,7 @@ import (
 type WatchConfig struct {
 	Dir     string        // the tree's top directory
 	Quiet   time.Duration // how long nothing changes before a batch is complete; 0 is 3 ms
-	MaxWait time.Duration // when a batch is complete in any case; 0 is 200 ms
+	MaxWait time.Duration // how long a batch waits at most; 0 is 200 ms
 	// Interval is the time between checks for changes that cause no event: whether Dir is
 	// still the watched directory, and whether the ignore rules outside of it have changed.
 	// If not all directories can be watched, each check requests a full scan. 0 is 10 s.
