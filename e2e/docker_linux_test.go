@@ -84,5 +84,5 @@ func TestDockerMessages(t *testing.T) {
 	f.runFailing(t, failure{3, "docker has no container nosuch", "running containers: " + f.node.Name()}, "ps", "--node", "docker:nosuch")
 	f.runFailing(t, failure{2, "not a valid container name", "docker ps"}, "ps", "--node", "docker:--help")
 	t.Setenv("PATH", t.TempDir())
-	f.runFailing(t, failure{3, "there is no command podman", "install"}, "ps", "--node", "podman:x")
+	f.runFailing(t, failure{3, "the command podman was not found", "install"}, "ps", "--node", "podman:x")
 }

@@ -211,7 +211,7 @@ func TestRPCRefused(t *testing.T) {
 		{"DumpStart", rpc2.DumpStartIn{Destination: "/root/core"}, "core dumps are not taken"},
 		{"DumpWait", rpc2.DumpWaitIn{}, "core dumps are not taken"},
 		{"DumpCancel", rpc2.DumpCancelIn{}, "core dumps are not taken"},
-		{"DebugInfoDirectories", rpc2.DebugInfoDirectoriesIn{Set: true, List: []string{"/root"}}, "are not set"},
+		{"DebugInfoDirectories", rpc2.DebugInfoDirectoriesIn{Set: true, List: []string{"/root"}}, "cannot be set"},
 		{"DownloadLibraryDebugInfo", rpc2.DownloadLibraryDebugInfoIn{}, "not downloaded"},
 		{"FollowExec", rpc2.FollowExecIn{Enable: true}, "not followed"},
 		{"CreateEBPFTracepoint", rpc2.CreateEBPFTracepointIn{FunctionName: "main.main"}, "eBPF"},

@@ -70,7 +70,7 @@ func (f *fixture) says(t *testing.T, command, line string) {
 // built with another number.
 func TestAgentOfAnotherVersion(t *testing.T) {
 	f := setupAll(t)
-	source, err := filepath.Abs("../internal/agent/wire.go")
+	source, err := filepath.Abs("../internal/api/link.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +82,8 @@ func TestAgentOfAnotherVersion(t *testing.T) {
 	dir := t.TempDir()
 	overlay := filepath.Join(dir, "overlay.json")
 	for path, text := range map[string]string{
-		filepath.Join(dir, "wire.go"): other,
-		overlay:                       `{"Replace":{"` + source + `":"` + filepath.Join(dir, "wire.go") + `"}}`,
+		filepath.Join(dir, "link.go"): other,
+		overlay:                       `{"Replace":{"` + source + `":"` + filepath.Join(dir, "link.go") + `"}}`,
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
