@@ -155,8 +155,8 @@ func (b *busy) mustBeat(within time.Duration) {
 }
 
 // waitForNaps waits until slow has returned the given number of times since naps was
-// from: then the goroutine in which the debugger last worked has passed whatever was
-// left in its way.
+// from: by then the goroutine that the debugger last used has passed anything that the
+// debugger left in its way.
 func (b *busy) waitForNaps(from, times int64) {
 	b.t.Helper()
 	if !testenv.Eventually(10*time.Second, func() bool { return !b.isAlive() || b.naps.Load() >= from+times }) {
@@ -180,7 +180,7 @@ func (b *busy) mustBeHalted() {
 }
 
 // mustBeFree fails the test unless the target is untraced, has no stopped thread and
-// the text of its file, and its heartbeat continues.
+// the same text as its file, and its heartbeat continues.
 func (b *busy) mustBeFree() {
 	b.t.Helper()
 	if why := b.whyNotFree(); why != "" {

@@ -21,8 +21,8 @@ import (
 )
 
 // Dlv is the address of a headless dlv on the node that somebody else has started:
-// HOST:PORT of a loopback address, or unix:PATH. It is used instead of a Delve of the
-// worker's own, and left running. "" is none.
+// HOST:PORT of a loopback address, or unix:PATH. It is used instead of the worker's own
+// Delve, and left running. "" means none.
 type Dlv string
 
 // dlvTimeout bounds how long a dlv may take to answer, idleTimeout how long it may
@@ -46,7 +46,7 @@ func (d Dlv) Dial(ctx context.Context) (net.Conn, error) {
 
 // inspect returns the process that listens, and the pid of its target, or why this dlv
 // cannot be used. It connects only to a dlv known to accept several clients: any other
-// ends with its first connection, and kills a target that it has started.
+// would exit with its first connection, and kill a target that it has started.
 func (d Dlv) inspect() (l procfs.Listener, targetPID int, err error) {
 	l, err = procfs.FindListener(string(d))
 	switch {
@@ -80,8 +80,8 @@ func (d Dlv) inspect() (l procfs.Listener, targetPID int, err error) {
 	return l, traced[0], nil
 }
 
-// isBusy reports whether the dlv has a client. It gives a client that has just
-// disconnected some time: dlv closes a unix socket only when it notices.
+// isBusy reports whether the dlv has a client. It waits a moment for one that has just
+// disconnected: dlv closes a unix socket only once it notices.
 func (d Dlv) isBusy(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, idleTimeout)
 	defer cancel()
@@ -132,8 +132,9 @@ func acceptsMulti(args []string) bool {
 	return multi
 }
 
-// checkVersion asks for the version of the API (Delve's service/rpccommon,
-// RPCServer.GetVersion). dlv answers these calls even while the target runs.
+// checkVersion checks the version of the API (Delve's service/rpccommon,
+// RPCServer.GetVersion), and that the dlv accepts several clients. dlv answers these
+// calls even while the target runs.
 func (d Dlv) checkVersion(pid int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), dlvTimeout)
 	defer cancel()
@@ -165,7 +166,7 @@ func (d Dlv) checkVersion(pid int) error {
 }
 
 // findTarget returns the dlv's target if it is the one that the user selected; the
-// zero sel matches any. With idle, the dlv must not have a client.
+// zero sel matches any. If idle is set, the dlv must not have a client.
 func (d Dlv) findTarget(ctx context.Context, sel api.Selector, idle bool) (api.Process, error) {
 	busy := idle && d.isBusy(ctx)
 	l, targetPID, err := d.inspect()

@@ -87,7 +87,7 @@ func (s *agentProcess) endForeign(ctx context.Context, sess *session) {
 	if _, err := s.client.EndSession(ctx); err != nil {
 		s.t.Errorf("end: %v", err)
 	}
-	sess.mustBeOver(ctx)
+	sess.mustHaveEnded(ctx)
 }
 
 // rpcOnDlv runs a session of Delve's JSON-RPC that is halted at its end.
@@ -127,7 +127,7 @@ func TestDlvRefused(t *testing.T) {
 	buildDlv(t)
 	ctx := shortContext(t)
 	b := startBusy(t)
-	refused := func(addr string, code diag.Code, parts ...string) {
+	checkRefused := func(addr string, code diag.Code, parts ...string) {
 		t.Helper()
 		s := startSupervisor(t, b, config{dlv: addr})
 		err := s.client.Hello().TargetError
@@ -141,19 +141,19 @@ func TestDlvRefused(t *testing.T) {
 			}
 		}
 	}
-	refused("127.0.0.1:1", diag.DlvUnusable, "nothing listens on 127.0.0.1:1", "--accept-multiclient")
+	checkRefused("127.0.0.1:1", diag.DlvUnusable, "nothing listens on 127.0.0.1:1", "--accept-multiclient")
 	for _, addr := range []string{"10.0.0.1:4000", "localhost:4000", "4000"} {
-		refused(addr, diag.DlvUnusable, "neither a loopback HOST:PORT nor unix:PATH", "127.0.0.1:PORT")
+		checkRefused(addr, diag.DlvUnusable, "neither a loopback HOST:PORT nor unix:PATH", "127.0.0.1:PORT")
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	refused(ln.Addr().String(), diag.DlvUnusable, "is not dlv but pid "+fmt.Sprint(os.Getpid()))
+	checkRefused(ln.Addr().String(), diag.DlvUnusable, "is not dlv but pid "+fmt.Sprint(os.Getpid()))
 
 	single := startDlv(t, b, "127.0.0.1:0")
-	refused(single.addr, diag.DlvUnusable, "without --accept-multiclient", "start it again")
+	checkRefused(single.addr, diag.DlvUnusable, "without --accept-multiclient", "start it again")
 	select {
 	case <-single.ended:
 		t.Fatal("dlv has ended")
@@ -171,7 +171,7 @@ func TestDlvRefused(t *testing.T) {
 
 	other := startBusy(t)
 	d := startDlv(t, other, "127.0.0.1:0", "--accept-multiclient")
-	refused(d.addr, diag.DlvUnusable, fmt.Sprintf("debugs pid %d, not pid %d", other.pid(), b.pid()))
+	checkRefused(d.addr, diag.DlvUnusable, fmt.Sprintf("debugs pid %d, not pid %d", other.pid(), b.pid()))
 	s := startSupervisor(t, other, config{dlv: d.addr})
 	client, err := net.Dial("tcp", d.addr)
 	if err != nil {

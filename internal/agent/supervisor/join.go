@@ -28,8 +28,8 @@ func listenJoin() (*net.UnixListener, error) {
 
 const joinSocketPrefix = "@dapbridge-"
 
-// JoinTimeout bounds how long a session's descriptors wait for the attach request of
-// the session, and the request for them.
+// JoinTimeout bounds how long a session's descriptors wait for its attach request, and
+// the attach request for the descriptors.
 const JoinTimeout = 30 * time.Second
 
 // The worker's answers to a request.

@@ -23,7 +23,7 @@ func TestLinger(t *testing.T) {
 	if reason, err := s.client.EndSession(ctx); reason != "" || err != nil {
 		t.Fatalf("end: %q, %v", reason, err)
 	}
-	sess.mustBeOver(ctx)
+	sess.mustHaveEnded(ctx)
 	b.mustBeat(5 * time.Second)
 	if pid := s.workerPID(); pid != worker {
 		t.Errorf("pid %d traced the target and %d does now", worker, pid)

@@ -36,7 +36,7 @@ type agentProcess struct {
 	log     testenv.Buffer
 	ended   chan api.Ended // reports of sessions that ended
 	exited  chan struct{}
-	dlv     string // config's
+	dlv     string // see config
 	mark    string // in the environment of the supervisor and its children
 }
 
@@ -84,8 +84,8 @@ func startSupervisor(t testing.TB, b *busy, c config) *agentProcess {
 	return s
 }
 
-// superviseHere is startSupervisor with the supervisor in this process.
-func superviseHere(t testing.TB, b *busy) *agentProcess {
+// superviseInProcess is startSupervisor with the supervisor in this process.
+func superviseInProcess(t testing.TB, b *busy) *agentProcess {
 	t.Helper()
 	s := &agentProcess{t: t, target: b, ended: make(chan api.Ended, 64), exited: make(chan struct{})}
 	token := api.NewToken()

@@ -14,8 +14,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// releasePrefix begins a request to release the target, and the reason follows. No
-// token begins like this ([api.NewToken]).
+// releasePrefix starts a request to release the target; the reason follows it. No token
+// starts with it ([api.NewToken]).
 const releasePrefix = "release: "
 
 // reasonLimit bounds the reason in bytes.
@@ -40,10 +40,10 @@ func FindSession(pid int) (by string, err error) {
 	return by, nil
 }
 
-// ReleaseTarget returns when nobody traces a process any more. If a dapbridge worker
-// does, it is asked to end its session properly, and the session's user sees the
-// reason. Another tracer is an error, as in [FindSession]; the error's code is
-// diag.TargetBusy if the worker does not release the target in time.
+// ReleaseTarget blocks until nobody traces a process. A dapbridge worker that traces it
+// is asked to end its session properly, and the session's user sees the reason. Any
+// other tracer is an error, as in [FindSession]; the error's code is diag.TargetBusy if
+// the worker does not release the target in time.
 func ReleaseTarget(ctx context.Context, pid int, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, releaseRequestTimeout)
 	defer cancel()

@@ -56,7 +56,7 @@ func TestPreempt(t *testing.T) {
 	}
 }
 
-// TestPreemptForeignTracer is refused.
+// A tracer that is not a dapbridge worker cannot be asked to release the target.
 func TestPreemptForeignTracer(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)

@@ -20,8 +20,8 @@ import (
 const kernelTimeout = 3 * time.Second
 
 // ensureReleased verifies that a process which was debugged is untraced, has no
-// stopped thread and has the text of its file, and repairs what differs. A process
-// that has exited is fine. killed says that its debugger did not detach.
+// stopped thread and has the same text as its file, and repairs what differs. A process
+// that has exited is fine. killed means that its debugger did not detach.
 func ensureReleased(p process, killed bool, log *slog.Logger) error {
 	deadline := time.Now().Add(kernelTimeout)
 	restored := false
@@ -62,8 +62,9 @@ func restoreText(p process, log *slog.Logger) {
 	}
 }
 
-// checkReleased says what is wrong with the state of a released process, "" if
-// nothing, and whether it is alive and untraced. It continues a stopped thread.
+// checkReleased returns what is wrong with the state of a released process, "" if
+// nothing, and whether it is alive and untraced. If a thread is stopped, it sends the
+// process a SIGCONT.
 func checkReleased(p process) (why string, untraced bool) {
 	if !p.isAlive() {
 		return "", false

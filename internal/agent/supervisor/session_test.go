@@ -129,11 +129,11 @@ func (sess *session) end(ctx context.Context) {
 		sess.s.t.Fatalf("end: %q, %v", reason, err)
 	}
 	sess.s.target.mustBeFree()
-	sess.mustBeOver(ctx)
+	sess.mustHaveEnded(ctx)
 }
 
-// mustBeOver checks that the session's stream and the joining process end.
-func (sess *session) mustBeOver(ctx context.Context) {
+// mustHaveEnded checks that the session's stream and the joining process end.
+func (sess *session) mustHaveEnded(ctx context.Context) {
 	t := sess.s.t
 	t.Helper()
 	select {

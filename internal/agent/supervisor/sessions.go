@@ -30,7 +30,7 @@ func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.Attach
 		return api.AttachResult{}, api.ToRPC(err)
 	}
 	var symbols string
-	if s.cfg.Dlv == "" { // which has found its symbols by itself
+	if s.cfg.Dlv == "" { // a running dlv has found its symbols by itself
 		if symbols, err = findSymbols(t, p.Symbols); err != nil {
 			return api.AttachResult{}, api.ToRPC(err)
 		}
@@ -106,7 +106,7 @@ func (s *supervisor) release(ctx context.Context) error {
 }
 
 // shutDown stops the worker and ensures that the target is released; the supervisor
-// cannot be locked afterwards. It may be called again.
+// cannot be locked afterwards. It may be called more than once.
 func (s *supervisor) shutDown() error {
 	s.sem <- struct{}{}
 	defer s.unlock()
@@ -117,8 +117,8 @@ func (s *supervisor) shutDown() error {
 	return s.retireWorker(s.worker)
 }
 
-// readyWorker returns the worker, and starts one if there is none. The caller holds
-// the lock.
+// readyWorker returns the worker, starting one if there is none. The caller holds the
+// lock.
 func (s *supervisor) readyWorker() (*workerProc, error) {
 	if s.worker != nil && !s.worker.hasExited() {
 		return s.worker, nil

@@ -14,11 +14,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// sourceNames caches the source files of the process that was last asked about:
+// sourceNames caches the names of the source files of the process in the last request:
 // showing a stack takes one request for each of its files.
 type sourceNames struct {
 	mu    sync.Mutex
-	of    process
+	proc  process
 	names map[string]bool
 }
 
@@ -53,20 +53,20 @@ func (s *sourceNames) readLines(_ context.Context, p api.SourceParams) (api.Line
 func (s *sourceNames) checkSource(p api.SourceParams) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of := process{PID: p.PID, StartTicks: p.StartTicks}
-	if s.names == nil || s.of != of {
+	proc := process{PID: p.PID, StartTicks: p.StartTicks}
+	if s.names == nil || s.proc != proc {
 		sources, err := procfs.InspectExe(p.PID, (*exe.File).Sources)
 		if err != nil {
 			return err
 		}
-		s.of, s.names = of, map[string]bool{}
+		s.proc, s.names = proc, map[string]bool{}
 		for _, d := range sources.Dirs {
 			for _, file := range d.Files {
 				s.names[path.Join(d.Dir, file)] = true
 			}
 		}
 	}
-	if !of.isAlive() { // so the sources may be those of another process
+	if !proc.isAlive() { // so the names may be those of another process
 		s.names = nil
 		return diag.Errorf(diag.TargetGone, "process %d has ended", p.PID)
 	}

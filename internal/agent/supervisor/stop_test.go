@@ -29,7 +29,7 @@ func TestRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustBeFree()
-	sess.mustBeOver(ctx)
+	sess.mustHaveEnded(ctx)
 	s.closing.Do(s.client.Close)
 	s.waitExit(t, 5*time.Second)
 	if !s.cmd.ProcessState.Success() {
@@ -125,7 +125,7 @@ func TestLinkEnds(t *testing.T) {
 				end(s)
 				b.waitUntilFree(5 * time.Second)
 				s.waitExit(t, 5*time.Second)
-				sess.mustBeOver(ctx)
+				sess.mustHaveEnded(ctx)
 			})
 		}
 	}

@@ -37,8 +37,8 @@ type Config struct {
 	Selector     api.Selector
 	Dlv          Dlv           // used instead of a Delve of the worker's own
 	Lease        time.Duration // how long to hold the target without a message from the daemon
-	// PreventSwap waits until no deploy or restore swaps the target, and prevents one
-	// until release is called; nil if nothing does.
+	// PreventSwap waits until no deploy or restore is swapping the target, and prevents
+	// further ones until release is called. It is nil if nothing can swap the target.
 	PreventSwap func(context.Context) (release func(), err error)
 	NoSession   bool      // the daemon wants no session: don't wait for another agent's worker to exit
 	WorkerArgv  []string  // command that starts a worker
@@ -151,7 +151,7 @@ func (s *supervisor) serve(ctx context.Context) error {
 	}, &jrpc2.ServerOptions{AllowPush: true, Concurrency: 8})
 	s.rpc.Start(api.NewLineChannel(s.cfg.In, s.cfg.Out, s.renewLease))
 	ended := make(chan struct{})
-	go func() { defer close(ended); s.rpc.Wait() }() // ends with the process at the latest: it may be reading the link
+	go func() { defer close(ended); s.rpc.Wait() }() // may stay blocked reading the link until the process exits
 	s.wg.Go(s.prestartWorker)
 
 	reason := s.waitForStop(ctx, ended)
@@ -209,13 +209,12 @@ func (s *supervisor) lock(ctx context.Context) error {
 
 func (s *supervisor) unlock() { <-s.sem }
 
-// currentTarget returns the target as it is now.
 func (s *supervisor) currentTarget(ctx context.Context) (api.Target, error) {
 	return s.findTarget(ctx, false)
 }
 
-// findTarget finds the target and reads its build. With idle, a dlv that is not ours
-// must not have a client.
+// findTarget finds the target and reads its build. If idle is set, a dlv that is not
+// ours must not have a client.
 func (s *supervisor) findTarget(ctx context.Context, idle bool) (api.Target, error) {
 	p, err := s.findProcess(ctx, idle)
 	if err != nil {
@@ -236,10 +235,10 @@ func (s *supervisor) findProcess(ctx context.Context, idle bool) (api.Process, e
 }
 
 // checkDebuggable finds the target and refuses one that no session could use, before
-// anything is changed. own is a pid that may trace the target.
+// anything is changed. own is the pid of our worker, which may trace the target, or 0.
 func (s *supervisor) checkDebuggable(ctx context.Context, own int) (api.Target, error) {
 	t, err := s.findTarget(ctx, true)
-	if err != nil || s.cfg.Dlv != "" { // which traces the target itself
+	if err != nil || s.cfg.Dlv != "" { // that dlv is the tracer
 		return t, err
 	}
 	timeout := leaveTimeout

@@ -74,7 +74,7 @@ func TestSources(t *testing.T) {
 	t.Errorf("no main package among %+v", sources.Dirs)
 }
 
-// TestSource reads a file of the target's, and is refused all others.
+// TestSource reads a source file of the target. All other files are refused.
 func TestSource(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
@@ -157,7 +157,7 @@ func TestTargetEndsDuringASession(t *testing.T) {
 			}
 			b.cmd.Process.Kill()
 			if how == "running" {
-				<-b.ended // a halted one's parent is told only after its tracer (ptrace(2))
+				<-b.ended // the parent of a halted one is notified only after its tracer (ptrace(2))
 			}
 			if _, err := s.client.EndSession(ctx); err != nil {
 				t.Errorf("end: %v", err)
@@ -206,7 +206,7 @@ func TestDisconnect(t *testing.T) {
 	}
 	s.waitEnded(ctx)
 	b.mustBeFree()
-	sess.mustBeOver(ctx)
+	sess.mustHaveEnded(ctx)
 }
 
 func TestWorkerKilled(t *testing.T) {
@@ -227,7 +227,7 @@ func TestWorkerKilled(t *testing.T) {
 			syscall.Kill(s.workerPID(), syscall.SIGKILL)
 			e := s.waitEnded(ctx)
 			b.mustBeFree()
-			sess.mustBeOver(ctx)
+			sess.mustHaveEnded(ctx)
 			if e.Lingers || !strings.Contains(e.Reason, "signal: killed") {
 				t.Errorf("%+v", e)
 			}
@@ -265,7 +265,7 @@ func TestSuperviseRefusesAnotherProtocol(t *testing.T) {
 	if err := cmd.Run(); err == nil || !strings.Contains(log.String(), "the daemon 99") {
 		t.Errorf("%v, %q", err, log.String())
 	}
-	var hello api.Hello // with which the daemon can report the versions
+	var hello api.Hello // lets the daemon report the versions
 	if err := json.Unmarshal(out.Bytes(), &hello); err != nil {
 		t.Fatalf("%v: %s", err, out.Bytes())
 	}
@@ -279,7 +279,7 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	b := startBusy(t)
-	s := superviseHere(t, b)
+	s := superviseInProcess(t, b)
 	for range 2 {
 		s.start(ctx, 0).end(ctx)
 	}
@@ -293,7 +293,7 @@ func TestSupervisorKeepsNothing(t *testing.T) {
 		}
 		sess.Client.Close()
 		s.waitEnded(ctx)
-		sess.mustBeOver(ctx)
+		sess.mustHaveEnded(ctx)
 	}
 	b.mustBeFree()
 	if !testenv.Eventually(5*time.Second, func() bool { return openFiles(t, os.Getpid()) <= files && runtime.NumGoroutine() <= goroutines }) {

@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	symbolsLimit = 1 << 30     // bytes of a debug file
-	maxSymbols   = 4           // that are kept, the newest
+	symbolsLimit = 1 << 30     // size of a debug file, in bytes
+	maxSymbols   = 4           // number of debug files to keep, the newest
 	symbolsStale = time.Hour   // age at which an incomplete upload is removed
 	symbolsIdle  = time.Minute // idle timeout of an upload
 	debugName    = "debug"     // name of the file in the directory named by its hash
@@ -45,7 +45,8 @@ func openSymbols() (symbolStore, error) {
 	return symbolStore{filepath.Join(filepath.Dir(filepath.Dir(exe)), "symbols")}, nil
 }
 
-// StoreSymbols stores a gzip-compressed debug file with that hash beside this program.
+// StoreSymbols stores a gzip-compressed debug file with the given hash beside this
+// program.
 // If r goes silent, it returns after the idle timeout and leaves a goroutine blocked
 // in a read, which ends with the process.
 func StoreSymbols(r io.Reader, hash string) error {
@@ -127,11 +128,11 @@ func receiveSymbols(r io.Reader, path, hash string) error {
 // prune removes what interrupted uploads left behind, and the oldest files, to make
 // room for one more file. It ignores errors, and leaves except alone.
 func (s symbolStore) prune(except string) {
-	type kept struct {
+	type debugFile struct {
 		path string
 		age  time.Time
 	}
-	var all []kept
+	var all []debugFile
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		info, err := e.Info()
@@ -141,12 +142,12 @@ func (s symbolStore) prune(except string) {
 		path := filepath.Join(s.dir, e.Name())
 		switch {
 		case isHash(e.Name()):
-			all = append(all, kept{path, info.ModTime()})
+			all = append(all, debugFile{path, info.ModTime()})
 		case time.Since(info.ModTime()) > symbolsStale:
 			os.RemoveAll(path)
 		}
 	}
-	slices.SortFunc(all, func(a, b kept) int { return b.age.Compare(a.age) })
+	slices.SortFunc(all, func(a, b debugFile) int { return b.age.Compare(a.age) })
 	for _, k := range all[min(len(all), maxSymbols-1):] {
 		os.RemoveAll(k.path)
 	}
@@ -160,9 +161,9 @@ func (s symbolStore) has(hash string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// link returns the directory in which Delve finds the debug file for a program of that
-// name (its pkg/proc/bininfo.go, openSeparateDebugInfo): by the name of the
-// executable, or by "exe" if that file has been deleted.
+// link returns the directory in which Delve finds the debug file for the program (its
+// pkg/proc/bininfo.go, openSeparateDebugInfo). Delve looks for it under the name of the
+// executable, or under "exe" if that file has been deleted.
 func (s symbolStore) link(hash, program string) (string, error) {
 	if !s.has(hash) {
 		return "", diag.Errorf(diag.TargetStripped, "the symbols are no longer on the node")

@@ -23,8 +23,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// packed returns content as it is uploaded, and its hash.
-func packed(t *testing.T, content string) (data []byte, hash string) {
+// packSymbols returns content as it is uploaded, and its hash.
+func packSymbols(t *testing.T, content string) (data []byte, hash string) {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -40,7 +40,7 @@ func packed(t *testing.T, content string) (data []byte, hash string) {
 
 func TestStoreSymbols(t *testing.T) {
 	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
-	data, hash := packed(t, "debug sections")
+	data, hash := packSymbols(t, "debug sections")
 	if s.has(hash) {
 		t.Error("an empty store has the file")
 	}
@@ -81,8 +81,8 @@ func TestStoreSymbols(t *testing.T) {
 // TestStoreSymbolsWhole checks that an interrupted or altered upload leaves nothing.
 func TestStoreSymbolsWhole(t *testing.T) {
 	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
-	data, hash := packed(t, strings.Repeat("debug sections", 10000))
-	other, _ := packed(t, "something else")
+	data, hash := packSymbols(t, strings.Repeat("debug sections", 10000))
+	other, _ := packSymbols(t, "something else")
 	for name, r := range map[string]io.Reader{
 		"cut off": bytes.NewReader(data[:len(data)/2]),
 		"empty":   bytes.NewReader(nil),
@@ -108,7 +108,7 @@ func TestStoreSymbolsWhole(t *testing.T) {
 // nothing.
 func TestStoreSymbolsSilence(t *testing.T) {
 	s := symbolStore{filepath.Join(t.TempDir(), "symbols")}
-	data, hash := packed(t, strings.Repeat("debug sections", 10000))
+	data, hash := packSymbols(t, strings.Repeat("debug sections", 10000))
 	upload, end := io.Pipe()
 	defer end.Close()
 	go end.Write(data[:len(data)/2]) // and nothing more
@@ -141,7 +141,7 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 	}
 	var hashes []string
 	for i := range maxSymbols + 2 {
-		data, hash := packed(t, fmt.Sprint(i))
+		data, hash := packSymbols(t, fmt.Sprint(i))
 		if err := s.add(bytes.NewReader(data), hash); err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 		t.Error("what an upload left is still there")
 	}
 
-	data, hash := packed(t, "x")
+	data, hash := packSymbols(t, "x")
 	if err := os.Chmod(s.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestFindSymbols(t *testing.T) {
 	if dir, err := findSymbols(api.Target{}, nil); dir != "" || err != nil {
 		t.Errorf("a target that needs none: %q, %v", dir, err)
 	}
-	_, hash := packed(t, "never stored")
+	_, hash := packSymbols(t, "never stored")
 	for _, s := range []*api.Symbols{nil, {Hash: hash, PID: 2, StartTicks: 2, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 3, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "c"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "b"}, {Hash: "../x", PID: 1, StartTicks: 2, BuildID: "b"}} {
 		if dir, err := findSymbols(stripped, s); diag.CodeOf(err) != diag.TargetStripped {
 			t.Errorf("%+v: %q, %v", s, dir, err)

@@ -13,9 +13,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// exitPause is how often to check whether a target has exited. Its debugger gets
-// exitGrace more checks to tell the client in its own way, or the user to resume a
-// halted target.
+// exitPause is how often to check whether a target has exited. exitGrace is how many
+// more checks to wait, for the debugger to tell the client in its own way, or for the
+// user to resume a halted target.
 const (
 	exitPause = 500 * time.Millisecond
 	exitGrace = 2
@@ -30,8 +30,8 @@ const (
 
 // watchTarget ends the session of a worker whose target has exited, or should exit but
 // cannot because it is halted: systemd would wait for it and then kill it. Delve
-// notices an exit only while it has the target run, and only one of its two protocols
-// reports it.
+// notices an exit only while the target runs, and only one of its two protocols reports
+// it.
 func (s *supervisor) watchTarget(w *workerProc, p process) {
 	tick := time.NewTicker(exitPause)
 	defer tick.Stop()

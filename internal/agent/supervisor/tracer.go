@@ -40,8 +40,8 @@ const (
 	leavePause   = 20 * time.Millisecond
 )
 
-// NewTracedError says that another debugger traces a process, or another dapbridge,
-// which it then names.
+// NewTracedError returns the error for a process that another debugger traces. If that
+// is another dapbridge, the error names its daemon.
 func NewTracedError(pid, tracer int, comm string) *diag.Error {
 	if comm != workerCommand {
 		return diag.Errorf(diag.TargetTraced, "pid %d is traced by pid %d (%s)", pid, tracer, comm)

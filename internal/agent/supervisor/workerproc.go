@@ -72,8 +72,8 @@ type workerProc struct {
 	target    api.Process               // the same process, as it was when attaching
 }
 
-// workerObserver is notified of what happens to a worker. The calls come from
-// goroutines of the worker's own, so that they may block.
+// workerObserver is notified of what happens to a worker. The methods are called from
+// goroutines of the worker's own and may block.
 type workerObserver interface {
 	onSessionEnd(reason string)                // the worker ended its session by itself, and lingers
 	onWorkerExit(w *workerProc, reason string) // the process has exited; called once

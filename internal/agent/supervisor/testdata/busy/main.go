@@ -1,6 +1,6 @@
 // Busy is a program to debug: several goroutines call the same function all the
-// time, one is slow, and a heartbeat on standard output shows that it lives.
-// It ends with its standard input.
+// time, one is slow, and a heartbeat on standard output shows that it is alive.
+// It exits when its standard input ends.
 package main
 
 import (
