@@ -93,21 +93,21 @@ func explainAttach(pid int, err error) error {
 	return diag.Errorf(diag.AttachFailed, "attach to pid %d: %w", pid, err)
 }
 
-// resume lets the target run while we stay attached. The channel is closed when it
-// stops, by stopRunning or by itself. stopRunning waits for the goroutine.
+// resume lets the target run while we stay attached. The channel is closed when the
+// target stops, by stopRunning or by itself. stopRunning waits for the goroutine.
 func (d *debuggee) resume() <-chan struct{} {
-	started, gone := make(chan struct{}), make(chan struct{})
+	started, stopped := make(chan struct{}), make(chan struct{})
 	d.running = make(chan error, 1)
 	go func(done chan<- error) {
-		defer close(gone)
+		defer close(stopped)
 		_, err := d.Command(&api.DebuggerCommand{Name: api.Continue}, started, nil, nil)
 		done <- err
 	}(d.running)
 	select {
 	case <-started:
-	case <-gone:
+	case <-stopped:
 	}
-	return gone
+	return stopped
 }
 
 // stopRunning halts what resume started, unless it has already stopped: halting a
@@ -209,9 +209,9 @@ func (d *debuggee) drain() error {
 		if try > 0 && !d.hasPendingSignals() {
 			return nil
 		}
-		gone := d.resume()
+		stopped := d.resume()
 		select {
-		case <-gone:
+		case <-stopped:
 		case <-time.After(drainPause):
 		}
 		if err := d.stopRunning(); err != nil {

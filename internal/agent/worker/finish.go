@@ -59,10 +59,10 @@ func (w *worker) finishSession(s *session) error {
 		}
 		return errors.Join(err, w.detach())
 	}
-	gone := w.debuggee.resume()
+	stopped := w.debuggee.resume()
 	w.linger = time.AfterFunc(s.linger, w.endLinger)
 	w.wg.Go(func() { // stopped by a panic's breakpoint or an exit: neither may wait for a client
-		<-gone
+		<-stopped
 		w.endLinger()
 	})
 	return nil

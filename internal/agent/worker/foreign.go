@@ -27,8 +27,8 @@ import (
 const foreignTimeout = 30 * time.Second
 
 // foreignDlv is a multi-client dlv that somebody else has started, and that serves a
-// session instead of our own Delve. It keeps running after the session; what the
-// session has changed is undone by requests to it.
+// session instead of our own Delve. It keeps running after the session; requests to it
+// undo what the session has changed.
 type foreignDlv struct {
 	dlv      supervisor.Dlv
 	log      *slog.Logger

@@ -20,9 +20,9 @@ func (d *debuggee) finishCalls() error {
 			return err
 		}
 		d.log.Info("waiting for injected calls", "calls", calls)
-		gone := d.resume()
+		stopped := d.resume()
 		select {
-		case <-gone:
+		case <-stopped:
 		case <-time.After(callPause):
 		}
 		if err := d.stopRunning(); err != nil {

@@ -60,12 +60,12 @@ func wasExecuted(thread proc.Thread, regs proc.Registers) bool {
 		return false
 	}
 	first, second := binary.LittleEndian.Uint64(stack[:8]), binary.LittleEndian.Uint64(stack[8:])
-	returns := func(addr uint64) bool { return thread.BinInfo().PCToFunc(addr) != nil }
+	isReturnAddr := func(addr uint64) bool { return thread.BinInfo().PCToFunc(addr) != nil }
 	switch instruction[0] {
 	case pushBP: // the frame pointer is on top of the return address
-		return first == regs.BP() && returns(second)
+		return first == regs.BP() && isReturnAddr(second)
 	case popBP: // the return address is on top
-		return returns(first)
+		return isReturnAddr(first)
 	}
 	return false
 }

@@ -31,7 +31,7 @@ func (s *rpcSession) haltNow(json.RawMessage) (any, error) {
 		if !state.Running {
 			return rpc2.CommandOut{State: *state}, nil
 		}
-		select { // a command has started meanwhile, or it only switches
+		select { // a command has started meanwhile, or one only switches threads or goroutines
 		case <-deadline.C:
 			return nil, fmt.Errorf("the target did not halt within %s", haltTimeout)
 		case <-time.After(haltPause):
@@ -46,8 +46,8 @@ func (s *rpcSession) currentState() (*api.DebuggerState, error) {
 	return s.d.State(true)
 }
 
-// halt halts the target, if it runs, until ended is closed, and reports whether that
-// happened before the deadline. A halt that Delve takes just before a resume is lost
+// halt keeps halting the target, if it runs, until ended is closed, and reports whether
+// that happened before the deadline. A halt that Delve takes just before a resume is lost
 // (pkg/proc, TargetGroup.Continue) and blocks until the next stop, so it is repeated
 // in another goroutine.
 func (s *rpcSession) halt(ended <-chan struct{}, deadline <-chan time.Time) bool {
@@ -82,8 +82,8 @@ func (s *rpcSession) requestHalt() {
 }
 
 // waitForHalts waits until no halt is left that could reach Delve while the next
-// command runs and end that instead of the one it was meant for. It reports whether a
-// halt was requested since the last command.
+// command runs, and end that command instead of the one it was meant for. It reports
+// whether a halt was requested since the last command.
 func (s *rpcSession) waitForHalts() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -42,7 +42,7 @@ func TestRPCHalt(t *testing.T) {
 			waiting <- nil
 		}
 		halted := make(chan error, 1)
-		go func() { // the halt may overtake the continue: then the next one ends it
+		go func() { // the halt may overtake the continue: then the next halt ends it
 			for {
 				if state, err := c.Halt(); err != nil || state.Running {
 					halted <- fmt.Errorf("halt: %+v, %v", state, err)

@@ -15,8 +15,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// stream is a session's pair of descriptors as one connection. Reading and writing are
-// for one goroutine each at a time; Close may be called at any time.
+// stream is a session's pair of descriptors as one connection. At most one goroutine at
+// a time may read, and one may write; Close may be called at any time.
 //
 // Delve reads whole messages from it and, at its end, a last one of ours: a request to
 // pause. Delve halts the target briefly to set a breakpoint or to print a logpoint's
@@ -38,8 +38,8 @@ type stream struct {
 	unsent []byte // a header waiting for its body
 }
 
-// newStream returns the stream of a session. Only a DAP session's stream is read by
-// messages: the worker itself ends a JSON-RPC session's commands.
+// newStream returns the stream of a session. Only a DAP session's stream is read message
+// by message: the worker itself ends a JSON-RPC session's commands.
 func newStream(j supervisor.JoinRequest, p api.SessionProtocol) *stream {
 	s := &stream{joined: j}
 	if p != api.JSONRPC {

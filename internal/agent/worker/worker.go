@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package worker is the process on the node that traces the target; Delve is used here
-// and nowhere else. It owns Delve's debugger (service/debugger) and runs a DAP session
+// Package worker is the process on the node that traces the target; no other package
+// uses Delve. It owns Delve's debugger (service/debugger) and runs a DAP session
 // (service/dap) or a JSON-RPC session (rpcsession.go) on it for each client, so that
 // halting, draining and detaching are calls within the process and none of them waits
 // for a client.
@@ -59,7 +59,7 @@ func Run(c Config) error {
 	w.rpc.Start(channel.Line(c.Requests, c.Answers))
 	go w.accept()
 	ended := make(chan struct{})
-	go func() { defer close(ended); w.rpc.Wait() }() // ends with the process at the latest: it may be reading Requests
+	go func() { defer close(ended); w.rpc.Wait() }() // may stay blocked reading Requests until the process exits
 	select {
 	case <-ended: // the supervisor is gone
 	case <-w.quitting:
