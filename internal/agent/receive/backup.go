@@ -12,9 +12,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api/tree"
 )
 
-// remove removes what the host expects at a path. It is not an error if that is
-// already gone, nor if a directory is not empty: its content is not the host's, and it
-// stays.
+// remove removes the entry that the host expects. It is not an error if that is already
+// gone, or if it is a directory that is not empty: its content is not the host's, and
+// it stays.
 func (s *server) remove(expected tree.Entry) (kept string, err error) {
 	p := expected.Path
 	err = s.refuseLinks(p)
@@ -40,7 +40,7 @@ func (s *server) remove(expected tree.Entry) (kept string, err error) {
 	return "", err
 }
 
-// removeDir removes a directory to make place for something else, or backs it up if it
+// removeDir removes a directory to make room for something else, or backs it up if it
 // is not empty.
 func (s *server) removeDir(p string) (kept string, err error) {
 	err = s.withWritableDir(p, func() error { return s.root.Remove(p) })
@@ -71,7 +71,7 @@ func (s *server) backUp(p string) (kept string, err error) {
 // the node.
 const BackupDir = ".dapbridge-backup"
 
-// backup is the place for what is moved out of the tree.
+// backup is where entries that are moved out of the tree go.
 type backup struct {
 	root *os.Root // the directory that contains the tree
 	top  string   // path of the tree in root

@@ -22,13 +22,13 @@ func (s *server) createTemporary(p string) (*os.File, string, error) {
 		return nil, "", err
 	}
 	s.temps++
-	const how = os.O_CREATE | os.O_EXCL | os.O_WRONLY
+	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY
 	base := frame.TemporaryPrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(s.temps)
 	name := tree.Join(parentOf(p), base)
-	f, err := dir.OpenFile(base, how, 0o600)
+	f, err := dir.OpenFile(base, flags, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
 		err = s.withWritableDir(name, func() (err error) {
-			f, err = s.root.OpenFile(name, how, 0o600)
+			f, err = s.root.OpenFile(name, flags, 0o600)
 			return err
 		})
 	}
@@ -61,8 +61,8 @@ func (s *server) unstage() error {
 	return err
 }
 
-// applyAttributes gives a staged file the mode and time of e and returns its path, ""
-// with an error. The host ensures that the file is complete, by its digest.
+// applyAttributes gives a staged file the mode and time of e, and returns its path, or
+// "" and an error. The host ensures that the file is complete, by its digest.
 func (s *server) applyAttributes(from string, e tree.Entry) (temp string, err error) {
 	if s.staged == "" || !strings.HasPrefix(from, s.staged+"/") || e.Kind != tree.File {
 		return "", &fs.PathError{Op: "place", Path: from, Err: errors.New("not a staged file")}
@@ -70,8 +70,8 @@ func (s *server) applyAttributes(from string, e tree.Entry) (temp string, err er
 	if err := s.refuseLinks(from); err != nil {
 		return "", err
 	}
-	there, err := tree.Lstat(s.root, from)
-	if err == nil && (there.Kind != tree.File || there.Size != e.Size) {
+	info, err := tree.Lstat(s.root, from)
+	if err == nil && (info.Kind != tree.File || info.Size != e.Size) {
 		err = &fs.PathError{Op: "place", Path: from, Err: errors.New("it has changed meanwhile")}
 	}
 	if err == nil {
@@ -151,8 +151,8 @@ func (s *server) makeDir(e tree.Entry) error {
 	return s.root.Chmod(e.Path, os.FileMode(e.Perm))
 }
 
-// makeLink creates a link under another name and renames it, so that there is never
-// none.
+// makeLink creates a link under another name and renames it, so that the path always
+// exists.
 func (s *server) makeLink(e tree.Entry) error {
 	s.temps++
 	temp := tree.Join(parentOf(e.Path), frame.TemporaryPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(s.temps))

@@ -19,9 +19,9 @@ func (s *server) put(e, expected tree.Entry) error {
 	var temp string
 	var err error
 	if e.Kind == tree.File {
-		var lost error
-		if temp, err, lost = s.receive(e); lost != nil {
-			return lost
+		var connErr error
+		if temp, err, connErr = s.receive(e); connErr != nil {
+			return connErr
 		}
 	}
 	return s.finishPut(e, expected, temp, err)
@@ -63,11 +63,11 @@ func (s *server) lstat(p string) (tree.Entry, error) {
 }
 
 // receive writes a file's data, which follows the request, to a temporary file beside
-// it, and returns its name. If that fails, the data is still read to its end. lost is
-// an error of the connection.
-func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
-	f, temp, failed := s.createTemporary(e.Path)
-	if failed == nil {
+// it, and returns its name. If that fails, it returns fileErr, but still reads the data
+// to its end. connErr is an error of the connection.
+func (s *server) receive(e tree.Entry) (temp string, fileErr, connErr error) {
+	f, temp, fileErr := s.createTemporary(e.Path)
+	if fileErr == nil {
 		defer f.Close()
 	}
 	hash := sha256.New()
@@ -80,11 +80,11 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 			sum := body.ReadText(sha256.Size)
 			err = body.Finish()
 			switch {
-			case failed != nil:
+			case fileErr != nil:
 			case sum == "":
-				failed = errors.New("it changed while it was being sent")
+				fileErr = errors.New("it changed while it was being sent")
 			case size != e.Size || sum != string(hash.Sum(nil)):
-				failed = errors.New("it was damaged in transit")
+				fileErr = errors.New("it was damaged in transit")
 			}
 		} else if err == nil && kind == frame.KindPacked { // even if the file failed: the following pieces refer to this one
 			piece, err = s.unpack.Next(body)
@@ -102,23 +102,23 @@ func (s *server) receive(e tree.Entry) (temp string, failed, lost error) {
 			}
 			return "", nil, err
 		}
-		if ended || failed != nil {
+		if ended || fileErr != nil {
 			continue
 		}
 		if size += int64(len(piece)); size > e.Size {
-			failed = errors.New("it is longer than announced")
+			fileErr = errors.New("it is longer than announced")
 			continue
 		}
 		hash.Write(piece)
-		_, failed = f.Write(piece)
+		_, fileErr = f.Write(piece)
 	}
-	if failed == nil {
-		failed = f.Chmod(os.FileMode(e.Perm))
+	if fileErr == nil {
+		fileErr = f.Chmod(os.FileMode(e.Perm))
 	}
-	if failed == nil {
-		failed = s.setTime(temp, e.MTime)
+	if fileErr == nil {
+		fileErr = s.setTime(temp, e.MTime)
 	}
-	return temp, failed, nil
+	return temp, fileErr, nil
 }
 
 // reportReceived reports how many bytes of a file have arrived, if enough have, and

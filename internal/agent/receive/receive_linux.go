@@ -79,11 +79,11 @@ func Receive(c Config, u User, force bool) error {
 
 // openTop opens the top directory; nil if it does not exist and is not to be created.
 func openTop(c Config, u User, force bool) (*os.File, error) {
-	beside, top, made, err := openPath(c.Top, !c.ReadOnly)
+	parent, top, made, err := openPath(c.Top, !c.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
-	defer beside.Close()
+	defer parent.Close()
 	if top == nil || c.ReadOnly {
 		return top, nil
 	}
@@ -95,7 +95,7 @@ func openTop(c Config, u User, force bool) (*os.File, error) {
 		err = top.Chown(u.UID, u.GID)
 	}
 	if err == nil {
-		err = makeBackup(beside, u)
+		err = makeBackup(parent, u)
 	}
 	if err != nil {
 		top.Close()
@@ -105,39 +105,39 @@ func openTop(c Config, u User, force bool) (*os.File, error) {
 }
 
 // openPath opens the last directory of an absolute path and the directory that
-// contains it, without following a symbolic link. With create it creates missing
+// contains it, without following a symbolic link. If create is set, it creates missing
 // directories; otherwise top is nil if one is missing.
-func openPath(path string, create bool) (beside, top *os.File, made bool, err error) {
-	const how = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+func openPath(path string, create bool) (parent, top *os.File, made bool, err error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
 		return nil, nil, false, diag.Errorf(diag.SyncRefused, "%q is not a directory for a copy", path)
 	}
-	if top, err = os.OpenFile("/", how, 0); err != nil {
+	if top, err = os.OpenFile("/", flags, 0); err != nil {
 		return nil, nil, false, err
 	}
 	for name := range strings.SplitSeq(path[1:], "/") {
-		if beside != nil {
-			beside.Close()
+		if parent != nil {
+			parent.Close()
 		}
-		beside, top, made = top, nil, false
-		at := filepath.Join(beside.Name(), name)
-		fd, err := unix.Openat(int(beside.Fd()), name, how, 0)
+		parent, top, made = top, nil, false
+		at := filepath.Join(parent.Name(), name)
+		fd, err := unix.Openat(int(parent.Fd()), name, flags, 0)
 		if errors.Is(err, unix.ENOENT) && !create {
-			return beside, nil, false, nil
+			return parent, nil, false, nil
 		}
 		if errors.Is(err, unix.ENOENT) {
 			made = true
-			if err = unix.Mkdirat(int(beside.Fd()), name, 0o755); err == nil || errors.Is(err, unix.EEXIST) {
-				fd, err = unix.Openat(int(beside.Fd()), name, how, 0)
+			if err = unix.Mkdirat(int(parent.Fd()), name, 0o755); err == nil || errors.Is(err, unix.EEXIST) {
+				fd, err = unix.Openat(int(parent.Fd()), name, flags, 0)
 			}
 		}
 		if err != nil {
-			defer beside.Close()
-			return nil, nil, false, explainOpenError(beside, name, at, err)
+			defer parent.Close()
+			return nil, nil, false, explainOpenError(parent, name, at, err)
 		}
 		top = os.NewFile(uintptr(fd), at)
 	}
-	return beside, top, made, nil
+	return parent, top, made, nil
 }
 
 func explainOpenError(dir *os.File, name, at string, err error) error {
@@ -153,20 +153,20 @@ func explainOpenError(dir *os.File, name, at string, err error) error {
 }
 
 // makeBackup creates the backup directory beside the tree if u cannot do so.
-func makeBackup(beside *os.File, u User) error {
-	owner, err := ownerOf(beside)
+func makeBackup(parent *os.File, u User) error {
+	owner, err := ownerOf(parent)
 	if err != nil || owner == u.UID {
 		return err
 	}
-	err = unix.Mkdirat(int(beside.Fd()), BackupDir, 0o700)
+	err = unix.Mkdirat(int(parent.Fd()), BackupDir, 0o700)
 	if errors.Is(err, unix.EEXIST) {
 		return nil // if it is not u's, backing up will fail
 	}
 	if err == nil {
-		err = unix.Fchownat(int(beside.Fd()), BackupDir, u.UID, u.GID, unix.AT_SYMLINK_NOFOLLOW)
+		err = unix.Fchownat(int(parent.Fd()), BackupDir, u.UID, u.GID, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	if err != nil {
-		return &os.PathError{Op: "make", Path: filepath.Join(beside.Name(), BackupDir), Err: err}
+		return &os.PathError{Op: "make", Path: filepath.Join(parent.Name(), BackupDir), Err: err}
 	}
 	return nil
 }
@@ -231,7 +231,7 @@ func lockTop(top *os.File, timeout time.Duration) error {
 // checkSameDir verifies that path still leads to top, with the permissions of the new
 // user.
 func checkSameDir(top *os.File, path string) error {
-	there, err := os.Stat(path)
+	current, err := os.Stat(path)
 	if errors.Is(err, fs.ErrPermission) {
 		return diag.Errorf(diag.SyncRefused, "uid %d, who logs in, may not enter a directory above %s", os.Getuid(), path)
 	}
@@ -239,7 +239,7 @@ func checkSameDir(top *os.File, path string) error {
 		return err
 	}
 	opened, err := top.Stat()
-	if err == nil && !os.SameFile(there, opened) {
+	if err == nil && !os.SameFile(current, opened) {
 		err = diag.Errorf(diag.SyncRefused, "%s was replaced meanwhile", path)
 	}
 	return err

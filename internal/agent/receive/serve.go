@@ -30,13 +30,13 @@ type Config struct {
 // Serve serves the host's requests until In ends, and then returns nil. Temporary
 // files of a receiver that was killed are removed by the next scan.
 func Serve(c Config) error {
-	beside, err := os.OpenRoot(filepath.Dir(c.Top))
+	parent, err := os.OpenRoot(filepath.Dir(c.Top))
 	if err != nil {
 		return err
 	}
-	defer beside.Close()
+	defer parent.Close()
 	name := filepath.Base(c.Top)
-	root, err := beside.OpenRoot(name)
+	root, err := parent.OpenRoot(name)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func Serve(c Config) error {
 		readOnly: c.ReadOnly,
 		in:       bufio.NewReaderSize(flushingReader{c.In, out.W}, frame.MaxSize),
 		out:      out,
-		backup:   backup{root: beside, top: name, dir: path.Join(BackupDir, c.Now.UTC().Format("20060102T150405Z"), name)},
+		backup:   backup{root: parent, top: name, dir: path.Join(BackupDir, c.Now.UTC().Format("20060102T150405Z"), name)},
 	}
 	defer s.leave()
 	defer func() { _ = s.unstage() }() // the next scan removes what is left
