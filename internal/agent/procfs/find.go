@@ -75,7 +75,7 @@ func findName(ctx context.Context, name string) (api.Process, error) {
 	return requireOne(name, found)
 }
 
-// findByExe returns all processes with an executable of that base name.
+// findByExe returns all processes whose executable has that base name.
 func findByExe(ctx context.Context, name string) ([]int, error) {
 	pids, err := readNumbers(procRoot)
 	if err != nil {

@@ -93,7 +93,7 @@ func markMain(ctx context.Context, list []api.Candidate) {
 	}
 }
 
-// exeCache caches what was read of executables: a node runs a shim for each of its
+// exeCache caches what was read from executables: a node runs a shim for each of its
 // pods.
 type exeCache []inspection
 

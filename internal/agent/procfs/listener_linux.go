@@ -12,7 +12,7 @@ import (
 // findSocketOwner returns the process that serves a unix socket below the directory
 // root, 0 if there is none or it is not known: the one that called listen (unix(7),
 // SO_PEERCRED), or if that is systemd, the service to which it has passed the socket,
-// once that runs.
+// once the service runs.
 func findSocketOwner(root, socket string) int {
 	conn, err := net.DialTimeout("unix", root+socket, time.Second)
 	if err != nil {

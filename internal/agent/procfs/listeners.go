@@ -87,8 +87,8 @@ func parseTCPListeners(table []byte, port int) (inodes []string) {
 // namedListener is a listening unix socket with a name.
 type namedListener struct{ inode, name string }
 
-// parseNamedListeners returns all of them from /proc/net/unix, whose columns are Num,
-// RefCount, Protocol, Flags, Type, St, Inode and Path; see parseUnixSockets.
+// parseNamedListeners returns the named listeners in /proc/net/unix, whose columns are
+// Num, RefCount, Protocol, Flags, Type, St, Inode and Path; see parseUnixSockets.
 func parseNamedListeners(table []byte) []namedListener {
 	var list []namedListener
 	for line := range bytes.Lines(table) {

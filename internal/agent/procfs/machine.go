@@ -64,20 +64,20 @@ func IsFrozen(pid int) bool {
 // of version 1, in unified.
 func isFrozen(groups []byte, mounted fs.FS) bool {
 	for line := range bytes.Lines(groups) {
-		of := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
-		if len(of) != 3 {
+		fields := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
+		if len(fields) != 3 {
 			continue
 		}
-		group := strings.Trim(of[2], "/")
+		group := strings.Trim(fields[2], "/")
 		switch {
-		case of[0] == "0" && of[1] == "":
+		case fields[0] == "0" && fields[1] == "":
 			for _, root := range []string{".", "unified"} {
 				if bytes.Contains(readSmall(mounted, path.Join(root, group, "cgroup.events")), []byte("frozen 1")) {
 					return true
 				}
 			}
-		case slices.Contains(strings.Split(of[1], ","), "freezer"):
-			state := readSmall(mounted, path.Join(of[1], group, "freezer.state"))
+		case slices.Contains(strings.Split(fields[1], ","), "freezer"):
+			state := readSmall(mounted, path.Join(fields[1], group, "freezer.state"))
 			if s := string(bytes.TrimSpace(state)); s == "FROZEN" || s == "FREEZING" {
 				return true
 			}

@@ -86,7 +86,7 @@ func checkSupported() error {
 	return nil
 }
 
-// procError adds the code to an error from a process's files.
+// procError adds a code to an error from opening or reading a process's file.
 func procError(pid int, err error) error {
 	switch {
 	case isGone(err):

@@ -64,9 +64,9 @@ type socket struct {
 	listens, connected bool
 }
 
-// maxSockets bounds the bytes read of a table of sockets: over 100,000 sockets at 150
-// bytes each.
-const maxSockets = 16 << 20
+// socketTableLimit bounds the bytes read of a table of sockets: over 100,000 sockets at
+// 150 bytes each.
+const socketTableLimit = 16 << 20
 
 // findSockets returns the sockets whose local address is addr.
 func findSockets(addr string) ([]socket, error) {
@@ -96,8 +96,8 @@ func readTable(pid int, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSockets+1))
-	if err == nil && len(text) > maxSockets {
+	text, err := io.ReadAll(io.LimitReader(f, socketTableLimit+1))
+	if err == nil && len(text) > socketTableLimit {
 		err = diag.Errorf(diag.Internal, "the node has too many sockets to read")
 	}
 	return text, err

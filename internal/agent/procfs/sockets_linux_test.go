@@ -61,7 +61,7 @@ func TestFindListener(t *testing.T) {
 	}
 }
 
-// TestListUnixListeners finds the sockets on which this process listens among its
+// TestListening finds the sockets on which this process listens among its
 // other sockets and those of others.
 func TestListening(t *testing.T) {
 	path, abstract := filepath.Join(t.TempDir(), "a socket"), "@target-test-"+strconv.Itoa(os.Getpid())

@@ -81,7 +81,7 @@ func TestRestoreText(t *testing.T) {
 
 func testRestore(t *testing.T, pid int, addr uint64) {
 	t.Helper()
-	trap := trapHere(t)
+	trap := nativeTrap(t)
 	for _, off := range []uint64{0, 4, 64} {
 		poke(t, pid, addr+off, trap...)
 	}
@@ -127,8 +127,8 @@ func TestCompareTextIsBounded(t *testing.T) {
 	}
 }
 
-// trapHere returns this machine's breakpoint instruction.
-func trapHere(t *testing.T) []byte {
+// nativeTrap returns this machine's breakpoint instruction.
+func nativeTrap(t *testing.T) []byte {
 	t.Helper()
 	auxv, err := readProc(os.Getpid(), "auxv", statusLimit)
 	if err != nil {

@@ -52,12 +52,12 @@ func TestPendingSignals(t *testing.T) {
 	}
 	kill(t, pid, syscall.SIGSTOP)
 	waitFor(t, func() bool { return allIn(statesOf(t, pid), 'T') })
-	kill(t, pid, syscall.SIGUSR1) // shared
+	kill(t, pid, syscall.SIGUSR1) // pending for the process
 	tid := pid
 	for other := range statesOf(t, pid) {
 		tid = max(tid, other)
 	}
-	if err := syscall.Tgkill(pid, tid, syscall.SIGTRAP); err != nil { // one thread's
+	if err := syscall.Tgkill(pid, tid, syscall.SIGTRAP); err != nil { // pending for one thread
 		t.Fatal(err)
 	}
 	want := uint64(1<<(syscall.SIGUSR1-1) | 1<<(syscall.SIGTRAP-1))
@@ -72,7 +72,7 @@ func TestTracer(t *testing.T) {
 	if tracer, comm, err := FindTracer(pid); tracer != 0 || comm != "" || err != nil {
 		t.Errorf("%d %q %v", tracer, comm, err)
 	}
-	runtime.LockOSThread() // ptrace is a thread's
+	runtime.LockOSThread() // the tracer is a thread
 	defer runtime.UnlockOSThread()
 	thread := 0
 	for tid := range statesOf(t, pid) {

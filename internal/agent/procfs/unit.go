@@ -13,7 +13,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// systemctlTimeout bounds a systemctl whose manager hangs.
+// systemctlTimeout bounds a call of systemctl, since the manager may hang.
 const systemctlTimeout = 2 * time.Second
 
 // readUnit returns the systemd unit of a process, "" if none.
