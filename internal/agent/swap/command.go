@@ -21,7 +21,7 @@ import (
 )
 
 // AgentDir returns the agent's directory: it holds a directory with this program for
-// each of its builds (sshconn, uploadScript), and beside them the agent's files.
+// each of its builds (host/remote, uploadScript), and beside them the agent's files.
 func AgentDir() (string, error) {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {

@@ -68,8 +68,8 @@ func (r *Runner) checkDeploy(q api.DeployRequest) error {
 
 // isCurrent reports whether everything is already as requested.
 func (v *view) isCurrent(q api.DeployRequest) bool {
-	asWas := v.rec == nil || v.rec.Stage == stageDeployed
-	return v.SHA256 == q.SHA256 && v.Current && asWas && slices.Equal(v.Args, q.Args) && v.Relaxed == q.Relax
+	complete := v.rec == nil || v.rec.Stage == stageDeployed
+	return v.SHA256 == q.SHA256 && v.Current && complete && slices.Equal(v.Args, q.Args) && v.Relaxed == q.Relax
 }
 
 // deploy is one run of Deploy.

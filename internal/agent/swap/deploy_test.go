@@ -170,19 +170,19 @@ func TestDeadTarget(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer unlock()
-		look := func(when string) {
+		checkFound := func(when string) {
 			if v, err := b.newView(t.Context(), s, api.Selector{Name: "dapbridge-dead"}, false); err != nil || v.Unit != unit {
 				t.Errorf("%s: %+v, %v", when, v.InspectResult, err)
 			}
 		}
-		look("dead")
+		checkFound("dead")
 		stranger := filepath.Join(t.TempDir(), "dapbridge-dead")
 		install(t, stranger, newExecutable(t, "another"))
 		cmd := exec.Command(stranger, "600")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		look("beside a stranger")
+		checkFound("beside a stranger")
 		cmd.Process.Kill()
 		cmd.Wait()
 	}

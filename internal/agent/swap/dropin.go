@@ -22,7 +22,7 @@ type dropIn struct {
 // unitFiles is the directory of the administrator's unit files.
 const unitFiles = "/etc/systemd/system"
 
-// newDropIn returns a drop-in whose name sorts behind all others, so that its settings
+// newDropIn returns a drop-in whose name sorts after all others, so that its settings
 // win.
 func newDropIn(root, unit string, settings ...string) dropIn {
 	return dropIn{
@@ -55,7 +55,7 @@ func (d dropIn) write() error {
 // only.
 func (d dropIn) tempPath() string { return d.Path + ".next" }
 
-// remove removes the file, and its directory if it is empty then. It reports whether
+// remove removes the file, and then its directory if that is empty. It reports whether
 // the file existed.
 func (d dropIn) remove() (bool, error) {
 	if err := removeIfExists(d.tempPath()); err != nil {
@@ -69,7 +69,7 @@ func (d dropIn) remove() (bool, error) {
 		return false, nil
 	}
 	dir := filepath.Dir(d.Path)
-	if unix.Rmdir(dir) == nil { // which fails if it is not empty, or is a symbolic link
+	if unix.Rmdir(dir) == nil { // it fails if the directory is not empty, or is a symbolic link
 		dir = filepath.Dir(dir)
 	}
 	return true, syncDir(dir)

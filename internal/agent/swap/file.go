@@ -48,7 +48,7 @@ func openFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// readFile describes the file at a path.
+// describeFile describes the regular file at a path.
 func describeFile(path string) (File, error) {
 	f, err := openFile(path)
 	if err != nil {
@@ -81,8 +81,8 @@ func hashReader(r io.Reader) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// readXattrs reads all extended attributes. On a file system without them there are
-// none.
+// readXattrs reads all extended attributes. It returns none if the file system does not
+// support them.
 func readXattrs(f *os.File) (map[string][]byte, error) {
 	fd := int(f.Fd())
 	names := make([]byte, 64<<10) // XATTR_LIST_MAX
@@ -124,7 +124,7 @@ func (a File) apply(f *os.File) error {
 		return err
 	}
 	for name := range has {
-		if _, ok := a.Xattrs[name]; ok || name == "security.selinux" { // which the policy assigns
+		if _, ok := a.Xattrs[name]; ok || name == "security.selinux" { // assigned by the policy
 			continue
 		}
 		if err := unix.Fremovexattr(fd, name); err != nil { // such as an ACL inherited from the directory
@@ -156,8 +156,8 @@ func (a File) matches(b File) bool {
 }
 
 // createFile creates a file with the content of r, which no other user can access
-// before finish. It fails unless r yields exactly size bytes with that SHA-256, and
-// then leaves no file.
+// before finish is called. If r does not yield exactly size bytes with that SHA-256, it
+// fails and leaves no file.
 func createFile(path string, r io.Reader, size int64, sum string, finish func(*os.File) error) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -26,14 +26,14 @@ func findVolatility(dir string) (string, error) {
 	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
 		return dir + " is in memory", nil
 	case unix.OVERLAYFS_SUPER_MAGIC:
-		// Of a container (minikube's docker driver), or of a live system's memory: only the
-		// first survives a restart.
+		// It is a container's (minikube's docker driver), or in a live system's memory: only
+		// the former survives a restart.
 		return dir + " is in an overlay's upper layer, which is lost with the container, or with a live system's memory", nil
 	}
 	return "", nil
 }
 
-// checkSpace refuses a directory whose file system has less space than size and spare.
+// checkSpace refuses a directory whose file system has less than size+spare bytes free.
 func checkSpace(dir string, size int64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

@@ -76,7 +76,7 @@ func (r *Runner) Inspect(ctx context.Context, q api.InspectRequest) (api.Inspect
 	}
 	path := v.Path
 	if v.Kept {
-		path = s.originalPath(v.Unit) // a build command of the user's may record less
+		path = s.originalPath(v.Unit) // a deployed build may record less, if the user's own command built it
 	}
 	x, err := exe.Open(path)
 	if err != nil {
@@ -136,7 +136,7 @@ func (r *Runner) newView(ctx context.Context, s store, target api.Selector, forc
 
 func isService(unit string) bool { return strings.HasSuffix(unit, ".service") }
 
-// fillProcess fills in what matters of a running target.
+// fillProcess fills in the fields that describe a running target's process.
 func (r *Runner) fillProcess(ctx context.Context, v *view, p api.Process) (err error) {
 	v.Unit, v.Path, v.PID, v.argv, v.ticks = p.Unit, p.Exe, p.PID, p.Args, p.StartTicks
 	if !isService(p.Unit) {

@@ -32,7 +32,7 @@ type goal struct {
 	unit        string
 	path        string   // its executable; "" for any
 	argv        []string // its command line; nil for any
-	sockets     []string // and addresses on which it must answer health checks
+	sockets     []string // sockets and addresses on which it must answer health checks
 	formerPID   int      // the former process, and when it started
 	formerTicks uint64
 	// proven says that the executable has served before: if its unit waits for an
@@ -41,8 +41,8 @@ type goal struct {
 }
 
 // restart restarts the unit and waits until its new process serves: it runs the right
-// file and answers where the former one answered. The time for that begins when the
-// former process has exited. restart returns the new pid; its error describes the
+// file and answers where the former one answered. ready bounds the time for that, from
+// the exit of the former process. restart returns the new pid; its error describes the
 // state of the new process.
 func (r *Runner) restart(ctx context.Context, w goal, ready time.Duration) (int, error) {
 	if err := r.systemd.restart(ctx, w.unit); err != nil {
@@ -77,7 +77,7 @@ func (r *Runner) restart(ctx context.Context, w goal, ready time.Duration) (int,
 	}
 }
 
-// permanentError is a state that waiting does not change.
+// permanentError wraps an error that does not go away by waiting.
 type permanentError struct{ err error }
 
 func (h *permanentError) Error() string { return h.err.Error() }

@@ -22,7 +22,7 @@ type record struct {
 	Path     string   `json:"path"`
 	Original File     `json:"original"`
 	Argv     []string `json:"argv"`    // the command line before any change
-	Sockets  []string `json:"sockets"` // and addresses, on which it answered health checks
+	Sockets  []string `json:"sockets"` // sockets and addresses on which it answered health checks
 	Builds   []string `json:"builds"`  // SHA-256 of each build of ours that may be at Path
 	settings
 	// Before holds the settings at the beginning of a run that is swapping.
@@ -33,7 +33,7 @@ type record struct {
 type settings struct {
 	Args    []string `json:"args,omitempty"`
 	Relaxed bool     `json:"relaxed,omitempty"`
-	DropIns []dropIn `json:"dropIns,omitempty"` // that were written, or are about to be
+	DropIns []dropIn `json:"dropIns,omitempty"` // written, or about to be
 }
 
 const recordVersion = 2
@@ -44,7 +44,7 @@ func (r *record) isKnown(f File) bool {
 	return f.SHA256 == r.Original.SHA256 || slices.Contains(r.Builds, f.SHA256)
 }
 
-// effectiveSettings returns the settings to return to if a run fails: those of a run
+// effectiveSettings returns the settings to go back to if a run fails: those of a run
 // that was killed do not count.
 func (r *record) effectiveSettings() settings {
 	if r.Stage == stageSwapping {

@@ -43,7 +43,7 @@ func (r *Runner) restartUnit(ctx context.Context, unit string, ready time.Durati
 
 // killProcess kills the process of a unit that does not serve, and so may not react to
 // SIGTERM either, if mustEnd accepts the SHA-256 of its executable.
-func (r *Runner) killProcess(ctx context.Context, unit string, toEnd func(sum string) bool) {
+func (r *Runner) killProcess(ctx context.Context, unit string, mustEnd func(sum string) bool) {
 	u, err := r.systemd.show(ctx, unit)
 	if err != nil || u.mainPID == 0 {
 		return
@@ -53,7 +53,7 @@ func (r *Runner) killProcess(ctx context.Context, unit string, toEnd func(sum st
 		return
 	}
 	defer f.Close()
-	if sum, err := hashReader(f); err != nil || !toEnd(sum) {
+	if sum, err := hashReader(f); err != nil || !mustEnd(sum) {
 		return
 	}
 	pid := u.mainPID

@@ -132,7 +132,7 @@ func (u *undo) plan(ctx context.Context) error {
 	return err
 }
 
-// compareFile decides whether the file is to be put back.
+// compareFile decides whether the file must be put back.
 func (u *undo) compareFile() error {
 	now, err := describeFile(u.rec.Path)
 	switch {
@@ -164,8 +164,7 @@ func (u *undo) isOutdated(pid int) bool {
 	return err != nil || u.mustEnd(sum)
 }
 
-// mustEnd reports whether a process must end that runs an executable with this
-// SHA-256.
+// mustEnd reports whether a process that runs an executable with this SHA-256 must end.
 func (u *undo) mustEnd(sum string) bool {
 	replaced := u.Replaced && u.File && u.sameProgram
 	return sum != u.rec.Original.SHA256 && (replaced || slices.Contains(u.rec.Builds, sum))
@@ -219,8 +218,8 @@ func (u *undo) run(ctx context.Context) error {
 	return u.store.delete(u.rec.Unit)
 }
 
-// restoreFile puts the original back: the very file if an interrupted run has left it,
-// or else its copy.
+// restoreFile puts the original back: the file itself if an interrupted run has left
+// it, or else its copy.
 func (u *undo) restoreFile() error {
 	prev, next := siblingPath(u.rec.Path, "prev"), siblingPath(u.rec.Path, "next")
 	if !u.File {

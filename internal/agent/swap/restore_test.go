@@ -31,7 +31,7 @@ func (a *atEnd) Read(p []byte) (int, error) {
 }
 
 // TestUpgraded replaces the executable after a deploy that changed nothing, and after
-// a complete one: restore does what it is told to.
+// a complete one: restore does what the request says.
 func TestUpgraded(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		b := newBench(t)

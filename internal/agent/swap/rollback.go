@@ -41,9 +41,9 @@ func undoSwap(path string) error {
 	return renameSynced(siblingPath(path, "prev"), path)
 }
 
-// rollBack undoes everything, because of why, and waits until the former build serves
-// again. That is started even if something else could not be undone, and before the
-// other units, which may need it.
+// rollBack undoes everything after the failure why, and waits until the former build
+// serves again. That build is started even if something else could not be undone, and
+// before the other units, which may need it.
 func (d *deploy) rollBack(ctx context.Context, why error) error {
 	d.Report(api.SwapProgress{Step: api.StepRollingBack})
 	f := &api.DeployFailure{Journal: d.systemd.readJournal(ctx, d.Unit)}

@@ -45,8 +45,8 @@ const (
 
 // findHealthSockets returns where a process answers health checks: a container
 // runtime's sockets, and a kubelet's address. Since a runtime's configuration may put
-// its sockets anywhere, those on which it listens are taken. With debugged, a debugger
-// may have halted the process, so that it is assumed to answer.
+// its sockets anywhere, those on which it listens are taken. If debugged is set, a
+// debugger may have halted the process, so it is assumed to answer.
 func findHealthSockets(ctx context.Context, p api.Process, debugged bool) ([]string, error) {
 	names, err := procfs.ListUnixListeners(p.PID)
 	if err != nil {
@@ -66,11 +66,11 @@ func findHealthSockets(ctx context.Context, p api.Process, debugged bool) ([]str
 const healthTimeout = 3 * time.Second
 
 // waitHealthSockets is findHealthSockets for a process that was halted until now: it
-// tries again until as many as most answer, or healthTimeout has passed.
-func waitHealthSockets(ctx context.Context, p api.Process, most int) ([]string, error) {
+// tries again until want sockets answer, or healthTimeout has passed.
+func waitHealthSockets(ctx context.Context, p api.Process, want int) ([]string, error) {
 	for deadline := time.Now().Add(healthTimeout); ; time.Sleep(pollPause) {
 		now, err := findHealthSockets(ctx, p, false)
-		if err != nil || len(now) >= most || time.Now().After(deadline) {
+		if err != nil || len(now) >= want || time.Now().After(deadline) {
 			return now, err
 		}
 	}

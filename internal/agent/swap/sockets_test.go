@@ -38,15 +38,15 @@ func TestHealthSockets(t *testing.T) {
 		defer server.Close()
 	}
 	own := api.Process{PID: os.Getpid(), Exe: "/usr/bin/dockerd"}
-	look := func(debugged bool, want ...string) {
+	checkSockets := func(debugged bool, want ...string) {
 		t.Helper()
 		got, err := findHealthSockets(t.Context(), own, debugged)
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("sockets %q, %v, want %q", got, err, want)
 		}
 	}
-	look(false)
-	look(true, socket)
+	checkSockets(false)
+	checkSockets(true, socket)
 	// A socket that was assumed to answer does not, or answers a little later.
 	if got, err := waitHealthSockets(t.Context(), own, 1); err != nil || len(got) != 0 {
 		t.Errorf("it never answers: %q, %v", got, err)
@@ -55,7 +55,7 @@ func TestHealthSockets(t *testing.T) {
 	if got, err := waitHealthSockets(t.Context(), own, 1); err != nil || len(got) != 1 {
 		t.Errorf("it answers in a while: %q, %v", got, err)
 	}
-	look(false, socket)
+	checkSockets(false, socket)
 }
 
 // TestProbeProcess has another process answer on kubelet's port.

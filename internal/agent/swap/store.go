@@ -60,8 +60,8 @@ func openStore(dir string) (store, func(), error) {
 	return store{dir}, func() { lock.Close() }, nil
 }
 
-// hasName reports whether an open file still has its name. A restore that held the
-// lock before has removed it.
+// hasName reports whether an open file still has its name. It does not if a restore
+// that held the lock before has removed it.
 func hasName(f *os.File) bool {
 	ours, err := f.Stat()
 	if err != nil {
@@ -116,7 +116,6 @@ func (s store) load(unit string) (*record, error) {
 	return r, nil
 }
 
-// loadAll returns all records.
 func (s store) loadAll() ([]*record, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -224,7 +223,7 @@ func (s store) create(r *record) error {
 	return s.save(r)
 }
 
-// delete removes what is stored for a unit. It begins with the record, without which
+// delete removes what is stored for a unit. It removes the record first: without that,
 // the rest is ignored.
 func (s store) delete(unit string) error {
 	if err := removeIfExists(filepath.Join(s.unitDir(unit), recordName)); err != nil {

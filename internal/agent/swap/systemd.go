@@ -27,7 +27,8 @@ const pollPause = 50 * time.Millisecond
 // systemd runs systemctl.
 type systemd struct{}
 
-// systemctlTimeout is for a manager that hangs: none of our calls waits for a job.
+// systemctlTimeout bounds a call, since the manager may hang: none of our calls waits
+// for a job.
 const systemctlTimeout = 30 * time.Second
 
 func (systemd) run(ctx context.Context, program string, args ...string) (string, error) {
@@ -147,8 +148,8 @@ const autoRestart = "auto-restart"
 // notFound is the load state of a unit that does not exist.
 const notFound = "not-found"
 
-// crashError says how the unit's process has exited by itself, nil if it has not. A
-// pending job means that systemd is about to start it.
+// crashError returns an error that says how the unit's process has exited by itself,
+// nil if it has not. A pending job means that systemd is about to start it.
 func (u unitState) crashError() error {
 	switch {
 	case u.job == "" && (u.sub == autoRestart || u.active == "failed"):

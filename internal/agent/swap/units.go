@@ -13,7 +13,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// change is what a run changes of units.
+// change is what a run changes in units.
 type change struct {
 	want []dropIn
 	argv []string // the target's new command line; nil if it stays
@@ -68,7 +68,7 @@ func (d *deploy) planUnits(ctx context.Context) (change, error) {
 }
 
 // findProgram returns the name by which the unit must start the target's executable.
-// If the unit starts it by a script, arguments cannot be added.
+// If the unit starts it through a script, arguments cannot be added.
 func (d *deploy) findProgram(argv []string) (string, error) {
 	if len(argv) == 0 {
 		return "", diag.Errorf(diag.DeployRefused, "the command line of %s is not known", d.Unit)
@@ -111,8 +111,8 @@ func (d *deploy) newKubeletDropIn(ctx context.Context) (*dropIn, error) {
 }
 
 // apply replaces the drop-ins in before by those in want, reloads systemd, and returns
-// the units that have changed. With unsure, an earlier run was interrupted, and it is
-// not known whether the files are in force: then all units count as changed.
+// the units that have changed. unsure means that an earlier run was interrupted, so that
+// it is not known whether the files are in effect: then all units count as changed.
 func (s systemd) apply(ctx context.Context, before, want []dropIn, unsure bool) (changed []string, err error) {
 	note := func(unit string) {
 		if !slices.Contains(changed, unit) {
