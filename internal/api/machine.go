@@ -6,7 +6,7 @@ const MethodMachine = "machine" // -> Machine
 // Machine describes the machine that the agent runs on.
 type Machine struct {
 	System
-	Dir       string `json:"dir"`              // that holds the agent and its files
+	Dir       string `json:"dir"`              // of the agent and its files
 	Free      int64  `json:"free"`             // bytes that root can still write there
 	Rsync     string `json:"rsync,omitempty"`  // path of the program, "" if not installed
 	NoTracing string `json:"noTracing"`        // why tracing a child failed, "" if it worked

@@ -22,8 +22,7 @@ type Selector struct {
 	PID  int    // takes precedence over Name unless 0
 }
 
-// Executable returns the base name of the executable that is selected if there is no
-// PID.
+// Executable returns the base name of the executable to select if PID is 0.
 func (s Selector) Executable() string {
 	if s.Name == "" {
 		return "containerd"

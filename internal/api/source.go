@@ -25,9 +25,9 @@ type SourceResult struct {
 
 // LinesResult says which lines of a source file a target was compiled from.
 type LinesResult struct {
-	Lines []int         `json:"lines"` // that have code, ascending
+	Lines []int         `json:"lines"` // the lines that have code, ascending
 	Built time.Time     `json:"built"` // when its executable was last written, by the node's clock
-	Age   time.Duration `json:"age"`   // since then, ns
+	Age   time.Duration `json:"age"`   // time since Built, ns
 }
 
 // sourcesLimit bounds the uncompressed sources of a target, in bytes. containerd's are

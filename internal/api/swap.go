@@ -35,19 +35,19 @@ type InspectResult struct {
 	Unit    string   `json:"unit"`
 	Path    string   `json:"path"`              // of the executable
 	PID     int      `json:"pid"`               // of the unit's main process, 0 if it does not run
-	Session string   `json:"session,omitempty"` // who debugs it by a dapbridge
+	Session string   `json:"session,omitempty"` // who debugs it with dapbridge
 	SHA256  string   `json:"sha256"`
 	Size    int64    `json:"size"`
 	Current bool     `json:"current"`           // the process runs the file that is now at Path
 	Args    []string `json:"args,omitempty"`    // added by an earlier deploy
-	Relaxed bool     `json:"relaxed,omitempty"` // by an earlier deploy
+	Relaxed bool     `json:"relaxed,omitempty"` // an earlier deploy raised the timeouts
 	Kept    bool     `json:"kept"`              // a copy of the original exists: the file at Path is an earlier deploy's
 	// Volatile says why the change does not survive a reboot, "" if it does.
 	Volatile string `json:"volatile,omitempty"`
 	// Origin says how the original was built; nil if it is not a Go program. All
 	// of it may be forged.
 	Origin  *exe.Origin `json:"origin,omitempty"`
-	Sockets []string    `json:"sockets,omitempty"` // and addresses on which the target answers health checks
+	Sockets []string    `json:"sockets,omitempty"` // sockets and addresses on which the target answers health checks
 	Tasks   []Task      `json:"tasks,omitempty"`
 }
 
@@ -110,7 +110,7 @@ type RestoredUnit struct {
 	Path      string   `json:"path"`
 	File      bool     `json:"file"`              // the executable was put back
 	Replaced  bool     `json:"replaced"`          // somebody else had replaced the executable
-	DropIns   []string `json:"dropIns"`           // that were removed
+	DropIns   []string `json:"dropIns"`           // the drop-ins that were removed
 	Restarted []string `json:"restarted"`         // units
 	Session   string   `json:"session,omitempty"` // whose session with the target was ended
 	Stage     string   `json:"stage"`             // how far the last deploy got
@@ -124,9 +124,9 @@ type SwapStep string
 const (
 	StepSavingOriginal SwapStep = "saving" // copies the original, the first time only
 	StepReceiving      SwapStep = "receiving"
-	StepEndingSession  SwapStep = "ending"     // of a debugger
+	StepEndingSession  SwapStep = "ending"     // ends a debug session
 	StepSwapping       SwapStep = "swapping"   // renames the build to the executable's name
-	StepRestarting     SwapStep = "restarting" // and waits until the target serves
+	StepRestarting     SwapStep = "restarting" // restarts the target and waits until it serves
 	StepRollingBack    SwapStep = "rollingBack"
 )
 

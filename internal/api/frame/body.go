@@ -78,10 +78,10 @@ func (f *Body) IsBad() bool { return f.bad }
 // Rest returns the part of the body that has not been read.
 func (f *Body) Rest() []byte { return f.rest }
 
-// ReadNumber reads a number, which must not exceed most.
-func (f *Body) ReadNumber(most uint64) uint64 {
+// ReadNumber reads a number, which must not exceed limit.
+func (f *Body) ReadNumber(limit uint64) uint64 {
 	n, length := binary.Uvarint(f.rest)
-	if length <= 0 || n > most || f.bad {
+	if length <= 0 || n > limit || f.bad {
 		f.bad = true
 		return 0
 	}
@@ -89,9 +89,9 @@ func (f *Body) ReadNumber(most uint64) uint64 {
 	return n
 }
 
-// ReadText reads a text of at most most bytes.
-func (f *Body) ReadText(most uint64) string {
-	n := f.ReadNumber(most)
+// ReadText reads a text of at most limit bytes.
+func (f *Body) ReadText(limit uint64) string {
+	n := f.ReadNumber(limit)
 	if n > uint64(len(f.rest)) {
 		f.bad = true
 		return ""

@@ -9,7 +9,7 @@
 // that, and the request moves it to its path.
 //
 //	host                      node
-//	                          hello THERE, or an error
+//	                          hello EXISTS, or an error
 //	put ENTRY EXPECTED        answer ENTRY
 //	  data or packed… end     received BYTES, repeatedly before the answer
 //	remove PATH EXPECTED      answer

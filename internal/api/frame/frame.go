@@ -17,14 +17,14 @@ import (
 // receiver of an older one has not ended yet.
 const Version = 3
 
-// The kinds of frames. A frame is the length of the rest in four bytes, big-endian, one byte with its kind,
-// and a body.
+// The kinds of frames. A frame is the length of the rest in four bytes, big-endian, one
+// byte with its kind, and a body.
 const (
 	KindHello    = 'h'
 	KindPut      = 'P' // a file's data follows
 	KindData     = 'D'
 	KindPacked   = 'Z' // data, compressed
-	KindEnd      = 'E' // of data, with its digest, or without if it is void; of a scan
+	KindEnd      = 'E' // of data, with its digest, or without one if the data is void; of a scan
 	KindStage    = 'T' // create or remove the directory for staged files
 	KindPlace    = 'L' // move a staged file to its path
 	KindRemove   = 'R'
@@ -106,10 +106,10 @@ func (f *Writer) SendData(piece []byte, compress bool) error {
 func (f *Writer) Flush() error { return f.W.Flush() }
 
 // SendHello sends the first frame: whether the tree's top directory exists, or the
-// error for which nothing can be done. A failed write shows at the next Flush.
-func (f *Writer) SendHello(there bool, err error) {
+// error that prevents any work. A failed write shows at the next Flush.
+func (f *Writer) SendHello(exists bool, err error) {
 	f.AppendNumber(Version)
-	f.AppendNumber(map[bool]uint64{true: 1}[there])
+	f.AppendNumber(map[bool]uint64{true: 1}[exists])
 	code := ""
 	if err != nil {
 		code = string(diag.CodeOf(err))

@@ -50,7 +50,8 @@ type Entry struct {
 const PermBits = 0o777
 
 // Lstat describes what is at path in the tree under root. For a type that is not
-// copied, its kind is Nothing without an error; if nothing is there, with one.
+// copied, it returns an entry of the kind Nothing and no error; if nothing is there, it
+// returns an error.
 func Lstat(root *os.Root, path string) (Entry, error) {
 	info, err := root.Lstat(filepath.FromSlash(path))
 	if err != nil {
