@@ -41,7 +41,7 @@ func TestBuild(t *testing.T) {
 			testenv.Equal(t, "build", *b, Build{
 				GoVersion: runtime.Version(), MainPackage: exetest.SleeperPackage, ModulePath: "github.com/dapbridge/dapbridge",
 				MainFile: test.mainFile, Stripped: test.stripped, PIE: test.pie, Trimpath: test.trimpath, Arch: "amd64",
-				ModuleVersion: b.ModuleVersion, Settings: b.Settings, BuildID: b.BuildID, // below, or of this checkout
+				ModuleVersion: b.ModuleVersion, Settings: b.Settings, BuildID: b.BuildID, // checked below, or dependent on this checkout
 			})
 			testenv.Equal(t, "GOARCH", b.Settings["GOARCH"], "amd64")
 			testenv.Equal(t, "number of slashes in the build ID", strings.Count(b.BuildID, "/"), 3)

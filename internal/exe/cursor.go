@@ -57,7 +57,7 @@ func (c *cursor) readText() string {
 	return string(text)
 }
 
-// findAbbrev moves behind the head of the abbreviation with that code and returns its
+// findAbbrev moves past the header of the abbreviation with that code and returns its
 // tag, 0 if there is none; section 7.5.3.
 func (c *cursor) findAbbrev(code uint64) (tag uint64) {
 	for !c.bad {
@@ -66,7 +66,7 @@ func (c *cursor) findAbbrev(code uint64) (tag uint64) {
 			return 0
 		}
 		tag := c.readULEB()
-		c.skip(1) // the flag whether it has children
+		c.skip(1) // the flag that says whether it has children
 		if found == code {
 			return tag
 		}

@@ -46,7 +46,7 @@ func (e executable) readAbbrevs() ([]byte, error) {
 
 // unit is the beginning of a unit in .debug_info; section 7.5.1.
 type unit struct {
-	data   []byte // from the unit's length on, possibly cut
+	data   []byte // from the unit's length on, possibly truncated
 	order  binary.ByteOrder
 	wide   bool // 64-bit DWARF
 	length uint64
@@ -62,8 +62,8 @@ func newUnit(head []byte, order binary.ByteOrder) *unit {
 	return u
 }
 
-// size returns the unit's size including its length field. An impossible size is cut
-// to one larger than any section.
+// size returns the unit's size including its length field. An impossible size is capped
+// at one larger than any section.
 func (u *unit) size() uint64 {
 	size := uint64(4)
 	if u.wide {
@@ -84,7 +84,7 @@ func (u *unit) compileUnit(abbrevs []byte) (cu compileUnit) {
 	version := c.readUint(2)
 	var table, address uint64
 	if version >= 5 {
-		c.skip(1) // the kind of unit
+		c.skip(1) // the unit's type
 		address = c.readUint(1)
 		table = c.readUint(offset)
 	} else {
@@ -106,7 +106,7 @@ func (u *unit) compileUnit(abbrevs []byte) (cu compileUnit) {
 	return c.readCompileUnit(a, sizes)
 }
 
-// readCompileUnit reads the attributes specified by the abbreviation in a, whose head
+// readCompileUnit reads the attributes specified by the abbreviation in a, whose header
 // has been read.
 func (c *cursor) readCompileUnit(a *cursor, sizes formSizes) (cu compileUnit) {
 	for !a.bad && !c.bad {

@@ -53,8 +53,8 @@ type formValue struct {
 	number uint64
 }
 
-// readValue reads an attribute's value. At an unknown form c becomes bad, since
-// nothing behind it can be read.
+// readValue reads an attribute's value. An unknown form makes c bad, since nothing after
+// it can be read.
 func (c *cursor) readValue(form uint64, sizes formSizes) (v formValue) {
 	switch form {
 	case formString:

@@ -60,7 +60,7 @@ func withFunctions(r io.ReaderAt, fn func(*pclntab)) error {
 	})
 }
 
-// readFunction returns the i-th function. Behind the last one, the table has its end.
+// readFunction returns the i-th function. The table ends with the end of the last one.
 func (t *pclntab) readFunction(i uint64) Function {
 	funcs := t.table(4)
 	at := func(n uint64) uint64 { return t.readUint(funcs[n*t.entry:], t.entry) }

@@ -29,7 +29,7 @@ func (x *File) Lines(file string) (lines []int, err error) {
 func (e executable) findLines(file string) (lines []int, err error) {
 	err = errors.New("no table of functions")
 	for data := range e.pclntabs() {
-		// This may only look like a table; then the next one may be the right one.
+		// This may only look like a table; then the next candidate may be the right one.
 		err = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
@@ -52,7 +52,7 @@ func (e executable) findLines(file string) (lines []int, err error) {
 func (t *pclntab) findLines(file string) ([]int, error) {
 	names := t.table(2)
 	want := bytes.Index(names, append([]byte(file), 0))
-	for want > 0 && names[want-1] != 0 { // the end of another name
+	for want > 0 && names[want-1] != 0 { // it is the end of another name
 		next := bytes.Index(names[want+1:], append([]byte(file), 0))
 		if next < 0 {
 			return nil, nil

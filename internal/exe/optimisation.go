@@ -20,7 +20,7 @@ const (
 type Optimisation struct {
 	Packages  int  `json:"packages"`  // with debug information
 	Optimised int  `json:"optimised"` // not compiled with both -N and -l; see isOptimised
-	Main      bool `json:"main"`      // the main package is one of the optimised
+	Main      bool `json:"main"`      // the main package is among the optimised ones
 }
 
 // Optimisation reads how the packages were compiled. The build information is not

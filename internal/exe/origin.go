@@ -96,7 +96,7 @@ func (e executable) findRoots(o *Origin) Roots {
 		modules[escapeModule(m.Path)+"@"+escapeModule(m.Version)] = true
 	}
 	for data := range e.pclntabs() {
-		// This may only look like a table; then the next one may be the right one.
+		// This may only look like a table; then the next candidate may be the right one.
 		err := guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err != nil {

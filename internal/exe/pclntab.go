@@ -26,7 +26,7 @@ type pclntab struct {
 	order  binary.ByteOrder
 	word   uint64 // size of a pointer
 	entry  uint64 // size of an entry of the function table
-	tables []byte // the offsets in the header, behind the counts and, since 1.18, the text's start
+	tables []byte // the offsets in the header, after the counts and, since 1.18, the text's start
 	funcs  uint64
 }
 
@@ -72,8 +72,8 @@ func (t *pclntab) readUint(b []byte, size uint64) uint64 {
 	return t.order.Uint64(b)
 }
 
-// table returns the data from one of its tables on: 0 function names, 1 units, 2
-// files, 3 values by program counter, 4 functions.
+// table returns the data from the start of one of its tables on: 0 function names, 1
+// units, 2 files, 3 values by program counter, 4 functions.
 func (t *pclntab) table(n uint64) []byte {
 	return t.data[t.readUint(t.tables[n*t.word:], t.word):]
 }
@@ -142,7 +142,7 @@ func (t *pclntab) findFileOffset(values, unit uint64) (offset uint32, ok bool) {
 // findMainFile returns the source file of main.main, "" if it cannot be found.
 func (e executable) findMainFile() (file string) {
 	for data := range e.pclntabs() {
-		// This may only look like a table; then the next one may be the right one.
+		// This may only look like a table; then the next candidate may be the right one.
 		_ = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {
@@ -158,7 +158,7 @@ func (e executable) findMainFile() (file string) {
 }
 
 // pclntabs yields candidates for the function table: its section, or else the data
-// behind each magic number. GNU ld merges the section into .data.rel.ro in a PIE.
+// from each magic number on. GNU ld merges the section into .data.rel.ro in a PIE.
 func (e executable) pclntabs() iter.Seq[[]byte] {
 	if s := e.section(".gopclntab", ".data.rel.ro.gopclntab"); s != nil && s.Size <= pclntabLimit {
 		return func(yield func([]byte) bool) {

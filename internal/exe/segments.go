@@ -28,8 +28,8 @@ func findTrap(machine elf.Machine) []byte {
 	return nil
 }
 
-// TextSegments returns the executable segments at their addresses in a process with
-// that auxiliary vector, and the instruction that Delve writes there for a breakpoint.
+// TextSegments returns the executable segments, at their addresses in a process with
+// the given auxiliary vector, and the instruction that Delve writes for a breakpoint.
 func (x *File) TextSegments(auxv []byte) (list []TextSegment, trap []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
 		if trap = findTrap(e.Machine); trap == nil {

@@ -70,7 +70,7 @@ func (e executable) readSources() (*Sources, error) {
 		return nil, diag.Errorf(diag.TargetNotGo, "malformed executable: its list of modules has %d bytes", size)
 	}
 	for data := range e.pclntabs() {
-		// This may only look like a table; then the next one may be the right one.
+		// This may only look like a table; then the next candidate may be the right one.
 		_ = guard(func() error {
 			t, err := newPclntab(data, e.ByteOrder)
 			if err == nil {

@@ -13,7 +13,7 @@ const programs = "github.com/dapbridge/dapbridge/internal/exe/exetest/testdata/"
 const SleeperPackage = programs + "sleeper"
 
 // Build builds a program of testdata for Linux and returns its path. Arguments
-// with a capital are environment variables, others go to go build.
+// that start with a capital letter are environment variables, others go to go build.
 func Build(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), program)

@@ -1,4 +1,4 @@
-// Sleeper is a process to look at: it writes "ready" and lives until its
+// Sleeper is a process to inspect: it writes "ready" and exits when its
 // standard input ends. An argument N starts N threads.
 package main
 
