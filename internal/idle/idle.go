@@ -18,7 +18,7 @@ type Timer struct {
 }
 
 // WithTimeout returns a context that ends with the given cause unless the timer is
-// reset at least once every timeout. The caller calls Stop.
+// reset at least once every timeout. The caller must call Stop.
 func WithTimeout(ctx context.Context, timeout time.Duration, cause error) (context.Context, *Timer) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := &Timer{timeout: timeout, cancel: cancel}

@@ -63,7 +63,7 @@ func TestTimerReader(t *testing.T) {
 	})
 }
 
-// Only the time counts in which the reader waits for its source.
+// Only the time during which the reader waits for its source counts.
 func TestReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, w := io.Pipe()

@@ -8,9 +8,8 @@ import (
 
 // NewReader returns a reader of r that fails when a Read of r has returned nothing
 // for the timeout: sshd may take hours to notice that a connection is dead. Time
-// that the caller takes between two reads does not count. The caller closes the
-// reader; a Read of r in progress is then left behind, and ends with r or with the
-// process.
+// that the caller takes between two reads does not count. The caller must close the
+// reader; a Read of r in progress then stays blocked until r ends or the process exits.
 func NewReader(r io.Reader, timeout time.Duration) io.ReadCloser {
 	out, in := io.Pipe()
 	timer := time.AfterFunc(timeout, func() { in.CloseWithError(fmt.Errorf("nothing arrived for %s", timeout)) })
