@@ -84,8 +84,8 @@ func (r *reader) readPiece() ([]byte, error) {
 
 // readBytes reads a length and calls fill for a buffer of that length. It returns nil if
 // the length is 0.
-func (r *reader) readBytes(most int64, what string, fill func([]byte) error) ([]byte, error) {
-	n, err := r.readNumber(most, "length of a "+what)
+func (r *reader) readBytes(limit int64, what string, fill func([]byte) error) ([]byte, error) {
+	n, err := r.readNumber(limit, "length of a "+what)
 	if err != nil || n == 0 {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (r *reader) readBytes(most int64, what string, fill func([]byte) error) ([]
 	return b, nil
 }
 
-func (r *reader) readNumber(most int64, what string) (int64, error) {
+func (r *reader) readNumber(limit int64, what string) (int64, error) {
 	n, err := binary.ReadUvarint(r.in)
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
@@ -107,8 +107,8 @@ func (r *reader) readNumber(most int64, what string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the %s: %w", what, err)
 	}
-	if n > uint64(most) {
-		return 0, fmt.Errorf("the %s is %d, more than %d", what, n, most)
+	if n > uint64(limit) {
+		return 0, fmt.Errorf("the %s is %d, more than %d", what, n, limit)
 	}
 	return int64(n), nil
 }
