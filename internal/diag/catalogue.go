@@ -23,7 +23,7 @@ const (
 	NoSudo           Code = "no-sudo"           // no passwordless sudo on the node
 	AgentMissing     Code = "agent-missing"     // no agent executable for the node's platform
 	AgentUpload      Code = "agent-upload"      // the agent cannot be stored or started on the node
-	AgentProtocol    Code = "agent-protocol"    // the agent speaks another version, or is none
+	AgentProtocol    Code = "agent-protocol"    // the agent speaks another version, or what answers is not an agent
 	NodePlatform     Code = "node-platform"     // the node runs nothing that Delve can trace on
 	LinkLost         Code = "link-lost"         // the link to the agent ended
 	NodeSilent       Code = "node-silent"       // connected, but not answering
