@@ -29,7 +29,7 @@ func newSwap(env environment) *cobra.Command {
 }
 
 func runSwap(cmd *cobra.Command, c swap.Command) error {
-	signal.Ignore(syscall.SIGPIPE) // if the host goes, the swap is still completed
+	signal.Ignore(syscall.SIGPIPE) // if the host disconnects, the swap is still completed
 	dir, err := swap.AgentDir()
 	if err != nil {
 		return err

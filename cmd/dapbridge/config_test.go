@@ -50,7 +50,7 @@ func (u person) write(path, text string) {
 	}
 }
 
-// runs runs a command line, checks its exit status and returns its output, with HOME
+// run runs a command line, checks its exit status and returns its output, with HOME
 // for the home directory and columns two spaces apart.
 func (u person) run(status int, args ...string) string {
 	u.t.Helper()
@@ -158,7 +158,7 @@ func TestCommandsAreConfigured(t *testing.T) {
 	if err != nil || !strings.Contains(string(data), "4001") {
 		t.Errorf("%s, %v", data, err)
 	}
-	// A key for the port is no mistake in a command without a port.
+	// A key for the port is not a mistake in a command without a port.
 	t.Setenv("DAPBRIDGE_TAKEOVER", "true")
 	u.checkOutput(3, "minikube has no profile nowhere", "serve", "--stdio", "--node", "minikube:nowhere")
 	// The source given to symbols has a workspace file of its own.
@@ -179,7 +179,7 @@ func TestNoHome(t *testing.T) {
 	outcome{2, "set HOME"}.check(t, status, err)
 }
 
-// TestFlagsAreKeys makes whoever adds a flag decide whether it is a key.
+// TestFlagsAreKeys makes anybody who adds a flag decide whether it is a key.
 func TestFlagsAreKeys(t *testing.T) {
 	notKeys := map[string]string{
 		"help": "", "version": "",

@@ -8,8 +8,8 @@ import (
 
 // controlDirs returns the directories that may contain the control sockets of this
 // user's daemons; a new socket belongs in the first. It leaves out directories that
-// others have access to. There is none on Windows, which does not tell the user at the
-// other end of a socket.
+// others have access to. There is none on Windows, where the user at the other end of a
+// socket cannot be determined.
 func (env environment) controlDirs() ([]string, error) {
 	if runtime.GOOS == "windows" {
 		return nil, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// inspected is the node's report on a target that can be replaced.
-const inspected = `{"result":{"unit":"containerd.service","path":"/usr/bin/containerd","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}}}` + "\n"
+// inspectResult is the node's report on a target that can be replaced.
+const inspectResult = `{"result":{"unit":"containerd.service","path":"/usr/bin/containerd","pid":4711,"sha256":"x","origin":{"arch":"` + runtime.GOARCH + `"}}}` + "\n"
 
 // deployWell is the result of a successful deploy.
 const deployWell = `{"result":{"unit":"containerd.service","newPID":4712,"served":1}}` + "\n"
@@ -62,11 +62,11 @@ func TestHostileDeploy(t *testing.T) {
 		{"silent before the deploy", agent(leaveOpen(printAndHang("")), nil), deploy, outcome{3, "no message from the inspect within"}},
 		{"a state without end", agent(printForever("", "x"), nil), deploy, outcome{3, "token too long"}},
 		{"a malformed state", agent(printAndExit("[1]\n", 0), nil), deploy, outcome{3, "lost sight of the node"}},
-		{"silent and reads nothing", agent(printAndExit(inspected, 0), leaveOpen(printAndExit(`{"progress":{"step":"receiving","former":"x"}}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
-		{"silent and reads", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"receiving"}}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
-		{"silent at the restart", agent(printAndExit(inspected, 0), leaveOpen(printAndHang(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have completed the change on its own"}},
-		{"asks by a path", agent(printAndExit(inspected, 0), receiveBuild(`{"progress":{"step":"receiving","former":"../../../../etc/passwd"}}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
-		{"gives signs of life within the idle timeout", agent(printAndExit(inspected, 0), repeatFor("{}\n", busyTimeout+idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
+		{"silent and reads nothing", agent(printAndExit(inspectResult, 0), leaveOpen(printAndExit(`{"progress":{"step":"receiving","former":"x"}}`+"\n", 0))), deploy, outcome{3, "no message from the deploy within"}},
+		{"silent and reads", agent(printAndExit(inspectResult, 0), leaveOpen(printAndHang(`{"progress":{"step":"receiving"}}`+"\n"))), deploy, outcome{3, "no message from the deploy within"}},
+		{"silent at the restart", agent(printAndExit(inspectResult, 0), leaveOpen(printAndHang(`{"progress":{"step":"restarting"}}`+"\n"))), deploy, outcome{3, "may have completed the change on its own"}},
+		{"asks by a path", agent(printAndExit(inspectResult, 0), receiveBuild(`{"progress":{"step":"receiving","former":"../../../../etc/passwd"}}`+"\n")), deploy, outcome{0, "the whole build, compressed"}},
+		{"gives signs of life within the idle timeout", agent(printAndExit(inspectResult, 0), repeatFor("{}\n", busyTimeout+idleTimeout, deployWell)), deploy, outcome{0, "is running the build"}},
 		{"silent before a restore", &hostileNode{start: (&scriptedAgent{}).run, restore: leaveOpen(printAndHang(""))}, []string{"restore"}, outcome{3, "no message from the restore within"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

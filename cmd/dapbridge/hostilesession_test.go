@@ -21,7 +21,7 @@ import (
 // channel: the session ends, or the IDE can end it, and the daemon serves the next
 // client.
 func TestHostileSession(t *testing.T) {
-	framed := func(body string) string { return string(dapclient.Frame([]byte(body))) }
+	frame := func(body string) string { return string(dapclient.Frame([]byte(body))) }
 	for name, join := range map[string]func(io.ReadWriter) int{
 		"closes at once":       printAndExit("", -1),
 		"ends at once":         printAndExit("", 7),
@@ -31,11 +31,11 @@ func TestHostileSession(t *testing.T) {
 		"a huge length":        leaveOpen(printAndHang("Content-Length: 9223372036854775807\r\n\r\n{")),
 		"a negative length":    leaveOpen(printAndHang("Content-Length: -1\r\n\r\n{")),
 		"a large length":       printForever("Content-Length: 4294967296\r\n\r\n", "x"),
-		"no JSON":              leaveOpen(printAndHang(framed("hello"))),
-		"deep JSON":            leaveOpen(printAndHang(framed(strings.Repeat(`{"a":`, 1<<20)))),
-		"reverse requests":     printForever("", framed(`{"seq":1,"type":"request","command":"runInTerminal","arguments":{"cwd":"/","args":["touch","/tmp/owned"]}}`)),
-		"answers":              printForever("", framed(`{"seq":1,"type":"response","request_seq":31337,"success":true,"command":"`+evil+`"}`)),
-		"events":               printForever("", framed(`{"seq":1,"type":"event","event":"`+evil+`","body":{"text":"`+evil+`"}}`)),
+		"no JSON":              leaveOpen(printAndHang(frame("hello"))),
+		"deep JSON":            leaveOpen(printAndHang(frame(strings.Repeat(`{"a":`, 1<<20)))),
+		"reverse requests":     printForever("", frame(`{"seq":1,"type":"request","command":"runInTerminal","arguments":{"cwd":"/","args":["touch","/tmp/owned"]}}`)),
+		"answers":              printForever("", frame(`{"seq":1,"type":"response","request_seq":31337,"success":true,"command":"`+evil+`"}`)),
+		"events":               printForever("", frame(`{"seq":1,"type":"event","event":"`+evil+`","body":{"text":"`+evil+`"}}`)),
 		"an evil refusal":      leaveOpen(refuseAttach),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,8 +48,8 @@ func mustFindKey(name string) config.Key {
 	return k
 }
 
-// registerCompletion registers the completion of the flag's value, and hides a key
-// without a flag.
+// registerCompletion registers the completion of the flag's value, and hides the flag if
+// the key is marked NoFlag.
 func registerCompletion(cmd *cobra.Command, env environment, k config.Key) {
 	if k.NoFlag {
 		cmd.Flags().MarkHidden(k.Name)

@@ -1,4 +1,4 @@
-// Command dapbridge debugs a Go process on a node, first of all containerd in minikube,
+// Command dapbridge debugs a Go process on a node, primarily containerd in minikube,
 // from an IDE on the host: see dapbridge --help.
 package main
 

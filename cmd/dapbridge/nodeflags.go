@@ -47,7 +47,7 @@ func (f *nodeFlags) add(cmd *cobra.Command, env environment) {
 	textFlag(cmd, env, &f.logLevel, "log-level")
 }
 
-// nodeConfig is what the flags say of the node, the source and symbols; each command
+// nodeConfig is what the flags say about the node, the source and symbols; each command
 // takes what it needs.
 type nodeConfig struct {
 	link    link.Config

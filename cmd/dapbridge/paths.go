@@ -199,7 +199,7 @@ func printFilePath(w io.Writer, f source.FilePath) {
 	}
 }
 
-// formatPath formats a path with what is true of it.
+// formatPath formats a path, followed by yes if holds is true and by no otherwise.
 func formatPath(path string, line int, holds bool, yes, no string) string {
 	if path == "" {
 		return "-"

@@ -183,7 +183,7 @@ func printJSON(w io.Writer, v any) error {
 		return err
 	}
 	var line strings.Builder
-	for _, r := range b.String() { // other than ASCII is only in strings
+	for _, r := range b.String() { // characters other than ASCII occur only in strings
 		switch {
 		case r < unicode.MaxASCII || unicode.IsPrint(r):
 			line.WriteRune(r)

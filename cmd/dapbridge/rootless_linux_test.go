@@ -20,8 +20,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestWithoutRoot goes the way of a user whose target is stripped: symbols, a session,
-// and a copy of the source. The node is the demo's SSH server, so that this needs no
+// TestWithoutRoot does what a user with a stripped target does: symbols, a session, and
+// a copy of the source. The node is the demo's SSH server, so that this needs no
 // root and nothing but Go.
 func TestWithoutRoot(t *testing.T) {
 	testenv.SkipShort(t, "it builds the program, a target and its twin")

@@ -155,8 +155,8 @@ func (env environment) twinProgress() func(twin.Step) {
 	}
 }
 
-// symbolsConfig returns the daemon's configuration for building symbols, with this program as
-// the go command's -toolexec.
+// symbolsConfig returns the configuration for building symbols, with this program as the
+// go command's -toolexec.
 func (f *nodeFlags) symbolsConfig(root, cache string, log *slog.Logger) (symbols.Config, error) {
 	self, err := os.Executable()
 	if err != nil {

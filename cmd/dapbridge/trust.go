@@ -127,7 +127,7 @@ func findWorkspaceFile(arg string) (string, error) {
 	return found, nil
 }
 
-// removeTrusted also removes files from the list that no longer exist.
+// removeTrusted removes a file from the list, even if the file no longer exists.
 func removeTrusted(out io.Writer, trust config.Trust, arg string, output outputFlag) error {
 	path, err := findWorkspaceFile(arg)
 	if err != nil {
