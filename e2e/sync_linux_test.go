@@ -469,7 +469,7 @@ func TestSyncKilled(t *testing.T) {
 		kill(cmd)
 		if err := cmd.Wait(); err == nil {
 			t.Fatalf("%d: it ended before it was killed", i)
-		} else if i == 1 && (cmd.ProcessState.ExitCode() != 3 || !strings.Contains(said.String(), "has ended")) {
+		} else if i == 1 && (cmd.ProcessState.ExitCode() != 3 || !strings.Contains(said.String(), "has exited")) {
 			t.Errorf("%v: %s", err, said.String())
 		}
 		r, _ := f.sync(t, 0, dir, "--to", to)

@@ -77,10 +77,11 @@ func (c *Cache) KubernetesModules(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	if err := writeFiles(tmp, map[string]string{"go.mod": gomod}); err != nil {
+	module := filepath.Join(tmp, "module") // the go command ignores a go.mod in TMPDIR itself
+	if err := writeFiles(module, map[string]string{"go.mod": gomod}); err != nil {
 		return err
 	}
-	return workspace{tmp: tmp}.run(ctx, command{dir: tmp, env: goBuildEnv("CGO_ENABLED=0"), argv: []string{"go", "list", "-mod=mod", "-deps", "k8s.io/kubernetes/cmd/kubelet"}})
+	return workspace{tmp: tmp}.run(ctx, command{dir: module, env: goBuildEnv("CGO_ENABLED=0"), argv: []string{"go", "list", "-mod=mod", "-deps", "k8s.io/kubernetes/cmd/kubelet"}})
 }
 
 // copyModule makes a writable copy of a module.
