@@ -113,32 +113,46 @@ func (s systemd) readJournal(ctx context.Context, unit string) []string {
 	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 }
 
-// readCompleteJournal reads the journal of an invocation until it does not grow any
-// more. Journald may not yet have read what a process printed just before it exited,
-// and journalctl --sync waits only for the writing of what it has read.
-func (s systemd) readCompleteJournal(ctx context.Context, invocation string) (out string) {
-	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
-	defer cancel()
-	for last := "none yet"; ; {
-		_, _ = s.run(ctx, "journalctl", "--sync")
-		now, err := s.run(ctx, "journalctl", "--lines="+strconv.Itoa(journalLines), "--output=cat", "--all", "--quiet", "--no-pager",
-			"_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)
-		if err != nil || now == last {
-			return out
-		}
-		out, last = now, now
+// readCompleteJournal reads the journal of an invocation, and again until it does not
+// grow any more, for at most journalGrowth. Journald may not yet have read what a
+// process printed just before it exited, and journalctl --sync waits only for the
+// writing of what it has read.
+func (s systemd) readCompleteJournal(ctx context.Context, invocation string) string {
+	out := s.readSyncedJournal(ctx, invocation)
+	for end := time.Now().Add(journalGrowth); time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
 			return out
 		case <-time.After(journalPause):
 		}
+		now := s.readSyncedJournal(ctx, invocation)
+		if now == out || now == "" {
+			break
+		}
+		out = now
 	}
+	return out
+}
+
+// readSyncedJournal reads what journald has written when it is asked to write all, or
+// what there is if it does not answer in time.
+func (s systemd) readSyncedJournal(ctx context.Context, invocation string) string {
+	syncCtx, cancel := context.WithTimeout(ctx, journalSyncTimeout)
+	defer cancel()
+	_, _ = s.run(syncCtx, "journalctl", "--sync")
+	out, err := s.run(ctx, "journalctl", "--lines="+strconv.Itoa(journalLines), "--output=cat", "--all", "--quiet", "--no-pager",
+		"_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)
+	if err != nil {
+		return ""
+	}
+	return out
 }
 
 const (
-	journalLines   = 15                     // lines of a failed process's journal that are reported
-	journalPause   = 300 * time.Millisecond // without a new line, after which the journal is complete
-	journalTimeout = 5 * time.Second
+	journalLines       = 15                     // lines of a failed process's journal that are reported
+	journalPause       = 200 * time.Millisecond // without a new line, after which the journal is complete
+	journalGrowth      = time.Second            // for a build that goes on logging: the rollback waits for this
+	journalSyncTimeout = 5 * time.Second
 )
 
 // autoRestart is the state of a service whose process has exited, and which is
