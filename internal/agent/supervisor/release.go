@@ -15,8 +15,9 @@ import (
 )
 
 // releasePrefix starts a request to release the target; the reason follows it. No token
-// starts with it ([api.NewToken]).
-const releasePrefix = "release: "
+// starts with it ([api.NewToken]). Agents of other versions send it and understand it:
+// it must not change.
+const releasePrefix = "let go: "
 
 // reasonLimit bounds the reason in bytes.
 const reasonLimit = 512
