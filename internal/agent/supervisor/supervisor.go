@@ -157,12 +157,26 @@ func (s *supervisor) serve(ctx context.Context) error {
 	reason := s.waitForStop(ctx, ended)
 	s.cfg.Log.Info("the agent stops", "reason", reason)
 	err := s.shutDown()
-	s.wg.Wait()
+	s.waitForGoroutines()
 	if reason == reasonReleased {
 		<-ended // the daemon closes the link after it has read the answer
 	}
 	return err
 }
+
+// waitForGoroutines waits for the supervisor's goroutines. One that writes to a link that nobody reads
+// does not return: the process's end ends it.
+func (s *supervisor) waitForGoroutines() {
+	joined := make(chan struct{})
+	go func() { defer close(joined); s.wg.Wait() }() // ends with the process if need be
+	select {
+	case <-joined:
+	case <-time.After(goroutinesTimeout):
+		s.cfg.Log.Warn("the agent stops although the link takes no more messages")
+	}
+}
+
+const goroutinesTimeout = 5 * time.Second
 
 const reasonReleased = "released by the daemon"
 
