@@ -171,6 +171,14 @@ func (c *dapClient) sendTerminated() {
 // notify implements [protocolHandler]: it prints in the debug console.
 func (c *dapClient) notify(line string) { c.out.console(line) }
 
+// announceEnd implements [protocolHandler].
+func (c *dapClient) announceEnd(why string, err error) {
+	if err != nil {
+		c.log.Warn("connection to the node failed", "error", err)
+	}
+	c.out.console(why)
+}
+
 // reportEnd implements [protocolHandler].
 func (c *dapClient) reportEnd() { c.sendTerminated() }
 

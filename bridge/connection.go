@@ -28,6 +28,10 @@ type protocolHandler interface {
 	// notify shows the user a line. It must not block.
 	notify(line string)
 
+	// announceEnd says that the session ends unasked, and why. err is what the node's
+	// stream failed with, nil if it did not fail. It must not block.
+	announceEnd(why string, err error)
+
 	// refuseWaiting answers the requests that the node has not answered. It is
 	// called once, when the session has ended.
 	refuseWaiting(why error)
@@ -206,20 +210,20 @@ func (c *connection) endAfter(err error) {
 	if !first {
 		return
 	}
-	if err != io.EOF && err != errTerminated {
-		c.log.Warn("connection to the node failed", "error", err)
+	if err == io.EOF || err == errTerminated {
+		err = nil
 	}
 	if endErr != nil {
 		reason = endErr
 	}
-	c.handler.notify(errorText(reason))
+	c.handler.announceEnd(errorText(reason), err)
 	c.handler.reportEnd()
 }
 
 // evict ends the session because another client takes over.
 func (c *connection) evict(by string) {
 	c.wg.Go(func() {
-		c.handler.notify(by + " takes over the session")
+		c.handler.announceEnd(by+" takes over the session", nil)
 		if first, _ := c.finish(fmt.Errorf("%s took over the session", by)); first {
 			c.handler.reportEnd()
 		}

@@ -219,6 +219,12 @@ func (c *rpcClient) refuseWaiting(why error) {
 // the user, so they go to the log.
 func (c *rpcClient) notify(line string) { c.log.Warn(line) }
 
+// announceEnd implements [protocolHandler]. The client learns of the end by the answers to
+// its requests; an ordinary end is no warning for `dapbridge status`.
+func (c *rpcClient) announceEnd(why string, err error) {
+	c.log.Debug("the session ends", "reason", why, "error", err)
+}
+
 // reportEnd implements [protocolHandler].
 func (c *rpcClient) reportEnd() { c.closeLater() }
 
