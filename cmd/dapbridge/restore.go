@@ -65,7 +65,10 @@ func runRestore(cmd *cobra.Command, env environment, o restoreOptions) error {
 		return err
 	}
 	if o.output == "json" {
-		return printJSON(env.out, r)
+		return printJSON(env.out, struct {
+			*api.RestoreResult
+			Done bool `json:"done"` // always: scripts may look for it
+		}{r, true})
 	}
 	printRestored(env.out, r, o.dryRun)
 	return nil
