@@ -87,14 +87,14 @@ test-unit-all: # needs no node
 # Of arm64 everything but tracing: what reads and computes, and (TestARM64Host in
 # e2e) the whole program. Tests that start their own binary again, or look at
 # other processes, would see the emulator.
-ARM64      := ./bridge ./pathmap ./vscode ./goland $(addprefix ./internal/,diag exe dapclient host/node host/recipe host/symbols/debugfile host/gosource)
+ARM64      := ./bridge ./pathmap ./vscode ./goland $(addprefix ./internal/,diag dapclient host/node host/recipe host/symbols/debugfile host/gosource)
 ARM64_SOME := 'Parse|StatRef|Status|TestUnit|Segments|Traps|Sections|Obstacles|Fuzz|TestConnect|TestLinkIsLost|TestErrors|TestEvents|Hostile|Debugger|StoreSymbols|LastWord'
 
 test-arm64: # under an emulator
 	@if command -v qemu-aarch64 >/dev/null; then \
 		export CGO_ENABLED=0 GOARCH=arm64; set -x; \
 		go test -exec qemu-aarch64 $(ARM64); \
-		go test -exec qemu-aarch64 -run $(ARM64_SOME) ./internal/agent/procfs ./internal/agent/supervisor ./internal/host/link ./internal/host/peer; \
+		go test -exec qemu-aarch64 -run $(ARM64_SOME) ./internal/exe ./internal/agent/procfs ./internal/agent/supervisor ./internal/host/link ./internal/host/peer; \
 	elif [ "$${CI:-}" = true ]; then \
 		echo 'arm64 tests: need qemu-user, and CI may not skip them' >&2; exit 1; \
 	else \
