@@ -17,8 +17,8 @@ type attachRequest struct {
 	env  envelope
 }
 
-// handleAttach starts the attach and returns at once: only readRequests notices
-// when the IDE goes meanwhile.
+// handleAttach starts the attach and does not wait for it: its caller, readRequests,
+// must keep reading to notice when the IDE disconnects.
 func (c *dapClient) handleAttach(body []byte, env envelope) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -40,8 +40,8 @@ func (c *dapClient) attach(ctx context.Context, h *holder) {
 	}
 }
 
-// refuseAttach answers a failed attach and the requests after it, unless the client
-// is going.
+// refuseAttach refuses the attach request, which failed with err, and the requests in
+// the backlog, unless the client is disconnecting.
 func (c *dapClient) refuseAttach(ctx context.Context, env envelope, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,8 +57,8 @@ func (c *dapClient) refuseAttach(ctx context.Context, env envelope, err error) {
 	}
 }
 
-// tryAttach dials and passes the session on to the IDE. On an error the target is
-// as before.
+// tryAttach dials the node and connects the session to the IDE. If it fails, the
+// target is left as it was.
 func (c *dapClient) tryAttach(ctx context.Context, h *holder, r attachRequest) error {
 	var args attachArgs
 	if raw, ok := member(r.body, "arguments"); ok {
@@ -93,11 +93,11 @@ func (c *dapClient) tryAttach(ctx context.Context, h *holder, r attachRequest) e
 func (c *dapClient) newProgress() *progressReporter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &progressReporter{out: c.out, isShown: showsProgress(c.initialize)}
+	return &progressReporter{out: c.out, canShow: canShowProgress(c.initialize)}
 }
 
 // checkSession fails if the session is not what the IDE asked for. It returns the
-// session's path map below the IDE's own rules.
+// session's path map overlaid with the IDE's own rules.
 func (a attachArgs) checkSession(sess Session) (*pathmap.Map, error) {
 	if err := a.checkProcess(sess.Target()); err != nil {
 		return nil, err
@@ -109,8 +109,8 @@ func (a attachArgs) checkSession(sess Session) (*pathmap.Map, error) {
 	return m, nil
 }
 
-// handOver starts the session and sends the IDE's requests so far: initialize,
-// which the bridge itself has answered, the attach, and the backlog.
+// handOver starts the session and sends the node the IDE's requests so far:
+// initialize, which the bridge itself has answered, the attach, and the backlog.
 func (c *dapClient) handOver(ctx context.Context, up *upstream, r attachRequest) error {
 	attach, err := normalizeAttach(r.body)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Package bridge is the IDE's side of dapbridge: it accepts connections in the Debug
-// Adapter Protocol and in Delve's JSON-RPC, gives one of them at a time the debugger
-// on the node, and relays its messages.
+// Package bridge is the part of dapbridge that IDEs connect to: it accepts connections
+// in the Debug Adapter Protocol and in Delve's JSON-RPC, gives one client at a time the
+// debugger on the node, and relays its messages.
 //
-// Messages pass byte for byte, except for DAP's numbers (the bridge sends messages of
-// its own), the JSON strings that hold a path, and what the policy changes: frame.go,
-// message.go and policy.go for DAP; rpcframe.go, rpcmessage.go and rpcpolicy.go for
-// JSON-RPC. The node is not trusted: only events and responses to pending requests
-// pass from it. A [Dialer] reaches the node.
+// Messages are relayed byte for byte, except for DAP's sequence numbers (the bridge
+// sends messages of its own), the JSON strings that hold a path, and what the policy
+// changes: frame.go, message.go and policy.go for DAP; rpcframe.go, rpcmessage.go and
+// rpcpolicy.go for JSON-RPC. The node is not trusted: of its messages, only events and
+// responses to pending requests are relayed. A [Dialer] reaches the node.
 package bridge
 
 import (
@@ -30,8 +30,8 @@ type Dialer interface {
 
 	// Dial attaches the debugger to the target and returns a session in the
 	// client's protocol. It blocks until the target is halted and ready for
-	// requests; the first one in DAP must be an attach of mode remote. If ctx ends,
-	// it leaves the target as it was.
+	// requests; in DAP, the first one must be an attach with mode remote. If ctx is
+	// done first, it leaves the target as it was.
 	Dial(ctx context.Context, o DialOptions) (Session, error)
 }
 
@@ -61,12 +61,12 @@ type Session interface {
 	// Map returns the path map between the host and the target's binary.
 	Map() *pathmap.Map
 
-	// Notify sets the function that shows the user a line. One goroutine at a time
-	// calls it; it must not block.
+	// Notify sets the function that shows the user a line. It is called by one
+	// goroutine at a time and must not block.
 	Notify(show func(line string))
 
-	// Sources returns the access to files that the host lacks, or nil if there is
-	// none.
+	// Sources gives access to files that the host lacks. It returns nil if there is
+	// no such access.
 	Sources() SourceFiles
 }
 
@@ -92,7 +92,7 @@ const DefaultMaxBody = 256 << 20
 // maxHeader bounds a message's header, in bytes.
 const maxHeader = 8 << 10
 
-// endTimeout bounds the end of a session. It is longer than the agent's own
+// endTimeout bounds how long ending a session may take. It is longer than the agent's own
 // deadline, after which the agent kills the worker.
 const endTimeout = 90 * time.Second
 
@@ -114,9 +114,9 @@ func NewServer(c Config) *Server {
 	return &Server{cfg: c}
 }
 
-// Serve accepts connections on ln until ctx ends or ln is closed. Then it closes ln,
-// ends the current session as if its IDE had gone, and returns once the target is
-// released and every connection is closed. The error is nil if ctx has ended.
+// Serve accepts connections on ln until ctx is done or ln is closed. Then it closes ln,
+// ends the current session as if its IDE had disconnected, and returns once the target
+// is released and every connection is closed. The error is nil if ctx is done.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.clients.Wait()
@@ -132,7 +132,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
-		default: // probably out of descriptors: go on with the connections there are
+		default: // probably out of file descriptors: keep serving the open connections
 			pause = min(max(2*pause, 10*time.Millisecond), time.Second)
 			s.cfg.Log.Warn("cannot accept a connection", "error", err)
 			select {
@@ -143,14 +143,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// ServeConn serves one client on conn, without CheckPeer, and closes conn. If ctx
-// ends, it ends the session as if the IDE had gone. It returns once the target is
-// released.
+// ServeConn serves one client on conn, without CheckPeer, and closes conn. When ctx is
+// done, it ends the session as if the IDE had disconnected. It returns once the target
+// is released.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 	s.serveClient(ctx, conn, s.cfg.Log.With("peer", peerName(conn)))
 }
 
-// handle checks the peer of conn and serves it to its end.
+// handle checks the peer of conn and serves the connection until it is closed.
 func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	log := s.cfg.Log.With("peer", peerName(conn))
 	if s.cfg.CheckPeer != nil {
@@ -184,7 +184,7 @@ func (s *Server) serveClient(ctx context.Context, conn net.Conn, log *slog.Logge
 	}
 }
 
-// prefixedConn is a connection of which prefix has been read.
+// prefixedConn is a connection whose first bytes, prefix, have already been read.
 type prefixedConn struct {
 	net.Conn
 	prefix []byte
@@ -207,10 +207,10 @@ func (c *prefixedConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// peerName returns the address of conn's peer, for people.
+// peerName returns the address of conn's peer, for display.
 func peerName(conn net.Conn) string {
 	switch addr := conn.RemoteAddr(); {
-	case addr == nil, addr.String() == "", addr.String() == "@": // a unix socket without a name
+	case addr == nil, addr.String() == "", addr.String() == "@": // an unnamed unix socket
 		return "local"
 	default:
 		return addr.String()

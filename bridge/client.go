@@ -19,10 +19,10 @@ type dapClient struct {
 	in  *frameReader
 	out *outbox
 
-	terminatedOnce sync.Once // sends the event terminated
+	terminatedOnce sync.Once // sends the terminated event
 
 	// Under the connection's mutex:
-	name       string         // the IDE's, for people
+	name       string         // the IDE's, for display
 	form       pathmap.Client // how it writes paths, lines and columns
 	initialize []byte         // the IDE's initialize request, as Delve gets it
 	request    attachRequest  // the last one
@@ -57,7 +57,7 @@ func (c *dapClient) readRequests() error {
 	}
 }
 
-// handleRequest handles one request of the IDE's. It must not keep body.
+// handleRequest handles one request from the IDE. It must not retain body.
 func (c *dapClient) handleRequest(body []byte, env envelope) error {
 	switch env.Command {
 	case "initialize":
@@ -119,7 +119,7 @@ func (c *dapClient) handleInitialize(body []byte, env envelope) error {
 	return c.out.respond(env, json.RawMessage(clearCapabilities(c.srv.cfg.Dialer.Capabilities())))
 }
 
-// clientName returns the IDE's name for people (DAP, InitializeRequestArguments).
+// clientName returns the IDE's name for display (DAP, InitializeRequestArguments).
 func clientName(body []byte) string {
 	var r struct {
 		Arguments struct {
@@ -183,5 +183,5 @@ func (c *dapClient) announceEnd(why string, err error) {
 func (c *dapClient) reportEnd() { c.sendTerminated() }
 
 // refuseWaiting implements [protocolHandler]. An IDE does not wait for responses
-// after the event terminated.
+// after the terminated event.
 func (c *dapClient) refuseWaiting(error) {}

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// protocolHandler is a client's side of a [connection] in one of the protocols.
+// protocolHandler is the part of a [connection] that depends on the protocol.
 type protocolHandler interface {
 	// readRequests handles the client's requests until reading fails or a request
 	// ends the connection (errDone). It must not wait for a peer to read.
 	readRequests() error
 
 	// attach takes the slot with h, dials, and passes on the requests received so
-	// far, or refuses them. On failure the target is as before.
+	// far. If it fails, it refuses them, and the target is left as it was.
 	attach(ctx context.Context, h *holder)
 
 	// relayNode relays the node's messages until its stream fails.
@@ -36,15 +36,16 @@ type protocolHandler interface {
 	// called once, when the session has ended.
 	refuseWaiting(why error)
 
-	// reportEnd tells the client that its session has ended unasked.
+	// reportEnd tells the client that its session has ended although it did not ask
+	// for that.
 	reportEnd()
 }
 
-// connection is what the clients of both protocols have in common: one stream,
-// and for a time the debugger. Its run goroutine reads the client and never waits
-// for a write to either side, so that it always notices when the client goes. Other
-// goroutines write to the client, attach, and during a session read and write the
-// node.
+// connection is what clients of both protocols have in common: one stream and, during
+// a session, the debugger. Its run goroutine reads from the client and never waits for
+// a write to either side, so that it always notices when the client disconnects. Other
+// goroutines write to the client, attach, and during a session read from and write to
+// the node.
 type connection struct {
 	srv     *Server
 	conn    net.Conn
@@ -52,9 +53,9 @@ type connection struct {
 	queue   *queue // to the client
 	log     *slog.Logger
 	halts   haltWatch
-	wg      sync.WaitGroup // every goroutine but run's
+	wg      sync.WaitGroup // every goroutine except run's
 	ctx     context.Context
-	stop    context.CancelFunc // ends ctx: the client is going
+	stop    context.CancelFunc // cancels ctx: the client is disconnecting
 
 	ended chan struct{} // closed when the session has ended on the node
 
@@ -68,8 +69,8 @@ type connection struct {
 	toNode      *queue   // set with sess
 }
 
-// phase is a client's progress. It only advances, except that after a failed attach
-// DAP returns to phaseInitialized.
+// phase is a client's state. It only advances, except that a failed attach takes a DAP
+// client back to phaseInitialized.
 type phase int
 
 const (
@@ -77,12 +78,12 @@ const (
 	phaseInitialized       // the bridge has answered DAP's initialize
 	phaseAttaching         // the node attaches; requests go to the backlog
 	phaseAttached          // messages are relayed
-	phaseEnded             // there is no session any more
+	phaseEnded             // the session has ended, or could not start
 )
 
 // attempt is an attach under way.
 type attempt struct {
-	cancel context.CancelCauseFunc // the client is told the cause
+	cancel context.CancelCauseFunc // the cause is reported to the client
 	done   chan struct{}           // closed when the attach has succeeded, or has failed and left nothing behind
 	holder *holder
 }
@@ -96,7 +97,7 @@ const drainTimeout = 5 * time.Second
 // errDone is returned after a request that ends the connection.
 var errDone = errors.New("done")
 
-// open makes the zero value ready for a client.
+// open prepares the zero connection to serve a client on conn.
 func (c *connection) open(s *Server, conn net.Conn, h protocolHandler, log *slog.Logger) {
 	c.srv, c.conn, c.handler, c.log = s, conn, h, log
 	c.queue = newQueue()
@@ -104,8 +105,8 @@ func (c *connection) open(s *Server, conn net.Conn, h protocolHandler, log *slog
 	c.ended = make(chan struct{})
 }
 
-// run serves the client until it goes, one of its requests ends the connection, or
-// ctx ends. When run returns, the session and every goroutine have ended.
+// run serves the client until it disconnects, one of its requests ends the connection,
+// or ctx is done. When run returns, the session and every goroutine have ended.
 func (c *connection) run(ctx context.Context) {
 	c.ctx, c.stop = context.WithCancel(ctx)
 	unhook := context.AfterFunc(c.ctx, func() { c.conn.Close() })
@@ -152,7 +153,7 @@ func (c *connection) takeBacklog() [][]byte {
 }
 
 // startAttach starts an attach and returns at once. name is the client's, for
-// people. The caller holds c.mu.
+// display. The caller holds c.mu.
 func (c *connection) startAttach(name string, p Protocol) {
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	h := &holder{name: name + " (" + peerName(c.conn) + ")", conn: c, protocol: p, evict: c.evict}
@@ -165,8 +166,8 @@ func (c *connection) startAttach(name string, p Protocol) {
 	})
 }
 
-// dial waits for the slot and makes the node attach. On an error the target and the
-// slot are as before.
+// dial waits for the slot and makes the node attach. If it fails, the target and the
+// slot are left as they were.
 func (c *connection) dial(ctx context.Context, h *holder, o DialOptions) (Session, error) {
 	if err := c.srv.slot.acquire(ctx, h, c.srv.cfg.Takeover); err != nil {
 		return nil, err
@@ -179,8 +180,8 @@ func (c *connection) dial(ctx context.Context, h *holder, o DialOptions) (Sessio
 	return sess, nil
 }
 
-// explainAttachFailure returns what the client is told of an attach that failed
-// with err.
+// explainAttachFailure logs err, with which an attach failed, and returns the error to
+// report to the client: the reason why the attach was canceled, if it was, or else err.
 func (c *connection) explainAttachFailure(ctx context.Context, err error) error {
 	c.log.Warn("attach failed", "error", err)
 	if cause := context.Cause(ctx); cause != nil {
@@ -199,8 +200,8 @@ func (c *connection) startSession(sess Session, toNode *queue) {
 	c.wg.Go(func() { c.endAfter(toNode.run(sess)) })
 }
 
-// endAfter ends the session for the client after an error of the node's stream,
-// unless it has ended already.
+// endAfter ends the session after an error on the node's stream and tells the client,
+// unless the session has already ended.
 func (c *connection) endAfter(err error) {
 	if c.ctx.Err() != nil {
 		return // run ends it
@@ -220,7 +221,7 @@ func (c *connection) endAfter(err error) {
 	c.handler.reportEnd()
 }
 
-// evict ends the session because another client takes over.
+// evict ends the session because another client, by, takes over.
 func (c *connection) evict(by string) {
 	c.wg.Go(func() {
 		c.handler.announceEnd(by+" takes over the session", nil)
@@ -230,9 +231,10 @@ func (c *connection) evict(by string) {
 	})
 }
 
-// finish ends the session on the node, or cancels the attach under way, and leaves
-// the slot; the client is told why. Several goroutines may call it; each returns
-// when the session has ended. Only the first gets true, and the error of the end.
+// finish ends the session on the node, or cancels the attach under way, and frees the
+// slot. The client gets why as the reason. Several goroutines may call it; each call
+// returns when the session has ended. Only the call that ended it returns true, and the
+// error of ending it.
 func (c *connection) finish(why error) (first bool, err error) {
 	c.mu.Lock()
 	for c.phase == phaseAttaching {
@@ -265,7 +267,7 @@ func (c *connection) finish(why error) (first bool, err error) {
 	return first, err
 }
 
-// endSession ends a session on the node and leaves the slot.
+// endSession ends a session on the node and frees the slot.
 func (c *connection) endSession(sess Session, h *holder) error {
 	c.srv.slot.leave(h)
 	defer c.srv.slot.release(h)

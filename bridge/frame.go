@@ -16,7 +16,7 @@ import (
 const keepBuffer = 1 << 20
 
 // A larger buffer, of up to keepLarge bytes, is kept for the next large message, since
-// those come in groups, until keepFor messages in a row have not needed it.
+// those come in bursts, until keepFor messages in a row have not needed it.
 const (
 	keepLarge = 32 << 20
 	keepFor   = 32
@@ -36,7 +36,7 @@ const (
 func (f frameFault) Error() string { return string(f) }
 
 // frameReader reads the messages of an untrusted peer (Debug Adapter Protocol,
-// overview, section "Base protocol"). It is not for concurrent use.
+// overview, section "Base protocol"). It is not safe for concurrent use.
 type frameReader struct {
 	r         *bufio.Reader
 	maxHeader int
@@ -47,7 +47,7 @@ type frameReader struct {
 	sinceLarge int    // messages since large was needed
 }
 
-// newFrameReader returns a reader of r with bounds on headers and bodies, in bytes.
+// newFrameReader returns a frameReader of r that bounds headers and bodies, in bytes.
 func newFrameReader(r io.Reader, maxHeader int, maxBody int64) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, maxHeader), maxHeader: maxHeader, maxBody: maxBody}
 }
@@ -55,7 +55,7 @@ func newFrameReader(r io.Reader, maxHeader int, maxBody int64) *frameReader {
 // read returns the body of the next message, valid until the next call. The error is
 // io.EOF if the stream ends between messages; it wraps a frameFault if the peer breaks
 // the protocol and io.ErrUnexpectedEOF if the stream ends within a message. After an
-// error the stream must not be used any more.
+// error the stream must not be used again.
 func (f *frameReader) read() ([]byte, error) {
 	if f.sinceLarge++; f.sinceLarge > keepFor || cap(f.large) > keepLarge {
 		f.large = nil
@@ -154,8 +154,8 @@ func (f *frameReader) largeBuffer(n int) []byte {
 	return f.large[:n]
 }
 
-// readError describes an error of the underlying stream. Between messages the end of
-// the stream is plain io.EOF.
+// readError wraps an error of the underlying stream. Between messages, the end of the
+// stream is plain io.EOF.
 func readError(part string, err error, between bool) error {
 	if errors.Is(err, io.EOF) {
 		if between {
@@ -166,8 +166,9 @@ func readError(part string, err error, between bool) error {
 	return fmt.Errorf("read message %s: %w", part, err)
 }
 
-// isHTTP reports whether line begins an HTTP request, such as a web page that attacks
-// local ports sends. The first word of a header field ends in a colon.
+// isHTTP reports whether line begins an HTTP request, such as one sent by a web page
+// that attacks local ports. Unlike a request line, a header field has a colon in its
+// first word.
 func isHTTP(line []byte) bool {
 	method, rest, ok := bytes.Cut(line, []byte(" "))
 	if !ok {
@@ -180,7 +181,7 @@ func isHTTP(line []byte) bool {
 	return !bytes.Contains(method, []byte(":")) && bytes.Contains(rest, []byte(" HTTP/"))
 }
 
-// frameWriter writes messages. It is not for concurrent use.
+// frameWriter writes messages. It is not safe for concurrent use.
 type frameWriter struct {
 	w   io.Writer
 	buf []byte
@@ -188,8 +189,8 @@ type frameWriter struct {
 
 func newFrameWriter(w io.Writer) *frameWriter { return &frameWriter{w: w} }
 
-// write sends body as one message: in one Write, so that it makes one packet, or, if
-// it is large, without a copy.
+// write sends body as one message: a small one in a single Write, so that it becomes
+// one packet, and a large one without copying it.
 func (f *frameWriter) write(body []byte) error {
 	f.buf = appendHeader(f.buf[:0], len(body))
 	var err error

@@ -29,7 +29,8 @@ type haltWatch struct {
 	isStopped bool
 }
 
-// markHalted records that the target is halted, from now on unless it was already.
+// markHalted records that the target is halted. If it already was, the halt still
+// counts from its beginning.
 func (h *haltWatch) markHalted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -46,8 +47,8 @@ func (h *haltWatch) markRunning() {
 	h.stopTimer()
 }
 
-// stop stops the watch for good: later messages of a session that ends must not start
-// it again.
+// stop stops the watch for good: messages that arrive while the session ends must not
+// restart it.
 func (h *haltWatch) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -75,7 +76,8 @@ func (h *haltWatch) startTimer() {
 	h.timer = timer
 }
 
-// haltLine returns the line, at the time now, about a target that was halted at since.
+// haltLine returns the line to show, at the time now, for a target that was halted at
+// since.
 func haltLine(target string, since, now time.Time) string {
 	at := func(d time.Duration) string { return since.Add(d).Format(time.TimeOnly) }
 	halted := now.Sub(since)

@@ -17,14 +17,14 @@ type span struct{ start, end int }
 // in returns that part of b.
 func (s span) in(b []byte) []byte { return b[s.start:s.end] }
 
-// envelope holds the members that the bridge reads of every message, and their places
-// in the scanned bytes.
+// envelope holds the members that the bridge reads from every message, and their
+// positions in the scanned bytes.
 type envelope struct {
 	Type, Command, Event string
 	Seq, RequestSeq      int64
 	Success              bool
 
-	open int // offset behind the message's '{'
+	open int // offset just after the message's '{'
 
 	typ, command, event      span
 	seq, requestSeq, success span
@@ -33,8 +33,8 @@ type envelope struct {
 
 // scanEnvelope reads a message in one pass over its bytes. It fails if the message
 // is not a JSON object, or if a member of the envelope occurs twice, has the wrong
-// type, or differs from its name only in case: Delve's decoder takes Command for
-// command, and what the policy does not see must not pass.
+// type, or differs from its name only in case: Delve's decoder reads Command as
+// command, and nothing may pass that the policy has not seen.
 func scanEnvelope(body []byte) (envelope, error) {
 	env := newEnvelope(body)
 	if err := pathmap.ScanMembers(body, env.setIn(body)); err != nil {
@@ -43,8 +43,8 @@ func scanEnvelope(body []byte) (envelope, error) {
 	return env, nil
 }
 
-// readEnvelope is [scanEnvelope], and sets e to what r changes in the message in
-// the same pass.
+// readEnvelope is like [scanEnvelope]; in the same pass, it sets e to the changes that
+// r makes to the message.
 func readEnvelope(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (envelope, error) {
 	env := newEnvelope(body)
 	if err := r.Scan(e, body, env.setIn(body)); err != nil {
@@ -60,7 +60,7 @@ func (env *envelope) setIn(body []byte) pathmap.MemberFunc {
 	return func(m pathmap.Member) error { return env.set(m.Name, body[m.Start:m.End], span{m.Start, m.End}) }
 }
 
-// set sets the field of one member.
+// set records the value and the position of one member.
 func (env *envelope) set(name, raw []byte, at span) error {
 	where := env.field(name)
 	if where == nil {
@@ -94,7 +94,8 @@ func (env *envelope) set(name, raw []byte, at span) error {
 	return nil
 }
 
-// field returns the envelope's field for the place of a member, nil if it has none.
+// field returns the field that holds a member's position, or nil if the member is not
+// part of the envelope.
 func (env *envelope) field(name []byte) *span {
 	switch string(name) {
 	case "type":
@@ -150,20 +151,20 @@ func (s span) replace(value []byte) pathmap.Edit {
 	return pathmap.Edit{Start: s.start, End: s.end, Text: value}
 }
 
-// splice appends body to dst with the edits made. They may be in any order but must
+// splice appends body to dst with the edits applied. They may be in any order but must
 // not overlap.
 func splice(dst, body []byte, edits ...pathmap.Edit) []byte {
 	return pathmap.Splice(dst, body, sortEdits(edits)...)
 }
 
-// sortEdits sorts edits by their places.
+// sortEdits sorts edits by position.
 func sortEdits(edits []pathmap.Edit) []pathmap.Edit {
 	slices.SortFunc(edits, func(a, b pathmap.Edit) int { return cmp.Compare(a.Start, b.Start) })
 	return edits
 }
 
-// renumber appends body, whose envelope is env, to dst with other numbers. A missing
-// seq is added, a missing request_seq is not; no other byte changes.
+// renumber appends body, whose envelope is env, to dst with new sequence numbers. A
+// missing seq is added, a missing request_seq is not; no other byte changes.
 func renumber(dst, body []byte, env envelope, seq, requestSeq int64) []byte {
 	return splice(dst, body, env.numberEdits(body, seq, requestSeq)...)
 }

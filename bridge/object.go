@@ -11,9 +11,9 @@ func isNamed(m pathmap.Member, name string) bool {
 	return bytes.EqualFold(m.Name, []byte(name))
 }
 
-// member returns the value of an object's member as encoding/json, which decodes it
-// in Delve, finds it: in upper or lower case, the last of several. It reports false
-// if there is none or obj is not a JSON object.
+// member returns the value of an object's member as Delve's decoder, encoding/json,
+// would find it: case does not matter, and the last match wins. It reports false if
+// there is none or obj is not a JSON object.
 func member(obj []byte, name string) (raw []byte, ok bool) {
 	err := pathmap.ScanMembers(obj, func(m pathmap.Member) error {
 		if isNamed(m, name) {
@@ -27,9 +27,9 @@ func member(obj []byte, name string) (raw []byte, ok bool) {
 	return raw, ok
 }
 
-// setMember returns obj with a member that replaces all that [member] finds by its
-// name, and every other byte as it was. An obj that is empty or null counts as {};
-// one that is not a JSON object is returned as it is. The name must need no escapes.
+// setMember returns obj with a member that replaces all those that [member] matches by
+// that name, and every other byte unchanged. An obj that is empty or null counts as {};
+// one that is not a JSON object is returned unchanged. The name must need no escapes.
 func setMember(obj []byte, name string, value []byte) []byte {
 	if trimmed := bytes.TrimSpace(obj); len(trimmed) == 0 || string(trimmed) == "null" {
 		obj = []byte("{}")
@@ -56,9 +56,8 @@ func setMember(obj []byte, name string, value []byte) []byte {
 	return splice(nil, obj, insertion(obj, pathmap.SkipSpace(obj, 0)+1, name, value))
 }
 
-// deleteMember returns obj without the members that [member] finds by that name,
-// and every other byte as it was. An obj that is not a JSON object is returned as it
-// is.
+// deleteMember returns obj without the members that [member] matches by that name, and
+// every other byte unchanged. An obj that is not a JSON object is returned unchanged.
 func deleteMember(obj []byte, name string) []byte {
 	var edits []pathmap.Edit
 	hasKept, first, end := false, -1, 0 // first is where a run of deleted members at the start begins

@@ -10,15 +10,15 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// queue holds bytes for a peer that may not read. There are three ways to write to the
-// peer, because a relay must neither block on it nor copy what is large:
+// queue holds bytes for a peer that may not be reading. There are three ways to write to
+// the peer, because a relay must neither block on it nor copy large messages:
 //
 //   - Write sends what the system accepts at once (tryWrite), if nothing is queued. So
 //     the usual small message costs no switch to another goroutine.
 //   - What is left over is queued, and run writes it. So Write never blocks, and a peer
-//     that does not read stops nobody but those who ask to wait: waitRoom, waitIdle.
+//     that does not read holds up only callers that ask to wait: waitRoom, waitIdle.
 //   - A caller with a large message claims the queue while it is idle and writes to the
-//     peer by itself. So the message is not copied into the queue, which would double
+//     peer directly. So the message is not copied into the queue, which would double
 //     its memory, and the reader of the other side slows down to this peer's speed.
 //
 // Only one of the three writes at a time, so messages stay whole and in order.
@@ -32,7 +32,7 @@ type queue struct {
 	buf       []byte
 	writes    int   // calls of Write whose bytes are in buf
 	isWriting bool  // run is writing bytes taken from buf
-	isClaimed bool  // a caller writes by itself
+	isClaimed bool  // a caller writes to the peer directly
 	err       error // why nothing more is written
 }
 
@@ -116,7 +116,7 @@ func (q *queue) stop(err error) {
 	q.fail(err)
 }
 
-// fail is stop for callers that hold q.mu.
+// fail is like stop, for callers that hold q.mu.
 func (q *queue) fail(err error) {
 	if q.err == nil {
 		q.err, q.buf = err, nil
@@ -147,8 +147,8 @@ func (q *queue) waitIdle() error {
 	return q.err
 }
 
-// claim makes the caller the only one who writes to the peer, until release. What
-// others Write meanwhile is queued. It reports false if the queue is not idle.
+// claim makes the caller the only writer to the peer until release. What others Write
+// in the meantime is queued. It reports false if the queue is not idle.
 func (q *queue) claim() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -196,7 +196,7 @@ func newOutbox(q *queue, conn io.Writer) *outbox {
 	return &outbox{queue: q, conn: conn, w: newFrameWriter(q)}
 }
 
-// relay sends a message of the node's with the next number. A request_seq becomes
+// relay sends a message from the node with the next number. A request_seq becomes
 // requestSeq.
 func (o *outbox) relay(in nodeMessage, requestSeq int64) error {
 	if len(in.body) >= largeMessage {
@@ -213,7 +213,7 @@ func (o *outbox) relay(in nodeMessage, requestSeq int64) error {
 	return o.w.write(o.buf)
 }
 
-// relayLarge writes the message from the read buffer, without the queue.
+// relayLarge writes the message straight from the read buffer, bypassing the queue.
 func (o *outbox) relayLarge(in nodeMessage, requestSeq int64) error {
 	seq, err := o.waitClaim()
 	if err != nil {
@@ -241,8 +241,8 @@ func (o *outbox) waitClaim() (seq int64, err error) {
 	}
 }
 
-// tryClaim claims the queue and takes a number at once, so that no message of another
-// goroutine comes between.
+// tryClaim claims the queue and takes a number in one step, so that no other
+// goroutine's message comes in between.
 func (o *outbox) tryClaim() (seq int64, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -253,7 +253,7 @@ func (o *outbox) tryClaim() (seq int64, ok bool) {
 	return o.seq, true
 }
 
-// message is a message of the bridge's own (DAP, Base Protocol).
+// message is one of the bridge's own messages (DAP, Base Protocol).
 type message struct {
 	Seq        int64  `json:"seq"`
 	Type       string `json:"type"`
@@ -277,13 +277,13 @@ func (o *outbox) send(m message) error {
 	return o.w.write(body)
 }
 
-// respond answers a request of the IDE's successfully.
+// respond sends the successful response to a request from the IDE.
 func (o *outbox) respond(env envelope, body any) error {
 	ok := true
 	return o.send(message{Type: "response", RequestSeq: &env.Seq, Success: &ok, Command: env.Command, Body: body})
 }
 
-// refuse answers a request of the IDE's with an error that the IDE shows (DAP,
+// refuse answers a request from the IDE with an error that the IDE shows (DAP,
 // ErrorResponse). The text of err may come from the node.
 func (o *outbox) refuse(env envelope, err error) error {
 	ok := false
@@ -307,7 +307,7 @@ func (o *outbox) console(line string) error {
 	return o.event("output", map[string]any{"category": "console", "output": "dapbridge: " + line + "\n"})
 }
 
-// errorText returns err with its hint, as one line for people.
+// errorText returns err with its hint, as one line for display.
 func errorText(err error) string {
 	text := err.Error()
 	if hint := diag.Hint(err); hint != "" {

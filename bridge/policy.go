@@ -11,10 +11,10 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// The policy: what must never reach the target, and is therefore not offered to the
-// IDE.
+// This file is the policy for DAP: what must never reach the target, and is therefore
+// not offered to the IDE.
 
-// unsupportedCapabilities returns the capabilities of Delve's (DAP, Capabilities) that
+// unsupportedCapabilities returns those of Delve's capabilities (DAP, Capabilities) that
 // would end or endanger the target:
 //   - terminate and restart: the target belongs to the node, and Delve's restart leaves
 //     an attached target halted;
@@ -34,8 +34,8 @@ func clearCapabilities(capabilities []byte) []byte {
 	return capabilities
 }
 
-// clearEventCapabilities does the same to a capabilities event (DAP, Capabilities
-// Event). Delve sends one that offers to terminate the target.
+// clearEventCapabilities is clearCapabilities for a capabilities event (DAP,
+// Capabilities Event). Delve sends one that offers to terminate the target.
 func clearEventCapabilities(body []byte) []byte {
 	content, ok := member(body, "body")
 	if !ok {
@@ -48,7 +48,7 @@ func clearEventCapabilities(body []byte) []byte {
 	return setMember(body, "body", setMember(content, "capabilities", clearCapabilities(caps)))
 }
 
-// refusalReason returns why a request must not reach the node, "" if it may.
+// refusalReason returns why a request must not reach the node, or "" if it may.
 func refusalReason(body []byte, env envelope) string {
 	switch env.Command {
 	case "restart":
@@ -68,8 +68,8 @@ func refusalReason(body []byte, env envelope) string {
 	return ""
 }
 
-// delveCommandWords returns the words of a command of Delve's own, which evaluate takes
-// with the prefix "dlv" (service/dap/command.go), or none for an expression.
+// delveCommandWords returns the words of one of Delve's own commands, which evaluate
+// accepts with the prefix "dlv" (service/dap/command.go), or none for an expression.
 func delveCommandWords(body []byte) ([]string, error) {
 	var r struct{ Arguments struct{ Expression string } }
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -82,7 +82,7 @@ func delveCommandWords(body []byte) ([]string, error) {
 	return words, nil
 }
 
-// commandRefusal is refusalReason for a command of Delve's own.
+// commandRefusal is refusalReason for one of Delve's own commands.
 func commandRefusal(body []byte) string {
 	words, err := delveCommandWords(body)
 	if err != nil {
@@ -107,7 +107,7 @@ type attachArgs struct {
 	Symbols        string          `json:"symbols"`
 }
 
-// pathPair is a pair of the Go extension's substitutePath, from the IDE's path to the
+// pathPair is an entry of the Go extension's substitutePath: the IDE's path and the
 // debugger's.
 type pathPair struct{ From, To string }
 
@@ -118,13 +118,13 @@ func (a attachArgs) rules() (rules []pathmap.Rule) {
 	return rules
 }
 
-// checkProcess fails if the arguments name another process than the target, which the
-// debugger would ignore. An IDE sends a processId as a number or as a string; 0 means
-// none.
+// checkProcess fails if the arguments name a process other than the target, since the
+// debugger would ignore that. An IDE sends a processId as a number or as a string; 0
+// means none.
 func (a attachArgs) checkProcess(t TargetInfo) error {
 	pid, err := strconv.Atoi(strings.Trim(string(a.ProcessID), `"`))
 	if err != nil || pid == 0 || pid == t.PID {
-		return nil // an unresolved "${command:pickProcess}" or the like names none
+		return nil // an unresolved "${command:pickProcess}" or the like names no process
 	}
 	return diag.Errorf(diag.Usage, "processId is %d, but dapbridge serves %s, pid %d", pid, t.Name, t.PID).
 		WithHint("remove processId from launch.json, or run dapbridge serve with --pid %d", pid)

@@ -8,16 +8,16 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
-// DialOptions are what a client's configuration says to dapbridge rather than to the
-// debugger.
+// DialOptions are the parts of a client's configuration that are meant for dapbridge
+// rather than for the debugger.
 type DialOptions struct {
 	Protocol Protocol
 
 	// Symbols is the configuration's attribute "symbols": ask, auto, never, or "" if
 	// it is not set.
 	Symbols string
-	// Progress shows the user the progress of a slow Dial. One goroutine at a time
-	// calls it, and none after Dial has returned. It may be nil.
+	// Progress shows the user the progress of a slow Dial. It is called by one
+	// goroutine at a time, and not after Dial has returned. It may be nil.
 	Progress func(Progress)
 }
 
@@ -40,7 +40,7 @@ func (a attachArgs) dialOptions() (DialOptions, error) {
 // cannot show that, it prints each new text in the debug console.
 type progressReporter struct {
 	out     *outbox
-	isShown bool // the IDE can show progress events
+	canShow bool // the IDE can show progress events
 
 	mu        sync.Mutex
 	isStarted bool
@@ -53,9 +53,9 @@ const (
 	progressPause = 250 * time.Millisecond // minimum between two updates of one text
 )
 
-// showsProgress reports whether the IDE can show progress, by its initialize request
+// canShowProgress reports whether the IDE can show progress, by its initialize request
 // (DAP, InitializeRequestArguments).
-func showsProgress(initialize []byte) bool {
+func canShowProgress(initialize []byte) bool {
 	var r struct {
 		Arguments struct {
 			SupportsProgressReporting bool `json:"supportsProgressReporting"`
@@ -73,7 +73,7 @@ func (p *progressReporter) update(s Progress) {
 		return
 	}
 	p.text, p.last = s.Text, time.Now()
-	if !p.isShown {
+	if !p.canShow {
 		if fresh {
 			p.out.console(diag.Escape(s.Text))
 		}
@@ -92,7 +92,7 @@ func (p *progressReporter) update(s Progress) {
 	p.out.event("progressStart", body)
 }
 
-// end reports that there is no more progress.
+// end reports that the work is done or has failed.
 func (p *progressReporter) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

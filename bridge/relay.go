@@ -22,17 +22,17 @@ func (c *dapClient) relayNode() error {
 	}
 }
 
-// errTerminated is returned after the debugger's event terminated.
+// errTerminated is returned after the debugger's terminated event.
 var errTerminated = errors.New("the debugger ended the session")
 
-// nodeMessage is a message of the node's, and what changes in it for the IDE.
+// nodeMessage is a message from the node, with the edits for the IDE.
 type nodeMessage struct {
 	body []byte
 	envelope
 	edits *pathmap.Edits
 }
 
-// scan reads a message of the node's in one pass and sets e to what changes in it.
+// scan reads a message from the node in one pass and sets e to the edits for the IDE.
 func (u *upstream) scan(e *pathmap.Edits, body []byte) (nodeMessage, error) {
 	env, err := readEnvelope(u.paths, e, body)
 	return nodeMessage{body, env, e}, err
@@ -45,9 +45,9 @@ func (in nodeMessage) addNumbers(seq, requestSeq int64) {
 	}
 }
 
-// handleNodeMessage relays one message of the node's. Only events and responses to
-// pending requests pass: a reverse request (runInTerminal, startDebugging) would let
-// the node run programs on the host.
+// handleNodeMessage handles one message from the node. Only events and responses to
+// pending requests are relayed: a reverse request (runInTerminal, startDebugging)
+// would let the node run programs on the host.
 func (c *dapClient) handleNodeMessage(up *upstream, body []byte) error {
 	up.missing.refresh()
 	in, err := up.scan(&up.edits, body)
@@ -111,8 +111,8 @@ func (c *dapClient) handleNodeEvent(up *upstream, in nodeMessage) error {
 	return c.sendToIDE(in, pendingRequest{})
 }
 
-// sendToIDE sends a message of the node's with host paths. If it is a response, it
-// answers p.
+// sendToIDE sends a message from the node with host paths. If it is a response, p is
+// the request that it answers.
 func (c *dapClient) sendToIDE(in nodeMessage, p pendingRequest) error {
 	if p.isValue {
 		in.edits.DropResults()
@@ -120,7 +120,7 @@ func (c *dapClient) sendToIDE(in nodeMessage, p pendingRequest) error {
 	return c.out.relay(in, p.seq)
 }
 
-// refuseNode answers a request of the node's with an error.
+// refuseNode answers a request from the node with an error.
 func (c *dapClient) refuseNode(up *upstream, env envelope) error {
 	no := false
 	body, err := json.Marshal(message{Type: "response", RequestSeq: &env.Seq, Success: &no, Command: env.Command, Message: "refused by dapbridge"})

@@ -25,9 +25,9 @@ type rpcClient struct {
 // maxRPCRequest bounds a request, in bytes.
 const maxRPCRequest = 4 << 20
 
-// closeDelay is how long a connection stays open after its session has ended
-// unasked. Meanwhile every request is answered with the reason: clients show that,
-// but some say nothing of a closed connection.
+// closeDelay is how long a connection stays open after its session has ended although
+// the client did not ask for that. Until then, every request is answered with the
+// reason: clients show that, but some do not report a closed connection.
 const closeDelay = time.Second
 
 func newRPCClient(s *Server, conn net.Conn, log *slog.Logger) *rpcClient {
@@ -56,7 +56,7 @@ func (c *rpcClient) readRequests() error {
 	}
 }
 
-// handleRequest handles one request. It must not keep body.
+// handleRequest handles one request. It must not retain body.
 func (c *rpcClient) handleRequest(body []byte, env rpcEnvelope) error {
 	name, ok := strings.CutPrefix(env.Method, "RPCServer.")
 	why, known := checkRPCMethod(name)
@@ -104,8 +104,8 @@ func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
 }
 
 // warnIfStale logs once that the file of a new breakpoint is not what the target
-// was built from: this protocol has no place for such a warning. The caller holds
-// c.mu; c.up is set.
+// was built from: this protocol cannot carry such a warning. The caller holds c.mu;
+// c.up is set.
 func (c *rpcClient) warnIfStale(body []byte, env rpcEnvelope) {
 	var in struct {
 		Breakpoint struct {
@@ -119,7 +119,7 @@ func (c *rpcClient) warnIfStale(body []byte, env rpcEnvelope) {
 	node, _ := c.up.paths.Map.ToNode(in.Breakpoint.File)
 	v := s.startFile(node)
 	c.wg.Go(func() {
-		if <-v.done; v.text != "" && !s.isReported(v.text) {
+		if <-v.done; v.text != "" && !s.alreadyReported(v.text) {
 			c.log.Warn(v.text)
 		}
 	})
@@ -151,7 +151,7 @@ func (c *rpcClient) attach(ctx context.Context, h *holder) {
 	}
 }
 
-// tryAttach dials and starts the session. On an error the target is as before.
+// tryAttach dials and starts the session. If it fails, the target is left as it was.
 func (c *rpcClient) tryAttach(ctx context.Context, h *holder) error {
 	sess, err := c.dial(ctx, h, DialOptions{Protocol: RPC})
 	if err != nil {
@@ -201,10 +201,9 @@ func (c *rpcClient) refuseAttach(ctx context.Context, err error) {
 	c.closeLater()
 }
 
-// closeLater closes the connection after closeDelay.
 func (c *rpcClient) closeLater() { time.AfterFunc(closeDelay, c.stop) }
 
-// refuseWaiting implements [protocolHandler]. Later requests are answered alike.
+// refuseWaiting implements [protocolHandler]. Later requests are refused likewise.
 func (c *rpcClient) refuseWaiting(why error) {
 	c.mu.Lock()
 	up := c.up
@@ -215,8 +214,8 @@ func (c *rpcClient) refuseWaiting(why error) {
 	}
 }
 
-// notify implements [protocolHandler]. The protocol has no place for messages to
-// the user, so they go to the log.
+// notify implements [protocolHandler]. The protocol cannot carry messages to the user,
+// so they go to the log.
 func (c *rpcClient) notify(line string) { c.log.Warn(line) }
 
 // announceEnd implements [protocolHandler]. The client learns of the end by the answers to
@@ -234,8 +233,8 @@ type rpcUpstream struct {
 	sess   Session
 	queue  *queue
 	paths  *pathmap.Rewriter
-	keeper *sourceKeeper // nil if the host counts as lacking nothing
-	stale  *staleChecker // nil if nothing is known of the files
+	keeper *sourceKeeper // nil if the host's files are not checked for being missing
+	stale  *staleChecker // nil if they are not checked for being stale
 
 	mu      sync.Mutex
 	pending map[string][]bool // by id: for each request not answered yet, whether it resumes the target
@@ -321,8 +320,8 @@ func (c *rpcClient) relayNode() error {
 	}
 }
 
-// handleNodeMessage relays one message of the node's with host paths. Only answers
-// to pending requests pass.
+// handleNodeMessage relays one message from the node with host paths. Only answers to
+// pending requests are relayed.
 func (c *rpcClient) handleNodeMessage(up *rpcUpstream, body []byte) error {
 	up.keeper.refresh()
 	env, err := readRPC(up.paths, &up.edits, body)
@@ -348,12 +347,13 @@ func (c *rpcClient) handleNodeMessage(up *rpcUpstream, body []byte) error {
 	if err := c.queue.waitRoom(); err != nil {
 		return err
 	}
-	up.answer = append(up.edits.Apply(up.answer[:0], body), '\n') // Delve ends an answer so
+	up.answer = append(up.edits.Apply(up.answer[:0], body), '\n') // as Delve ends an answer
 	_, err = c.queue.Write(up.answer)
 	return err
 }
 
-// relayLarge writes an answer to the client from the read buffer, without the queue.
+// relayLarge writes an answer to the client straight from the read buffer, bypassing
+// the queue.
 func (c *rpcClient) relayLarge(body []byte, edits *pathmap.Edits) error {
 	for !c.queue.claim() {
 		if err := c.queue.waitIdle(); err != nil {

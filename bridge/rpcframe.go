@@ -11,21 +11,21 @@ import (
 
 // Ways in which a peer breaks the framing of JSON-RPC.
 const (
-	errNoObject  frameFault = "the message is not a JSON object"
+	errNotObject frameFault = "the message is not a JSON object"
 	errMalformed frameFault = "the message is malformed JSON"
 )
 
-// requestReader reads the messages of an untrusted JSON-RPC client: JSON objects,
-// one after the other (net/rpc/jsonrpc). It is not for concurrent use.
+// requestReader reads the messages of an untrusted JSON-RPC client: JSON objects, one
+// after the other (net/rpc/jsonrpc). It is not safe for concurrent use.
 type requestReader struct {
 	in  *boundedReader
-	src io.Reader // of dec: in, possibly after bytes that were read from it
+	src io.Reader // what dec reads: in, possibly preceded by bytes already read from it
 	dec *json.Decoder
 	max int64
 	msg json.RawMessage
 }
 
-// newRequestReader returns a reader of r that refuses messages larger than max.
+// newRequestReader returns a requestReader of r that refuses messages larger than max.
 func newRequestReader(r io.Reader, max int64) *requestReader {
 	in := &boundedReader{r: r}
 	return &requestReader{in: in, src: in, dec: json.NewDecoder(in), max: max}
@@ -34,7 +34,7 @@ func newRequestReader(r io.Reader, max int64) *requestReader {
 // read returns the next message, valid until the next call. The error is io.EOF if
 // the stream ends between messages; it wraps a frameFault if the client breaks the
 // protocol and io.ErrUnexpectedEOF if the stream ends within a message. After an
-// error the stream must not be used any more.
+// error the stream must not be used again.
 func (r *requestReader) read() ([]byte, error) {
 	if cap(r.msg) > keepBuffer {
 		r.dropBuffers()
@@ -49,14 +49,14 @@ func (r *requestReader) read() ([]byte, error) {
 	case int64(len(r.msg)) > r.max:
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", errBodySize, len(r.msg), r.max)
 	case r.msg[0] != '{':
-		return nil, fmt.Errorf("%w: it starts with %q", errNoObject, r.msg[0])
+		return nil, fmt.Errorf("%w: it starts with %q", errNotObject, r.msg[0])
 	}
 	return r.msg, nil
 }
 
-// dropBuffers releases the room that a large message took.
+// dropBuffers releases the buffers that a large message has grown.
 func (r *requestReader) dropBuffers() {
-	rest, _ := io.ReadAll(r.dec.Buffered()) // a bytes.Reader, which has no errors
+	rest, _ := io.ReadAll(r.dec.Buffered()) // a bytes.Reader, which never fails
 	if len(rest) > 0 {
 		r.src = io.MultiReader(bytes.NewReader(rest), r.src)
 	}
@@ -78,8 +78,8 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lineReader reads the answers of a JSON-RPC server, one a line: so Delve's encoder
-// (encoding/json, Encoder.Encode) and the worker write them. It is not for
+// lineReader reads the answers of a JSON-RPC server, one per line, as Delve's encoder
+// (encoding/json, Encoder.Encode) and the worker write them. It is not safe for
 // concurrent use.
 type lineReader struct {
 	r           io.Reader
@@ -88,12 +88,12 @@ type lineReader struct {
 	start, next int // of the current message in buf, and of the one after it
 }
 
-// newLineReader returns a reader of r that refuses lines longer than max.
+// newLineReader returns a lineReader of r that refuses lines longer than max.
 func newLineReader(r io.Reader, max int64) *lineReader {
 	return &lineReader{r: r, max: max}
 }
 
-// read returns the next line without its end, with the contract of
+// read returns the next line without its line break, with the contract of
 // [requestReader.read].
 func (l *lineReader) read() ([]byte, error) {
 	l.start = l.next
@@ -102,7 +102,7 @@ func (l *lineReader) read() ([]byte, error) {
 			return l.take(i + n)
 		}
 		var err error
-		if i, err = l.more(); err != nil {
+		if i, err = l.readMore(); err != nil {
 			return nil, err
 		}
 	}
@@ -118,8 +118,8 @@ func (l *lineReader) take(end int) ([]byte, error) {
 	return msg, nil
 }
 
-// more reads more of the current line and returns the offset of the new bytes.
-func (l *lineReader) more() (at int, err error) {
+// readMore reads more of the current line and returns the offset of the new bytes.
+func (l *lineReader) readMore() (at int, err error) {
 	at = len(l.buf) - l.start
 	if int64(at) > l.max {
 		return 0, fmt.Errorf("%w: over %d bytes", errBodySize, l.max)

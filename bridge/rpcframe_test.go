@@ -37,8 +37,8 @@ func TestRequestReaderRefuses(t *testing.T) {
 		stream string
 		want   error
 	}{
-		{`[]`, errNoObject},
-		{`7`, errNoObject},
+		{`[]`, errNotObject},
+		{`7`, errNotObject},
 		{"\x00", errMalformed},
 		{`{"a":[}`, errMalformed},
 		{`{"a":"` + strings.Repeat("x", 100) + `"}`, errBodySize},
@@ -94,8 +94,8 @@ func TestRequestReaderDropsLargeBuffers(t *testing.T) {
 	}
 }
 
-// FuzzRequestReader compares what is read, and accepted, with encoding/json's
-// reader, however the bytes come.
+// FuzzRequestReader compares what is read and accepted with encoding/json's decoder,
+// however the bytes arrive.
 func FuzzRequestReader(f *testing.F) {
 	f.Add([]byte(`{"method":"RPCServer.State","params":[{"NonBlocking":true}],"id":1}{"id":2}`))
 	f.Add([]byte(`{"a":"\u007b\\"} {"b":[[]]}`))
@@ -118,7 +118,7 @@ func FuzzRequestReader(f *testing.F) {
 				t.Fatalf("got %q, want %q, %v", got, want, wantErr)
 			}
 			if err != nil {
-				if wantErr == nil && unambiguous(want) {
+				if wantErr == nil && isUnambiguous(want) {
 					t.Fatalf("%v, but there is %q", err, want)
 				}
 				return
@@ -127,9 +127,9 @@ func FuzzRequestReader(f *testing.F) {
 	})
 }
 
-// unambiguous reports whether a value is an object that nests as deep as is
-// allowed and has each member of a JSON-RPC message once.
-func unambiguous(value json.RawMessage) bool {
+// isUnambiguous reports whether a value is an object that does not nest too deeply and
+// has each member of a JSON-RPC message at most once.
+func isUnambiguous(value json.RawMessage) bool {
 	var members map[string]json.RawMessage
 	if value[0] != '{' || pathmap.SkipValue(value, 0) < 0 || json.Unmarshal(value, &members) != nil {
 		return false

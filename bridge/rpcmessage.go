@@ -8,8 +8,8 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// rpcEnvelope holds the members that the bridge reads of every JSON-RPC message, and
-// their places in the scanned bytes.
+// rpcEnvelope holds the members that the bridge reads from every JSON-RPC message, and
+// their positions in the scanned bytes.
 type rpcEnvelope struct {
 	Method string // of a request
 	ID     string // raw; "null" if there is none
@@ -27,8 +27,8 @@ func scanRPC(body []byte) (rpcEnvelope, error) {
 	return env, nil
 }
 
-// readRPC is [scanRPC], and sets e to what r changes in an answer of the node's in
-// the same pass.
+// readRPC is like [scanRPC]; in the same pass, it sets e to the changes that r makes to
+// an answer from the node.
 func readRPC(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (rpcEnvelope, error) {
 	env := rpcEnvelope{ID: "null"}
 	if err := r.ScanRPC(e, body, env.setIn(body)); err != nil {
@@ -42,7 +42,7 @@ func (env *rpcEnvelope) setIn(body []byte) pathmap.MemberFunc {
 	return func(m pathmap.Member) error { return env.set(m.Name, body[m.Start:m.End], span{m.Start, m.End}) }
 }
 
-// set sets the field of one member.
+// set records the value and the position of one member.
 func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
 	where := env.field(name)
 	if where == nil {
@@ -61,7 +61,8 @@ func (env *rpcEnvelope) set(name, raw []byte, at span) (err error) {
 	return err
 }
 
-// field returns the envelope's field for the place of a member, nil if it has none.
+// field returns the field that holds a member's position, or nil if the member is not
+// part of the envelope.
 func (env *rpcEnvelope) field(name []byte) *span {
 	switch string(name) {
 	case "method":
@@ -99,7 +100,7 @@ func (env *rpcEnvelope) decodeParams(body []byte, in any) error {
 	return json.Unmarshal(env.params.in(body), &list)
 }
 
-// withoutParam returns the request without the member name of its parameter.
+// withoutParam returns the request without the given member of its parameter.
 func (env *rpcEnvelope) withoutParam(body []byte, name string) []byte {
 	open := pathmap.SkipSpace(body, env.params.start)
 	if env.params == (span{}) || body[open] != '[' {

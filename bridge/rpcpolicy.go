@@ -6,11 +6,11 @@ import (
 )
 
 // The policy for Delve's JSON-RPC (service/rpc2, service/rpccommon) lists the methods
-// that pass; no other does. Its test fails for a method of Delve's that is not
+// that may reach the node; no other may. A test fails for a Delve method that is not
 // mentioned here.
 
 // checkRPCMethod reports whether the bridge knows a method, by its name without
-// "RPCServer.", and why it must not reach the node, "" if it may.
+// "RPCServer.", and why it must not reach the node, or "" if it may.
 func checkRPCMethod(name string) (why string, known bool) {
 	switch name {
 	case // the session
@@ -25,7 +25,7 @@ func checkRPCMethod(name string) (why string, known bool) {
 		"GetBufferedTracepoints":
 	case // halting and running
 		"State", "Command", "CancelNext", "GetEvents", "CancelDownloads":
-	case // what is halted
+	case // the halted target
 		"ListGoroutines", "ListThreads", "GetThread", "Stacktrace", "Ancestors", "ListLocalVars", "ListFunctionArgs",
 		"ListPackageVars", "ListRegisters", "Eval", "Set", "ExamineMemory":
 	default:
@@ -58,7 +58,7 @@ func rpcMethodRefusal(name string) (why string, known bool) {
 }
 
 // rpcParamsRefusal returns why a request whose method may pass must not reach the node
-// because of its parameters, "" if it may.
+// because of its parameters, or "" if it may.
 func rpcParamsRefusal(name string, body []byte, env rpcEnvelope) string {
 	switch name {
 	case "Command":
@@ -79,7 +79,7 @@ func rpcParamsRefusal(name string, body []byte, env rpcEnvelope) string {
 }
 
 // rpcCommandRefusal returns why a command (service/api, DebuggerCommand) must not reach
-// the node, "" if it may.
+// the node, or "" if it may.
 func rpcCommandRefusal(name string) string {
 	switch name {
 	case "continue", "directionCongruentContinue", "next", "step", "stepOut", "stepInstruction", "nextInstruction",

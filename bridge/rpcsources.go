@@ -9,9 +9,9 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// JSON-RPC clients open the files that answers name by themselves. So files that the
-// host lacks are copied to a directory before the answer passes, and the answer names
-// the copies.
+// JSON-RPC clients open the files that an answer names themselves. So files that the
+// host lacks are copied to a directory before the answer is relayed, and the answer
+// names the copies.
 
 // Bounds on the files that are copied for one answer and for one session, and on how
 // long an answer waits for them.
@@ -41,7 +41,7 @@ func newSourceKeeper(s SourceFiles) *sourceKeeper {
 	return k
 }
 
-// findPlace is the Find of [pathmap.MissingFiles].
+// findPlace is the Find function of [pathmap.MissingFiles].
 func (k *sourceKeeper) findPlace(host, node string) pathmap.Place {
 	f := sourceFile{host, node}
 	if k.sources.IsOnHost(host) {
@@ -67,17 +67,17 @@ func (k *sourceKeeper) keepWanted(ctx context.Context) bool {
 		all.Go(func() { paths[i], _ = k.sources.Keep(ctx, f.host, f.node) })
 	}
 	all.Wait()
-	came := false
+	copied := false
 	for i, f := range k.wanted {
 		k.paths[f] = paths[i]
-		came = came || paths[i] != ""
+		copied = copied || paths[i] != ""
 	}
 	k.wanted = nil
 	k.files.Forget()
-	return came
+	return copied
 }
 
-// refresh forgets from time to time which files the host lacks and which copies failed.
+// refresh periodically forgets which files the host lacks and which copies failed.
 func (k *sourceKeeper) refresh() {
 	if k == nil || time.Since(k.checked) < recheck {
 		return
@@ -91,8 +91,8 @@ func (k *sourceKeeper) refresh() {
 	k.files.Forget()
 }
 
-// rewriter returns the rewriter for a session's messages. The client may name a copy,
-// of this session or of another.
+// rewriter returns the rewriter for a session's messages. The client may name a copy
+// made in this session or in another one.
 func (k *sourceKeeper) rewriter(m *pathmap.Map) (*pathmap.Rewriter, error) {
 	if k == nil {
 		return &pathmap.Rewriter{Map: m}, nil

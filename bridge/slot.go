@@ -10,7 +10,7 @@ import (
 
 // slot is held by the one client that has the debugger. Delve's own multi-client mode
 // does not help: a second client's breakpoints replace the first one's, and only one
-// of them is told of stops.
+// of them is notified when the target stops.
 type slot struct {
 	mu     sync.Mutex
 	holder *holder
@@ -18,7 +18,7 @@ type slot struct {
 
 // holder is a client in the slot.
 type holder struct {
-	name     string // for people: the IDE and its address
+	name     string // for display: the IDE and its address
 	since    time.Time
 	conn     *connection
 	protocol Protocol
@@ -28,12 +28,12 @@ type holder struct {
 	left      chan struct{} // closed when it has left
 }
 
-// slotGrace is how long acquire waits for a holder that is not leaving: the end of an
-// IDE's connection may not have been noticed yet.
+// slotGrace is how long acquire waits for a holder that is not leaving: its IDE may
+// have just disconnected without the bridge having noticed yet.
 const slotGrace = 300 * time.Millisecond
 
-// acquire puts h into the slot. It waits for a holder that is leaving. It evicts
-// another one if takeover is set, and otherwise fails after slotGrace.
+// acquire puts h into the slot. It waits for a holder that is leaving. If takeover is
+// set, it evicts a holder that is not; otherwise it fails after slotGrace.
 func (s *slot) acquire(ctx context.Context, h *holder, takeover bool) error {
 	h.left = make(chan struct{})
 	grace := time.NewTimer(slotGrace)

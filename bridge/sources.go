@@ -11,8 +11,8 @@ import (
 
 // SourceFiles gives access to the source files of a session's target. A file has two
 // names: node, its path in the target's binary, and host, the path that the session's
-// [pathmap.Map] maps it to, the same if no rule covers it. The methods are safe for
-// concurrent use.
+// [pathmap.Map] maps it to, or the same path if no rule covers it. The methods are safe
+// for concurrent use.
 type SourceFiles interface {
 	// IsOnHost reports whether the host has the file host now. It must not block on
 	// anything but the host's own file system.
@@ -26,25 +26,25 @@ type SourceFiles interface {
 	// [KeepPath]), and returns its path, for clients that open files by themselves.
 	Keep(ctx context.Context, host, node string) (path string, err error)
 
-	// KeepDir returns the directory for Keep, "" if there is none.
+	// KeepDir returns the directory for Keep, or "" if there is none.
 	KeepDir() string
 
 	// CheckStale returns a line that says that the host's file is not what the target
-	// was built from, and what to do; "" if there is no sign of that.
+	// was built from, and what to do about it, or "" if nothing indicates that.
 	CheckStale(ctx context.Context, host, node string) string
 }
 
-// The bridge's references to files count from firstReference, so that they differ from
-// the debugger's, which count from 1. DAP allows 31 bits.
+// The bridge's source references start at firstReference, so that they differ from the
+// debugger's, which start at 1. DAP allows 31 bits.
 const (
 	firstReference = 1 << 30
 	maxReferences  = 1 << 16
 )
 
-// recheck is how long it may take to notice that the host has a file now.
+// recheck bounds how long it takes to notice that the host now has a file.
 const recheck = 5 * time.Second
 
-// readTimeout bounds reading a file of the node's.
+// readTimeout bounds how long reading or checking a file may take.
 const readTimeout = time.Minute
 
 // missingSources are the files that the host lacks in a DAP session.
@@ -62,8 +62,7 @@ type missingSources struct {
 // sourceFile is a source file by both of its names.
 type sourceFile struct{ host, node string }
 
-// newMissingSources returns the files that the host lacks in the session, nil if the
-// session gives no access to files.
+// newMissingSources returns nil if the session gives no access to files.
 func newMissingSources(sess Session) *missingSources {
 	s := sess.Sources()
 	if s == nil {
@@ -83,7 +82,7 @@ func (l *missingSources) rewriter(m *pathmap.Map, form pathmap.Client) *pathmap.
 	return r
 }
 
-// findPlace is the Find of [pathmap.MissingFiles]. A path from the IDE's own
+// findPlace is the Find function of [pathmap.MissingFiles]. A path from the IDE's own
 // substitutePath counts as present: the IDE may see files that this host does not.
 func (l *missingSources) findPlace(host, node string) pathmap.Place {
 	if own, _ := l.hostMap.ToHost(node); own != host || l.sources.IsOnHost(host) {
@@ -103,7 +102,7 @@ func (l *missingSources) findPlace(host, node string) pathmap.Place {
 	return pathmap.Place{Reference: firstReference + n}
 }
 
-// refresh forgets from time to time which files the host lacks.
+// refresh periodically forgets which files the host lacks.
 func (l *missingSources) refresh() {
 	if l == nil {
 		return
@@ -119,7 +118,7 @@ func (l *missingSources) refresh() {
 	}
 }
 
-// file returns the file of a reference of the bridge's.
+// file returns the file that one of the bridge's references stands for.
 func (l *missingSources) file(reference int) (sourceFile, bool) {
 	if l == nil {
 		return sourceFile{}, false

@@ -29,7 +29,7 @@ type staleChecker struct {
 	wg      *sync.WaitGroup // joins their goroutines
 
 	mu       sync.Mutex
-	reported map[string]bool // what the user has been told
+	reported map[string]bool // the texts that the user has been shown
 }
 
 // newStaleChecker returns nil if the session gives no access to files.
@@ -65,8 +65,9 @@ func (s *staleChecker) startFile(node string) *verdict {
 	return v
 }
 
-// isReported reports whether it was called with the same text before.
-func (s *staleChecker) isReported(text string) bool {
+// alreadyReported reports whether it was called with the same text before, so that each
+// text is shown only once.
+func (s *staleChecker) alreadyReported(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.reported[text]
@@ -75,8 +76,9 @@ func (s *staleChecker) isReported(text string) bool {
 }
 
 // relayBreakpoints relays the response to setBreakpoints once there is a verdict on the
-// file, which it adds to each breakpoint's message, and once prints in the debug
-// console. Other messages pass meanwhile.
+// file, or after verdictTimeout. It adds a verdict that is in time to each breakpoint's
+// message, and prints any verdict once in the debug console. Other messages are relayed
+// in the meantime.
 func (c *dapClient) relayBreakpoints(up *upstream, in nodeMessage, p pendingRequest) error {
 	select {
 	case <-p.verdict.done:
@@ -107,12 +109,12 @@ func (c *dapClient) relayBreakpoints(up *upstream, in nodeMessage, p pendingRequ
 
 // reportVerdict prints a verdict in the debug console, once.
 func (c *dapClient) reportVerdict(up *upstream, v *verdict) {
-	if v.text != "" && !up.stale.isReported(v.text) {
+	if v.text != "" && !up.stale.alreadyReported(v.text) {
 		c.out.console(v.text)
 	}
 }
 
-// relayResponse is sendToIDE for other goroutines than relayNode's.
+// relayResponse is sendToIDE for goroutines other than relayNode's.
 func (c *dapClient) relayResponse(up *upstream, body []byte, p pendingRequest) {
 	in, err := up.scan(new(pathmap.Edits), body)
 	if err == nil {
@@ -123,8 +125,8 @@ func (c *dapClient) relayResponse(up *upstream, body []byte, p pendingRequest) {
 	}
 }
 
-// withMessage returns a response to setBreakpoints with text as the message of each
-// breakpoint, after the message that it has.
+// withMessage returns a response to setBreakpoints with text added to the message of
+// each breakpoint.
 func withMessage(body []byte, text string) []byte {
 	if text == "" {
 		return body

@@ -18,9 +18,9 @@ const (
 )
 
 // SessionStatus describes the current session. Whether the target is halted is
-// concluded from the relayed messages.
+// inferred from the relayed messages.
 type SessionStatus struct {
-	Client   string // the IDE and its address, for people
+	Client   string // the IDE and its address, for display
 	Process  string // the client's process; "" if unknown
 	Protocol Protocol
 	Since    time.Time
@@ -30,7 +30,7 @@ type SessionStatus struct {
 }
 
 // Status returns the status of the current session, and false if there is none. It
-// blocks on nothing but the system's table of sockets.
+// waits for nothing except the system's table of sockets.
 func (s *Server) Status() (SessionStatus, bool) {
 	s.slot.mu.Lock()
 	h := s.slot.holder
@@ -62,7 +62,7 @@ func (h *haltWatch) snapshot(now time.Time) (s SessionState, since time.Time, ri
 	return Halted, h.since, haltLine(h.target, h.since, now)
 }
 
-// String returns the protocol's name for people.
+// String returns the protocol's name for display.
 func (p Protocol) String() string {
 	if p == RPC {
 		return "Delve's JSON-RPC"

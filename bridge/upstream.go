@@ -12,15 +12,15 @@ import (
 const delveMaxBody = 4 << 20
 
 // upstream is the node's side of a dapClient's session. It numbers requests and
-// records them, so that only responses to them pass. Requests go through a queue, so
-// that a node that does not read blocks nobody.
+// records them, so that only responses to them are relayed. Requests go through a
+// queue, so that a node that does not read blocks nobody.
 type upstream struct {
 	sess  Session
 	queue *queue
 
 	paths   *pathmap.Rewriter
-	missing *missingSources // nil if the host counts as lacking nothing
-	stale   *staleChecker   // nil if nothing is known of the files
+	missing *missingSources // nil if the host's files are not checked for being missing
+	stale   *staleChecker   // nil if they are not checked for being stale
 
 	mu                 sync.Mutex
 	w                  *frameWriter
@@ -34,10 +34,10 @@ type upstream struct {
 // pendingRequest is a request that the node has not answered yet.
 type pendingRequest struct {
 	seq        int64    // the client's number; unused if fromBridge
-	command    string   // the client's; the node may have got another
+	command    string   // the client's; the node may have received another
 	fromBridge bool     // the response does not go to the client
-	isMapped   bool     // the request holds no path to map
-	isValue    bool     // the result is a value of the target's, see [pathmap.Edits.DropResults]
+	isMapped   bool     // the request has no paths left to map
+	isValue    bool     // the result is one of the target's values, see [pathmap.Edits.DropResults]
 	verdict    *verdict // on the file of breakpoints; nil if it is not checked
 }
 
@@ -75,7 +75,7 @@ func (u *upstream) send(body []byte, env envelope, p pendingRequest) error {
 	return nil
 }
 
-// sendRequest is send for a request that has not been scanned.
+// sendRequest is like send, for a request that has not been scanned.
 func (u *upstream) sendRequest(body []byte, p pendingRequest) error {
 	env, err := scanEnvelope(body)
 	if err != nil {
@@ -103,7 +103,7 @@ func (u *upstream) takePending(env envelope) (pendingRequest, bool) {
 	return p, ok
 }
 
-// refuseNode sends the bridge's own response to a request of the node's.
+// refuseNode sends the bridge's own response to a request from the node.
 func (u *upstream) refuseNode(body []byte) error {
 	env, err := scanEnvelope(body)
 	if err != nil {
