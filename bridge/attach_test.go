@@ -11,8 +11,8 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// Whatever an IDE wants to start, Delve sees a remote attach, with the other
-// arguments as they were.
+// Whatever an IDE wants to start, Delve gets a remote attach, with the other arguments
+// unchanged.
 func TestAttachIsAlwaysRemote(t *testing.T) {
 	for _, c := range []struct{ command, args, want string }{
 		{"attach", ``, `{"hideSystemGoroutines":true,"mode":"remote"}`},
@@ -36,12 +36,12 @@ func TestAttachIsAlwaysRemote(t *testing.T) {
 	} {
 		t.Run(c.command+c.args, func(t *testing.T) {
 			n := newNode(t)
-			i := serve(t, Config{Dialer: n}).ide()
+			i := serve(t, Config{Dialer: n}).dialIDE()
 			i.initialize()
 			seq := i.request(c.command, c.args)
-			got := n.session().accept()
+			got := n.nextSession().accept()
 			i.expect("event", "initialized")
-			i.answered(seq, c.command)
+			i.expectResponse(seq, c.command)
 			if compact(t, got.Arguments) != compact(t, []byte(c.want)) {
 				t.Errorf("Delve gets\n%s, want\n%s", got.Arguments, c.want)
 			}
@@ -52,13 +52,13 @@ func TestAttachIsAlwaysRemote(t *testing.T) {
 	}
 }
 
-// An error of Delve's reaches the IDE under the IDE's own command.
+// Delve's error reaches the IDE as a response to the command that the IDE sent.
 func TestAttachThatDelveRefuses(t *testing.T) {
 	n := newNode(t)
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.initialize()
 	seq := i.request("launch", `{"mode":"debug"}`)
-	s := n.session()
+	s := n.nextSession()
 	s.expect("request", "initialize")
 	attach := s.expect("request", "attach")
 	s.send(fmt.Sprintf(`{"seq":9,"type":"response","request_seq":%d,"success":false,"command":"attach","message":"Failed to attach"}`, attach.Seq))
@@ -70,17 +70,17 @@ func TestAttachThatDelveRefuses(t *testing.T) {
 	s.waitEnded()
 }
 
-// A failure of the bridge's own initialize is logged, and does not reach the IDE.
+// If the bridge's own initialize fails, that is logged and does not reach the IDE.
 func TestInitializeThatTheNodeRefuses(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
-	i := srv.ide()
+	i := srv.dialIDE()
 	i.initialize()
 	i.request("attach", "{}")
-	s := n.session()
+	s := n.nextSession()
 	s.send(fmt.Sprintf(`{"seq":1,"type":"response","request_seq":%d,"success":false,"command":"initialize","message":"no"}`, s.expect("request", "initialize").Seq))
 	s.expect("request", "attach")
-	srv.logged("level=WARN", "the debugger refused initialize")
+	srv.waitForLog("level=WARN", "the debugger refused initialize")
 	i.roundTrip(s)
 }
 
@@ -88,18 +88,18 @@ func TestProcessIDOfAnotherProcess(t *testing.T) {
 	for _, id := range []string{"4712", `"4712"`, "-4711", "1"} {
 		t.Run(id, func(t *testing.T) {
 			n := newNode(t)
-			i := serve(t, Config{Dialer: n}).ide()
+			i := serve(t, Config{Dialer: n}).dialIDE()
 			i.initialize()
 			pid := strings.Trim(id, `"`)
-			i.refused(i.request("attach", `{"processId":`+id+`}`), "attach", "processId is "+pid, "serves containerd, pid 4711", "--pid "+pid)
-			s := n.session()
+			i.expectRefusal(i.request("attach", `{"processId":`+id+`}`), "attach", "processId is "+pid, "serves containerd, pid 4711", "--pid "+pid)
+			s := n.nextSession()
 			s.waitEnded()
 			s.expectEnd() // and nothing was sent
 			again := i.request("attach", `{"processId":4711}`)
-			s = n.session()
+			s = n.nextSession()
 			s.accept()
 			i.expect("event", "initialized")
-			i.answered(again, "attach")
+			i.expectResponse(again, "attach")
 			i.roundTrip(s)
 		})
 	}
@@ -108,28 +108,28 @@ func TestProcessIDOfAnotherProcess(t *testing.T) {
 // TestSessionSpeaks checks that a session's notes appear in the debug console.
 func TestSessionSpeaks(t *testing.T) {
 	n := newNode(t)
-	n.says = "fetched the source of example.com/a@v1.0.0"
-	i := serve(t, Config{Dialer: n}).ide()
+	n.notice = "fetched the source of example.com/a@v1.0.0"
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.initialize()
 	seq := i.request("attach", `{}`)
-	n.session().accept()
-	i.console(n.says)
+	n.nextSession().accept()
+	i.expectConsole(n.notice)
 	i.expect("event", "initialized")
-	i.answered(seq, "attach")
+	i.expectResponse(seq, "attach")
 }
 
 func TestProcessIDThatSaysNothing(t *testing.T) {
 	for _, id := range []string{"0", `"4711"`, "null", `""`, `"${command:pickProcess}"`} {
 		t.Run(id, func(t *testing.T) {
 			n := newNode(t)
-			i := serve(t, Config{Dialer: n}).ide()
+			i := serve(t, Config{Dialer: n}).dialIDE()
 			i.initialize()
 			seq := i.request("attach", `{"processId":`+id+`}`)
-			if got := n.session().accept(); strings.Contains(got.raw, "processId") {
+			if got := n.nextSession().accept(); strings.Contains(got.raw, "processId") {
 				t.Errorf("Delve gets %s", got.raw)
 			}
 			i.expect("event", "initialized")
-			i.answered(seq, "attach")
+			i.expectResponse(seq, "attach")
 		})
 	}
 }
@@ -148,19 +148,19 @@ func TestAttachThatIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := newNode(t)
-			i := serve(t, Config{Dialer: n}).ide()
+			i := serve(t, Config{Dialer: n}).dialIDE()
 			i.initialize()
-			i.refused(i.request("attach", c.args), "attach", c.text)
+			i.expectRefusal(i.request("attach", c.args), "attach", c.text)
 			if c.dialed {
-				s := n.session()
+				s := n.nextSession()
 				s.waitEnded()
 				s.expectEnd()
 			}
 			seq := i.request("attach", "{}")
-			s := n.session()
+			s := n.nextSession()
 			s.accept()
 			i.expect("event", "initialized")
-			i.answered(seq, "attach")
+			i.expectResponse(seq, "attach")
 			i.roundTrip(s)
 		})
 	}
@@ -170,9 +170,9 @@ func TestAttachThatIsRefused(t *testing.T) {
 func TestRefusedAttachThatDoesNotEnd(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return errors.New("the target was not released") }
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.initialize()
-	i.refused(i.request("attach", `{"processId":1}`), "attach", "processId is 1", "the target was not released")
+	i.expectRefusal(i.request("attach", `{"processId":1}`), "attach", "processId is 1", "the target was not released")
 }
 
 func TestDialFails(t *testing.T) {
@@ -184,54 +184,54 @@ func TestDialFails(t *testing.T) {
 		return diag.Errorf(diag.TargetTraced, "\x1b[31mcontainerd is traced by gdb")
 	}
 	srv := serve(t, Config{Dialer: n})
-	i := srv.ide()
+	i := srv.dialIDE()
 	i.initialize()
-	i.refused(i.request("attach", "{}"), "attach", `\x1b[31mcontainerd is traced by gdb (`)
-	srv.logged("level=WARN", "attach failed", "traced by gdb")
-	other := srv.ide() // the slot is free
+	i.expectRefusal(i.request("attach", "{}"), "attach", `\x1b[31mcontainerd is traced by gdb (`)
+	srv.waitForLog("level=WARN", "attach failed", "traced by gdb")
+	other := srv.dialIDE() // the slot is free
 	other.attach(n)
 	other.disconnect()
 	seq := i.request("attach", "{}")
-	n.session().accept()
+	n.nextSession().accept()
 	i.expect("event", "initialized")
-	i.answered(seq, "attach")
+	i.expectResponse(seq, "attach")
 }
 
-// What an IDE asks during the attach is kept and sent after it, in its order;
-// what the bridge answers itself is answered at once.
+// Requests during the attach are queued and sent after it, in order; those that the
+// bridge answers itself are answered at once.
 func TestBacklog(t *testing.T) {
 	n := newNode(t)
 	release := make(chan struct{})
 	n.dial = func(context.Context) error { <-release; return nil }
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.initialize()
 	attach := i.request("attach", "{}")
-	var asked []int
+	var seqs []int
 	for k := range 5 {
-		asked = append(asked, i.request(fmt.Sprintf("x%d", k), fmt.Sprintf(`{"source":{"path":"/a.go"},"n":%d.0}`, k)))
+		seqs = append(seqs, i.request(fmt.Sprintf("x%d", k), fmt.Sprintf(`{"source":{"path":"/a.go"},"n":%d.0}`, k)))
 	}
 	large := i.request("x", `"`+strings.Repeat("x", delveMaxBody)+`"`)
-	asked = append(asked, i.request("x5", ""))
+	seqs = append(seqs, i.request("x5", ""))
 	restart := i.request("restart", "")
-	i.console("the target belongs to the node")
-	i.refused(restart, "restart")
-	i.refused(i.request("attach", "{}"), "attach", "attach only once")
+	i.expectConsole("the target belongs to the node")
+	i.expectRefusal(restart, "restart")
+	i.expectRefusal(i.request("attach", "{}"), "attach", "attach only once")
 	close(release)
-	i.refused(large, "x", "Delve accepts")
-	s := n.session()
+	i.expectRefusal(large, "x", "Delve accepts")
+	s := n.nextSession()
 	s.accept()
-	var got []parsed
-	for k := range asked {
+	var got []parsedMessage
+	for k := range seqs {
 		got = append(got, s.expect("request", fmt.Sprintf("x%d", k)))
 	}
 	if string(got[4].Arguments) != `{"source":{"path":"/a.go"},"n":4.0}` {
 		t.Errorf("the node got %s", got[4].raw)
 	}
 	i.expect("event", "initialized")
-	i.answered(attach, "attach")
+	i.expectResponse(attach, "attach")
 	for k, m := range got {
 		s.respond(m, "")
-		i.answered(asked[k], m.Command)
+		i.expectResponse(seqs[k], m.Command)
 	}
 	i.roundTrip(s)
 }
@@ -247,21 +247,21 @@ func TestBacklogOfAnAttachThatFails(t *testing.T) {
 		}
 		return nil
 	}
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.initialize()
 	attach := i.request("attach", "{}")
 	a, b := i.request("threads", ""), i.request("configurationDone", "")
-	i.refused(i.request("attach", "{}"), "attach", "attach only once") // so the others were read
+	i.expectRefusal(i.request("attach", "{}"), "attach", "attach only once") // so the requests before it have been read
 	close(release)
-	i.refused(attach, "attach", "the kernel says no")
-	i.refused(a, "threads", "the attach failed")
-	i.refused(b, "configurationDone", "the attach failed")
+	i.expectRefusal(attach, "attach", "the kernel says no")
+	i.expectRefusal(a, "threads", "the attach failed")
+	i.expectRefusal(b, "configurationDone", "the attach failed")
 	seq := i.request("attach", "{}")
-	s := n.session()
+	s := n.nextSession()
 	s.accept()
 	i.expect("event", "initialized")
-	i.answered(seq, "attach")
-	i.roundTrip(s) // nothing of the old backlog
+	i.expectResponse(seq, "attach")
+	i.roundTrip(s) // nothing is left of the old backlog
 }
 
 // The bridge applies the IDE's substitutePath, once.
@@ -282,13 +282,13 @@ func TestSubstitutePath(t *testing.T) {
 			}
 			n := newNode(t)
 			n.paths = m
-			i := serve(t, Config{Dialer: n}).ide()
+			i := serve(t, Config{Dialer: n}).dialIDE()
 			i.initialize()
 			seq := i.request("attach", `{"substitutePath":`+c.sub+`}`)
-			s := n.session()
+			s := n.nextSession()
 			s.accept()
 			i.expect("event", "initialized")
-			i.answered(seq, "attach")
+			i.expectResponse(seq, "attach")
 
 			source := func(path string) string { return `{"source":{"path":"` + path + `"}}` }
 			seq = i.request("setBreakpoints", source(c.ide))
@@ -297,7 +297,7 @@ func TestSubstitutePath(t *testing.T) {
 				t.Errorf("the node got %s, want %s", got.Arguments, source(c.node))
 			}
 			s.respond(got, source(c.node))
-			if back := i.answered(seq, "setBreakpoints"); string(back.Body) != source(c.ide) {
+			if back := i.expectResponse(seq, "setBreakpoints"); string(back.Body) != source(c.ide) {
 				t.Errorf("the IDE got %s, want %s", back.Body, source(c.ide))
 			}
 			s.event("breakpoint", source(c.node))

@@ -14,19 +14,19 @@ import (
 
 func TestRequestsOutOfOrder(t *testing.T) {
 	n := newNode(t)
-	i := serve(t, Config{Dialer: n}).ide()
-	i.refused(i.request("threads", ""), "threads", "no session yet")
-	i.refused(i.request("attach", "{}"), "attach", "send initialize first")
+	i := serve(t, Config{Dialer: n}).dialIDE()
+	i.expectRefusal(i.request("threads", ""), "threads", "no session yet")
+	i.expectRefusal(i.request("attach", "{}"), "attach", "send initialize first")
 	i.initialize()
-	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize has already been sent")
-	i.refused(i.request("x-unknown", "[]"), "x-unknown", "no session yet")
+	i.expectRefusal(i.request("initialize", initializeArgs), "initialize", "initialize has already been sent")
+	i.expectRefusal(i.request("x-unknown", "[]"), "x-unknown", "no session yet")
 	seq := i.request("launch", "{}")
-	s := n.session()
+	s := n.nextSession()
 	s.accept()
 	i.expect("event", "initialized")
-	i.answered(seq, "launch")
-	i.refused(i.request("attach", "{}"), "attach", "attach only once")
-	i.refused(i.request("initialize", initializeArgs), "initialize", "initialize has already been sent")
+	i.expectResponse(seq, "launch")
+	i.expectRefusal(i.request("attach", "{}"), "attach", "attach only once")
+	i.expectRefusal(i.request("initialize", initializeArgs), "initialize", "initialize has already been sent")
 	i.roundTrip(s)
 	if n.dials.Load() != 1 {
 		t.Errorf("%d sessions were dialed", n.dials.Load())
@@ -36,18 +36,18 @@ func TestRequestsOutOfOrder(t *testing.T) {
 // What Delve would refuse is refused before the target is halted for it.
 func TestInitializeThatDelveRefuses(t *testing.T) {
 	n := newNode(t)
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	for _, c := range []struct{ args, text string }{
 		{`{"pathFormat":"URI"}`, `"URI" is not supported`},
 		{`{"pathFormat":5}`, "read initialize"},
 	} {
-		i.refused(i.request("initialize", c.args), "initialize", c.text)
+		i.expectRefusal(i.request("initialize", c.args), "initialize", c.text)
 	}
 	i.roundTrip(i.attach(n))
 }
 
-// What means the same when it is left out is spelled out for Delve, and what it
-// would refuse is the bridge's to convert.
+// Delve gets an initialize request with all defaults spelled out, and only formats that
+// it accepts: the bridge converts the others.
 func TestInitializeForDelve(t *testing.T) {
 	for args, want := range map[string]string{
 		"":   `{"columnsStartAt1":true,"linesStartAt1":true,"pathFormat":"path"}`,
@@ -58,10 +58,10 @@ func TestInitializeForDelve(t *testing.T) {
 	} {
 		t.Run(args, func(t *testing.T) {
 			n := newNode(t)
-			i := serve(t, Config{Dialer: n}).ide()
-			i.answered(i.request("initialize", args), "initialize")
+			i := serve(t, Config{Dialer: n}).dialIDE()
+			i.expectResponse(i.request("initialize", args), "initialize")
 			i.request("attach", "{}")
-			if got := n.session().expect("request", "initialize"); string(got.Arguments) != want {
+			if got := n.nextSession().expect("request", "initialize"); string(got.Arguments) != want {
 				t.Errorf("Delve gets\n%s, want\n%s", got.Arguments, want)
 			}
 		})
@@ -70,7 +70,7 @@ func TestInitializeForDelve(t *testing.T) {
 
 // Invalid messages of an IDE are not relayed.
 func TestOnlyRequestsPassFromTheIDE(t *testing.T) {
-	_, i, s := started(t, Config{})
+	_, i, s := serveSession(t, Config{})
 	for _, raw := range []string{
 		`{"seq":50,"type":"response","request_seq":1,"success":true,"command":"runInTerminal","body":{"processId":1}}`,
 		`{"seq":51,"type":"event","event":"stopped"}`,
@@ -82,7 +82,7 @@ func TestOnlyRequestsPassFromTheIDE(t *testing.T) {
 	i.roundTrip(s)
 }
 
-// Client names come from a peer and are escaped before people see them.
+// Client names come from a peer and are escaped for display.
 func TestClientName(t *testing.T) {
 	for args, want := range map[string]string{
 		`{"clientName":"GoLand","clientID":"x"}`: "GoLand",
@@ -95,18 +95,18 @@ func TestClientName(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			n := newNode(t)
 			srv := serve(t, Config{Dialer: n, Takeover: true})
-			first, second := srv.ide(), srv.ide()
+			first, second := srv.dialIDE(), srv.dialIDE()
 			first.attach(n)
-			second.answered(second.request("initialize", args), "initialize")
+			second.expectResponse(second.request("initialize", args), "initialize")
 			second.request("attach", "{}")
-			first.console("dapbridge: " + want + " (" + second.conn.LocalAddr().String() + ") takes over the session\n")
-			n.session().accept()
+			first.expectConsole("dapbridge: " + want + " (" + second.conn.LocalAddr().String() + ") takes over the session\n")
+			n.nextSession().accept()
 		})
 	}
 }
 
-// waysToGo are the ways in which an IDE can go.
-func waysToGo() map[string]func(srv *testServer, i ide) {
+// waysToLeave returns the ways in which an IDE's connection can end.
+func waysToLeave() map[string]func(srv *testServer, i ide) {
 	return map[string]func(srv *testServer, i ide){
 		"close": func(_ *testServer, i ide) { i.conn.Close() },
 		"close in the middle of a message": func(_ *testServer, i ide) {
@@ -134,16 +134,16 @@ func waysToGo() map[string]func(srv *testServer, i ide) {
 // Whatever ends a session, its End is called once, the slot is free after it,
 // and Serve returns.
 func TestEndsOfASession(t *testing.T) {
-	for name, leave := range waysToGo() {
+	for name, leave := range waysToLeave() {
 		t.Run(name, func(t *testing.T) {
-			srv, i, s := started(t, Config{})
+			srv, i, s := serveSession(t, Config{})
 			i.request("threads", "")
 			s.expect("request", "threads") // never answered
 			leave(srv, i)
 			s.waitEnded()
 			s.expectEnd()
 			if name != "context" {
-				other := srv.ide()
+				other := srv.dialIDE()
 				other.roundTrip(other.attach(s.node))
 			}
 			srv.stop()
@@ -164,7 +164,7 @@ func TestEndsOfAnAttach(t *testing.T) {
 		{"Dial gives up", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, false},
 		{"Dial succeeds nevertheless", func(ctx context.Context) error { <-ctx.Done(); return nil }, true},
 	} {
-		// attach goes away during an attach.
+		// attach starts an attach and ends the connection during it.
 		attach := func(n *scriptedNode, srv *testServer, leave func(*testServer, ide)) {
 			dialing := make(chan struct{}, 1)
 			n.dial = func(ctx context.Context) error {
@@ -174,18 +174,18 @@ func TestEndsOfAnAttach(t *testing.T) {
 				dialing <- struct{}{}
 				return during.dial(ctx)
 			}
-			i := srv.ide()
+			i := srv.dialIDE()
 			i.initialize()
 			i.request("attach", "{}")
 			<-dialing
-			i.request("threads", "") // a backlog
+			i.request("threads", "") // goes to the backlog
 			i.request("configurationDone", "")
 			leave(srv, i)
 			if during.ends {
-				n.session().waitEnded()
+				n.nextSession().waitEnded()
 			}
 		}
-		for name, leave := range waysToGo() {
+		for name, leave := range waysToLeave() {
 			t.Run(during.name+", "+name, func(t *testing.T) {
 				n := newNode(t)
 				attach(n, serve(t, Config{Dialer: n}), leave)
@@ -199,7 +199,7 @@ func TestEndsOfAnAttach(t *testing.T) {
 					srv := servePiped(t, Config{Dialer: n})
 					attach(n, srv, leave)
 					synctest.Wait()
-					other := srv.ide()
+					other := srv.dialIDE()
 					other.roundTrip(other.attach(n))
 				})
 			})
@@ -208,11 +208,11 @@ func TestEndsOfAnAttach(t *testing.T) {
 }
 
 func TestEndsWithoutASession(t *testing.T) {
-	for name, leave := range waysToGo() {
+	for name, leave := range waysToLeave() {
 		t.Run(name, func(t *testing.T) {
 			srv := serve(t, Config{Dialer: newNode(t)})
 			for _, initialized := range []bool{false, true} {
-				i := srv.ide()
+				i := srv.dialIDE()
 				if initialized {
 					i.initialize()
 				}
@@ -240,66 +240,66 @@ func TestNodeEndsTheSession(t *testing.T) {
 			n := newNode(t)
 			n.end = func(context.Context) error { return c.end }
 			srv := serve(t, Config{Dialer: n})
-			i := srv.ide()
+			i := srv.dialIDE()
 			s := i.attach(n)
 			s.event("exited", `{"exitCode":2}`)
 			s.conn.Close()
 			i.expect("event", "exited")
-			i.console(c.line)
+			i.expectConsole(c.line)
 			i.expect("event", "terminated")
 			s.waitEnded()
-			// What an IDE does then.
-			i.refused(i.request("threads", ""), "threads", "the session has ended")
-			i.refused(i.request("attach", "{}"), "attach", "not allowed now")
-			i.answered(i.request("disconnect", ""), "disconnect")
+			// What an IDE may send after that.
+			i.expectRefusal(i.request("threads", ""), "threads", "the session has ended")
+			i.expectRefusal(i.request("attach", "{}"), "attach", "not allowed now")
+			i.expectResponse(i.request("disconnect", ""), "disconnect")
 			i.expectEnd()
 			if s.ends.Load() != 1 {
 				t.Errorf("End was called %d times", s.ends.Load())
 			}
-			other := srv.ide()
+			other := srv.dialIDE()
 			other.roundTrip(other.attach(n))
 		})
 	}
 }
 
-// The node's own terminated reaches the IDE once, and after the reason that the
-// node gives: what comes later is not shown any more.
+// The IDE gets one terminated event, after the reason that the node gives: an IDE does
+// not show what comes after it.
 func TestTerminatedIsSaidOnce(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return errors.New("containerd has ended: pid 7") }
 	srv := serve(t, Config{Dialer: n})
-	i := srv.ide()
+	i := srv.dialIDE()
 	s := i.attach(n)
 	s.event("terminated", "")
-	i.console("containerd has ended: pid 7")
+	i.expectConsole("containerd has ended: pid 7")
 	i.expect("event", "terminated")
-	i.answered(i.request("disconnect", ""), "disconnect")
+	i.expectResponse(i.request("disconnect", ""), "disconnect")
 	i.expectEnd()
 }
 
-// A failing end is reported once, and the session has ended nevertheless.
+// If ending the session fails, that is reported once, and the session ends nevertheless.
 func TestEndFails(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return diag.Errorf(diag.DetachFailed, "the target was not released") }
 	srv := serve(t, Config{Dialer: n})
-	i := srv.ide()
+	i := srv.dialIDE()
 	s := i.attach(n)
 	seq := i.request("terminate", "")
-	i.console("belongs to the node")
-	i.console("the target was not released (")
-	i.answered(seq, "terminate")
+	i.expectConsole("belongs to the node")
+	i.expectConsole("the target was not released (")
+	i.expectResponse(seq, "terminate")
 	i.expect("event", "terminated")
-	i.answered(i.request("disconnect", ""), "disconnect")
+	i.expectResponse(i.request("disconnect", ""), "disconnect")
 	i.expectEnd()
 	s.waitEnded()
-	srv.logged("level=ERROR", "the target was not released")
+	srv.waitForLog("level=ERROR", "the target was not released")
 
 	srv.log.Take()
-	i = srv.ide()
+	i = srv.dialIDE()
 	s = i.attach(n)
 	i.conn.Close()
 	s.waitEnded()
-	srv.logged("level=ERROR", "the target was not released")
+	srv.waitForLog("level=ERROR", "the target was not released")
 }
 
 // An IDE can neither terminate the target nor leave it halted.
@@ -319,46 +319,46 @@ func TestDisconnectOnlyDetaches(t *testing.T) {
 		{"terminate", `{"restart":false}`, []string{"the target is not terminated"}},
 	} {
 		t.Run(c.command+c.args, func(t *testing.T) {
-			_, i, s := started(t, Config{})
+			_, i, s := serveSession(t, Config{})
 			seq := i.request(c.command, c.args)
 			for _, line := range c.lines {
-				i.console(line)
+				i.expectConsole(line)
 			}
-			i.answered(seq, c.command)
+			i.expectResponse(seq, c.command)
 			i.expect("event", "terminated")
-			s.expectEnd() // nothing of it reached the node
+			s.expectEnd() // the request did not reach the node
 			s.waitEnded()
 			if c.command == "terminate" {
-				i.answered(i.request("disconnect", ""), "disconnect")
+				i.expectResponse(i.request("disconnect", ""), "disconnect")
 			}
 			i.expectEnd()
 		})
 	}
 }
 
-// terminate during an attach ends it, and says so before the IDE goes on.
+// terminate during an attach cancels it, and the IDE learns of that first.
 func TestTerminateDuringAnAttach(t *testing.T) {
 	n := newNode(t)
 	n.dial = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.initialize()
 	attach, threads := i.request("attach", "{}"), i.request("threads", "")
 	terminate := i.request("terminate", "")
-	i.console("the target is not terminated")
-	i.refused(attach, "attach", "the IDE ended the session")
-	i.refused(threads, "threads", "the attach failed")
-	i.answered(terminate, "terminate")
+	i.expectConsole("the target is not terminated")
+	i.expectRefusal(attach, "attach", "the IDE ended the session")
+	i.expectRefusal(threads, "threads", "the attach failed")
+	i.expectResponse(terminate, "terminate")
 	i.expect("event", "terminated")
-	i.refused(i.request("attach", "{}"), "attach", "not allowed now")
+	i.expectRefusal(i.request("attach", "{}"), "attach", "not allowed now")
 }
 
-// A node that hangs while it ends a session does not hold up Serve for ever.
+// A node that hangs while it ends a session does not block Serve forever.
 func TestEndIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		n.end = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		srv := servePiped(t, Config{Dialer: n})
-		s := srv.ide().attach(n)
+		s := srv.dialIDE().attach(n)
 		begin := time.Now()
 		srv.cancel()
 		<-s.ended
@@ -368,22 +368,22 @@ func TestEndIsBounded(t *testing.T) {
 	})
 }
 
-// The last answer gets through before the connection is closed, and an IDE
-// that does not read it is not waited for.
+// The last response is written before the connection is closed, but the bridge does not
+// wait longer than drainTimeout for an IDE that does not read it.
 func TestLastWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		srv := servePiped(t, Config{Dialer: n})
-		i := srv.ide()
+		i := srv.dialIDE()
 		s := i.attach(n)
 		seq := i.request("disconnect", "")
 		time.Sleep(drainTimeout / 2)
-		i.answered(seq, "disconnect")
+		i.expectResponse(seq, "disconnect")
 		i.expect("event", "terminated")
 		i.expectEnd()
 		s.waitEnded()
 
-		i = srv.ide()
+		i = srv.dialIDE()
 		i.attach(n)
 		i.request("disconnect", "")
 		time.Sleep(drainTimeout + time.Second)
@@ -395,21 +395,21 @@ func TestBacklogIsBounded(t *testing.T) {
 	n := newNode(t)
 	n.dial = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	srv := serve(t, Config{Dialer: n})
-	i := srv.ide()
+	i := srv.dialIDE()
 	i.initialize()
 	i.request("attach", "{}")
 	args := `"` + strings.Repeat("x", maxBacklog/8) + `"`
 	for range 7 {
 		i.request("x", args)
 	}
-	i.sendBytes(framed(fmt.Sprintf(`{"seq":100,"type":"request","command":"x","arguments":%s}`, args)))
+	i.sendBytes(frameMessage(fmt.Sprintf(`{"seq":100,"type":"request","command":"x","arguments":%s}`, args)))
 	i.expectEnd()
-	srv.logged("level=WARN", "requests before the attach finished", i.conn.LocalAddr().String())
+	srv.waitForLog("level=WARN", "requests before the attach finished", i.conn.LocalAddr().String())
 }
 
 // Delve would end the session over a request that is too large for it.
 func TestLargeRequestsAreRefused(t *testing.T) {
-	_, i, s := started(t, Config{})
+	_, i, s := serveSession(t, Config{})
 	message := func(n int) string {
 		i.seq++
 		head := fmt.Sprintf(`{"seq":%d,"type":"request","command":"evaluate","arguments":{"expression":"`, i.seq)
@@ -419,13 +419,13 @@ func TestLargeRequestsAreRefused(t *testing.T) {
 		return delveMaxBody - len("99") + len(fmt.Sprint(i.seq+1))
 	}
 	i.send(message(delveMaxBody + 10))
-	i.refused(i.seq, "evaluate", "Delve accepts at most 4194304")
+	i.expectRefusal(i.seq, "evaluate", "Delve accepts at most 4194304")
 	i.send(message(room() - 2))
 	large := s.expect("request", "evaluate")
 	if len(large.raw) > delveMaxBody || len(large.raw) < delveMaxBody-10 {
 		t.Errorf("%d bytes passed", len(large.raw))
 	}
 	s.respond(large, "")
-	i.answered(i.seq, "evaluate")
+	i.expectResponse(i.seq, "evaluate")
 	i.roundTrip(s)
 }

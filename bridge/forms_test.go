@@ -7,8 +7,8 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// An IDE that sends file URLs and counts from 0 has the same session as others,
-// of which Delve sees nothing.
+// An IDE that sends file URLs and counts from 0 has the same session as others, and
+// Delve does not notice the difference.
 func TestClientsOfOtherForms(t *testing.T) {
 	m, err := pathmap.New(pathmap.Rule{Host: `C:\my src`, Node: "/build"})
 	if err != nil {
@@ -27,15 +27,15 @@ func TestClientsOfOtherForms(t *testing.T) {
 		t.Run(c.form, func(t *testing.T) {
 			n := newNode(t)
 			n.paths = m
-			i := serve(t, Config{Dialer: n}).ide()
-			i.answered(i.request("initialize", c.form), "initialize")
+			i := serve(t, Config{Dialer: n}).dialIDE()
+			i.expectResponse(i.request("initialize", c.form), "initialize")
 			seq := i.request("attach", `{"line":7,"source":{"path":"C:\\my src\\a.go"}}`)
-			s := n.session()
+			s := n.nextSession()
 			if attach := s.accept(); !strings.Contains(attach.raw, `"line":7`) || !strings.Contains(attach.raw, `C:\\my src`) {
 				t.Errorf("the IDE's own configuration was rewritten: %s", attach.raw)
 			}
 			i.expect("event", "initialized")
-			i.answered(seq, "attach")
+			i.expectResponse(seq, "attach")
 
 			seq = i.request("setBreakpoints", c.request)
 			set := s.expect("request", "setBreakpoints")
@@ -43,7 +43,7 @@ func TestClientsOfOtherForms(t *testing.T) {
 				t.Errorf("Delve gets  %s\nwant %s", set.Arguments, want)
 			}
 			s.respond(set, `{"breakpoints":[{"verified":true,"source":{"path":"/build/a.go"},"line":12}]}`)
-			if got := i.answered(seq, "setBreakpoints"); string(got.Body) != c.response {
+			if got := i.expectResponse(seq, "setBreakpoints"); string(got.Body) != c.response {
 				t.Errorf("the IDE gets %s\nwant %s", got.Body, c.response)
 			}
 			s.event("output", `{"category":"console","output":"at /build/a.go:12","source":{"path":"/build/a.go"},"line":12}`)
@@ -54,8 +54,8 @@ func TestClientsOfOtherForms(t *testing.T) {
 	}
 }
 
-// The result of an expression is the target's value; that of a command of Delve's
-// is text.
+// The result of an expression is one of the target's values and stays as it is; paths
+// in the output of Delve's own commands are mapped.
 func TestEvaluatedPaths(t *testing.T) {
 	m, err := pathmap.New(pathmap.Rule{Host: "/host", Node: "/node"})
 	if err != nil {
@@ -63,7 +63,7 @@ func TestEvaluatedPaths(t *testing.T) {
 	}
 	n := newNode(t)
 	n.paths = m
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	s := i.attach(n)
 	for expression, want := range map[string]string{
 		"file":           `{"result":"/node/a.go"}`,
@@ -73,7 +73,7 @@ func TestEvaluatedPaths(t *testing.T) {
 	} {
 		seq := i.request("evaluate", `{"expression":"`+expression+`"}`)
 		s.respond(s.expect("request", "evaluate"), `{"result":"/node/a.go"}`)
-		if got := i.answered(seq, "evaluate"); string(got.Body) != want {
+		if got := i.expectResponse(seq, "evaluate"); string(got.Body) != want {
 			t.Errorf("%q gives %s, want %s", expression, got.Body, want)
 		}
 	}

@@ -42,7 +42,7 @@ func TestFrameReaderReads(t *testing.T) {
 	}
 }
 
-// readFrames reads to the first error.
+// readFrames reads messages until the first error.
 func readFrames(f *frameReader) (bodies []string, err error) {
 	for {
 		body, err := f.read()
@@ -189,8 +189,8 @@ func TestFrameWriterSaysWhatFailed(t *testing.T) {
 	}
 }
 
-// FuzzFrameReader checks that every message that go-dap reads is read as
-// go-dap does, and that no stream does harm.
+// FuzzFrameReader checks that every message that go-dap can read is read alike, and that
+// no stream makes the reader panic or hang.
 func FuzzFrameReader(f *testing.F) {
 	f.Add([]byte("Content-Length: 2\r\n\r\n{}Content-Length: 1\r\n\r\n1"))
 	f.Add([]byte("Content-Length: 007\r\n\r\n1234567"))
@@ -216,8 +216,8 @@ func FuzzFrameReader(f *testing.F) {
 	})
 }
 
-// FuzzFrameRoundTrip writes a body and reads it back from a stream that comes
-// in pieces.
+// FuzzFrameRoundTrip writes a body and reads it back from a stream that arrives in
+// pieces.
 func FuzzFrameRoundTrip(f *testing.F) {
 	f.Add([]byte(`{"seq":1}`), uint64(1))
 	f.Add([]byte{}, uint64(2))
@@ -240,7 +240,7 @@ func FuzzFrameRoundTrip(f *testing.F) {
 	})
 }
 
-// pieceReader reads at random fewer bytes than it could.
+// pieceReader is a reader of r whose reads are short, at random.
 type pieceReader struct {
 	r    io.Reader
 	rand *rand.Rand

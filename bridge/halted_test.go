@@ -11,33 +11,33 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// watched returns a haltWatch and what it tells, a line each with the time
-// since now.
-func watched(target string) (h *haltWatch, told *testenv.Buffer) {
-	told = &testenv.Buffer{}
+// newTestWatch returns a haltWatch and a buffer of its lines, each with the time since
+// the call.
+func newTestWatch(target string) (h *haltWatch, lines *testenv.Buffer) {
+	lines = &testenv.Buffer{}
 	begin := time.Now()
-	return &haltWatch{target: target, notify: func(line string) { fmt.Fprintln(told, time.Since(begin), line) }}, told
+	return &haltWatch{target: target, notify: func(line string) { fmt.Fprintln(lines, time.Since(begin), line) }}, lines
 }
 
-func expectLines(t *testing.T, told *testenv.Buffer, want ...string) {
+func expectLines(t *testing.T, lines *testenv.Buffer, want ...string) {
 	t.Helper()
 	synctest.Wait()
-	if got := told.Take(); got != strings.Join(append(want, ""), "\n") {
+	if got := lines.Take(); got != strings.Join(append(want, ""), "\n") {
 		t.Errorf("it told\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 }
 
 func TestHaltWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, told := watched("containerd")
+		h, lines := newTestWatch("containerd")
 		at := func(d time.Duration) string { return time.Now().Add(d).Format(time.TimeOnly) }
 		timeout, notReady := at(2*time.Minute), at(3*time.Minute)
 		h.markHalted()
 		time.Sleep(59 * time.Second)
-		expectLines(t, told)
-		h.markHalted() // told again: the clock runs on
+		expectLines(t, lines)
+		h.markHalted() // again: the clock keeps running
 		time.Sleep(3*time.Minute + 30*time.Second)
-		expectLines(t, told,
+		expectLines(t, lines,
 			"1m0s containerd has been halted for 1m0s. kubelet's calls to it time out after 2 minutes (the first at "+timeout+"), the node goes NotReady after 3 ("+notReady+").",
 			"2m0s containerd has been halted for 2m0s. kubelet's calls to it are timing out and will be retried; the node goes NotReady at "+notReady+".",
 			"3m0s containerd has been halted for 3m0s. kubelet's calls to it time out and the node is NotReady until it continues.",
@@ -47,26 +47,26 @@ func TestHaltWatch(t *testing.T) {
 		h.markRunning()
 		h.markRunning()
 		time.Sleep(time.Hour)
-		expectLines(t, told)
+		expectLines(t, lines)
 
 		h.markHalted() // at 1h4m29s
 		time.Sleep(30 * time.Second)
 		h.markRunning()
 		h.markHalted()
 		time.Sleep(59 * time.Second)
-		expectLines(t, told)
+		expectLines(t, lines)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got := told.Take(); !strings.HasPrefix(got, "1h5m59s containerd has been halted for 1m0s.") || strings.Count(got, "\n") != 1 {
+		if got := lines.Take(); !strings.HasPrefix(got, "1h5m59s containerd has been halted for 1m0s.") || strings.Count(got, "\n") != 1 {
 			t.Errorf("it told %q", got)
 		}
 
 		h.stop()
-		h.markHalted() // too late
+		h.markHalted() // after stop
 		h.markRunning()
 		h.markHalted()
 		time.Sleep(time.Hour)
-		expectLines(t, told)
+		expectLines(t, lines)
 	})
 }
 
@@ -76,10 +76,10 @@ func TestHaltWatchOfOtherTargets(t *testing.T) {
 		"kubelet": "1m0s kubelet has been halted for 1m0s. The node goes NotReady when the kubelet has not renewed its lease for 40 s.",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h, told := watched(target)
+			h, lines := newTestWatch(target)
 			h.markHalted()
 			time.Sleep(time.Minute)
-			expectLines(t, told, want)
+			expectLines(t, lines, want)
 			h.stop()
 		})
 	}
@@ -90,8 +90,8 @@ func TestHaltWatchOfOtherTargets(t *testing.T) {
 	}
 }
 
-// quiet expects that the IDE gets no message for that long.
-func (w *wire) quiet(d time.Duration) {
+// expectSilence expects no message for d.
+func (w *wire) expectSilence(d time.Duration) {
 	w.t.Helper()
 	w.conn.SetReadDeadline(time.Now().Add(d))
 	if _, err := w.r.Peek(1); err == nil {
@@ -99,12 +99,12 @@ func (w *wire) quiet(d time.Duration) {
 	}
 }
 
-// tellsOfHalt expects the lines of a halt's minutes from now on.
-func (w *wire) tellsOfHalt(minutes int) {
+// expectHaltLines expects, for a halt that begins now, the line of each minute.
+func (w *wire) expectHaltLines(minutes int) {
 	w.t.Helper()
 	for k := range minutes {
-		w.quiet(time.Minute - 1)
-		w.console(fmt.Sprintf("containerd has been halted for %dm0s", k+1))
+		w.expectSilence(time.Minute - 1)
+		w.expectConsole(fmt.Sprintf("containerd has been halted for %dm0s", k+1))
 	}
 }
 
@@ -112,24 +112,24 @@ func (w *wire) tellsOfHalt(minutes int) {
 func TestSessionTellsOfHalts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		i := servePiped(t, Config{Dialer: n}).ide()
+		i := servePiped(t, Config{Dialer: n}).dialIDE()
 		s := i.attach(n)
-		i.tellsOfHalt(1)
+		i.expectHaltLines(1)
 		for _, command := range []string{"configurationDone", "continue", "next", "stepIn", "stepOut"} {
 			i.request(command, "")
 			s.expect("request", command)
-			i.quiet(time.Hour)
+			i.expectSilence(time.Hour)
 			s.event("stopped", "") // also stopOnEntry's
 			i.expect("event", "stopped")
-			i.tellsOfHalt(3)
+			i.expectHaltLines(3)
 		}
 		for _, event := range []string{"continued", "exited"} {
 			s.event(event, "")
 			i.expect("event", event)
-			i.quiet(time.Hour)
+			i.expectSilence(time.Hour)
 			s.event("stopped", "")
 			i.expect("event", "stopped")
-			i.tellsOfHalt(1)
+			i.expectHaltLines(1)
 		}
 	})
 }
@@ -140,18 +140,18 @@ func TestNoHaltAfterTheEnd(t *testing.T) {
 		n := newNode(t)
 		var s *nodeSession
 		n.end = func(context.Context) error {
-			s.event("stopped", `{"reason":"pause"}`) // it is halted to clear its breakpoints
-			synctest.Wait()                          // until that is relayed
+			s.event("stopped", `{"reason":"pause"}`) // the node halts it to clear its breakpoints
+			synctest.Wait()                          // until the event is relayed
 			return nil
 		}
-		i := servePiped(t, Config{Dialer: n}).ide()
+		i := servePiped(t, Config{Dialer: n}).dialIDE()
 		s = i.attach(n)
 		seq := i.request("terminate", "")
-		i.console("the target is not terminated")
+		i.expectConsole("the target is not terminated")
 		i.expect("event", "stopped")
-		i.answered(seq, "terminate")
+		i.expectResponse(seq, "terminate")
 		i.expect("event", "terminated")
-		i.quiet(time.Hour)
+		i.expectSilence(time.Hour)
 	})
 }
 
@@ -160,7 +160,7 @@ func TestHaltsToldToNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		srv := servePiped(t, Config{Dialer: n})
-		s := srv.ide().attach(n)
+		s := srv.dialIDE().attach(n)
 		time.Sleep(24 * time.Hour)
 		srv.stop()
 		s.waitEnded()

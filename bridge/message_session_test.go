@@ -36,8 +36,8 @@ func recordedSession(t testing.TB) []recordedLine {
 	return lines
 }
 
-// A session passes through framing, renumbering and mapping byte for byte but
-// for numbers and paths, and comes back as it was.
+// A session passes through framing, renumbering and mapping byte for byte, except for
+// numbers and paths, and the reverse mapping restores it.
 func TestRecordedSessionPasses(t *testing.T) {
 	m, err := pathmap.New(pathmap.Rule{Host: "/home/dev/containerd", Node: "/build/containerd"})
 	if err != nil {
@@ -51,7 +51,7 @@ func TestRecordedSessionPasses(t *testing.T) {
 		out := renumber(nil, line.Message, env, env.Seq+1000, env.RequestSeq+1000)
 		out, changed := m.Rewrite(nil, out, pathmap.ToNode)
 		paths += changed
-		if want := relayed(line.Message, env); string(out) != want {
+		if want := expectedRelay(line.Message, env); string(out) != want {
 			t.Fatalf("message %d:\n got %s\nwant %s", i, out, want)
 		}
 		if err := w.write(out); err != nil {
@@ -101,9 +101,9 @@ func scanRecorded(t *testing.T, line recordedLine) envelope {
 	return env
 }
 
-// relayed is what becomes of a recorded message, by plain replacement: its
-// numbers and paths look like nothing else in it.
-func relayed(msg []byte, env envelope) string {
+// expectedRelay returns what a recorded message should become. Plain replacement is
+// enough: its numbers and paths look like nothing else in it.
+func expectedRelay(msg []byte, env envelope) string {
 	number := func(s, name string, n int64) string {
 		old, now := strconv.FormatInt(n, 10), strconv.FormatInt(n+1000, 10)
 		for _, end := range []string{",", "}"} {

@@ -96,7 +96,7 @@ func TestRenumber(t *testing.T) {
 	}
 }
 
-// checkValues compares the values of an envelope, without their places.
+// checkValues compares the values of two envelopes, but not their positions.
 func checkValues(t *testing.T, got, want envelope) {
 	t.Helper()
 	got = envelope{Type: got.Type, Command: got.Command, Event: got.Event, Seq: got.Seq, RequestSeq: got.RequestSeq, Success: got.Success}
@@ -118,7 +118,7 @@ func FuzzScanEnvelope(f *testing.F) {
 			t.Fatalf("%q: %+v, %v, and while mapping %+v, %v", body, env, err, again, errAgain)
 		}
 		if err != nil {
-			if acceptable(body) {
+			if isAcceptable(body) {
 				t.Fatalf("refused %q: %v", body, err)
 			}
 			return
@@ -131,8 +131,8 @@ func FuzzScanEnvelope(f *testing.F) {
 	})
 }
 
-// acceptable reports whether body is a message as scanEnvelope wants it.
-func acceptable(body []byte) bool {
+// isAcceptable reports whether scanEnvelope should accept body.
+func isAcceptable(body []byte) bool {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if open, err := d.Token(); !json.Valid(body) || err != nil || open != json.Delim('{') {
 		return false
@@ -151,7 +151,7 @@ func acceptable(body []byte) bool {
 			}
 			continue
 		}
-		if seen[key] || !fits(key, raw) {
+		if seen[key] || !hasFieldType(key, raw) {
 			return false
 		}
 		seen[key] = true
@@ -159,8 +159,8 @@ func acceptable(body []byte) bool {
 	return true
 }
 
-// fits reports whether a member of the envelope has a value of its type.
-func fits(key string, raw json.RawMessage) bool {
+// hasFieldType reports whether a member of the envelope has a value of its type.
+func hasFieldType(key string, raw json.RawMessage) bool {
 	var text string
 	var number int64
 	var truth bool
@@ -206,30 +206,31 @@ func checkEnvelope(t *testing.T, env envelope, body []byte) {
 
 func checkRenumber(t *testing.T, env envelope, body []byte) {
 	out := renumber(nil, body, env, 71, 72)
-	want, got := members(t, body), members(t, out)
+	want, got := decodeMembers(t, body), decodeMembers(t, out)
 	want["seq"] = json.RawMessage("71")
 	if env.requestSeq != (span{}) {
 		want["request_seq"] = json.RawMessage("72")
 	}
-	sameMembers(t, got, want)
+	checkMembers(t, got, want)
 	again, err := scanEnvelope(out)
 	if err != nil {
 		t.Fatalf("%q became %q: %v", body, out, err)
 	}
 	back := renumber(nil, out, again, env.Seq, env.RequestSeq)
-	if canonical(env, body) && !bytes.Equal(back, body) {
+	if isCanonical(env, body) && !bytes.Equal(back, body) {
 		t.Fatalf("%q came back as %q", body, back)
 	}
 }
 
-// canonical reports whether the numbers are there and not written like -0.
-func canonical(env envelope, body []byte) bool {
+// isCanonical reports whether the numbers are present and written canonically, unlike
+// -0.
+func isCanonical(env envelope, body []byte) bool {
 	return string(env.seq.in(body)) == strconv.FormatInt(env.Seq, 10) &&
 		(env.requestSeq == (span{}) || string(env.requestSeq.in(body)) == strconv.FormatInt(env.RequestSeq, 10))
 }
 
-// members decodes an object, the last of several members of a name winning.
-func members(t *testing.T, obj []byte) map[string]json.RawMessage {
+// decodeMembers decodes an object, the last of several members of a name winning.
+func decodeMembers(t *testing.T, obj []byte) map[string]json.RawMessage {
 	t.Helper()
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(obj, &m); err != nil {
@@ -238,7 +239,7 @@ func members(t *testing.T, obj []byte) map[string]json.RawMessage {
 	return m
 }
 
-func sameMembers(t *testing.T, got, want map[string]json.RawMessage) {
+func checkMembers(t *testing.T, got, want map[string]json.RawMessage) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("got %d members, want %d: %s, %s", len(got), len(want), got, want)

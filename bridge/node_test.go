@@ -17,11 +17,11 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// testTimeout bounds how long a test waits for what must come. No test passes because
-// of it.
+// testTimeout bounds how long a test waits for something that must happen. No test
+// passes because of it.
 const testTimeout = 30 * time.Second
 
-// wire is one end of a stream of messages, spoken by a test.
+// wire is one end of a stream of messages; the test plays the peer that holds it.
 type wire struct {
 	t    testing.TB
 	conn net.Conn
@@ -34,15 +34,15 @@ func newWire(t testing.TB, conn net.Conn) *wire {
 	return &wire{t: t, conn: conn, r: bufio.NewReader(conn)}
 }
 
-// framed returns a message as it is on the wire.
-func framed(raw string) string {
+// frameMessage returns a message with its header.
+func frameMessage(raw string) string {
 	return "Content-Length: " + strconv.Itoa(len(raw)) + "\r\n\r\n" + raw
 }
 
-// send sends one message as it is.
+// send sends one message, unchanged.
 func (w *wire) send(raw string) {
 	w.t.Helper()
-	w.sendBytes(framed(raw))
+	w.sendBytes(frameMessage(raw))
 }
 
 func (w *wire) sendBytes(b string) {
@@ -83,8 +83,8 @@ func (w *wire) next() string {
 	return raw
 }
 
-// parsed is a message as encoding/json sees it.
-type parsed struct {
+// parsedMessage is a message as encoding/json decodes it.
+type parsedMessage struct {
 	Seq        int             `json:"seq"`
 	Type       string          `json:"type"`
 	RequestSeq *int            `json:"request_seq"`
@@ -97,9 +97,9 @@ type parsed struct {
 	raw        string
 }
 
-func parse(t testing.TB, raw string) parsed {
+func parse(t testing.TB, raw string) parsedMessage {
 	t.Helper()
-	m := parsed{raw: raw}
+	m := parsedMessage{raw: raw}
 	if err := json.Unmarshal([]byte(raw), &m); err != nil {
 		t.Fatalf("%v: %s", err, raw)
 	}
@@ -107,7 +107,7 @@ func parse(t testing.TB, raw string) parsed {
 }
 
 // expect returns the next message, which must be of that type and name.
-func (w *wire) expect(typ, name string) parsed {
+func (w *wire) expect(typ, name string) parsedMessage {
 	w.t.Helper()
 	m := parse(w.t, w.next())
 	if m.Type != typ || m.Command+m.Event != name {
@@ -116,7 +116,7 @@ func (w *wire) expect(typ, name string) parsed {
 	return m
 }
 
-// expectEnd expects that nothing comes any more.
+// expectEnd expects the connection to be closed without another message.
 func (w *wire) expectEnd() {
 	w.t.Helper()
 	if raw, err := w.receive(); err == nil {
@@ -162,8 +162,8 @@ func (w *wire) event(name, body string) {
 	w.send(fmt.Sprintf(`{"seq":%d,"type":"event","event":%q%s}`, w.seq, name, body))
 }
 
-// respond answers a request with success. body may be empty.
-func (w *wire) respond(to parsed, body string) {
+// respond sends a successful response to a request. body may be empty.
+func (w *wire) respond(to parsedMessage, body string) {
 	w.t.Helper()
 	w.seq++
 	if body != "" {
@@ -172,8 +172,8 @@ func (w *wire) respond(to parsed, body string) {
 	w.send(fmt.Sprintf(`{"seq":%d,"type":"response","request_seq":%d,"success":true,"command":%q%s}`, w.seq, to.Seq, to.Command, body))
 }
 
-// answered expects the successful response to a request.
-func (w *wire) answered(seq int, command string) parsed {
+// expectResponse expects the successful response to a request.
+func (w *wire) expectResponse(seq int, command string) parsedMessage {
 	w.t.Helper()
 	m := w.expect("response", command)
 	w.checkResponse(m, seq, true)
@@ -182,7 +182,7 @@ func (w *wire) answered(seq int, command string) parsed {
 
 // checkResponse fails the test unless m is a response to the request seq with that
 // success.
-func (w *wire) checkResponse(m parsed, seq int, success bool) {
+func (w *wire) checkResponse(m parsedMessage, seq int, success bool) {
 	w.t.Helper()
 	if m.RequestSeq == nil || m.Success == nil {
 		w.t.Fatalf("%.300s lacks request_seq or success", m.raw)
@@ -195,8 +195,8 @@ func (w *wire) checkResponse(m parsed, seq int, success bool) {
 	}
 }
 
-// refused expects an error as the response to a request, as an IDE shows it.
-func (w *wire) refused(seq int, command string, texts ...string) {
+// expectRefusal expects an error as the response to a request, as an IDE shows it.
+func (w *wire) expectRefusal(seq int, command string, texts ...string) {
 	w.t.Helper()
 	m := w.expect("response", command)
 	w.checkResponse(m, seq, false)
@@ -223,8 +223,8 @@ func (w *wire) refused(seq int, command string, texts ...string) {
 	}
 }
 
-// console expects a line of the bridge's in the debug console.
-func (w *wire) console(text string) {
+// expectConsole expects one of the bridge's own lines in the debug console.
+func (w *wire) expectConsole(text string) {
 	w.t.Helper()
 	m := w.expect("event", "output")
 	var body struct{ Category, Output string }
@@ -240,29 +240,29 @@ func (w *wire) console(text string) {
 	}
 }
 
-// scriptedNode is a Dialer whose sessions a test plays by hand: a node that
-// misbehaves, or repeats what was recorded, can't be had from a real one.
+// scriptedNode is a Dialer whose sessions are scripted by a test, since a real node
+// neither misbehaves nor replays a recording on demand.
 type scriptedNode struct {
-	t       testing.TB
-	caps    string
-	target  TargetInfo
-	paths   *pathmap.Map
-	says    string                          // to the user; "" for nothing
-	sources SourceFiles                     // nil: the host lacks nothing
-	dial    func(ctx context.Context) error // what Dial waits for; nil: nothing
-	asked   func(DialOptions)               // sees what Dial is asked for; may be nil
-	end     func(ctx context.Context) error // what End waits for and returns; nil: nothing
-	wrap    func(net.Conn) net.Conn         // the bridge's end of a stream; nil: as it is
-	dialed  chan *nodeSession               // every session
-	dials   atomic.Int32
+	t        testing.TB
+	caps     string
+	target   TargetInfo
+	paths    *pathmap.Map
+	notice   string                          // for the user; "" for none
+	sources  SourceFiles                     // nil: the host lacks nothing
+	dial     func(ctx context.Context) error // what Dial waits for; nil: nothing
+	onDial   func(DialOptions)               // called by Dial with its options; may be nil
+	end      func(ctx context.Context) error // what End waits for and returns; nil: nothing
+	wrap     func(net.Conn) net.Conn         // the bridge's end of a stream; nil: as it is
+	sessions chan *nodeSession               // every session that was dialed
+	dials    atomic.Int32
 }
 
 func newNode(t testing.TB) *scriptedNode {
 	return &scriptedNode{
-		t:      t,
-		caps:   `{"supportsConfigurationDoneRequest":true}`,
-		target: TargetInfo{Name: "containerd", PID: 4711},
-		dialed: make(chan *nodeSession, 16),
+		t:        t,
+		caps:     `{"supportsConfigurationDoneRequest":true}`,
+		target:   TargetInfo{Name: "containerd", PID: 4711},
+		sessions: make(chan *nodeSession, 16),
 	}
 }
 
@@ -270,8 +270,8 @@ func (n *scriptedNode) Capabilities() json.RawMessage { return json.RawMessage(n
 
 func (n *scriptedNode) Dial(ctx context.Context, w DialOptions) (Session, error) {
 	n.dials.Add(1)
-	if n.asked != nil {
-		n.asked(w)
+	if n.onDial != nil {
+		n.onDial(w)
 	}
 	if n.dial != nil {
 		if err := n.dial(ctx); err != nil {
@@ -283,15 +283,15 @@ func (n *scriptedNode) Dial(ctx context.Context, w DialOptions) (Session, error)
 		ours = n.wrap(ours)
 	}
 	s := &nodeSession{wire: newWire(n.t, theirs), node: n, stream: ours, ended: make(chan struct{}), protocol: w.Protocol}
-	n.dialed <- s
+	n.sessions <- s
 	return s, nil
 }
 
-// session returns the next session that was dialed.
-func (n *scriptedNode) session() *nodeSession {
+// nextSession returns the next session that was dialed.
+func (n *scriptedNode) nextSession() *nodeSession {
 	n.t.Helper()
 	select {
-	case s := <-n.dialed:
+	case s := <-n.sessions:
 		return s
 	case <-time.After(testTimeout):
 		n.t.Fatal("no session was dialed")
@@ -299,33 +299,33 @@ func (n *scriptedNode) session() *nodeSession {
 	}
 }
 
-// oddConn is a connection that does some things its own way.
-type oddConn struct {
+// hookedConn is a connection whose Read and Write may be replaced.
+type hookedConn struct {
 	net.Conn
-	read, write func(p []byte) (int, error) // nil: Conn's
+	read, write func(p []byte) (int, error) // nil means Conn's
 }
 
-func (c oddConn) Read(p []byte) (int, error) {
+func (c hookedConn) Read(p []byte) (int, error) {
 	if c.read != nil {
 		return c.read(p)
 	}
 	return c.Conn.Read(p)
 }
 
-func (c oddConn) Write(p []byte) (int, error) {
+func (c hookedConn) Write(p []byte) (int, error) {
 	if c.write != nil {
 		return c.write(p)
 	}
 	return c.Conn.Write(p)
 }
 
-// nodeSession is a Session whose other end, the wire, the test speaks. The
-// stream is a pipe without a buffer: a message is read or its writer waits.
+// nodeSession is a Session whose other end, the wire, is played by the test. The
+// stream is an unbuffered pipe: a writer waits until its message has been read.
 type nodeSession struct {
 	*wire
 	node     *scriptedNode
 	protocol Protocol
-	stream   net.Conn // the bridge's
+	stream   net.Conn // the bridge's end
 
 	ends  atomic.Int32
 	once  sync.Once
@@ -339,8 +339,8 @@ func (s *nodeSession) Map() *pathmap.Map           { return s.node.paths }
 func (s *nodeSession) Sources() SourceFiles        { return s.node.sources }
 
 func (s *nodeSession) Notify(line func(string)) {
-	if s.node.says != "" {
-		line(s.node.says)
+	if s.node.notice != "" {
+		line(s.node.notice)
 	}
 }
 
@@ -355,7 +355,7 @@ func (s *nodeSession) End(ctx context.Context) error {
 	return err
 }
 
-// waitEnded waits for the return of End, which must be the only one.
+// waitEnded waits until End has returned. It must have been called only once.
 func (s *nodeSession) waitEnded() {
 	s.t.Helper()
 	select {
@@ -369,7 +369,7 @@ func (s *nodeSession) waitEnded() {
 }
 
 // accept plays the node's part of an attach and returns the attach request.
-func (s *nodeSession) accept() parsed {
+func (s *nodeSession) accept() parsedMessage {
 	s.t.Helper()
 	s.respond(s.expect("request", "initialize"), s.node.caps)
 	attach := s.expect("request", "attach")
@@ -378,25 +378,25 @@ func (s *nodeSession) accept() parsed {
 	return attach
 }
 
-// ide is an IDE that a test plays by hand.
+// ide is an IDE that is played by a test.
 type ide struct{ *wire }
 
 const initializeArgs = `{"clientID":"vscode","clientName":"Visual Studio Code","adapterID":"go","pathFormat":"path","linesStartAt1":true,"columnsStartAt1":true}`
 
 func (i ide) initialize() {
 	i.t.Helper()
-	i.answered(i.request("initialize", initializeArgs), "initialize")
+	i.expectResponse(i.request("initialize", initializeArgs), "initialize")
 }
 
-// attach attaches, with the node's part played too.
+// attach attaches to the node n, and plays the node's part too.
 func (i ide) attach(n *scriptedNode) *nodeSession {
 	i.t.Helper()
 	i.initialize()
 	seq := i.request("attach", `{"mode":"remote"}`)
-	s := n.session()
+	s := n.nextSession()
 	s.accept()
 	i.expect("event", "initialized")
-	i.answered(seq, "attach")
+	i.expectResponse(seq, "attach")
 	return s
 }
 
@@ -405,13 +405,13 @@ func (i ide) roundTrip(s *nodeSession) {
 	i.t.Helper()
 	seq := i.request("threads", "")
 	s.respond(s.expect("request", "threads"), `{"threads":[]}`)
-	i.answered(seq, "threads")
+	i.expectResponse(seq, "threads")
 }
 
 // disconnect ends the session as an IDE does.
 func (i ide) disconnect() {
 	i.t.Helper()
-	i.answered(i.request("disconnect", `{"restart":false,"terminateDebuggee":false}`), "disconnect")
+	i.expectResponse(i.request("disconnect", `{"restart":false,"terminateDebuggee":false}`), "disconnect")
 	i.expect("event", "terminated")
 	i.expectEnd()
 }

@@ -80,9 +80,9 @@ func FuzzSetMember(f *testing.F) {
 		checkMember(t, obj)
 		rest := maps.Clone(before)
 		maps.DeleteFunc(rest, func(name string, _ json.RawMessage) bool { return strings.EqualFold(name, "name") })
-		sameMembers(t, members(t, deleteMember(obj, "name")), rest)
+		checkMembers(t, decodeMembers(t, deleteMember(obj, "name")), rest)
 		rest["name"] = json.RawMessage(`{"x":[1]}`)
-		sameMembers(t, members(t, setMember(obj, "name", rest["name"])), rest)
+		checkMembers(t, decodeMembers(t, setMember(obj, "name", rest["name"])), rest)
 	})
 }
 

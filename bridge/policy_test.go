@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// What may never reach the node is answered by the bridge, which says why;
-// what looks like it passes.
+// The bridge answers requests that must never reach the node, and says why; requests
+// that only look like them are relayed.
 func TestForbiddenRequests(t *testing.T) {
 	const pass = ""
 	evaluate := func(expr string) string {
 		quoted, _ := json.Marshal(expr)
 		return fmt.Sprintf(`{"expression":%s,"context":"repl"}`, quoted)
 	}
-	_, i, s := started(t, Config{})
+	_, i, s := serveSession(t, Config{})
 	for _, c := range []struct{ command, args, want string }{
 		{"restart", "", "the target belongs to the node"},
 		{"restart", `{"arguments":{}}`, "the target belongs to the node"},
@@ -49,15 +49,15 @@ func TestForbiddenRequests(t *testing.T) {
 		{"evaluate", evaluate("call f(1)"), pass},
 		{"evaluate", evaluate(""), pass},
 		{"evaluate", "", pass},
-		{"Restart", "", pass}, // no command of Delve's
+		{"Restart", "", pass}, // not a command that Delve knows
 		{"setVariable", `{"name":"x","value":"1"}`, pass},
 		{"pause", `{"threadId":1}`, pass},
-		{"terminateThreads", "", pass}, // not Delve's either
+		{"terminateThreads", "", pass}, // Delve does not know it either
 	} {
 		seq := i.request(c.command, c.args)
 		if c.want != pass {
-			i.console(c.want)
-			i.refused(seq, c.command, c.want)
+			i.expectConsole(c.want)
+			i.expectRefusal(seq, c.command, c.want)
 			continue
 		}
 		got := s.expect("request", c.command)
@@ -65,40 +65,41 @@ func TestForbiddenRequests(t *testing.T) {
 			t.Errorf("%s %s reached the node with %s", c.command, c.args, got.Arguments)
 		}
 		s.respond(got, "")
-		i.answered(seq, c.command)
+		i.expectResponse(seq, c.command)
 	}
 	i.roundTrip(s)
 }
 
 // The same goes for a command that is spelled with escapes.
 func TestForbiddenRequestsInDisguise(t *testing.T) {
-	_, i, s := started(t, Config{})
+	_, i, s := serveSession(t, Config{})
 	i.send(`{"seq":77,"t\u0079pe":"request","c\u006fmmand":"re\u0073tart"}`)
-	i.console("the target belongs to the node")
-	i.refused(77, "restart")
+	i.expectConsole("the target belongs to the node")
+	i.expectRefusal(77, "restart")
 	i.send(`{"seq":78,"type":"request","command":"\u0074erminate"}`)
-	i.console("the target is not terminated")
-	i.answered(78, "terminate")
+	i.expectConsole("the target is not terminated")
+	i.expectResponse(78, "terminate")
 	i.expect("event", "terminated")
 	s.expectEnd()
 }
 
-// The IDE is not offered what the bridge forbids, neither at first nor later.
+// The IDE is not offered what the bridge forbids, neither in the response to initialize
+// nor in a later event.
 func TestWithheldCapabilities(t *testing.T) {
 	n := newNode(t)
 	n.caps = `{"supportsRestartRequest":true,"supportsTerminateRequest":true,"supportTerminateDebuggee":true,` +
 		`"supportSuspendDebuggee":true,"supportsDataBreakpoints":true,"supportsLogPoints":true,"supportsX":[1e3]}`
 	want := `{"supportsRestartRequest":false,"supportsTerminateRequest":false,"supportTerminateDebuggee":false,` +
 		`"supportSuspendDebuggee":false,"supportsDataBreakpoints":false,"supportsLogPoints":true,"supportsX":[1e3]}`
-	i := serve(t, Config{Dialer: n}).ide()
-	if got := i.answered(i.request("initialize", initializeArgs), "initialize"); string(got.Body) != want {
+	i := serve(t, Config{Dialer: n}).dialIDE()
+	if got := i.expectResponse(i.request("initialize", initializeArgs), "initialize"); string(got.Body) != want {
 		t.Errorf("initialize offers\n%s, want\n%s", got.Body, want)
 	}
 	attach := i.request("attach", "{}")
-	s := n.session()
+	s := n.nextSession()
 	s.accept()
 	i.expect("event", "initialized")
-	i.answered(attach, "attach")
+	i.expectResponse(attach, "attach")
 	for body, want := range map[string]string{
 		`{"capabilities":` + n.caps + `,"x":1.0}`:                             `{"capabilities":` + want + `,"x":1.0}`,
 		`{"capabilities":{"supportsRestartRequest" : "yes"}}`:                 `{"capabilities":{"supportsRestartRequest" : false}}`,

@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// TestWish sees that what the configuration says of symbols reaches the dialer
-// and not the debugger, and that the IDE sees how far it is.
+// TestWish checks that the configuration's attribute "symbols" reaches the dialer and
+// not the debugger, and that the IDE gets the progress.
 func TestWish(t *testing.T) {
 	n := newNode(t)
 	n.target.Note = "optimised\x1b"
-	n.asked = func(w DialOptions) {
+	n.onDial = func(w DialOptions) {
 		if w.Symbols != "auto" {
 			t.Errorf("the wish: %+v", w)
 		}
@@ -19,8 +19,8 @@ func TestWish(t *testing.T) {
 		w.Progress(Progress{Text: "building", Done: 1, Total: 4}) // too soon
 		w.Progress(Progress{Text: "proving\x1b", Done: 3, Total: 4})
 	}
-	i := serve(t, Config{Dialer: n}).ide()
-	i.answered(i.request("initialize", strings.Replace(initializeArgs, "{", `{"supportsProgressReporting":true,`, 1)), "initialize")
+	i := serve(t, Config{Dialer: n}).dialIDE()
+	i.expectResponse(i.request("initialize", strings.Replace(initializeArgs, "{", `{"supportsProgressReporting":true,`, 1)), "initialize")
 	attach := i.request("attach", `{"symbols":"auto","x":1}`)
 	for _, want := range []string{
 		"progressStart {\"message\":\"building\",\"progressId\":\"dapbridge\",\"title\":\"dapbridge\"}",
@@ -32,36 +32,36 @@ func TestWish(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	s := n.session()
+	s := n.nextSession()
 	s.next() // initialize
 	m := parse(t, s.next())
 	var args map[string]any
 	if err := json.Unmarshal(m.Arguments, &args); err != nil || args["symbols"] != nil || args["x"] != 1.0 {
 		t.Errorf("the debugger gets %s (%v)", m.raw, err)
 	}
-	i.console(`optimised\x1b`)
+	i.expectConsole(`optimised\x1b`)
 	_ = attach
 }
 
-// TestProgressInTheConsole is for an IDE that shows none.
+// TestProgressInTheConsole attaches with an IDE that cannot show progress.
 func TestProgressInTheConsole(t *testing.T) {
 	n := newNode(t)
-	n.asked = func(w DialOptions) {
+	n.onDial = func(w DialOptions) {
 		w.Progress(Progress{Text: "building"})
 		w.Progress(Progress{Text: "building", Done: 1, Total: 4})
 		w.Progress(Progress{Text: "proving"})
 	}
-	i := serve(t, Config{Dialer: n}).ide()
-	i.answered(i.request("initialize", initializeArgs), "initialize")
+	i := serve(t, Config{Dialer: n}).dialIDE()
+	i.expectResponse(i.request("initialize", initializeArgs), "initialize")
 	i.request("attach", "{}")
-	i.console("building")
-	i.console("proving")
+	i.expectConsole("building")
+	i.expectConsole("proving")
 }
 
 func TestInvalidSymbolsAreRefused(t *testing.T) {
 	n := newNode(t)
-	i := serve(t, Config{Dialer: n}).ide()
-	i.answered(i.request("initialize", initializeArgs), "initialize")
+	i := serve(t, Config{Dialer: n}).dialIDE()
+	i.expectResponse(i.request("initialize", initializeArgs), "initialize")
 	i.request("attach", `{"symbols":"always"}`)
 	m := i.expect("response", "attach")
 	if *m.Success || !strings.Contains(m.Message, "ask, auto or never") {

@@ -12,7 +12,7 @@ func TestRefuse(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); Refuse(ours, errors.New("there is no node")) }()
 	i := ide{newWire(t, theirs)}
-	i.refused(i.request("initialize", `{}`), "initialize", "there is no node")
+	i.expectRefusal(i.request("initialize", `{}`), "initialize", "there is no node")
 	<-done
 	if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("then: %v", err)
@@ -32,7 +32,7 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// TestServeConn serves one client, who need not be looked up.
+// TestServeConn serves one client, whose peer is not checked.
 func TestServeConn(t *testing.T) {
 	n := newNode(t)
 	srv := NewServer(Config{Dialer: n, CheckPeer: func(net.Conn) error { return errors.New("nobody") }})

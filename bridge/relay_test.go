@@ -16,13 +16,13 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// recorded is one message of a recorded session.
-type recorded struct {
+// recordedMessage is one message of a recorded session.
+type recordedMessage struct {
 	From    string          `json:"from"`
 	Message json.RawMessage `json:"message"`
 }
 
-func readRecording(t *testing.T) (messages []recorded) {
+func readRecording(t *testing.T) (messages []recordedMessage) {
 	f, err := os.Open("testdata/vscode-go-attach.jsonl")
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func readRecording(t *testing.T) (messages []recorded) {
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var r recorded
+		var r recordedMessage
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			t.Fatal(err)
 		}
@@ -43,14 +43,14 @@ func readRecording(t *testing.T) (messages []recorded) {
 	return messages
 }
 
-// The recorded session's host path, which Delve had mapped, and its node's.
+// The recorded session's host path, which Delve itself mapped then, and its node path.
 const (
 	recordedHost = "/home/dev/containerd"
 	recordedNode = "/home/build/go/pkg/mod/github.com/containerd/containerd/v2@v2.4.2"
 )
 
-// onNode returns a recorded message with the paths of the node in its Sources,
-// as they are spelled there, and nowhere else.
+// onNode returns a recorded message with node paths in its Sources, recognised by the
+// way they are written in the recording, and nowhere else.
 func onNode(raw string) string {
 	return strings.NewReplacer(
 		`.go","path":"`+recordedHost+`/`, `.go","path":"`+recordedNode+`/`,
@@ -58,8 +58,8 @@ func onNode(raw string) string {
 	).Replace(raw)
 }
 
-// withNumber returns a message with another number at its top level, if it has
-// that number. It is slow, and knows nothing of the code under test.
+// withNumber returns a message with n as its top-level member name, if it has that
+// member. It is slow, and independent of the code under test.
 func withNumber(t *testing.T, raw, name string, n int) string {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(raw))
@@ -88,8 +88,8 @@ func withNumbers(t *testing.T, raw string, seq, requestSeq int) string {
 	return withNumber(t, withNumber(t, raw, "seq", seq), "request_seq", requestSeq)
 }
 
-// decorate adds to a recorded message what no recorder has seen: members that
-// nobody knows, white space, escapes, numbers in every spelling.
+// decorate adds to a recorded message what the recording lacks: unknown members, white
+// space, escapes, numbers in every notation.
 func decorate(raw string) string {
 	const odd = `"x-odd" : {"seq":7,"request_seq":-8,"type":[1e3,-0,1.0,0.1E+10,12345678901234567890123,[],{}],` +
 		`"\u0074ext":"\u0041\/\b\\\" \ud83d\ude00 \ud800 😀 é` + "\u2028" + ` \"seq\":5","path":"` + recordedHost + `/a.go","source":"` + recordedHost + `/b.go","null":null },` + "\r\n\t "
@@ -120,7 +120,7 @@ func TestRecordedSessionWithUnknownMembers(t *testing.T) {
 func TestRecordedSessionWithUnknownCommands(t *testing.T) {
 	messages := readRecording(t)
 	last := len(messages) - 4 // the disconnect and what follows
-	for i, m := range []recorded{
+	for i, m := range []recordedMessage{
 		{"client", json.RawMessage(`{"seq":900,"type":"request","command":"x-unknown"}`)},
 		{"client", json.RawMessage(`{"type":"request","command":"cancel","seq":901,"arguments":{"requestId":1e3}}`)},
 		{"server", json.RawMessage(`{"seq":900,"type":"event","event":"x-unknown","body":[1e3]}`)},
@@ -128,15 +128,15 @@ func TestRecordedSessionWithUnknownCommands(t *testing.T) {
 		{"server", json.RawMessage(`{"seq":902,"type":"response","request_seq":900,"success":true,"command":"x-unknown","body":"\u003c"}`)},
 		{"client", json.RawMessage(`{"seq":902,"type":"request","command":"x-sources","arguments":{"sources":[{"path":"` + recordedHost + `/a.go"},{"path":"/tmp/b.go"}]}}`)},
 	} {
-		messages = append(messages[:last+i], append([]recorded{m}, messages[last+i:]...)...)
+		messages = append(messages[:last+i], append([]recordedMessage{m}, messages[last+i:]...)...)
 	}
 	replay(t, messages)
 }
 
-// replay plays a recorded session through the bridge, in its order. Every
-// message must arrive as it was sent, but for its numbers, the paths in it and
-// what the policy changes.
-func replay(t *testing.T, messages []recorded) {
+// replay plays a recorded session through the bridge, in order. Every message must
+// arrive as it was sent, except for its numbers, the paths in it and what the policy
+// changes.
+func replay(t *testing.T, messages []recordedMessage) {
 	m, err := pathmap.New(pathmap.Rule{Host: recordedHost, Node: recordedNode})
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func replay(t *testing.T, messages []recorded) {
 			n.caps = string(p.Body)
 		}
 	}
-	p := player{t: t, node: n, i: serve(t, Config{Dialer: n}).ide(), asked: map[int]int{}}
+	p := player{t: t, node: n, i: serve(t, Config{Dialer: n}).dialIDE(), nodeSeqs: map[int]int{}}
 	for _, m := range messages {
 		if raw := string(m.Message); m.From == "client" {
 			p.fromIDE(raw, parse(t, raw))
@@ -162,19 +162,19 @@ func replay(t *testing.T, messages []recorded) {
 
 // player is a replay under way.
 type player struct {
-	t     *testing.T
-	node  *scriptedNode
-	i     ide
-	s     *nodeSession
-	seq   int         // of what the IDE got last
-	asked map[int]int // the node's number for a recorded request
-	ended bool
+	t        *testing.T
+	node     *scriptedNode
+	i        ide
+	s        *nodeSession
+	seq      int         // of what the IDE got last
+	nodeSeqs map[int]int // the node's number for a recorded request
+	ended    bool
 }
 
 // ideSeq is the IDE's own number for a recorded request.
-func ideSeq(recorded int) int { return 10*recorded + 3 }
+func ideSeq(seq int) int { return 10*seq + 3 }
 
-func (p *player) fromIDE(raw string, m parsed) {
+func (p *player) fromIDE(raw string, m parsedMessage) {
 	p.i.send(withNumber(p.t, raw, "seq", ideSeq(m.Seq)))
 	switch m.Command {
 	case "initialize":
@@ -183,7 +183,7 @@ func (p *player) fromIDE(raw string, m parsed) {
 		p.ended = true
 		return
 	case "attach":
-		p.s = p.node.session()
+		p.s = p.node.nextSession()
 		p.s.respond(p.s.expect("request", "initialize"), p.node.caps)
 		before := len(raw)
 		raw = strings.Replace(raw, `,"substitutePath":[{"from":"`+recordedHost+`","to":"`+recordedNode+`"}]`, "", 1)
@@ -193,25 +193,25 @@ func (p *player) fromIDE(raw string, m parsed) {
 	}
 	got := p.s.next()
 	seq := parse(p.t, got).Seq
-	p.asked[m.Seq] = seq
+	p.nodeSeqs[m.Seq] = seq
 	want := onNode(withNumber(p.t, raw, "seq", seq))
 	if got != want {
 		p.t.Fatalf("the node got\n%s\nand the IDE had sent\n%s", got, want)
 	}
 }
 
-func (p *player) fromNode(raw string, m parsed) {
+func (p *player) fromNode(raw string, m parsedMessage) {
 	p.seq++
 	switch {
 	case p.ended:
 		if m.Type == "event" && m.Event == "output" {
-			p.seq-- // Delve's farewell; the bridge ends the session itself
+			p.seq-- // Delve's last output; the bridge ends the session itself
 			return
 		}
-		p.bridgeSays(m)
+		p.expectFromBridge(m)
 		return
 	case m.Command == "initialize":
-		caps := p.bridgeSays(m)
+		caps := p.expectFromBridge(m)
 		for _, name := range []string{`"supportsRestartRequest":`, `"supportsDataBreakpoints":`} {
 			raw = strings.Replace(raw, name+"true", name+"false", 1)
 		}
@@ -224,7 +224,7 @@ func (p *player) fromNode(raw string, m parsed) {
 	if m.RequestSeq != nil {
 		requestSeq = *m.RequestSeq
 	}
-	p.s.send(onNode(withNumbers(p.t, raw, 1000+m.Seq, p.asked[requestSeq])))
+	p.s.send(onNode(withNumbers(p.t, raw, 1000+m.Seq, p.nodeSeqs[requestSeq])))
 	want := withNumbers(p.t, raw, p.seq, ideSeq(requestSeq))
 	if m.Event == "capabilities" {
 		want = strings.Replace(want, `"supportTerminateDebuggee":true`, `"supportTerminateDebuggee":false`, 1)
@@ -234,8 +234,8 @@ func (p *player) fromNode(raw string, m parsed) {
 	}
 }
 
-// bridgeSays expects a message of the bridge's own like m.
-func (p *player) bridgeSays(m parsed) parsed {
+// expectFromBridge expects one of the bridge's own messages, similar to m.
+func (p *player) expectFromBridge(m parsedMessage) parsedMessage {
 	p.t.Helper()
 	got := p.i.expect(m.Type, m.Command+m.Event)
 	if got.Seq != p.seq {
@@ -259,18 +259,18 @@ func compact(t *testing.T, raw []byte) string {
 	return string(out)
 }
 
-// started returns a server, an IDE and a node with a session under way.
-func started(t *testing.T, c Config) (*testServer, ide, *nodeSession) {
+// serveSession returns a server, an IDE and a node with a session under way.
+func serveSession(t *testing.T, c Config) (*testServer, ide, *nodeSession) {
 	n := newNode(t)
 	c.Dialer = n
 	srv := serve(t, c)
-	i := srv.ide()
+	i := srv.dialIDE()
 	return srv, i, i.attach(n)
 }
 
-// The node can't make the IDE run programs.
+// The node cannot make the IDE run programs.
 func TestReverseRequestsAreRefused(t *testing.T) {
-	srv, i, s := started(t, Config{})
+	srv, i, s := serveSession(t, Config{})
 	for _, c := range []struct {
 		seq          int
 		command, raw string
@@ -291,62 +291,62 @@ func TestReverseRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s is answered with the command %q, want %q", c.raw, got.Command, want)
 		}
 	}
-	srv.logged("level=WARN", "refused", "command=runInTerminal")
-	i.roundTrip(s) // the first thing that the IDE hears
+	srv.waitForLog("level=WARN", "refused", "command=runInTerminal")
+	i.roundTrip(s) // the IDE has received nothing before
 }
 
-// From the node only events and answers to open requests pass.
+// Of the node's messages, only events and responses to pending requests are relayed.
 func TestUnaskedMessagesAreDropped(t *testing.T) {
-	srv, i, s := started(t, Config{})
+	srv, i, s := serveSession(t, Config{})
 	seq := i.request("evaluate", `{"expression":"a"}`)
-	asked := s.expect("request", "evaluate")
+	request := s.expect("request", "evaluate")
 	for _, raw := range []string{
 		`{"seq":90,"type":"response","request_seq":9999,"success":true,"command":"threads"}`,
 		`{"seq":91,"type":"response","success":true,"command":"threads"}`,
-		fmt.Sprintf(`{"seq":92,"type":"response","request_seq":%d,"success":true,"command":"initialize"}`, asked.Seq-2),
-		fmt.Sprintf(`{"seq":93,"type":"response","request_seq":-%d,"success":true,"command":"evaluate"}`, asked.Seq),
+		fmt.Sprintf(`{"seq":92,"type":"response","request_seq":%d,"success":true,"command":"initialize"}`, request.Seq-2),
+		fmt.Sprintf(`{"seq":93,"type":"response","request_seq":-%d,"success":true,"command":"evaluate"}`, request.Seq),
 		`{"seq":94,"type":"unknown","command":"threads"}`,
-		fmt.Sprintf(`{"seq":95,"request_seq":%d,"success":true,"command":"evaluate"}`, asked.Seq),
+		fmt.Sprintf(`{"seq":95,"request_seq":%d,"success":true,"command":"evaluate"}`, request.Seq),
 		`{}`,
 	} {
 		s.send(raw)
 	}
-	s.respond(asked, `{"result":"1"}`)
-	s.respond(asked, `{"result":"2"}`)
+	s.respond(request, `{"result":"1"}`)
+	s.respond(request, `{"result":"2"}`)
 	s.event("x", "")
-	if got := i.answered(seq, "evaluate"); string(got.Body) != `{"result":"1"}` {
+	if got := i.expectResponse(seq, "evaluate"); string(got.Body) != `{"result":"1"}` {
 		t.Errorf("got %s", got.raw)
 	}
 	i.expect("event", "x")
-	srv.logged("level=WARN", "unexpected response", "request_seq=9999")
-	srv.logged("level=WARN", "dropped", "type=unknown")
+	srv.waitForLog("level=WARN", "unexpected response", "request_seq=9999")
+	srv.waitForLog("level=WARN", "dropped", "type=unknown")
 }
 
 // A response carries the command that its request had, whatever the node says.
 func TestResponsesCarryTheirCommand(t *testing.T) {
-	_, i, s := started(t, Config{})
+	_, i, s := serveSession(t, Config{})
 	for _, command := range []string{`,"command":"runInTerminal"`, ``} {
 		seq := i.request("threads", "")
-		asked := s.expect("request", "threads")
-		s.send(fmt.Sprintf(`{"seq":1,"type":"response","request_seq":%d,"success":true%s}`, asked.Seq, command))
-		i.answered(seq, "threads")
+		request := s.expect("request", "threads")
+		s.send(fmt.Sprintf(`{"seq":1,"type":"response","request_seq":%d,"success":true%s}`, request.Seq, command))
+		i.expectResponse(seq, "threads")
 	}
 }
 
 func TestResponsesComeInAnyOrder(t *testing.T) {
-	_, i, s := started(t, Config{})
+	_, i, s := serveSession(t, Config{})
 	a, b := i.request("scopes", ""), i.request("variables", "")
 	scopes, variables := s.expect("request", "scopes"), s.expect("request", "variables")
 	s.respond(variables, "")
 	s.respond(scopes, "")
-	i.answered(b, "variables")
-	i.answered(a, "scopes")
+	i.expectResponse(b, "variables")
+	i.expectResponse(a, "scopes")
 }
 
-// Some IDEs count from 0, and from anywhere else.
+// An IDE may number its messages from 0, or from any other number.
 func TestNumbersOfTheIDE(t *testing.T) {
 	n := newNode(t)
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.seq = -1
 	s := i.attach(n)
 	i.seq = 1<<53 - 2
@@ -355,47 +355,46 @@ func TestNumbersOfTheIDE(t *testing.T) {
 	i.roundTrip(s)
 	i.seq = -1
 	seq := i.request("restart", "")
-	i.console("")
-	i.refused(seq, "restart")
+	i.expectConsole("")
+	i.expectRefusal(seq, "restart")
 }
 
-// A session ends with what its node says wrong; the server does not.
+// A malformed message from the node ends its session, but not the server.
 func TestGarbageFromTheNode(t *testing.T) {
 	for name, bytes := range map[string]string{
 		"no message":       "panic: runtime error\n\ngoroutine 1 [running]:\n",
 		"HTTP":             "GET / HTTP/1.1\r\n\r\n",
-		"no JSON":          framed("Hello"),
-		"no object":        framed("null"),
-		"a wrong type":     framed(`{"seq":"x","type":"event","event":"stopped"}`),
-		"a member twice":   framed(`{"seq":1,"type":"event","type":"request","command":"runInTerminal"}`),
-		"another spelling": framed(`{"seq":1,"type":"event","event":"x","Type":"request"}`),
+		"no JSON":          frameMessage("Hello"),
+		"no object":        frameMessage("null"),
+		"a wrong type":     frameMessage(`{"seq":"x","type":"event","event":"stopped"}`),
+		"a member twice":   frameMessage(`{"seq":1,"type":"event","type":"request","command":"runInTerminal"}`),
+		"another spelling": frameMessage(`{"seq":1,"type":"event","event":"x","Type":"request"}`),
 		"too large":        "Content-Length: 1000000\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, i, s := started(t, Config{MaxBody: 1 << 16})
+			srv, i, s := serveSession(t, Config{MaxBody: 1 << 16})
 			io.WriteString(s.conn, bytes) // an error if the bridge stops reading halfway
-			i.console("the node ended the session")
+			i.expectConsole("the node ended the session")
 			i.expect("event", "terminated")
 			s.waitEnded()
 			s.expectEnd()
-			srv.logged("level=WARN", "connection to the node failed")
-			i.refused(i.request("threads", ""), "threads", "the session has ended")
-			i.answered(i.request("disconnect", ""), "disconnect")
+			srv.waitForLog("level=WARN", "connection to the node failed")
+			i.expectRefusal(i.request("threads", ""), "threads", "the session has ended")
+			i.expectResponse(i.request("disconnect", ""), "disconnect")
 			i.expectEnd()
-			other := srv.ide()
+			other := srv.dialIDE()
 			other.roundTrip(other.attach(s.node))
 		})
 	}
 }
 
-// flood has the node send events until nobody takes them any more, and returns
-// when that is so.
+// flood has the node send events until they are no longer read, and then returns.
 func flood(s *nodeSession) {
 	s.conn.SetWriteDeadline(time.Time{})
 	go func() {
 		text := strings.Repeat("x", 10_000)
 		for {
-			if _, err := io.WriteString(s.conn, framed(`{"seq":1,"type":"event","event":"output","body":{"output":"`+text+`"}}`)); err != nil {
+			if _, err := io.WriteString(s.conn, frameMessage(`{"seq":1,"type":"event","event":"output","body":{"output":"`+text+`"}}`)); err != nil {
 				return
 			}
 		}
@@ -403,20 +402,20 @@ func flood(s *nodeSession) {
 	synctest.Wait()
 }
 
-// stuck runs f in a bubble, with a session that is stuck in one direction.
-func stuck(t *testing.T, c Config, jam func(i ide, s *nodeSession), f func(t *testing.T, srv *testServer, i ide, s *nodeSession)) {
+// withStuckSession runs f in a synctest bubble, with a session that jam has blocked.
+func withStuckSession(t *testing.T, c Config, jam func(i ide, s *nodeSession), f func(t *testing.T, srv *testServer, i ide, s *nodeSession)) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		c.Dialer = n
 		srv := servePiped(t, c)
-		i := srv.ide()
+		i := srv.dialIDE()
 		s := i.attach(n)
 		jam(i, s)
 		f(t, srv, i, s)
 	})
 }
 
-// However a session is stuck, it ends when it has to, and others go on.
+// However a session is blocked, it ends when it must, and others keep working.
 func TestStuckSessionsEnd(t *testing.T) {
 	for jam, f := range map[string]func(i ide, s *nodeSession){
 		"IDE does not read": func(i ide, s *nodeSession) { flood(s) },
@@ -449,78 +448,78 @@ func TestStuckSessionsEnd(t *testing.T) {
 	}
 }
 
-// testWaysToEnd ends a session that f has jammed in each of the ways.
+// testWaysToEnd ends a session that f has blocked, in each possible way.
 func testWaysToEnd(t *testing.T, f func(i ide, s *nodeSession)) {
 	t.Run("context", func(t *testing.T) {
-		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+		withStuckSession(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
 			srv.stop()
 			s.waitEnded()
 		})
 	})
 	t.Run("IDE goes", func(t *testing.T) {
-		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+		withStuckSession(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
 			i.conn.Close()
 			s.waitEnded()
-			other := srv.ide()
+			other := srv.dialIDE()
 			other.roundTrip(other.attach(s.node))
 		})
 	})
 	t.Run("disconnect", func(t *testing.T) {
-		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+		withStuckSession(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
 			i.request("disconnect", "")
 			s.waitEnded()
-			other := srv.ide()
+			other := srv.dialIDE()
 			other.roundTrip(other.attach(s.node))
 		})
 	})
 	t.Run("terminate", func(t *testing.T) {
-		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+		withStuckSession(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
 			i.request("terminate", "")
 			s.waitEnded()
 		})
 	})
 	t.Run("takeover", func(t *testing.T) {
-		stuck(t, Config{Takeover: true}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-			other := srv.ide()
+		withStuckSession(t, Config{Takeover: true}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			other := srv.dialIDE()
 			second := other.attach(s.node)
 			s.waitEnded()
 			other.roundTrip(second)
 		})
 	})
 	t.Run("node goes", func(t *testing.T) {
-		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+		withStuckSession(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
 			s.conn.Close()
 			go io.Copy(io.Discard, i.conn)
 			s.waitEnded()
 		})
 	})
 	t.Run("another connection", func(t *testing.T) {
-		stuck(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
-			other := srv.ide()
+		withStuckSession(t, Config{}, f, func(t *testing.T, srv *testServer, i ide, s *nodeSession) {
+			other := srv.dialIDE()
 			other.initialize()
-			other.refused(other.request("attach", "{}"), "attach", "has held the session")
+			other.expectRefusal(other.request("attach", "{}"), "attach", "has held the session")
 		})
 	})
 }
 
-// What the node says passes while it does not read, and what it answers.
+// Events and responses from the node are relayed while the node does not read.
 func TestNodeThatDoesNotReadIsHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		i := servePiped(t, Config{Dialer: n}).ide()
+		i := servePiped(t, Config{Dialer: n}).dialIDE()
 		s := i.attach(n)
 		first, second := i.request("scopes", ""), i.request("threads", "")
-		asked := s.expect("request", "scopes")
+		request := s.expect("request", "scopes")
 		s.event("stopped", `{"threadId":1}`)
-		s.respond(asked, "")
+		s.respond(request, "")
 		i.expect("event", "stopped")
-		i.answered(first, "scopes")
+		i.expectResponse(first, "scopes")
 		s.respond(s.expect("request", "threads"), "")
-		i.answered(second, "threads")
+		i.expectResponse(second, "threads")
 	})
 }
 
-// Requests that the node does not read are not kept without a bound.
+// The queue of requests that the node does not read is bounded.
 func TestRequestsThatTheNodeDoesNotRead(t *testing.T) {
 	up := newUpstream(&nodeSession{node: newNode(t)}, nil, pathmap.Client{})
 	body := `{"seq":1,"type":"request","command":"x","arguments":"` + strings.Repeat("x", 3<<20) + `"}`
@@ -540,7 +539,7 @@ func TestRequestsThatTheNodeDoesNotRead(t *testing.T) {
 	}
 }
 
-// Over TCP, whose buffers are large, it is the same.
+// The same holds over TCP, whose buffers are large.
 func TestIDEThatDoesNotReadOverTCP(t *testing.T) {
 	for name, end := range map[string]func(srv *testServer, i ide){
 		"context":  func(srv *testServer, i ide) { srv.cancel() },
@@ -551,9 +550,9 @@ func TestIDEThatDoesNotReadOverTCP(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, i, s := started(t, Config{})
+			srv, i, s := serveSession(t, Config{})
 			s.event("output", `{"output":"`+strings.Repeat("x", 16<<20)+`"}`)
-			other := srv.ide()
+			other := srv.dialIDE()
 			other.initialize()
 			end(srv, i)
 			s.waitEnded()
@@ -565,8 +564,8 @@ func TestIDEThatDoesNotReadOverTCP(t *testing.T) {
 // written in parts.
 func TestLargeMessagesFromTheNode(t *testing.T) {
 	n := newNode(t)
-	n.paths = mapped(t, pathmap.Rule{Host: "/home/me/src", Node: "/go/src"})
-	i := serve(t, Config{Dialer: n}).ide()
+	n.paths = newTestMap(t, pathmap.Rule{Host: "/home/me/src", Node: "/go/src"})
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	s := i.attach(n)
 	large := strings.Repeat("0123456789", 600_000)
 	frames := `{"a":[` + strings.Repeat(`{"source":{"path":"/go/src/a.go"}},{"source":{"path":"/x.go"}},`, 20_000) + `0]}`
@@ -603,7 +602,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-// Only what nothing waits before is written at once.
+// Bytes are written at once only if nothing is queued before them.
 func TestQueueWritesAtOnce(t *testing.T) {
 	q := newQueue()
 	var now strings.Builder
@@ -630,8 +629,8 @@ func TestQueueWritesAtOnce(t *testing.T) {
 	write("g", "abcd", "g") // run is writing ef
 }
 
-// While somebody has the turn, others' writes wait, and an error of its ends the
-// queue.
+// While a caller holds the claim, other writes are queued; an error of its own writes
+// stops the queue.
 func TestQueueClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
@@ -664,7 +663,7 @@ func TestQueueClaim(t *testing.T) {
 	})
 }
 
-// What is written comes out whole and in order, however it is taken.
+// Messages come out whole and in order, whichever way they are written.
 func TestQueueKeepsTheOrder(t *testing.T) {
 	q := newQueue()
 	ours, theirs := net.Pipe()

@@ -17,12 +17,12 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 )
 
-// rpcWire is one end of a stream of JSON-RPC messages, spoken by a test.
+// rpcWire is [wire] for JSON-RPC.
 type rpcWire struct {
 	t      testing.TB
 	conn   net.Conn
 	r      *bufio.Reader
-	values *requestReader // of the node's end; the client's end reads lines, as some clients may
+	values *requestReader // reads at the node's end; the client's end reads lines, as some clients do
 }
 
 func newRPCWire(t testing.TB, conn net.Conn) rpcWire {
@@ -30,7 +30,7 @@ func newRPCWire(t testing.TB, conn net.Conn) rpcWire {
 	return rpcWire{t: t, conn: conn, r: bufio.NewReader(conn)}
 }
 
-func (s *testServer) rpc() rpcWire {
+func (s *testServer) dialRPC() rpcWire {
 	s.t.Helper()
 	conn, err := s.dial()
 	if err != nil {
@@ -39,10 +39,10 @@ func (s *testServer) rpc() rpcWire {
 	return newRPCWire(s.t, conn)
 }
 
-// rpcNode returns the node's end of the next session, which must be of JSON-RPC.
-func (n *scriptedNode) rpcNode() (rpcWire, *nodeSession) {
+// nextRPCSession returns the node's end of the next session, which must speak JSON-RPC.
+func (n *scriptedNode) nextRPCSession() (rpcWire, *nodeSession) {
 	n.t.Helper()
-	s := n.session()
+	s := n.nextSession()
 	if s.protocol != RPC {
 		n.t.Error("the session was dialed for another protocol")
 	}
@@ -84,8 +84,8 @@ func (w rpcWire) expect(want string) {
 	}
 }
 
-// refused expects an error with the text as the answer to a request.
-func (w rpcWire) refused(id, text string) {
+// expectRefusal expects an error with the text as the answer to a request.
+func (w rpcWire) expectRefusal(id, text string) {
 	w.t.Helper()
 	got := w.next()
 	var m struct{ Error string }
@@ -115,7 +115,7 @@ func rpcRequest(id, method, param string) string {
 	return fmt.Sprintf(`{"method":"RPCServer.%s","params":[%s],"id":%s}`, method, param, id)
 }
 
-func mapped(t testing.TB, rules ...pathmap.Rule) *pathmap.Map {
+func newTestMap(t testing.TB, rules ...pathmap.Rule) *pathmap.Map {
 	t.Helper()
 	m, err := pathmap.New(rules...)
 	if err != nil {
@@ -124,12 +124,12 @@ func mapped(t testing.TB, rules ...pathmap.Rule) *pathmap.Map {
 	return m
 }
 
-// attachRPC brings a client to an attached session.
+// attachRPC attaches the client w to the node n, and plays the node's part too.
 func attachRPC(w rpcWire, n *scriptedNode) (rpcWire, *nodeSession) {
 	w.t.Helper()
 	version := rpcRequest("0", "SetApiVersion", `{"APIVersion":2}`)
 	w.send(version)
-	node, s := n.rpcNode()
+	node, s := n.nextRPCSession()
 	node.expect(version)
 	node.send(`{"id":0,"result":{},"error":null}`)
 	w.expect(`{"id":0,"result":{},"error":null}`)
@@ -138,12 +138,12 @@ func attachRPC(w rpcWire, n *scriptedNode) (rpcWire, *nodeSession) {
 
 func TestRPCRelay(t *testing.T) {
 	n := newNode(t)
-	n.paths = mapped(t, pathmap.Rule{Host: "/home/me/src", Node: "/go/src"})
+	n.paths = newTestMap(t, pathmap.Rule{Host: "/home/me/src", Node: "/go/src"})
 	s := serve(t, Config{Dialer: n})
-	w := s.rpc()
+	w := s.dialRPC()
 	node, sess := attachRPC(w, n)
 	for _, tt := range []struct{ request, seen, answer, got string }{
-		{ // as it came, whatever the id
+		{ // unchanged, whatever the id
 			`{"method" : "RPCServer.ListSources","params":[{"Filter":"/home/me/src"}], "jsonrpc":"2.0","id":"a<\u0062>"}`,
 			`{"method" : "RPCServer.ListSources","params":[{"Filter":"/home/me/src"}], "jsonrpc":"2.0","id":"a<\u0062>"}`,
 			`{"id":"a<\u0062>","result":{"Sources":["/go/src/a.go","/usr/go/b.go"]},"error":null}`,
@@ -155,7 +155,7 @@ func TestRPCRelay(t *testing.T) {
 			`{"id":1e3,"result":{"Breakpoint":{"id":1,"file":"/go/src/a.go"}},"error":null}`,
 			`{"id":1e3,"result":{"Breakpoint":{"id":1,"file":"/home/me/src/a.go"}},"error":null}`,
 		},
-		{ // what we don't map, the client's own rules may
+		{ // a path that the bridge does not map may be mapped by the client's own rules
 			rpcRequest("2", "FindLocation", `{"Loc":"/opt/x.go:1","SubstitutePathRules":[["/usr/x","/opt"]]}`),
 			rpcRequest("2", "FindLocation", `{"Loc":"/opt/x.go:1","SubstitutePathRules":[["/usr/x","/opt"]]}`),
 			`{"id":2,"result":null,"error":"could not find /opt/x.go"}`,
@@ -174,7 +174,7 @@ func TestRPCRelay(t *testing.T) {
 		node.send(tt.answer)
 		w.expect(tt.got)
 	}
-	// Several under way, two of one id, answered out of order.
+	// Several requests are pending, two with the same id, and answered out of order.
 	w.send(rpcRequest("7", "Command", `{"name":"continue"}`) + rpcRequest("7", "State", `{"NonBlocking":true}`) + rpcRequest("8", "Command", `{"name":"halt"}`))
 	node.next()
 	node.next()
@@ -183,12 +183,12 @@ func TestRPCRelay(t *testing.T) {
 		node.send(`{"id":` + id + `,"result":{"State":{}},"error":null}`)
 		w.expect(`{"id":` + id + `,"result":{"State":{}},"error":null}`)
 	}
-	// Unexpected answers do not pass.
+	// Unexpected answers are dropped.
 	node.send(`{"id":7,"result":{},"error":null}` + "\n" + `{"method":"runInTerminal","params":[{}],"id":7}` + "\n" + `{"id":0,"result":{},"error":null}`)
 	w.send(rpcRequest("9", "GetVersion", "{}"))
 	node.next()
 	node.send(`{"method":"RPCServer.GetVersion","id":9}`)
-	s.logged("unexpected answer", "id=9")
+	s.waitForLog("unexpected answer", "id=9")
 	w.send(rpcRequest("10", "GetVersion", "{}"))
 	node.next()
 	node.send(`{"id":10,"result":{},"error":null}`)
@@ -200,7 +200,7 @@ func TestRPCRelay(t *testing.T) {
 func TestRPCRefused(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n})
-	w := s.rpc()
+	w := s.dialRPC()
 	for id, tt := range []struct{ request, why string }{
 		{`"method":"RPCServer.Restart","params":[{}]`, "the target belongs to the node"},
 		{`"method":"RPCServer.Recorded","params":[{}]`, "not a recording"},
@@ -230,7 +230,7 @@ func TestRPCRefused(t *testing.T) {
 		{`"method":""`, "method not found"},
 	} {
 		w.send(fmt.Sprintf(`{%s,"id":%d}`, tt.request, id))
-		w.refused(fmt.Sprint(id), tt.why)
+		w.expectRefusal(fmt.Sprint(id), tt.why)
 	}
 	w.send(rpcRequest("1", "GuessSubstitutePath", `{"Args":{}}`))
 	w.expect(`{"id":1,"result":{"List":null},"error":null}`)
@@ -247,17 +247,17 @@ func TestRPCDetach(t *testing.T) {
 		t.Run(fmt.Sprintf("kill %v", kill), func(t *testing.T) {
 			n := newNode(t)
 			s := serve(t, Config{Dialer: n})
-			w := s.rpc()
+			w := s.dialRPC()
 			node, sess := attachRPC(w, n)
 			w.send(rpcRequest(`"c"`, "Command", `{"name":"continue"}`))
 			node.next()
 			w.send(rpcRequest("2", "Detach", fmt.Sprintf(`{"Kill":%v}`, kill)) + rpcRequest("3", "GetVersion", "{}"))
-			w.refused(`"c"`, "the client ended the session")
+			w.expectRefusal(`"c"`, "the client ended the session")
 			w.expect(`{"id":2,"result":{},"error":null}`)
 			w.expectEnd()
 			sess.waitEnded()
 			if kill {
-				s.logged("level=WARN", "the target, which belongs to the node")
+				s.waitForLog("level=WARN", "the target, which belongs to the node")
 			}
 			node.expectEnd()
 		})
@@ -267,41 +267,40 @@ func TestRPCDetach(t *testing.T) {
 func TestRPCDetachTellsOfAnError(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return errors.New("the node is not well") }
-	w := serve(t, Config{Dialer: n}).rpc()
+	w := serve(t, Config{Dialer: n}).dialRPC()
 	attachRPC(w, n)
 	w.send(rpcRequest("2", "Detach", `{}`))
-	w.refused("2", "the node is not well")
+	w.expectRefusal("2", "the node is not well")
 	w.expectEnd()
 }
 
-// TestRPCAttachFails answers what was asked meanwhile, and what is asked then,
-// by the reason.
+// TestRPCAttachFails checks that requests during and after a failing attach are refused
+// with the reason.
 func TestRPCAttachFails(t *testing.T) {
 	n := newNode(t)
 	dialing, fail := make(chan bool), make(chan error)
 	n.dial = func(context.Context) error { dialing <- true; return <-fail }
-	w := serve(t, Config{Dialer: n}).rpc()
+	w := serve(t, Config{Dialer: n}).dialRPC()
 	w.send(rpcRequest("1", "SetApiVersion", "{}") + rpcRequest("2", "GetVersion", "{}"))
 	<-dialing
 	fail <- errors.New("no such target")
-	w.refused("1", "no such target")
-	w.refused("2", "no such target")
+	w.expectRefusal("1", "no such target")
+	w.expectRefusal("2", "no such target")
 	w.send(rpcRequest("3", "GetVersion", "{}"))
-	w.refused("3", "no such target")
+	w.expectRefusal("3", "no such target")
 	w.expectEnd()
 }
 
-// TestRPCGoesWhileAttaching closes the connection, or asks to detach, under an
-// attach.
+// TestRPCGoesWhileAttaching closes the connection, or asks to detach, during an attach.
 func TestRPCGoesWhileAttaching(t *testing.T) {
 	for name, leave := range map[string]func(*testServer, rpcWire){
 		"closed": func(s *testServer, w rpcWire) {
 			w.conn.Close()
-			s.logged("msg=closed", w.conn.LocalAddr().String()) // until then the next client is one too many
+			s.waitForLog("msg=closed", w.conn.LocalAddr().String()) // until then the slot is taken
 		},
 		"detach": func(_ *testServer, w rpcWire) {
 			w.send(rpcRequest("2", "Detach", "{}"))
-			w.refused("1", "the client ended the session")
+			w.expectRefusal("1", "the client ended the session")
 			w.expect(`{"id":2,"result":{},"error":null}`)
 			w.expectEnd()
 		},
@@ -318,59 +317,59 @@ func TestRPCGoesWhileAttaching(t *testing.T) {
 				return ctx.Err()
 			}
 			s := serve(t, Config{Dialer: n})
-			w := s.rpc()
+			w := s.dialRPC()
 			w.send(rpcRequest("1", "GetVersion", "{}"))
 			<-dialing
 			leave(s, w)
-			attachRPC(s.rpc(), n)
+			attachRPC(s.dialRPC(), n)
 		})
 	}
 }
 
-// TestRPCAndDAPShareTheSlot has clients of both protocols want the debugger.
+// TestRPCAndDAPShareTheSlot has clients of both protocols compete for the debugger.
 func TestRPCAndDAPShareTheSlot(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n})
-	w := s.rpc()
+	w := s.dialRPC()
 	_, sess := attachRPC(w, n)
-	i := s.ide()
+	i := s.dialIDE()
 	i.initialize()
-	i.refused(i.request("attach", `{}`), "attach", "a Delve client (127.0.0.1:", "has held the session since")
-	other := s.rpc()
+	i.expectRefusal(i.request("attach", `{}`), "attach", "a Delve client (127.0.0.1:", "has held the session since")
+	other := s.dialRPC()
 	other.send(rpcRequest("1", "GetVersion", "{}"))
-	other.refused("1", "has held the session since")
+	other.expectRefusal("1", "has held the session since")
 	other.expectEnd()
 	w.conn.Close()
 	sess.waitEnded()
-	i = s.ide()
+	i = s.dialIDE()
 	dap := i.attach(n)
-	other = s.rpc()
+	other = s.dialRPC()
 	other.send(rpcRequest("1", "GetVersion", "{}"))
-	other.refused("1", "Visual Studio Code (")
+	other.expectRefusal("1", "Visual Studio Code (")
 	i.conn.Close()
 	dap.waitEnded()
-	attachRPC(s.rpc(), n)
+	attachRPC(s.dialRPC(), n)
 }
 
 func TestRPCTakeover(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n, Takeover: true})
-	w := s.rpc()
+	w := s.dialRPC()
 	node, sess := attachRPC(w, n)
 	w.send(rpcRequest("1", "Command", `{"name":"continue"}`))
 	node.next()
-	i := s.ide()
+	i := s.dialIDE()
 	dap := i.attach(n)
-	w.refused("1", "took over the session")
+	w.expectRefusal("1", "took over the session")
 	w.expectEnd()
 	sess.waitEnded()
-	attachRPC(s.rpc(), n)
-	i.console("takes over the session")
+	attachRPC(s.dialRPC(), n)
+	i.expectConsole("takes over the session")
 	i.expect("event", "terminated")
 	dap.waitEnded()
 }
 
-// TestRPCNodeEnds has the node's stream end, or turn into nonsense.
+// TestRPCNodeEnds ends the node's stream, or sends something malformed on it.
 func TestRPCNodeEnds(t *testing.T) {
 	for name, last := range map[string]string{
 		"end": "", "text": "panic: no", "array": "[]", "twice": `{"id":0,"id":1}`, "case": `{"ID":0}`, "deep": `{"id":` + strings.Repeat("[", 600),
@@ -379,7 +378,7 @@ func TestRPCNodeEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			s := serve(t, Config{Dialer: n})
-			w := s.rpc()
+			w := s.dialRPC()
 			node, sess := attachRPC(w, n)
 			w.send(rpcRequest("1", "Command", `{"name":"continue"}`))
 			node.next()
@@ -388,16 +387,17 @@ func TestRPCNodeEnds(t *testing.T) {
 			} else {
 				node.send(last)
 			}
-			w.refused("1", "the node ended the session")
+			w.expectRefusal("1", "the node ended the session")
 			sess.waitEnded()
 			w.send(rpcRequest("2", "GetVersion", "{}"))
-			w.refused("2", "the node ended the session")
+			w.expectRefusal("2", "the node ended the session")
 			w.expectEnd()
 		})
 	}
 }
 
-// TestRPCMalformedClients end their connections, and their sessions with them.
+// TestRPCMalformedClients checks that a malformed request ends the connection, and the
+// session with it.
 func TestRPCMalformedClients(t *testing.T) {
 	for name, last := range map[string]string{
 		"not JSON":      `{nonsense}`,
@@ -413,21 +413,21 @@ func TestRPCMalformedClients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			s := serve(t, Config{Dialer: n})
-			w := s.rpc()
+			w := s.dialRPC()
 			_, sess := attachRPC(w, n)
 			io.WriteString(w.conn, last) // the connection may be gone before all is written
 			w.expectEnd()
 			sess.waitEnded()
-			s.logged("level=WARN", "connection closed")
+			s.waitForLog("level=WARN", "connection closed")
 		})
 	}
 }
 
-// TestRPCServerEnds ends the server under sessions and silent connections.
+// TestRPCServerEnds ends the server while it has a session and a silent connection.
 func TestRPCServerEnds(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n})
-	silent, w := s.rpc(), s.rpc()
+	silent, w := s.dialRPC(), s.dialRPC()
 	_, sess := attachRPC(w, n)
 	s.stop()
 	sess.waitEnded()
@@ -439,19 +439,19 @@ func TestRPCServerEnds(t *testing.T) {
 func TestRPCUnreadNode(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n})
-	w := s.rpc()
+	w := s.dialRPC()
 	_, sess := attachRPC(w, n)
 	large := rpcRequest("1", "Eval", `{"Expr":"`+strings.Repeat("x", 3<<20)+`"}`)
-	for range 24 { // more than its queue, a write under way and the system hold
+	for range 24 { // more than the queue, a pending write and the system's buffers hold
 		w.send(large)
 	}
-	w.refused("1", "the debugger does not read its requests")
+	w.expectRefusal("1", "the debugger does not read its requests")
 	w.conn.Close()
 	sess.waitEnded()
 }
 
-// TestRPCVectors replays what users' logs show of clients' traffic: requests as
-// a client sends them, and what the node must see and the client get of it.
+// TestRPCVectors replays client traffic from users' logs: the requests that a client
+// sends, and what the node and the client must get.
 func TestRPCVectors(t *testing.T) {
 	files, err := filepath.Glob("testdata/rpc/*.json")
 	if err != nil || len(files) == 0 {
@@ -467,7 +467,7 @@ func TestRPCVectors(t *testing.T) {
 				About string
 				Rules []string
 				Steps []struct {
-					Later                     bool // the answer comes behind the next request
+					Later                     bool // the answer comes after the next request
 					Client, Node, Answer, Got json.RawMessage
 				}
 			}
@@ -483,23 +483,23 @@ func TestRPCVectors(t *testing.T) {
 				}
 				rules = append(rules, r)
 			}
-			n.paths = mapped(t, rules...)
-			w := serve(t, Config{Dialer: n}).rpc()
+			n.paths = newTestMap(t, rules...)
+			w := serve(t, Config{Dialer: n}).dialRPC()
 			var node rpcWire
-			answered := 0 // steps
+			done := 0 // number of steps answered
 			for i, step := range v.Steps {
 				w.send(string(step.Client))
 				if step.Node != nil {
 					if node.conn == nil {
-						node, _ = n.rpcNode()
+						node, _ = n.nextRPCSession()
 					}
 					node.expect(string(step.Node))
 				}
-				for ; !step.Later && answered <= i; answered++ {
-					if done := v.Steps[answered]; done.Node != nil {
-						node.send(string(done.Answer))
+				for ; !step.Later && done <= i; done++ {
+					if earlier := v.Steps[done]; earlier.Node != nil {
+						node.send(string(earlier.Answer))
 					}
-					w.expect(string(v.Steps[answered].Got))
+					w.expect(string(v.Steps[done].Got))
 				}
 			}
 			w.expectEnd()

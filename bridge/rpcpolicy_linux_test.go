@@ -11,8 +11,8 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent/worker"
 )
 
-// TestRPCMethods goes through Delve's methods: each must have been looked at, and
-// the node must serve exactly those that pass.
+// TestRPCMethods goes through Delve's methods: each must be classified, and the node
+// must serve exactly those that may reach it.
 func TestRPCMethods(t *testing.T) {
 	served := worker.RPCMethods()
 	own := []string{"Detach", "GuessSubstitutePath"} // which the bridge answers

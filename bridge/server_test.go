@@ -38,14 +38,14 @@ type testServer struct {
 	once   sync.Once
 }
 
-// serve runs a Server on a loopback port. When the test ends, Serve must
-// return, and no goroutine and no descriptor be left.
+// serve runs a Server on a loopback port. When the test ends, Serve must return and
+// leave no goroutine or file descriptor behind.
 func serve(t testing.TB, c Config) *testServer {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close() // what the runtime needs for the first socket stays open
+	ln.Close() // the descriptors that the runtime opened for its first socket stay open
 	checkLeaks(t)
 	return serveTCP(t, c)
 }
@@ -58,8 +58,8 @@ func serveTCP(t testing.TB, c Config) *testServer {
 	return serveOn(t, c, ln, func() (net.Conn, error) { return net.Dial("tcp", ln.Addr().String()) })
 }
 
-// servePiped runs a Server whose connections are pipes without a buffer, for
-// use in a synctest bubble, which sees to it that no goroutine is left.
+// servePiped runs a Server whose connections are unbuffered pipes, for use in a
+// synctest bubble, which fails the test if a goroutine is left.
 func servePiped(t testing.TB, c Config) *testServer {
 	ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	return serveOn(t, c, ln, ln.dial)
@@ -92,7 +92,7 @@ func (s *testServer) stop() {
 	})
 }
 
-func (s *testServer) ide() ide {
+func (s *testServer) dialIDE() ide {
 	s.t.Helper()
 	conn, err := s.dial()
 	if err != nil {
@@ -101,8 +101,8 @@ func (s *testServer) ide() ide {
 	return ide{newWire(s.t, conn)}
 }
 
-// logged waits until the log has a line with all of the texts.
-func (s *testServer) logged(texts ...string) {
+// waitForLog waits until the log has a line that contains all of texts.
+func (s *testServer) waitForLog(texts ...string) {
 	s.t.Helper()
 	for deadline := time.Now().Add(testTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for line := range strings.Lines(s.log.String()) {
@@ -134,7 +134,7 @@ func checkLeaks(t testing.TB) {
 	})
 }
 
-// openFiles lists this process's descriptors, where that is possible.
+// openFiles lists this process's file descriptors, where that is possible.
 func openFiles() (files []string) {
 	if runtime.GOOS != "linux" {
 		return nil
@@ -190,19 +190,19 @@ func TestCheckPeer(t *testing.T) {
 		}
 		return nil
 	}})
-	i := srv.ide()
+	i := srv.dialIDE()
 	i.expectEnd()
-	srv.logged("connection refused", "the peer is another user", i.conn.LocalAddr().String())
+	srv.waitForLog("connection refused", "the peer is another user", i.conn.LocalAddr().String())
 	accept.Store(true)
-	srv.ide().initialize()
+	srv.dialIDE().initialize()
 }
 
-// A peer that breaks the protocol loses its connection, and nobody else's.
+// A peer that breaks the protocol loses its connection, and affects no other.
 func TestMalformedPeers(t *testing.T) {
 	const ok = `{"seq":1,"type":"request","command":"threads"}`
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n, MaxBody: 64 << 10})
-	good := srv.ide()
+	good := srv.dialIDE()
 	s := good.attach(n)
 	for _, c := range []struct{ name, bytes, log string }{
 		{"HTTP", "GET / HTTP/1.1\r\nHost: localhost:4040\r\n\r\n", "HTTP"},
@@ -217,24 +217,24 @@ func TestMalformedPeers(t *testing.T) {
 		{"no length", "X: y\r\n\r\n", "Content-Length"},
 		{"no CR", "Content-Length: 46\n\n" + ok, "malformed"},
 		{"no field", "nonsense\r\n\r\n", "malformed"},
-		{"no JSON", framed("Hello"), "not a JSON object"},
-		{"empty", framed(""), "not a JSON object"},
-		{"JSON without an object", framed(`[1,2]`), "not a JSON object"},
-		{"two objects", framed(ok + ok), "malformed JSON"},
-		{"unfinished object", framed(`{"seq":1,"type":"request"`), "malformed JSON"},
-		{"not UTF-8 but a control character", framed("{\"seq\":1,\"type\":\"req\x01uest\"}"), "malformed JSON"},
-		{"seq a string", framed(`{"seq":"1","type":"request","command":"threads"}`), "seq"},
-		{"seq with a fraction", framed(`{"seq":1.5,"type":"request","command":"threads"}`), "seq"},
-		{"command a number", framed(`{"seq":1,"type":"request","command":5}`), "command"},
-		{"type an object", framed(`{"seq":1,"type":{},"command":"threads"}`), "type"},
-		{"command twice", framed(`{"seq":1,"type":"request","command":"threads","command":"restart"}`), "twice"},
-		{"command of another case", framed(`{"seq":1,"type":"request","command":"threads","Command":"restart"}`), "Command"},
+		{"no JSON", frameMessage("Hello"), "not a JSON object"},
+		{"empty", frameMessage(""), "not a JSON object"},
+		{"JSON without an object", frameMessage(`[1,2]`), "not a JSON object"},
+		{"two objects", frameMessage(ok + ok), "malformed JSON"},
+		{"unfinished object", frameMessage(`{"seq":1,"type":"request"`), "malformed JSON"},
+		{"not UTF-8 but a control character", frameMessage("{\"seq\":1,\"type\":\"req\x01uest\"}"), "malformed JSON"},
+		{"seq a string", frameMessage(`{"seq":"1","type":"request","command":"threads"}`), "seq"},
+		{"seq with a fraction", frameMessage(`{"seq":1.5,"type":"request","command":"threads"}`), "seq"},
+		{"command a number", frameMessage(`{"seq":1,"type":"request","command":5}`), "command"},
+		{"type an object", frameMessage(`{"seq":1,"type":{},"command":"threads"}`), "type"},
+		{"command twice", frameMessage(`{"seq":1,"type":"request","command":"threads","command":"restart"}`), "twice"},
+		{"command of another case", frameMessage(`{"seq":1,"type":"request","command":"threads","Command":"restart"}`), "Command"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bad := srv.ide()
+			bad := srv.dialIDE()
 			bad.sendBytes(c.bytes)
 			bad.expectEnd()
-			srv.logged("level=WARN", "connection closed", bad.conn.LocalAddr().String(), c.log)
+			srv.waitForLog("level=WARN", "connection closed", bad.conn.LocalAddr().String(), c.log)
 			good.roundTrip(s)
 		})
 	}
@@ -247,21 +247,21 @@ func TestMalformedPeers(t *testing.T) {
 func TestTruncatedMessages(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
-	good := srv.ide()
+	good := srv.dialIDE()
 	s := good.attach(n)
 	for _, part := range []string{"Cont", "Content-Length: 5\r\n", "Content-Length: 5\r\n\r\n", "Content-Length: 5\r\n\r\n{}"} {
-		bad := srv.ide()
+		bad := srv.dialIDE()
 		bad.sendBytes(part)
 		bad.conn.(*net.TCPConn).CloseWrite()
 		bad.expectEnd()
-		srv.logged("connection closed", "unexpected EOF", bad.conn.LocalAddr().String())
+		srv.waitForLog("connection closed", "unexpected EOF", bad.conn.LocalAddr().String())
 		good.roundTrip(s)
 	}
-	silent := srv.ide()
+	silent := srv.dialIDE()
 	silent.conn.(*net.TCPConn).CloseWrite()
 	silent.expectEnd()
 	peer := silent.conn.LocalAddr().String()
-	srv.logged("level=DEBUG", "msg=closed", peer)
+	srv.waitForLog("level=DEBUG", "msg=closed", peer)
 	for line := range strings.Lines(srv.log.String()) {
 		if containsAll(line, []string{"level=WARN", peer}) {
 			t.Errorf("a fault was logged: %s", line)
@@ -278,11 +278,11 @@ func TestUnixSocket(t *testing.T) {
 	}
 	n := newNode(t)
 	srv := serveOn(t, Config{Dialer: n}, ln, func() (net.Conn, error) { return net.Dial("unix", path) })
-	first, second := srv.ide(), srv.ide()
+	first, second := srv.dialIDE(), srv.dialIDE()
 	s := first.attach(n)
 	first.roundTrip(s)
 	second.initialize()
-	second.refused(second.request("attach", "{}"), "attach", "Visual Studio Code (local) has held the session")
+	second.expectRefusal(second.request("attach", "{}"), "attach", "Visual Studio Code (local) has held the session")
 	first.disconnect()
 	s.waitEnded()
 }
@@ -297,10 +297,10 @@ func TestStrictClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	played := make(chan struct{})
+	nodeDone := make(chan struct{})
 	go func() {
-		defer close(played)
-		s := n.session()
+		defer close(nodeDone)
+		s := n.nextSession()
 		s.accept()
 		for _, command := range []string{"setExceptionBreakpoints", "configurationDone", "threads"} {
 			s.respond(s.expect("request", command), `{"threads":[]}`)
@@ -310,7 +310,7 @@ func TestStrictClient(t *testing.T) {
 	if _, err := c.Attach(ctx, dapclient.AttachOptions{}); err != nil {
 		t.Error(err)
 	}
-	<-played
+	<-nodeDone
 	if _, err := c.WaitStopped(ctx); err != nil {
 		t.Error(err)
 	}
@@ -343,8 +343,8 @@ func TestServeOutlivesFaultsOfTheListener(t *testing.T) {
 	checkLeaks(t)
 	ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	srv := serveOn(t, Config{Dialer: newNode(t)}, &faultyListener{ln, 2}, ln.dial)
-	srv.ide().initialize()
-	srv.logged("level=WARN", "too many open files")
+	srv.dialIDE().initialize()
+	srv.waitForLog("level=WARN", "too many open files")
 }
 
 // A listener that somebody else closes ends Serve, and the session with it.
@@ -353,7 +353,7 @@ func TestServeEndsWithItsListener(t *testing.T) {
 	n := newNode(t)
 	ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	srv := serveOn(t, Config{Dialer: n}, ln, ln.dial)
-	i := srv.ide()
+	i := srv.dialIDE()
 	s := i.attach(n)
 	ln.Close()
 	i.expectEnd()
@@ -378,11 +378,11 @@ func (l wrapListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// Serve returns after everything that it started, even what is slow to end.
+// Serve returns only after every goroutine that it started, even a slow one.
 func TestServeJoinsWhatItStarted(t *testing.T) {
 	release := make(chan struct{})
 	lateWrite := func(c net.Conn) net.Conn {
-		return oddConn{Conn: c, write: func(p []byte) (int, error) {
+		return hookedConn{Conn: c, write: func(p []byte) (int, error) {
 			n, err := c.Write(p)
 			if err != nil {
 				<-release
@@ -391,7 +391,7 @@ func TestServeJoinsWhatItStarted(t *testing.T) {
 		}}
 	}
 	lateRead := func(c net.Conn) net.Conn {
-		return oddConn{Conn: c, read: func(p []byte) (int, error) {
+		return hookedConn{Conn: c, read: func(p []byte) (int, error) {
 			n, err := c.Read(p)
 			if err != nil {
 				<-release
@@ -413,7 +413,7 @@ func TestServeJoinsWhatItStarted(t *testing.T) {
 				n.wrap = c.node
 				ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 				srv := serveOn(t, Config{Dialer: n}, wrapListener{ln, c.ide}, ln.dial)
-				i := srv.ide()
+				i := srv.dialIDE()
 				s := i.attach(n)
 				i.request("threads", "") // the bridge is about to write to both
 				s.send(`{"seq":9,"type":"event","event":"x"}`)
@@ -432,11 +432,11 @@ func TestServeJoinsWhatItStarted(t *testing.T) {
 	}
 }
 
-// A peer to which writing fails counts as gone, even if reading still works.
+// A peer to which writing fails counts as disconnected, even if reading still works.
 func TestPeersThatCannotBeWrittenTo(t *testing.T) {
 	var broken atomic.Bool
 	mayBreak := func(c net.Conn) net.Conn {
-		return oddConn{Conn: c, write: func(p []byte) (int, error) {
+		return hookedConn{Conn: c, write: func(p []byte) (int, error) {
 			if broken.Load() {
 				return 0, errors.New("no route to host")
 			}
@@ -449,25 +449,25 @@ func TestPeersThatCannotBeWrittenTo(t *testing.T) {
 		ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		n := newNode(t)
 		srv := serveOn(t, Config{Dialer: n}, wrapListener{ln, mayBreak}, ln.dial)
-		s := srv.ide().attach(n)
+		s := srv.dialIDE().attach(n)
 		broken.Store(true)
 		s.event("x", "")
 		s.waitEnded()
-		srv.logged("level=WARN", "write to the client failed", "no route to host")
+		srv.waitForLog("level=WARN", "write to the client failed", "no route to host")
 	})
 	t.Run("node", func(t *testing.T) {
 		broken.Store(false)
 		n := newNode(t)
 		n.wrap = mayBreak
 		srv := serve(t, Config{Dialer: n})
-		i := srv.ide()
+		i := srv.dialIDE()
 		s := i.attach(n)
 		broken.Store(true)
 		i.request("threads", "")
-		i.console("the node ended the session")
+		i.expectConsole("the node ended the session")
 		i.expect("event", "terminated")
 		s.waitEnded()
-		srv.logged("level=WARN", "connection to the node failed", "no route to host")
+		srv.waitForLog("level=WARN", "connection to the node failed", "no route to host")
 	})
 }
 
@@ -494,12 +494,12 @@ func BenchmarkRelay(b *testing.B) {
 }
 
 func benchRelay(b *testing.B, srv *testServer, n *scriptedNode) {
-	i := srv.ide()
+	i := srv.dialIDE()
 	s := i.attach(n)
 	i.conn.SetDeadline(time.Time{})
 	s.conn.SetDeadline(time.Time{})
 	go echo(s.conn)
-	request := []byte(framed(`{"command":"scopes","arguments":{"frameId":1000},"type":"request","seq":12}`))
+	request := []byte(frameMessage(`{"command":"scopes","arguments":{"frameId":1000},"type":"request","seq":12}`))
 	in := newFrameReader(i.conn, maxHeader, 1<<20)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -512,7 +512,7 @@ func benchRelay(b *testing.B, srv *testServer, n *scriptedNode) {
 	}
 }
 
-// echo answers what it is asked until the stream ends.
+// echo answers requests until the stream ends.
 func echo(conn net.Conn) {
 	in, out := newFrameReader(conn, maxHeader, 1<<20), newFrameWriter(conn)
 	for {

@@ -15,19 +15,19 @@ func TestSecondIDEIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		srv := servePiped(t, Config{Dialer: n})
-		first, second := srv.ide(), srv.ide()
+		first, second := srv.dialIDE(), srv.dialIDE()
 		s := first.attach(n)
 		since := time.Now().Format(time.TimeOnly)
 		time.Sleep(30 * time.Second)
 		second.initialize()
-		second.refused(second.request("attach", "{}"), "attach", "Visual Studio Code (", ") has held the session since "+since, "--takeover")
+		second.expectRefusal(second.request("attach", "{}"), "attach", "Visual Studio Code (", ") has held the session since "+since, "--takeover")
 		first.roundTrip(s)
 		first.disconnect()
 		seq := second.request("attach", "{}")
-		s = n.session()
+		s = n.nextSession()
 		s.accept()
 		second.expect("event", "initialized")
-		second.answered(seq, "attach")
+		second.expectResponse(seq, "attach")
 		second.roundTrip(s)
 	})
 }
@@ -35,7 +35,7 @@ func TestSecondIDEIsRefused(t *testing.T) {
 func TestSecondIDEIsToldTheAddress(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
-	first, second := srv.ide(), srv.ide()
+	first, second := srv.dialIDE(), srv.dialIDE()
 	first.attach(n)
 	second.initialize()
 	seq := second.request("attach", "{}")
@@ -46,8 +46,8 @@ func TestSecondIDEIsToldTheAddress(t *testing.T) {
 	}
 }
 
-// blockingEnd has the sessions' End wait for release.
-func blockingEnd(n *scriptedNode) (release chan struct{}) {
+// blockEnd makes End of n's sessions wait until release is closed.
+func blockEnd(n *scriptedNode) (release chan struct{}) {
 	release = make(chan struct{})
 	n.end = func(context.Context) error { <-release; return nil }
 	return release
@@ -56,56 +56,57 @@ func blockingEnd(n *scriptedNode) (release chan struct{}) {
 func TestTakeover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		release := blockingEnd(n)
+		release := blockEnd(n)
 		srv := servePiped(t, Config{Dialer: n, Takeover: true})
-		first, second := srv.ide(), srv.ide()
+		first, second := srv.dialIDE(), srv.dialIDE()
 		s := first.attach(n)
 		second.initialize()
 		seq := second.request("attach", "{}")
-		first.console("Visual Studio Code (pipe) takes over the session")
+		first.expectConsole("Visual Studio Code (pipe) takes over the session")
 		synctest.Wait()
 		if s.ends.Load() != 1 || n.dials.Load() != 1 {
 			t.Fatalf("while the first session ends: %d ends, %d sessions", s.ends.Load(), n.dials.Load())
 		}
-		disconnect := first.request("disconnect", "") // is answered when the session has ended
-		first.quiet(time.Second)
+		disconnect := first.request("disconnect", "") // answered once the session has ended
+		first.expectSilence(time.Second)
 		close(release)
 		first.expectBoth(disconnect)
 		first.expectEnd()
-		taken := n.session()
+		next := n.nextSession()
 		s.waitEnded()
-		taken.accept()
+		next.accept()
 		second.expect("event", "initialized")
-		second.answered(seq, "attach")
-		second.roundTrip(taken)
+		second.expectResponse(seq, "attach")
+		second.roundTrip(next)
 
-		if s.ends.Load() != 1 || taken.ends.Load() != 0 {
-			t.Errorf("%d and %d ends", s.ends.Load(), taken.ends.Load())
+		if s.ends.Load() != 1 || next.ends.Load() != 0 {
+			t.Errorf("%d and %d ends", s.ends.Load(), next.ends.Load())
 		}
 	})
 }
 
-// A client that lost the session may stay connected, and may go without effect.
+// A client that has lost the session may stay connected, and its disconnect has no
+// effect on the new session.
 func TestOustedIDE(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n, Takeover: true})
-	first, second := srv.ide(), srv.ide()
+	first, second := srv.dialIDE(), srv.dialIDE()
 	s := first.attach(n)
-	taken := second.attach(n)
+	next := second.attach(n)
 	s.waitEnded()
-	first.console("Visual Studio Code (" + second.conn.LocalAddr().String() + ") takes over the session")
+	first.expectConsole("Visual Studio Code (" + second.conn.LocalAddr().String() + ") takes over the session")
 	first.expect("event", "terminated")
-	first.refused(first.request("threads", ""), "threads", "the session has ended")
-	first.refused(first.request("attach", "{}"), "attach", "not allowed now")
-	first.answered(first.request("disconnect", ""), "disconnect")
+	first.expectRefusal(first.request("threads", ""), "threads", "the session has ended")
+	first.expectRefusal(first.request("attach", "{}"), "attach", "not allowed now")
+	first.expectResponse(first.request("disconnect", ""), "disconnect")
 	first.expectEnd()
-	second.roundTrip(taken)
-	if s.ends.Load() != 1 || taken.ends.Load() != 0 {
-		t.Errorf("%d and %d ends", s.ends.Load(), taken.ends.Load())
+	second.roundTrip(next)
+	if s.ends.Load() != 1 || next.ends.Load() != 0 {
+		t.Errorf("%d and %d ends", s.ends.Load(), next.ends.Load())
 	}
 }
 
-// expectBoth expects the event terminated and the response to disconnect.
+// expectBoth expects the terminated event and the response to disconnect, in any order.
 func (w *wire) expectBoth(disconnect int) {
 	w.t.Helper()
 	a, b := parse(w.t, w.next()), parse(w.t, w.next())
@@ -118,14 +119,14 @@ func (w *wire) expectBoth(disconnect int) {
 	w.checkResponse(b, disconnect, true)
 }
 
-// Several that take over at once do so one after the other.
+// Clients that take over at the same time do so one after the other.
 func TestTakeoverOfATakeover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		srv := servePiped(t, Config{Dialer: n, Takeover: true})
-		sessions := []*nodeSession{srv.ide().attach(n)}
+		sessions := []*nodeSession{srv.dialIDE().attach(n)}
 		for range 5 {
-			i := srv.ide()
+			i := srv.dialIDE()
 			i.initialize()
 			i.request("attach", "{}")
 		}
@@ -134,7 +135,7 @@ func TestTakeoverOfATakeover(t *testing.T) {
 			t.Errorf("%d sessions", n.dials.Load())
 		}
 		for range 5 {
-			sessions = append(sessions, n.session())
+			sessions = append(sessions, n.nextSession())
 		}
 		for k, s := range sessions {
 			if want := int32(1 - k/5); s.ends.Load() != want { // all but the last
@@ -153,9 +154,9 @@ func TestAttachWhileAnotherEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNode(t)
-				release := blockingEnd(n)
+				release := blockEnd(n)
 				srv := servePiped(t, Config{Dialer: n})
-				first, second := srv.ide(), srv.ide()
+				first, second := srv.dialIDE(), srv.dialIDE()
 				s := first.attach(n)
 				second.initialize()
 				leave(first)
@@ -166,18 +167,18 @@ func TestAttachWhileAnotherEnds(t *testing.T) {
 					t.Fatalf("%d ends, %d sessions", s.ends.Load(), n.dials.Load())
 				}
 				close(release)
-				next := n.session()
+				next := n.nextSession()
 				s.waitEnded()
 				next.accept()
 				second.expect("event", "initialized")
-				second.answered(seq, "attach")
+				second.expectResponse(seq, "attach")
 				second.roundTrip(next)
 			})
 		})
 	}
 }
 
-// The same while the old IDE's attach is given up.
+// The same while the old IDE's attach is being canceled.
 func TestAttachWhileAnotherIsGivenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		takeover bool
@@ -201,7 +202,7 @@ func TestAttachWhileAnotherIsGivenUp(t *testing.T) {
 						return err
 					}
 					srv := servePiped(t, Config{Dialer: n, Takeover: c.takeover})
-					first, second := srv.ide(), srv.ide()
+					first, second := srv.dialIDE(), srv.dialIDE()
 					first.initialize()
 					attach := first.request("attach", "{}")
 					second.initialize()
@@ -214,17 +215,17 @@ func TestAttachWhileAnotherIsGivenUp(t *testing.T) {
 					}
 					close(release)
 					if err == nil {
-						n.session().waitEnded()
+						n.nextSession().waitEnded()
 					}
-					next := n.session()
+					next := n.nextSession()
 					next.accept()
 					second.expect("event", "initialized")
-					second.answered(seq, "attach")
+					second.expectResponse(seq, "attach")
 					second.roundTrip(next)
 					if name == "takeover" {
-						first.console("takes over the session")
-						first.refused(attach, "attach", "Visual Studio Code (pipe) took over the session")
-						first.answered(first.request("disconnect", ""), "disconnect")
+						first.expectConsole("takes over the session")
+						first.expectRefusal(attach, "attach", "Visual Studio Code (pipe) took over the session")
+						first.expectResponse(first.request("disconnect", ""), "disconnect")
 					}
 				})
 			})
@@ -232,16 +233,16 @@ func TestAttachWhileAnotherIsGivenUp(t *testing.T) {
 	}
 }
 
-// An IDE that waits for the slot may go, or be told to.
+// An IDE that waits for the slot may close its connection, or disconnect.
 func TestWaitForTheSlotEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		release := blockingEnd(n)
+		release := blockEnd(n)
 		srv := servePiped(t, Config{Dialer: n, Takeover: true})
-		first := srv.ide()
+		first := srv.dialIDE()
 		s := first.attach(n)
 		first.request("disconnect", "")
-		goes, disconnects, stays := srv.ide(), srv.ide(), srv.ide()
+		goes, disconnects, stays := srv.dialIDE(), srv.dialIDE(), srv.dialIDE()
 		for _, i := range []ide{goes, disconnects, stays} {
 			i.initialize()
 			i.request("attach", "{}")
@@ -249,15 +250,15 @@ func TestWaitForTheSlotEnds(t *testing.T) {
 		synctest.Wait()
 		goes.conn.Close()
 		seq := disconnects.request("disconnect", "")
-		disconnects.refused(2, "attach", "the IDE ended the session")
-		disconnects.answered(seq, "disconnect")
+		disconnects.expectRefusal(2, "attach", "the IDE ended the session")
+		disconnects.expectResponse(seq, "disconnect")
 		synctest.Wait()
 		close(release)
-		next := n.session()
+		next := n.nextSession()
 		s.waitEnded()
 		next.accept()
 		stays.expect("event", "initialized")
-		stays.answered(2, "attach")
+		stays.expectResponse(2, "attach")
 		stays.roundTrip(next)
 		if n.dials.Load() != 2 {
 			t.Errorf("%d sessions", n.dials.Load())
@@ -312,13 +313,13 @@ func TestSlot(t *testing.T) {
 	})
 }
 
-// An IDE that closes its connection and comes back at once is not told that it
-// has the session itself.
+// An IDE that closes its connection and reconnects at once is not refused because of
+// its own old session.
 func TestIDEComesBackAtOnce(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n})
 	for range 200 {
-		i := s.ide()
+		i := s.dialIDE()
 		i.attach(n)
 		i.conn.Close()
 	}

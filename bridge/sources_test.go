@@ -16,15 +16,15 @@ import (
 
 // scriptedSources has the files that a test sets.
 type scriptedSources struct {
-	mu    sync.Mutex
-	host  map[string]bool
-	node  map[string]string // text by the node's name
-	asked []string          // of Read and Keep
-	hold  chan struct{}     // Read waits until it is closed; nil: it does not
-	kept  string
+	mu      sync.Mutex
+	host    map[string]bool
+	node    map[string]string // text by node path
+	reads   []string          // the calls of Read and Keep
+	hold    chan struct{}     // Read waits until it is closed; nil: it does not
+	keepDir string
 
 	stale   map[string]string
-	verdict chan struct{} // Stale waits until it is closed; nil: it does not
+	verdict chan struct{} // CheckStale waits until it is closed; nil: it does not
 }
 
 func (s *scriptedSources) IsOnHost(host string) bool {
@@ -43,7 +43,7 @@ func (s *scriptedSources) Read(ctx context.Context, host, node string) ([]byte, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked = append(s.asked, host+" "+node)
+	s.reads = append(s.reads, host+" "+node)
 	text, ok := s.node[node]
 	if !ok {
 		return nil, errors.New("the node does not have " + node)
@@ -55,10 +55,10 @@ func (s *scriptedSources) Keep(ctx context.Context, host, node string) (string, 
 	if _, err := s.Read(ctx, host, node); err != nil {
 		return "", err
 	}
-	return path.Join(s.kept, KeepPath(node)), nil
+	return path.Join(s.keepDir, KeepPath(node)), nil
 }
 
-func (s *scriptedSources) KeepDir() string { return s.kept }
+func (s *scriptedSources) KeepDir() string { return s.keepDir }
 
 func (s *scriptedSources) CheckStale(ctx context.Context, host, node string) string {
 	if s.verdict != nil {
@@ -70,9 +70,9 @@ func (s *scriptedSources) CheckStale(ctx context.Context, host, node string) str
 	return s.stale[host+" "+node]
 }
 
-func withSources(t *testing.T, s *scriptedSources) *scriptedNode {
+func newNodeWithSources(t *testing.T, s *scriptedSources) *scriptedNode {
 	n := newNode(t)
-	n.paths = mapped(t, pathmap.Rule{Host: "/host", Node: "/node"})
+	n.paths = newTestMap(t, pathmap.Rule{Host: "/host", Node: "/node"})
 	n.sources = s
 	return n
 }
@@ -81,17 +81,17 @@ func withSources(t *testing.T, s *scriptedSources) *scriptedNode {
 // asks for it.
 func TestSourceThatTheHostLacks(t *testing.T) {
 	sources := &scriptedSources{host: map[string]bool{"/host/here.go": true}, node: map[string]string{"/node/a.go": "package a // \x1b[31mä\n"}}
-	n := withSources(t, sources)
-	i := serve(t, Config{Dialer: n}).ide()
+	n := newNodeWithSources(t, sources)
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	s := i.attach(n)
 	seq := i.request("stackTrace", "{}")
 	s.respond(s.expect("request", "stackTrace"), `{"stackFrames":[{"source":{"name":"a.go","path":"/node/a.go"},"line":3},{"source":{"path":"/node/here.go"}},{"source":{"path":"/usr/gone.go"}}]}`)
 	want := `{"stackFrames":[{"source":{"name":"a.go","path":"/host/a.go","sourceReference":1073741824,"origin":"from the node","presentationHint":"normal"},"line":3},{"source":{"path":"/host/here.go"}},{"source":{"path":"/usr/gone.go","sourceReference":1073741825,"origin":"from the node","presentationHint":"normal"}}]}`
-	if got := i.answered(seq, "stackTrace"); string(got.Body) != want {
+	if got := i.expectResponse(seq, "stackTrace"); string(got.Body) != want {
 		t.Errorf("got  %s\nwant %s", got.Body, want)
 	}
-	if len(sources.asked) > 0 {
-		t.Errorf("read before the IDE asked: %q", sources.asked)
+	if len(sources.reads) > 0 {
+		t.Errorf("read before the IDE asked: %q", sources.reads)
 	}
 	for _, args := range []string{
 		`{"source":{"path":"/host/a.go","sourceReference":1073741824},"sourceReference":1073741824}`,
@@ -99,17 +99,17 @@ func TestSourceThatTheHostLacks(t *testing.T) {
 		`{"source":{"sourceReference":1073741824}}`,
 	} {
 		var body struct{ Content string }
-		got := i.answered(i.request("source", args), "source")
+		got := i.expectResponse(i.request("source", args), "source")
 		if err := json.Unmarshal(got.Body, &body); err != nil || body.Content != sources.node["/node/a.go"] {
 			t.Errorf("%s gives %s", args, got.Body)
 		}
 	}
-	i.refused(i.request("source", `{"sourceReference":1073741825}`), "source", "the node does not have /usr/gone.go")
+	i.expectRefusal(i.request("source", `{"sourceReference":1073741825}`), "source", "the node does not have /usr/gone.go")
 	// Other references are passed to the node.
 	for _, args := range []string{`{"sourceReference":7}`, `{"sourceReference":1073741826}`, `{}`} {
 		seq := i.request("source", args)
 		s.respond(s.expect("request", "source"), `{"content":"x"}`)
-		i.answered(seq, "source")
+		i.expectResponse(seq, "source")
 	}
 	// A breakpoint there is set by the node's path.
 	seq = i.request("setBreakpoints", `{"source":{"name":"a.go","path":"/host/a.go","sourceReference":1073741824},"breakpoints":[{"line":3}]}`)
@@ -118,19 +118,19 @@ func TestSourceThatTheHostLacks(t *testing.T) {
 		t.Errorf("the node gets %s", set.raw)
 	}
 	s.respond(set, `{"breakpoints":[]}`)
-	i.answered(seq, "setBreakpoints")
+	i.expectResponse(seq, "setBreakpoints")
 }
 
-// Paths that the IDE maps itself count as present: this host may not see them.
+// Files that the IDE maps itself count as present: the host may not have them.
 func TestSourceOfTheIDEsOwnMapping(t *testing.T) {
-	n := withSources(t, &scriptedSources{})
-	i := serve(t, Config{Dialer: n}).ide()
+	n := newNodeWithSources(t, &scriptedSources{})
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.initialize()
 	seq := i.request("attach", `{"substitutePath":[{"from":"/container","to":"/node/x"}]}`)
-	s := n.session()
+	s := n.nextSession()
 	s.accept()
 	i.expect("event", "initialized")
-	i.answered(seq, "attach")
+	i.expectResponse(seq, "attach")
 	s.event("output", `{"source":{"path":"/node/x/a.go"}}`)
 	if got := i.expect("event", "output"); string(got.Body) != `{"source":{"path":"/container/a.go"}}` {
 		t.Errorf("got %s", got.Body)
@@ -140,15 +140,15 @@ func TestSourceOfTheIDEsOwnMapping(t *testing.T) {
 // Reading a file delays neither other messages nor the end.
 func TestSourceThatIsWaitedFor(t *testing.T) {
 	sources := &scriptedSources{node: map[string]string{"/node/a.go": "a"}, hold: make(chan struct{})}
-	n := withSources(t, sources)
-	i := serve(t, Config{Dialer: n}).ide()
+	n := newNodeWithSources(t, sources)
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	s := i.attach(n)
 	s.event("output", `{"source":{"path":"/node/a.go"}}`)
 	i.expect("event", "output")
 	first := i.request("source", `{"sourceReference":1073741824}`)
 	i.roundTrip(s)
 	close(sources.hold)
-	i.answered(first, "source")
+	i.expectResponse(first, "source")
 
 	sources.hold = make(chan struct{})
 	i.request("source", `{"sourceReference":1073741824}`)
@@ -157,7 +157,7 @@ func TestSourceThatIsWaitedFor(t *testing.T) {
 	s.waitEnded()
 }
 
-// References are bounded, and each is of one file.
+// The number of references is bounded, and each stands for one file.
 func TestReferences(t *testing.T) {
 	n := newNode(t)
 	n.sources = &scriptedSources{}
@@ -183,12 +183,12 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// A client of JSON-RPC gets the file before the answer that names it, and may
-// name it in turn.
+// For a JSON-RPC client, the file is copied before the answer that names it is relayed,
+// and the client may name the copy in a request.
 func TestRPCSourceThatTheHostLacks(t *testing.T) {
-	sources := &scriptedSources{host: map[string]bool{"/host/here.go": true}, node: map[string]string{"/node/a.go": "a", "fmt/print.go": "p"}, kept: "/cache/x"}
-	n := withSources(t, sources)
-	w := serve(t, Config{Dialer: n}).rpc()
+	sources := &scriptedSources{host: map[string]bool{"/host/here.go": true}, node: map[string]string{"/node/a.go": "a", "fmt/print.go": "p"}, keepDir: "/cache/x"}
+	n := newNodeWithSources(t, sources)
+	w := serve(t, Config{Dialer: n}).dialRPC()
 	node, _ := attachRPC(w, n)
 	ask := func(answer, want string) {
 		t.Helper()
@@ -201,18 +201,18 @@ func TestRPCSourceThatTheHostLacks(t *testing.T) {
 	const want = `{"id":1,"result":{"Locations":[{"file":"/cache/x/root/node/a.go"},{"file":"/host/here.go"},{"file":"/cache/x/trimpath/fmt/print.go"},{"file":"/cache/x/root/node/a.go"},{"file":"/usr/gone.go"}]},"error":null}`
 	ask(answer, want)
 	ask(answer, want)
-	slices.Sort(sources.asked)
-	if want := []string{"/host/a.go /node/a.go", "/usr/gone.go /usr/gone.go", "fmt/print.go fmt/print.go"}; !slices.Equal(slices.Compact(slices.Clone(sources.asked)), want) || len(sources.asked) > 4 {
-		t.Errorf("asked for %q, want %q", sources.asked, want)
+	slices.Sort(sources.reads)
+	if want := []string{"/host/a.go /node/a.go", "/usr/gone.go /usr/gone.go", "fmt/print.go fmt/print.go"}; !slices.Equal(slices.Compact(slices.Clone(sources.reads)), want) || len(sources.reads) > 4 {
+		t.Errorf("asked for %q, want %q", sources.reads, want)
 	}
-	// A list of all files brings none.
-	before := len(sources.asked)
+	// A list of all files copies none.
+	before := len(sources.reads)
 	w.send(rpcRequest("2", "ListSources", "{}"))
 	node.next()
 	node.send(`{"id":2,"result":{"Sources":["/node/b.go","/node/c.go"]},"error":null}`)
 	w.expect(`{"id":2,"result":{"Sources":["/host/b.go","/host/c.go"]},"error":null}`)
-	if len(sources.asked) != before {
-		t.Errorf("a list asked for %q", sources.asked[before:])
+	if len(sources.reads) != before {
+		t.Errorf("a list asked for %q", sources.reads[before:])
 	}
 	for file, want := range map[string]string{
 		"/cache/x/root/node/a.go":        "/node/a.go",
@@ -229,7 +229,7 @@ func TestRPCSourceThatTheHostLacks(t *testing.T) {
 
 // One answer copies at most maxKept files.
 func TestRPCBringsSoManyFiles(t *testing.T) {
-	sources := &scriptedSources{node: map[string]string{}, kept: "/cache"}
+	sources := &scriptedSources{node: map[string]string{}, keepDir: "/cache"}
 	k := newSourceKeeper(sources)
 	for n := range 3 * maxKept {
 		sources.node[fmt.Sprint(n)] = ""
@@ -238,7 +238,7 @@ func TestRPCBringsSoManyFiles(t *testing.T) {
 	if !k.keepWanted(t.Context()) {
 		t.Error("no file was copied")
 	}
-	if got := len(sources.asked); got != maxKept {
+	if got := len(sources.reads); got != maxKept {
 		t.Errorf("asked for %d files, want %d", got, maxKept)
 	}
 	if got := len(k.paths); got != maxKept {

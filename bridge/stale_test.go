@@ -14,11 +14,11 @@ const staleText = `a.go is not what containerd was built from: build "it" again`
 
 // A stale file is reported in the breakpoints' messages, and once in the console.
 func TestStaleFile(t *testing.T) {
-	n := withSources(t, &scriptedSources{
+	n := newNodeWithSources(t, &scriptedSources{
 		host:  map[string]bool{"/host/a.go": true, "/host/b.go": true},
 		stale: map[string]string{"/host/a.go /node/a.go": staleText},
 	})
-	i := serve(t, Config{Dialer: n}).ide()
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	s := i.attach(n)
 	set := func(file, response string) int {
 		seq := i.request("setBreakpoints", `{"source":{"path":"`+file+`"},"breakpoints":[{"line":3},{"line":4}]}`)
@@ -29,52 +29,51 @@ func TestStaleFile(t *testing.T) {
 	quoted := strings.ReplaceAll(staleText, `"`, `\"`)
 	want := `{"breakpoints":[{"message":"` + quoted + `","id":1,"verified":true,"source":{"path":"/host/a.go"},"line":3},{"verified":false,"message":"no code at /host/a.go:4; ` + quoted + `"}],"x":[1]}`
 	seq := set("/host/a.go", response)
-	i.console(staleText)
-	if got := i.answered(seq, "setBreakpoints"); string(got.Body) != want {
+	i.expectConsole(staleText)
+	if got := i.expectResponse(seq, "setBreakpoints"); string(got.Body) != want {
 		t.Errorf("got  %s\nwant %s", got.Body, want)
 	}
-	if got := i.answered(set("/host/a.go", response), "setBreakpoints"); string(got.Body) != want {
+	if got := i.expectResponse(set("/host/a.go", response), "setBreakpoints"); string(got.Body) != want {
 		t.Errorf("the second time: %s", got.Body)
 	}
 	fresh := strings.ReplaceAll(response, "/node/a.go", "/node/b.go")
-	if got := i.answered(set("/host/b.go", fresh), "setBreakpoints"); string(got.Body) != strings.ReplaceAll(fresh, "/node/", "/host/") {
+	if got := i.expectResponse(set("/host/b.go", fresh), "setBreakpoints"); string(got.Body) != strings.ReplaceAll(fresh, "/node/", "/host/") {
 		t.Errorf("of an unchanged file: %s", got.Body)
 	}
-	// What an answer has none of gets no message.
+	// A response without breakpoints gets no message.
 	for _, odd := range []string{`{}`, `{"breakpoints":7}`, `{"breakpoints":[]}`} {
-		if got := i.answered(set("/host/a.go", odd), "setBreakpoints"); string(got.Body) != odd {
+		if got := i.expectResponse(set("/host/a.go", odd), "setBreakpoints"); string(got.Body) != odd {
 			t.Errorf("%s becomes %s", odd, got.Body)
 		}
 	}
 }
 
-// A verdict that takes its time holds up the answer for a while, and nothing
-// else.
+// A late verdict delays the response for a while, and nothing else.
 func TestLateVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sources := &scriptedSources{stale: map[string]string{"/host/a.go /node/a.go": staleText}, verdict: make(chan struct{})}
-		n := withSources(t, sources)
-		i := servePiped(t, Config{Dialer: n}).ide()
+		n := newNodeWithSources(t, sources)
+		i := servePiped(t, Config{Dialer: n}).dialIDE()
 		s := i.attach(n)
 		seq := i.request("setBreakpoints", `{"source":{"path":"/host/a.go"},"breakpoints":[{"line":3}]}`)
 		s.respond(s.expect("request", "setBreakpoints"), `{"breakpoints":[{"verified":true}]}`)
 		i.roundTrip(s)
-		if got := i.answered(seq, "setBreakpoints"); string(got.Body) != `{"breakpoints":[{"verified":true}]}` {
+		if got := i.expectResponse(seq, "setBreakpoints"); string(got.Body) != `{"breakpoints":[{"verified":true}]}` {
 			t.Errorf("got %s", got.Body)
 		}
 		close(sources.verdict)
-		i.console(staleText)
+		i.expectConsole(staleText)
 	})
 }
 
 // For JSON-RPC clients a stale file is reported in the log.
 func TestRPCStaleFile(t *testing.T) {
-	n := withSources(t, &scriptedSources{
+	n := newNodeWithSources(t, &scriptedSources{
 		host:  map[string]bool{"/host/a.go": true},
 		stale: map[string]string{"/host/a.go /node/a.go": staleText},
 	})
 	srv := serve(t, Config{Dialer: n})
-	w := srv.rpc()
+	w := srv.dialRPC()
 	node, _ := attachRPC(w, n)
 	for _, file := range []string{"/host/a.go", "/host/b.go", "/host/a.go"} {
 		w.send(rpcRequest("1", "CreateBreakpoint", `{"Breakpoint":{"file":"`+file+`","line":3}}`))
@@ -82,7 +81,7 @@ func TestRPCStaleFile(t *testing.T) {
 		node.send(`{"id":1,"result":{},"error":null}`)
 		w.expect(`{"id":1,"result":{},"error":null}`)
 	}
-	srv.logged("level=WARN", "a.go is not what containerd was built from")
+	srv.waitForLog("level=WARN", "a.go is not what containerd was built from")
 	if n := strings.Count(srv.log.String(), "is not what containerd was built from"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
@@ -90,8 +89,8 @@ func TestRPCStaleFile(t *testing.T) {
 
 // A late verdict does not delay the end.
 func TestVerdictAtTheEnd(t *testing.T) {
-	n := withSources(t, &scriptedSources{verdict: make(chan struct{})})
-	i := serve(t, Config{Dialer: n}).ide()
+	n := newNodeWithSources(t, &scriptedSources{verdict: make(chan struct{})})
+	i := serve(t, Config{Dialer: n}).dialIDE()
 	s := i.attach(n)
 	i.request("setBreakpoints", `{"source":{"path":"/host/a.go"},"breakpoints":[{"line":3}]}`)
 	s.respond(s.expect("request", "setBreakpoints"), `{"breakpoints":[{"verified":true}]}`)
@@ -125,7 +124,7 @@ func FuzzWithMessage(f *testing.F) {
 		out := withMessage([]byte(body), staleText)
 		var before, after any
 		if err := json.Unmarshal([]byte(body), &before); err != nil {
-			return // half a surrogate pair
+			return // an unpaired surrogate
 		}
 		if err := json.Unmarshal(out, &after); err != nil {
 			t.Fatalf("%q becomes %q: %v", body, out, err)

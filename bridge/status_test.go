@@ -27,10 +27,10 @@ func (s *testServer) expectState(want SessionState, halted time.Duration) {
 func TestSessionStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		release := blockingEnd(n)
+		release := blockEnd(n)
 		srv := servePiped(t, Config{Dialer: n})
 		srv.expectState("", 0)
-		i := srv.ide()
+		i := srv.dialIDE()
 		if st, _, _ := new(haltWatch).snapshot(time.Now()); st != Attaching {
 			t.Errorf("before the attach is done: %s", st)
 		}
@@ -63,7 +63,7 @@ func TestSessionStatus(t *testing.T) {
 		i.expectEnd()
 		srv.expectState("", 0)
 
-		_, s = attachRPC(srv.rpc(), n)
+		_, s = attachRPC(srv.dialRPC(), n)
 		srv.expectState(Halted, 0)
 		if st, _ := srv.srv.Status(); st.Protocol != RPC || !strings.HasPrefix(st.Client, "a Delve client") {
 			t.Errorf("%+v", st)
