@@ -2,15 +2,15 @@ package pathmap
 
 import "fmt"
 
-// WithClient returns m below an IDE's own substitutePath: the Host of each pair is the
-// IDE's path (from), its Node the debugger's (to). The pairs take precedence over m, and
+// WithClient returns m overlaid with an IDE's own substitutePath: the Host of each pair is
+// the IDE's path (from), its Node the debugger's (to). The pairs take precedence over m, and
 // earlier pairs over later ones, as in Delve.
 //
 // A pair's Node is a host path, to which m is applied, if it lies deeper in the tree of
-// a rule's Host than in that of any rule's Node. So an IDE that sees the host's tree at
-// another place, say in a container, works too. Otherwise it is a node path. A pair that
-// repeats a rule changes nothing, and no path is mapped twice. An empty Node stands for
-// the relative paths of a -trimpath build.
+// a rule's Host than in that of any rule's Node. So an IDE that sees the host's tree
+// under another path, say in a container, works too. Otherwise it is a node path. A pair
+// that repeats a rule changes nothing, and no path is mapped twice. An empty Node stands
+// for the relative paths of a -trimpath build.
 func (m *Map) WithClient(sub []Rule) (*Map, error) {
 	if m == nil {
 		m = &Map{}
@@ -59,8 +59,8 @@ func (m *Map) layer(r Rule) {
 	}
 }
 
-// Over returns m with base below: a rule of base applies only to paths that no rule of m
-// covers, even if its tree is longer.
+// Over returns m layered over base: a rule of base applies only to paths that no rule of
+// m covers, even if it is more specific.
 func (m *Map) Over(base *Map) *Map {
 	if m == nil {
 		return base

@@ -2,9 +2,9 @@ package pathmap
 
 import "bytes"
 
-// dirMapping is how the files directly in one directory are mapped. A message names
-// many files of one directory in a row; with the mapping of the last one at hand,
-// most of them cost a comparison. The zero value is for no file.
+// dirMapping is how the files directly in one directory are mapped. A message often
+// names many files of one directory in a row; with the last directory's mapping kept,
+// most files cost only a comparison. The zero value applies to no file.
 type dirMapping struct {
 	dir      []byte // with its slash, as in the message
 	from, to int    // its counterpart is text[from:to] of the edits
@@ -13,9 +13,9 @@ type dirMapping struct {
 	isWord   bool   // in text, no word begins within dir
 }
 
-// mapInDir replaces the path at msg[start:end], which holds no escapes, by the
-// mapping of its directory, and reports whether a rule covers it. If no such
-// mapping applies, it changes nothing and ok is false.
+// mapInDir maps the path msg[start:end], which has no escapes, by replacing its
+// directory, and reports whether a rule covers it. If that is not possible, it changes
+// nothing and ok is false.
 func (w *walker) mapInDir(start, end int) (covered, ok bool) {
 	p := w.msg[start:end]
 	if !w.lastDir.holds(p) && !w.learnDir(p) {
@@ -25,14 +25,14 @@ func (w *walker) mapInDir(start, end int) (covered, ok bool) {
 	return w.lastDir.isMapped, true
 }
 
-// replaceDir replaces the last directory, which is at msg[start:].
+// replaceDir adds the edit that replaces the last directory, found at msg[start:].
 func (w *walker) replaceDir(start int) {
 	if d := &w.lastDir; d.changes {
 		w.edits.addText(start, start+len(d.dir), d.from, d.to)
 	}
 }
 
-// base returns the name of the file p below the directory, nil if p is elsewhere.
+// base returns the name of the file p below the directory, or nil if p is elsewhere.
 func (d *dirMapping) base(p []byte) []byte {
 	n := len(d.dir)
 	if n == 0 || len(p) <= n || string(p[:n]) != string(d.dir) {
@@ -73,7 +73,7 @@ func isFileName(base []byte) bool {
 }
 
 // learnDir makes the directory of p the last one. It reports false, and changes
-// nothing, if not all files in it are mapped alike, or not all spellings of them.
+// nothing, unless all files in it are mapped alike, however their paths are spelled.
 func (w *walker) learnDir(p []byte) bool {
 	cut := bytes.LastIndexByte(p, '/') + 1
 	if cut <= 1 || !isFileName(p[cut:]) || isWindows(p) || !isClean(p) {

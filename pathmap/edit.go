@@ -13,8 +13,8 @@ type Edit struct {
 	Text       []byte
 }
 
-// Splice appends msg to dst with the edits made. They must be in the order of their
-// places and must not overlap; neither must dst and msg.
+// Splice appends msg to dst with the edits applied. They must be sorted by position and
+// must not overlap; neither must dst and msg.
 func Splice(dst, msg []byte, edits ...Edit) []byte {
 	done := 0
 	for _, e := range edits {
@@ -24,9 +24,9 @@ func Splice(dst, msg []byte, edits ...Edit) []byte {
 	return append(dst, msg[done:]...)
 }
 
-// Edits are changes to one message, in the order of their places and without
-// overlap. There may be hundreds of thousands of them, so they hold no pointers
-// and share texts. The zero value is no change.
+// Edits are changes to one message, sorted by position and without overlap. There may
+// be hundreds of thousands of them, so they hold no pointers and share texts. The zero
+// value changes nothing.
 type Edits struct {
 	list []edit
 	text []byte
@@ -40,13 +40,13 @@ type edit struct {
 	from       int
 }
 
-// maxMessage bounds a message, in bytes, so that the places in it fit an edit.
+// maxMessage bounds a message, in bytes, so that its offsets fit an edit.
 const maxMessage = math.MaxUint32
 
-// keptEdits is how many edits Reset keeps room for.
+// keptEdits is the capacity, in edits, that Reset keeps at most.
 const keptEdits = 1 << 14
 
-// Reset empties e for another message.
+// Reset empties e for reuse with another message.
 func (e *Edits) Reset() {
 	if cap(e.list) > keptEdits {
 		*e = Edits{}
@@ -54,10 +54,9 @@ func (e *Edits) Reset() {
 	e.list, e.text = e.list[:0], e.text[:0]
 }
 
-// Len returns the number of edits.
 func (e *Edits) Len() int { return len(e.list) }
 
-// Insert adds an edit at its place. The text is copied.
+// Insert adds an edit at its position in the order. The text is copied.
 func (e *Edits) Insert(one Edit) {
 	from := len(e.text)
 	e.text = append(e.text, one.Text...)
@@ -65,13 +64,13 @@ func (e *Edits) Insert(one Edit) {
 	e.list = slices.Insert(e.list, i, edit{start: uint32(one.Start), end: uint32(one.End), from: from, size: uint32(len(one.Text))})
 }
 
-// DropResults removes the edits in members "result", which may hold a value of the
-// target's (DAP, Evaluate Request) rather than text for people.
+// DropResults removes the edits in members "result", which may hold one of the target's
+// values (DAP, Evaluate Request) rather than text for the user.
 func (e *Edits) DropResults() {
 	e.list = slices.DeleteFunc(e.list, func(one edit) bool { return one.isResult })
 }
 
-// Apply appends msg to dst with the edits made. dst and msg must not overlap.
+// Apply appends msg to dst with the edits applied. dst and msg must not overlap.
 func (e *Edits) Apply(dst, msg []byte) []byte {
 	dst = slices.Grow(dst, e.Size(msg))
 	done := 0
@@ -84,7 +83,7 @@ func (e *Edits) Apply(dst, msg []byte) []byte {
 	return append(dst, msg[done:]...)
 }
 
-// WriteEdited writes msg with the edits made to w, in many small writes. It returns
+// WriteEdited writes msg with the edits applied to w, in many small writes. It returns
 // w's first error.
 func (e *Edits) WriteEdited(w io.Writer, msg []byte) error {
 	done := 0
@@ -102,7 +101,7 @@ func (e *Edits) WriteEdited(w io.Writer, msg []byte) error {
 	return err
 }
 
-// Size returns the length of msg with the edits made.
+// Size returns the length of msg with the edits applied.
 func (e *Edits) Size(msg []byte) int {
 	n := len(msg)
 	for i := range e.list {
@@ -111,8 +110,8 @@ func (e *Edits) Size(msg []byte) int {
 	return n
 }
 
-// add appends an edit: what was appended to e.text from offset from on replaces the
-// bytes from start to end.
+// add appends an edit that replaces the bytes from start to end with the end of e.text,
+// from offset from.
 func (e *Edits) add(start, end, from int) { e.addText(start, end, from, len(e.text)) }
 
 // addText appends an edit whose text is e.text[from:to].

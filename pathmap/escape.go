@@ -6,9 +6,9 @@ import (
 )
 
 // unescape appends the value of a well-formed JSON string's content to dst. It reports
-// false if that is not text, because of half a surrogate pair.
+// false if that is not valid text because of an unpaired surrogate.
 func unescape(dst, s []byte) ([]byte, bool) {
-	whole := true
+	valid := true
 	for i := 0; i < len(s); i++ {
 		if s[i] != '\\' {
 			dst = append(dst, s[i])
@@ -28,18 +28,18 @@ func unescape(dst, s []byte) ([]byte, bool) {
 			dst = append(dst, '\t')
 		case 'u':
 			r, n := unicodeEscape(s[i-1:])
-			whole = whole && !utf16.IsSurrogate(r)
+			valid = valid && !utf16.IsSurrogate(r)
 			dst = utf8.AppendRune(dst, r)
 			i += n - 2
 		default:
 			dst = append(dst, c)
 		}
 	}
-	return dst, whole
+	return dst, valid
 }
 
 // unicodeEscape returns the character of the \u escape at the start of s, or of two for a
-// surrogate pair, and their length. Half a pair is returned as it is.
+// surrogate pair, and their length. An unpaired surrogate is returned as it is.
 func unicodeEscape(s []byte) (r rune, n int) {
 	r, _ = hex4(s[2:])
 	if !utf16.IsSurrogate(r) {

@@ -35,7 +35,7 @@ func (m Module) String() string {
 }
 
 // Dir is a directory, as it was named to the compiler, and the files in it that the
-// binary has code of.
+// binary has code from.
 type Dir struct {
 	Dir     string
 	Package string // import path, or main; empty if unknown
@@ -64,22 +64,22 @@ func (d Dir) path(file string) string {
 type Inference struct {
 	Map        *Map
 	Findings   []Finding // the main module first, the standard library last
-	Unassigned []Dir     // what belongs to no known module
-	// Problem says, for people, why the main module is not mapped; "" if it is.
+	Unassigned []Dir     // directories that belong to no known module
+	// Problem tells the user why the main module is not mapped; it is "" if it is mapped.
 	Problem string
 }
 
 // Kind is the kind of a [Finding].
 type Kind int
 
-// The kinds.
+// The kinds of findings.
 const (
 	Main Kind = iota // the target's main module
 	Dependency
 	Library // the standard library
 )
 
-// Finding is one module of the target's source, and its place on the host.
+// Finding is one module of the target's source, and its location on the host.
 type Finding struct {
 	Kind   Kind
 	Module Module // the standard library has Go's version and no path
@@ -92,16 +92,16 @@ type Finding struct {
 	Fetch    Module
 	Files    int        // of the target in the module
 	OnHost   int        // those that the host has
-	Rejected []Rejected // places that were not chosen
+	Rejected []Rejected // locations that were not chosen
 }
 
-// Rejected is a place on the host that was not chosen, and why.
+// Rejected is a location on the host that was considered but not chosen, and why.
 type Rejected struct {
 	Host string
 	Why  string
 }
 
-// String names the module, for people.
+// String returns the module's name for display.
 func (f Finding) String() string {
 	switch f.Kind {
 	case Library:
@@ -134,8 +134,8 @@ func Infer(t Target, h Host) Inference {
 	return in
 }
 
-// addRules adds the rules for the findings to the map: first each one's tree, then files
-// that have other names in the target, then other names of the trees on the host.
+// addRules adds the rules for the findings to the map: first each finding's tree, then
+// files that have other names in the target, then other names of the trees on the host.
 func (in *Inference) addRules(t Target, h Host, parts []*part) {
 	for _, f := range in.Findings {
 		in.add(Rule{Host: f.Host, Node: f.Node, Reason: f.fullReason()})
@@ -154,9 +154,9 @@ func (in *Inference) addRules(t Target, h Host, parts []*part) {
 	}
 }
 
-// addStray adds a rule for each file that the host has and that is below another root in
-// the target than the rest of its module: the main package under -gcflags=-trimpath, or
-// files that Bazel generates.
+// addStray adds a rule for each file that the host has and that, in the target, is below
+// a different root than the rest of its module: the main package under
+// -gcflags=-trimpath, or files that Bazel generates.
 func (in *Inference) addStray(h Host, f Finding, root string, dirs []Dir, names map[string]bool) {
 	for _, d := range dirs {
 		for _, file := range d.Files {
@@ -191,8 +191,8 @@ func (in *Inference) addAliases(h Host, f Finding) {
 	}
 }
 
-// add adds a rule to the map, except for directions in which an earlier rule is in
-// the way.
+// add adds a rule to the map, except for directions in which it conflicts with an
+// earlier rule.
 func (in *Inference) add(r Rule) {
 	if r.Host == "" {
 		return
@@ -225,7 +225,7 @@ func (in Inference) Find(name string) (f Finding, ok bool) {
 	return f, ok
 }
 
-// pathBelow returns name below f's tree, and whether it is there.
+// pathBelow returns the part of name below f's tree, and whether name is in that tree.
 func (f Finding) pathBelow(name string) (string, bool) {
 	switch f.Node {
 	case "std":
@@ -237,13 +237,13 @@ func (f Finding) pathBelow(name string) (string, bool) {
 	return strings.TrimPrefix(below, "/"), isInTree(name, f.Node)
 }
 
-// At returns the path of a file of the target if f's tree were dir.
+// At returns the path that a file of the target would have if f's tree were dir.
 func (f Finding) At(dir, name string) string {
 	below, _ := f.pathBelow(name)
 	return joinHost(dir, below)
 }
 
-// countFiles sets the numbers of files of each finding.
+// countFiles sets Files and OnHost of each finding.
 func (in *Inference) countFiles(h Host, parts []*part) {
 	for i, p := range parts {
 		f := &in.Findings[i]
@@ -263,7 +263,7 @@ func (in *Inference) countFiles(h Host, parts []*part) {
 	}
 }
 
-// describeProblem returns why the main module is not mapped, "" if it is.
+// describeProblem returns why the main module is not mapped, or "" if it is.
 func (in *Inference) describeProblem(t Target, h Host) string {
 	for _, f := range in.Findings {
 		if f.Kind == Main && f.Host != "" {
@@ -279,7 +279,7 @@ func (in *Inference) describeProblem(t Target, h Host) string {
 	return describeMismatch(t, h.Workspaces)
 }
 
-// describeMismatch says which main module the target has and which ones the host has.
+// describeMismatch returns which main module the target has and which ones the host has.
 func describeMismatch(t Target, workspaces []Workspace) string {
 	want := "the target's main module is " + t.ModulePath
 	switch {

@@ -7,10 +7,10 @@ import (
 	gomod "golang.org/x/mod/module"
 )
 
-// Host is what [Infer] needs to know of the host's Go. Directories have the host's
-// separators.
+// Host is what [Infer] needs to know about the host and its Go installation. Directories
+// have the host's separators.
 type Host struct {
-	Workspaces []Workspace // by descending priority
+	Workspaces []Workspace // in order of descending priority
 	ModCache   string      // GOMODCACHE
 	GoRoot     string      // GOROOT
 	GoVersion  string      // GOVERSION, that of GoRoot
@@ -27,7 +27,7 @@ type Tree interface {
 	Real(path string) string
 }
 
-// Workspace is a directory of the host with a go.mod.
+// Workspace is a directory on the host with a go.mod.
 type Workspace struct {
 	Root       string
 	ModulePath string
@@ -37,7 +37,7 @@ type Workspace struct {
 	Vendor     []Module // from vendor/modules.txt
 }
 
-// sameVersion is the reason to reject a place that is as good as the chosen one.
+// sameVersion is the reason to reject a location that is as good as the chosen one.
 const sameVersion = "a second copy of the same version"
 
 // locate finds f's module on the host.
@@ -53,7 +53,7 @@ func (h Host) locate(f Finding) Finding {
 	return f
 }
 
-// accept chooses host, or rejects it if another place is chosen already.
+// accept chooses host, or rejects it if another location has already been chosen.
 func (f *Finding) accept(host, reason string) {
 	if f.Host == "" {
 		f.Host, f.Reason = host, reason
@@ -62,7 +62,7 @@ func (f *Finding) accept(host, reason string) {
 	f.reject(host, sameVersion)
 }
 
-// reject records a place that was not chosen.
+// reject records a location that was not chosen.
 func (f *Finding) reject(host, why string) {
 	if host != "" && host != f.Host {
 		f.Rejected = append(f.Rejected, Rejected{host, why})
@@ -93,7 +93,7 @@ func (h Host) locateLibrary(f *Finding) {
 }
 
 // locateMain looks for the main module in the workspaces, where it is edited, and then
-// for the version that was built in the module cache.
+// in the module cache for the version that was built.
 func (h Host) locateMain(f *Finding) {
 	for _, w := range h.Workspaces {
 		switch {
@@ -160,18 +160,18 @@ func (h Host) locateLocal(f *Finding, built Module) {
 	for _, w := range h.Workspaces {
 		h.locateVendored(f, w)
 	}
-	f.Rejected = dropSameVersion(f.Rejected)
+	f.Rejected = rewordSameVersion(f.Rejected)
 }
 
-// dropSameVersion rewords the claims that places hold the same version: local
-// directories have none.
-func dropSameVersion(lost []Rejected) []Rejected {
-	for i := range lost {
-		if lost[i].Why == sameVersion {
-			lost[i].Why = "another copy of the module"
+// rewordSameVersion rewords the reasons that claim that a location has the same version:
+// local directories have no version.
+func rewordSameVersion(rejected []Rejected) []Rejected {
+	for i := range rejected {
+		if rejected[i].Why == sameVersion {
+			rejected[i].Why = "another copy of the module"
 		}
 	}
-	return lost
+	return rejected
 }
 
 // locateVendored accepts a vendored module if it is the version that was built.
@@ -207,8 +207,8 @@ func cacheDir(m Module) (string, bool) {
 	return path + "@" + version, err == nil
 }
 
-// replacement returns the local module that the workspace replaces a module by, and its
-// directory, or "" if there is none.
+// replacement returns the local module that the workspace replaces a module with, and
+// its directory, or "" if there is none.
 func (w Workspace) replacement(path string) (by Module, dir string) {
 	for _, r := range w.Replace {
 		if r.Path == path && r.Replace != nil && r.Replace.Version == "" {

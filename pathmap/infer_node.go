@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// part holds the target's directories of one module, by the roots that the module seems
-// to have.
+// part holds the target's directories of one module, grouped by the roots that the
+// module seems to have.
 type part struct {
 	finding   Finding // only kind and module are set
 	roots     map[string][]Dir
@@ -54,9 +54,9 @@ func (p *part) sortRoots() {
 type partition struct {
 	t         Target
 	parts     []*part
-	paths     map[string]*part // by the module's path
-	spellings map[string]*part // by spellings, see (Module).spellings
-	roots     map[string]*part // by the roots found by packages
+	paths     map[string]*part // by module path
+	spellings map[string]*part // by spelling, see (Module).spellings
+	roots     map[string]*part // by root, for those found by package
 	library   *part
 }
 
@@ -93,8 +93,8 @@ func divideDirs(t Target, h Host) (parts []*part, elsewhere []Dir) {
 	return parts, elsewhere
 }
 
-// newPartition lists the modules of t. If t does not record them, as in GOPATH and Bazel
-// builds, it takes those of the host's workspaces.
+// newPartition returns a partition with the modules of t. If t does not record them, as
+// in GOPATH and Bazel builds, it uses those of the host's workspaces.
 func newPartition(t Target, h Host) *partition {
 	pt := &partition{
 		t: t, paths: map[string]*part{}, spellings: map[string]*part{}, roots: map[string]*part{},
@@ -131,7 +131,8 @@ func newPartition(t Target, h Host) *partition {
 	return pt
 }
 
-// goRelease returns the version of Go without what may follow it, such as experiments.
+// goRelease returns the version of Go without what may follow it, such as a list of
+// experiments.
 func goRelease(version string) string {
 	first, _, _ := strings.Cut(version, " ")
 	return first

@@ -14,44 +14,44 @@ type MemberFunc func(Member) error
 
 var (
 	errMalformed = errors.New("malformed JSON")
-	errNoObject  = errors.New("not a JSON object")
+	errNotObject = errors.New("not a JSON object")
 )
 
-// ScanMembers calls each with the members of the JSON object msg, in their order.
-// It checks the grammar of the whole message, as [SkipValue] does. The error is
-// each's, or that msg is malformed, nests too deep or is not an object.
+// ScanMembers calls each with the members of the JSON object msg, in order. It checks
+// the grammar of the whole message, as [SkipValue] does. It returns the error of each,
+// or an error if msg is malformed, nests too deeply or is not an object.
 func ScanMembers(msg []byte, each MemberFunc) error {
 	w := walker{msg: msg, each: each}
 	return w.scan(opaque)
 }
 
-// Scan is ScanMembers, and sets e to what ToHost changes in msg; in the response to
-// an evaluate request, that includes changes to the result (see
-// [Edits.DropResults]). It reads msg once.
+// Scan is like [ScanMembers], and also sets e to the changes that ToHost makes to msg;
+// in the response to an evaluate request, they include changes to the result (see
+// [Edits.DropResults]). It reads msg only once.
 func (r *Rewriter) Scan(e *Edits, msg []byte, each MemberFunc) error {
 	return r.scan(e, msg, plain, each)
 }
 
-// ScanRPC is Scan for what RPCToHost changes.
+// ScanRPC is like Scan, for the changes that RPCToHost makes.
 func (r *Rewriter) ScanRPC(e *Edits, msg []byte, each MemberFunc) error {
 	return r.scan(e, msg, rpcMessage, each)
 }
 
-func (r *Rewriter) scan(e *Edits, msg []byte, is role, each MemberFunc) error {
+func (r *Rewriter) scan(e *Edits, msg []byte, root role, each MemberFunc) error {
 	e.Reset()
 	w := r.newWalker(msg, ToHost)
 	w.edits, w.each = *e, each
-	err := w.scan(is)
-	*e = w.edits // with the room that it has now
+	err := w.scan(root)
+	*e = w.edits // with its buffers, which may have grown
 	return err
 }
 
-// scan goes over a message that must be an object.
-func (w *walker) scan(is role) error {
+// scan scans the message, which must be an object.
+func (w *walker) scan(root role) error {
 	if start := SkipSpace(w.msg, 0); start == len(w.msg) || w.msg[start] != '{' {
-		return errNoObject
+		return errNotObject
 	}
-	ok := w.scanMessage(is)
+	ok := w.scanMessage(root)
 	switch {
 	case w.err != nil:
 		return w.err
@@ -67,7 +67,7 @@ func (w *walker) report(m Member, escaped bool) bool {
 		return true
 	}
 	if escaped {
-		if decoded, ok := unescape(nil, m.Name); ok { // otherwise it is not a name that anybody knows
+		if decoded, ok := unescape(nil, m.Name); ok { // otherwise it is no known name
 			m.Name = decoded
 		}
 	}

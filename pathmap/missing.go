@@ -9,7 +9,7 @@ type Place struct {
 	Path      string // for JSON-RPC clients: a copy on the host
 }
 
-// MissingFiles says which source files the host lacks. It caches the results of Find
+// MissingFiles knows which source files the host lacks. It caches the results of Find
 // until Forget, for at most 16,384 files, so that known files cost only a table lookup.
 // It is safe for concurrent use.
 type MissingFiles struct {

@@ -1,7 +1,7 @@
 // Package pathmap maps between host paths, where the IDE and the sources are, and node
 // paths, as the target's debug information has them. A [Map] holds the rules, [Infer]
 // derives them from a binary, and a [Rewriter] applies them to debug messages. The
-// package is pure: it uses no files, processes or network but through its arguments.
+// package is pure: it uses no files, processes or network except through its arguments.
 package pathmap
 
 import (
@@ -13,7 +13,7 @@ import (
 type Rule struct {
 	Host   string // absolute; C:\x, C:/x and \\server\share\x count as absolute
 	Node   string // with slashes; may be relative, see [New]
-	Reason string // where the rule comes from, shown to people
+	Reason string // where the rule comes from, shown to the user
 	Scope  Scope
 }
 
@@ -23,11 +23,11 @@ type Scope int
 // The scopes.
 const (
 	Both       Scope = iota
-	OnlyToNode       // Host is another name, which the IDE may send but never gets
-	OnlyToHost       // Node is another name
+	OnlyToNode       // Host is an alias, which the IDE may send but never gets
+	OnlyToHost       // Node is an alias, which the node may send but never gets
 )
 
-// String returns the rule as --map takes it.
+// String returns the rule in the form of the --map flag's argument.
 func (r Rule) String() string { return r.Host + "=" + r.Node }
 
 // Map is an immutable set of rules, safe for concurrent use. A nil *Map and
@@ -41,8 +41,8 @@ type Map struct {
 // New returns the Map of rules. A Host must be absolute. A Node is absolute or what
 // -trimpath leaves: a module path such as example.com/mod@v1.2.3, "std" for the standard
 // library, or "." for all relative paths without another rule. Paths are cleaned. A rule
-// may occur twice; it is an error if one host has two nodes, or one node two hosts, in
-// the same direction.
+// may occur twice; it is an error if one Host is mapped to two Nodes, or one Node to two
+// Hosts, in the same direction.
 func New(rules ...Rule) (*Map, error) {
 	m := newMap()
 	for _, r := range rules {
@@ -63,14 +63,14 @@ func (m *Map) add(r Rule) error {
 		return err
 	}
 	host, node := m.toNode.key(r.Host), m.toHost.key(r.Node)
-	here, known := m.toNode.trees[host]
-	there, taken := m.toHost.trees[node]
+	byHost, known := m.toNode.trees[host]
+	byNode, taken := m.toHost.trees[node]
 	known, taken = known && r.Scope != OnlyToHost, taken && r.Scope != OnlyToNode
 	switch {
-	case known && m.toHost.key(here.tree) != node:
-		return fmt.Errorf("%s is already mapped to %s", r.Host, here.tree)
-	case taken && m.toNode.key(there.tree) != host:
-		return fmt.Errorf("%s is already mapped from %s", r.Node, there.tree)
+	case known && m.toHost.key(byHost.tree) != node:
+		return fmt.Errorf("%s is already mapped to %s", r.Host, byHost.tree)
+	case taken && m.toNode.key(byNode.tree) != host:
+		return fmt.Errorf("%s is already mapped from %s", r.Node, byNode.tree)
 	case known && taken || r.Scope != Both && (known || taken):
 		return nil
 	}
@@ -112,7 +112,7 @@ func (m *Map) ToHost(node string) (string, bool) {
 }
 
 // Covering returns the rules that cover path in that direction: first the one that
-// applies, then those that lose to it, because their trees are further up.
+// applies, then the less specific ones that it takes precedence over.
 func (m *Map) Covering(path string, dir Direction) []Rule {
 	if m == nil {
 		return nil
@@ -129,8 +129,8 @@ func (m *Map) Covering(path string, dir Direction) []Rule {
 }
 
 // IgnoreCase returns m for a host whose file system ignores case. Since the node's does
-// not, a node path gets the case that it has in files, the target's; of two files that
-// differ only in case, the first.
+// not, a node path gets the case that it has in files, the target's files; if two of
+// them differ only in case, the first wins.
 func (m *Map) IgnoreCase(files []string) *Map {
 	if m == nil {
 		return nil

@@ -2,10 +2,11 @@ package pathmap
 
 import "bytes"
 
-// This file maps paths in text for people: output of Delve's own commands, stacks,
-// reasons. A path is recognised only as a whole: it starts a word, ends like the name of
-// a Go or assembly file, and is followed by a line number, white space or punctuation. A
-// path in a value of the target's that such text shows is mapped too.
+// This file maps paths in text that is meant to be read by the user: the output of
+// Delve's own commands, stack traces, reasons for a stop. A path is recognised only as a
+// whole: it starts a word, ends like the name of a Go or assembly file, and is followed
+// by a line number, white space or punctuation. If such text shows one of the target's
+// values, a path in that is mapped too.
 
 // maxPath is Linux's PATH_MAX; it bounds the cost of one path.
 const maxPath = 4096
@@ -124,8 +125,9 @@ func findStarts(text []byte, from, end int) (word, absolute int) {
 	return word, -1
 }
 
-// wordAfter returns where the word starts that text[i] separates (see endsWord), or -1
-// if none starts there. It also reports whether no path can continue across that place.
+// wordAfter returns the start of the word that follows the separator at text[i] (see
+// endsWord), or -1 if no word starts there. It also reports whether no path can continue
+// across the separator.
 func wordAfter(text []byte, i int) (begin int, alone bool) {
 	if text[i] != '\\' {
 		return i + 1, text[i] == ' ' && i >= 1 && (text[i-1] == ',' || text[i-1] == ';' || text[i-1] == ':')

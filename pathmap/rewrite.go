@@ -11,14 +11,15 @@ const (
 
 // Rewrite appends msg, one JSON value, to dst with its paths mapped, and returns how
 // many changed; no other byte changes. If none changes, or msg is malformed or nests
-// deeper than 512, Rewrite returns msg itself and 0. Then it allocates nothing, except
-// for paths that are not clean, are on a drive or have over 256 bytes. dst and msg must
-// not overlap.
+// deeper than 512, Rewrite returns msg itself and 0. In that case it allocates nothing,
+// except for paths that are not clean, are Windows paths or are longer than 256 bytes.
+// dst and msg must not overlap.
 //
 // Paths are those of the Debug Adapter Protocol: the member "path" of a Source, which is
-// a member "source" or "location" or an element of "sources", and those of a Module. To
-// the host, paths of source files in text for people are mapped too (prose.go). A
-// Source's "adapterData" is not changed. Paths of over 4,096 bytes are not mapped.
+// a member "source" or "location" or an element of "sources", and those of a Module. In
+// the direction ToHost, paths of source files in text for the user are mapped too
+// (prose.go). A Source's "adapterData" is not changed. Paths longer than 4,096 bytes are
+// not mapped.
 func (m *Map) Rewrite(dst, msg []byte, dir Direction) (out []byte, changed int) {
 	return (&Rewriter{Map: m}).rewrite(dst, msg, dir, plain, false)
 }
@@ -33,22 +34,22 @@ const (
 	pathname      // if a string, a path
 	opaque        // ignored, with everything in it
 
-	// Of DAP alone.
-	sourceFile // as pathname, of a file that the host may lack
+	// In DAP only.
+	sourceFile // like pathname, of a file that the host may lack
 	module     // if an object, a Module
 	modules    // if an array, of Modules
 	target     // if an object, a StepInTarget, GotoTarget or CompletionItem
 	targets    // if an array, of those
-	prose      // if a string, text for people
-	result     // as prose, or a value of the target's
+	prose      // if a string, text for the user
+	result     // like prose, or one of the target's values
 	line       // if a number, a line number
 	lines      // if an array, of line numbers
 	column     // if a number, a column number
 
-	// Of Delve's JSON-RPC.
+	// In Delve's JSON-RPC only.
 	rpcMessage  // the message itself
-	rpcValue    // if an object or array, a value of Delve's
-	rpcLocation // if a string, a location expression; otherwise as rpcValue
+	rpcValue    // if an object or array, a value of one of Delve's types
+	rpcLocation // if a string, a location expression; otherwise like rpcValue
 	rpcFile     // if a string, the path of a file that a client may open
 	pathnames   // if an array, of paths
 )
@@ -245,7 +246,7 @@ func (w *walker) decode(start, end int, escaped bool) ([]byte, bool) {
 	return w.msg[start:end], true
 }
 
-// replace replaces msg[start:end], the content of a string or a part of it, by value.
+// replace replaces msg[start:end], the content of a string or a part of it, with value.
 func (w *walker) replace(start, end int, value []byte) {
 	from := len(w.edits.text)
 	w.edits.text = appendEscaped(w.edits.text, value)

@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// roleInDAP returns the role of the member key in a DAP object with role r. Its test goes
-// through the protocol's types and fails for a member that might hold a path, a line or
-// a column and is not classified yet.
+// roleInDAP returns the role of the member key in a DAP object with role r. A test walks
+// the protocol's types and fails for a member that might hold a path, a line or a column
+// and has not been classified.
 func (w *walker) roleInDAP(r role, key []byte) role {
 	switch string(key) {
 	case "source", "location":
@@ -46,7 +46,7 @@ func (w *walker) roleInDAP(r role, key []byte) role {
 	return plain
 }
 
-// sourcePlace collects what a Source says while it is scanned.
+// sourcePlace collects what is known about a Source while it is scanned.
 type sourcePlace struct {
 	at           Place
 	reference    bool // it has a sourceReference
@@ -56,7 +56,7 @@ type sourcePlace struct {
 func (w *walker) roleInSource(key []byte) role {
 	switch string(key) {
 	case "path":
-		w.place.at = Place{} // the last of several paths counts
+		w.place.at = Place{} // if there are several paths, the last one counts
 		return sourceFile
 	case "adapterData":
 		return opaque
@@ -97,14 +97,14 @@ func (w *walker) mapPath(start, end int, escaped bool, r role) {
 	if !escaped && w.mapPathInDir(start, end, r) {
 		return
 	}
-	given, ok := w.decode(start, end, escaped)
-	if !ok || len(given) == 0 || len(given) > maxPath {
+	original, ok := w.decode(start, end, escaped)
+	if !ok || len(original) == 0 || len(original) > maxPath {
 		return
 	}
-	p := given
+	p := original
 	if w.client.URI && w.dir == ToNode {
-		if p, ok = urlPath(w.url[:0], given); !ok {
-			p = given // let Delve report the error
+		if p, ok = urlPath(w.url[:0], original); !ok {
+			p = original // let Delve report the error
 		}
 	}
 	mapped, ok := w.table.translate(w.mapped[:0], p)
@@ -122,7 +122,7 @@ func (w *walker) mapPath(start, end int, escaped bool, r role) {
 	if w.client.URI && w.dir == ToHost {
 		mapped = fileURL(w.url[:0], mapped)
 	}
-	if !bytes.Equal(mapped, given) {
+	if !bytes.Equal(mapped, original) {
 		w.replace(start, end, mapped)
 	}
 }
@@ -150,8 +150,8 @@ func (w *walker) mapPathInDir(start, end int, r role) bool {
 	return true
 }
 
-// shiftNumber converts the number msg[start:end] between a client's count, from 0, and
-// Delve's, from 1. Delve's 0 means "unknown" and stays.
+// shiftNumber converts the number msg[start:end] between a client that counts from 0 and
+// Delve, which counts from 1. Delve's 0 means "unknown" and is not changed.
 func (w *walker) shiftNumber(start, end int) {
 	n, err := strconv.ParseInt(string(w.msg[start:max(start, end)]), 10, 32)
 	switch {

@@ -18,9 +18,9 @@ func roleInRPCMessage(key []byte) role {
 	return opaque
 }
 
-// roleInRPCValue returns the role of a member of one of Delve's values. Its test goes
-// through Delve's types and fails for a member that might hold a path and is not
-// classified yet.
+// roleInRPCValue returns the role of a member of one of Delve's values. A test walks
+// Delve's types and fails for a member that might hold a path and has not been
+// classified.
 func roleInRPCValue(key []byte) role {
 	switch string(key) {
 	case "file", "File":
@@ -57,8 +57,8 @@ func (w *walker) mapLocation(start, end int, escaped bool) {
 	}
 }
 
-// isSourceFile reports whether p ends like the path of a source file, and not like the
-// name of a function, which may look like a relative path of a -trimpath build.
+// isSourceFile reports whether p ends like the path of a source file, rather than like
+// the name of a function, which may look like a relative path of a -trimpath build.
 func isSourceFile(p []byte) bool {
 	return bytes.HasSuffix(p, []byte(".go")) || bytes.HasSuffix(p, []byte(".s"))
 }

@@ -1,8 +1,8 @@
 package pathmap
 
-// Client is how a client of the Debug Adapter Protocol writes positions
+// Client is how a client of the Debug Adapter Protocol writes paths and positions
 // (InitializeRequestArguments). The zero value is the only form that Delve accepts:
-// paths, and lines and columns from 1.
+// plain paths, and lines and columns that count from 1.
 type Client struct {
 	URI      bool // pathFormat is "uri": paths are file URLs (RFC 8089)
 	Lines0   bool // linesStartAt1 is false
@@ -14,7 +14,7 @@ type Client struct {
 type Rewriter struct {
 	Map     *Map
 	Client  Client
-	Missing *MissingFiles // nil if the host counts as lacking nothing
+	Missing *MissingFiles // nil if the host's files are not checked for being missing
 }
 
 // ToNode is [Map.Rewrite] to the node; it also converts the client's positions to
@@ -25,8 +25,8 @@ func (r *Rewriter) ToNode(dst, msg []byte) (out []byte, changed int) {
 
 // ToHost is [Map.Rewrite] to the host; it also converts Delve's positions to the
 // client's, and adds a reference to each Source whose file the host lacks. With values
-// set, the message is the response to an evaluation: its member "result" is the
-// target's own and is not changed.
+// set, the message is the response to an evaluation: its member "result" is one of the
+// target's values and is not changed.
 func (r *Rewriter) ToHost(dst, msg []byte, values bool) (out []byte, changed int) {
 	return r.rewrite(dst, msg, ToHost, plain, values)
 }
@@ -42,12 +42,12 @@ func (r *Rewriter) RPCToHost(dst, msg []byte) (out []byte, changed int) {
 	return r.rewrite(dst, msg, ToHost, rpcMessage, false)
 }
 
-func (r *Rewriter) rewrite(dst, msg []byte, dir Direction, is role, values bool) (out []byte, changed int) {
+func (r *Rewriter) rewrite(dst, msg []byte, dir Direction, root role, values bool) (out []byte, changed int) {
 	if r.Client == (Client{}) && r.Missing == nil && (r.Map == nil || len(r.Map.rules) == 0) {
 		return msg, 0
 	}
 	w := r.newWalker(msg, dir)
-	if !w.scanMessage(is) {
+	if !w.scanMessage(root) {
 		return msg, 0
 	}
 	if values {

@@ -10,7 +10,7 @@ const maxDepth = 512
 
 // SkipValue returns the offset after the JSON value that starts at start, possibly after
 // white space. It returns -1 if there is none, or if it is malformed or nests deeper than
-// 512. It checks everything in RFC 8259 but UTF-8, and allocates nothing.
+// 512. It checks everything in RFC 8259 except UTF-8, and allocates nothing.
 func SkipValue(msg []byte, start int) int {
 	w := walker{msg: msg}
 	return w.scanValue(start, opaque, 0)

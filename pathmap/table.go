@@ -47,7 +47,7 @@ func newEntry(tree string, from Rule) *entry {
 	return e
 }
 
-// translateString is translate for callers without a buffer.
+// translateString is like translate, for callers without a buffer.
 func (t table) translateString(p string) (string, bool) {
 	out, ok := t.translate(nil, []byte(p))
 	if !ok {
@@ -76,8 +76,8 @@ func (t table) translate(dst, p []byte) ([]byte, bool) {
 	return dst, true
 }
 
-// lookup returns the entry that covers p, nil if there is none, and the part of p below
-// the entry's tree.
+// lookup returns the entry that covers p, or nil if there is none, and the part of p
+// below the entry's tree.
 func (t table) lookup(p []byte) (e *entry, rest []byte) {
 	n := normalize(p)
 	e, cut := t.find(t.foldCase(n))
@@ -140,7 +140,7 @@ func (t table) layer(top, base table) {
 }
 
 // find returns the entry of the longest tree that contains the normalized path p, and
-// the length of that tree's path; nil if there is none.
+// the length of that tree's path, or nil if there is none.
 func (t table) find(p []byte) (e *entry, cut int) {
 	for cut = len(p); cut >= 0; cut = bytes.LastIndexByte(p[:cut], '/') {
 		if e = t.trees[string(p[:cut])]; e != nil && !isOtherModule(p, cut) {
@@ -198,9 +198,9 @@ func (t table) covers(key string) bool {
 	return e != nil
 }
 
-// isOtherModule reports whether p is in another module than the -trimpath module p[:cut],
-// as example.com/mod/api@v1.2.3/x.go is for example.com/mod. Import paths contain no @,
-// so one starts a version.
+// isOtherModule reports whether p is in a module other than the -trimpath module
+// p[:cut], as example.com/mod/api@v1.2.3/x.go is for example.com/mod. Import paths
+// contain no @, so one starts a version.
 func isOtherModule(p []byte, cut int) bool {
 	return cut > 0 && !isAbsolute(p) && bytes.IndexByte(p[:cut], '@') < 0 && bytes.IndexByte(p[cut:], '@') >= 0
 }
@@ -237,7 +237,7 @@ func (t table) key(tree string) string {
 	return string(t.foldCase(normalize([]byte(tree))))
 }
 
-// normalize returns p in the form in which paths are compared: clean, with slashes, a
+// normalize returns p in the form that is used to compare paths: clean, with slashes, a
 // lower-case drive letter and no trailing slash, so that the root is "". It returns p
 // itself if it has that form.
 func normalize(p []byte) []byte {
@@ -277,7 +277,7 @@ func isAbsolute(p []byte) bool {
 	return len(p) > 0 && p[0] == '/' || isWindows(p)
 }
 
-// isWindows reports whether p starts with a drive, or with \\ and thus a server.
+// isWindows reports whether p starts with a drive, or with the \\ of a server.
 func isWindows(p []byte) bool {
 	if len(p) > 2 && p[0] == '\\' && p[1] == '\\' {
 		return true

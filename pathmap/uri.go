@@ -30,13 +30,14 @@ func fileURL(dst, path []byte) []byte {
 	return dst
 }
 
-// isUnreserved reports whether c means the same encoded or not (RFC 3986, section 2.3).
+// isUnreserved reports whether c means the same whether or not it is percent-encoded
+// (RFC 3986, section 2.3).
 func isUnreserved(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
-// urlPath appends the path of a file URL to dst. It reports false if url is not one, or
-// no file can have such a path.
+// urlPath appends the path of a file URL to dst. It reports false if url is not a file
+// URL, or its path cannot be that of a file.
 func urlPath(dst, url []byte) ([]byte, bool) {
 	const scheme = "file:"
 	if len(url) < len(scheme) || !bytes.EqualFold(url[:len(scheme)], []byte(scheme)) {
