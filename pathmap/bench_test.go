@@ -58,8 +58,8 @@ func BenchmarkRewriteNothing(b *testing.B) {
 	}
 }
 
-// BenchmarkRewriteFrames is a stackTrace response: short strings, and every
-// second one a path.
+// BenchmarkRewriteFrames rewrites a stackTrace response: short strings, every second of
+// them a path.
 func BenchmarkRewriteFrames(b *testing.B) {
 	m := benchMap(b)
 	frame := `{"id":1001,"name":"server.(*criService).CreateContainer","source":{"name":"container_create.go","path":"/build/containerd/internal/cri/server/container_create.go"},"line":60,"column":0}`

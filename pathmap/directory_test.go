@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Files in a row in one directory are mapped like each of them alone.
+// Files of one directory in a row are mapped as each of them alone would be.
 func TestFilesInARowAreMappedAsEachByItself(t *testing.T) {
 	m := parseMap(t, "/host/c=/build/c", "/host/gen/one.go=/build/c/a/one.go", "/host/mod=example.com", `C:\src=/win`, "/host/rel=.")
 	names := []string{
@@ -36,7 +36,7 @@ func TestFilesInARowAreMappedAsEachByItself(t *testing.T) {
 	}
 }
 
-// The same in text: the lines of a list are mapped like each of them alone.
+// The same goes for text: the lines of a list are mapped as each of them alone would be.
 func TestLinesOfAListAreMappedAsEachByItself(t *testing.T) {
 	m := parseMap(t, "/host/c=/build/c", "/host/gen/one.go=/build/c/a/one.go")
 	lines := []string{
@@ -64,8 +64,8 @@ func TestLinesOfAListAreMappedAsEachByItself(t *testing.T) {
 	}
 }
 
-// A module whose path has one element does not take the files of another module
-// below it, whose path has its version.
+// A rule for a module whose path has one element does not cover another module below
+// it, whose path has a version.
 func TestModuleOfOneElement(t *testing.T) {
 	m := parseMap(t, "/host/mod=example.com", "/host/rel=.")
 	const node = "example.com/sub@v1.2.3/a.go"
@@ -78,7 +78,7 @@ func TestWriteEdited(t *testing.T) {
 	msg := []byte(`{"body":{"source":{"path":"/node/c.go"}}}`)
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	var e Edits
-	if err := r.Scan(&e, msg, ignore); err != nil {
+	if err := r.Scan(&e, msg, ignoreMember); err != nil {
 		t.Fatal(err)
 	}
 	e.Insert(Edit{Start: 1, End: 1, Text: []byte(`"seq":1,`)})

@@ -31,7 +31,7 @@ func FuzzRewrite(f *testing.F) {
 	f.Add([]byte(`{"output":"/build/a/x.go\n/build/a/y.go\n/build/a/../y.go\n/build/a/y@v1.go a\n/build/a/z.go:3"}`), false, false)
 	m := parseMap(f, "/home/dev/containerd=/build/containerd", "/=/build", `C:\w=/w`, "/go/src=.")
 	f.Fuzz(func(t *testing.T, msg []byte, url, from0 bool) {
-		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}, Missing: &MissingFiles{Find: findLacking}}
+		r := &Rewriter{Map: m, Client: Client{URI: url, Lines0: from0, Columns0: from0}, Missing: &MissingFiles{Find: findMissing}}
 		checkRewrite(t, r, msg, ToNode)
 		checkRewrite(t, r, msg, ToHost)
 		identity := &Rewriter{}
@@ -50,7 +50,7 @@ func checkRewrite(t *testing.T, r *Rewriter, msg []byte, dir Direction) {
 	before := bytes.Clone(msg)
 	out, changed := r.rewrite(nil, msg, dir, plain, false)
 	var e Edits
-	if dir == ToHost && r.Scan(&e, msg, ignore) == nil && !bytes.Equal(e.Apply(nil, msg), out) {
+	if dir == ToHost && r.Scan(&e, msg, ignoreMember) == nil && !bytes.Equal(e.Apply(nil, msg), out) {
 		t.Fatalf("%s becomes %s, and by its edits %s", msg, out, e.Apply(nil, msg))
 	}
 	if !bytes.Equal(msg, before) {
@@ -64,7 +64,7 @@ func checkRewrite(t *testing.T, r *Rewriter, msg []byte, dir Direction) {
 		t.Fatalf("%d paths changed in a malformed message", changed)
 	}
 	if !valid || !utf8.Valid(msg) || bytes.Contains(bytes.ToLower(msg), []byte(`\ud`)) {
-		return // encoding/json takes half a surrogate pair, and what is no UTF-8, for text
+		return // encoding/json accepts unpaired surrogates and invalid UTF-8 as text
 	}
 	want := decodedRewriter{r, dir}.value(decodeJSON(t, msg), plain)
 	got := decodedRewriter{&Rewriter{}, dir}.value(decodeJSON(t, out), plain)
@@ -83,8 +83,8 @@ func decodeJSON(t *testing.T, msg []byte) any {
 	return v
 }
 
-// decodedRewriter does what a Rewriter does, on decoded messages, but empties text
-// for people, which is FuzzProse's.
+// decodedRewriter does what a Rewriter does, on decoded messages, but empties text for
+// the user, which FuzzProse checks.
 type decodedRewriter struct {
 	*Rewriter
 	dir Direction
@@ -101,7 +101,7 @@ func (d decodedRewriter) value(v any, r role) any {
 			v[name] = d.value(member, roleOf(name, r))
 		}
 		if r == source && d.dir == ToHost {
-			d.refer(v, path)
+			d.addReference(v, path)
 		}
 	case []any:
 		for i, element := range v {
@@ -122,23 +122,24 @@ func (d decodedRewriter) value(v any, r role) any {
 		if d.dir == ToNode {
 			return json.Number(strconv.FormatInt(n+1, 10))
 		}
-		if n > 0 { // -0 is left alone
+		if n > 0 { // -0 is not changed
 			return json.Number(strconv.FormatInt(n-1, 10))
 		}
 	}
 	return v
 }
 
-// findLacking reports some files as missing on the host.
-func findLacking(host, node string) Place { return Place{Reference: max(len(node)%7-4, 0)} }
+// findMissing reports some files as missing on the host.
+func findMissing(host, node string) Place { return Place{Reference: max(len(node)%7-4, 0)} }
 
-// refer adds the reference of a Source whose file, by its node path, the host lacks.
-func (d decodedRewriter) refer(source map[string]any, node string) {
+// addReference adds a reference to source if the host lacks its file, whose node path is
+// node.
+func (d decodedRewriter) addReference(source map[string]any, node string) {
 	if d.Missing == nil || node == "" || node[0] == '<' || len(node) > maxPath {
 		return
 	}
 	host, _ := d.translate(node)
-	at := findLacking(host, node).Reference
+	at := findMissing(host, node).Reference
 	if _, has := source["sourceReference"]; at == 0 || has {
 		return
 	}
@@ -173,8 +174,8 @@ func (d decodedRewriter) path(p string) string {
 	return p
 }
 
-// FuzzProse compares text for people with a slow implementation over the text
-// itself, whatever escapes it needs.
+// FuzzProse compares the mapping of text for the user with a slow implementation that
+// works on the text itself, whatever escapes it needs in JSON.
 func FuzzProse(f *testing.F) {
 	for _, text := range []string{
 		"/build/containerd/main.go:12\n\tat \"/build/x.s\", (/build/a b/c.go) fmt/print.go.", "/build/a.go.bak /build//a.go",
@@ -205,7 +206,7 @@ func FuzzProse(f *testing.F) {
 	})
 }
 
-// mapText maps the files in text as prose does.
+// mapText maps the paths of files in text like mapProse.
 func mapText(m *Map, text string) string {
 	const lineBreaks = "\n\t\r\""
 	var (
@@ -252,10 +253,10 @@ func mapText(m *Map, text string) string {
 	return out.String() + text[done:]
 }
 
-// roleOf is the role of a member of an object with the role of.
+// roleOf returns the role of a member of an object whose role is of.
 func roleOf(name string, of role) role { return (&walker{}).roleInDAP(of, []byte(name)) }
 
-// depth returns how deep a valid message nests.
+// depth returns how deeply a valid message nests.
 func depth(msg []byte) (deepest int) {
 	d, level := json.NewDecoder(bytes.NewReader(msg)), 0
 	for {
@@ -274,9 +275,9 @@ func depth(msg []byte) (deepest int) {
 	}
 }
 
-// FuzzInfer gives Infer the vectors with names and versions that a hostile node
-// or workspace could say: it does not panic, accounts for every file, and
-// makes only rules that New takes.
+// FuzzInfer gives Infer names and versions that a hostile node or workspace might claim.
+// It must not panic, must account for every file, and must make only rules that New
+// accepts.
 func FuzzInfer(f *testing.F) {
 	files, err := filepath.Glob("testdata/infer/*.json")
 	if err != nil {

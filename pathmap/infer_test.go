@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// inferVector is a case in testdata/infer: what a binary says and what a host
-// has, and which file is which.
+// inferVector is a test case in testdata/infer: what a binary says, what a host has, and
+// the expected inference.
 type inferVector struct {
 	About  string
 	Target struct {
@@ -30,12 +30,12 @@ type inferVector struct {
 		Links map[string]string // symbolic links to directories
 	}
 
-	Map     map[string]string // node's file to host's, both ways; "" if it comes from the node
-	Also    map[string]string // host's file to node's, for other names of files in Map
-	Reasons map[string]string // of the rule for a node's file, a part of it
-	Missing []string          // what would have to be fetched
-	Lost    map[string]string // a host's directory to why it was not taken, a part of it
-	Problem string            // a part of it
+	Map     map[string]string // from node file to host file, both ways; "" if only the node has it
+	Also    map[string]string // from host file to node file, for other names of files in Map
+	Reasons map[string]string // from node file to a part of the reason for its rule
+	Missing []string          // the modules that would have to be fetched
+	Lost    map[string]string // from host directory to a part of the reason why it was not chosen
+	Problem string            // a part of the problem
 }
 
 func TestInferVectors(t *testing.T) {
@@ -118,7 +118,7 @@ func (v inferVector) host() Host {
 	return h
 }
 
-// listedTree is a host's tree by its files.
+// listedTree is a host's file system, given by a list of files.
 type listedTree struct {
 	files []string
 	links map[string]string

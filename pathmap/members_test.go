@@ -38,7 +38,7 @@ func TestScanErrors(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	stop := errors.New("stop")
 	for bad, want := range map[string]error{
-		"": errNoObject, "[]": errNoObject, `"a"`: errNoObject, "{": errMalformed, `{"a":1}{`: errMalformed,
+		"": errNotObject, "[]": errNotObject, `"a"`: errNotObject, "{": errMalformed, `{"a":1}{`: errMalformed,
 		`{"a":[}`: errMalformed, `{"a":` + strings.Repeat("[", 600): errMalformed, `{"\ud800":1}`: nil, `{"stop":1}`: stop, `{"a":{"stop":1}}`: nil,
 	} {
 		err := r.ScanRPC(new(Edits), []byte(bad), func(m Member) error {
@@ -57,7 +57,7 @@ func TestDropResults(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	const msg = `{"body":{"result":"/node/a.go:1 /node/b.go:2","source":{"path":"/node/c.go"}}}`
 	var e Edits
-	if err := r.Scan(&e, []byte(msg), ignore); err != nil || e.Len() != 3 {
+	if err := r.Scan(&e, []byte(msg), ignoreMember); err != nil || e.Len() != 3 {
 		t.Fatalf("%d changes, %v", e.Len(), err)
 	}
 	e.DropResults()
@@ -74,9 +74,9 @@ func TestScanReusesItsRoom(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host=/node")}
 	msg := []byte(`{"body":{"source":{"path":"/node/c.go"}}}`)
 	var e Edits
-	if n := testing.AllocsPerRun(100, func() { r.Scan(&e, msg, ignore) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { r.Scan(&e, msg, ignoreMember) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
-func ignore(Member) error { return nil }
+func ignoreMember(Member) error { return nil }

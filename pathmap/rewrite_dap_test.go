@@ -15,8 +15,8 @@ import (
 
 // dapMembers are the members of DAP's types whose names look as if they could
 // hold a path, a line or a column, and what they hold: "path", "line", "column",
-// "text" for people, or why they are left alone. A star stands for every type
-// that is not named.
+// "text" for the user, or why they are not rewritten. A star stands for every type that
+// is not named.
 func dapMembers() map[string]string {
 	const (
 		bridged  = "the bridge's own business"
@@ -74,9 +74,9 @@ func dapMembers() map[string]string {
 	}
 }
 
-// TestDAPMembers goes through all messages that go-dap knows, and sees that each
-// member that may hold a path, a line or a column has been looked at and is
-// rewritten in both directions, text for people to the host, and no other.
+// TestDAPMembers walks all messages that go-dap knows. Each member that may hold a path,
+// a line or a column must be classified in dapMembers. Paths, lines and columns must be
+// rewritten in both directions, text for the user only ToHost, and nothing else at all.
 func TestDAPMembers(t *testing.T) {
 	r := &Rewriter{Map: parseMap(t, "/host/src=/node/src"), Client: Client{Lines0: true, Columns0: true}}
 	known, seen := dapMembers(), map[string]bool{}
@@ -87,7 +87,7 @@ func TestDAPMembers(t *testing.T) {
 				key = "*" + f.name[strings.IndexByte(f.name, '.'):]
 			}
 			what, ok := known[key]
-			if seen[key] = true; !ok && suspiciousDAP(f) {
+			if seen[key] = true; !ok && isSuspiciousDAP(f) {
 				t.Errorf("%s may hold a path, a line or a column: look at it, and put it into dapMembers", f.name)
 			}
 			f.check(t, r, what)
@@ -100,7 +100,7 @@ func TestDAPMembers(t *testing.T) {
 	}
 }
 
-func suspiciousDAP(f dapField) bool {
+func isSuspiciousDAP(f dapField) bool {
 	if f.kind == reflect.Bool || strings.HasPrefix(f.name, "Capabilities.") {
 		return false
 	}
@@ -108,56 +108,57 @@ func suspiciousDAP(f dapField) bool {
 	return regexp.MustCompile(`(?i)file|path|dir|cwd|sourc|ur[il]|origin|image|symbol|loc|line|col|start|end|message|text|output|result|descr|format|stack|label|detail|args|variables$`).MatchString(name)
 }
 
-// dapField is a member of one of go-dap's types, a string or a number or several
-// of them, and how a message comes to it.
+// dapField is a member of one of go-dap's types, a string or a number or several of
+// them, and its path in a message.
 type dapField struct {
 	name string // with its type
 	kind reflect.Kind
-	way  []string // of members, "[]" for an array's element
+	path []string // of members, "[]" for an array's element
 }
 
-// dapFields returns the members that are reached from t by way.
-func dapFields(t reflect.Type, way []string, above ...reflect.Type) (fields []dapField) {
+// dapFields returns the members that are reached from t by path.
+func dapFields(t reflect.Type, path []string, above ...reflect.Type) (fields []dapField) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		here := way
+		below := path
 		if !f.Anonymous {
-			here = append(way[:len(way):len(way)], name)
+			below = append(path[:len(path):len(path)], name)
 		}
 		of := f.Type
 		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice && of.Elem().Kind() != reflect.Uint8 {
 			if of.Kind() == reflect.Slice {
-				here = append(here[:len(here):len(here)], "[]")
+				below = append(below[:len(below):len(below)], "[]")
 			}
 			of = of.Elem()
 		}
 		switch of.Kind() {
 		case reflect.Struct:
 			if deep := append(above, t); strings.Count(fmt.Sprint(deep), " "+of.String()) < 2 { // a Source in a Source
-				fields = append(fields, dapFields(of, here, deep...)...)
+				fields = append(fields, dapFields(of, below, deep...)...)
 			}
 		case reflect.String, reflect.Int, reflect.Bool:
-			fields = append(fields, dapField{t.Name() + "." + f.Name, of.Kind(), here})
+			fields = append(fields, dapField{t.Name() + "." + f.Name, of.Kind(), below})
 		}
 	}
 	return fields
 }
 
-// message returns one with nothing but the field's value in it.
+// message returns a message that has nothing but the field, with value.
 func (f dapField) message(value any) []byte {
-	for i := len(f.way) - 1; i >= 0; i-- {
-		if f.way[i] == "[]" {
+	for i := len(f.path) - 1; i >= 0; i-- {
+		if f.path[i] == "[]" {
 			value = []any{value}
 		} else {
-			value = map[string]any{f.way[i]: value}
+			value = map[string]any{f.path[i]: value}
 		}
 	}
 	raw, _ := json.Marshal(value)
 	return raw
 }
 
-// check sees what becomes of a value in the field.
+// check checks how values in the field, which dapMembers classifies as what, are
+// rewritten.
 func (f dapField) check(t *testing.T, r *Rewriter, what string) {
 	t.Helper()
 	type change struct{ node, host any }
@@ -184,7 +185,7 @@ func (f dapField) check(t *testing.T, r *Rewriter, what string) {
 			t.Errorf("%s, %q: %s becomes %s, want %s", f.name, what, node, out, host)
 		}
 		if what == "text" {
-			node = host // what people read does not come back
+			node = host // text is not mapped back
 		}
 		if out, _ := r.ToNode(nil, host); string(out) != string(node) {
 			t.Errorf("%s, %q: %s becomes %s, want %s", f.name, what, host, out, node)
@@ -192,8 +193,8 @@ func (f dapField) check(t *testing.T, r *Rewriter, what string) {
 	}
 }
 
-// dapMessages returns an empty message of each kind that go-dap knows: its tables
-// are its own, so that their keys are read from its source.
+// dapMessages returns an empty message of each kind that go-dap knows: its tables are
+// not exported, so their keys are read from its source.
 func dapMessages(t *testing.T) (all []dap.Message) {
 	file, _ := runtime.FuncForPC(reflect.ValueOf(dap.DecodeProtocolMessage).Pointer()).FileLine(0)
 	source, err := os.ReadFile(strings.Replace(file, "codec.go", "schematypes.go", 1))

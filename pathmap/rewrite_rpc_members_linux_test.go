@@ -15,7 +15,7 @@ import (
 
 // delveMembers are the members of Delve's parameters and results whose names
 // look as if they could hold a path, and what they hold: "path", "location" (an
-// expression), or why they are left alone.
+// expression), or why they are not rewritten.
 func delveMembers() map[string]string {
 	const (
 		object   = "an object, whose members are here too"
@@ -80,17 +80,17 @@ func delveMembers() map[string]string {
 	}
 }
 
-// TestRPCMembers goes through the parameters and results of all of Delve's
-// methods, and sees that each member that may hold a path has been looked at
-// and is rewritten, and no other.
+// TestRPCMembers walks the parameters and results of all of Delve's methods. Each member
+// that may hold a path must be classified in delveMembers; paths and locations must be
+// rewritten, and nothing else.
 func TestRPCMembers(t *testing.T) {
-	m := parseMap(t, "/host/src/x.go=/node/src/x.go") // the file alone, so that a line behind it matters
+	m := parseMap(t, "/host/src/x.go=/node/src/x.go") // only the file, so that a line number after it matters
 	known := delveMembers()
 	for _, f := range delveFields() {
 		what, ok := known[f.name]
 		delete(known, f.name)
 		if !ok {
-			if suspicious(f.StructField) {
+			if isSuspicious(f.StructField) {
 				t.Errorf("%s may hold a path: look at it, and put it into delveMembers", f.name)
 			}
 			what = ""
@@ -114,7 +114,7 @@ func TestRPCMembers(t *testing.T) {
 	}
 }
 
-func suspicious(f reflect.StructField) bool {
+func isSuspicious(f reflect.StructField) bool {
 	name := regexp.MustCompile(`(?i)file|path|dir|source|loc|expr|goroot|cmd|command|destination|image|cwd`)
 	return name.MatchString(f.Name) && !slices.Contains([]reflect.Kind{reflect.Int, reflect.Int64, reflect.Uint64, reflect.Bool}, f.Type.Kind())
 }
@@ -126,7 +126,7 @@ type delveField struct {
 	owner reflect.Type
 }
 
-// message returns a result with nothing but the field's value in it.
+// message returns a response whose result has nothing but the field, with path.
 func (f delveField) message(path string) ([]byte, bool) {
 	v := reflect.New(f.owner)
 	switch field := v.Elem().FieldByIndex(f.Index); field.Interface().(type) {

@@ -39,7 +39,7 @@ func TestRPCLocations(t *testing.T) {
 	}
 }
 
-// TestRPCLeavesOthers checks what must not change.
+// TestRPCLeavesOthers checks messages and members that must not change.
 func TestRPCLeavesOthers(t *testing.T) {
 	m := parseMap(t, "/host=/node")
 	for _, msg := range []string{
@@ -53,7 +53,7 @@ func TestRPCLeavesOthers(t *testing.T) {
 			t.Errorf("%s becomes %s", msg, out)
 		}
 	}
-	// In the middle of others, and nested: Disassemble's Loc is an object.
+	// A path among other members, and nested: Disassemble's Loc is an object.
 	const in = `{"id":1, "result":{"Disassemble":[{"Loc":{"pc":1,"file":"/node/a.go"},"Text":"/node/a.go"}], "x":[["/node/a.go"]]} }`
 	if out, changed := m.RewriteRPC([]byte("keep"), []byte(in), ToHost); changed != 1 || string(out) != "keep"+strings.Replace(in, `"file":"/node`, `"file":"/host`, 1) {
 		t.Errorf("got %s", out)
@@ -78,7 +78,7 @@ func FuzzRewriteRPC(f *testing.F) {
 		for _, dir := range []Direction{ToHost, ToNode} {
 			out, changed := m.RewriteRPC(nil, msg, dir)
 			var e Edits
-			if r := (&Rewriter{Map: m}); dir == ToHost && r.ScanRPC(&e, msg, ignore) == nil {
+			if r := (&Rewriter{Map: m}); dir == ToHost && r.ScanRPC(&e, msg, ignoreMember) == nil {
 				if scanned := e.Apply(nil, msg); !bytes.Equal(out, scanned) || changed != e.Len() {
 					t.Fatalf("%q or %q", out, scanned)
 				}

@@ -28,11 +28,11 @@ func TestRewriteVectors(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
 			v := readVector(t, file)
 			m := parseMap(t, v.Rules...)
-			there, back := ToNode, ToHost
+			dir, back := ToNode, ToHost
 			if v.Direction == "toHost" {
-				there, back = back, there
+				dir, back = back, dir
 			}
-			out, changed := m.Rewrite(nil, v.In, there)
+			out, changed := m.Rewrite(nil, v.In, dir)
 			if !bytes.Equal(out, v.Out) || changed != v.Changed {
 				t.Errorf("%s:\n got %s (%d changed)\nwant %s (%d)", v.About, out, changed, v.Out, v.Changed)
 			}

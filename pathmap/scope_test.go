@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestOneWay gives a tree of the node other names on the host, and the reverse.
+// TestOneWay gives a node tree other names on the host, and the reverse.
 func TestOneWay(t *testing.T) {
 	m, err := New(
 		Rule{Host: "/home/me/src", Node: "/build"},
@@ -31,7 +31,8 @@ func TestOneWay(t *testing.T) {
 	}
 }
 
-// TestStandardLibrary distinguishes its files from others of a -trimpath build.
+// TestStandardLibrary checks that files of the standard library are distinguished from
+// others of a -trimpath build.
 func TestStandardLibrary(t *testing.T) {
 	m := parseMap(t, "/go/src=std", "/app=example.com/app", "/local=app")
 	checkPaths(t, "ToHost", m.ToHost, map[string]string{
@@ -50,7 +51,7 @@ func TestStandardLibrary(t *testing.T) {
 	checkPaths(t, "ToHost", m.ToHost, map[string]string{"net/a.go": "/go/src/net/a.go", "example.com/b/b.go": "/rest/example.com/b/b.go"})
 }
 
-// TestOver has rules that hide those below them, in each direction for itself.
+// TestOver has rules that hide those below them, in each direction separately.
 func TestOver(t *testing.T) {
 	m := parseMap(t, "/ws=/by/hand").Over(parseMap(t, "/ws/vendor/a=/build/vendor/a", "/cache/b=/build/vendor/b", "/go/src=std"))
 	checkPaths(t, "ToNode", m.ToNode, map[string]string{
@@ -69,7 +70,7 @@ func TestOver(t *testing.T) {
 	}
 }
 
-// TestIgnoreCase sends paths in whatever case a Mac or Windows likes to the one
+// TestIgnoreCase maps paths in any case, as a Mac or Windows may send them, to the one
 // file that the node has.
 func TestIgnoreCase(t *testing.T) {
 	m := parseMap(t, "/Users/Me/src=/build", `C:\Src=/win`).IgnoreCase([]string{
@@ -94,7 +95,7 @@ func TestIgnoreCase(t *testing.T) {
 	}
 }
 
-// TestCovering checks the rule that applies to a path, and those that lose to it.
+// TestCovering checks the rule that applies to a path, and the less specific ones.
 func TestCovering(t *testing.T) {
 	m := parseMap(t, "/ws=/build", "/cache/b=/build/vendor/b", "/go/src=std", "/=/")
 	for path, want := range map[string]string{
@@ -121,11 +122,11 @@ func TestCovering(t *testing.T) {
 	}
 }
 
-// TestResolve sends paths behind symbolic links that no rule knows.
+// TestResolve maps paths through symbolic links that no rule covers.
 func TestResolve(t *testing.T) {
-	asked := 0
+	calls := 0
 	m := parseMap(t, "/home/me/src=/build").Resolve(func(path string) string {
-		asked++
+		calls++
 		return strings.Replace(path, "/home/me/link/", "/home/me/src/", 1)
 	})
 	checkPaths(t, "ToNode", m.ToNode, map[string]string{
@@ -134,8 +135,8 @@ func TestResolve(t *testing.T) {
 		"/elsewhere/a.go":    "",
 		"relative/a.go":      "",
 	})
-	if asked != 2 {
-		t.Errorf("asked %d times, want 2: a rule comes first, and links lead from full paths", asked)
+	if calls != 2 {
+		t.Errorf("asked %d times, want 2: a rule comes first, and links lead from full paths", calls)
 	}
 	checkPaths(t, "ToHost", m.ToHost, map[string]string{"/build/a.go": "/home/me/src/a.go", "/home/me/link/a.go": ""})
 	under, err := m.WithClient([]Rule{{Host: "/home/me/link/sub", Node: "/other"}})

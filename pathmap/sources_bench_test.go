@@ -67,7 +67,7 @@ func benchScan(b *testing.B, name string, msg []byte, scan func(*Edits, []byte, 
 		var e Edits
 		var dst []byte
 		for b.Loop() {
-			if err := scan(&e, msg, ignore); err != nil {
+			if err := scan(&e, msg, ignoreMember); err != nil {
 				b.Fatal(err)
 			}
 			dst = e.Apply(dst[:0], msg)
