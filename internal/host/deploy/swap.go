@@ -116,7 +116,7 @@ func (r *swapRun) sendBuild(send func(w io.Writer, former string) error, former 
 	case err == nil:
 		_ = r.cmd.Stdin.Close()
 	case !errors.Is(err, io.EOF): // EOF: the node stopped reading, and reports why
-		r.sendErr <- err
+		r.sendErr <- r.cmd.Cause(err) // a lost connection may show here first
 	}
 }
 
