@@ -18,11 +18,13 @@ import (
 	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
 	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // TestDlv runs sessions on a running dlv, over TCP and a unix socket, with both
 // protocols, and ends them in every way.
 func TestDlv(t *testing.T) {
+	testenv.SkipShort(t, "it runs many sessions of another debugger")
 	socket := filepath.Join(t.TempDir(), "dlv.sock")
 	for _, listen := range []string{"127.0.0.1:0", "unix:" + socket} {
 		network, _, _ := strings.Cut(listen, ":")
