@@ -64,7 +64,7 @@ lint: ## vet, staticcheck, formatting and the rules of internal/archtest
 # own halts race: of the agent's tests, those of its own concurrency run under the
 # detector, and then all without it. internal/host/symbols/twin's test program is started as
 # -toolexec for each package that is built, which the detector makes slow.
-RACING := TestConnect|TestLinkIsLost|TestErrors|TestEvents|TestJoin|TestSessions|TestRelease|TestClientGoes|TestStream|TestRegistry|TestRPCSession
+RACING := TestConnect|TestLinkIsLost|TestErrors|TestEvents|TestJoin|TestSessions|TestRelease|TestClientLeaves|TestStream|TestRegistry|TestRPCSession
 
 UNIT := go list ./... | grep -v -e '/e2e$$' -e '/e2e/'
 
@@ -88,7 +88,7 @@ test-unit-all: # needs no node
 # e2e) the whole program. Tests that start their own binary again, or look at
 # other processes, would see the emulator.
 ARM64      := ./bridge ./pathmap ./vscode ./goland $(addprefix ./internal/,diag dapclient host/node host/recipe host/symbols/debugfile host/gosource)
-ARM64_SOME := 'Parse|StatRef|Status|TestUnit|Segments|Traps|Sections|Obstacles|Fuzz|TestConnect|TestLinkIsLost|TestErrors|TestEvents|Hostile|Debugger|StoreSymbols|LastWord'
+ARM64_SOME := 'Parse|StatRef|Status|TestUnit|Segments|Traps|Sections|Obstacles|Fuzz|TestConnect|TestLinkIsLost|TestErrors|TestEvents|Hostile|Debugger|StoreSymbols'
 
 test-arm64: # under an emulator
 	@if command -v qemu-aarch64 >/dev/null; then \

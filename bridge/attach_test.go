@@ -105,8 +105,8 @@ func TestProcessIDOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// TestSessionSpeaks checks that a session's notes appear in the debug console.
-func TestSessionSpeaks(t *testing.T) {
+// TestSessionNotes checks that a session's notes appear in the debug console.
+func TestSessionNotes(t *testing.T) {
 	n := newNode(t)
 	n.notice = "fetched the source of example.com/a@v1.0.0"
 	i := serve(t, Config{Dialer: n}).dialIDE()

@@ -264,7 +264,7 @@ func TestNodeEndsTheSession(t *testing.T) {
 
 // The IDE gets one terminated event, after the reason that the node gives: an IDE does
 // not show what comes after it.
-func TestTerminatedIsSaidOnce(t *testing.T) {
+func TestTerminatedOnce(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return errors.New("containerd has ended: pid 7") }
 	srv := serve(t, Config{Dialer: n})
@@ -370,7 +370,7 @@ func TestEndIsBounded(t *testing.T) {
 
 // The last response is written before the connection is closed, but the bridge does not
 // wait longer than drainTimeout for an IDE that does not read it.
-func TestLastWords(t *testing.T) {
+func TestFinalResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		srv := servePiped(t, Config{Dialer: n})

@@ -23,7 +23,7 @@ func expectLines(t *testing.T, lines *testenv.Buffer, want ...string) {
 	t.Helper()
 	synctest.Wait()
 	if got := lines.Take(); got != strings.Join(append(want, ""), "\n") {
-		t.Errorf("it told\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+		t.Errorf("got the notes\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 }
 
@@ -58,7 +58,7 @@ func TestHaltWatch(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := lines.Take(); !strings.HasPrefix(got, "1h5m59s containerd has been halted for 1m0s.") || strings.Count(got, "\n") != 1 {
-			t.Errorf("it told %q", got)
+			t.Errorf("got the note %q", got)
 		}
 
 		h.stop()
@@ -109,7 +109,7 @@ func (w *wire) expectHaltLines(minutes int) {
 }
 
 // The watch runs from the attach, and whenever the target is halted.
-func TestSessionTellsOfHalts(t *testing.T) {
+func TestSessionReportsHalts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		i := servePiped(t, Config{Dialer: n}).dialIDE()
@@ -156,7 +156,7 @@ func TestNoHaltAfterTheEnd(t *testing.T) {
 }
 
 // For an IDE that does not read, neither lines nor goroutines pile up without bound.
-func TestHaltsToldToNobody(t *testing.T) {
+func TestHaltsForAnIDEThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		srv := servePiped(t, Config{Dialer: n})

@@ -2,8 +2,6 @@ package bridge
 
 import (
 	"bytes"
-	"encoding/json"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,30 +9,6 @@ import (
 	"github.com/dapbridge/dapbridge/pathmap"
 	"github.com/google/go-dap"
 )
-
-// recordedLine is a message of the session, byte for byte.
-type recordedLine struct {
-	From    string
-	Message json.RawMessage
-}
-
-// recordedSession is VS Code's session with Delve in testdata.
-func recordedSession(t testing.TB) []recordedLine {
-	t.Helper()
-	data, err := os.ReadFile("testdata/vscode-go-attach.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines []recordedLine
-	for line := range bytes.Lines(data) {
-		var l recordedLine
-		if err := json.Unmarshal(line, &l); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, l)
-	}
-	return lines
-}
 
 // A session passes through framing, renumbering and mapping byte for byte, except for
 // numbers and paths, and the reverse mapping restores it.
@@ -46,7 +20,7 @@ func TestRecordedSessionPasses(t *testing.T) {
 	var wire bytes.Buffer
 	w, r := newFrameWriter(&wire), newFrameReader(&wire, maxHeader, DefaultMaxBody)
 	paths := 0
-	for i, line := range recordedSession(t) {
+	for i, line := range readRecording(t) {
 		env := scanRecorded(t, line)
 		out := renumber(nil, line.Message, env, env.Seq+1000, env.RequestSeq+1000)
 		out, changed := m.Rewrite(nil, out, pathmap.ToNode)
@@ -62,7 +36,7 @@ func TestRecordedSessionPasses(t *testing.T) {
 			t.Fatal(err)
 		}
 		back, changedBack := m.Rewrite(nil, body, pathmap.ToHost)
-		env = scanRecorded(t, recordedLine{line.From, back})
+		env = scanRecorded(t, recordedMessage{line.From, back})
 		back = renumber(nil, back, env, env.Seq-1000, env.RequestSeq-1000)
 		if !bytes.Equal(back, line.Message) || changedBack != changed {
 			t.Fatalf("message %d came back as\n%s, not\n%s", i, back, line.Message)
@@ -74,7 +48,7 @@ func TestRecordedSessionPasses(t *testing.T) {
 }
 
 // scanRecorded returns the envelope of a message, checked against go-dap.
-func scanRecorded(t *testing.T, line recordedLine) envelope {
+func scanRecorded(t *testing.T, line recordedMessage) envelope {
 	t.Helper()
 	env, err := scanEnvelope(line.Message)
 	if err != nil {

@@ -107,7 +107,7 @@ func checkValues(t *testing.T, got, want envelope) {
 
 // FuzzScanEnvelope compares scanEnvelope and renumber with encoding/json.
 func FuzzScanEnvelope(f *testing.F) {
-	for _, line := range recordedSession(f) {
+	for _, line := range readRecording(f) {
 		f.Add([]byte(line.Message))
 	}
 	f.Add([]byte(`{"s\u0065q":1,"command":"\ud800","body":{"a":[]}}`))

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestWish checks that the configuration's attribute "symbols" reaches the dialer and
+// TestSymbolsSetting checks that the configuration's attribute "symbols" reaches the dialer and
 // not the debugger, and that the IDE gets the progress.
-func TestWish(t *testing.T) {
+func TestSymbolsSetting(t *testing.T) {
 	n := newNode(t)
 	n.target.Note = "optimised\x1b"
 	n.onDial = func(w DialOptions) {

@@ -22,7 +22,9 @@ type recordedMessage struct {
 	Message json.RawMessage `json:"message"`
 }
 
-func readRecording(t *testing.T) (messages []recordedMessage) {
+// readRecording returns the messages of VS Code's session with Delve in testdata, byte
+// for byte.
+func readRecording(t testing.TB) (messages []recordedMessage) {
 	f, err := os.Open("testdata/vscode-go-attach.jsonl")
 	if err != nil {
 		t.Fatal(err)
@@ -344,7 +346,7 @@ func TestResponsesComeInAnyOrder(t *testing.T) {
 }
 
 // An IDE may number its messages from 0, or from any other number.
-func TestNumbersOfTheIDE(t *testing.T) {
+func TestSequenceNumbersOfTheIDE(t *testing.T) {
 	n := newNode(t)
 	i := serve(t, Config{Dialer: n}).dialIDE()
 	i.seq = -1
@@ -503,7 +505,7 @@ func testWaysToEnd(t *testing.T, f func(i ide, s *nodeSession)) {
 }
 
 // Events and responses from the node are relayed while the node does not read.
-func TestNodeThatDoesNotReadIsHeard(t *testing.T) {
+func TestRelayFromANodeThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		i := servePiped(t, Config{Dialer: n}).dialIDE()

@@ -264,7 +264,7 @@ func TestRPCDetach(t *testing.T) {
 	}
 }
 
-func TestRPCDetachTellsOfAnError(t *testing.T) {
+func TestRPCDetachReportsError(t *testing.T) {
 	n := newNode(t)
 	n.end = func(context.Context) error { return errors.New("the node is not well") }
 	w := serve(t, Config{Dialer: n}).dialRPC()
@@ -291,8 +291,8 @@ func TestRPCAttachFails(t *testing.T) {
 	w.expectEnd()
 }
 
-// TestRPCGoesWhileAttaching closes the connection, or asks to detach, during an attach.
-func TestRPCGoesWhileAttaching(t *testing.T) {
+// TestRPCClosedWhileAttaching closes the connection, or asks to detach, during an attach.
+func TestRPCClosedWhileAttaching(t *testing.T) {
 	for name, leave := range map[string]func(*testServer, rpcWire){
 		"closed": func(s *testServer, w rpcWire) {
 			w.conn.Close()

@@ -32,7 +32,7 @@ func TestSecondIDEIsRefused(t *testing.T) {
 	})
 }
 
-func TestSecondIDEIsToldTheAddress(t *testing.T) {
+func TestSecondIDEGetsTheAddress(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n})
 	first, second := srv.dialIDE(), srv.dialIDE()
@@ -87,7 +87,7 @@ func TestTakeover(t *testing.T) {
 
 // A client that has lost the session may stay connected, and its disconnect has no
 // effect on the new session.
-func TestOustedIDE(t *testing.T) {
+func TestPreemptedIDE(t *testing.T) {
 	n := newNode(t)
 	srv := serve(t, Config{Dialer: n, Takeover: true})
 	first, second := srv.dialIDE(), srv.dialIDE()

@@ -228,7 +228,7 @@ func TestRPCSourceThatTheHostLacks(t *testing.T) {
 }
 
 // One answer copies at most maxKept files.
-func TestRPCBringsSoManyFiles(t *testing.T) {
+func TestRPCFilesPerMessage(t *testing.T) {
 	sources := &scriptedSources{node: map[string]string{}, keepDir: "/cache"}
 	k := newSourceKeeper(sources)
 	for n := range 3 * maxKept {

@@ -83,7 +83,7 @@ func TestRPCStaleFile(t *testing.T) {
 	}
 	srv.waitForLog("level=WARN", "a.go is not what containerd was built from")
 	if n := strings.Count(srv.log.String(), "is not what containerd was built from"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("%d notes", n)
 	}
 }
 

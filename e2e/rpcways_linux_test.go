@@ -19,9 +19,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestRPCClientGoes ends a client of Delve's JSON-RPC in every way, in every situation.
+// TestRPCClientLeaves ends a client of Delve's JSON-RPC in every way, in every situation.
 // One daemon serves all sessions.
-func TestRPCClientGoes(t *testing.T) {
+func TestRPCClientLeaves(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
 	pid := f.containerd(t)
@@ -122,9 +122,9 @@ func rpcCalling(t *testing.T, f *fixture, c *rpc2.RPCClient) string {
 	return pod
 }
 
-// TestRPCClientGoesWhileAttaching ends a client right after its first request, and while
+// TestRPCClientLeavesWhileAttaching ends a client right after its first request, and while
 // the node attaches.
-func TestRPCClientGoesWhileAttaching(t *testing.T) {
+func TestRPCClientLeavesWhileAttaching(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
 	pid := f.containerd(t)

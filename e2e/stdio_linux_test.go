@@ -77,7 +77,7 @@ func TestStdio(t *testing.T) {
 	key := filepath.Join(f.node.MinikubeHome(), "machines", f.node.Name(), "id_rsa")
 	s = f.stdio(t, "--node", "ssh://docker@127.0.0.1:1", "--identity", key)
 	if _, err := s.Initialize(short(t)); err == nil || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("an IDE is told %v", err)
+		t.Errorf("the IDE gets %v", err)
 	}
 	if err := s.exit(t); err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(s.log.String(), "connection refused") {
 		t.Errorf("%v\n%s", err, s.log)

@@ -14,9 +14,9 @@ import (
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 )
 
-// TestIDEGoes ends the IDE in every way, in every situation in which that could harm the
+// TestIDELeaves ends the IDE in every way, in every situation in which that could harm the
 // target. One daemon serves all sessions.
-func TestIDEGoes(t *testing.T) {
+func TestIDELeaves(t *testing.T) {
 	f := setup(t)
 	s := f.serve(t)
 	for _, tt := range []struct {

@@ -51,8 +51,8 @@ func TestStandardLibrary(t *testing.T) {
 	checkPaths(t, "ToHost", m.ToHost, map[string]string{"net/a.go": "/go/src/net/a.go", "example.com/b/b.go": "/rest/example.com/b/b.go"})
 }
 
-// TestOver has rules that hide those below them, in each direction separately.
-func TestOver(t *testing.T) {
+// TestHiddenRules has rules that hide those below them, in each direction separately.
+func TestHiddenRules(t *testing.T) {
 	m := parseMap(t, "/ws=/by/hand").Over(parseMap(t, "/ws/vendor/a=/build/vendor/a", "/cache/b=/build/vendor/b", "/go/src=std"))
 	checkPaths(t, "ToNode", m.ToNode, map[string]string{
 		"/ws/vendor/a/a.go": "/by/hand/vendor/a/a.go",
@@ -136,7 +136,7 @@ func TestResolve(t *testing.T) {
 		"relative/a.go":      "",
 	})
 	if calls != 2 {
-		t.Errorf("asked %d times, want 2: a rule comes first, and links lead from full paths", calls)
+		t.Errorf("%d lookups, want 2: a rule comes first, and links lead from full paths", calls)
 	}
 	checkPaths(t, "ToHost", m.ToHost, map[string]string{"/build/a.go": "/home/me/src/a.go", "/home/me/link/a.go": ""})
 	under, err := m.WithClient([]Rule{{Host: "/home/me/link/sub", Node: "/other"}})

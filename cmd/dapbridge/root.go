@@ -156,7 +156,7 @@ func (env environment) outIsTerminal() bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// outputFlag is -o: text for people, json for programs.
+// outputFlag is -o: text or json.
 type outputFlag string
 
 func (o *outputFlag) add(cmd *cobra.Command) {

@@ -32,7 +32,7 @@ type compileUnit struct {
 
 // openDebug opens a debug section, which debug/elf decompresses if necessary.
 func openDebug(s *elf.Section) io.Reader {
-	return io.LimitReader(s.Open(), sectionLimit)
+	return io.LimitReader(s.Open(), maxSection)
 }
 
 // readAbbrevs returns .debug_abbrev, at most abbrevsLimit bytes.

@@ -15,8 +15,8 @@ const (
 	// readBudget bounds the bytes that one call reads from an executable, and so its
 	// memory. The largest known Go programs are smaller than this.
 	readBudget = 512 << 20
-	// sectionLimit bounds a section that is held in memory or decompressed.
-	sectionLimit = 1 << 30
+	// maxSection bounds a section that is held in memory or decompressed.
+	maxSection = 1 << 30
 )
 
 // executable is an ELF file being read.

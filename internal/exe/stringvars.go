@@ -162,7 +162,7 @@ func (x *File) Variables() (list []Variable, err error) {
 func (x *File) Code() (addr uint64, code []byte, err error) {
 	err = withELF(x.r, func(e executable) error {
 		s := e.section(".text")
-		if s == nil || s.FileSize > sectionLimit {
+		if s == nil || s.FileSize > maxSection {
 			return errors.New("no code")
 		}
 		addr = s.Addr

@@ -67,32 +67,46 @@ func TestJoinWithAnotherToken(t *testing.T) {
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	token := api.NewToken()
-	attached := make(chan error, 1)
-	go func() {
-		_, err := s.client.Attach(ctx, api.AttachParams{Token: token})
-		attached <- err
-	}()
+	attached := attachInBackground(ctx, s, token)
 	for _, wrong := range []string{"", "x", token[1:], token + "x", api.NewToken()} {
 		if _, err := s.join(ctx, wrong); err != nil {
 			t.Fatal(err)
 		}
 	}
+	checkJoinPending(ctx, t, s, token, attached)
+}
+
+// attachInBackground attaches to the target for the session with the given token; the
+// result arrives once somebody has joined the session.
+func attachInBackground(ctx context.Context, s *agentProcess, token string) <-chan error {
+	attached := make(chan error, 1)
+	go func() {
+		_, err := s.client.Attach(ctx, api.AttachParams{Token: token})
+		attached <- err
+	}()
+	return attached
+}
+
+// checkJoinPending checks that nobody has joined the session yet, and that one with the
+// right token can.
+func checkJoinPending(ctx context.Context, t *testing.T, s *agentProcess, token string, attached <-chan error) {
+	t.Helper()
 	select {
 	case err := <-attached:
 		t.Fatalf("a session began without its token: %v", err)
 	case <-time.After(300 * time.Millisecond):
 	}
-	right, err := s.join(ctx, token)
+	sess, err := s.join(ctx, token)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := <-attached; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := right.Attach(ctx, dapclient.AttachOptions{}); err != nil {
+	if _, err := sess.Attach(ctx, dapclient.AttachOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	right.end(ctx)
+	sess.end(ctx)
 }
 
 // A second peer with a session's token is refused, and the session continues.
@@ -165,11 +179,7 @@ func TestJoinByAnotherUser(t *testing.T) {
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
 	token := api.NewToken()
-	attached := make(chan error, 1)
-	go func() {
-		_, err := s.client.Attach(ctx, api.AttachParams{Token: token})
-		attached <- err
-	}()
+	attached := attachInBackground(ctx, s, token)
 	socket := &net.UnixAddr{Net: "unixpacket", Name: s.client.Hello().Socket}
 	var conn *net.UnixConn
 	asUser(t, 65534, func() (err error) {
@@ -187,22 +197,7 @@ func TestJoinByAnotherUser(t *testing.T) {
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the worker answers another user: %d bytes, %v", n, err)
 	}
-	select {
-	case err := <-attached:
-		t.Fatalf("another user's descriptors were taken: %v", err)
-	case <-time.After(300 * time.Millisecond):
-	}
-	sess, err := s.join(ctx, token)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := <-attached; err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sess.Attach(ctx, dapclient.AttachOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	sess.end(ctx)
+	checkJoinPending(ctx, t, s, token, attached)
 }
 
 // A session's descriptors are not sent to a listener of another user.

@@ -45,7 +45,7 @@ func TestLinger(t *testing.T) {
 	next.end(ctx)
 }
 
-func TestLingerOfAClientThatWent(t *testing.T) {
+func TestLingerOfAClosedClient(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
@@ -76,7 +76,7 @@ func TestLingerExpires(t *testing.T) {
 }
 
 // A new session stops the linger timer.
-func TestLingerIsOverWithTheNextSession(t *testing.T) {
+func TestNextSessionEndsLinger(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})

@@ -131,7 +131,7 @@ func TestTargetBusy(t *testing.T) {
 	sess.end(ctx)
 }
 
-func TestTargetThatHasGone(t *testing.T) {
+func TestMissingTarget(t *testing.T) {
 	ctx := shortContext(t)
 	b := startBusy(t)
 	s := startSupervisor(t, b, config{})
@@ -170,7 +170,7 @@ func TestTargetEndsDuringASession(t *testing.T) {
 	}
 }
 
-func TestClientGoes(t *testing.T) {
+func TestClientLeaves(t *testing.T) {
 	for _, how := range []string{"halted", "running"} {
 		t.Run(how, func(t *testing.T) {
 			ctx := shortContext(t)

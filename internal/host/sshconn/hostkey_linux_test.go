@@ -107,7 +107,7 @@ func TestHashedHost(t *testing.T) {
 }
 
 // The server no longer has a key of the known type.
-func TestKnownTypeIsGone(t *testing.T) {
+func TestKnownTypeIsMissing(t *testing.T) {
 	s := startSSHD(t, sshdOptions{hostKeys: []string{"ed25519"}})
 	s.addHostKey(t, "rsa")
 	s.writeKnownHosts(t, "rsa")

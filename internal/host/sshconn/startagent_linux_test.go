@@ -168,7 +168,7 @@ func TestAgentAsRoot(t *testing.T) {
 
 // A login shell that prints something, a missing gzip, other users' directories and a
 // mount without exec do not prevent the upload.
-func TestOddNode(t *testing.T) {
+func TestRestrictedNode(t *testing.T) {
 	noise := "printf 'Welcome!\\ndapbridge: \\n'; echo more >&2\n"
 	s := dockerNode(t, "/run/shell", `mkdir /var/lib/noexec /var/lib/link-to /var/lib/foreign /var/lib/bin
 mount -t tmpfs -o noexec tmpfs /var/lib/noexec
@@ -302,7 +302,7 @@ func TestPlatform(t *testing.T) {
 }
 
 // A login shell with endless output is an error.
-func TestEndlessNoise(t *testing.T) {
+func TestEndlessShellOutput(t *testing.T) {
 	s := dockerNode(t, "/run/shell", "printf '#!/bin/sh\nexec yes\n' >/run/shell\nchmod 755 /run/shell\n")
 	c := dial(t, s.config())
 	checkStartFails(t, c, standIn(t, ""), remote.UploadOptions{}, nil, diag.AgentUpload, "the login shell printed more than")
