@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"hash"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dapbridge/dapbridge/internal/host/gitrepo"
 )
 
 // ErrNotInGit means that git cannot say what a file's content was: there is no git,
@@ -86,23 +86,13 @@ func LastCommitTime(ctx context.Context, file string) (time.Time, error) {
 // gitTimeout bounds one git command.
 const gitTimeout = 5 * time.Second
 
-// git runs git in a file's directory. The repository there is untrusted, so git
-// runs without hooks, file system monitor, transports, locks and pager.
+// git runs git in a file's directory. Its error is ErrNotInGit.
 func git(ctx context.Context, file string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", append([]string{
-		"-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false",
-		"-c", "protocol.allow=never", "--no-pager", "--literal-pathspecs",
-	}, args...)...)
-	cmd.Dir = filepath.Dir(file)
-	// If a git hook or alias started us, its variables name another repository.
-	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(v string) bool { return strings.HasPrefix(v, "GIT_") })
-	cmd.Env = append(cmd.Env, "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
+	out, err := gitrepo.Run(ctx, nil, filepath.Dir(file), args...)
 	if err != nil {
 		return "", fmt.Errorf("%w: git %s: %w", ErrNotInGit, args[0], err)
 	}
-	return string(out), nil
+	return out, nil
 }

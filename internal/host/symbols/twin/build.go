@@ -17,7 +17,7 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 		return "", err
 	}
 	flags := j.flags()
-	list, err := j.output(ctx, src.dir, j.env, j.goTool, slices.Concat([]string{"list", "-deps"}, listFlags(flags), []string{"--", j.recipe.Package})...)
+	list, err := procgroup.Output(ctx, src.dir, j.env, j.goTool, slices.Concat([]string{"list", "-deps"}, listFlags(flags), []string{"--", j.recipe.Package})...)
 	if err != nil {
 		return "", buildError("list the packages of %s: %w", j.recipe.Package, err)
 	}
@@ -33,7 +33,7 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", buildError("go build %s: %w: %s", j.recipe.Package, err, lastLines(counter.rest.String(), 5))
+		return "", buildError("go build %s: %w: %s", j.recipe.Package, err, procgroup.LastLines(counter.rest.String(), 5))
 	}
 	return out, nil
 }

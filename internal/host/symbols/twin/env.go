@@ -3,7 +3,6 @@ package twin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,28 +107,10 @@ func withVariables(env []string, more ...string) []string { return append(slices
 
 // goEnv returns what go env prints for the names.
 func (j *job) goEnv(ctx context.Context, env []string, names ...string) (map[string]string, error) {
-	out, err := j.output(ctx, j.work, env, j.goTool, append([]string{"env", "-json"}, names...)...)
+	out, err := procgroup.Output(ctx, j.work, env, j.goTool, append([]string{"env", "-json"}, names...)...)
 	if err != nil {
 		return nil, err
 	}
 	var values map[string]string
 	return values, json.Unmarshal(out, &values)
-}
-
-// output runs a command and returns its standard output. If it fails, the error is
-// the end of its standard error.
-func (j *job) output(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
-	var out, stderr strings.Builder
-	cmd := procgroup.Command(ctx, name, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, withVariables(env, "PWD="+dir), &out, &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if text := lastLines(stderr.String(), 5); text != "" {
-			return nil, errors.New(text)
-		}
-		return nil, err
-	}
-	return []byte(out.String()), nil
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
+	"github.com/dapbridge/dapbridge/internal/host/gitrepo"
 )
 
 // source says where the source is on the host.
@@ -93,60 +94,47 @@ func moduleDir(path, version string) (string, error) {
 }
 
 // checkout checks out the commit in a repository of our own that borrows the user's
-// objects. Unlike git worktree, this does not write to the user's repository, and
-// runs none of its hooks.
+// objects. Unlike git worktree, this does not write to the user's repository.
 func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 	rev := j.recipe.Source.Revision
-	objects, err := j.findObjects(ctx, rev)
+	repository, err := j.findRepository(ctx, rev)
 	if err != nil {
 		return source{}, err
 	}
-	if _, err := j.git(ctx, j.work, "init", "--quiet", "--template=", "--initial-branch=twin", "--object-format="+objectFormat(rev), dir); err != nil {
-		return source{}, buildError("git init: %w", err)
-	}
-	if err := borrowObjects(dir, objects); err != nil {
+	missing, err := repository.CheckOut(ctx, dir, rev)
+	if err != nil {
 		return source{}, buildError("%w", err)
 	}
-	for _, step := range [][]string{{"config", "core.autocrlf", "false"}, {"checkout", "--quiet", "--detach", rev}} {
-		if _, err := j.git(ctx, dir, step...); err != nil {
-			return source{}, buildError("git %s: %w", step[0], err)
-		}
+	for _, s := range missing {
+		j.Log.Warn("the source lacks a submodule, which the repository does not contain", "path", s.Path, "commit", s.Revision)
 	}
 	root, err := findModule(dir, j.recipe.Source.Module)
 	if err != nil {
 		return source{}, err
 	}
 	if tag, at := j.recipe.StampTag(); tag != "" {
-		if _, err := j.git(ctx, dir, "tag", "--no-sign", tagPrefix(dir, root)+tag, at); err != nil {
+		if _, err := gitrepo.Run(ctx, j.Env, dir, "tag", "--no-sign", tagPrefix(dir, root)+tag, at); err != nil {
 			j.Log.Debug("cannot tag the version", "tag", tag, "error", err) // the proof shows whether it matters
 		}
 	}
 	return source{root, root, dir}, nil
 }
 
-// findObjects returns the object directory of the user's repository. It fails if the
-// repository lacks the commit.
-func (j *job) findObjects(ctx context.Context, rev string) (string, error) {
-	if _, err := exec.LookPath("git"); err != nil {
-		return "", buildError("the target was built at commit %s, and git is needed to check it out: %w", rev, err)
+// findRepository returns the user's repository. It fails if that lacks the commit.
+func (j *job) findRepository(ctx context.Context, rev string) (*gitrepo.Repository, error) {
+	repository, err := gitrepo.Open(ctx, j.Env, j.dir)
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, buildError("the target was built at commit %s, and git is needed to check it out: %w", rev, err)
+	case err != nil:
+		return nil, buildError("the target was built at commit %s, but %s is not in a git repository (%w)", rev, j.dir, err)
 	}
-	objects, err := j.git(ctx, j.dir, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-	if err != nil {
-		return "", buildError("the target was built at commit %s, but %s is not in a git repository (%w)", rev, j.dir, err)
-	}
-	if _, err := j.git(ctx, j.dir, "cat-file", "-e", rev+"^{commit}"); err != nil {
-		return "", diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not contain", rev, j.dir).
+	has, err := repository.Has(ctx, rev)
+	if err == nil && !has {
+		err = diag.Errorf(diag.TwinBuild, "the target was built at commit %s, which the repository of %s does not contain", rev, j.dir).
 			WithHint("git -C %s fetch --tags, or fetch that commit by its hash", j.dir)
 	}
-	return objects, nil
-}
-
-// git runs git in a directory, without the programs that the configuration there
-// names.
-func (j *job) git(ctx context.Context, dir string, args ...string) (string, error) {
-	args = append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull, "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false"}, args...)
-	out, err := j.output(ctx, j.work, withVariables(withoutGo(j.Env), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), "git", args...)
-	return strings.TrimSpace(string(out)), err
+	return repository, err
 }
 
 // tagPrefix returns what precedes the version in the tags of a module that is not at
@@ -161,34 +149,6 @@ func tagPrefix(repository, root string) string {
 		rel = rel[:cut[0]] + "/"
 	}
 	return strings.TrimPrefix(strings.TrimPrefix(rel, "./"), "/")
-}
-
-// objectFormat returns the hash algorithm of a repository that has the commit.
-func objectFormat(rev string) string {
-	if len(rev) == 64 {
-		return "sha256"
-	}
-	return "sha1"
-}
-
-// borrowObjects lets a repository use objects of another one (gitrepository-layout,
-// objects/info/alternates). If that is a shallow clone, this becomes one too.
-func borrowObjects(dir, objects string) error {
-	info := filepath.Join(dir, ".git", "objects", "info")
-	if err := os.MkdirAll(info, 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(info, "alternates"), []byte(filepath.ToSlash(objects)+"\n"), 0o600); err != nil {
-		return err
-	}
-	shallow, err := os.ReadFile(filepath.Join(filepath.Dir(objects), "shallow"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, ".git", "shallow"), shallow, 0o600)
 }
 
 // copyTree copies the user's module without .git.

@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
@@ -195,12 +194,6 @@ func removeAll(dir string) error {
 // buildError returns an error with the code diag.TwinBuild.
 func buildError(format string, args ...any) error {
 	return diag.Errorf(diag.TwinBuild, format, args...)
-}
-
-// lastLines returns the last n lines of a command's output as one line.
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
 var errNoGo = errors.New("no go command on the PATH")

@@ -252,6 +252,30 @@ func TestFromWorkspace(t *testing.T) {
 	checkShellScript(t, o, filepath.Join(clone, "dep"), "")
 }
 
+// TestFromSubmodule builds the twin of a program whose dependency is a submodule that
+// go.mod replaces it with.
+func TestFromSubmodule(t *testing.T) {
+	dep, repo := t.TempDir(), t.TempDir()
+	files := sample()
+	writeTree(t, dep, map[string]string{"go.mod": files["vendor/example.com/dep/go.mod"], "dep.go": files["vendor/example.com/dep/dep.go"]})
+	files["go.mod"] += "\nreplace example.com/dep => ./third/dep\n"
+	for name, text := range files {
+		if !strings.HasPrefix(name, "vendor/") {
+			writeTree(t, repo, map[string]string{name: text})
+		}
+	}
+	for _, dir := range []string{dep, repo} {
+		run(t, dir, nil, "git", "init", "--quiet", "--initial-branch=main")
+		if dir == repo {
+			run(t, repo, nil, "git", "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", dep, "third/dep")
+		}
+		run(t, dir, nil, "git", "add", "--all")
+		run(t, dir, nil, "git", "commit", "--quiet", "--message=first")
+	}
+	o := openOriginal(t, buildTarget(t, repo, nil, "-buildvcs=true", "-ldflags=-s -w"))
+	checkTwin(t, o, repo)
+}
+
 func TestTagPrefix(t *testing.T) {
 	for root, want := range map[string]string{
 		"/r": "", "/r/m": "m/", "/r/a/m": "a/m/", "/r/v2": "", "/r/m/v2": "m/", "/r/vendor": "vendor/",
