@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .PHONY: build man demo picture check test test-all deps modules vet lint test-unit test-unit-all test-arm64 \
-	test-parts test-e2e test-e2e-all torture bench cross fuzz clean help
+	test-parts test-e2e test-e2e-all torture bench cross release fuzz clean help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -18,8 +18,22 @@ LDFLAGS := -s -w$(if $(RELEASE), -X main.release=$(RELEASE))
 # A static binary, so that it can run on any node of its platform.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 
-build: ## build bin/dapbridge
-	$(GO_BUILD) -o bin/dapbridge ./cmd/dapbridge
+BIN  ?= bin
+DIST ?= dist
+
+# $(call agents,DIR) builds the program for nodes, into DIR, and then sets the shell
+# variable stamp to what tells another build of it which agents are its own.
+AGENTS := amd64 arm64
+agents = sha256() { { sha256sum "$$1" 2>/dev/null || shasum -a 256 "$$1"; } | cut -c1-64; }; \
+	stamp='-X main.agents='; \
+	for arch in $(AGENTS); do \
+		GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 $(GO_BUILD) -o $(1)/dapbridge-linux-$$arch ./cmd/dapbridge; \
+		stamp+=$$arch=$$(sha256 $(1)/dapbridge-linux-$$arch),; \
+	done
+
+build: ## build bin/dapbridge, and beside it the agents for nodes
+	@$(call agents,$(BIN)); \
+	$(GO_BUILD) -ldflags '$(LDFLAGS) '"$$stamp" -o $(BIN)/dapbridge ./cmd/dapbridge
 
 man: build ## write the manual pages to dist/man/man1
 	bin/dapbridge man dist/man/man1
@@ -159,6 +173,21 @@ cross: ## build dist/dapbridge-OS-ARCH for every platform, and vet all packages 
 		$(GO_BUILD) -o $$out ./cmd/dapbridge; \
 		go vet ./...; \
 		echo "$$out: $$((SECONDS - start)) s"; \
+	done
+
+release: ## pack dist/dapbridge-VERSION-OS-ARCH.tar.gz for every platform, with the agents (RELEASE=v1.2.3 names an untagged one)
+	@[ -n '$(RELEASE)' ] || { echo 'make release: check out the tag of a release without changes, or name one: make release RELEASE=v1.2.3' >&2; exit 1; }; \
+	rm -rf $(DIST)/agents; \
+	$(call agents,$(DIST)/agents); \
+	cp LICENSE $(DIST)/agents; \
+	for platform in $(PLATFORMS); do \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+		program=dapbridge; \
+		if [ $$GOOS = windows ]; then program=dapbridge.exe; fi; \
+		$(GO_BUILD) -ldflags '$(LDFLAGS) '"$$stamp" -o $(DIST)/$$GOOS-$$GOARCH/$$program ./cmd/dapbridge; \
+		archive=$(DIST)/dapbridge-$(RELEASE)-$$GOOS-$$GOARCH.tar.gz; \
+		tar -czf $$archive -C $(DIST)/$$GOOS-$$GOARCH $$program -C ../agents LICENSE $(AGENTS:%=dapbridge-linux-%); \
+		echo "$$archive"; \
 	done
 
 fuzz: ## run each fuzz target for FUZZTIME (20s)
