@@ -60,7 +60,7 @@ func demoConfig(env environment, log *slog.Logger, c demo.ServeConfig) (serve.Co
 	if err != nil {
 		return serve.Config{}, err
 	}
-	agent, err := agentOptions("", filepath.Join(cache, "dapbridge"), log)
+	agent, err := agentSource("", filepath.Join(cache, "dapbridge"), log)
 	return serve.Config{
 		Link: link.Config{
 			SSH:    sshconn.Config{Node: n, KnownHosts: []string{c.KnownHosts}, Log: log},

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/dapbridge/dapbridge/internal/host/link"
 	"github.com/dapbridge/dapbridge/internal/host/node"
@@ -41,11 +40,11 @@ func TestHostileNode(t *testing.T) {
 	bomb := strings.Repeat("[", 1<<20)
 	agent := func(a scriptedAgent) *hostileNode { return &hostileNode{start: a.run} }
 	absent := func(n *hostileNode) *hostileNode {
-		n.start = func(rw io.ReadWriter) int {
-			io.WriteString(rw.(ssh.Channel).Stderr(), "dapbridge: absent\n")
-			return 127
-		}
+		n.start = printToStderr("dapbridge: absent "+uname()+"\n", printAndExit("", 127))
 		return n
+	}
+	platform := func(text string) *hostileNode {
+		return &hostileNode{start: printToStderr("dapbridge: absent "+text+"\n", printAndExit("", 127))}
 	}
 	for _, tt := range []struct {
 		name string
@@ -97,9 +96,13 @@ func TestHostileNode(t *testing.T) {
 		{"an upload that is falsely confirmed", absent(&hostileNode{upload: printAndExit("dapbridge: ready raw\ndapbridge: stored /x\n", 0)}), "ps", outcome{3, "was stored on"}},
 		{"an upload in other words", absent(&hostileNode{upload: printForever("", evil)}), "ps", outcome{3, "upload the agent"}},
 		{"an upload by lines", absent(&hostileNode{upload: printForever("", "no\n")}), "ps", outcome{3, "the login shell prints too much"}},
-		{"another platform", absent(&hostileNode{platform: printAndExit("\x1b[31m \x1b[32m\n", 0)}), "ps", outcome{3, `\x1b[31m/`}},
-		{"no platform", absent(&hostileNode{platform: leaveOpen(printAndHang(""))}), "ps", outcome{3, "no output from the command within"}},
-		{"a platform without end", absent(&hostileNode{platform: printForever("", "Linux ")}), "ps", outcome{3, "bytes of output"}},
+		{"another platform", platform("Linux riscv64"), "ps", outcome{3, `is not linux/amd64 or linux/arm64: uname -s -m printed "Linux riscv64"`}},
+		{"an evil platform", platform("\x1b]0;owned\a"), "ps", outcome{3, `\x1b]0;owned\a`}},
+		{"no platform", platform(""), "ps", outcome{3, `uname -s -m printed ""`}},
+		{"half a platform", &hostileNode{start: printToStderr("dapbridge: absent Linux", printAndHang(""))}, "ps", outcome{3, "no output from the agent within"}},
+		{"a long platform", platform(strings.Repeat("Linux ", 10<<10)), "ps", outcome{3, "Linux Li…"}},
+		{"a platform without end", platform(strings.Repeat("Linux ", 1<<20)), "ps", outcome{3, "no output from the agent within"}},
+		{"another node's agent", platform(otherUname()), "ps", outcome{5, "leave out --agent"}},
 
 		{"paths without a target", agent(scriptedAgent{answers: map[string]string{"target": "{}"}}), "paths", outcome{0, "does not say which files"}},
 		{"evil sources", agent(scriptedAgent{answers: map[string]string{"target": "{" + strings.TrimPrefix(aTarget, `"target":{`), "sources": packSources(`{"dirs":[{"dir":"/` + evil + `","package":"` + evil + `","files":["x.go"]}]}`)}}), "paths x.go", outcome{0, `\x1b]0;owned\a`}},

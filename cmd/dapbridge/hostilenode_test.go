@@ -29,11 +29,10 @@ import (
 type hostileNode struct {
 	silent bool // accepts connections and logins, but no channels
 
-	start    func(io.ReadWriter) int // the agent
-	upload   func(io.ReadWriter) int
-	platform func(io.ReadWriter) int
-	join     func(io.ReadWriter) int // a session
-	deliver  func(io.ReadWriter) int // symbols
+	start   func(io.ReadWriter) int // the agent
+	upload  func(io.ReadWriter) int
+	join    func(io.ReadWriter) int // a session
+	deliver func(io.ReadWriter) int // symbols
 
 	inspect, deploy, restore func(io.ReadWriter) int // agent swap
 
@@ -205,7 +204,6 @@ func (n *hostileNode) handler(command string) func(io.ReadWriter) int {
 		{"agent swap inspect", n.inspect, printAndExit("", 1)},
 		{"agent swap deploy", n.deploy, printAndExit("", 1)},
 		{"agent swap restore", n.restore, printAndExit("", 1)},
-		{"uname", n.platform, printAndExit("Linux "+map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]+"\n", 0)},
 	} {
 		if strings.Contains(command, p.part) {
 			if p.handle != nil {
@@ -235,6 +233,24 @@ func printAndExit(text string, status int) func(io.ReadWriter) int {
 		io.WriteString(rw, text)
 		return status
 	}
+}
+
+// printToStderr returns a handler that writes text to standard error before it does next.
+func printToStderr(text string, next func(io.ReadWriter) int) func(io.ReadWriter) int {
+	return func(rw io.ReadWriter) int {
+		io.WriteString(rw.(ssh.Channel).Stderr(), text)
+		return next(rw)
+	}
+}
+
+// uname returns what uname -s -m prints on a node of this machine's architecture.
+func uname() string {
+	return "Linux " + map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+}
+
+// otherUname returns what it prints on a node of the other architecture.
+func otherUname() string {
+	return "Linux " + map[string]string{"amd64": "aarch64", "arm64": "x86_64"}[runtime.GOARCH]
 }
 
 // printForever returns a handler that writes text again and again.

@@ -109,7 +109,7 @@ func (f *nodeFlags) config(env environment) (nodeConfig, error) {
 	if c.symbols, err = f.symbolsConfig(root, cache, log); err != nil {
 		return c, err
 	}
-	c.link.Agent, err = agentOptions(f.agent, cache, log)
+	c.link.Agent, err = agentSource(f.agent, cache, log)
 	return c, err
 }
 
@@ -133,16 +133,18 @@ func sshCommand() string {
 
 const defaultLease = 30 * time.Second
 
-func agentOptions(explicit, cache string, log *slog.Logger) (remote.AgentOptions, error) {
+// agentSource returns where this program's agents come from, or file as the only one.
+func agentSource(file, cache string, log *slog.Logger) (remote.AgentSource, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return remote.AgentOptions{}, err
+		return remote.AgentSource{}, err
 	}
-	// Nearly every local node has the host's architecture. If not, the agent does not
-	// start and reports the right one.
-	return remote.AgentOptions{
-		Self: self, OS: "linux", Arch: runtime.GOARCH, CacheDir: cache,
-		Explicit: explicit, Version: version(), Log: log,
+	if resolved, err := filepath.EvalSymlinks(self); err == nil {
+		self = resolved // the agents are beside the file itself
+	}
+	return remote.AgentSource{
+		Self: self, Version: version(), Sum: ownModule().Sum, Built: builtAgents(),
+		File: file, CacheDir: cache, Log: log,
 	}, nil
 }
 

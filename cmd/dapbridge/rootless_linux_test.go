@@ -158,7 +158,7 @@ func (p *strippedTarget) config(t *testing.T) serve.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Link.Agent.Explicit, c.Source.CacheDir = p.program, p.cache
+	c.Link.Agent.File, c.Source.CacheDir = p.program, p.cache
 	if c.Symbols, err = (&nodeFlags{}).symbolsConfig(c.Source.Root, p.cache, log); err != nil {
 		t.Fatal(err)
 	}

@@ -1,28 +1,53 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dapbridge/dapbridge/internal/api"
 )
 
-// release is set by the linker in releases (see the Makefile).
-var release string
+// The linker sets these (see the Makefile).
+var (
+	release string // the version, in releases
+	agents  string // the SHA-256 of the agents that were built with this program: amd64=HEX,arm64=HEX
+)
 
 // version returns the release, or the version that the Go toolchain recorded.
 func version() string {
-	if release != "" {
-		return release
-	}
+	return cmp.Or(release, ownModule().Version, "(devel)")
+}
+
+// ownModule returns what the Go toolchain recorded of this module. Its Sum is set if it was
+// built from the module cache rather than from a checkout.
+func ownModule() debug.Module {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
+	if !ok {
+		return debug.Module{}
 	}
-	return info.Main.Version
+	// It is a dependency in a tool of another module (go tool dapbridge).
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == "github.com/dapbridge/dapbridge" && m.Replace == nil {
+			return *m
+		}
+	}
+	return debug.Module{}
+}
+
+// builtAgents returns agents by architecture.
+func builtAgents() map[string]string {
+	all := map[string]string{}
+	for entry := range strings.SplitSeq(agents, ",") {
+		if arch, hash, ok := strings.Cut(entry, "="); ok {
+			all[arch] = hash
+		}
+	}
+	return all
 }
 
 func newVersion(env environment) *cobra.Command {

@@ -111,6 +111,7 @@ func (r *repository) checkNames() []violation {
 func allowedVars() map[string]string {
 	return map[string]string{
 		"cmd/dapbridge.release": "the linker sets it, and can set nothing else",
+		"cmd/dapbridge.agents":  "the linker sets it, and can set nothing else",
 	}
 }
 

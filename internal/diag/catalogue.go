@@ -21,7 +21,6 @@ const (
 	KeyRefused       Code = "key-refused"       // the node accepts none of our keys
 	IdentityUnusable Code = "identity-unusable" // --identity cannot be read or decrypted
 	NoSudo           Code = "no-sudo"           // no passwordless sudo on the node
-	AgentMissing     Code = "agent-missing"     // no agent executable for the node's platform
 	AgentUpload      Code = "agent-upload"      // the agent cannot be stored or started on the node
 	AgentProtocol    Code = "agent-protocol"    // the agent speaks another version, or what answers is not an agent
 	NodePlatform     Code = "node-platform"     // the node runs nothing that Delve can trace on
@@ -57,6 +56,7 @@ const (
 	DeploySource  Code = "deploy-source"  // the directory is not the target's source
 	RestoreFailed Code = "restore-failed" // something could not be restored
 
+	AgentMissing  Code = "agent-missing"  // no agent executable for the node's platform
 	ListenFailed  Code = "listen-failed"  // the local address is taken or forbidden
 	SessionBusy   Code = "session-busy"   // another IDE has the session
 	WriteFailed   Code = "write-failed"   // a local file cannot be written
@@ -93,7 +93,6 @@ func Catalogue() []Entry {
 		{KeyRefused, 3, "name the private key with --identity FILE, or load it with ssh-add"},
 		{IdentityUnusable, 3, "check the path and its permissions; load a key that has a passphrase with ssh-add"},
 		{NoSudo, 3, "give the SSH user passwordless sudo on the node: echo 'USER ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/dapbridge"},
-		{AgentMissing, 3, "put the release's dapbridge-linux-ARCH file beside this program, or install Go so that it can be built"},
 		{AgentUpload, 3, "check for free space and noexec mounts under /var/lib on the node"},
 		{AgentProtocol, 3, "reinstall this release of dapbridge; an older agent on the node is replaced automatically"},
 		{NodePlatform, 3, "targets can be debugged on linux/amd64 and linux/arm64 nodes"},
@@ -129,6 +128,7 @@ func Catalogue() []Entry {
 		{DeploySource, 5, "name the target's source directory: dapbridge deploy DIR"},
 		{RestoreFailed, 4, "check dapbridge logs, then run dapbridge restore again: everything it needs is kept"},
 
+		{AgentMissing, 5, "install dapbridge again, by make build, go install or from a release: each has an agent for every node"},
 		{ListenFailed, 5, "choose another address with --listen, or end the process that uses this one"},
 		{SessionBusy, 5, "end the other session first, or run dapbridge serve with --takeover"},
 		{WriteFailed, 5, "check the permissions and the free space there"},

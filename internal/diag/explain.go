@@ -25,7 +25,6 @@ func Explain(code Code) Explanation {
 		KeyRefused:       {"SSH login refused", "The node accepts none of the keys offered for this user."},
 		IdentityUnusable: {"Private key cannot be used", "The file given by `--identity` cannot be read, is not a private key, or has a passphrase."},
 		NoSudo:           {"No passwordless sudo on the node", "The login works, but its user cannot become root on the node without a password or a terminal."},
-		AgentMissing:     {"No agent for the node's platform", "The node needs a dapbridge executable for another platform than this machine's, and it was not found and could not be built."},
 		AgentUpload:      {"Agent cannot be uploaded or started", "No directory on the node has both free space and permission to run programs, or the upload broke."},
 		AgentProtocol:    {"Agent does not answer as expected", "The agent on the node is of another version, or something else answered: often a login script that prints text."},
 		NodePlatform:     {"Unsupported node platform", "The node does not run Linux, or has a processor that Delve does not support."},
@@ -61,6 +60,7 @@ func Explain(code Code) Explanation {
 		RestoreFailed: {"Restore is incomplete", "A file, a unit or a process could not be restored. Everything needed to do so is kept."},
 		DetachFailed:  {"Target was not released", "The target was not released in the usual time, or the check afterwards found it still traced or changed."},
 
+		AgentMissing:  {"No agent for the node's platform", "The node needs the dapbridge of this version that was built for its platform. It is neither beside this program nor on the node, and could not be built; or the file named by `--agent` cannot be used. The hint is the command that gets it. See [nodes.md](nodes.md#the-agent)."},
 		ListenFailed:  {"Cannot listen on the address", "The address for the IDE is in use or not permitted."},
 		SessionBusy:   {"Another IDE has the session", "Another IDE debugs the target. The message names it."},
 		WriteFailed:   {"Cannot write a file", "A file on this machine cannot be written."},

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -231,7 +230,7 @@ func TestStartAgent(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	bin, err := remote.FindAgent(t.Context(), remote.AgentOptions{Explicit: path, OS: "linux", Arch: runtime.GOARCH})
+	bin, err := remote.OpenAgent(path)
 	if err != nil {
 		t.Fatal(err)
 	}

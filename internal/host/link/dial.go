@@ -3,7 +3,6 @@ package link
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -18,7 +17,7 @@ import (
 // Config says how a node is reached, and which of its processes is the target.
 type Config struct {
 	SSH         sshconn.Config       // the node, and how SSH reaches it unless a container engine does
-	Agent       remote.AgentOptions  // where the agent's binary comes from
+	Agent       remote.AgentSource   // where the agent's binary comes from
 	Upload      remote.UploadOptions // and where on the node it goes
 	Target      api.Selector
 	Dlv         string        // address on the node of a headless dlv to use instead of our own debugger; "" for none
@@ -62,27 +61,9 @@ func DialNode(ctx context.Context, c Config) (Conn, error) {
 	return sshconn.Dial(ctx, c.SSH)
 }
 
-// StartAgent runs the agent with args. It uploads the agent for the host's architecture,
-// which nearly every local node has; only if the node cannot run it does it ask for the
-// node's own.
+// StartAgent runs the agent with args. It uploads the agent unless the node has it.
 func StartAgent(ctx context.Context, conn Conn, c Config, args []string) (*remote.Cmd, error) {
-	bin, err := remote.FindAgent(ctx, c.Agent)
-	if err != nil {
-		return nil, err
-	}
-	cmd, err := remote.StartAgent(ctx, conn, bin, c.Upload, args)
-	if !errors.Is(err, &diag.Error{Code: diag.NodePlatform}) {
-		return cmd, err
-	}
-	os, arch, platformErr := remote.Platform(ctx, conn)
-	if platformErr != nil || os != "linux" || arch != "amd64" && arch != "arm64" || arch == c.Agent.Arch {
-		return nil, err
-	}
-	c.Agent.OS, c.Agent.Arch = os, arch
-	if bin, err = remote.FindAgent(ctx, c.Agent); err != nil {
-		return nil, err
-	}
-	return remote.StartAgent(ctx, conn, bin, c.Upload, args)
+	return remote.StartAgent(ctx, conn, c.Agent, c.Upload, args)
 }
 
 // CopyLog logs each line that a dapbridge command on the node writes to r, until r ends.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,56 +24,70 @@ const module = "github.com/dapbridge/dapbridge"
 // program adds one.
 const maxCachedAgents = 4
 
-// buildAgent builds an agent from the source that this program was built from, once
-// for each build of this program.
-func buildAgent(ctx context.Context, o AgentOptions) (string, error) {
-	self, err := hashFile(o.Self)
+// cached returns where the agent that was built for this program is, if it was.
+func (s AgentSource) cached(arch string) string {
+	pattern := filepath.Join(s.CacheDir, "agent-linux-"+arch+"-")
+	if all, _ := filepath.Glob(pattern + "*"); len(all) == 0 {
+		return pattern // without reading this program
+	}
+	return pattern + s.key()
+}
+
+// key identifies this build of the program: two with the same key have the same agent.
+func (s AgentSource) key() string {
+	if s.Sum != "" {
+		return fmt.Sprintf("%.16x", sha256.Sum256([]byte(s.Version+" "+s.Sum)))
+	}
+	hash, err := hashFile(s.Self)
 	if err != nil {
-		return "", err
+		return "unknown"
 	}
-	path := filepath.Join(o.CacheDir, fmt.Sprintf("agent-%s-%s-%.16s", o.OS, o.Arch, self))
-	if checkUsable(path, o) == nil {
-		return path, nil
-	}
+	return hash[:16]
+}
+
+// build builds an agent from the source that this program was built from, and returns
+// where it is cached.
+func (s AgentSource) build(ctx context.Context, arch string) (string, error) {
 	tool, err := exec.LookPath("go") // fails for one in the current directory
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(o.CacheDir, 0o700); err != nil {
+	if err := os.MkdirAll(s.CacheDir, 0o700); err != nil {
 		return "", err
 	}
-	src, err := sourceDir(ctx, tool, o)
+	src, err := s.sourceDir(ctx, tool)
 	if err != nil {
 		return "", err
 	}
-	o.Log.Info("building the agent with the Go toolchain", "for", o.OS+"/"+o.Arch, "source", src)
-	if err := compileAgent(ctx, tool, src, path, o); err != nil {
+	path := filepath.Join(s.CacheDir, "agent-linux-"+arch+"-"+s.key())
+	s.log().Info("building the agent with the Go toolchain", "for", "linux/"+arch, "source", src)
+	if err := s.compile(ctx, tool, src, path, arch); err != nil {
 		return "", err
 	}
-	pruneAgents(o.CacheDir)
+	pruneAgents(s.CacheDir)
 	return path, nil
 }
 
-// compileAgent builds into a temporary file and renames it, so that no other process
+// compile builds into a temporary file and renames it, so that no other process
 // ever sees an incomplete agent.
-func compileAgent(ctx context.Context, tool, src, path string, o AgentOptions) error {
-	tmp, err := os.CreateTemp(o.CacheDir, "build-*")
+func (s AgentSource) compile(ctx context.Context, tool, src, path, arch string) error {
+	tmp, err := os.CreateTemp(s.CacheDir, "build-*")
 	if err != nil {
 		return err
 	}
 	_ = tmp.Close()
 	defer os.Remove(tmp.Name())
 	ldflags := "-s -w"
-	if regexp.MustCompile(`^v[0-9A-Za-z.+-]+$`).MatchString(o.Version) {
-		ldflags += " -X main.release=" + o.Version // what the Makefile sets too
+	if regexp.MustCompile(`^v[0-9A-Za-z.+-]+$`).MatchString(s.Version) {
+		ldflags += " -X main.release=" + s.Version // what the Makefile sets too
 	}
 	cmd := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags="+ldflags, "-o", tmp.Name(), "./cmd/dapbridge")
 	cmd.Dir = src
-	cmd.Env = append(cmd.Environ(), buildEnv(o)...)
+	cmd.Env = append(cmd.Environ(), buildEnv(arch)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build in %s: %w: %s", src, err, OneLine(out))
 	}
-	if err := checkUsable(tmp.Name(), o); err != nil {
+	if err := checkUsable(tmp.Name(), arch); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
@@ -80,27 +95,27 @@ func compileAgent(ctx context.Context, tool, src, path string, o AgentOptions) e
 
 // buildEnv overrides the user's settings that would change the result or break the
 // build. GOFLAGS can't be empty: go would then use the value from go env -w.
-func buildEnv(o AgentOptions) []string {
+func buildEnv(arch string) []string {
 	return []string{
-		"CGO_ENABLED=0", "GOOS=" + o.OS, "GOARCH=" + o.Arch, "GOAMD64=v1", "GOARM64=v8.0",
+		"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch, "GOAMD64=v1", "GOARM64=v8.0",
 		"GOFLAGS=-trimpath", "GOWORK=off", "GO111MODULE=on",
 	}
 }
 
-// sourceDir returns the directory of this module's source: for a release the one
-// that the toolchain downloads, otherwise the checkout that this file was compiled
-// in, if it still exists. A build from a checkout may be stamped with a version that
+// sourceDir returns the directory of this program's source: out of the module cache if it
+// was built from there, or is a release; otherwise the checkout in which this file was
+// compiled, if it still exists. A build from a checkout may be stamped with a version that
 // was never published.
-func sourceDir(ctx context.Context, tool string, o AgentOptions) (string, error) {
-	pseudo := regexp.MustCompile(`[0-9]{14}-[0-9a-f]{12}|\+dirty`)
-	if strings.HasPrefix(o.Version, "v") && !pseudo.MatchString(o.Version) {
-		return downloadSource(ctx, tool, o)
+func (s AgentSource) sourceDir(ctx context.Context, tool string) (string, error) {
+	if s.Sum != "" || isExact(s.Version) && !isPseudo(s.Version) {
+		return s.downloadSource(ctx, tool)
 	}
-	dir, err := checkoutDir()
-	if err != nil && strings.HasPrefix(o.Version, "v") {
-		return downloadSource(ctx, tool, o)
-	}
-	return dir, err
+	return checkoutDir()
+}
+
+// isPseudo reports whether a version names a commit (go.dev/ref/mod#pseudo-versions).
+func isPseudo(version string) bool {
+	return regexp.MustCompile(`[0-9]{14}-[0-9a-f]{12}`).MatchString(version)
 }
 
 // checkoutDir returns the root of the module that this file was compiled in.
@@ -124,12 +139,15 @@ func checkoutDir() (string, error) {
 	return root, nil
 }
 
-func downloadSource(ctx context.Context, tool string, o AgentOptions) (string, error) {
-	cmd := exec.CommandContext(ctx, tool, "mod", "download", "-json", module+"@"+o.Version)
-	cmd.Dir = o.CacheDir
-	cmd.Env = append(cmd.Environ(), buildEnv(o)...)
+// downloadSource has the go command put this program's version into the module cache,
+// unless it is there, and returns where.
+func (s AgentSource) downloadSource(ctx context.Context, tool string) (string, error) {
+	name := module + "@" + s.Version
+	cmd := exec.CommandContext(ctx, tool, "mod", "download", "-json", name)
+	cmd.Dir = s.CacheDir
+	cmd.Env = append(cmd.Environ(), buildEnv(runtime.GOARCH)...)
 	out, err := cmd.Output() // JSON, with an Error if it failed
-	var result struct{ Dir, Error string }
+	var result struct{ Dir, Sum, Error string }
 	if jsonErr := json.Unmarshal(out, &result); err == nil {
 		err = jsonErr
 	}
@@ -137,7 +155,10 @@ func downloadSource(ctx context.Context, tool string, o AgentOptions) (string, e
 		err = errors.New(result.Error)
 	}
 	if err != nil {
-		return "", fmt.Errorf("go mod download %s@%s: %w", module, o.Version, err)
+		return "", fmt.Errorf("go mod download %s: %w", name, err)
+	}
+	if s.Sum != "" && s.Sum != result.Sum {
+		return "", fmt.Errorf("go mod download %s: it is %s, and this program was built from %s", name, result.Sum, s.Sum)
 	}
 	return result.Dir, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,22 +30,29 @@ func buildProgram(t *testing.T, path, goos, goarch string, flags ...string) stri
 	return path
 }
 
-func checkMissing(t *testing.T, o remote.AgentOptions, parts ...string) {
+// checkMissing checks that no agent is found for the architecture, and that error and
+// hint contain the parts.
+func checkMissing(t *testing.T, s remote.AgentSource, arch string, parts ...string) {
 	t.Helper()
-	_, err := remote.FindAgent(t.Context(), o)
+	b, err := s.Find(t.Context(), arch)
 	if diag.CodeOf(err) != diag.AgentMissing {
-		t.Fatalf("%v, want code %s", err, diag.AgentMissing)
+		t.Fatalf("got %+v, %v, want code %s", b, err, diag.AgentMissing)
 	}
+	if got := diag.Exit(err); got != 5 {
+		t.Errorf("exit status %d, want 5", got)
+	}
+	text := err.Error() + "; hint: " + diag.Hint(err)
 	for _, p := range parts {
-		if !strings.Contains(err.Error(), p) {
-			t.Errorf("%q does not contain %q", err, p)
+		if !strings.Contains(text, p) {
+			t.Errorf("%q does not contain %q", text, p)
 		}
 	}
 }
 
-func checkFound(t *testing.T, o remote.AgentOptions, path string) {
+// checkFound checks which agent is found, and that a node that has it needs no upload.
+func checkFound(t *testing.T, s remote.AgentSource, arch, path string) {
 	t.Helper()
-	b, err := remote.FindAgent(t.Context(), o)
+	b, err := s.Find(t.Context(), arch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,53 +60,95 @@ func checkFound(t *testing.T, o remote.AgentOptions, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (remote.Binary{Path: path, Hash: fmt.Sprintf("%x", sha256.Sum256(data)), OS: o.OS, Arch: o.Arch}); b != want {
+	if want := (remote.Binary{Path: path, Hash: fmt.Sprintf("%x", sha256.Sum256(data)), Arch: arch}); b != want {
 		t.Errorf("got %+v, want %+v", b, want)
 	}
+	if all := s.Hashes(); !slices.Contains(all, b.Hash) {
+		t.Errorf("the hashes %q lack %s", all, b.Hash)
+	}
 }
 
-func copyFile(t *testing.T, from, to string) string {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return to
-}
-
-func TestFindAgent(t *testing.T) {
+func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	static := buildProgram(t, filepath.Join(dir, "static"), "linux", "amd64")
 	arm := buildProgram(t, filepath.Join(dir, "arm"), "linux", "arm64")
 	mac := buildProgram(t, filepath.Join(dir, "mac"), "darwin", "arm64")
 	dynamic := buildProgram(t, filepath.Join(dir, "dynamic"), "linux", "amd64", "-buildmode=pie")
 	text := filepath.Join(dir, "text")
-	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o700); err != nil {
+	testenv.WriteFile(t, text, "#!/bin/sh\n")
+	nothing := filepath.Join(dir, "nothing")
+	t.Setenv("PATH", dir) // nothing can be built
+	cache := filepath.Join(dir, "cache")
+
+	t.Run("this program", func(t *testing.T) {
+		checkFound(t, remote.AgentSource{Self: static, CacheDir: cache}, "amd64", static)
+		checkFound(t, remote.AgentSource{Self: arm, CacheDir: cache}, "arm64", arm)
+		for _, self := range []string{arm, mac, text, dynamic, nothing} {
+			checkMissing(t, remote.AgentSource{Self: self, CacheDir: cache}, "amd64", "linux/amd64", "make build")
+		}
+	})
+	t.Run("named", func(t *testing.T) {
+		checkFound(t, remote.AgentSource{Self: mac, File: static}, "amd64", static)
+		checkFound(t, remote.AgentSource{Self: mac, File: arm}, "arm64", arm) // whatever the host is
+		checkMissing(t, remote.AgentSource{Self: mac, File: arm}, "amd64", arm, "--agent", "GOARCH=amd64")
+		for _, file := range []string{mac, text, dynamic, nothing} {
+			s := remote.AgentSource{Self: static, File: file}
+			checkMissing(t, s, "amd64", file)
+			testenv.Equal(t, "hashes", len(s.Hashes()), 0)
+		}
+	})
+}
+
+// The agents that were built with a program are known by their digests: no other file
+// takes their place.
+func TestBuiltWith(t *testing.T) {
+	dir := t.TempDir()
+	self := buildProgram(t, filepath.Join(dir, "dapbridge"), "linux", "amd64")
+	arm := buildProgram(t, filepath.Join(dir, "dapbridge-linux-arm64"), "linux", "arm64")
+	t.Setenv("PATH", dir)
+	hash := sha256Of(t, arm)
+	s := remote.AgentSource{Self: self, CacheDir: filepath.Join(dir, "cache"), Built: map[string]string{"arm64": hash}}
+	checkFound(t, s, "arm64", arm)
+	testenv.Equal(t, "hashes", s.Hashes(), []string{sha256Of(t, self), hash})
+
+	testenv.WriteFile(t, arm, testenv.ReadFile(t, arm)+"another build")
+	checkMissing(t, s, "arm64", arm+" was not built with this program", "make build")
+	s.Version = "v1.2.3" // no version that the file could have makes up for that
+	checkMissing(t, s, "arm64", arm+" was not built with this program", "releases/download/v1.2.3/dapbridge-v1.2.3-"+runtime.GOOS+"-"+runtime.GOARCH+".tar.gz | tar -xzC "+dir)
+	if err := os.Remove(arm); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("PATH", dir) // nothing can be built
-	o := remote.AgentOptions{Self: static, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")}
-	checkFound(t, o, static)
-	for _, self := range []string{arm, mac, text, dynamic, filepath.Join(dir, "nothing")} {
-		o.Self = self
-		checkMissing(t, o, "linux/amd64")
+	checkMissing(t, s, "arm64", "there is no "+arm)
+	if all := s.Hashes(); !slices.Contains(all, hash) {
+		t.Errorf("the hashes %q lack that of an agent that the node may still have", all)
 	}
-	o.Explicit = static
-	checkFound(t, o, static)
-	for _, file := range []string{arm, mac, text, dynamic, filepath.Join(dir, "nothing")} {
-		o.Explicit = file
-		checkMissing(t, o, file)
+}
+
+// A file beside a program that knows no digests must name the same version.
+func TestSameVersion(t *testing.T) {
+	dir := t.TempDir()
+	writeProxy(t, filepath.Join(dir, "proxy"), "v1.2.3")
+	useProxy(t, dir)
+	other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
+	install := exec.Command("go", "install", "github.com/dapbridge/dapbridge/cmd/dapbridge@v1.2.3")
+	install.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOOS=linux", "GOARCH="+other, "GOPATH="+dir, "GOBIN=")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	o.Explicit, o.Self = "", mac
-	beside := copyFile(t, static, filepath.Join(dir, "dapbridge-linux-amd64"))
-	checkFound(t, o, beside)
-	o.Arch = "arm64"
-	checkMissing(t, o, "linux/arm64")
-	o.Self = arm
-	checkFound(t, o, arm)
+	t.Setenv("PATH", dir)
+	bin := filepath.Join(dir, "bin")
+	installed := filepath.Join(bin, "linux_"+other, "dapbridge")
+	s := remote.AgentSource{Self: filepath.Join(bin, "dapbridge"), Version: "v1.2.3", Sum: "h1:x", CacheDir: filepath.Join(dir, "cache")}
+	checkFound(t, s, other, installed)
+	beside := filepath.Join(bin, "dapbridge-linux-"+other)
+	if err := os.Rename(installed, beside); err != nil {
+		t.Fatal(err)
+	}
+	checkFound(t, s, other, beside)
+	for _, version := range []string{"v1.2.4", "(devel)", "", "v1.2.3+dirty"} {
+		s.Version = version
+		checkMissing(t, s, other, "is not known to be of this program's version", "v1.2.3", "go install")
+	}
 }
 
 // A go command in the current directory is never run.
@@ -114,8 +164,7 @@ func TestNoGoFromHere(t *testing.T) {
 	}
 	for _, path := range []string{".", "", "." + string(filepath.ListSeparator) + filepath.Join(dir, "none")} {
 		t.Setenv("PATH", path)
-		self := filepath.Join(dir, name)
-		checkMissing(t, remote.AgentOptions{Self: self, OS: "linux", Arch: "amd64", CacheDir: filepath.Join(dir, "cache")})
+		checkMissing(t, remote.AgentSource{Self: filepath.Join(dir, name), CacheDir: filepath.Join(dir, "cache")}, "amd64")
 	}
 	if _, err := os.Stat("was-run"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the go in the current directory was run: %v", err)
@@ -135,58 +184,68 @@ func TestBuildAgent(t *testing.T) {
 	for name, value := range map[string]string{"GOFLAGS": "-mod=vendor -tags=x", "GOOS": "windows", "GOARCH": "386", "GOAMD64": "v4", "CGO_ENABLED": "1", "GOWORK": "/nowhere/go.work"} {
 		t.Setenv(name, value)
 	}
-	o := remote.AgentOptions{Self: self, OS: "linux", Arch: runtime.GOARCH, CacheDir: cache, Version: "(devel)"}
-	b, err := remote.FindAgent(t.Context(), o)
+	s := remote.AgentSource{Self: self, CacheDir: cache, Version: "(devel)"}
+	b, err := s.Find(t.Context(), runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir)
-	checkFound(t, o, b.Path) // in the cache: Go is not in PATH any more
+	checkFound(t, s, runtime.GOARCH, b.Path) // in the cache: Go is not in PATH any more
 	if files, _ := filepath.Glob(filepath.Join(cache, "*")); len(files) != 1 {
 		t.Errorf("the cache has %q, want one file", files)
 	}
 	if err := os.WriteFile(self, []byte("built anew"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	checkMissing(t, o)
+	checkMissing(t, s, runtime.GOARCH)
 }
 
-// A release is built from the module that the toolchain downloads.
-func TestBuildRelease(t *testing.T) {
+// A program from the module cache, or a release, has its agent built from exactly that
+// version of the module.
+func TestBuildVersion(t *testing.T) {
 	const version = "v0.0.1"
 	dir := t.TempDir()
-	proxy := filepath.Join(dir, "proxy")
-	writeProxy(t, proxy, version)
-	t.Setenv("GOPROXY", "file://"+filepath.ToSlash(proxy))
-	t.Setenv("GOMODCACHE", filepath.Join(dir, "mod"))
-	t.Setenv("GONOSUMDB", "*")
-	t.Setenv("GOTOOLCHAIN", "local")
-	t.Cleanup(func() { _ = exec.Command("go", "clean", "-modcache").Run() }) // it is read-only; the variables are still set
+	writeProxy(t, filepath.Join(dir, "proxy"), version)
+	useProxy(t, dir)
 	self := filepath.Join(dir, "self")
-	if err := os.WriteFile(self, nil, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	o := remote.AgentOptions{Self: self, OS: "linux", Arch: "arm64", CacheDir: filepath.Join(dir, "cache"), Version: version}
-	b, err := remote.FindAgent(t.Context(), o)
+	testenv.WriteFile(t, self, "")
+	s := remote.AgentSource{Self: self, CacheDir: filepath.Join(dir, "cache"), Version: version}
+	b, err := s.Find(t.Context(), "arm64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkFound(t, o, b.Path)
-	data, err := os.ReadFile(b.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(data), version) {
+	checkFound(t, s, "arm64", b.Path)
+	if !strings.Contains(testenv.ReadFile(t, b.Path), version) {
 		t.Errorf("the agent does not contain its version %s", version)
 	}
-	o.Arch, o.Version = "amd64", "v0.0.2"
-	checkMissing(t, o, "v0.0.2")
+
+	s.Sum = "h1:another"
+	checkMissing(t, s, "amd64", "this program was built from h1:another")
+	s.Version = "v0.0.2"
+	checkMissing(t, s, "amd64", "v0.0.2", "CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go install -trimpath github.com/dapbridge/dapbridge/cmd/dapbridge@v0.0.2")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	o.Version = version
-	if _, err := remote.FindAgent(ctx, o); !errors.Is(err, context.Canceled) {
+	s.Version, s.Sum = version, ""
+	if _, err := s.Find(ctx, "amd64"); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a cancelled context: %v, want %v", err, context.Canceled)
 	}
+}
+
+// useProxy has the go command take modules from the proxy in dir, and keep them there.
+func useProxy(t *testing.T, dir string) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"GOPROXY": "file://" + filepath.ToSlash(filepath.Join(dir, "proxy")), "GOMODCACHE": filepath.Join(dir, "mod"),
+		"GONOSUMDB": "*", "GOTOOLCHAIN": "local",
+	} {
+		t.Setenv(name, value)
+	}
+	t.Cleanup(func() { _ = exec.Command("go", "clean", "-modcache").Run() }) // it is read-only; the variables are still set
+}
+
+func sha256Of(t *testing.T, path string) string {
+	t.Helper()
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(testenv.ReadFile(t, path))))
 }
 
 // writeProxy creates a module proxy with one version of a very small dapbridge.

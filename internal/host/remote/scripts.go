@@ -5,24 +5,27 @@ package remote
 
 const (
 	startMark  = "dapbridge: start\n"
-	absentMark = "dapbridge: absent"
+	absentMark = "dapbridge: absent "
 	readyMark  = "dapbridge: ready "
 	storedMark = "dapbridge: stored "
 )
 
-// startScript HASH DIR… -- ARG… executes the agent of that hash, if one of the
-// directories has it. Directories of other users are ignored.
-const startScript = `hash=$1
+// startScript HASHES DIR… -- ARG… executes the agent with one of the hashes, which spaces
+// separate, if one of the directories has it. Directories of other users are ignored. If
+// there is none, what follows absentMark is the node's platform, in uname's words.
+const startScript = `hashes=$1
 shift
 agent=
 while [ "$1" != -- ]; do
-	f=$1/$hash/dapbridge
-	if [ -z "$agent" ] && [ -x "$f" ] && [ -s "$f" ] && [ -O "$1" ] && [ ! -L "$1" ]; then agent=$f; fi
+	for hash in $hashes; do
+		f=$1/$hash/dapbridge
+		if [ -z "$agent" ] && [ -x "$f" ] && [ -s "$f" ] && [ -O "$1" ] && [ ! -L "$1" ]; then agent=$f; fi
+	done
 	shift
 done
 shift
 if [ -z "$agent" ]; then
-	echo 'dapbridge: absent' >&2
+	echo "dapbridge: absent $(uname -s -m)" >&2
 	exit 127
 fi
 echo 'dapbridge: start'

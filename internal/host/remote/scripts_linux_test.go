@@ -70,8 +70,8 @@ func TestScripts(t *testing.T) {
 			t.Helper()
 			_, stderr, exit := run(nil, startScript, hash, dir, "--", "x")
 			checkExit(t, exit, 127, stderr)
-			if !strings.Contains(stderr, absentMark) {
-				t.Errorf("stderr %q, want %q", stderr, absentMark)
+			if want := absentMark + uname(t) + "\n"; stderr != want {
+				t.Errorf("stderr %q, want %q", stderr, want)
 			}
 		}
 		checkAbsent()
@@ -83,7 +83,7 @@ func TestScripts(t *testing.T) {
 		if want := "/nowhere does not exist"; !strings.Contains(stderr, want) {
 			t.Errorf("upload: stderr %q, want %q", stderr, want)
 		}
-		stdout, stderr, exit = run(nil, startScript, hash, "/nowhere/x", dir, "/tmp", "--", "a b", "--", "")
+		stdout, stderr, exit = run(nil, startScript, hashOf("another")+" "+hash, "/nowhere/x", dir, "/tmp", "--", "a b", "--", "")
 		checkExit(t, exit, 0, stderr)
 		if want := startMark + "<a b><--><>"; stdout != want {
 			t.Errorf("start: stdout %q, want %q", stdout, want)
@@ -98,6 +98,16 @@ func TestScripts(t *testing.T) {
 		_, stderr, exit = run(reader(compress(agentText)), uploadScript, "token", hash, "60", dir)
 		checkExit(t, exit, exitNoDir, stderr)
 	})
+}
+
+// uname returns this machine's platform.
+func uname(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("uname", "-s", "-m").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 func checkExit(t *testing.T, got, want int, stderr string) {

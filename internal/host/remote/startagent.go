@@ -43,19 +43,21 @@ func (o *UploadOptions) dirs() []string {
 	return o.Dirs
 }
 
-// errAbsent means that the node does not have the agent.
-var errAbsent = errors.New("the agent is not on the node")
+// absentError means that the node has none of the agents.
+type absentError struct{ platform string } // the node's, as uname -s -m prints it
+
+func (e *absentError) Error() string { return "the agent is not on the node" }
 
 // maxNoise bounds what a login shell may print before the agent starts, and how much
 // of its error output is kept.
 const maxNoise = 64 << 10
 
-// StartAgent runs the agent b with args as root on the node. It blocks until the
-// agent has written its first bytes, which are still in the Cmd's Stdout. If the node
-// does not have the agent, it is uploaded first; otherwise this takes a single
-// command. The caller must read both Stdout and Stderr.
-func StartAgent(ctx context.Context, c Conn, b Binary, o UploadOptions, args []string) (*Cmd, error) {
-	cmd, err := startAgent(ctx, c, b, o, args)
+// StartAgent runs an agent with args as root on the node. It blocks until the agent has
+// written its first bytes, which are still in the Cmd's Stdout. This takes a single command
+// if the node has one of agents.Hashes(); otherwise the agent for the node's platform is
+// uploaded. The caller must read both Stdout and Stderr.
+func StartAgent(ctx context.Context, c Conn, agents Agents, o UploadOptions, args []string) (*Cmd, error) {
+	cmd, err := startAgent(ctx, c, agents, o, args)
 	var known *diag.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &known) {
 		return cmd, err
@@ -63,44 +65,47 @@ func StartAgent(ctx context.Context, c Conn, b Binary, o UploadOptions, args []s
 	return nil, diag.Errorf(diag.AgentUpload, "%w", err).WithHint("%s", c.Remedy())
 }
 
-func startAgent(ctx context.Context, c Conn, b Binary, o UploadOptions, args []string) (*Cmd, error) {
-	cmd, err := launch(ctx, c, b, o, args)
-	if !errors.Is(err, errAbsent) {
+func startAgent(ctx context.Context, c Conn, agents Agents, o UploadOptions, args []string) (*Cmd, error) {
+	tried := agents.Hashes()
+	cmd, err := launch(ctx, c, tried, o, args)
+	var absent *absentError
+	if !errors.As(err, &absent) {
 		return cmd, err
 	}
-	o.log().Info("uploading the agent to the node", "node", c.Name(), "file", b.Path)
+	arch, err := parsePlatform(c, absent.platform)
+	if err != nil {
+		return nil, err
+	}
+	b, err := agents.Find(ctx, arch)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(tried, b.Hash) { // it was built anew, and may be the same as before
+		cmd, err = launch(ctx, c, b.Hashes(), o, args)
+		if !errors.As(err, &absent) {
+			return cmd, err
+		}
+	}
 	if err := upload(ctx, c, b, o); err != nil {
 		return nil, err
 	}
-	cmd, err = launch(ctx, c, b, o, args)
-	if errors.Is(err, errAbsent) {
+	cmd, err = launch(ctx, c, b.Hashes(), o, args)
+	if errors.As(err, &absent) {
 		return nil, diag.Errorf(diag.AgentUpload, "the agent was stored on %s, but is not there any more", c.Name())
 	}
 	return cmd, err
 }
 
-// Platform returns the node's operating system and architecture. They are GOOS and
-// GOARCH for the platforms that Go supports.
-func Platform(ctx context.Context, c Conn) (os, arch string, err error) {
-	stdout, stderr, exit, err := Run(ctx, c, []string{"uname", "-s", "-m"}, nil)
-	if err != nil {
-		return "", "", err
+// parsePlatform returns the node's architecture, as GOARCH, from what uname -s -m printed.
+// Its error, diag.NodePlatform, means that agents cannot run there.
+func parsePlatform(c Conn, uname string) (arch string, err error) {
+	switch uname {
+	case "Linux x86_64":
+		return "amd64", nil
+	case "Linux aarch64":
+		return "arm64", nil
 	}
-	// The login shell may have printed something first.
-	lines := strings.Split(strings.TrimSpace(string(stdout)), "\n")
-	f := strings.Fields(lines[len(lines)-1])
-	if exit != 0 || len(f) != 2 {
-		return "", "", diag.Errorf(diag.NodePlatform, "cannot tell the platform of %s: uname -s -m printed %q, exit status %d: %s",
-			c.Name(), truncate(stdout), exit, OneLine(stderr))
-	}
-	arch = f[1]
-	switch arch {
-	case "x86_64":
-		arch = "amd64"
-	case "aarch64":
-		arch = "arm64"
-	}
-	return strings.ToLower(f[0]), arch, nil
+	return "", diag.Errorf(diag.NodePlatform, "%s is not linux/amd64 or linux/arm64: uname -s -m printed %q", c.Name(), truncate([]byte(uname)))
 }
 
 // scriptCommand returns the argv that runs a shell script as root.
@@ -108,10 +113,10 @@ func scriptCommand(c Conn, text string, args []string) []string {
 	return c.AsRoot(append([]string{"sh", "-c", text, "dapbridge"}, args...))
 }
 
-// launch starts an agent that the node has. Its error is errAbsent if the node does
-// not have it.
-func launch(ctx context.Context, c Conn, b Binary, o UploadOptions, args []string) (*Cmd, error) {
-	argv := slices.Concat([]string{b.Hash}, o.dirs(), []string{"--"}, args)
+// launch starts an agent that the node has. Its error is an *absentError if the node has
+// none with one of the hashes.
+func launch(ctx context.Context, c Conn, hashes []string, o UploadOptions, args []string) (*Cmd, error) {
+	argv := slices.Concat([]string{strings.Join(hashes, " ")}, o.dirs(), []string{"--"}, args)
 	cmd, err := c.Start(ctx, scriptCommand(c, startScript, argv))
 	if err != nil {
 		return nil, err
@@ -173,12 +178,13 @@ func awaitAgent(cmd *Cmd) (head, error) {
 
 // startError returns why the agent did not start, from what the node wrote instead.
 func startError(c Conn, h head, exit int) error {
-	switch {
-	case h.announced:
+	if h.announced {
 		return diag.Errorf(diag.AgentUpload, "the agent on %s ended without any output: exit status %d: %s", c.Name(), exit, OneLine(h.stderr)).
 			WithHint("see its error output above; if you set --agent, try without it")
-	case strings.Contains(string(h.stderr), absentMark):
-		return errAbsent
+	}
+	if _, rest, ok := strings.Cut(string(h.stderr), absentMark); ok {
+		platform, _, _ := strings.Cut(rest, "\n")
+		return &absentError{strings.TrimSpace(platform)}
 	}
 	if err := c.ExplainRefusal(h.stderr); err != nil {
 		return err

@@ -21,13 +21,6 @@ const uploadIdle = 60
 
 // upload stores the agent on the node.
 func upload(ctx context.Context, c Conn, b Binary, o UploadOptions) error {
-	nodeOS, nodeArch, err := Platform(ctx, c)
-	if err != nil {
-		return err
-	}
-	if nodeOS != b.OS || nodeArch != b.Arch {
-		return diag.Errorf(diag.NodePlatform, "%s is %s/%s, but the agent %s is for %s/%s", c.Name(), nodeOS, nodeArch, b.Path, b.OS, b.Arch)
-	}
 	file, err := os.Open(b.Path)
 	if err != nil {
 		return diag.Errorf(diag.AgentMissing, "cannot read the agent: %w", err)
@@ -46,7 +39,11 @@ func upload(ctx context.Context, c Conn, b Binary, o UploadOptions) error {
 	timed, timer := WithIdleTimeout(ctx, c, "progress in uploading the agent")
 	defer timer.Stop()
 	cmd.Stdout = timer.Reader(cmd.Stdout)
-	r, err := await(timed, cmd, func() (uploadResult, error) { return send(cmd, timer.Reader(file), info.Size(), o.Progress) })
+	r, err := await(timed, cmd, func() (uploadResult, error) {
+		return send(cmd, timer.Reader(file), info.Size(), func() {
+			o.log().Info("uploading the agent to the node", "node", c.Name(), "file", b.Path)
+		}, o.Progress)
+	})
 	if err != nil {
 		return fmt.Errorf("upload the agent to %s: %w", c.Name(), cmd.Cause(err))
 	}
@@ -65,8 +62,8 @@ type uploadResult struct {
 }
 
 // send sends the file to uploadScript. Failures that the node reports itself are in
-// the result, not in the error.
-func send(cmd *Cmd, file io.Reader, size int64, progress func(done, total int64)) (uploadResult, error) {
+// the result, not in the error. started is called once the node is ready to receive.
+func send(cmd *Cmd, file io.Reader, size int64, started func(), progress func(done, total int64)) (uploadResult, error) {
 	var r uploadResult
 	stderr := make(chan []byte, 1)
 	go func() { stderr <- readBounded(cmd.Stderr) }() // ends with the command's streams
@@ -76,6 +73,7 @@ func send(cmd *Cmd, file io.Reader, size int64, progress func(done, total int64)
 		return r, err
 	}
 	if r.ready = ready != ""; r.ready {
+		started()
 		if err := stream(cmd.Stdin, file, size, ready == "gzip", progress); err != nil && !errors.Is(err, io.EOF) {
 			cmd.Close() // without an end of file: nothing is stored
 			return r, err

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +43,7 @@ func standIn(t testing.TB, salt string) remote.Binary {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b, err := remote.FindAgent(t.Context(), remote.AgentOptions{Explicit: path, OS: "linux", Arch: runtime.GOARCH})
+	b, err := remote.OpenAgent(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +129,67 @@ func TestStartAgent(t *testing.T) {
 	got := output(t, c, "sudo sh -c 'ls -ldn /var/lib/minikube/dapbridge /var/lib/minikube/dapbridge/*/dapbridge' | cut -c1-10; sudo ls -A /var/lib/minikube/dapbridge; ls /var/lib")
 	if want := "drwx------\n-rwx------\n" + b.Hash + "\nminikube\n"; got != want {
 		t.Errorf("on the node:\n%swant:\n%s", got, want)
+	}
+}
+
+// countingConn counts the commands that are run.
+type countingConn struct {
+	remote.Conn
+	commands int
+}
+
+func (c *countingConn) Start(ctx context.Context, argv []string) (*remote.Cmd, error) {
+	c.commands++
+	return c.Conn.Start(ctx, argv)
+}
+
+// either is two agents, of which the first is for the node.
+type either [2]remote.Binary
+
+func (e either) Hashes() []string { return append(e[1].Hashes(), e[0].Hashes()...) }
+
+func (e either) Find(ctx context.Context, arch string) (remote.Binary, error) {
+	return e[0].Find(ctx, arch)
+}
+
+// An agent is announced as uploaded only if it is, and a node that has it needs one
+// command, whichever of them it has.
+func TestNothingIsUploaded(t *testing.T) {
+	s := dockerNode(t, "", "mkdir /var/lib/tmp\nmount -t tmpfs -o noexec tmpfs /var/lib/tmp\n")
+	both := either{standIn(t, "1"), standIn(t, "2")}
+	foreign := both[0]
+	foreign.Arch, foreign.Hash = "s390x", strings.Repeat("0", 64)
+	for _, tt := range []struct {
+		name     string
+		agents   remote.Agents
+		dirs     []string
+		commands int
+		uploads  bool
+		code     diag.Code // "" if the agent starts
+	}{
+		{"no agent for the node", foreign, nil, 1, false, diag.AgentMissing},
+		{"no place", both, []string{"/var/lib/tmp/x", "/nowhere/x"}, 2, false, diag.AgentUpload},
+		{"the first start", both, nil, 3, true, ""},
+		{"the second", both, nil, 1, false, ""},
+		{"the same by itself", both[0], nil, 1, false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log testenv.Buffer
+			c := &countingConn{Conn: dial(t, s.config())}
+			o := remote.UploadOptions{Dirs: tt.dirs, Log: slog.New(slog.NewTextHandler(&log, nil))}
+			cmd, err := remote.StartAgent(t.Context(), c, tt.agents, o, nil)
+			if tt.code != "" {
+				checkCode(t, "StartAgent", err, tt.code)
+			} else if err != nil {
+				t.Fatal(err)
+			} else {
+				cmd.Close()
+			}
+			testenv.Equal(t, "the number of commands", c.commands, tt.commands)
+			if got := strings.Contains(log.String(), "uploading"); got != tt.uploads {
+				t.Errorf("an upload is announced: %v, want %v:\n%s", got, tt.uploads, log.String())
+			}
+		})
 	}
 }
 
@@ -241,7 +302,7 @@ func TestAgentFails(t *testing.T) {
 	checkStartFails(t, c, b, remote.UploadOptions{}, []string{"fail"}, diag.AgentUpload, "exit status 3: cannot go on")
 	other := b
 	other.Arch, other.Hash = "s390x", strings.Repeat("0", 64)
-	checkStartFails(t, c, other, remote.UploadOptions{}, nil, diag.NodePlatform, "linux/s390x")
+	checkStartFails(t, c, other, remote.UploadOptions{}, nil, diag.AgentMissing, "linux/s390x")
 	b.Hash = strings.Repeat("0", 64)
 	checkStartFails(t, c, b, remote.UploadOptions{}, nil, diag.AgentUpload, "is damaged")
 	text := filepath.Join(t.TempDir(), "text")
@@ -288,17 +349,6 @@ func TestCutUpload(t *testing.T) {
 	}
 	checkNothingLeft()
 	startAgent(t, watch, b, remote.UploadOptions{})
-}
-
-func TestPlatform(t *testing.T) {
-	c := dial(t, startSSHD(t, sshdOptions{}).config())
-	goos, goarch, err := remote.Platform(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := goos+"/"+goarch, "linux/"+runtime.GOARCH; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
 }
 
 // A login shell with endless output is an error.
