@@ -13,21 +13,18 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestARM64Host is a host of another architecture: the program for arm64 under an
-// emulator, with a release's agent for the node beside it. All but the tracing runs
+// TestARM64Host is a host of another architecture: what make build makes for arm64, under
+// an emulator, with the agent for the node beside it. All but the tracing runs
 // there, including a complete session.
 func TestARM64Host(t *testing.T) {
 	f := setupAll(t)
 	emulator := testenv.NeedsTool(t, "qemu-aarch64") // Debian's package qemu-user
 	dir := filepath.Join(f.dir, "arm64")
 	program := filepath.Join(dir, "dapbridge")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "../cmd/dapbridge")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=arm64")
+	build := exec.Command("make", "-C", "..", "build", "BIN="+dir)
+	build.Env = append(os.Environ(), "GOARCH=arm64", "MAKEFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := os.Link(f.bin, filepath.Join(dir, "dapbridge-linux-amd64")); err != nil {
-		t.Fatal(err)
 	}
 	g := *f // with another program
 	g.bin, g.under = program, emulator
