@@ -39,11 +39,12 @@ compare the two. If they are identical, byte for byte in everything that is load
 upload the twin's debug information to the node, where dapbridge serve uses it. If
 not, report the first difference and upload nothing.
 
-The source is the published version that the target's build information names, or
-else the commit that it names, from the git repository in DIR (by default this
-directory), or else DIR as it is. DIR is only read. The twin is built with the
-target's version of the Go toolchain, which the go command downloads if necessary.
-The result is cached.`,
+The source is the commit that the target's build information names, from the git
+repository in DIR (by default this directory); or the published version that it
+names, from the module cache or your proxy; or DIR as it is. They are tried in turn,
+the cheapest first, until one yields the target. DIR is only read. The twin is built
+with the target's version of the Go toolchain, which the go command downloads if
+necessary. The result is cached.`,
 		Example: `  dapbridge symbols                                   # containerd in minikube, its repository in this directory
   dapbridge symbols ~/src/kubernetes --target kubelet
   dapbridge symbols --print                           # how it was built, as a shell command
@@ -128,7 +129,7 @@ func printSymbols(w io.Writer, c nodeConfig, r *symbols.Result) {
 	}
 	if r.Built {
 		times := r.Kept.Times
-		fmt.Fprintf(w, "built the symbols of %s: source %s, build %s, proof %s\n", what, formatSeconds(times.Sources), formatSeconds(times.Build), formatSeconds(times.Proof))
+		fmt.Fprintf(w, "built the symbols of %s from %s: source %s, build %s, proof %s\n", what, r.Kept.Source, formatSeconds(times.Sources), formatSeconds(times.Build), formatSeconds(times.Proof))
 	} else {
 		fmt.Fprintf(w, "the symbols of %s are already built\n", what)
 	}

@@ -27,6 +27,7 @@ func layers() []layer {
 		recipe = "internal/host/recipe"
 		groups = "internal/host/procgroup"
 		git    = "internal/host/gitrepo"
+		gocmd  = "internal/host/gocmd"
 		link   = "internal/host/link"
 		source = "internal/host/source"
 		small  = "it runs as root on the node: it stays small, and needs nothing of the host"
@@ -56,15 +57,16 @@ func layers() []layer {
 		{"internal/host/sshconn", []string{remote, node, diag}, "it carries bytes and programs and does not know which"},
 		{"internal/host/execconn", []string{remote, node, diag}, "it carries bytes and programs and does not know which"},
 		{git, []string{groups}, "it reads repositories that nobody has inspected, and knows no node"},
+		{gocmd, []string{groups}, "it runs the go command and knows no node"},
 		{"internal/host/gosource", []string{git, diag}, "it knows the host's Go and no node"},
 		{recipe, []string{exe, diag}, "it is pure: facts of an executable in, a recipe out"},
 		{groups, nil, "it starts programs and knows none"},
 		{"internal/host/symbols/debugfile", nil, "it copies a file and knows no more"},
-		{"internal/host/symbols/twin", []string{git, groups, recipe, "internal/host/symbols/debugfile", exe, diag}, "it builds on the host and knows no node"},
+		{"internal/host/symbols/twin", []string{git, gocmd, groups, recipe, "internal/host/symbols/debugfile", exe, diag}, "it builds on the host and knows no node"},
 		{"internal/host/filesync", []string{api, remote, groups, diag}, "it copies files and knows no debugger"},
 		{link, []string{remote, "internal/host/sshconn", "internal/host/execconn", api, exe, diag}, "it carries questions to the agent and does not know who asks"},
 		{source, []string{link, "internal/host/gosource", "bridge", "pathmap", api, exe, diag}, "it finds source and starts no session"},
-		{"internal/host/symbols", []string{link, remote, recipe, git, groups, api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
+		{"internal/host/symbols", []string{link, remote, recipe, git, gocmd, groups, api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
 		{"internal/host/deploy", []string{link, remote, recipe, groups, "internal/delta", api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
 		{"internal/host/logs", []string{link, remote, api, diag}, "each command has a package of its own: what two of them share is below them"},
 		{"internal/host/srcsync", []string{link, source, "internal/host/filesync", api, diag}, "each command has a package of its own: what two of them share is below them"},

@@ -8,11 +8,9 @@ package recipe
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/exe"
@@ -26,8 +24,9 @@ type Recipe struct {
 	Toolchain string   `json:"toolchain"` // value of GOTOOLCHAIN, such as go1.26.8
 	Package   string   `json:"package"`   // import path of the main package
 	Source    Source   `json:"source"`
-	Flags     []string `json:"flags"` // of go build
-	Env       []string `json:"env"`   // NAME=VALUE
+	Others    []Source `json:"others,omitempty"` // further sources that may be the right one, the cheapest first
+	Flags     []string `json:"flags"`            // of go build, besides those that depend on the source ([Recipe.BuildFlags])
+	Env       []string `json:"env"`              // NAME=VALUE
 	// Roots are directories of the machine that built the executable, which
 	// records them. They must replace those of the machine that rebuilds it.
 	Roots exe.Roots `json:"roots"`
@@ -36,20 +35,12 @@ type Recipe struct {
 	// Workspace reports whether other modules came from directories beside the
 	// main one (go.work).
 	Workspace bool `json:"workspace,omitempty"`
+	// Vendored reports whether the dependencies came from a vendor directory.
+	Vendored bool     `json:"vendored,omitempty"`
+	Recorded Recorded `json:"recorded,omitzero"`
 	// GODEBUG holds the default settings, KEY=VALUE, that the go.mod for a
 	// published version must set: those in force in the original build.
 	GODEBUG []string `json:"godebug,omitempty"`
-}
-
-// Source is where the source comes from. Exactly one of Version, Revision and Tree
-// is set.
-type Source struct {
-	Module   string       `json:"module"`             // path of the main package's module
-	Version  string       `json:"version,omitempty"`  // a published version
-	Revision string       `json:"revision,omitempty"` // a commit in the user's git repository
-	Tree     bool         `json:"tree,omitempty"`     // a copy of the user's directory, if the executable records neither
-	Stamp    string       `json:"stamp,omitempty"`    // the version that Go derived from the revision and its tags
-	Deps     []exe.Module `json:"deps,omitempty"`     // what go.mod must require; only with a Version
 }
 
 // New returns the recipe by which the host can rebuild an executable. The error's
@@ -101,59 +92,6 @@ func (r *Recipe) setPackage(o *exe.Origin, _ Host) error {
 	return nil
 }
 
-// setSource chooses where the source comes from. Go records a checksum for a module
-// that was downloaded, and a revision for a build in a repository.
-func (r *Recipe) setSource(o *exe.Origin, _ Host) error {
-	s := o.Settings
-	switch {
-	case s["vcs.modified"] == "true" || strings.HasSuffix(o.ModuleVersion, "+dirty") || strings.HasSuffix(o.ModuleVersion, ".dirty"):
-		return refuse("the target was built from a tree with uncommitted changes (vcs.modified=true): no commit holds its source")
-	case s["vcs"] != "" && s["vcs"] != "git":
-		return refuse("the target was built from a repository of %q: only git is supported", s["vcs"])
-	case o.MainSum != "":
-		return r.setPublished(o)
-	}
-	r.Workspace = slices.ContainsFunc(o.Deps, func(m exe.Module) bool { return m.Version == "(devel)" && m.Replace == nil })
-	switch {
-	case s["vcs.revision"] != "":
-		if !regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`).MatchString(s["vcs.revision"]) {
-			return refuse("the target records an invalid revision: %q", s["vcs.revision"])
-		}
-		r.Source.Revision = s["vcs.revision"]
-		if semver.IsValid(o.ModuleVersion) {
-			r.Source.Stamp = o.ModuleVersion
-		}
-		return nil
-	}
-	r.Source.Tree = true
-	return nil
-}
-
-// setPublished records what go.mod must require so that the go command selects the
-// same modules as in the original build, even if that ran in another module.
-func (r *Recipe) setPublished(o *exe.Origin) error {
-	if module.Check(o.ModulePath, o.ModuleVersion) != nil {
-		return refuse("the target records an invalid module version: %s@%s", o.ModulePath, o.ModuleVersion)
-	}
-	r.Source.Version = o.ModuleVersion
-	for _, d := range o.Deps {
-		if d.Version == "(devel)" {
-			return refuse("the target was built with module %s from a local directory", d.Path)
-		}
-		if module.Check(d.Path, d.Version) != nil {
-			return refuse("the target records an invalid module version: %s@%s", d.Path, d.Version)
-		}
-		if n := d.Replace; n != nil && module.Check(n.Path, n.Version) != nil {
-			return refuse("the target was built with %s in place of module %s, which is not a published version", n.Path, d.Path)
-		}
-	}
-	r.Source.Deps = slices.Clone(o.Deps)
-	if list := o.Settings["DefaultGODEBUG"]; list != "" {
-		r.GODEBUG = strings.Split(list, ",")
-	}
-	return nil
-}
-
 // checkRoots refuses directories that a -trimpath argument cannot express.
 func (r *Recipe) checkRoots(o *exe.Origin, _ Host) error {
 	for _, dir := range []string{o.Roots.Module, o.Roots.ModCache, o.Roots.GOROOT} {
@@ -173,17 +111,6 @@ func (r *Recipe) checkPlatform(o *exe.Origin, h Host) error {
 		return refuse("the target was built with cgo for linux/%s, which needs a C compiler on such a machine; this one is %s/%s", o.Arch, h.OS, h.Arch)
 	}
 	return nil
-}
-
-// isVendored reports whether the dependencies came from a vendor directory. Go
-// records no checksums for those; paths show it too, unless -trimpath removed them.
-func isVendored(o *exe.Origin) bool {
-	if o.Roots.Vendor {
-		return true
-	}
-	return o.Trimpath && len(o.Deps) > 0 && !slices.ContainsFunc(o.Deps, func(m exe.Module) bool {
-		return m.Sum != "" || m.Replace != nil && m.Replace.Sum != ""
-	})
 }
 
 // isPlainPath reports whether p can be part of "-trimpath A=>B;C=>D".

@@ -72,8 +72,8 @@ func TestNew(t *testing.T) {
 		"-buildvcs=true", "-mod=vendor", "-buildmode=pie", "-gcflags=-trimpath=/root/go/src",
 		"-ldflags=" + containerd().Settings["-ldflags"], "-tags=urfave_cli_no_docs",
 	}
-	if !slices.Equal(r.Flags, want) {
-		t.Errorf("flags %q, want %q", r.Flags, want)
+	if got := r.BuildFlags(); !slices.Equal(got, want) {
+		t.Errorf("flags %q, want %q", got, want)
 	}
 	env := []string{"CGO_CFLAGS=", "CGO_CPPFLAGS=", "CGO_CXXFLAGS=", "CGO_ENABLED=1", "CGO_LDFLAGS=", "GOAMD64=v1", "GOARCH=amd64", "GOOS=linux"}
 	if !slices.Equal(r.Env, env) {
@@ -94,8 +94,8 @@ func TestNewPublishedModule(t *testing.T) {
 	if r.LinkFlags {
 		t.Error("LinkFlags is true, although -trimpath leaves them out")
 	}
-	if want := []string{"-buildvcs=false", "-mod=mod", "-buildmode=exe", "-trimpath=true"}; !slices.Equal(r.Flags, want) {
-		t.Errorf("flags %q, want %q", r.Flags, want)
+	if got, want := r.BuildFlags(), []string{"-buildvcs=false", "-mod=mod", "-buildmode=exe", "-trimpath=true"}; !slices.Equal(got, want) {
+		t.Errorf("flags %q, want %q", got, want)
 	}
 }
 
@@ -124,8 +124,77 @@ func checkTreeFlags(t *testing.T, o *exe.Origin, want ...string) {
 	if !r.Source.Tree {
 		t.Errorf("source %+v, want a tree", r.Source)
 	}
-	if got := r.Flags[:len(want)]; !slices.Equal(got, want) {
+	if got := r.BuildFlags()[:len(want)]; !slices.Equal(got, want) {
 		t.Errorf("flags begin with %q, want %q", got, want)
+	}
+}
+
+// TestSources covers targets whose source may come from several places.
+func TestSources(t *testing.T) {
+	const module, revision, version = "github.com/containerd/containerd/v2", "14303e4a1b1f44eb85332d68c0493aebf33b0159", "v2.0.0-20260101000000-14303e4a1b1f"
+	tree := Source{Module: module, Tree: true}
+	clone := Source{Module: module, Version: version, Clone: true}
+	commit := Source{Module: module, Revision: revision, Stamp: version}
+	for name, test := range map[string]struct {
+		change func(*exe.Origin)
+		want   []Source
+	}{
+		"a clone":         {func(*exe.Origin) {}, []Source{commit, clone, tree}},
+		"an older Go":     {func(o *exe.Origin) { o.ModuleVersion = "(devel)" }, []Source{{Module: module, Revision: revision}, tree}},
+		"a workspace":     {func(o *exe.Origin) { o.Deps[0].Version = "(devel)" }, []Source{commit, tree}},
+		"a replacement":   {func(o *exe.Origin) { o.Deps[0].Replace = &exe.Module{Path: "./sys"} }, []Source{commit, tree}},
+		"no such version": {func(o *exe.Origin) { o.ModuleVersion = "v1.0.0" }, []Source{{Module: module, Revision: revision, Stamp: "v1.0.0"}, tree}},
+	} {
+		o := containerd()
+		test.change(o)
+		r, err := New(o, linux())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := r.Sources(); !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: sources %+v, want %+v", name, got, test.want)
+		}
+	}
+	o := kubelet()
+	r, err := New(o, linux())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Source{{Module: "k8s.io/kubernetes", Tree: true}}; !reflect.DeepEqual(r.Others, want) {
+		t.Errorf("the other sources of a published version are %+v, want %+v", r.Others, want)
+	}
+}
+
+// TestWithSource checks what depends on the source: flags, and what is written into the
+// twin.
+func TestWithSource(t *testing.T) {
+	r, err := New(containerd(), linux())
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded := Recorded{Version: r.Source.Stamp, Settings: []string{
+		"vcs=git", "vcs.revision=" + r.Source.Revision, "vcs.time=2026-01-01T00:00:00Z", "vcs.modified=false",
+	}}
+	for i, want := range []struct {
+		flags []string
+		stamp Recorded
+	}{{[]string{"-buildvcs=true", "-mod=vendor"}, Recorded{}}, {[]string{"-buildvcs=false", "-mod=vendor"}, recorded}, {[]string{"-buildvcs=false", "-mod=vendor"}, recorded}} {
+		with := r.WithSource(r.Sources()[i])
+		if got := with.BuildFlags()[:2]; !slices.Equal(got, want.flags) {
+			t.Errorf("%s: flags begin with %q, want %q", with.Source, got, want.flags)
+		}
+		if got := with.Stamp(); !reflect.DeepEqual(got, want.stamp) {
+			t.Errorf("%s: the stamp is %+v, want %+v", with.Source, got, want.stamp)
+		}
+	}
+	if r, err = New(kubelet(), linux()); err != nil {
+		t.Fatal(err)
+	}
+	tree := r.WithSource(r.Others[0])
+	want := []string{"--version=v1.37.2", "--sum=" + kubelet().MainSum}
+	if got := tree.Stamp().Flags(); !slices.Equal(got, want) {
+		t.Errorf("the stamp of a published version is %q, want %q", got, want)
 	}
 }
 

@@ -3,7 +3,6 @@ package recipe
 import (
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/exe"
@@ -13,7 +12,7 @@ import (
 // It refuses an unknown setting, which may change the program or harm the host.
 func (r *Recipe) applySettings(o *exe.Origin, _ Host) error {
 	r.LinkFlags = !o.Trimpath
-	r.Flags = []string{"-buildvcs=" + strconv.FormatBool(r.Source.Revision != ""), "-mod=" + r.modMode(o)}
+	r.Flags = []string{}
 	env := map[string]string{"CGO_ENABLED": "0"}
 	for _, key := range slices.Sorted(maps.Keys(o.Settings)) {
 		value := o.Settings[key]
@@ -35,17 +34,6 @@ func (r *Recipe) applySettings(o *exe.Origin, _ Host) error {
 		r.Env = append(r.Env, key+"="+env[key])
 	}
 	return nil
-}
-
-// modMode returns the value of -mod.
-func (r *Recipe) modMode(o *exe.Origin) string {
-	switch {
-	case r.Source.Version != "":
-		return "mod" // GoMod has no go.sum: the checksum database verifies the modules
-	case isVendored(o):
-		return "vendor"
-	}
-	return "readonly"
 }
 
 // How a setting is used.

@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -17,7 +16,7 @@ func (r *Recipe) ShellScript(dir, ldflags string, quote func(words []string) str
 	if err := r.writeFetch(line, dir, quote); err != nil {
 		return "", err
 	}
-	if r.Source.Version == "" {
+	if r.Source.Version == "" || r.Source.Clone {
 		line(`cd "$(dirname "$(grep -rl --include=go.mod --exclude-dir=vendor --exclude-dir=testdata -e %s "$src" | head -n 1)")"`,
 			quote([]string{"^module " + r.Source.Module + "$"}))
 	}
@@ -31,7 +30,10 @@ func (r *Recipe) ShellScript(dir, ldflags string, quote func(words []string) str
 	}
 	line("export GOENV=off GOFLAGS= GOWORK=%s", workspace)
 	line("export %s", quoteAssignments(append([]string{"GOTOOLCHAIN=" + r.Toolchain}, r.Env...), quote))
-	flags := slices.Clone(r.Flags)
+	if r.Source.Clone && r.Vendored {
+		line("go mod vendor")
+	}
+	flags := r.BuildFlags()
 	if ldflags != "" && !r.LinkFlags {
 		flags = append(flags, "-ldflags="+ldflags)
 	}
@@ -44,6 +46,10 @@ func (r *Recipe) ShellScript(dir, ldflags string, quote func(words []string) str
 func (r *Recipe) writeFetch(line func(string, ...any), dir string, quote func([]string) string) error {
 	s := r.Source
 	switch {
+	case s.Clone:
+		line(`module=%s`, quote([]string{s.Module + "@" + s.Version}))
+		line(`cp -R "$(cd "$src" && GOFLAGS= go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/." "$src"`)
+		line(`chmod -R u+w "$src"`)
 	case s.Version != "":
 		mod, err := r.GoMod()
 		if err != nil {
@@ -75,7 +81,7 @@ func (r *Recipe) mapFlags() string {
 	}
 	add("$(go env GOROOT)", r.Roots.GOROOT)
 	moduleDir := "$PWD"
-	if r.Source.Version != "" {
+	if r.Source.Version != "" && !r.Source.Clone {
 		moduleDir = "$(go list -m -mod=mod -f {{.Dir}} " + r.Source.Module + ")"
 	}
 	add(moduleDir, r.Roots.Module)
@@ -85,6 +91,9 @@ func (r *Recipe) mapFlags() string {
 	add("$(go env GOMODCACHE)", r.Roots.ModCache)
 	if r.Roots.GOROOT != "" {
 		fmt.Fprintf(&b, " '--goroot=%s'", escapeDouble(r.Roots.GOROOT))
+	}
+	for _, flag := range r.Stamp().Flags() {
+		fmt.Fprintf(&b, " '%s'", escapeDouble(flag))
 	}
 	return b.String()
 }

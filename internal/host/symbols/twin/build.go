@@ -12,12 +12,12 @@ import (
 
 // compile runs go build and returns the path of the twin.
 func (j *job) compile(ctx context.Context, src source) (string, error) {
-	toolexec, err := toolexecValue(j.ToolExec, j.rules(src), j.recipe.Roots.GOROOT)
+	toolexec, err := toolexecValue(j.ToolExec, Changes{Rules: j.rules(src), GOROOT: j.recipe.Roots.GOROOT, Stamp: j.recipe.Stamp()})
 	if err != nil {
 		return "", err
 	}
 	flags := j.flags()
-	list, err := procgroup.Output(ctx, src.dir, j.env, j.goTool, slices.Concat([]string{"list", "-deps"}, listFlags(flags), []string{"--", j.recipe.Package})...)
+	list, err := j.goCommand.Run(ctx, src.dir, slices.Concat([]string{"list", "-deps"}, listFlags(flags), []string{"--", j.recipe.Package})...)
 	if err != nil {
 		return "", buildError("list the packages of %s: %w", j.recipe.Package, err)
 	}
@@ -27,8 +27,8 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 	counter.onPackage(0)
 	args := slices.Concat([]string{"build", "-v", "-toolexec=" + toolexec, "-o", out}, flags, []string{"--", j.recipe.Package})
 	j.Log.Debug("building the twin", "dir", src.dir, "args", args)
-	cmd := procgroup.Command(ctx, j.goTool, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = src.dir, withVariables(j.env, "PWD="+src.dir), counter, counter
+	cmd := procgroup.Command(ctx, j.goCommand.Tool, args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = src.dir, append(slices.Clone(j.goCommand.Env), "PWD="+src.dir), counter, counter
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
@@ -40,7 +40,7 @@ func (j *job) compile(ctx context.Context, src source) (string, error) {
 
 // flags returns the flags of go build.
 func (j *job) flags() []string {
-	flags := slices.Clone(j.recipe.Flags)
+	flags := j.recipe.BuildFlags()
 	if j.ldflags != "" && !j.recipe.LinkFlags {
 		flags = append(flags, "-ldflags="+j.ldflags)
 	}
@@ -65,13 +65,13 @@ func (j *job) rules(src source) []string {
 			rules = append(rules, hostDir+"=>"+buildDir)
 		}
 	}
-	add(j.goroot, roots.GOROOT)
+	add(j.goCommand.GOROOT, roots.GOROOT)
 	add(src.module, roots.Module)
 	if rel, err := filepath.Rel(src.tree, src.module); err == nil && src.tree != "" && rel != "." {
 		buildTree, _ := strings.CutSuffix(roots.Module, "/"+filepath.ToSlash(rel))
 		add(src.tree, buildTree) // for modules beside this one
 	}
-	add(j.cache, roots.ModCache)
+	add(j.goCommand.Cache, roots.ModCache)
 	return rules
 }
 

@@ -22,6 +22,8 @@ type DebugFile struct {
 	Hash  string `json:"hash"` // SHA-256 in hex
 	Size  int64  `json:"size"`
 	Times Times  `json:"times"` // durations of the build
+	// Source says what the twin was built from, see [recipe.Source.String].
+	Source string `json:"source,omitempty"`
 	// LDFlags are the linker flags of the twin, if the executable does not record them.
 	LDFlags string `json:"ldflags,omitempty"`
 }
@@ -66,7 +68,7 @@ func (b *Builder) Find(p exe.Fingerprint) (*DebugFile, error) {
 
 // store stores the debug sections of a twin atomically.
 func (j *job) store(p exe.Fingerprint, twin string, times Times) (*DebugFile, error) {
-	k := &DebugFile{Times: times, LDFlags: j.ldflags}
+	k := &DebugFile{Times: times, LDFlags: j.ldflags, Source: j.recipe.Source.String()}
 	name, err := fingerprintKey(p)
 	if err != nil {
 		return nil, err

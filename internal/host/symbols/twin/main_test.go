@@ -32,21 +32,26 @@ func TestMain(m *testing.M) {
 }
 
 func runToolexec(args []string) int {
-	var rules []string
-	goroot := ""
+	var c Changes
 	for i, a := range args {
 		if a == "--" {
-			status, err := RunTool(args[i+1:], rules, goroot, os.Environ(), os.Stdout, os.Stderr)
+			status, err := RunTool(args[i+1:], c, os.Environ(), os.Stdout, os.Stderr)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 			return status
 		}
-		if rule, ok := strings.CutPrefix(a, "--map="); ok {
-			rules = append(rules, rule)
-		}
-		if dir, ok := strings.CutPrefix(a, "--goroot="); ok {
-			goroot = dir
+		switch name, value, _ := strings.Cut(a, "="); name {
+		case "--map":
+			c.Rules = append(c.Rules, value)
+		case "--goroot":
+			c.GOROOT = value
+		case "--version":
+			c.Stamp.Version = value
+		case "--sum":
+			c.Stamp.Sum = value
+		case "--setting":
+			c.Stamp.Settings = append(c.Stamp.Settings, value)
 		}
 	}
 	return 2

@@ -202,7 +202,7 @@ func (d *difference) likelyCause(name string) string {
 	case !strings.Contains(name, "."):
 		return "another C compiler, since all Go functions match"
 	case d.recipe.Source.Tree && !isStandard(name):
-		return "another source or other flags: the target records no commit, so the directory was used as it is"
+		return "another source or other flags: the directory was used as it is"
 	case isStandard(name):
 		return "another toolchain, or a flag that is not recorded (the standard library differs)"
 	case strings.HasPrefix(name, module) || strings.HasPrefix(name, "main."):

@@ -3,12 +3,12 @@ package twin
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/host/gitrepo"
+	"github.com/dapbridge/dapbridge/internal/host/gocmd"
 )
 
 // source says where the source is on the host.
@@ -29,9 +30,12 @@ type source struct {
 // the user's.
 func (j *job) prepareSource(ctx context.Context) (source, error) {
 	dir := filepath.Join(j.work, "src")
+	if err := errors.Join(removeAll(dir), removeAll(filepath.Join(j.work, "twin"))); err != nil { // of another source
+		return source{}, buildError("%w", err)
+	}
 	src, err := j.fetchSource(ctx, dir)
 	if err == nil && j.recipe.Workspace {
-		j.env = withVariables(j.env, "GOWORK="+workspaceAbove(src.dir, dir))
+		j.goCommand.Env = append(slices.Clone(j.goCommand.Env), "GOWORK="+workspaceAbove(src.dir, dir))
 	}
 	return src, err
 }
@@ -52,13 +56,34 @@ func workspaceAbove(dir, root string) string {
 
 func (j *job) fetchSource(ctx context.Context, dir string) (source, error) {
 	switch s := j.recipe.Source; {
+	case s.Clone:
+		return j.copyPublished(ctx, dir)
 	case s.Version != "":
 		return j.writeModule(dir)
 	case s.Revision != "":
 		return j.checkout(ctx, dir)
 	}
-	if err := j.copyTree(ctx, dir); err != nil {
+	root, err := moduleAbove(j.dir, j.recipe.Source.Module)
+	if err != nil {
 		return source{}, err
+	}
+	if err := gocmd.CopyTree(ctx, root, dir, j.Dir); err != nil {
+		return source{}, buildError("%w", err)
+	}
+	return source{dir: dir, module: dir}, nil
+}
+
+// copyPublished copies a published version, which then is the main module, like the
+// clone that the target was built in.
+func (j *job) copyPublished(ctx context.Context, dir string) (source, error) {
+	s := j.recipe.Source
+	if err := j.goCommand.CopyModule(ctx, module.Version{Path: s.Module, Version: s.Version}, dir); err != nil {
+		return source{}, buildError("%w", err)
+	}
+	if j.recipe.Vendored {
+		if err := j.goCommand.Vendor(ctx, dir); err != nil {
+			return source{}, buildError("%w", err)
+		}
 	}
 	return source{dir: dir, module: dir}, nil
 }
@@ -76,21 +101,11 @@ func (j *job) writeModule(dir string) (source, error) {
 	if err != nil {
 		return source{}, buildError("%w", err)
 	}
-	escaped, err := moduleDir(s.Module, s.Version)
-	return source{dir: dir, module: filepath.Join(j.cache, escaped)}, err
-}
-
-// moduleDir returns a module's directory relative to GOMODCACHE.
-func moduleDir(path, version string) (string, error) {
-	p, err := module.EscapePath(path)
+	inCache, err := j.goCommand.ModuleDir(module.Version{Path: s.Module, Version: s.Version})
 	if err != nil {
-		return "", buildError("%w", err)
+		return source{}, buildError("%w", err)
 	}
-	v, err := module.EscapeVersion(version)
-	if err != nil {
-		return "", buildError("%w", err)
-	}
-	return filepath.FromSlash(p + "@" + v), nil
+	return source{dir: dir, module: inCache}, nil
 }
 
 // checkout checks out the commit in a repository of our own that borrows the user's
@@ -151,65 +166,6 @@ func tagPrefix(repository, root string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(rel, "./"), "/")
 }
 
-// copyTree copies the user's module without .git.
-func (j *job) copyTree(ctx context.Context, dir string) error {
-	root, err := moduleAbove(j.dir, j.recipe.Source.Module)
-	if err != nil {
-		return err
-	}
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		if path == j.Dir || d.Name() == ".git" {
-			if d.IsDir() {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		return copyEntry(path, filepath.Join(dir, rel), d)
-	})
-	if err != nil {
-		return buildError("copy %s: %w", root, err)
-	}
-	return nil
-}
-
-// copyEntry copies a directory entry: a directory without its content, a symbolic
-// link as a link, a regular file. Others cannot be source and are left out.
-func copyEntry(from, to string, d fs.DirEntry) error {
-	switch kind := d.Type(); {
-	case kind.IsDir():
-		return os.MkdirAll(to, 0o700)
-	case kind&fs.ModeSymlink != 0:
-		dest, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return os.Symlink(dest, to)
-	case !kind.IsRegular():
-		return nil
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
-
 // moduleAbove returns the root of the module, which must be dir or a parent of it.
 func moduleAbove(dir, path string) (string, error) {
 	for root := dir; ; root = filepath.Dir(root) {
@@ -217,7 +173,7 @@ func moduleAbove(dir, path string) (string, error) {
 			return root, nil
 		}
 		if root == filepath.Dir(root) {
-			return "", buildError("%s is not in the target's module %s, and the target records no commit", dir, path)
+			return "", buildError("%s is not in the target's module %s", dir, path)
 		}
 	}
 }

@@ -11,25 +11,38 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
+// Changes are what a twin's build does differently from an ordinary one.
+type Changes struct {
+	Rules  []string        // -trimpath rules, HOST=>BUILD, of which the first match wins
+	GOROOT string          // that the program reports; "" leaves it unchanged
+	Stamp  recipe.Recorded // is written into the program's build information
+}
+
 // RunTool runs a tool of the Go toolchain for a twin's build, as the -toolexec program.
-// tool is the command, whose arguments it changes. rules are -trimpath rules,
-// HOST=>BUILD, of which the first match wins. goroot is the GOROOT that the linked
-// program should report; "" leaves it unchanged. RunTool returns the tool's exit status.
-func RunTool(tool, rules []string, goroot string, env []string, stdout, stderr io.Writer) (status int, err error) {
+// tool is the command, whose arguments it changes. It returns the tool's exit status.
+func RunTool(tool []string, c Changes, env []string, stdout, stderr io.Writer) (status int, err error) {
 	name := strings.TrimSuffix(filepath.Base(tool[0]), ".exe")
 	versionQuery := slices.Contains(tool[1:], "-V=full")
+	args := toolArgs(name, tool[1:], c.Rules)
+	if name == "link" && !versionQuery {
+		if args, err = stampArgs(args, c.Stamp); err != nil {
+			return 1, err
+		}
+	}
 	var version bytes.Buffer
-	cmd := exec.Command(tool[0], toolArgs(name, tool[1:], rules)...)
+	cmd := exec.Command(tool[0], args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = os.Stdin, stdout, stderr, env
 	if versionQuery {
 		cmd.Stdout = &version
 	}
-	if name == "link" && goroot != "" && !versionQuery {
+	if name == "link" && c.GOROOT != "" && !versionQuery {
 		// The linker writes the GOROOT of its environment into the program
 		// (cmd/link/internal/ld, runtime.defaultGOROOT).
-		cmd.Env = append(slices.Clone(env), "GOROOT="+goroot)
+		cmd.Env = append(slices.Clone(env), "GOROOT="+c.GOROOT)
 	}
 	if err := cmd.Run(); err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -39,19 +52,19 @@ func RunTool(tool, rules []string, goroot string, env []string, stdout, stderr i
 	}
 	if versionQuery {
 		line := version.Bytes()
-		if changesOutput(name, rules, goroot) {
-			line = versionLine(line, rules, goroot)
+		if c.changeOutput(name) {
+			line = c.versionLine(name, line)
 		}
 		_, err = stdout.Write(line)
 	}
 	return 0, err
 }
 
-// changesOutput reports whether the tool's output may differ from that of an ordinary
+// changeOutput reports whether a tool's output may differ from that of an ordinary
 // build. The packages of a program built with -trimpath are compiled as usual, so
 // that ordinary builds and twins share the cache for them.
-func changesOutput(name string, rules []string, goroot string) bool {
-	return name == "link" || len(rules) > 0 || goroot != ""
+func (c Changes) changeOutput(tool string) bool {
+	return tool == "link" || len(c.Rules) > 0 || c.GOROOT != ""
 }
 
 // toolArgs returns a tool's arguments for a twin: the compiler and the assembler get
@@ -81,21 +94,26 @@ func toolArgs(name string, args, rules []string) []string {
 // versionLine adds a hash of our changes to a tool's answer to -V=full. The go command
 // makes the answer part of its cache keys (cmd/go/internal/work, toolID), so that all
 // twins can share one build cache.
-func versionLine(line []byte, rules []string, goroot string) []byte {
-	sum := sha256.Sum256([]byte(strings.Join(rules, "\x00") + "\x00" + goroot))
+func (c Changes) versionLine(tool string, line []byte) []byte {
+	changes := append(slices.Clone(c.Rules), c.GOROOT)
+	if tool == "link" {
+		changes = append(changes, c.Stamp.Flags()...)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(changes, "\x00")))
 	return append(bytes.TrimRight(line, "\r\n"), " twin/1/"+hex.EncodeToString(sum[:8])+"\n"...)
 }
 
 // toolexecValue returns the value of -toolexec: the command with its flags, quoted as
 // the go command splits it (cmd/internal/quoted).
-func toolexecValue(command, rules []string, goroot string) (string, error) {
+func toolexecValue(command []string, c Changes) (string, error) {
 	words := slices.Clone(command)
-	for _, r := range rules {
+	for _, r := range c.Rules {
 		words = append(words, "--map="+r)
 	}
-	if goroot != "" {
-		words = append(words, "--goroot="+goroot)
+	if c.GOROOT != "" {
+		words = append(words, "--goroot="+c.GOROOT)
 	}
+	words = append(words, c.Stamp.Flags()...)
 	words = append(words, "--")
 	for i, w := range words {
 		switch {

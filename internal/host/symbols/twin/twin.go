@@ -23,6 +23,7 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/gocmd"
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
 )
 
@@ -104,31 +105,72 @@ func workName(r *recipe.Recipe) string {
 // job is one build.
 type job struct {
 	*Builder
-	recipe   *recipe.Recipe
-	dir      string // the user's directory
-	work     string // our working directory
+	recipe   *recipe.Recipe // with the source that is tried
+	dir      string         // the user's directory
+	work     string         // our working directory
 	original Original
 
 	ldflags string // the user's, or recovered from the target
 
-	goTool string
-	env    []string // of the go command
-	goroot string   // of the toolchain
-	cache  string   // GOMODCACHE
-	times  Times
+	goCommand gocmd.Go // with the target's toolchain
+	times     Times
 }
 
+// prepare finds the toolchain.
+func (j *job) prepare(ctx context.Context) error {
+	tmp := filepath.Join(j.work, "tmp")
+	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		return buildError("%w", err)
+	}
+	variables := append([]string{"GOCACHE=" + filepath.Join(j.Dir, "gocache"), "GOTMPDIR=" + tmp}, j.recipe.Env...)
+	command, err := gocmd.New(ctx, j.Env, j.recipe.Toolchain, j.work, variables...)
+	switch {
+	case errors.Is(err, gocmd.ErrNoGo):
+		return buildError("%w: building symbols needs the Go toolchain", err)
+	case errors.Is(err, gocmd.ErrNoToolchain):
+		return buildError("the target was built by %s: %w", j.recipe.Toolchain, err)
+	case err != nil:
+		return buildError("%w", err)
+	case command.Version != j.recipe.Toolchain:
+		return buildError("the target was built by %s, but the go command provides %s", j.recipe.Toolchain, command.Version)
+	}
+	j.goCommand = *command
+	return nil
+}
+
+// run builds the twin from one source after the other, until one is proved.
 func (j *job) run(ctx context.Context) (*DebugFile, error) {
 	start := time.Now()
-	j.report(Step{Phase: Sources})
 	if err := j.prepare(ctx); err != nil {
 		return nil, err
 	}
+	prepared := time.Since(start)
+	var failures []failure
+	for _, s := range j.sources() {
+		try := *j
+		try.recipe, try.times.Sources = j.recipe.WithSource(s), prepared
+		file, err := try.build(ctx)
+		if err == nil {
+			return file, nil
+		}
+		if code := diag.CodeOf(err); ctx.Err() != nil || code != diag.TwinBuild && code != diag.TwinDiffers {
+			return nil, err
+		}
+		j.Log.Info("the symbols cannot be built from this source", "source", s.String(), "reason", err)
+		failures = append(failures, failure{s, err})
+	}
+	return nil, joinFailures(failures)
+}
+
+// build builds the twin from the recipe's source.
+func (j *job) build(ctx context.Context) (*DebugFile, error) {
+	start := time.Now()
+	j.report(Step{Phase: Sources})
 	src, err := j.prepareSource(ctx)
 	if err != nil {
 		return nil, err
 	}
-	j.times.Sources = time.Since(start)
+	j.times.Sources += time.Since(start)
 
 	want, out, err := j.buildAndProve(ctx, src)
 	if diag.CodeOf(err) == diag.TwinDiffers && !j.recipe.LinkFlags && j.LDFlags == "" && want.Arch == "amd64" {
@@ -195,5 +237,3 @@ func removeAll(dir string) error {
 func buildError(format string, args ...any) error {
 	return diag.Errorf(diag.TwinBuild, format, args...)
 }
-
-var errNoGo = errors.New("no go command on the PATH")

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,6 +121,12 @@ func checkTwin(t *testing.T, o localOriginal, dir string) *DebugFile {
 // same twin.
 func checkShellScript(t *testing.T, o localOriginal, dir, ldflags string) {
 	t.Helper()
+	checkScript(t, o.recipe(t), o, dir, ldflags)
+}
+
+// checkScript is checkShellScript for another recipe than the first.
+func checkScript(t *testing.T, r *recipe.Recipe, o localOriginal, dir, ldflags string) {
+	t.Helper()
 	quote := func(words []string) string {
 		var b strings.Builder
 		for _, w := range words {
@@ -127,7 +134,7 @@ func checkShellScript(t *testing.T, o localOriginal, dir, ldflags string) {
 		}
 		return b.String()[1:]
 	}
-	script, err := o.recipe(t).ShellScript(dir, ldflags, quote)
+	script, err := r.ShellScript(dir, ldflags, quote)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +149,7 @@ func checkShellScript(t *testing.T, o localOriginal, dir, ldflags string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := prove(t.Context(), p, filepath.Join(tmp, "twin"), o, o.recipe(t)); err != nil {
+	if err := prove(t.Context(), p, filepath.Join(tmp, "twin"), o, r); err != nil {
 		t.Errorf("the script's twin: %v\n%s", err, script)
 	}
 }
@@ -193,6 +200,7 @@ func hashTree(t *testing.T, dir string) string {
 func TestFromRevision(t *testing.T) {
 	repo := t.TempDir()
 	writeTree(t, repo, sample())
+	t.Setenv("GOPROXY", "off")
 	git := func(args ...string) { run(t, repo, nil, append([]string{"git"}, args...)...) }
 	git("init", "--quiet", "--initial-branch=main")
 	git("add", "--all")
@@ -289,23 +297,7 @@ func TestTagPrefix(t *testing.T) {
 // TestFromModule builds the twins of programs of a published module, which a proxy
 // in a directory serves.
 func TestFromModule(t *testing.T) {
-	proxy, src := t.TempDir(), t.TempDir()
-	files := sample()
-	for name := range files {
-		if strings.HasPrefix(name, "vendor") {
-			delete(files, name)
-		}
-	}
-	writeTree(t, filepath.Join(src, "m"), files)
-	writeTree(t, filepath.Join(src, "dep"), map[string]string{"go.mod": sample()["vendor/example.com/dep/go.mod"], "dep.go": sample()["vendor/example.com/dep/dep.go"]})
-	publish(t, proxy, filepath.Join(src, "m"), module.Version{Path: "example.com/m", Version: "v1.5.0"})
-	publish(t, proxy, filepath.Join(src, "dep"), module.Version{Path: "example.com/dep", Version: "v1.0.0"})
-	settings := []string{"GOPROXY=file://" + proxy + ",direct", "GONOSUMDB=example.com", "GOMODCACHE=" + filepath.Join(t.TempDir(), "mod")}
-	for _, v := range settings {
-		name, value, _ := strings.Cut(v, "=")
-		t.Setenv(name, value)
-	}
-	t.Cleanup(func() { removeAll(os.Getenv("GOMODCACHE")) })
+	settings := publishSample(t)
 	for _, flags := range [][]string{{"-trimpath", "-ldflags=-s -w"}, {"-ldflags=-s -w"}} {
 		bin := t.TempDir()
 		run(t, bin, append([]string{"CGO_ENABLED=0", "GOBIN=" + bin}, settings...), slices.Concat([]string{"go", "install"}, flags, []string{"example.com/m/cmd/m@v1.5.0"})...)
@@ -316,6 +308,32 @@ func TestFromModule(t *testing.T) {
 		checkTwin(t, o, t.TempDir())
 		checkShellScript(t, o, t.TempDir(), "")
 	}
+}
+
+// publishSample publishes version v1.5.0 of the sample, with its dependency, by a proxy in
+// a directory, and returns the variables with which the go command uses that.
+func publishSample(t *testing.T) []string {
+	t.Helper()
+	proxy, src := t.TempDir(), t.TempDir()
+	writeTree(t, filepath.Join(src, "m"), unvendored())
+	writeTree(t, filepath.Join(src, "dep"), map[string]string{"go.mod": sample()["vendor/example.com/dep/go.mod"], "dep.go": sample()["vendor/example.com/dep/dep.go"]})
+	publish(t, proxy, filepath.Join(src, "m"), module.Version{Path: "example.com/m", Version: "v1.5.0"})
+	publish(t, proxy, filepath.Join(src, "dep"), module.Version{Path: "example.com/dep", Version: "v1.0.0"})
+	settings := []string{"GOPROXY=file://" + proxy + ",direct", "GONOSUMDB=example.com", "GOMODCACHE=" + filepath.Join(t.TempDir(), "mod")}
+	for _, v := range settings {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	t.Cleanup(func() { removeAll(os.Getenv("GOMODCACHE")) })
+	return settings
+}
+
+// unvendored returns the sample without its vendor directory, but with a go.sum.
+func unvendored() map[string]string {
+	files := sample()
+	maps.DeleteFunc(files, func(name, _ string) bool { return strings.HasPrefix(name, "vendor") })
+	files["go.sum"] = depSums
+	return files
 }
 
 // publish adds a module to a proxy's directory (https://go.dev/ref/mod#goproxy-protocol).
@@ -513,7 +531,7 @@ func TestToolVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		var stdout strings.Builder
-		if status, err := RunTool(tool, tt.rules, tt.goroot, os.Environ(), &stdout, os.Stderr); status != 0 || err != nil {
+		if status, err := RunTool(tool, Changes{Rules: tt.rules, GOROOT: tt.goroot}, os.Environ(), &stdout, os.Stderr); status != 0 || err != nil {
 			t.Fatalf("%s: exit status %d, %v", tt.name, status, err)
 		}
 		got := stdout.String()
