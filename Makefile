@@ -33,7 +33,7 @@ agents = sha256() { { sha256sum "$$1" 2>/dev/null || shasum -a 256 "$$1"; } | cu
 
 build: ## build bin/dapbridge, and beside it the agents for nodes
 	@$(call agents,$(BIN)); \
-	$(GO_BUILD) -ldflags '$(LDFLAGS) '"$$stamp" -o $(BIN)/dapbridge ./cmd/dapbridge
+	$(GO_BUILD) -ldflags '$(LDFLAGS) '"$$stamp" -o $(BIN)/dapbridge$$(go env GOEXE) ./cmd/dapbridge
 
 man: build ## write the manual pages to dist/man/man1
 	bin/dapbridge man dist/man/man1
