@@ -31,6 +31,7 @@ func readAll(data []byte) (mainFile string, o Optimisation, err error) {
 	_, _ = x.Shapes()
 	_, _ = x.Function(1)
 	_, _ = x.Blocks(Range{".gopclntab", 0, 64, 16})
+	_, _ = x.Content(Range{".gopclntab", 0, 64, 0})
 	_, _ = x.Words([]uint64{0, 1 << 63})
 	_, _ = x.Strings([]uint64{0, 64, 1 << 63})
 	_, _ = x.Variables()

@@ -152,3 +152,27 @@ func TestBlocks(t *testing.T) {
 		}
 	}
 }
+
+func TestContent(t *testing.T) {
+	x := open(t, exetest.Build(t, "sleeper", "GOARCH=amd64"))
+	text, err := x.Content(Range{Section: ".text", Offset: 16, Size: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, err := x.Code()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(text, code[16:16+4096]) {
+		t.Error("the content is not what the file has")
+	}
+	size := uint64(len(code))
+	for _, r := range []Range{
+		{Section: ".none", Size: 1}, {Section: ".bss", Size: 1}, {Section: ".text", Size: ContentLimit + 1},
+		{Section: ".text", Offset: size, Size: 1}, {Section: ".text", Offset: 1 << 63, Size: 1 << 63}, {Section: ".text", Offset: 1, Size: 1<<64 - 1},
+	} {
+		if _, err := x.Content(r); err == nil {
+			t.Errorf("%+v is accepted", r)
+		}
+	}
+}

@@ -104,10 +104,32 @@ func (x *File) Blocks(r Range) (hashes []byte, err error) {
 			if _, err := s.ReadAt(b, int64(r.Offset+at)); err != nil {
 				return err
 			}
-			sum := sha256.Sum256(b)
-			hashes = append(hashes, sum[:BlockHash]...)
+			hashes = append(hashes, HashBlock(b)...)
 		}
 		return nil
 	})
 	return slices.Clip(hashes), err
+}
+
+// HashBlock returns the hash of one block.
+func HashBlock(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:BlockHash]
+}
+
+// ContentLimit is how much one call to [File.Content] returns at most, in bytes.
+const ContentLimit = 1 << 20
+
+// Content returns a part of a section as it is in the file.
+func (x *File) Content(r Range) (content []byte, err error) {
+	err = withELF(x.r, func(e executable) error {
+		s := e.section(r.Section)
+		if s == nil || r.Size > ContentLimit || r.Offset > s.FileSize || r.Size > s.FileSize-r.Offset {
+			return fmt.Errorf("section %s has no such part", r.Section)
+		}
+		content = make([]byte, r.Size)
+		_, err := s.ReadAt(content, int64(r.Offset))
+		return err
+	})
+	return content, err
 }

@@ -45,6 +45,11 @@ func (s *supervisor) readBlocks(ctx context.Context, r exe.Range) ([]byte, error
 	return hashes, api.ToRPC(err)
 }
 
+func (s *supervisor) readContent(ctx context.Context, r exe.Range) ([]byte, error) {
+	content, err := inspectTarget(ctx, s, func(x *exe.File) ([]byte, error) { return x.Content(r) })
+	return content, api.ToRPC(err)
+}
+
 func (s *supervisor) readFunction(ctx context.Context, p api.FunctionParams) (exe.Function, error) {
 	f, err := inspectTarget(ctx, s, func(x *exe.File) (exe.Function, error) { return x.Function(p.Index) })
 	return f, api.ToRPC(err)

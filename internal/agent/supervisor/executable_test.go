@@ -3,6 +3,7 @@
 package supervisor_test
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -53,6 +54,13 @@ func TestExecutable(t *testing.T) {
 	}
 	if _, err := s.client.Blocks(ctx, exe.Range{Section: ".none", Size: 1, Block: 1}); err == nil {
 		t.Error("blocks of a section that is not there")
+	}
+	content, err := x.Content(exe.Range{Section: ".text", Size: exe.ContentLimit / 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client.Content(ctx, exe.Range{Section: ".text", Size: exe.ContentLimit / 4}); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes of .text, %v; want %d equal ones", len(got), err, len(content))
 	}
 	shapes, err := x.Shapes()
 	if err != nil {

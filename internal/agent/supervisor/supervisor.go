@@ -141,6 +141,7 @@ func (s *supervisor) serve(ctx context.Context) error {
 		api.MethodOrigin:      handler.New(wrap(s.readOrigin)),
 		api.MethodFingerprint: handler.New(wrap(s.readFingerprint)),
 		api.MethodBlocks:      handler.New(s.readBlocks),
+		api.MethodContent:     handler.New(s.readContent),
 		api.MethodShapes:      handler.New(wrap(s.readShapes)),
 		api.MethodFunction:    handler.New(s.readFunction),
 		api.MethodWords:       handler.New(s.readWords),

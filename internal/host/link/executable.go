@@ -28,6 +28,11 @@ func (c *Client) Blocks(ctx context.Context, r exe.Range) (hashes []byte, err er
 	return hashes, c.call(ctx, api.MethodBlocks, r, &hashes)
 }
 
+// Content returns a part of the target's executable, see [exe.File.Content].
+func (c *Client) Content(ctx context.Context, r exe.Range) (content []byte, err error) {
+	return content, c.call(ctx, api.MethodContent, r, &content)
+}
+
 // Shapes returns hashes of the target's functions, see [exe.File.Shapes].
 func (c *Client) Shapes(ctx context.Context) (hashes []byte, err error) {
 	return hashes, c.call(ctx, api.MethodShapes, nil, &hashes)
