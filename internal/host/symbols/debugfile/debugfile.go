@@ -30,11 +30,16 @@ const (
 	sectionSize = 64
 )
 
+// Edit changes the header of a section, and returns the content that the debug file gets.
+// For a section that is loaded, the content is nil.
+type Edit func(name string, header *elf.Section64, content []byte) ([]byte, error)
+
 // Write writes the debug file of the executable r to w. Loaded sections keep their
 // names, addresses and sizes but lose their content; the others keep it, uncompressed:
 // Delve decompresses some of them twice, which takes longer than everything else that
-// it does with them. Write accepts 64-bit little-endian ELF files.
-func Write(w io.Writer, r io.ReaderAt) error {
+// it does with them. If edit is not nil, it is called for each section. Write accepts
+// 64-bit little-endian ELF files.
+func Write(w io.Writer, r io.ReaderAt, edit Edit) error {
 	x, err := readHeaders(r)
 	if err != nil {
 		return fmt.Errorf("read the executable: %w", err)
@@ -43,8 +48,13 @@ func Write(w io.Writer, r io.ReaderAt) error {
 	bodies := make([][]byte, len(x.sections))
 	for i := range x.sections {
 		s := &x.sections[i]
-		if bodies[i], err = x.keepContent(s); err != nil {
-			return fmt.Errorf("section %s: %w", x.sectionName(s), err)
+		name := x.sectionName(s)
+		bodies[i], err = x.keepContent(s)
+		if err == nil && edit != nil {
+			bodies[i], err = edit(name, s, bodies[i])
+		}
+		if err != nil {
+			return fmt.Errorf("section %s: %w", name, err)
 		}
 		if len(bodies[i]) > 0 {
 			offset = align(offset, s.Addralign)

@@ -34,7 +34,7 @@ func writeDebug(t *testing.T, path string) *elf.File {
 	}
 	defer f.Close()
 	var b bytes.Buffer
-	if err := Write(&b, f); err != nil {
+	if err := Write(&b, f, nil); err != nil {
 		t.Fatal(err)
 	}
 	x, err := elf.NewFile(bytes.NewReader(b.Bytes()))
@@ -158,7 +158,7 @@ func checkLikeObjcopy(t *testing.T, path string) {
 	}
 	defer f.Close()
 	var b bytes.Buffer
-	if err := errors.Join(Write(&b, f), os.WriteFile(mine, b.Bytes(), 0o600)); err != nil {
+	if err := errors.Join(Write(&b, f, nil), os.WriteFile(mine, b.Bytes(), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := exec.Command(objcopy, mine, mine+".copy").CombinedOutput(); err != nil || len(text) > 0 {
@@ -193,6 +193,6 @@ func FuzzWrite(f *testing.F) {
 		if int(at) < len(data) {
 			data[at] = b
 		}
-		_ = Write(io.Discard, bytes.NewReader(data))
+		_ = Write(io.Discard, bytes.NewReader(data), nil)
 	})
 }

@@ -1,0 +1,315 @@
+package gopart
+
+import (
+	"bytes"
+	"context"
+	"debug/dwarf"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dapbridge/dapbridge/internal/exe"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/debugfile"
+	"github.com/dapbridge/dapbridge/internal/testenv"
+)
+
+// file is a target on this machine.
+type file struct{ *exe.File }
+
+func (f file) Blocks(_ context.Context, r exe.Range) ([]byte, error)  { return f.File.Blocks(r) }
+func (f file) Content(_ context.Context, r exe.Range) ([]byte, error) { return f.File.Content(r) }
+
+// program is a way to build testdata/program.
+type program struct {
+	cc    string // a command line
+	mode  string // -buildmode
+	flags string // -ldflags
+	edit  [2]string
+}
+
+// build builds the program and returns its path. -trimpath leaves the linker's flags out
+// of the executable.
+func build(t *testing.T, p program) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/program")); err != nil {
+		t.Fatal(err)
+	}
+	if p.edit[0] != "" {
+		path := filepath.Join(dir, "main.go")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), p.edit[0]); n != 1 {
+			t.Fatalf("%q occurs %d times", p.edit[0], n)
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), p.edit[0], p.edit[1])), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cc := filepath.Join(dir, "cc")
+	if err := os.WriteFile(cc, []byte("#!/bin/sh\nexec "+p.cc+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "program")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildmode="+p.mode, "-ldflags="+p.flags, "-o", out, ".")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CC="+cc, "CGO_ENABLED=1", "GOFLAGS=-buildvcs=false")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return out
+}
+
+const twinFlags = "-compressdwarf=false -extldflags=-Wl,--emit-relocs"
+
+func openELF(t *testing.T, path string) *elf.File {
+	t.Helper()
+	x, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+// compare compares a twin with a target.
+func compare(t *testing.T, twin, target string) (*Placement, error) {
+	t.Helper()
+	x, err := exe.Open(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	want, err := x.Fingerprint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Compare(t.Context(), openELF(t, twin), *want, file{x})
+}
+
+// debugFile returns the debug file of a twin for a target.
+func debugFile(t *testing.T, twin string, p *Placement) *elf.File {
+	t.Helper()
+	in, err := os.Open(twin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	e, err := NewEditor(in, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := debugfile.Write(&b, in, e.Edit); err != nil {
+		t.Fatal(err)
+	}
+	x, err := elf.NewFile(bytes.NewReader(b.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// TestCompare builds targets by other C compilers, of whose symbols and debug information
+// the moved ones must be equal, as far as they are Go's.
+func TestCompare(t *testing.T) {
+	testenv.SkipShort(t, "it builds programs")
+	for _, mode := range []string{"exe", "pie"} {
+		twin := build(t, program{`gcc "$@"`, mode, twinFlags, [2]string{}})
+		for name, cc := range compilers() {
+			t.Run(mode+"/"+name, func(t *testing.T) {
+				target := build(t, program{cc, mode, "", [2]string{}})
+				stripped := filepath.Join(t.TempDir(), "stripped")
+				if out, err := exec.Command("objcopy", "--strip-all", target, stripped).CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				p, err := compare(t, twin, stripped)
+				if err != nil {
+					t.Fatal(err)
+				}
+				moved := 0
+				for _, s := range p.sections {
+					if s.shift != 0 {
+						moved++
+					}
+				}
+				t.Logf("%d of %d sections are elsewhere", moved, len(p.sections))
+				got, want := debugFile(t, twin, p), openELF(t, target)
+				checkSymbols(t, got, want)
+				checkDWARF(t, got, want)
+			})
+		}
+	}
+}
+
+// compilers returns command lines of C compilers. The second tier has others than the
+// one that the twins are built by.
+func compilers() map[string]string {
+	list := map[string]string{
+		"the same":    `gcc "$@"`,
+		"unoptimised": `gcc "$@" -O0 -fstack-protector-all`,
+		"larger data": `gcc "$@" -DSHIFT=5000`,
+	}
+	if testenv.All() {
+		list["clang"] = `clang "$@"`
+		if _, err := exec.LookPath("gcc-11"); err == nil { // see .ci/apt
+			list["gcc-11"] = `gcc-11 "$@"`
+		}
+	}
+	return list
+}
+
+// checkSymbols checks that all Go symbols have the addresses that they have in want.
+func checkSymbols(t *testing.T, got, want *elf.File) {
+	t.Helper()
+	addrs := map[string]uint64{}
+	for _, s := range goSymbols(t, want) {
+		addrs[s.Name] = s.Value
+	}
+	checked := 0
+	for _, s := range goSymbols(t, got) {
+		if addr, ok := addrs[s.Name]; !ok || addr != s.Value {
+			t.Errorf("%s is at %#x, want %#x", s.Name, s.Value, addr)
+		}
+		delete(addrs, s.Name)
+		checked++
+	}
+	for name := range addrs {
+		t.Errorf("there is no symbol %s", name)
+	}
+	if checked < 1000 {
+		t.Errorf("%d symbols, want more", checked)
+	}
+}
+
+// goSymbols returns the symbols whose names are Go's and occur once.
+func goSymbols(t *testing.T, x *elf.File) []elf.Symbol {
+	t.Helper()
+	all, err := x.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, s := range all {
+		count[s.Name]++
+	}
+	return slices.DeleteFunc(all, func(s elf.Symbol) bool {
+		return !strings.Contains(s.Name, ".") || strings.HasSuffix(s.Name, ".c") || strings.HasPrefix(s.Name, ".") ||
+			strings.HasSuffix(s.Name, ".S") || strings.Contains(s.Name, "@") || strings.HasPrefix(s.Name, "__") ||
+			strings.HasPrefix(s.Name, "completed.") || strings.HasSuffix(s.Name, ".cold") || s.Section == elf.SHN_UNDEF || s.Section >= elf.SHN_LORESERVE || count[s.Name] > 1
+	})
+}
+
+// checkDWARF checks that Go's compile units have the same content as those of want.
+func checkDWARF(t *testing.T, got, want *elf.File) {
+	t.Helper()
+	ours, theirs := readUnits(t, got), readUnits(t, want)
+	if len(ours) < 1000 || len(ours) != len(theirs) {
+		t.Errorf("%d entries, want %d", len(ours), len(theirs))
+	}
+	for i := range min(len(ours), len(theirs)) {
+		if ours[i] != theirs[i] {
+			t.Fatalf("entry %d is\n%s\nwant\n%s", i, ours[i], theirs[i])
+		}
+	}
+}
+
+// readUnits returns the entries of Go's compile units with their attributes, and the code
+// addresses of their lines.
+func readUnits(t *testing.T, x *elf.File) (list []string) {
+	t.Helper()
+	d, err := x.DWARF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inGo := false
+	for r := d.Reader(); ; {
+		e, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e == nil {
+			return list
+		}
+		if e.Tag == dwarf.TagCompileUnit {
+			const languageGo = 22
+			inGo = e.Val(dwarf.AttrLanguage) == int64(languageGo)
+			list = append(list, readLines(t, d, e, inGo)...)
+		}
+		if inGo {
+			list = append(list, formatEntry(e))
+		}
+	}
+}
+
+// formatEntry formats an entry without offsets into other sections, which depend on C's
+// part of those.
+func formatEntry(e *dwarf.Entry) string {
+	var b strings.Builder
+	fmt.Fprint(&b, e.Tag)
+	for _, f := range e.Field {
+		switch f.Class {
+		case dwarf.ClassLinePtr, dwarf.ClassReference, dwarf.ClassRngListsPtr, dwarf.ClassRangeListPtr, dwarf.ClassLocListPtr, dwarf.ClassLocList, dwarf.ClassRngList, dwarf.ClassAddrPtr:
+			continue
+		}
+		fmt.Fprintf(&b, " %v=%v", f.Attr, f.Val)
+	}
+	return b.String()
+}
+
+func readLines(t *testing.T, d *dwarf.Data, unit *dwarf.Entry, inGo bool) (list []string) {
+	t.Helper()
+	if !inGo {
+		return nil
+	}
+	r, err := d.LineReader(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r != nil {
+		var line dwarf.LineEntry
+		if err := r.Next(&line); err != nil {
+			break
+		}
+		list = append(list, fmt.Sprintf("%x %s:%d", line.Address, filepath.Base(line.File.Name), line.Line))
+	}
+	return list
+}
+
+// TestDifferences compares a twin with targets whose Go parts differ in one place.
+func TestDifferences(t *testing.T) {
+	testenv.SkipShort(t, "it builds programs")
+	twin := build(t, program{`gcc "$@"`, "pie", twinFlags, [2]string{}})
+	for name, tt := range map[string]struct {
+		edit            [2]string
+		section, symbol string
+	}{
+		"instruction": {[2]string{"{ return n + 1 }", "{ return n + 3 }"}, ".text", "main.twice"},
+		"constant":    {[2]string{`"three"`, `"seven"`}, ".rodata", "go:string."},
+		"type":        {[2]string{"	next *request\n", "	next *request `x:\"\"`\n"}, ".data.rel.ro", "typerel."},
+		"inlining":    {[2]string{"func inner", "//go:noinline\nfunc inner"}, ".gopclntab", ""},
+		"reference":   {[2]string{"println(handle(r), int(n), twice(r.id), counter)", "println(handle(r), int(n), twice(r.id), other)"}, ".text", "main.main"},
+		"initial":     {[2]string{"id: 1}", "id: 3}"}, ".text", "main.init"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := compare(t, twin, build(t, program{`gcc "$@" -DSHIFT=5000`, "pie", "-s -w", tt.edit}))
+			d, ok := errors.AsType[*Difference](err)
+			if !ok {
+				t.Fatalf("got %v, want a difference", err)
+			}
+			if d.Section != tt.section {
+				t.Errorf("%v, want it in %s", d, tt.section)
+			}
+			if !strings.HasPrefix(d.Symbol, tt.symbol) {
+				t.Errorf("%v, want it in %s", d, tt.symbol)
+			}
+		})
+	}
+}
