@@ -136,6 +136,11 @@ func printSymbols(w io.Writer, c nodeConfig, r *symbols.Result) {
 	if r.Sent {
 		fmt.Fprintf(w, "uploaded them to the node: %s, %s\n", formatMegabytes(r.Kept.Size), formatSeconds(r.Send))
 	}
+	if r.Kept.GoOnly {
+		fmt.Fprintln(w, "its C code was compiled differently: C functions have no names in stacks, all else is as usual")
+		fmt.Fprintln(w, "the Go part of the twin is the same program: run dapbridge serve")
+		return
+	}
 	fmt.Fprintln(w, "the twin is the same program: run dapbridge serve")
 }
 

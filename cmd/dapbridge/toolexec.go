@@ -30,5 +30,6 @@ func newToolexec(env environment) *cobra.Command {
 	cmd.Flags().StringVar(&c.Stamp.Version, "version", "", "the version of the main module that the twin records")
 	cmd.Flags().StringVar(&c.Stamp.Sum, "sum", "", "the checksum of the main module that the twin records")
 	cmd.Flags().StringArrayVar(&c.Stamp.Settings, "setting", nil, "`KEY=VALUE`: a build setting that the twin records")
+	cmd.Flags().BoolVar(&c.Relocations, "relocations", false, "have an external linker keep its relocations")
 	return cmd
 }

@@ -12,7 +12,9 @@ import (
 
 // compile runs go build and returns the path of the twin.
 func (j *job) compile(ctx context.Context, src source) (string, error) {
-	toolexec, err := toolexecValue(j.ToolExec, Changes{Rules: j.rules(src), GOROOT: j.recipe.Roots.GOROOT, Stamp: j.recipe.Stamp()})
+	toolexec, err := toolexecValue(j.ToolExec, Changes{
+		Rules: j.rules(src), GOROOT: j.recipe.Roots.GOROOT, Stamp: j.recipe.Stamp(), Relocations: j.relocations,
+	})
 	if err != nil {
 		return "", err
 	}

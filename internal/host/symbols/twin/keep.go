@@ -14,6 +14,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/exe"
 	"github.com/dapbridge/dapbridge/internal/host/symbols/debugfile"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/gopart"
 )
 
 // DebugFile is the stored debug information of a twin that passed the proof.
@@ -26,6 +27,9 @@ type DebugFile struct {
 	Source string `json:"source,omitempty"`
 	// LDFlags are the linker flags of the twin, if the executable does not record them.
 	LDFlags string `json:"ldflags,omitempty"`
+	// GoOnly says that the executable's C code differs from the twin's: nothing is known
+	// of C functions.
+	GoOnly bool `json:"goOnly,omitempty"`
 }
 
 // fingerprintKey returns the name under which the twin of an executable is stored. A
@@ -67,8 +71,8 @@ func (b *Builder) Find(p exe.Fingerprint) (*DebugFile, error) {
 }
 
 // store stores the debug sections of a twin atomically.
-func (j *job) store(p exe.Fingerprint, twin string, times Times) (*DebugFile, error) {
-	k := &DebugFile{Times: times, LDFlags: j.ldflags, Source: j.recipe.Source.String()}
+func (j *job) store(p exe.Fingerprint, twin string) (*DebugFile, error) {
+	k := &DebugFile{Times: j.times, LDFlags: j.ldflags, GoOnly: j.placement != nil, Source: j.recipe.Source.String()}
 	name, err := fingerprintKey(p)
 	if err != nil {
 		return nil, err
@@ -77,7 +81,7 @@ func (j *job) store(p exe.Fingerprint, twin string, times Times) (*DebugFile, er
 	if err := os.Mkdir(next, 0o700); err != nil {
 		return nil, diag.Errorf(diag.WriteFailed, "%w", err)
 	}
-	if k.Hash, k.Size, err = writeDebug(filepath.Join(next, "debug"), twin); err != nil {
+	if k.Hash, k.Size, err = j.writeDebug(filepath.Join(next, "debug"), twin); err != nil {
 		return nil, diag.Errorf(diag.WriteFailed, "store the debug sections: %w", err)
 	}
 	text, err := json.Marshal(k)
@@ -99,18 +103,26 @@ func (j *job) store(p exe.Fingerprint, twin string, times Times) (*DebugFile, er
 }
 
 // writeDebug writes the debug sections of the twin to a new file at path.
-func writeDebug(path, twin string) (hash string, size int64, err error) {
+func (j *job) writeDebug(path, twin string) (hash string, size int64, err error) {
 	in, err := os.Open(twin)
 	if err != nil {
 		return "", 0, err
 	}
 	defer in.Close()
+	var edit debugfile.Edit
+	if j.placement != nil {
+		e, err := gopart.NewEditor(in, j.placement)
+		if err != nil {
+			return "", 0, err
+		}
+		edit = e.Edit
+	}
 	out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", 0, err
 	}
 	h := sha256.New()
-	err = debugfile.Write(io.MultiWriter(out, h), in)
+	err = debugfile.Write(io.MultiWriter(out, h), in, edit)
 	info, statErr := out.Stat()
 	if err = errors.Join(err, statErr, out.Close()); err != nil {
 		return "", 0, err

@@ -52,6 +52,8 @@ func runToolexec(args []string) int {
 			c.Stamp.Sum = value
 		case "--setting":
 			c.Stamp.Settings = append(c.Stamp.Settings, value)
+		case "--relocations":
+			c.Relocations = true
 		}
 	}
 	return 2
@@ -96,6 +98,9 @@ func (o localOriginal) Fingerprint(context.Context) (exe.Fingerprint, error) {
 
 func (o localOriginal) Blocks(_ context.Context, r exe.Range) ([]byte, error) {
 	return o.x.Blocks(r)
+}
+func (o localOriginal) Content(_ context.Context, r exe.Range) ([]byte, error) {
+	return o.x.Content(r)
 }
 func (o localOriginal) Shapes(context.Context) ([]byte, error) { return o.x.Shapes() }
 func (o localOriginal) Function(_ context.Context, i uint64) (exe.Function, error) {

@@ -3,12 +3,15 @@ package twin
 import (
 	"bytes"
 	"context"
+	"debug/elf"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/exe"
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/gopart"
 )
 
 // prove returns nil if the file at path is the same program as the original, whose
@@ -78,6 +81,45 @@ func firstResized(want, got exe.Fingerprint) string {
 		}
 	}
 	return ""
+}
+
+// prove compares the twin at path with the original: all of it, or, if it was linked with
+// its relocations, its Go part.
+func (j *job) prove(ctx context.Context, want exe.Fingerprint, path string) (err error) {
+	if !j.relocations {
+		return prove(ctx, want, path, j.original, j.recipe)
+	}
+	x, err := elf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	j.placement, err = gopart.Compare(ctx, x, want, j.original)
+	if g, ok := errors.AsType[*gopart.Difference](err); ok {
+		d := difference{section: g.Section, symbol: g.Symbol, recipe: j.recipe}
+		return d.asError()
+	}
+	return err
+}
+
+// mayDifferInC reports whether a twin that differs from the original may do so only in its
+// C code: an external linker has linked it, and its Go functions have the same names and sizes.
+func mayDifferInC(ctx context.Context, path string, o Original) (bool, error) {
+	x, err := exe.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer x.Close()
+	external, err := gopart.IsExternallyLinked(x)
+	if err != nil || !external {
+		return false, err
+	}
+	theirs, err := o.Shapes(ctx)
+	if err != nil {
+		return false, err
+	}
+	ours, err := x.Shapes()
+	return err == nil && bytes.Equal(ours, theirs), err
 }
 
 // difference is where a twin differs from the target.

@@ -20,6 +20,8 @@ type Changes struct {
 	Rules  []string        // -trimpath rules, HOST=>BUILD, of which the first match wins
 	GOROOT string          // that the program reports; "" leaves it unchanged
 	Stamp  recipe.Recorded // is written into the program's build information
+	// Relocations says that an external linker keeps its relocations.
+	Relocations bool
 }
 
 // RunTool runs a tool of the Go toolchain for a twin's build, as the -toolexec program.
@@ -27,7 +29,7 @@ type Changes struct {
 func RunTool(tool []string, c Changes, env []string, stdout, stderr io.Writer) (status int, err error) {
 	name := strings.TrimSuffix(filepath.Base(tool[0]), ".exe")
 	versionQuery := slices.Contains(tool[1:], "-V=full")
-	args := toolArgs(name, tool[1:], c.Rules)
+	args := c.toolArgs(name, tool[1:])
 	if name == "link" && !versionQuery {
 		if args, err = stampArgs(args, c.Stamp); err != nil {
 			return 1, err
@@ -69,11 +71,11 @@ func (c Changes) changeOutput(tool string) bool {
 
 // toolArgs returns a tool's arguments for a twin: the compiler and the assembler get
 // the rules before their own -trimpath, the linker does not strip.
-func toolArgs(name string, args, rules []string) []string {
+func (c Changes) toolArgs(name string, args []string) []string {
 	args = slices.Clone(args)
 	switch name {
 	case "compile", "asm":
-		prefix := strings.Join(rules, ";")
+		prefix := strings.Join(c.Rules, ";")
 		if prefix == "" {
 			return args
 		}
@@ -87,8 +89,36 @@ func toolArgs(name string, args, rules []string) []string {
 		}
 	case "link":
 		args = slices.DeleteFunc(args, func(a string) bool { return a == "-s" || a == "-w" || a == "--s" || a == "--w" })
+		if c.Relocations {
+			args = keepRelocations(args)
+		}
 	}
 	return args
+}
+
+// keepRelocations changes the linker's arguments so that the external linker keeps its
+// relocations, and those of the debug information fit because it is not compressed.
+func keepRelocations(args []string) []string {
+	external := "" // the value of the last -extldflags, which is the one that counts
+	var others []string
+	for i := 0; i < len(args); i++ {
+		flag, value, joined := strings.Cut(args[i], "=")
+		if strings.HasPrefix(flag, "--") {
+			flag = flag[1:]
+		}
+		switch {
+		case flag == "-compressdwarf":
+		case flag == "-extldflags" && joined:
+			external = value
+		case flag == "-extldflags" && i+1 < len(args):
+			i++
+			external = args[i]
+		default:
+			others = append(others, args[i])
+		}
+	}
+	external = strings.TrimSpace(external + " -Wl,--emit-relocs")
+	return append([]string{"-compressdwarf=false", "-extldflags=" + external}, others...)
 }
 
 // versionLine adds a hash of our changes to a tool's answer to -V=full. The go command
@@ -97,10 +127,19 @@ func toolArgs(name string, args, rules []string) []string {
 func (c Changes) versionLine(tool string, line []byte) []byte {
 	changes := append(slices.Clone(c.Rules), c.GOROOT)
 	if tool == "link" {
-		changes = append(changes, c.Stamp.Flags()...)
+		changes = append(changes, c.linkFlags()...)
 	}
 	sum := sha256.Sum256([]byte(strings.Join(changes, "\x00")))
 	return append(bytes.TrimRight(line, "\r\n"), " twin/1/"+hex.EncodeToString(sum[:8])+"\n"...)
+}
+
+// linkFlags returns the toolexec command's flags for what the linker does differently.
+func (c Changes) linkFlags() []string {
+	flags := c.Stamp.Flags()
+	if c.Relocations {
+		flags = append(flags, "--relocations")
+	}
+	return flags
 }
 
 // toolexecValue returns the value of -toolexec: the command with its flags, quoted as
@@ -113,7 +152,7 @@ func toolexecValue(command []string, c Changes) (string, error) {
 	if c.GOROOT != "" {
 		words = append(words, "--goroot="+c.GOROOT)
 	}
-	words = append(words, c.Stamp.Flags()...)
+	words = append(words, c.linkFlags()...)
 	words = append(words, "--")
 	for i, w := range words {
 		switch {

@@ -1,6 +1,7 @@
 // Package twin builds, on the host, the twin of a stripped executable that runs on a
 // node: the same program with debug information. Everything that is loaded is equal
-// byte for byte, so the twin's debug sections are valid for the executable.
+// byte for byte, so the twin's debug sections are valid for the executable. If C code was
+// compiled differently, that holds for the Go part, except for addresses (package gopart).
 //
 // An executable contains the directories it was built in: in the function table,
 // whose size moves everything after it. So the go command runs with this program as
@@ -25,6 +26,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 	"github.com/dapbridge/dapbridge/internal/host/gocmd"
 	"github.com/dapbridge/dapbridge/internal/host/recipe"
+	"github.com/dapbridge/dapbridge/internal/host/symbols/gopart"
 )
 
 // Builder builds twins. Its methods may be called by several goroutines and
@@ -110,10 +112,13 @@ type job struct {
 	work     string         // our working directory
 	original Original
 
-	ldflags string // the user's, or recovered from the target
+	ldflags     string // the user's, or recovered from the target
+	relocations bool   // the twin is linked with its relocations, and compared by its Go part
 
 	goCommand gocmd.Go // with the target's toolchain
 	times     Times
+
+	placement *gopart.Placement // of a target whose C code differs from the twin's
 }
 
 // prepare finds the toolchain.
@@ -187,12 +192,27 @@ func (j *job) build(ctx context.Context) (*DebugFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return j.store(want, out, j.times)
+	return j.store(want, out)
 }
 
 // buildAndProve returns the target's fingerprint and the path of what was built; the
-// path is valid too if the error's code is diag.TwinDiffers.
+// path is valid too if the error's code is diag.TwinDiffers. If the two programs differ
+// although their Go functions have the same names and sizes, and C code is linked in, it
+// compares the Go parts alone.
 func (j *job) buildAndProve(ctx context.Context, src source) (want exe.Fingerprint, out string, err error) {
+	want, out, err = j.buildAndCompare(ctx, src)
+	if diag.CodeOf(err) != diag.TwinDiffers || j.relocations {
+		return want, out, err
+	}
+	if ok, shapesErr := mayDifferInC(ctx, out, j.original); !ok || shapesErr != nil {
+		return want, out, errors.Join(err, shapesErr)
+	}
+	j.Log.Info("the twin differs, but not in the names and sizes of its Go functions: comparing the Go parts alone")
+	j.relocations = true
+	return j.buildAndCompare(ctx, src)
+}
+
+func (j *job) buildAndCompare(ctx context.Context, src source) (want exe.Fingerprint, out string, err error) {
 	start := time.Now()
 	if out, err = j.compile(ctx, src); err != nil {
 		return want, "", err
@@ -201,7 +221,7 @@ func (j *job) buildAndProve(ctx context.Context, src source) (want exe.Fingerpri
 	start = time.Now()
 	j.report(Step{Phase: Proof})
 	if want, err = j.original.Fingerprint(ctx); err == nil {
-		err = prove(ctx, want, out, j.original, j.recipe)
+		err = j.prove(ctx, want, out)
 	}
 	j.times.Proof += time.Since(start)
 	return want, out, err
@@ -212,6 +232,7 @@ func (j *job) buildAndProve(ctx context.Context, src source) (want exe.Fingerpri
 type Original interface {
 	Fingerprint(ctx context.Context) (exe.Fingerprint, error)
 	Blocks(ctx context.Context, r exe.Range) ([]byte, error)
+	Content(ctx context.Context, r exe.Range) ([]byte, error)
 	Shapes(ctx context.Context) ([]byte, error)
 	Function(ctx context.Context, index uint64) (exe.Function, error)
 	Words(ctx context.Context, offsets []uint64) ([]uint32, error)

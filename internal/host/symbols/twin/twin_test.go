@@ -69,6 +69,51 @@ func TestFromTree(t *testing.T) {
 	}
 }
 
+// TestFromTreeWithC builds the twins of programs whose C code was compiled by something else
+// than the host's C compiler.
+func TestFromTreeWithC(t *testing.T) {
+	testenv.SkipShort(t, "it builds targets with C code")
+	buildDir, userDir := t.TempDir(), t.TempDir()
+	files := sample()
+	files["cmd/m/c.go"] = `package main
+
+/*
+#ifndef SHIFT
+#define SHIFT 8
+#endif
+static char data[SHIFT] = {1};
+static char bss[SHIFT];
+static int work(int n) { return data[n % SHIFT] + bss[n % SHIFT]; }
+*/
+import "C"
+
+func init() { println(C.work(3)) }
+`
+	writeTree(t, buildDir, files)
+	writeTree(t, userDir, files)
+	cc := filepath.Join(t.TempDir(), "cc")
+	if err := os.WriteFile(cc, []byte("#!/bin/sh\nexec gcc \"$@\" -O1 -DSHIFT=5000\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		cc     string
+		goOnly bool
+		flags  []string
+	}{
+		"the same compiler": {"gcc", false, []string{"-ldflags=-s -w -X main.version=1"}},
+		"another":           {cc, true, []string{"-ldflags=-s -w -X main.version=1"}},
+		"another, pie":      {cc, true, []string{"-ldflags=-s -w '-extldflags=-Wl,-z,now -Wl,-z,relro'", "-buildmode=pie"}},
+		"values to recover": {cc, true, []string{"-ldflags=-s -w -X main.version=1.2.3", "-trimpath"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := openOriginal(t, buildTarget(t, buildDir, []string{"CGO_ENABLED=1", "CC=" + tt.cc}, append(tt.flags, "-buildvcs=false")...))
+			if file := checkTwin(t, o, userDir); file.GoOnly != tt.goOnly {
+				t.Errorf("GoOnly is %v, want %v", file.GoOnly, tt.goOnly)
+			}
+		})
+	}
+}
+
 func otherArch() string {
 	if runtime.GOARCH == "arm64" {
 		return "amd64"
