@@ -63,7 +63,7 @@ test-all: ## all tests, on two real nodes: what CI runs
 	$(call parts,deps modules lint test-unit-all test-arm64 test-parts test-e2e-all)
 
 deps: # installs Debian packages when we are root
-	@.ci/apt
+	@.ci/apt $${DAPBRIDGE_TEST:-}
 
 # Building and fetching are steps of their own, which no test's deadline counts.
 modules: # fetches what tests read from the module cache

@@ -32,8 +32,9 @@ type built struct {
 		PID int `json:"pid"`
 	} `json:"target"`
 	Kept struct {
-		Size  int64 `json:"size"`
-		Times struct {
+		Size   int64 `json:"size"`
+		GoOnly bool  `json:"goOnly"`
+		Times  struct {
 			Sources, Build, Proof time.Duration
 		} `json:"times"`
 	} `json:"kept"`
@@ -90,6 +91,24 @@ func TestStripped(t *testing.T) {
 	}
 
 	f.checkStoppedInStripped(t, s, line)
+	if after := f.executable(t, pid); after != before {
+		t.Errorf("containerd's executable was %s and is %s", before, after)
+	}
+	f.waitFree(t, pid, 5*time.Second)
+}
+
+// TestStrippedByClang debugs a stripped containerd whose C code another compiler has
+// compiled than the one that the user has.
+func TestStrippedByClang(t *testing.T) {
+	f := setupAll(t)
+	f.use(t, testbed.Clang)
+	pid := f.containerd(t)
+	before := f.executable(t, pid)
+	b := f.symbols(t, f.source)
+	testenv.Equal(t, "Go part alone", b.Kept.GoOnly, true)
+	t.Logf("source %v, build %v, proof %v, %d bytes sent in %v", b.Kept.Times.Sources, b.Kept.Times.Build, b.Kept.Times.Proof, b.Kept.Size, b.Send)
+	s := f.serve(t)
+	f.checkStoppedInStripped(t, s, f.lineOf(t, createContainerFile, createContainerCode))
 	if after := f.executable(t, pid); after != before {
 		t.Errorf("containerd's executable was %s and is %s", before, after)
 	}

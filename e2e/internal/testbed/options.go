@@ -32,6 +32,7 @@ const (
 	Static     = parts.Static
 	Trimpath   = parts.Trimpath
 	Stripped   = parts.Stripped
+	Clang      = parts.Clang
 	Trimmed    = parts.Trimmed
 	V1Make     = parts.V1Make
 	V1Trimpath = parts.V1Trimpath

@@ -33,6 +33,8 @@ const (
 	Trimpath = "trimpath"
 	// Stripped is the Makefile's default, without symbol table and DWARF.
 	Stripped = "stripped"
+	// Clang is Stripped with its C code compiled by clang.
+	Clang = "clang"
 	// Trimmed is built by "go install -trimpath" without cgo and stripped: it records
 	// a published version, but neither directories nor linker flags.
 	Trimmed = "trimmed"
@@ -61,6 +63,7 @@ func flavours() map[string]flavour {
 	return map[string]flavour{
 		Make:       {containerdModule, ContainerdVersion, byMakefile, []string{"GODEBUG=1"}},
 		Stripped:   {containerdModule, ContainerdVersion, byMakefile, nil},
+		Clang:      {containerdModule, ContainerdVersion, byMakefile, []string{"CC=clang"}},
 		Static:     {containerdModule, ContainerdVersion, byGoInstall, []string{debug}},
 		Trimpath:   {containerdModule, ContainerdVersion, byGoInstall, []string{debug, trimmed}},
 		Trimmed:    {containerdModule, ContainerdVersion, byGoInstall, []string{trimmed, "-ldflags=-s -w"}},
@@ -71,7 +74,7 @@ func flavours() map[string]flavour {
 
 // Flavours lists all flavours.
 func Flavours() []string {
-	return []string{Make, Static, Trimpath, Stripped, Trimmed, V1Make, V1Trimpath}
+	return []string{Make, Static, Trimpath, Stripped, Clang, Trimmed, V1Make, V1Trimpath}
 }
 
 // Containerd is one built flavour.
