@@ -50,11 +50,13 @@ type comparison struct {
 	foreign map[foreignKey]uint64
 }
 
-// foreignKey names something of C's that Go's part refers to: a symbol, or its entry in
-// the global offset table.
+// foreignKey names something of C's that Go's part refers to: a symbol, its entry in the
+// global offset table, or a part of the address of a place relative to it.
 type foreignKey struct {
 	symbol uint32
 	got    bool
+	kind   uint32 // of the relocation, if it holds a part of an address
+	addend uint64
 }
 
 // blockSize is the size of the parts of a section that are transferred if they differ.
@@ -124,7 +126,7 @@ func (c *comparison) place(ctx context.Context) error {
 	}
 	for _, r := range s.relocations {
 		at := r.place - module.Value
-		if r.place < module.Value || at+8 > module.Size || r.kind != uint32(elf.R_X86_64_64) {
+		if e := findEncoding(c.Machine, r.kind); r.place < module.Value || at+8 > module.Size || e == nil || !e.isPointer() {
 			continue
 		}
 		to := c.find(c.symbol(r), r.addend)
@@ -218,30 +220,35 @@ func (c *comparison) ignoreChecksum(s *section, ours, theirs []byte) {
 
 // relocate changes the field of a relocation in ours to what it must be in theirs.
 func (c *comparison) relocate(s *section, r relocation, ours, theirs []byte) error {
-	f, ok := findField(c.Machine, r.kind)
+	e := findEncoding(c.Machine, r.kind)
 	at := int(r.place - s.first)
-	if !ok || at+f.size > len(ours) {
+	if e == nil || at+e.size > len(ours) {
 		return nil
 	}
-	var own uint64
-	if f.relative {
-		own = s.shift
-	}
-	before, after := ours[at:at+f.size], theirs[at:at+f.size]
+	b := ours[at : at+e.size]
+	field := e.get(c.ByteOrder, b)
 	sym := c.symbol(r)
-	if to := c.find(sym, r.addend); to != nil && !usesGOT(r.kind) {
-		if !f.relative && f.size == 8 && c.ours.has(r.place) && f.get(c.ByteOrder, before) == 0 {
+	addr := e.decode(field, r.place)
+	if to := c.find(sym, r.addend); to != nil && !e.got {
+		if field == 0 && e.isPointer() && c.ours.has(r.place) {
 			return nil // the loader writes it; compareDynamic compares it
 		}
-		f.add(c.ByteOrder, before, to.shift-own)
+		if e.part {
+			addr = sym.Value + r.addend
+		}
+		e.put(c.ByteOrder, b, e.encode(field, r.place+s.shift, addr+to.shift))
 		return nil
 	}
 	// C's symbols may be anywhere, but each of them is in one place.
-	delta := f.extend(f.get(c.ByteOrder, after)-f.get(c.ByteOrder, before)) + own
-	if !c.learn(foreignKey{r.symbol, usesGOT(r.kind)}, delta) {
+	theirAddr := e.decode(e.get(c.ByteOrder, theirs[at:]), r.place+s.shift)
+	key := foreignKey{symbol: r.symbol, got: e.got}
+	if e.part {
+		key.kind, key.addend = r.kind, r.addend
+	}
+	if !c.learn(key, theirAddr-addr) {
 		return c.difference(s, r.place, "it refers to something else than "+sym.Name)
 	}
-	f.add(c.ByteOrder, before, delta-own)
+	e.put(c.ByteOrder, b, e.encode(field, r.place+s.shift, theirAddr))
 	return nil
 }
 

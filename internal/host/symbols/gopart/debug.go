@@ -64,8 +64,8 @@ func (e *Editor) Edit(name string, h *elf.Section64, content []byte) ([]byte, er
 
 // relocate changes the field of one relocation.
 func (e *Editor) relocate(r relocation, content []byte) {
-	f, ok := findField(e.twin.Machine, r.kind)
-	if !ok || f.relative || r.place >= uint64(len(content)) || uint64(f.size) > uint64(len(content))-r.place {
+	enc := findEncoding(e.twin.Machine, r.kind)
+	if enc == nil || enc.part || r.place >= uint64(len(content)) || uint64(enc.size) > uint64(len(content))-r.place {
 		return
 	}
 	sym := e.twin.symbol(r)
@@ -73,9 +73,10 @@ func (e *Editor) relocate(r relocation, content []byte) {
 	if in == nil || in.Flags&elf.SHF_ALLOC == 0 {
 		return
 	}
-	b := content[r.place : r.place+uint64(f.size)]
+	b := content[r.place : r.place+uint64(enc.size)]
 	if s := e.find(sym, r.addend); s != nil {
-		f.add(e.twin.ByteOrder, b, s.shift)
+		field := enc.get(e.twin.ByteOrder, b)
+		enc.put(e.twin.ByteOrder, b, enc.encode(field, r.place, enc.decode(field, r.place)+s.shift))
 		return
 	}
 	clear(b)

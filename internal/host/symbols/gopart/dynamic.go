@@ -3,6 +3,7 @@ package gopart
 import (
 	"context"
 	"debug/elf"
+	"fmt"
 
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
@@ -20,8 +21,12 @@ func (c *comparison) readDynamic(ctx context.Context) error {
 	if s == nil && !ok {
 		return nil
 	}
-	if s == nil || !ok || target.Size > maxSection || target.Type != elf.SHT_RELA {
+	if s == nil || !ok || target.Type != elf.SHT_RELA {
 		return &Difference{Section: dynamicTable, Reason: "only one of the two is relocated by the loader"}
+	}
+	const slack = 1 << 20 // bytes; the node chooses the size, and C's relocations are few
+	if target.Size > s.Size+slack {
+		return &Difference{Section: dynamicTable, Reason: fmt.Sprintf("it has %d bytes instead of %d", s.Size, target.Size)}
 	}
 	c.ours, c.theirs = dynamic{}, dynamic{}
 	if err := readRelocations(s, c.ByteOrder, func(r relocation) { c.ours[r.place] = r }); err != nil {
@@ -65,7 +70,7 @@ func (c *comparison) compareDynamic() error {
 	ours, theirs := 0, 0
 	for _, s := range c.sorted() {
 		for _, r := range s.relocations {
-			if f, ok := findField(c.Machine, r.kind); !ok || f.relative || !c.ours.has(r.place) {
+			if e := findEncoding(c.Machine, r.kind); e == nil || !e.isPointer() || !c.ours.has(r.place) {
 				continue
 			}
 			ours++
@@ -105,7 +110,7 @@ func (c *comparison) compareEntry(s *section, r relocation) error {
 		}
 		return nil
 	}
-	if !c.learn(foreignKey{r.symbol, false}, delta) {
+	if !c.learn(foreignKey{symbol: r.symbol}, delta) {
 		return c.difference(s, r.place, "the target's pointer refers to something else than "+c.symbol(r).Name)
 	}
 	return nil

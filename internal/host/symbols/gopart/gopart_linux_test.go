@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ func (f file) Content(_ context.Context, r exe.Range) ([]byte, error) { return f
 
 // program is a way to build testdata/program.
 type program struct {
+	arch  string // GOARCH
 	cc    string // a command line
 	mode  string // -buildmode
 	flags string // -ldflags
@@ -60,7 +62,7 @@ func build(t *testing.T, p program) string {
 	}
 	out := filepath.Join(dir, "program")
 	cmd := exec.Command("go", "build", "-trimpath", "-buildmode="+p.mode, "-ldflags="+p.flags, "-o", out, ".")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CC="+cc, "CGO_ENABLED=1", "GOFLAGS=-buildvcs=false")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CC="+cc, "CGO_ENABLED=1", "GOARCH="+p.arch, "GOFLAGS=-buildvcs=false")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -121,36 +123,22 @@ func debugFile(t *testing.T, twin string, p *Placement) *elf.File {
 // the moved ones must be equal, as far as they are Go's.
 func TestCompare(t *testing.T) {
 	testenv.SkipShort(t, "it builds programs")
-	for _, mode := range []string{"exe", "pie"} {
-		twin := build(t, program{`gcc "$@"`, mode, twinFlags, [2]string{}})
-		for name, cc := range compilers() {
-			t.Run(mode+"/"+name, func(t *testing.T) {
-				target := build(t, program{cc, mode, "", [2]string{}})
-				stripped := filepath.Join(t.TempDir(), "stripped")
-				if out, err := exec.Command("objcopy", "--strip-all", target, stripped).CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
-				p, err := compare(t, twin, stripped)
-				if err != nil {
-					t.Fatal(err)
-				}
-				moved := 0
-				for _, s := range p.sections {
-					if s.shift != 0 {
-						moved++
-					}
-				}
-				t.Logf("%d of %d sections are elsewhere", moved, len(p.sections))
-				got, want := debugFile(t, twin, p), openELF(t, target)
-				checkSymbols(t, got, want)
-				checkDWARF(t, got, want)
-			})
-		}
-	}
+	t.Run(runtime.GOARCH, func(t *testing.T) {
+		checkCompilers(t, program{arch: runtime.GOARCH, cc: `gcc "$@"`}, "objcopy", compilers())
+	})
+	t.Run("cross compiled", func(t *testing.T) {
+		testenv.SecondTier(t)
+		const prefix = "aarch64-linux-gnu-"
+		checkCompilers(t, program{arch: "arm64", cc: prefix + `gcc "$@"`}, prefix+"objcopy", map[string]string{
+			"the same":    prefix + `gcc "$@"`,
+			"unoptimised": prefix + `gcc "$@" -O0 -fstack-protector-all`,
+			"larger data": prefix + `gcc "$@" -DSHIFT=5000`,
+		})
+	})
 }
 
-// compilers returns command lines of C compilers. The second tier has others than the
-// one that the twins are built by.
+// compilers returns command lines of C compilers. The second tier has others
+// than the one that the twins are built by.
 func compilers() map[string]string {
 	list := map[string]string{
 		"the same":    `gcc "$@"`,
@@ -164,6 +152,45 @@ func compilers() map[string]string {
 		}
 	}
 	return list
+}
+
+// checkCompilers compares twins, as an executable and as a PIE, with targets by each of
+// the compilers.
+func checkCompilers(t *testing.T, p program, objcopy string, compilers map[string]string) {
+	for _, mode := range []string{"exe", "pie"} {
+		p := p
+		p.mode, p.flags = mode, twinFlags
+		twin := build(t, p)
+		p.flags = ""
+		for name, cc := range compilers {
+			p.cc = cc
+			t.Run(mode+"/"+name, func(t *testing.T) { checkTarget(t, twin, build(t, p), objcopy) })
+		}
+	}
+}
+
+// checkTarget compares a twin with the target, stripped, and the debug file that results
+// with the target's own debug information.
+func checkTarget(t *testing.T, twin, target, objcopy string) {
+	t.Helper()
+	stripped := filepath.Join(t.TempDir(), "stripped")
+	if out, err := exec.Command(objcopy, "--strip-all", target, stripped).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	p, err := compare(t, twin, stripped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := 0
+	for _, s := range p.sections {
+		if s.shift != 0 {
+			moved++
+		}
+	}
+	t.Logf("%d of %d sections are elsewhere", moved, len(p.sections))
+	got, want := debugFile(t, twin, p), openELF(t, target)
+	checkSymbols(t, got, want)
+	checkDWARF(t, got, want)
 }
 
 // checkSymbols checks that all Go symbols have the addresses that they have in want.
@@ -286,7 +313,8 @@ func readLines(t *testing.T, d *dwarf.Data, unit *dwarf.Entry, inGo bool) (list 
 // TestDifferences compares a twin with targets whose Go parts differ in one place.
 func TestDifferences(t *testing.T) {
 	testenv.SkipShort(t, "it builds programs")
-	twin := build(t, program{`gcc "$@"`, "pie", twinFlags, [2]string{}})
+	p := program{arch: runtime.GOARCH, cc: `gcc "$@"`, mode: "pie", flags: twinFlags}
+	twin := build(t, p)
 	for name, tt := range map[string]struct {
 		edit            [2]string
 		section, symbol string
@@ -299,7 +327,9 @@ func TestDifferences(t *testing.T) {
 		"initial":     {[2]string{"id: 1}", "id: 3}"}, ".text", "main.init"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := compare(t, twin, build(t, program{`gcc "$@" -DSHIFT=5000`, "pie", "-s -w", tt.edit}))
+			p := p
+			p.cc, p.flags, p.edit = `gcc "$@" -DSHIFT=5000`, "-s -w", tt.edit
+			_, err := compare(t, twin, build(t, p))
 			d, ok := errors.AsType[*Difference](err)
 			if !ok {
 				t.Fatalf("got %v, want a difference", err)

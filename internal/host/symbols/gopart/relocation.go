@@ -55,64 +55,6 @@ func readAll(s *elf.Section) ([]byte, error) {
 	return io.ReadAll(s.Open())
 }
 
-// field is how a relocation's address is stored.
-type field struct {
-	size     int
-	relative bool // to the field's own address
-}
-
-// findField returns the field of a relocation type. Others, such as offsets in
-// thread-local storage, do not depend on where sections are.
-func findField(machine elf.Machine, kind uint32) (f field, ok bool) {
-	if machine == elf.EM_X86_64 {
-		switch elf.R_X86_64(kind) {
-		case elf.R_X86_64_64:
-			return field{8, false}, true
-		case elf.R_X86_64_32, elf.R_X86_64_32S:
-			return field{4, false}, true
-		case elf.R_X86_64_PC64:
-			return field{8, true}, true
-		case elf.R_X86_64_PC32, elf.R_X86_64_PLT32, elf.R_X86_64_GOTPCREL, elf.R_X86_64_GOTPCRELX, elf.R_X86_64_REX_GOTPCRELX:
-			return field{4, true}, true
-		}
-	}
-	return field{}, false
-}
-
-// usesGOT reports whether a relocation refers to the symbol's entry in the global offset
-// table and not to the symbol.
-func usesGOT(kind uint32) bool {
-	switch elf.R_X86_64(kind) {
-	case elf.R_X86_64_GOTPCREL, elf.R_X86_64_GOTPCRELX, elf.R_X86_64_REX_GOTPCRELX:
-		return true
-	}
-	return false
-}
-
-func (f field) get(order binary.ByteOrder, b []byte) uint64 {
-	if f.size == 4 {
-		return uint64(order.Uint32(b))
-	}
-	return order.Uint64(b)
-}
-
-// add adds a difference to a field, modulo its size.
-func (f field) add(order binary.ByteOrder, b []byte, delta uint64) {
-	if f.size == 4 {
-		order.PutUint32(b, order.Uint32(b)+uint32(delta))
-		return
-	}
-	order.PutUint64(b, order.Uint64(b)+delta)
-}
-
-// extend returns the difference between two fields, sign-extended.
-func (f field) extend(delta uint64) uint64 {
-	if f.size == 4 {
-		return uint64(int64(int32(delta)))
-	}
-	return delta
-}
-
 // twin is the unstripped executable.
 type twin struct {
 	*elf.File
