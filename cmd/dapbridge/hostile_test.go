@@ -21,6 +21,7 @@ import (
 	"github.com/dapbridge/dapbridge/internal/host/node"
 	"github.com/dapbridge/dapbridge/internal/host/serve"
 	"github.com/dapbridge/dapbridge/internal/host/sshconn"
+	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
 // evil is what a hostile node sends for any text: terminal escape sequences, in UTF-8
@@ -37,6 +38,7 @@ type outcome struct {
 // must end by itself, in time, with an exit status and a message, within bounded memory,
 // and without leaving goroutines behind.
 func TestHostileNode(t *testing.T) {
+	testenv.SkipShort(t, "it takes long")
 	bomb := strings.Repeat("[", 1<<20)
 	agent := func(a scriptedAgent) *hostileNode { return &hostileNode{start: a.run} }
 	absent := func(n *hostileNode) *hostileNode {

@@ -42,6 +42,7 @@ func receiveBuild(ask string) func(io.ReadWriter) int {
 // TestHostileDeploy runs deploys on nodes that go silent at some stage, or ask for files
 // that they must not get.
 func TestHostileDeploy(t *testing.T) {
+	testenv.SkipShort(t, "it takes long")
 	testenv.NeedsLinux(t, "it builds by a command for sh")
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	if err != nil {

@@ -172,6 +172,7 @@ func TestDetachInTheMiddleOfNext(t *testing.T) {
 // The client's last request is in progress when its connection ends: it must have no
 // effect after the session's end, and must not delay it.
 func TestDetachAfterALastRequest(t *testing.T) {
+	testenv.SkipShort(t, "it takes long")
 	for name, last := range map[string]struct {
 		halted  bool
 		command string

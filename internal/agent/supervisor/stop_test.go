@@ -105,6 +105,7 @@ func TestLeaseIsKept(t *testing.T) {
 }
 
 func TestLinkEnds(t *testing.T) {
+	testenv.SkipShort(t, "it takes long")
 	for name, end := range map[string]func(*agentProcess){
 		"EOF":            func(s *agentProcess) { s.stdin.Close() },
 		"too long":       func(s *agentProcess) { s.stdin.Write(bytes.Repeat([]byte("x"), 9<<20)) },

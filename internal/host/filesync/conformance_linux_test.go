@@ -136,6 +136,7 @@ func (f *follower) settle(t *testing.T, after string) {
 
 // TestConformance makes the node's tree follow each kind of change, both ways.
 func TestConformance(t *testing.T) {
+	testenv.SkipShort(t, "it takes long")
 	bothWays(t, func(t *testing.T, m *filesync.Mirror, dir, top string) {
 		for i := range 50 {
 			testenv.WriteFile(t, filepath.Join(dir, fmt.Sprintf("d%d/f%d", i%5, i)), fmt.Sprint("file ", i))

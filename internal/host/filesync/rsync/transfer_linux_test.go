@@ -290,6 +290,7 @@ func child(t *testing.T, pid, other int) int {
 // TestNodeIgnoresEnd checks that Send returns, and ends the node's command, when the
 // command does not notice that the host's rsync has exited.
 func TestNodeIgnoresEnd(t *testing.T) {
+	testenv.SkipShort(t, "it takes long")
 	t.Parallel()
 	tr, dir, stage := newTransfer(t)
 	testenv.WriteFile(t, filepath.Join(dir, "f"), []byte("x"))
