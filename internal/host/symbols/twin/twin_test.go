@@ -100,13 +100,19 @@ func init() { println(C.work(3)) }
 		goOnly bool
 		flags  []string
 	}{
-		"the same compiler": {"gcc", false, []string{"-ldflags=-s -w -X main.version=1"}},
-		"another":           {cc, true, []string{"-ldflags=-s -w -X main.version=1"}},
-		"another, pie":      {cc, true, []string{"-ldflags=-s -w '-extldflags=-Wl,-z,now -Wl,-z,relro'", "-buildmode=pie"}},
-		"values to recover": {cc, true, []string{"-ldflags=-s -w -X main.version=1.2.3", "-trimpath"}},
+		"the same compiler":       {"gcc", false, []string{"-ldflags=-s -w -X main.version=1"}},
+		"another":                 {cc, true, []string{"-ldflags=-s -w -X main.version=1"}},
+		"another, pie":            {cc, true, []string{"-ldflags=-s -w '-extldflags=-Wl,-z,now -Wl,-z,relro'", "-buildmode=pie"}},
+		"stripped later":          {"gcc", false, []string{"-ldflags=-X main.version=1", "-buildmode=pie"}},
+		"stripped later, another": {cc, true, []string{"-ldflags=-X main.version=1", "-buildmode=pie"}},
+		"values to recover":       {cc, true, []string{"-ldflags=-s -w -X main.version=1.2.3", "-trimpath"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := openOriginal(t, buildTarget(t, buildDir, []string{"CGO_ENABLED=1", "CC=" + tt.cc}, append(tt.flags, "-buildvcs=false")...))
+			target := buildTarget(t, buildDir, []string{"CGO_ENABLED=1", "CC=" + tt.cc}, append(tt.flags, "-buildvcs=false")...)
+			if strings.HasPrefix(name, "stripped") { // as debhelper's dh_strip does
+				run(t, buildDir, nil, "strip", "--remove-section=.comment", "--remove-section=.note", target)
+			}
+			o := openOriginal(t, target)
 			if file := checkTwin(t, o, userDir); file.GoOnly != tt.goOnly {
 				t.Errorf("GoOnly is %v, want %v", file.GoOnly, tt.goOnly)
 			}
