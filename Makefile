@@ -145,6 +145,7 @@ test-e2e-all: # boots two nodes
 bench: ## measure; beside dlv over ssh -L on a real node (root)
 	@.ci/apt inotify-tools lsyncd
 	go test -run '^$$' -bench . ./pathmap ./bridge
+	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./internal/host/symbols/twin
 	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e
 
 COUNT    ?= 10

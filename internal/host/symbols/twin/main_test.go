@@ -63,7 +63,7 @@ func runToolexec(args []string) int {
 // sleeps before it exits.
 const noRaceSleep = "GORACE=atexit_sleep_ms=0"
 
-func newBuilder(t *testing.T) *Builder {
+func newBuilder(t testing.TB) *Builder {
 	testenv.SkipShort(t, "it builds a twin")
 	return &Builder{
 		Dir: filepath.Join(os.Getenv("TWIN_TEST_DIR"), "twins"), Env: os.Environ(),
@@ -71,14 +71,14 @@ func newBuilder(t *testing.T) *Builder {
 	}
 }
 
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(p []byte) (int, error) { l.t.Log(string(p)); return len(p), nil }
 
 // localOriginal is an executable on this machine.
 type localOriginal struct{ x *exe.File }
 
-func openOriginal(t *testing.T, path string) localOriginal {
+func openOriginal(t testing.TB, path string) localOriginal {
 	t.Helper()
 	x, err := exe.Open(path)
 	if err != nil {
@@ -114,7 +114,7 @@ func (o localOriginal) Strings(_ context.Context, addrs []uint64) ([]exe.Text, e
 	return o.x.Strings(addrs)
 }
 
-func (o localOriginal) recipe(t *testing.T) *recipe.Recipe {
+func (o localOriginal) recipe(t testing.TB) *recipe.Recipe {
 	t.Helper()
 	origin, err := o.x.Origin()
 	if err != nil {
@@ -142,7 +142,7 @@ func writeTree(t *testing.T, dir string, files map[string]string) {
 }
 
 // run runs a command in dir with the variables in env and returns its output.
-func run(t *testing.T, dir string, env []string, argv ...string) string {
+func run(t testing.TB, dir string, env []string, argv ...string) string {
 	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
