@@ -192,7 +192,7 @@ func TestFlagsAreKeys(t *testing.T) {
 		"keep":   "for the demo",
 		"follow": "for one look", "since": "",
 		"arg": "for one deploy, and undone by the next", "relax": "", "force": "for one restart, or one directory", "dry-run": "", "replaced": "for one file",
-		"to": "belongs to the tree that is copied", "watch": "", "verify": "",
+		"to": "belongs to the tree that is copied", "open": "", "watch": "", "verify": "",
 	}
 	eachCommand(newRoot(environment{getenv: os.Getenv}), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {

@@ -144,6 +144,9 @@ func printPaths(w io.Writer, p source.Paths) {
 	if p.Problem != "" {
 		fmt.Fprintf(w, "\nThe main module is not mapped: %s\n", diag.Escape(p.Problem))
 	}
+	if p.Problem != "" || len(p.Trees) > 0 && p.Trees[0].OnHost < p.Trees[0].Files {
+		line("\ndapbridge source gets the source that the target was built from")
+	}
 	for _, r := range p.Own {
 		line("\n%s\n  host  %s\n  node  %s", r.Reason, r.Host, r.Node)
 	}

@@ -30,12 +30,16 @@ func TestPrintPaths(t *testing.T) {
 		},
 		Unassigned: []string{"_cgo_gotypes.go", "/tmp/go-build1\x1b[31m/b001"},
 	}
+	partial := whole
+	partial.Own, partial.Unassigned, partial.Trees, partial.OnHost = nil, nil, []source.SourceTree{whole.Trees[0]}, 29
+	partial.Trees[0].OnHost = 29
 	unmapped := whole
 	unmapped.Trees, unmapped.Own, unmapped.Unassigned, unmapped.OnHost = nil, nil, nil, 0
 	unmapped.Problem = "the target's main module is github.com/containerd/containerd/v2, and no go.mod was found on the host"
 	rule := source.PathRule{Host: grpc.Host, Node: grpc.Node, Way: "both", Reason: grpc.What + ": " + grpc.Reason}
 	for name, print := range map[string]func(*bytes.Buffer){
 		"map":     func(b *bytes.Buffer) { printPaths(b, whole) },
+		"partial": func(b *bytes.Buffer) { printPaths(b, partial) },
 		"no-root": func(b *bytes.Buffer) { printPaths(b, unmapped) },
 		"file": func(b *bytes.Buffer) {
 			printFilePath(b, source.FilePath{

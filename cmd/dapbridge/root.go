@@ -89,7 +89,7 @@ whatever happens to the IDE, the network or the debugger.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "%w", err).WithHint("see %s --help", cmd.CommandPath())
 	})
-	root.AddCommand(newServe(env), newPs(env), newLogs(env), newPaths(env), newSymbols(env), newDeploy(env), newRestore(env), newDoctor(env), newSync(env), newStatus(env), newInit(env), newConfig(env), newTrust(env), newDemo(env), newVersion(env), newToolexec(env), newRsh(env), newMan(env))
+	root.AddCommand(newServe(env), newPs(env), newLogs(env), newPaths(env), newSource(env), newSymbols(env), newDeploy(env), newRestore(env), newDoctor(env), newSync(env), newStatus(env), newInit(env), newConfig(env), newTrust(env), newDemo(env), newVersion(env), newToolexec(env), newRsh(env), newMan(env))
 	if agent := newAgent(env); agent != nil {
 		root.AddCommand(agent)
 	}

@@ -14,14 +14,15 @@ import (
 
 	"github.com/dapbridge/dapbridge/internal/dapclient"
 	"github.com/dapbridge/dapbridge/internal/demo"
+	"github.com/dapbridge/dapbridge/internal/host/getsource"
 	"github.com/dapbridge/dapbridge/internal/host/serve"
 	"github.com/dapbridge/dapbridge/internal/host/srcsync"
 	"github.com/dapbridge/dapbridge/internal/host/symbols"
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestWithoutRoot does what a user with a stripped target does: symbols, a session, and
-// a copy of the source. The node is the demo's SSH server, so that this needs no
+// TestWithoutRoot does what a user with a stripped target does: symbols, a session, a
+// copy of the source on the node, and of the target's own source. The node is the demo's SSH server, so that this needs no
 // root and nothing but Go.
 func TestWithoutRoot(t *testing.T) {
 	testenv.SkipShort(t, "it builds the program, a target and its twin")
@@ -40,6 +41,16 @@ func TestWithoutRoot(t *testing.T) {
 		}
 	})
 	t.Run("session", func(t *testing.T) { p.debug(ctx, t) })
+	t.Run("source", func(t *testing.T) {
+		c := p.config(t)
+		r, err := getsource.Get(ctx, c.Link, getsource.Config{Root: c.Source.Root, Env: os.Environ()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		testenv.Equal(t, "the directory", r.Dir, p.node.Root+"@v1.0.0")
+		testenv.Equal(t, "the pid", r.Target.PID, p.pid)
+		testenv.Equal(t, "main.go", testenv.ReadFile(t, filepath.Join(r.Dir, "main.go")), strippedSource)
+	})
 	t.Run("sync", func(t *testing.T) {
 		to := filepath.Join(t.TempDir(), "copy")
 		c := p.config(t)
@@ -98,12 +109,13 @@ func startStripped(t *testing.T) *strippedTarget {
 	p := &strippedTarget{program: filepath.Join(dir, "dapbridge"), cache: filepath.Join(dir, "cache")}
 	goBuild(t, ".", "-trimpath", "-o", p.program)
 	there, here := filepath.Join(dir, "there"), filepath.Join(dir, "here")
-	for _, src := range []string{there, here} {
-		testenv.WriteFile(t, filepath.Join(src, "go.mod"), "module example.com/stripped\n\ngo 1.26\n")
-		testenv.WriteFile(t, filepath.Join(src, "main.go"), strippedSource)
+	testenv.WriteFile(t, filepath.Join(there, "go.mod"), "module example.com/stripped\n\ngo 1.26\n")
+	testenv.WriteFile(t, filepath.Join(there, "main.go"), strippedSource)
+	for _, args := range [][]string{{"init", "--quiet"}, {"add", "--all"}, {"commit", "--quiet", "--message=x"}, {"tag", "v1.0.0"}, {"clone", "--quiet", there, here}} {
+		runGit(t, there, args...)
 	}
 	target := filepath.Join(dir, "stripped")
-	goBuild(t, there, "-ldflags=-s -w", "-o", target)
+	goBuild(t, there, "-buildvcs=true", "-ldflags=-s -w", "-o", target)
 	cmd := exec.Command(target)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()
@@ -133,8 +145,17 @@ func startStripped(t *testing.T) *strippedTarget {
 	return p
 }
 
-// goBuild builds the package in dir without cgo, and without the stamps of a
-// repository around it.
+func runGit(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(testenv.NeedsTool(t, "git"), append([]string{"-c", "user.name=t", "-c", "user.email=t"}, args...)...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+}
+
+// goBuild builds the package in dir without cgo, and unless the arguments say otherwise
+// without the stamps of a repository around it.
 func goBuild(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...)

@@ -68,6 +68,7 @@ func layers() []layer {
 		{link, []string{remote, "internal/host/sshconn", "internal/host/execconn", api, exe, diag}, "it carries questions to the agent and does not know who asks"},
 		{source, []string{link, "internal/host/gosource", "bridge", "pathmap", api, exe, diag}, "it finds source and starts no session"},
 		{"internal/host/symbols", []string{link, remote, recipe, git, gocmd, groups, api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
+		{"internal/host/getsource", []string{link, recipe, git, gocmd, groups, "internal/host/gosource", api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
 		{"internal/host/deploy", []string{link, remote, recipe, groups, "internal/delta", api, exe, diag}, "each command has a package of its own: what two of them share is below them"},
 		{"internal/host/logs", []string{link, remote, api, diag}, "each command has a package of its own: what two of them share is below them"},
 		{"internal/host/srcsync", []string{link, source, "internal/host/filesync", api, diag}, "each command has a package of its own: what two of them share is below them"},

@@ -44,6 +44,7 @@ const (
 	DetachFailed   Code = "detach-failed"   // the target was not released in time
 	DlvUnusable    Code = "dlv-unusable"    // --dlv-addr names no usable dlv
 	SourceMissing  Code = "source-missing"  // a source file that neither host nor node has
+	SourceUnknown  Code = "source-unknown"  // the source that the target was built from cannot be found
 	TargetNoUnit   Code = "target-no-unit"  // no systemd service runs it
 	JournalFailed  Code = "journal-failed"  // its journal cannot be read
 
@@ -63,6 +64,7 @@ const (
 	WatchFailed   Code = "watch-failed"   // the source cannot be watched for changes
 	NoRsync       Code = "no-rsync"       // no usable rsync, so no delta transfer
 	LaunchInvalid Code = "launch-invalid" // an existing launch.json cannot be parsed
+	SourceExists  Code = "source-exists"  // something else is where the source would go
 	DirUnsafe     Code = "dir-unsafe"     // a directory of ours that others can write to
 	DaemonSilent  Code = "daemon-silent"  // a dapbridge serve does not answer
 	Unsupported   Code = "unsupported"    // not possible on this platform
@@ -115,6 +117,7 @@ func Catalogue() []Entry {
 		{AttachFailed, 4, "run again with --log-level debug to see Delve's messages"},
 		{DlvUnusable, 4, "check what listens there on the node: ss -ltnp"},
 		{SourceMissing, 4, "get the source that the target was built from, and name its place with --map HOST=NODE"},
+		{SourceUnknown, 4, "run dapbridge source in a clone of the target's repository that has its commits and tags (git fetch --tags)"},
 		{TargetNoUnit, 4, "this works only for a systemd service on the node itself; dapbridge ps shows the unit of each target"},
 		{JournalFailed, 4, "check on the node whether systemd's journal can be read: sudo journalctl --unit=UNIT"},
 		{DetachFailed, 4, "check the target on the node: grep TracerPid /proc/PID/status"},
@@ -135,6 +138,7 @@ func Catalogue() []Entry {
 		{WatchFailed, 5, "end other programs that watch files, or raise the limit: sudo sysctl fs.inotify.max_user_instances=1024"},
 		{NoRsync, 5, "install rsync 3.4 or newer with your system's package manager (macOS: brew install rsync), or a package that fixes CVE-2024-12086 and says so in its changelog"},
 		{LaunchInvalid, 5, "correct the file, or move it away and run the command again"},
+		{SourceExists, 5, "name another directory with --to, or move this one away"},
 		{DirUnsafe, 5, "move that directory away and run the command again: it is recreated as yours alone"},
 		{DaemonSilent, 5, "check whether that process hangs, is stopped or belongs to another release; end it and start it again"},
 		{Unsupported, 5, "see the README for what is supported where"},

@@ -48,6 +48,7 @@ func Explain(code Code) Explanation {
 		DlvUnusable:    {"The dlv at --dlv-addr cannot be used", "Nothing listens at that address on the node, or another program does, or the dlv there accepts only one client or debugs another process."},
 		SourceMissing:  {"Source file not found", "The source file is neither on this machine nor on the node, or the node must not send it."},
 
+		SourceUnknown: {"Target's source cannot be found", "`dapbridge source` finds the source that the target was built from neither in the repository around the workspace nor as a published version, or the target does not record which it is. The message says what was tried."},
 		TargetNoUnit:  {"Target is not a systemd service", "`dapbridge logs` and `dapbridge deploy` work only for processes of a systemd service."},
 		JournalFailed: {"Journal cannot be read", "journalctl fails on the node."},
 		DeployRefused: {"Deploy refuses the target", "Replacing the target's executable is impossible or would do harm: its file system is read-only, its unit is masked, restarting it would end containers, or it is started in an unknown way. See [deploy.md](deploy.md)."},
@@ -67,6 +68,7 @@ func Explain(code Code) Explanation {
 		WatchFailed:   {"Cannot watch files", "The system has no watches left: other programs use all that one user may have."},
 		NoRsync:       {"No usable rsync", "This machine or the node has no rsync that `dapbridge sync` can use, so dapbridge sends changed files whole; nothing else differs. It does not use openrsync (macOS), nor versions before 3.4, with which a hostile node can read files on this machine, unless the package's changelog names CVE-2024-12086. See [sync.md](sync.md)."},
 		LaunchInvalid: {"Cannot parse launch.json", "The existing launch.json cannot be parsed, so nothing is added to it. The message names the line."},
+		SourceExists:  {"Directory for the source exists", "Where `dapbridge source` would put the source, there is something that it did not create, or another version. It overwrites nothing."},
 		DirUnsafe:     {"Directory is not private", "dapbridge's cache or state directory belongs to another user, or others can write to it: whatever they put there would become root on your node."},
 		DaemonSilent:  {"`dapbridge serve` does not answer", "A `dapbridge serve` of yours does not answer on its control socket: it hangs, is stopped, or belongs to another release."},
 		Unsupported:   {"Not supported here", "This platform, or something installed on this machine, does not support the operation."},

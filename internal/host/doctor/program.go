@@ -117,7 +117,7 @@ func checkSource(f Facts) Check {
 	case s.Problem != "":
 		return Check{
 			Status: Warning, Found: s.Problem, Why: "breakpoints in your files cannot be mapped to the target",
-			Remedy: "name the directory of its source: --root DIR",
+			Remedy: "name the directory of its source: --root DIR; or get it: dapbridge source",
 		}
 	case s.OnHost < s.Files:
 		return Check{Status: OK, Found: fmt.Sprintf("in %s; %d of the %d files that the target was compiled from are on this machine, the node provides the others", s.Root, s.OnHost, s.Files)}
@@ -132,7 +132,7 @@ func checkSourceVersion(f Facts) Check {
 	case f.Source.Stale != "":
 		return Check{
 			Status: Warning, Found: f.Source.Stale, Why: "in changed files, breakpoints stop at other lines than you see",
-			Remedy: "check out the commit that the target was built from, or run a build of your source: dapbridge deploy",
+			Remedy: "get the source that the target was built from: dapbridge source; or run a build of yours: dapbridge deploy",
 		}
 	}
 	return Check{Status: OK, Found: "no change found since the target was built"}

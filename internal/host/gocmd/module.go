@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 )
 
@@ -26,6 +27,21 @@ func (g *Go) ModuleDir(m module.Version) (string, error) {
 	return filepath.Join(g.Cache, filepath.FromSlash(path+"@"+version)), nil
 }
 
+// downloaded returns the path of a file that the go command keeps beside a module's zip
+// file, given its extension (go.dev/ref/mod, "module cache").
+func (g *Go) downloaded(m module.Version, extension string) (string, error) {
+	dir, err := g.ModuleDir(m)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(g.Cache, dir)
+	if err != nil {
+		return "", err
+	}
+	path, version, _ := strings.Cut(rel, "@")
+	return filepath.Join(g.Cache, "cache", "download", path, "@v", version+extension), nil
+}
+
 // HasModule reports whether the module cache has a module, completely
 // (cmd/go/internal/modfetch, DownloadDir).
 func (g *Go) HasModule(m module.Version) bool {
@@ -33,14 +49,25 @@ func (g *Go) HasModule(m module.Version) bool {
 	if err != nil {
 		return false
 	}
-	rel, err := filepath.Rel(g.Cache, dir)
+	partial, err := g.downloaded(m, ".partial")
 	if err != nil {
 		return false
 	}
-	path, version, _ := strings.Cut(rel, "@")
-	_, partial := os.Lstat(filepath.Join(g.Cache, "cache", "download", path, "@v", version+".partial"))
+	if _, err := os.Lstat(partial); err == nil {
+		return false
+	}
 	info, err := os.Stat(dir)
-	return err == nil && info.IsDir() && partial != nil
+	return err == nil && info.IsDir()
+}
+
+// Sum returns the checksum of a module in the module cache, in the form of go.sum.
+func (g *Go) Sum(m module.Version) (string, error) {
+	name, err := g.downloaded(m, ".ziphash")
+	if err != nil {
+		return "", err
+	}
+	sum, err := os.ReadFile(name)
+	return strings.TrimSpace(string(sum)), err
 }
 
 // CopyModule writes a writable copy of a module to dir, which must not exist. It
@@ -81,6 +108,33 @@ func (g *Go) Vendor(ctx context.Context, dir string) error {
 		return fmt.Errorf("go mod vendor: %w", err)
 	}
 	return nil
+}
+
+// FindModule returns the root of the module in a tree, the nearest to the top.
+func FindModule(tree, path string) (string, error) {
+	found := ""
+	err := filepath.WalkDir(tree, func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "vendor" || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case d.Name() != "go.mod" || !d.Type().IsRegular():
+			return nil
+		}
+		data, err := os.ReadFile(file)
+		if err == nil && modfile.ModulePath(data) == path && (found == "" || len(file) < len(found)) {
+			found = file
+		}
+		return err
+	})
+	if err == nil && found == "" {
+		err = fmt.Errorf("the commit does not contain module %s", path)
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Dir(found), nil
 }
 
 // CopyTree copies the directory from to the directory to, which must not exist, without

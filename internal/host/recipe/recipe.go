@@ -47,7 +47,7 @@ type Recipe struct {
 // code is diag.TwinRefused.
 func New(o *exe.Origin, h Host) (*Recipe, error) {
 	r := &Recipe{Package: o.MainPackage, Roots: o.Roots}
-	for _, step := range []func(*exe.Origin, Host) error{r.setToolchain, r.setPackage, r.setSource, r.checkRoots, r.applySettings, r.checkPlatform} {
+	for _, step := range []func(*exe.Origin, Host) error{r.setToolchain, r.setPackage, r.refuseModified, r.setSource, r.checkRoots, r.applySettings, r.checkPlatform} {
 		if err := step(o, h); err != nil {
 			return nil, err
 		}

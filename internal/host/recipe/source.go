@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
+	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
@@ -90,14 +91,39 @@ func (r *Recipe) Stamp() Recorded {
 	return Recorded{}
 }
 
+// Locate returns a recipe that says no more than where an executable's source may come
+// from, and whether the build had changes that no commit holds. It accepts executables
+// that cannot be rebuilt. The error's code is diag.SourceUnknown.
+func Locate(o *exe.Origin) (r *Recipe, modified bool, err error) {
+	r = &Recipe{Toolchain: o.GoVersion}
+	if err := module.CheckImportPath(o.ModulePath); err != nil {
+		return nil, false, diag.Errorf(diag.SourceUnknown, "the target records no module: %w", err)
+	}
+	r.Source.Module = o.ModulePath
+	if err := r.setSource(o, Host{}); err != nil {
+		return nil, false, diag.Errorf(diag.SourceUnknown, "%w", err)
+	}
+	return r, isModified(o), nil
+}
+
+// isModified reports whether the build had uncommitted changes.
+func isModified(o *exe.Origin) bool {
+	return o.Settings["vcs.modified"] == "true" || strings.HasSuffix(o.ModuleVersion, "+dirty") || strings.HasSuffix(o.ModuleVersion, ".dirty")
+}
+
+// refuseModified refuses what no commit holds.
+func (r *Recipe) refuseModified(o *exe.Origin, _ Host) error {
+	if isModified(o) {
+		return refuse("the target was built from a tree with uncommitted changes (vcs.modified=true): no commit holds its source")
+	}
+	return nil
+}
+
 // setSource finds where the source may come from. Go records a checksum for a module
 // that was downloaded, and a revision for a build in a repository.
 func (r *Recipe) setSource(o *exe.Origin, _ Host) error {
 	s := o.Settings
-	switch {
-	case s["vcs.modified"] == "true" || strings.HasSuffix(o.ModuleVersion, "+dirty") || strings.HasSuffix(o.ModuleVersion, ".dirty"):
-		return refuse("the target was built from a tree with uncommitted changes (vcs.modified=true): no commit holds its source")
-	case s["vcs"] != "" && s["vcs"] != "git":
+	if s["vcs"] != "" && s["vcs"] != "git" {
 		return refuse("the target was built from a repository of %q: only git is supported", s["vcs"])
 	}
 	r.Vendored = isVendored(o)

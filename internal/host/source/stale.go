@@ -101,8 +101,10 @@ func (e *evidence) isNewer() bool {
 // "" if there is no evidence for that. It must stay silent about an unchanged tree: there,
 // too, a fresh clone is newer than the executable.
 func (e *evidence) explain() string {
-	const remedy = "run what you have (dapbridge deploy)"
-	from := ""
+	from, remedy := "", "run what you have (dapbridge deploy)"
+	if e.commit != "" && !e.dirty {
+		remedy = "get that source (dapbridge source), or " + remedy
+	}
 	if e.commit != "" {
 		from = fmt.Sprintf(" (commit %.12s)", e.commit)
 		if e.dirty {
@@ -113,7 +115,7 @@ func (e *evidence) explain() string {
 	case e.isUnchanged():
 		return ""
 	case e.matchesCommit.known && !e.matchesCommit.yes && !e.dirty:
-		return fmt.Sprintf("%s is not what %s was built from%s: %s, or check out that commit", e.name, e.target, from, remedy)
+		return fmt.Sprintf("%s is not what %s was built from%s: %s", e.name, e.target, from, remedy)
 	case line > 0:
 		return fmt.Sprintf("%s is not what %s was built from%s, which has code at line %d where the file has none: %s", e.name, e.target, from, line, remedy)
 	case e.isNewer() && !e.isCheckedOut():

@@ -26,10 +26,10 @@ func TestExplainStale(t *testing.T) {
 		want string // part of it; "" for no evidence
 	}{
 		{"as committed", evidence{commit: commit, matchesCommit: yes, modTime: now, lines: built(time.Hour, 2)}, ""},
-		{"another commit", evidence{commit: commit, matchesCommit: no, lines: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): run what you have (dapbridge deploy), or check out that commit"},
+		{"another commit", evidence{commit: commit, matchesCommit: no, lines: built(time.Hour)}, "a.go is not what x was built from (commit 0123456789ab): get that source (dapbridge source), or run what you have (dapbridge deploy)"},
 		{"another release", evidence{commit: "v1.2.3", matchesCommit: no}, "built from (commit v1.2.3)"},
 		{"built with changes, untouched since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now.Add(-2 * time.Hour), lines: built(time.Hour, 1)}, ""},
-		{"built with changes, changed since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes)"},
+		{"built with changes, changed since", evidence{commit: commit, dirty: true, matchesCommit: no, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built (commit 0123456789ab with changes): run what you have (dapbridge deploy)"},
 		{"built with changes elsewhere, checked out again", evidence{commit: commit, dirty: true, matchesCommit: yes, modTime: now, lines: built(time.Hour)}, ""},
 		{"a fresh clone of what was built without stamps", evidence{matchesHEAD: yes, lastCommit: now.Add(-2 * time.Hour), modTime: now, lines: built(time.Hour, 1, 3)}, ""},
 		{"committed after the build", evidence{matchesHEAD: yes, lastCommit: now, modTime: now, lines: built(time.Hour)}, "a.go has changed since x was built: "},

@@ -3,7 +3,6 @@ package twin
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,9 +122,9 @@ func (j *job) checkout(ctx context.Context, dir string) (source, error) {
 	for _, s := range missing {
 		j.Log.Warn("the source lacks a submodule, which the repository does not contain", "path", s.Path, "commit", s.Revision)
 	}
-	root, err := findModule(dir, j.recipe.Source.Module)
+	root, err := gocmd.FindModule(dir, j.recipe.Source.Module)
 	if err != nil {
-		return source{}, err
+		return source{}, buildError("%w", err)
 	}
 	if tag, at := j.recipe.StampTag(); tag != "" {
 		if _, err := gitrepo.Run(ctx, j.Env, dir, "tag", "--no-sign", tagPrefix(dir, root)+tag, at); err != nil {
@@ -176,31 +175,4 @@ func moduleAbove(dir, path string) (string, error) {
 			return "", buildError("%s is not in the target's module %s", dir, path)
 		}
 	}
-}
-
-// findModule returns the root of the module in a tree, the nearest to the top.
-func findModule(tree, path string) (string, error) {
-	found := ""
-	err := filepath.WalkDir(tree, func(file string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == "vendor" || d.Name() == "testdata"):
-			return filepath.SkipDir
-		case d.Name() != "go.mod" || !d.Type().IsRegular():
-			return nil
-		}
-		data, err := os.ReadFile(file)
-		if err == nil && modfile.ModulePath(data) == path && (found == "" || len(file) < len(found)) {
-			found = file
-		}
-		return err
-	})
-	if err == nil && found == "" {
-		return "", buildError("the commit does not contain module %s", path)
-	}
-	if err != nil {
-		return "", buildError("%w", err)
-	}
-	return filepath.Dir(found), nil
 }
