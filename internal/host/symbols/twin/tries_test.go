@@ -2,6 +2,7 @@ package twin
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -136,8 +137,8 @@ func TestStampImportConfig(t *testing.T) {
 }
 
 // TestLefthook builds the twin of an official release of another project, lefthook 2.1.6
-// for npm. It was built in a clone, whose tag and commit it records, and with linker flags
-// that it does not record. Here there is no clone, but the published module.
+// for npm. It was built in a clone, whose tag and commit it records. The workspace is the
+// published module, not a clone.
 func TestLefthook(t *testing.T) {
 	testenv.SecondTier(t)
 	cache, err := os.UserCacheDir()
@@ -148,6 +149,11 @@ func TestLefthook(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		testenv.Skipf(t, "lefthook has not been fetched: run .ci/modules all: %v", err)
 	}
-	o := openOriginal(t, path)
-	checkTwin(t, o, t.TempDir())
+	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	workspace := filepath.Join(strings.TrimSpace(string(out)), "github.com", "evilmartians", "lefthook", "v2@v2.1.6")
+	file := checkTwin(t, openOriginal(t, path), workspace)
+	testenv.Equal(t, "the source", file.Source, "the published version github.com/evilmartians/lefthook/v2@v2.1.6")
 }
