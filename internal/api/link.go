@@ -78,7 +78,10 @@ type AttachParams struct {
 	Protocol SessionProtocol `json:"protocol"`
 	Linger   time.Duration   `json:"linger"` // how long to stay attached after the session, ns
 
-	Symbols *Symbols `json:"symbols,omitempty"` // for a stripped target
+	// Symbols are those of a stripped target. If there are none for it, FunctionTable says
+	// that its function table is to do.
+	Symbols       *Symbols `json:"symbols,omitempty"`
+	FunctionTable bool     `json:"functionTable,omitempty"`
 }
 
 // SessionProtocol is the protocol that a session's client speaks.
@@ -93,6 +96,8 @@ const (
 // AttachResult says which process the session debugs.
 type AttachResult struct {
 	Target Target `json:"target"`
+	// FunctionTable is set if the target is debugged with no more than that.
+	FunctionTable *FunctionTable `json:"functionTable,omitempty"`
 }
 
 // EndResult holds the reason for which the session had already ended, "" if it had

@@ -27,3 +27,10 @@ type Symbols struct {
 	StartTicks uint64 `json:"startTicks"`
 	BuildID    string `json:"buildID"` // a process can replace its program (execve)
 }
+
+// FunctionTable says what was found in the function table of a stripped target.
+type FunctionTable struct {
+	Functions int `json:"functions"`
+	// NoGoroutines says why goroutines cannot be listed, "" if they can.
+	NoGoroutines string `json:"noGoroutines,omitempty"`
+}

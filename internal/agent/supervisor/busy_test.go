@@ -76,7 +76,13 @@ type busy struct {
 func startBusy(t testing.TB) *busy {
 	t.Helper()
 	buildProgram(t)
-	b := &busy{t: t, cmd: exec.Command(program.path), ended: make(chan struct{})}
+	return startProgram(t, program.path)
+}
+
+// startProgram starts a build of testdata/busy that runs until the test ends.
+func startProgram(t testing.TB, path string) *busy {
+	t.Helper()
+	b := &busy{t: t, cmd: exec.Command(path), ended: make(chan struct{})}
 	b.cmd.Stderr = &b.stderr
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error

@@ -38,6 +38,8 @@ type agentProcess struct {
 	exited  chan struct{}
 	dlv     string // see config
 	mark    string // in the environment of the supervisor and its children
+
+	functionTable bool // is to do for a stripped target
 }
 
 // config holds what a test may change.

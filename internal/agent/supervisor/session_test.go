@@ -23,6 +23,7 @@ type session struct {
 	*dapclient.Client
 	s       *agentProcess
 	joinErr chan error // receives how the joining process ended
+	table   *api.FunctionTable
 }
 
 // open attaches and returns the session; an error is the agent's.
@@ -32,10 +33,12 @@ func (s *agentProcess) open(ctx context.Context, linger time.Duration) (*session
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.client.Attach(ctx, api.AttachParams{Token: token, Linger: linger}); err != nil {
+	r, err := s.client.Attach(ctx, api.AttachParams{Token: token, Linger: linger, FunctionTable: s.functionTable})
+	if err != nil {
 		sess.Client.Close()
 		return nil, err
 	}
+	sess.table = r.FunctionTable
 	return sess, nil
 }
 

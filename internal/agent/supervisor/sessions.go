@@ -29,14 +29,16 @@ func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.Attach
 	if err != nil {
 		return api.AttachResult{}, api.ToRPC(err)
 	}
-	var symbols string
+	var info debugInfo
 	if s.cfg.Dlv == "" { // a running dlv has found its symbols by itself
-		if symbols, err = findSymbols(t, p.Symbols); err != nil {
+		if info, err = findDebugInfo(t, p); err != nil {
 			return api.AttachResult{}, api.ToRPC(err)
 		}
+		defer info.remove()
 	}
-	if w.attached != nil && !w.attached.matches(t.Process) {
-		// The worker lingers on a process that has been replaced since.
+	if w.attached != nil && (!w.attached.matches(t.Process) || w.debugInfo != info.source) {
+		// The worker lingers on a process that has been replaced since, or which has
+		// other symbols now.
 		if err := s.retireWorker(w); err != nil {
 			return api.AttachResult{}, api.ToRPC(err)
 		}
@@ -46,14 +48,15 @@ func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.Attach
 	}
 	s.reason = ""
 	first := w.attached == nil
-	if err := w.attach(ctx, t.Process, p, symbols); err != nil {
+	r, err := w.attach(ctx, t.Process, p, info)
+	if err != nil {
 		return api.AttachResult{}, api.ToRPC(firstError(err, s.retireWorker(w)))
 	}
 	if first && s.cfg.Dlv == "" {
 		p := *w.attached
 		s.wg.Go(func() { s.watchTarget(w, p) })
 	}
-	return api.AttachResult{Target: t}, nil
+	return api.AttachResult{Target: t, FunctionTable: r.FunctionTable}, nil
 }
 
 // freeWorker returns a worker without a session: a new one, or one that lingers. It

@@ -169,10 +169,35 @@ func (s symbolStore) link(hash, program string) (string, error) {
 		return "", diag.Errorf(diag.TargetStripped, "the symbols are no longer on the node")
 	}
 	dir := filepath.Join(s.dir, hash)
+	return dir, linkDebug(dir, program)
+}
+
+// linkDebug lets Delve find the debug file in dir for the program.
+func linkDebug(dir, program string) error {
 	for _, name := range []string{filepath.Base(program), "exe"} {
 		if err := os.Symlink(debugName, filepath.Join(dir, name+".debug")); err != nil && !errors.Is(err, fs.ErrExist) {
-			return "", err
+			return err
 		}
+	}
+	return nil
+}
+
+// tempDir returns a new directory for a debug file that is not kept, in which Delve will
+// find it for the program. If it is not removed, a later upload removes it.
+func (s symbolStore) tempDir(program string) (string, error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := s.checkOwner(); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(s.dir, ".next-")
+	if err != nil {
+		return "", err
+	}
+	if err := linkDebug(dir, program); err != nil {
+		os.RemoveAll(dir)
+		return "", err
 	}
 	return dir, nil
 }
@@ -209,19 +234,46 @@ func (s *supervisor) removeSymbols(context.Context) (api.RemovedSymbols, error) 
 	return r, api.ToRPC(err)
 }
 
-// findSymbols returns the directory with the debug file of a stripped target, "" for a
-// target that needs none. The error's code is diag.TargetStripped if there is no file
-// that was proved to belong to this very process.
-func findSymbols(t api.Target, s *api.Symbols) (dir string, err error) {
-	if !t.Build.Stripped {
-		return "", nil
+// debugInfo is what a session gets to know a target by, besides what the target carries
+// itself.
+type debugInfo struct {
+	dir       string // with the debug file; "" if the target needs none
+	source    string // the hash of the debug file, or functionTable; "" if the target needs none
+	goVersion string // of a target whose function table is to be used
+}
+
+const functionTable = "function table"
+
+// remove removes what is not kept for other sessions.
+func (d debugInfo) remove() {
+	if d.source == functionTable {
+		os.RemoveAll(d.dir)
 	}
-	if s == nil || !(process{s.PID, s.StartTicks}).matches(t.Process) || s.BuildID != t.Build.BuildID {
-		return "", diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information", t.Exe, t.PID)
+}
+
+// findDebugInfo finds the debug information of a stripped target: the file that was
+// proved to belong to this very process, or an empty directory for what its function table
+// gives. The error's code is diag.TargetStripped if there is no such file and the function
+// table must not do.
+func findDebugInfo(t api.Target, p api.AttachParams) (d debugInfo, err error) {
+	if !t.Build.Stripped {
+		return d, nil
+	}
+	s := p.Symbols
+	isFor := s != nil && (process{s.PID, s.StartTicks}).matches(t.Process) && s.BuildID == t.Build.BuildID
+	if !isFor && !p.FunctionTable {
+		return d, diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information", t.Exe, t.PID)
 	}
 	store, err := openSymbols()
-	if err != nil {
-		return "", err
+	switch {
+	case err != nil:
+		return d, err
+	case isFor:
+		d.source = s.Hash
+		d.dir, err = store.link(s.Hash, t.Exe)
+	default:
+		d.source, d.goVersion = functionTable, t.Build.GoVersion
+		d.dir, err = store.tempDir(t.Exe)
 	}
-	return store.link(s.Hash, t.Exe)
+	return d, err
 }

@@ -7,8 +7,10 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -176,17 +178,43 @@ func TestStoreSymbolsAmongOthers(t *testing.T) {
 	}
 }
 
-// TestFindSymbols checks that symbols are used only for the process for which they
-// were proved.
-func TestFindSymbols(t *testing.T) {
-	stripped := api.Target{Process: api.Process{PID: 1, StartTicks: 2, Exe: "/x"}, Build: exe.Build{Stripped: true, BuildID: "b"}}
-	if dir, err := findSymbols(api.Target{}, nil); dir != "" || err != nil {
-		t.Errorf("a target that needs none: %q, %v", dir, err)
+// TestFindDebugInfo checks that symbols are used only for the process for which they were
+// proved, and the function table only if it is to do.
+func TestFindDebugInfo(t *testing.T) {
+	stripped := api.Target{Process: api.Process{PID: 1, StartTicks: 2, Exe: "/x"}, Build: exe.Build{Stripped: true, BuildID: "b", GoVersion: "go1.26.8"}}
+	if d, err := findDebugInfo(api.Target{}, api.AttachParams{FunctionTable: true}); d != (debugInfo{}) || err != nil {
+		t.Errorf("a target that needs none: %+v, %v", d, err)
 	}
 	_, hash := packSymbols(t, "never stored")
-	for _, s := range []*api.Symbols{nil, {Hash: hash, PID: 2, StartTicks: 2, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 3, BuildID: "b"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "c"}, {Hash: hash, PID: 1, StartTicks: 2, BuildID: "b"}, {Hash: "../x", PID: 1, StartTicks: 2, BuildID: "b"}} {
-		if dir, err := findSymbols(stripped, s); diag.CodeOf(err) != diag.TargetStripped {
-			t.Errorf("%+v: %q, %v", s, dir, err)
+	right := api.Symbols{Hash: hash, PID: 1, StartTicks: 2, BuildID: "b"}
+	for name, s := range map[string]*api.Symbols{
+		"none": nil, "another process": {Hash: hash, PID: 2, StartTicks: 2, BuildID: "b"}, "the pid's former process": {Hash: hash, PID: 1, StartTicks: 3, BuildID: "b"},
+		"another program": {Hash: hash, PID: 1, StartTicks: 2, BuildID: "c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d, err := findDebugInfo(stripped, api.AttachParams{Symbols: s}); diag.CodeOf(err) != diag.TargetStripped {
+				t.Errorf("%+v, %v", d, err)
+			}
+			d, err := findDebugInfo(stripped, api.AttachParams{Symbols: s, FunctionTable: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			testenv.Equal(t, "source", d.source, functionTable)
+			testenv.Equal(t, "Go's version", d.goVersion, "go1.26.8")
+			for _, link := range []string{"x.debug", "exe.debug"} {
+				if to, err := os.Readlink(filepath.Join(d.dir, link)); err != nil || to != debugName {
+					t.Errorf("%s leads to %q, %v", link, to, err)
+				}
+			}
+			d.remove()
+			if _, err := os.Stat(d.dir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the directory is left: %v", err)
+			}
+		})
+	}
+	for _, s := range []api.Symbols{right, {Hash: "../x", PID: 1, StartTicks: 2, BuildID: "b"}} {
+		if d, err := findDebugInfo(stripped, api.AttachParams{Symbols: &s, FunctionTable: true}); diag.CodeOf(err) != diag.TargetStripped {
+			t.Errorf("symbols that are not there: %+v, %v", d, err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -35,7 +36,7 @@ const (
 
 // Methods that the supervisor calls on a worker.
 const (
-	WorkerAttach  = api.MethodAttach  // WorkerAttachParams
+	WorkerAttach  = api.MethodAttach  // WorkerAttachParams -> WorkerAttachResult
 	WorkerEnd     = api.MethodEnd     // -> WorkerEndResult
 	WorkerRelease = api.MethodRelease // the worker exits after its answer
 	WorkerCancel  = api.MethodCancel  // handled by CancelCall
@@ -50,7 +51,18 @@ type WorkerAttachParams struct {
 	Protocol api.SessionProtocol `json:"protocol"`
 	Linger   time.Duration       `json:"linger"`
 
-	Symbols string `json:"symbols,omitempty"` // directory with the debug file of a stripped target
+	// Symbols is the directory with the debug file of a stripped target. With GoVersion,
+	// the target's, the worker itself writes it there, as the function table gives it.
+	Symbols   string `json:"symbols,omitempty"`
+	GoVersion string `json:"goVersion,omitempty"`
+}
+
+// DebugFile is the path of the debug file in WorkerAttachParams.Symbols.
+func (p WorkerAttachParams) DebugFile() string { return filepath.Join(p.Symbols, debugName) }
+
+// WorkerAttachResult says what the function table gave if the target is debugged with it.
+type WorkerAttachResult struct {
+	FunctionTable *api.FunctionTable `json:"functionTable,omitempty"`
 }
 
 // WorkerEndResult says whether the worker stays attached, and why it had already ended
@@ -70,6 +82,7 @@ type workerProc struct {
 	lastEnded atomic.Pointer[api.Ended] // why the session ended, if the worker reported it
 	attached  *process                  // nil until it attaches; protected by the supervisor's lock
 	target    api.Process               // the same process, as it was when attaching
+	debugInfo string                    // the source of its debug information
 }
 
 // workerObserver is notified of what happens to a worker. The methods are called from
@@ -158,12 +171,12 @@ func (w *workerProc) hasExited() bool {
 	}
 }
 
-func (w *workerProc) attach(ctx context.Context, p api.Process, a api.AttachParams, symbols string) error {
-	w.attached, w.target = &process{PID: p.PID, StartTicks: p.StartTicks}, p
-	_, err := w.rpc.Call(ctx, WorkerAttach, WorkerAttachParams{
-		PID: p.PID, Token: a.Token, Protocol: a.Protocol, Linger: a.Linger, Symbols: symbols,
-	})
-	return w.explainError(err)
+func (w *workerProc) attach(ctx context.Context, p api.Process, a api.AttachParams, d debugInfo) (r WorkerAttachResult, err error) {
+	w.attached, w.target, w.debugInfo = &process{PID: p.PID, StartTicks: p.StartTicks}, p, d.source
+	err = w.rpc.CallResult(ctx, WorkerAttach, WorkerAttachParams{
+		PID: p.PID, Token: a.Token, Protocol: a.Protocol, Linger: a.Linger, Symbols: d.dir, GoVersion: d.goVersion,
+	}, &r)
+	return r, w.explainError(err)
 }
 
 // end asks the worker to end its session.

@@ -84,11 +84,12 @@ type worker struct {
 
 	preemption atomic.Pointer[string] // why another process on the node wants the target released
 
-	wg       sync.WaitGroup // watches the session, and the target while the worker lingers; added to under the lock
-	sem      chan struct{}  // holds a token while locked
-	debuggee *debuggee      // what Delve is attached to; nil if nothing
-	foreign  *foreignDlv    // the dlv used instead; nil without a session
-	session  *session       // the session under way; nil if none
+	wg       sync.WaitGroup     // watches the session, and the target while the worker lingers; added to under the lock
+	sem      chan struct{}      // holds a token while locked
+	debuggee *debuggee          // what Delve is attached to; nil if nothing
+	table    *api.FunctionTable // what Delve knows the target by, if it has no debug information
+	foreign  *foreignDlv        // the dlv used instead; nil without a session
+	session  *session           // the session under way; nil if none
 	linger   *time.Timer
 }
 
