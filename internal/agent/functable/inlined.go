@@ -2,7 +2,10 @@
 
 package functable
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // inlinedCall is a call whose callee was inlined (runtime/symtabinl.go).
 type inlinedCall struct {
@@ -22,32 +25,42 @@ func (t *table) inlinedCalls(f *function) (calls []*inlinedCall) {
 	}
 	known := map[int64]*inlinedCall{}
 	for _, r := range f.rows {
-		var callee *inlinedCall // what is inlined into the call of the last iteration
-		depth := 0
-		for i := r.inlined; i >= 0; i = known[i].site.inlined {
-			c := known[i]
-			isNew := c == nil
-			if isNew {
-				c = t.inlinedCall(f, i)
-				known[i] = c
-			}
+		var callee *inlinedCall // of the last iteration, if its caller is not known yet
+		for _, c := range t.callChain(f, r, known) {
 			if callee != nil {
 				c.children = append(c.children, callee)
+				callee = nil
 			}
-			if callee = nil; isNew {
+			if len(c.ranges) == 0 {
 				callee = c
 			}
 			c.extend(r)
-			if depth++; depth > depthLimit {
-				panic("inlined calls are nested too deeply")
-			}
-			t.spend()
 		}
 		if callee != nil {
 			calls = append(calls, callee)
 		}
 	}
 	return calls
+}
+
+// callChain returns the inlined calls that a row is in, from the innermost one out. It
+// returns none if a call's site is inside of the call: that is how the compiler describes a
+// call of whose caller nothing is left (go.opentelemetry.io/otel/semconv has some).
+func (t *table) callChain(f *function, r row, known map[int64]*inlinedCall) (chain []*inlinedCall) {
+	for i := r.inlined; i >= 0; i = known[i].site.inlined {
+		if known[i] == nil {
+			known[i] = t.inlinedCall(f, i)
+		}
+		if slices.Contains(chain, known[i]) {
+			return nil
+		}
+		chain = append(chain, known[i])
+		if len(chain) > depthLimit {
+			panic("inlined calls are nested too deeply")
+		}
+		t.spend()
+	}
+	return chain
 }
 
 // inlinedCall reads the description of a call.
