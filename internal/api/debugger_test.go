@@ -16,9 +16,10 @@ func TestDebuggerWarns(t *testing.T) {
 		"go1.25.3":              "",
 		"go1.27.9 X:nodwarf5":   "",
 		"go1.27rc1":             "",
-		"go1.24.13":             "build it with go1.25 or later",
-		"go1.4":                 "build it with go1.25 or later",
-		"go1.28rc1":             "a newer Delve",
+		"go1.24.13":             "variables and calls have worked in tests, but less is tested than with those; build it with go1.25 or later",
+		"go1.18":                "variables and calls have worked in tests",
+		"go1.17.13":             "everything is tried, but values and steps may be wrong; build it with go1.25 or later",
+		"go1.28rc1":             "everything is tried, but values and steps may be wrong; use a dapbridge with a newer Delve",
 		"go2.0":                 "a newer Delve",
 		"devel go1.29-a1b2c3d4": "",
 		"":                      "",
@@ -39,5 +40,15 @@ func TestDebuggerWarns(t *testing.T) {
 	}
 	if w := (api.Debugger{OldestGo: "go9", NewestGo: "x"}).Warning("go1.24"); w != "" {
 		t.Errorf("malformed versions: %q, want none", w)
+	}
+}
+
+func TestHasOldTable(t *testing.T) {
+	for built, want := range map[string]bool{
+		"go1.19.13": true, "go1.20": false, "go1.20.1 X:nocoverageredesign": false, "go1.28": false, "devel go1.29-a1b2c3d4": false, "": false,
+	} {
+		if got := api.HasOldTable(built); got != want {
+			t.Errorf("%q: %t, want %t", built, got, want)
+		}
 	}
 }

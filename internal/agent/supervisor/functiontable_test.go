@@ -3,7 +3,11 @@
 package supervisor_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -18,6 +22,9 @@ import (
 
 	"github.com/google/go-dap"
 
+	"github.com/dapbridge/dapbridge/internal/agent/functable"
+	"github.com/dapbridge/dapbridge/internal/agent/supervisor"
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
@@ -75,6 +82,13 @@ func TestStripped(t *testing.T) {
 				t.Fatalf("%+v, %v", frames, err)
 			}
 			testenv.Equal(t, "next line", frames[0].Line, b.line("slow: asleep"))
+			sess.setBreakpoints(ctx, b.neverBreakpoint()) // whose condition cannot be evaluated
+			if err := sess.Continue(ctx, stop.ThreadId); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sess.WaitStopped(ctx); err != nil {
+				t.Error(err)
+			}
 			sess.end(ctx)
 			b.waitForNaps(b.naps.Load(), 1)
 		})
@@ -204,11 +218,6 @@ func TestLeaveStripped(t *testing.T) {
 		"link ends":     func(_ context.Context, sess *session) { sess.s.stdin.Close() },
 		"agent killed":  func(_ context.Context, sess *session) { sess.s.cmd.Process.Kill() },
 		"worker killed": func(_ context.Context, sess *session) { syscall.Kill(sess.s.workerPID(), syscall.SIGKILL) },
-		"disconnect": func(ctx context.Context, sess *session) {
-			if err := sess.Disconnect(ctx, false); err != nil {
-				sess.s.t.Error(err)
-			}
-		},
 	} {
 		for _, how := range []string{"halted", "running"} {
 			if name == "worker killed" && how == "halted" {
@@ -259,4 +268,47 @@ func TestStrippedRefused(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(exe)), "symbols", ".next-*")); len(left) > 0 {
 		t.Error(fmt.Sprint("debug files are left: ", left))
 	}
+}
+
+// TestLingerWithoutSymbols checks that a session with symbols is not served by a debugger
+// that lingers without them.
+func TestLingerWithoutSymbols(t *testing.T) {
+	ctx := shortContext(t)
+	b, s := startStripped(t)
+	first := s.start(ctx, time.Hour)
+	worker := s.workerPID()
+	if reason, err := s.client.EndSession(ctx); reason != "" || err != nil {
+		t.Fatalf("end: %q, %v", reason, err)
+	}
+	first.mustHaveEnded(ctx)
+	s.symbols = storeTable(t, s.client.Hello().Target)
+	second := s.start(ctx, 0)
+	if second.table != nil || s.workerPID() == worker {
+		t.Errorf("the session has %+v, from pid %d, which lingered as %d", second.table, s.workerPID(), worker)
+	}
+	second.stopAt(ctx, "slow: before")
+	second.end(ctx)
+	b.waitForNaps(b.naps.Load(), 1)
+}
+
+// storeTable stores what a process's function table gives as if it came from a twin.
+func storeTable(t *testing.T, target *api.Target) *api.Symbols {
+	t.Helper()
+	var file, packed bytes.Buffer
+	if _, err := functable.Write(&file, target.PID, target.Build.GoVersion); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(file.Bytes())
+	hash := hex.EncodeToString(sum[:])
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(file.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := supervisor.StoreSymbols(&packed, hash); err != nil {
+		t.Fatal(err)
+	}
+	return &api.Symbols{Hash: hash, PID: target.PID, StartTicks: target.StartTicks, BuildID: target.Build.BuildID}
 }

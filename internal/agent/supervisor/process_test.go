@@ -39,7 +39,8 @@ type agentProcess struct {
 	dlv     string // see config
 	mark    string // in the environment of the supervisor and its children
 
-	functionTable bool // is to do for a stripped target
+	functionTable bool         // is to do for a stripped target
+	symbols       *api.Symbols // of a stripped target
 }
 
 // config holds what a test may change.

@@ -33,7 +33,7 @@ func (s *agentProcess) open(ctx context.Context, linger time.Duration) (*session
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.client.Attach(ctx, api.AttachParams{Token: token, Linger: linger, FunctionTable: s.functionTable})
+	r, err := s.client.Attach(ctx, api.AttachParams{Token: token, Linger: linger, FunctionTable: s.functionTable, Symbols: s.symbols})
 	if err != nil {
 		sess.Client.Close()
 		return nil, err

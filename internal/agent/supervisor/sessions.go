@@ -36,15 +36,8 @@ func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.Attach
 		}
 		defer info.remove()
 	}
-	if w.attached != nil && (!w.attached.matches(t.Process) || w.debugInfo != info.source) {
-		// The worker lingers on a process that has been replaced since, or which has
-		// other symbols now.
-		if err := s.retireWorker(w); err != nil {
-			return api.AttachResult{}, api.ToRPC(err)
-		}
-		if w, err = s.readyWorker(); err != nil {
-			return api.AttachResult{}, api.ToRPC(err)
-		}
+	if w, err = s.replaceWorker(w, t, info); err != nil {
+		return api.AttachResult{}, api.ToRPC(err)
 	}
 	s.reason = ""
 	first := w.attached == nil
@@ -57,6 +50,19 @@ func (s *supervisor) attach(ctx context.Context, p api.AttachParams) (api.Attach
 		s.wg.Go(func() { s.watchTarget(w, p) })
 	}
 	return api.AttachResult{Target: t, FunctionTable: r.FunctionTable}, nil
+}
+
+// replaceWorker returns the worker, or a new one if it lingers on a process that has been
+// replaced since, or of which it knows something else than the session is to. The caller
+// holds the lock.
+func (s *supervisor) replaceWorker(w *workerProc, t api.Target, d debugInfo) (*workerProc, error) {
+	if w.attached == nil || w.attached.matches(t.Process) && w.debugInfo == d.source {
+		return w, nil
+	}
+	if err := s.retireWorker(w); err != nil {
+		return nil, err
+	}
+	return s.readyWorker()
 }
 
 // freeWorker returns a worker without a session: a new one, or one that lingers. It
