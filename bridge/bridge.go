@@ -75,6 +75,8 @@ type TargetInfo struct {
 	Name string // the executable's base name
 	PID  int    // on the node
 	Note string // one line for the user, or ""
+	// NoVariables says why no expression can be evaluated, in one line; "" if they can be.
+	NoVariables string
 }
 
 // Config configures a [Server]. Only Dialer is required.

@@ -285,12 +285,18 @@ func (o *outbox) respond(env envelope, body any) error {
 
 // refuse answers a request from the IDE with an error that the IDE shows (DAP,
 // ErrorResponse). The text of err may come from the node.
-func (o *outbox) refuse(env envelope, err error) error {
+func (o *outbox) refuse(env envelope, err error) error { return o.sendError(env, err, true) }
+
+// refuseQuietly is refuse for an error that the IDE shows only where the request came
+// from: an expression may be evaluated wherever the mouse points.
+func (o *outbox) refuseQuietly(env envelope, err error) error { return o.sendError(env, err, false) }
+
+func (o *outbox) sendError(env envelope, err error, showUser bool) error {
 	ok := false
 	text := errorText(err)
 	return o.send(message{
 		Type: "response", RequestSeq: &env.Seq, Success: &ok, Command: env.Command, Message: text,
-		Body: map[string]any{"error": map[string]any{"id": refusedID, "format": text, "showUser": true}},
+		Body: map[string]any{"error": map[string]any{"id": refusedID, "format": text, "showUser": showUser}},
 	})
 }
 

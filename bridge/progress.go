@@ -13,8 +13,8 @@ import (
 type DialOptions struct {
 	Protocol Protocol
 
-	// Symbols is the configuration's attribute "symbols": ask, auto, never, or "" if
-	// it is not set.
+	// Symbols is the configuration's attribute "symbols": ask, auto, never, refuse, or ""
+	// if it is not set.
 	Symbols string
 	// Progress shows the user the progress of a slow Dial. It is called by one
 	// goroutine at a time, and not after Dial has returned. It may be nil.
@@ -30,10 +30,10 @@ type Progress struct {
 // dialOptions returns the options that the IDE's configuration sets.
 func (a attachArgs) dialOptions() (DialOptions, error) {
 	switch a.Symbols {
-	case "", "ask", "auto", "never":
+	case "", "ask", "auto", "never", "refuse":
 		return DialOptions{Symbols: a.Symbols}, nil
 	}
-	return DialOptions{}, diag.Errorf(diag.Usage, "symbols is %q: choose ask, auto or never", a.Symbols).WithHint("correct launch.json")
+	return DialOptions{}, diag.Errorf(diag.Usage, "symbols is %q: choose ask, auto, never or refuse", a.Symbols).WithHint("correct launch.json")
 }
 
 // progressReporter reports progress to an IDE (DAP, Progress Start Event). If the IDE

@@ -64,7 +64,7 @@ func TestInvalidSymbolsAreRefused(t *testing.T) {
 	i.expectResponse(i.request("initialize", initializeArgs), "initialize")
 	i.request("attach", `{"symbols":"always"}`)
 	m := i.expect("response", "attach")
-	if *m.Success || !strings.Contains(m.Message, "ask, auto or never") {
+	if *m.Success || !strings.Contains(m.Message, "ask, auto, never or refuse") {
 		t.Errorf("got %s, want a refusal that names the choices", m.raw)
 	}
 	if got := n.dials.Load(); got != 0 {

@@ -91,6 +91,9 @@ func (c *dapClient) handleNodeResponse(up *upstream, in nodeMessage) error {
 	if p.verdict != nil {
 		return c.relayBreakpoints(up, in, p)
 	}
+	if p.isValue && !in.Success && up.noVariables != "" {
+		return c.out.refuseQuietly(envelope{Seq: p.seq, Command: p.command}, errors.New(up.noVariables))
+	}
 	return c.sendToIDE(in, p)
 }
 

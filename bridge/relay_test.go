@@ -345,6 +345,34 @@ func TestResponsesComeInAnyOrder(t *testing.T) {
 	i.expectResponse(a, "scopes")
 }
 
+// TestNoVariables checks that a failing evaluation says what the target lacks, and nothing
+// else does.
+func TestNoVariables(t *testing.T) {
+	n := newNode(t)
+	n.target.NoVariables = "no debug information, so no variables: run dapbridge symbols"
+	i := serve(t, Config{Dialer: n}).dialIDE()
+	s := i.attach(n)
+	fail := func(request parsedMessage) {
+		s.send(fmt.Sprintf(`{"seq":1,"type":"response","request_seq":%d,"success":false,"command":%q,"message":"Unable to do it"}`, request.Seq, request.Command))
+	}
+	i.request("evaluate", `{"expression":"x"}`)
+	fail(s.expect("request", "evaluate"))
+	m := i.expect("response", "evaluate")
+	if *m.Success || m.Message != n.target.NoVariables || !strings.Contains(m.raw, `"showUser":false`) {
+		t.Errorf("got %s, want an error with %q that is not shown by itself", m.raw, n.target.NoVariables)
+	}
+	seq := i.request("evaluate", `{"expression":"RAX"}`)
+	s.respond(s.expect("request", "evaluate"), `{"result":"1"}`)
+	i.expectResponse(seq, "evaluate")
+	for command, args := range map[string]string{"evaluate": `{"expression":"dlv sources x"}`, "stackTrace": `{}`} {
+		i.request(command, args)
+		fail(s.expect("request", command))
+		if m := i.expect("response", command); *m.Success || m.Message != "Unable to do it" {
+			t.Errorf("got %s, want the node's error", m.raw)
+		}
+	}
+}
+
 // An IDE may number its messages from 0, or from any other number.
 func TestSequenceNumbersOfTheIDE(t *testing.T) {
 	n := newNode(t)

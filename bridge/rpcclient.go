@@ -90,11 +90,11 @@ func (c *rpcClient) handleRequest(body []byte, env rpcEnvelope) error {
 
 // forward relays a request to the node. The caller holds c.mu; c.up is set.
 func (c *rpcClient) forward(body []byte, env rpcEnvelope) error {
-	resumes := rpcResumesTarget(strings.TrimPrefix(env.Method, "RPCServer."), body, env)
-	if resumes {
+	p := describeRPC(strings.TrimPrefix(env.Method, "RPCServer."), body, env)
+	if p.resumes {
 		c.halts.markRunning()
 	}
-	if err := c.up.send(body, env, resumes); err != nil {
+	if err := c.up.send(body, env, p); err != nil {
 		return c.refuse(env.ID, err)
 	}
 	if env.Method == "RPCServer.CreateBreakpoint" {
@@ -236,23 +236,31 @@ type rpcUpstream struct {
 	keeper *sourceKeeper // nil if the host's files are not checked for being missing
 	stale  *staleChecker // nil if they are not checked for being stale
 
+	noVariables string // see TargetInfo
+
 	mu      sync.Mutex
-	pending map[string][]bool // by id: for each request not answered yet, whether it resumes the target
-	mapped  []byte            // buffer for a mapped request
+	pending map[string][]rpcPending // by id
+	mapped  []byte                  // buffer for a mapped request
 
 	// Used by relayNode alone:
 	edits  pathmap.Edits
 	answer []byte // buffer for an answer with host paths
 }
 
+// rpcPending is a request that the node has not answered yet.
+type rpcPending struct {
+	resumes bool // it resumes the target
+	isValue bool // it asks for the value of an expression
+}
+
 func newRPCUpstream(sess Session) (*rpcUpstream, error) {
 	k := newSourceKeeper(sess.Sources())
 	paths, err := k.rewriter(sess.Map())
-	return &rpcUpstream{sess: sess, queue: newQueue(), paths: paths, keeper: k, pending: map[string][]bool{}}, err
+	return &rpcUpstream{sess: sess, noVariables: sess.Target().NoVariables, queue: newQueue(), paths: paths, keeper: k, pending: map[string][]rpcPending{}}, err
 }
 
 // send relays a request to the node, with node paths. It does not block.
-func (u *rpcUpstream) send(body []byte, env rpcEnvelope, resumes bool) error {
+func (u *rpcUpstream) send(body []byte, env rpcEnvelope, p rpcPending) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if waiting := u.queue.size(); waiting > maxBacklog {
@@ -272,18 +280,18 @@ func (u *rpcUpstream) send(body []byte, env rpcEnvelope, resumes bool) error {
 	if _, err := u.queue.Write(out); err != nil { // JSON values need no separator
 		return err
 	}
-	u.pending[env.ID] = append(u.pending[env.ID], resumes)
+	u.pending[env.ID] = append(u.pending[env.ID], p)
 	return nil
 }
 
-// takePending removes the oldest pending request with that id, and reports whether
-// there was one and whether it resumed the target.
-func (u *rpcUpstream) takePending(id string) (resumed, ok bool) {
+// takePending removes and returns the oldest pending request with that id, and reports
+// whether there was one.
+func (u *rpcUpstream) takePending(id string) (p rpcPending, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch waiting := u.pending[id]; len(waiting) {
 	case 0:
-		return false, false
+		return rpcPending{}, false
 	case 1:
 		delete(u.pending, id)
 		return waiting[0], true
@@ -328,13 +336,16 @@ func (c *rpcClient) handleNodeMessage(up *rpcUpstream, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("malformed message: %w", err)
 	}
-	resumed, ok := up.takePending(env.ID)
+	p, ok := up.takePending(env.ID)
 	if !ok || env.method != (span{}) {
 		c.log.Warn("dropped an unexpected answer", "id", env.ID)
 		return nil
 	}
-	if resumed {
+	if p.resumes {
 		c.halts.markHalted()
+	}
+	if p.isValue && up.noVariables != "" && env.hasError(body) {
+		return c.refuse(env.ID, errors.New(up.noVariables))
 	}
 	if up.keeper.keepWanted(c.ctx) {
 		if _, err := readRPC(up.paths, &up.edits, body); err != nil {

@@ -197,6 +197,29 @@ func TestRPCRelay(t *testing.T) {
 	sess.waitEnded()
 }
 
+// TestRPCNoVariables is TestNoVariables for a JSON-RPC client.
+func TestRPCNoVariables(t *testing.T) {
+	n := newNode(t)
+	n.target.NoVariables = "no debug information, so no variables: run dapbridge symbols"
+	w := serve(t, Config{Dialer: n}).dialRPC()
+	node, _ := attachRPC(w, n)
+	for request, want := range map[string]string{
+		rpcRequest("1", "Eval", `{"Expr":"x"}`):                    n.target.NoVariables,
+		rpcRequest("1", "Command", `{"name":"call","expr":"f()"}`): n.target.NoVariables,
+		rpcRequest("1", "Command", `{"name":"next"}`):              "not possible",
+		rpcRequest("1", "Stacktrace", `{}`):                        "not possible",
+	} {
+		w.send(request)
+		node.expect(request)
+		node.send(`{"id":1,"result":null,"error":"not possible"}`)
+		w.expectRefusal("1", want)
+	}
+	w.send(rpcRequest("2", "Eval", `{"Expr":"RAX"}`))
+	node.next()
+	node.send(`{"id":2,"result":{},"error":null}`)
+	w.expect(`{"id":2,"result":{},"error":null}`)
+}
+
 func TestRPCRefused(t *testing.T) {
 	n := newNode(t)
 	s := serve(t, Config{Dialer: n})

@@ -37,6 +37,11 @@ func readRPC(r *pathmap.Rewriter, e *pathmap.Edits, body []byte) (rpcEnvelope, e
 	return env, nil
 }
 
+// hasError reports whether an answer says that the request failed.
+func (env rpcEnvelope) hasError(body []byte) bool {
+	return env.error != (span{}) && string(env.error.in(body)) != "null"
+}
+
 // setIn returns a function that sets the envelope's fields from body's members.
 func (env *rpcEnvelope) setIn(body []byte) pathmap.MemberFunc {
 	return func(m pathmap.Member) error { return env.set(m.Name, body[m.Start:m.End], span{m.Start, m.End}) }

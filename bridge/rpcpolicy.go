@@ -91,19 +91,19 @@ func rpcCommandRefusal(name string) string {
 	return fmt.Sprintf("unknown command %q", name)
 }
 
-// rpcResumesTarget reports whether a request resumes the target.
-func rpcResumesTarget(name string, body []byte, env rpcEnvelope) bool {
+// describeRPC returns what is to be remembered of a request until its answer.
+func describeRPC(name string, body []byte, env rpcEnvelope) (p rpcPending) {
 	var in struct {
 		Name string `json:"name"`
 	}
-	if name != "Command" || env.decodeParams(body, &in) != nil {
-		return false
+	switch {
+	case name == "Eval":
+		p.isValue = true
+	case name == "Command" && env.decodeParams(body, &in) == nil:
+		p.resumes = in.Name != "switchThread" && in.Name != "switchGoroutine" && in.Name != "halt"
+		p.isValue = in.Name == "call"
 	}
-	switch in.Name {
-	case "switchThread", "switchGoroutine", "halt":
-		return false
-	}
-	return true
+	return p
 }
 
 // methodNotFound returns JSON-RPC's error "method not found"; net/rpc has no codes.

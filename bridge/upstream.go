@@ -22,6 +22,8 @@ type upstream struct {
 	missing *missingSources // nil if the host's files are not checked for being missing
 	stale   *staleChecker   // nil if they are not checked for being stale
 
+	noVariables string // see TargetInfo
+
 	mu                 sync.Mutex
 	w                  *frameWriter
 	seq                int64
@@ -43,7 +45,7 @@ type pendingRequest struct {
 
 func newUpstream(sess Session, m *pathmap.Map, form pathmap.Client) *upstream {
 	q, l := newQueue(), newMissingSources(sess)
-	return &upstream{sess: sess, paths: l.rewriter(m, form), missing: l, queue: q, w: newFrameWriter(q), pending: map[int64]pendingRequest{}}
+	return &upstream{sess: sess, paths: l.rewriter(m, form), missing: l, noVariables: sess.Target().NoVariables, queue: q, w: newFrameWriter(q), pending: map[int64]pendingRequest{}}
 }
 
 // send relays a request to the node, with node paths. It does not block.

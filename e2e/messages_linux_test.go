@@ -122,10 +122,6 @@ func TestTargetMessages(t *testing.T) {
 	t.Run("not Go", func(t *testing.T) {
 		f.runFailing(t, failure{4, "not a Go program", "dapbridge ps"}, serve("--target", "systemd")...)
 	})
-	t.Run("stripped", func(t *testing.T) {
-		f.run(t, "strippedd", "-ldflags=-s -w")
-		f.runFailing(t, failure{4, "carries no debug information", "leave out --symbols never"}, serve("--target", "strippedd", "--symbols", "never")...)
-	})
 	t.Run("several", func(t *testing.T) {
 		first, second := f.run(t, "twind"), f.run(t, "twind")
 		inside := f.startContained(t, "twind")

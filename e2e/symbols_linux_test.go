@@ -72,7 +72,7 @@ func TestStripped(t *testing.T) {
 	s := f.serve(t)
 	line := f.lineOf(t, createContainerFile, createContainerCode)
 	c := s.dial(t)
-	_, err := c.Attach(short(t), dapclient.AttachOptions{Breakpoints: map[string][]int{f.file(createContainerFile): {line}}})
+	_, err := c.Attach(short(t), dapclient.AttachOptions{Args: map[string]any{"symbols": "refuse"}})
 	if err == nil || !strings.Contains(err.Error(), "dapbridge symbols") {
 		t.Fatalf("before the symbols are built: %v", err)
 	}
@@ -113,6 +113,79 @@ func TestStrippedByClang(t *testing.T) {
 		t.Errorf("containerd's executable was %s and is %s", before, after)
 	}
 	f.waitFree(t, pid, 5*time.Second)
+}
+
+// TestStrippedWithoutTwin debugs the stripped containerd of the node without symbols: by
+// its function table.
+func TestStrippedWithoutTwin(t *testing.T) {
+	const function = "github.com/containerd/containerd/v2/internal/cri/server.(*criService).CreateContainer"
+	f := setupAll(t)
+	f.use(t, testbed.Stripped)
+	pid := f.containerd(t)
+	before := f.executable(t, pid)
+	s := f.serveEnv(t, []string{"XDG_CACHE_HOME=" + filepath.Join(f.home, "without-twin")}, f.nodeArgs()...)
+	file, line := f.file(createContainerFile), f.lineOf(t, createContainerFile, createContainerCode)
+	ctx := short(t)
+	c := s.dial(t)
+	verified, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{file: {line}}, Functions: []string{function}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkVerified(t, verified[file], file, line)
+	checkVerified(t, verified[function], file, 0)
+	pod := f.startPod(t)
+
+	stop, err := c.WaitStopped(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRawArguments(ctx, t, c, stop.ThreadId)
+	if err := c.Continue(ctx, stop.ThreadId); err != nil {
+		t.Fatal(err)
+	}
+	if stop, err = c.WaitStopped(ctx); err != nil {
+		t.Fatal(err)
+	}
+	frames, total, err := c.StackTrace(ctx, stop.ThreadId, 0, 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkStack(t, f, frames, total, line)
+	if threads, err := c.Threads(ctx); err != nil || len(threads) < 20 {
+		t.Errorf("%d goroutines, %v", len(threads), err)
+	}
+	if value, _, err := c.Evaluate(ctx, frames[0].Id, "r.SandboxConfig", "watch"); err == nil || !strings.Contains(err.Error(), "no debug information, so no variables: run dapbridge symbols") {
+		t.Errorf("a variable is %s, %v", value, err)
+	}
+	if !strings.Contains(c.Output(), "containerd is stripped, and its symbols have not been built") {
+		t.Errorf("the console does not say what is missing:\n%s", c.Output())
+	}
+	if err := c.Disconnect(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	f.waitPod(t, pod)
+	if after := f.executable(t, pid); after != before {
+		t.Errorf("containerd was %s and is %s", before, after)
+	}
+	f.waitFree(t, pid, 5*time.Second)
+}
+
+// checkRawArguments checks that the top frame shows the words of its arguments: the first
+// one of a method is its receiver.
+func checkRawArguments(ctx context.Context, t *testing.T, c *dapclient.Client, thread int) {
+	t.Helper()
+	frames, _, err := c.StackTrace(ctx, thread, 0, 1)
+	if err != nil || len(frames) != 1 || !strings.HasSuffix(frames[0].Name, "(*criService).CreateContainer") {
+		t.Fatalf("stopped in %+v, %v", frames, err)
+	}
+	scopes, err := c.Scopes(ctx, frames[0].Id)
+	if err != nil || len(scopes) == 0 {
+		t.Fatalf("scopes %+v, %v", scopes, err)
+	}
+	vars, err := c.Variables(ctx, scopes[0].VariablesReference)
+	if err != nil || len(vars) < 5 || vars[0].Name != "RAX" || strings.HasPrefix(vars[0].Value, "0 ") {
+		t.Errorf("the words of the arguments are %+v, %v; want the address of the receiver first", vars, err)
+	}
 }
 
 // TestStrippedTrimmed debugs a containerd that contains no directories: a published

@@ -212,7 +212,7 @@ func TestFlagsAreKeys(t *testing.T) {
 			}
 		})
 	})
-	if k, _ := config.Find("symbols"); !slices.Equal(k.Choices, []string{symbols.Ask, symbols.Auto, symbols.Never}) {
+	if k, _ := config.Find("symbols"); !slices.Equal(k.Choices, []string{symbols.Ask, symbols.Auto, symbols.Never, symbols.Refuse}) {
 		t.Errorf("symbols: %q", k.Choices)
 	}
 }

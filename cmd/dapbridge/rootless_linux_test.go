@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -21,15 +22,40 @@ import (
 	"github.com/dapbridge/dapbridge/internal/testenv"
 )
 
-// TestWithoutRoot does what a user with a stripped target does: symbols, a session, a
-// copy of the source on the node, and of the target's own source. The node is the demo's SSH server, so that this needs no
-// root and nothing but Go.
+// TestWithoutRoot does what a user with a stripped target does: sessions without symbols,
+// symbols, a session with them, a copy of the source on the node, and of the target's own
+// source. The node is the demo's SSH server, so that this needs no root and nothing but
+// Go.
 func TestWithoutRoot(t *testing.T) {
 	testenv.SkipShort(t, "it builds the program, a target and its twin")
 	p := startStripped(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 
+	for mode, says := range map[string]string{symbols.Ask: "its symbols have not been built", symbols.Never: "its symbols are not to be used"} {
+		t.Run(mode, func(t *testing.T) { p.debug(ctx, t, mode, says) })
+	}
+	t.Run("refuse", func(t *testing.T) {
+		c := p.serve(ctx, t)
+		_, err := c.Attach(ctx, dapclient.AttachOptions{Args: map[string]any{"symbols": symbols.Refuse}})
+		if err == nil || !strings.Contains(err.Error(), "dapbridge symbols") {
+			t.Errorf("the session starts, or the refusal does not say what to do: %v", err)
+		}
+	})
+	t.Run("auto, without the source", func(t *testing.T) {
+		away := p.node.Root + ".away"
+		if err := os.Rename(p.node.Root, away); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := errors.Join(os.RemoveAll(p.node.Root), os.Rename(away, p.node.Root)); err != nil {
+				t.Fatal(err)
+			}
+		}()
+		testenv.WriteFile(t, filepath.Join(p.node.Root, "go.mod"), "module example.com/stripped\n\ngo 1.26\n")
+		testenv.WriteFile(t, p.source(), strings.Replace(strippedSource, "n + 1", "n + 3", 1))
+		p.debug(ctx, t, symbols.Auto, "its symbols cannot be used: ")
+	})
 	t.Run("symbols", func(t *testing.T) {
 		c := p.config(t)
 		r, err := symbols.Build(ctx, c.Link, c.Symbols)
@@ -40,7 +66,8 @@ func TestWithoutRoot(t *testing.T) {
 			t.Errorf("built %v, sent %v, of pid %d, want pid %d", r.Built, r.Sent, r.Target.PID, p.pid)
 		}
 	})
-	t.Run("session", func(t *testing.T) { p.debug(ctx, t) })
+	t.Run("session", func(t *testing.T) { p.debug(ctx, t, symbols.Ask, "") })
+	t.Run("never, although there are symbols", func(t *testing.T) { p.debug(ctx, t, symbols.Never, "its symbols are not to be used") })
 	t.Run("source", func(t *testing.T) {
 		c := p.config(t)
 		r, err := getsource.Get(ctx, c.Link, getsource.Config{Root: c.Source.Root, Env: os.Environ()})
@@ -187,18 +214,18 @@ func (p *strippedTarget) config(t *testing.T) serve.Config {
 	return c
 }
 
-// debug is a session that stops at a breakpoint in the user's copy of the source, reads
-// a variable, and leaves.
-func (p *strippedTarget) debug(ctx context.Context, t *testing.T) {
+// serve runs a daemon until the test ends, and returns a client of it.
+func (p *strippedTarget) serve(ctx context.Context, t *testing.T) *dapclient.Client {
+	t.Helper()
 	run, stop := context.WithCancel(ctx)
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() { ended <- serve.Run(run, p.config(t), func(r serve.Ready) { ready <- r.Listen }) }()
-	defer func() {
+	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-	}()
+	})
 	var addr string
 	select {
 	case addr = <-ready:
@@ -210,10 +237,19 @@ func (p *strippedTarget) debug(ctx context.Context, t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// debug is a session that stops at a breakpoint in the user's copy of the source and
+// leaves. It has variables, unless the console says why not.
+func (p *strippedTarget) debug(ctx context.Context, t *testing.T, mode, why string) {
+	c := p.serve(ctx, t)
 	before, _, _ := strings.Cut(strippedSource, "// breakpoint")
 	line := 1 + strings.Count(before, "\n")
-	verified, err := c.Attach(ctx, dapclient.AttachOptions{Breakpoints: map[string][]int{p.source(): {line}}})
+	verified, err := c.Attach(ctx, dapclient.AttachOptions{
+		Args: map[string]any{"symbols": mode}, Breakpoints: map[string][]int{p.source(): {line}},
+	})
 	if err != nil || len(verified[p.source()]) != 1 || !verified[p.source()][0].Verified {
 		t.Fatalf("the breakpoint: %+v, %v", verified, err)
 	}
@@ -228,8 +264,14 @@ func (p *strippedTarget) debug(ctx context.Context, t *testing.T) {
 	if got := frames[0]; got.Line != line || got.Source == nil || got.Source.Path != p.source() {
 		t.Errorf("stopped at %+v, want %s:%d", got, p.source(), line)
 	}
-	if n, _, err := c.Evaluate(ctx, frames[0].Id, "n", "watch"); err != nil || n == "" {
+	n, _, err := c.Evaluate(ctx, frames[0].Id, "n", "watch")
+	switch output := c.Output(); {
+	case why == "" && (err != nil || n == ""):
 		t.Errorf("n is %q, %v", n, err)
+	case why != "" && (err == nil || !strings.Contains(err.Error(), "no debug information")):
+		t.Errorf("n is %q, %v; want it to be missing", n, err)
+	case !strings.Contains(output, why):
+		t.Errorf("the console does not say %q:\n%s", why, output)
 	}
 	if err := c.Disconnect(ctx, false); err != nil {
 		t.Error(err)

@@ -131,8 +131,12 @@ func printReady(w io.Writer, c serve.Config, r serve.Ready) {
 		fmt.Fprintln(w, "symbols: the target is stripped; using the symbols built for it")
 	case r.Symbols == "missing" && c.Symbols.Mode == symbols.Auto:
 		fmt.Fprintln(w, "symbols: the target is stripped; the first session builds its symbols, which takes minutes")
-	case r.Symbols == "missing":
+	case r.Symbols == "missing" && c.Symbols.Mode == symbols.Refuse:
 		fmt.Fprintf(w, "symbols: the target is stripped; build its symbols first: %s\n", c.Symbols.Command)
+	case r.Symbols == "missing":
+		fmt.Fprintf(w, "symbols: the target is stripped, so sessions have no variables; to have them, run: %s\n", c.Symbols.Command)
+	case r.Symbols == "unused":
+		fmt.Fprintln(w, "symbols: the target is stripped, so sessions have no variables; its symbols are not to be used (never)")
 	}
 	if r.SyncTo != "" {
 		fmt.Fprintf(w, "sync: copying each change of the source to %s on the node (dapbridge status shows the progress)\n", diag.EscapeLine(r.SyncTo))

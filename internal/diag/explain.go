@@ -35,7 +35,7 @@ func Explain(code Code) Explanation {
 
 		TargetNone:     {"Target not found", "No process on the node has that unit, name or pid."},
 		TargetSeveral:  {"Several targets match", "Several processes match, such as a second containerd inside a container. The message lists them."},
-		TargetStripped: {"Target is stripped", "The target has no debug information, and its symbols have not been built. See [symbols.md](symbols.md)."},
+		TargetStripped: {"Target is stripped", "The target has no debug information, and its symbols have not been built. A session without variables is refused (`--symbols refuse`), or impossible: the target's function table is older than Go 1.20's, or damaged. See [symbols.md](symbols.md)."},
 		TwinRefused:    {"Symbols cannot be built", "The target's build information is not sufficient to build it again, or asks for something that dapbridge does not run."},
 		TwinBuild:      {"Building the symbols failed", "The Go toolchain could not build the target's source on this machine, or the source is not available."},
 		TwinDiffers:    {"Symbols do not match the target", "The result of the build is not the running program: the source, the flags or the toolchain differ. Its symbols would be wrong, so they are not used."},

@@ -79,7 +79,7 @@ func Keys() []Key {
 			Workspace: AfterTrust, Risk: "keeps the debugger attached when no session needs it"},
 		{Name: "takeover", Kind: Switch, Default: "false", Help: "let a second IDE take over the session instead of refusing it",
 			Workspace: AfterTrust, Risk: "lets a second IDE end your session"},
-		{Name: "symbols", Kind: Choice, Choices: []string{"ask", "auto", "never"}, Default: "ask", Help: "how to debug a stripped target; `MODE` is ask (with symbols that dapbridge symbols has built), auto (build them if needed) or never (refuse it)",
+		{Name: "symbols", Kind: Choice, Choices: []string{"ask", "auto", "never", "refuse"}, Default: "ask", Help: "how to debug a stripped target; `MODE` is ask (with symbols that dapbridge symbols has built, or else without variables), auto (build them if needed), never (always without variables) or refuse (only with symbols)",
 			Workspace: AfterTrust, Risk: "runs a build on this machine"},
 		{Name: "sync", Kind: Choice, Choices: []string{"auto", "on", "off"}, Default: "auto", Help: "copy the source to the node while serving, like dapbridge sync --watch; `MODE` is auto (if this directory was copied to this node before), on or off",
 			Workspace: AfterTrust, Risk: "writes files on the node"},

@@ -34,7 +34,7 @@ func TestInvalid(t *testing.T) {
 		{"no unit", "lease: 30\n", []string{"lease: 30 has no unit: write 30s"}},
 		{"not a duration", "lease: soon\n", []string{":1: lease: soon: write a number with a unit"}},
 		{"short", "lease: 10ms\n", []string{"must be at least 1s"}},
-		{"not a choice", "symbols: maybe\n", []string{"choose ask, auto or never"}},
+		{"not a choice", "symbols: maybe\n", []string{"choose ask, auto, never or refuse"}},
 		{"not a map", "map: [nonsense]\n", []string{"want HOST=NODE"}},
 		{"mapped twice", "map:\n  /a: /b\n  /a: /c\n", []string{":3: /a is mapped twice"}},
 		{"no mapping", "- target\n", []string{":1: expected lines of KEY: VALUE"}},

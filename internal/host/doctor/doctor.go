@@ -102,6 +102,7 @@ type Source struct {
 	Stale   string // why a file of the host differs from what the target was built from
 	OnNode  bool   // the node has the main package's file at the path that the target names
 	Symbols bool   // a stripped target's symbols have been built
+	Command string // the command that builds its symbols
 }
 
 // Host is the developer's machine.

@@ -33,6 +33,15 @@ func healthyFacts() doctor.Facts {
 	}
 }
 
+// strip returns a change to facts about a stripped target whose symbols have not been
+// built.
+func strip(goVersion string) func(*doctor.Facts) {
+	return func(f *doctor.Facts) {
+		f.Build.Stripped, f.Build.GoVersion, f.Optimisation = true, goVersion, nil
+		f.Source.Command = "dapbridge symbols --target x"
+	}
+}
+
 func findCheck(t *testing.T, r doctor.Report, name string) doctor.Check {
 	t.Helper()
 	i := slices.IndexFunc(r.Checks, func(c doctor.Check) bool { return c.Name == name })
@@ -89,11 +98,14 @@ func TestProblems(t *testing.T) {
 		"traced": {func(f *doctor.Facts) {
 			f.TracerErr = diag.Errorf(diag.TargetTraced, "pid 812 is traced by pid 9 (strace)")
 		}, "tracer", doctor.Failed, []string{"pid 9 (strace)", "end the other debugger"}, nil},
-		"stripped":     {func(f *doctor.Facts) { f.Build.Stripped = true; f.Optimisation = nil }, "symbols", doctor.Warning, []string{"stripped", "dapbridge symbols"}, []string{"optimised"}},
-		"optimised":    {func(f *doctor.Facts) { f.Optimisation.Optimised = 1004 }, "optimised", doctor.Warning, []string{"1004 of its 1004 packages"}, nil},
-		"another Go":   {func(f *doctor.Facts) { f.GoWarning = "built by go1.21" }, "go version", doctor.Warning, []string{"built by go1.21"}, nil},
-		"no source":    {func(f *doctor.Facts) { f.Source.Problem = "no go.mod of containerd" }, "source", doctor.Warning, []string{"no go.mod", "--root DIR"}, []string{"source version"}},
-		"stale source": {func(f *doctor.Facts) { f.Source.Stale = "main.go has changed" }, "source version", doctor.Warning, []string{"main.go has changed"}, nil},
+		"stripped": {strip("go1.26.8"), "symbols", doctor.Warning, []string{
+			"have not been built", "lines, stacks, goroutines and breakpoints, but no variables", "dapbridge symbols --target x",
+		}, []string{"optimised"}},
+		"stripped by old Go": {strip("go1.19.13"), "symbols", doctor.Failed, []string{"the function table of go1.19.13", "dapbridge symbols"}, []string{"optimised"}},
+		"optimised":          {func(f *doctor.Facts) { f.Optimisation.Optimised = 1004 }, "optimised", doctor.Warning, []string{"1004 of its 1004 packages"}, nil},
+		"another Go":         {func(f *doctor.Facts) { f.GoWarning = "built by go1.21" }, "go version", doctor.Warning, []string{"built by go1.21"}, nil},
+		"no source":          {func(f *doctor.Facts) { f.Source.Problem = "no go.mod of containerd" }, "source", doctor.Warning, []string{"no go.mod", "--root DIR"}, []string{"source version"}},
+		"stale source":       {func(f *doctor.Facts) { f.Source.Stale = "main.go has changed" }, "source version", doctor.Warning, []string{"main.go has changed"}, nil},
 		"no rsync on host": {func(f *doctor.Facts) {
 			f.Host = doctor.Host{RsyncErr: diag.Errorf(diag.NoRsync, "this machine's is openrsync")}
 		}, "rsync", doctor.Warning, []string{"is openrsync", "brew install rsync"}, nil},

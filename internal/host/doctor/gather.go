@@ -82,8 +82,9 @@ func (c Config) gatherSymbols(ctx context.Context, l *link.Link, t api.Target, f
 			c.Link.Log.Warn("cannot build the target's symbols", "reason", err, "hint", diag.Hint(err))
 		}
 	}
+	f.Source.Command = c.Symbols.Command
 	if c.Symbols.Mode != symbols.Never && c.Link.Dlv == "" { // a running dlv has its own
-		f.Source.Symbols, err = c.Symbols.AreKept(ctx, l, t)
+		f.Source.Symbols, err = c.Symbols.AreKept(ctx, l)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/dapbridge/dapbridge/internal/api"
 	"github.com/dapbridge/dapbridge/internal/diag"
 )
 
@@ -64,10 +65,15 @@ func checkSymbols(f Facts) Check {
 	case f.Source.Symbols:
 		return Check{Status: OK, Found: "stripped; its symbols have been built"}
 	}
-	return Check{
-		Status: Warning, Found: "stripped; its symbols have not been built", Why: "a debugger needs debug information",
-		Remedy: "build its symbols, which leaves it running: dapbridge symbols; or run a debug build: dapbridge deploy",
+	c := Check{
+		Status: Warning, Found: "stripped; its symbols have not been built",
+		Why:    "without them, a session has lines, stacks, goroutines and breakpoints, but no variables",
+		Remedy: fmt.Sprintf("build its symbols, which leaves it running: %s; or run a debug build: dapbridge deploy", f.Source.Command),
 	}
+	if api.HasOldTable(f.Build.GoVersion) {
+		c.Status, c.Why = Failed, "without them, there is no session: the function table of "+f.Build.GoVersion+" cannot be used"
+	}
+	return c
 }
 
 func checkOptimised(f Facts) Check {
@@ -94,7 +100,7 @@ func checkGoVersion(f Facts) Check {
 	case f.Build == nil:
 		return skippedCheck()
 	case f.GoWarning != "":
-		return Check{Status: Warning, Found: f.GoWarning, Why: "values may be wrong and stepping may misbehave", Remedy: "build the target with a Go version that Delve supports: dapbridge deploy"}
+		return Check{Status: Warning, Found: f.GoWarning, Why: "Delve is not made for it", Remedy: "build the target with a Go version that Delve supports: dapbridge deploy"}
 	}
 	return Check{Status: OK, Found: f.Build.GoVersion}
 }

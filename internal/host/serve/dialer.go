@@ -85,34 +85,74 @@ func (d *dialer) close() error {
 // whether the target is stripped. So if the link turns out to be lost, Dial tries once
 // more; if the target is stripped, it provides the symbols and tries again.
 func (d *dialer) Dial(ctx context.Context, o bridge.DialOptions) (bridge.Session, error) {
-	protocol := api.DAP
+	c := d.cfg.Symbols
+	if o.Symbols != "" {
+		c.Mode = o.Symbols
+	}
+	p := api.AttachParams{Protocol: api.DAP, Linger: d.cfg.Linger}
 	if o.Protocol == bridge.RPC {
-		protocol = api.JSONRPC
+		p.Protocol = api.JSONRPC
 	}
-	s, err := d.attach(ctx, protocol)
+	if p.FunctionTable = c.Mode == symbols.Never; !p.FunctionTable {
+		p.Symbols = d.symbols.Load()
+	}
+	s, err := d.attach(ctx, p)
 	if errors.Is(err, &diag.Error{Code: diag.LinkLost}) && ctx.Err() == nil {
-		s, err = d.attach(ctx, protocol)
+		s, err = d.attach(ctx, p)
 	}
-	if errors.Is(err, &diag.Error{Code: diag.TargetStripped}) && ctx.Err() == nil {
-		if s, err = nil, d.provideSymbols(ctx, o); err == nil {
-			s, err = d.attach(ctx, protocol)
-		}
+	var why error
+	if errors.Is(err, &diag.Error{Code: diag.TargetStripped}) && ctx.Err() == nil && !p.FunctionTable {
+		s, why, err = d.attachStripped(ctx, p, c, o)
 	}
 	if err != nil {
 		return nil, err
 	}
+	d.describeTable(s, c, why)
 	return s, nil
 }
 
-// attach starts a session. It opens the session's channel while the worker attaches, and
-// cancels that if the channel fails.
-func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, error) {
+// attachStripped provides the symbols of a stripped target and attaches. If they cannot be
+// used, for the returned reason, it attaches with the function table, unless c.Mode
+// refuses that.
+func (d *dialer) attachStripped(ctx context.Context, p api.AttachParams, c symbols.Config, o bridge.DialOptions) (s *session, why, err error) {
+	why = d.provideSymbols(ctx, c, o)
+	switch {
+	case why == nil:
+		p.Symbols = d.symbols.Load()
+	case ctx.Err() != nil || c.Mode == symbols.Refuse || errors.Is(why, &diag.Error{Code: diag.LinkLost}):
+		return nil, nil, why
+	default:
+		p.Symbols, p.FunctionTable = nil, true
+	}
+	if s, err = d.attach(ctx, p); errors.Is(err, &diag.Error{Code: diag.TargetStripped}) {
+		err = diag.Errorf(diag.TargetStripped, "%w", err).WithHint("run: %s", c.Command)
+	}
+	return s, why, err
+}
+
+// describeTable tells the user what a session lacks that has no more than the function
+// table. why is the reason for which symbols are not used, nil if they were not looked
+// for.
+func (d *dialer) describeTable(s *session, c symbols.Config, why error) {
+	if s.table == nil {
+		return
+	}
+	s.noVariables = c.NoVariables()
+	line := c.DescribeFunctionTable(s.target, *s.table, why)
+	d.log().Warn(diag.Escape(line))
+	s.tellUser(line)
+}
+
+// attach starts a session, with p but its token. It opens the session's channel while the
+// worker attaches, and cancels that if the channel fails.
+func (d *dialer) attach(ctx context.Context, p api.AttachParams) (*session, error) {
 	l, err := d.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l.MarkDebugged()
-	s := &session{link: l, token: api.NewToken(), lease: d.cfg.Link.Lease}
+	p.Token = api.NewToken()
+	s := &session{link: l, token: p.Token, lease: d.cfg.Link.Lease}
 	ctx, cancel := context.WithCancelCause(ctx)
 	waitForHost := d.cfg.Source.ReadHost(ctx)
 	defer waitForHost() // after cancel
@@ -125,20 +165,15 @@ func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, e
 			cancel(err)
 		}
 	}()
-	r, err := l.Attach(ctx, api.AttachParams{Token: s.token, Protocol: p, Linger: d.cfg.Linger, Symbols: d.symbols.Load()})
+	r, err := l.Attach(ctx, p)
 	<-joined
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		undo, cancel := context.WithTimeout(context.Background(), link.ReleaseTimeout)
-		defer cancel()
-		if endErr := s.End(undo); errors.Is(endErr, &diag.Error{Code: diag.LinkLost}) {
-			err = endErr // the cause
-		}
-		return nil, err
+		return nil, s.giveUp(err)
 	}
-	s.target = r.Target
+	s.target, s.table = r.Target, r.FunctionTable
 	s.files = d.cfg.Source.NewFiles(l.Client, d.downloads, r.Target)
 	if w := l.Hello().Debugger.Warning(r.Target.Build.GoVersion); w != "" {
 		d.log().Warn(diag.Escape(w))
@@ -146,6 +181,16 @@ func (d *dialer) attach(ctx context.Context, p api.SessionProtocol) (*session, e
 	}
 	s.paths = d.mapPaths(ctx, s, waitForHost)
 	return s, nil
+}
+
+// giveUp ends a session that could not start, and returns why it could not.
+func (s *session) giveUp(why error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), link.ReleaseTimeout)
+	defer cancel()
+	if err := s.End(ctx); errors.Is(err, &diag.Error{Code: diag.LinkLost}) {
+		return err // the cause
+	}
+	return why
 }
 
 // mapPaths returns the path map of a session, and starts to download the modules that the
@@ -172,7 +217,7 @@ func (d *dialer) mapPaths(ctx context.Context, s *session, waitForHost func() (g
 
 // provideSymbols makes sure that the node has the symbols of the stripped target, and
 // records them for the next attach, with the process that they are for.
-func (d *dialer) provideSymbols(ctx context.Context, o bridge.DialOptions) error {
+func (d *dialer) provideSymbols(ctx context.Context, c symbols.Config, o bridge.DialOptions) error {
 	l, err := d.connect(ctx)
 	if err != nil {
 		return err
@@ -180,13 +225,6 @@ func (d *dialer) provideSymbols(ctx context.Context, o bridge.DialOptions) error
 	t, err := l.Target(ctx)
 	if err != nil {
 		return err
-	}
-	c := d.cfg.Symbols
-	if o.Symbols != "" {
-		c.Mode = o.Symbols
-	}
-	if c.Mode == symbols.Never {
-		return symbols.RefuseStripped(t)
 	}
 	twins := *c.Twins
 	if o.Progress != nil {
@@ -211,13 +249,16 @@ func describeStep(s twin.Step, name string) bridge.Progress {
 	return bridge.Progress{Text: text, Done: s.Done, Total: s.Total}
 }
 
-// findSymbols returns "kept" or "missing" for a stripped target, "" for one that needs no
-// symbols.
+// findSymbols returns "kept" or "missing" for a stripped target, "unused" if its symbols are
+// not to be used, "" for a target that needs none.
 func (d *dialer) findSymbols(ctx context.Context, t api.Target) (string, error) {
-	if !t.Build.Stripped || d.cfg.Link.Dlv != "" { // a running dlv has its own
+	switch {
+	case !t.Build.Stripped || d.cfg.Link.Dlv != "": // a running dlv has its own
 		return "", nil
+	case d.cfg.Symbols.Mode == symbols.Never:
+		return "unused", nil
 	}
-	kept, err := d.cfg.Symbols.AreKept(ctx, d.link, t)
+	kept, err := d.cfg.Symbols.AreKept(ctx, d.link)
 	switch {
 	case err != nil:
 		return "", err

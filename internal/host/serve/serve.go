@@ -51,7 +51,7 @@ type Ready struct {
 	NoPaths string `json:"noPaths,omitempty"`
 	// Warnings say what to expect when debugging the target, one line each.
 	Warnings []string `json:"warnings,omitempty"`
-	// Symbols is "kept" or "missing" for a stripped target.
+	// Symbols is "kept", "missing" or "unused" for a stripped target.
 	Symbols string `json:"symbols,omitempty"`
 	// SyncTo is the directory on the node that the source is copied to.
 	SyncTo string `json:"syncTo,omitempty"`
@@ -149,7 +149,7 @@ func startWarnings(ctx context.Context, l *link.Link, t api.Target) func() []str
 		if w := l.Hello().Debugger.Warning(t.Build.GoVersion); w != "" {
 			lines = append(lines, w)
 		}
-		if !t.Build.Stripped { // every session with a stripped target has the note already
+		if !t.Build.Stripped { // every session with a stripped target is told already
 			if o, err := l.Optimisation(ctx); err == nil && isMostlyOptimised(o) {
 				lines = append(lines, optimisedNote)
 			}

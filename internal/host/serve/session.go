@@ -27,6 +27,9 @@ type session struct {
 	paths  *pathmap.Map
 	files  *source.Files
 
+	table       *api.FunctionTable // set if the target has no other debug information
+	noVariables string             // why expressions cannot be evaluated then
+
 	outputMu sync.Mutex
 	output   func(line string) // nil before Notify
 	pending  []string          // lines from before Notify
@@ -43,8 +46,8 @@ func (s *session) Sources() bridge.SourceFiles { return s.files }
 
 // Target implements [bridge.Session].
 func (s *session) Target() bridge.TargetInfo {
-	t := bridge.TargetInfo{Name: path.Base(s.target.Exe), PID: s.target.PID}
-	if s.target.Build.Stripped {
+	t := bridge.TargetInfo{Name: path.Base(s.target.Exe), PID: s.target.PID, NoVariables: s.noVariables}
+	if s.target.Build.Stripped && s.table == nil {
 		t.Note = optimisedNote
 	}
 	return t
@@ -62,8 +65,8 @@ func (s *session) Notify(show func(line string)) {
 }
 
 // tellUser shows the user a line, as soon as Notify has been called. There is at most one
-// line about the target's Go version and one per module that is fetched, so pending stays
-// small.
+// line about the target's Go version, one about missing symbols, and one per module that is
+// fetched, so pending stays small.
 func (s *session) tellUser(line string) {
 	s.outputMu.Lock()
 	defer s.outputMu.Unlock()

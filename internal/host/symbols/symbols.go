@@ -20,9 +20,10 @@ import (
 
 // What to do about a stripped target, see Config.Mode.
 const (
-	Ask   = "ask"   // use symbols that were built before; otherwise fail, with a hint
-	Auto  = "auto"  // build them if needed
-	Never = "never" // fail
+	Ask    = "ask"    // use symbols that were built before; otherwise the function table must do
+	Auto   = "auto"   // build them if needed; if that fails, the function table must do
+	Never  = "never"  // use the function table, without looking for symbols
+	Refuse = "refuse" // use symbols that were built before; otherwise fail, with a hint
 )
 
 // Config says how to get the symbols of a stripped target.
@@ -121,20 +122,10 @@ func (c Config) Provide(ctx context.Context, l *link.Link, r *Result) (err error
 	return err
 }
 
-// AreKept reports whether the host has the symbols of the link's stripped target. It
-// returns an error if c.Mode forbids to debug it.
-func (c Config) AreKept(ctx context.Context, l *link.Link, t api.Target) (bool, error) {
-	if c.Mode == Never {
-		return false, RefuseStripped(t)
-	}
+// AreKept reports whether the host has the symbols of the link's stripped target.
+func (c Config) AreKept(ctx context.Context, l *link.Link) (bool, error) {
 	kept, err := c.find(ctx, l)
 	return kept != nil, err
-}
-
-// RefuseStripped returns the error for a stripped target if the mode is [Never].
-func RefuseStripped(t api.Target) error {
-	return diag.Errorf(diag.TargetStripped, "%s (pid %d) carries no debug information, and symbols are not to be used (never)", t.Exe, t.PID).
-		WithHint("leave out --symbols never, or run a build with debug information on the node")
 }
 
 // find returns the debug file of the link's target, nil if the host has none.
