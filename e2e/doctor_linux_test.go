@@ -69,7 +69,7 @@ func TestDoctor(t *testing.T) {
 	t.Run("stripped and optimised", func(t *testing.T) {
 		f.run(t, "stripped-d", "-ldflags=-s -w")
 		checks := f.examine(t, 1, "--target", "stripped-d")
-		check(t, checks["symbols"], doctor.Warning, "stripped", "breakpoints, but no variables", "dapbridge symbols --node")
+		check(t, checks["symbols"], doctor.Warning, "stripped", "have not been built", "dapbridge symbols --node")
 		check(t, checks["optimised"], doctor.Warning, "very likely optimised")
 		check(t, checks["source"], doctor.Warning, "--root DIR")
 		check(t, checks["runtime"], doctor.Warning, "not by", "--pid "+strconv.Itoa(pid))
