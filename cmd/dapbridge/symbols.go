@@ -5,9 +5,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -169,11 +171,28 @@ func (f *nodeFlags) symbolsConfig(root, cache string, log *slog.Logger) (symbols
 		return symbols.Config{}, err
 	}
 	return symbols.Config{
-		Mode: symbols.Ask, Root: root, Host: recipe.Host{OS: runtime.GOOS, Arch: runtime.GOARCH}, Command: f.symbolsCommand(root),
+		Mode: symbols.Ask, Root: root, Host: findHost(), Command: f.symbolsCommand(root),
 		Twins: &twin.Builder{
 			Dir: filepath.Join(cache, "twins"), Env: os.Environ(), ToolExec: []string{self, "toolexec"}, Log: log,
 		},
 	}, nil
+}
+
+// findHost returns what this machine can build for.
+func findHost() recipe.Host {
+	h := recipe.Host{OS: runtime.GOOS, Arch: runtime.GOARCH, CC: map[string]string{}}
+	for _, arch := range []string{"amd64", "arm64"} {
+		names := recipe.CrossCompilers(arch)
+		if named := os.Getenv(recipe.CrossCompilerVariable(arch)); named != "" {
+			names = []string{named}
+		}
+		for _, name := range slices.Backward(names) {
+			if path, err := exec.LookPath(name); err == nil { // refuses one in the current directory
+				h.CC[arch] = path
+			}
+		}
+	}
+	return h
 }
 
 // symbolsCommand returns the command line that builds the symbols of the target that

@@ -16,8 +16,11 @@ import (
 	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
-// Host is the GOOS and GOARCH of the machine that builds.
-type Host struct{ OS, Arch string }
+// Host is the machine that builds.
+type Host struct {
+	OS, Arch string            // GOOS and GOARCH
+	CC       map[string]string // C compilers for Linux of other architectures, by GOARCH
+}
 
 // Recipe describes how to rebuild an executable.
 type Recipe struct {
@@ -55,7 +58,7 @@ func New(o *exe.Origin, h Host) (*Recipe, error) {
 	return r, nil
 }
 
-func refuse(format string, args ...any) error {
+func refuse(format string, args ...any) *diag.Error {
 	return diag.Errorf(diag.TwinRefused, format, args...)
 }
 
@@ -107,11 +110,31 @@ func (r *Recipe) checkPlatform(o *exe.Origin, h Host) error {
 	if s := o.Settings; s["GOOS"] != "linux" || s["GOARCH"] != o.Arch {
 		return refuse("the target records that it was built for %s/%s, but is a Linux executable for %s", s["GOOS"], s["GOARCH"], o.Arch)
 	}
-	if o.Settings["CGO_ENABLED"] == "1" && (h.OS != "linux" || h.Arch != o.Arch) {
-		return refuse("the target was built with cgo for linux/%s, which needs a C compiler on such a machine; this one is %s/%s", o.Arch, h.OS, h.Arch)
+	if o.Settings["CGO_ENABLED"] != "1" || h.OS == "linux" && h.Arch == o.Arch {
+		return nil
 	}
+	cc := h.CC[o.Arch]
+	if cc == "" {
+		return refuse("the target was built with cgo for linux/%s, which needs a C compiler for that; this machine is %s/%s and has none", o.Arch, h.OS, h.Arch).
+			WithHint("install one that is called %s, or name it in %s", CrossCompilers(o.Arch)[0], CrossCompilerVariable(o.Arch))
+	}
+	r.Env = append(r.Env, "CC="+cc)
 	return nil
 }
+
+// CrossCompilers returns the usual names of a C compiler for Linux of an architecture:
+// Debian's, and that of toolchains for macOS.
+func CrossCompilers(arch string) []string {
+	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch]
+	if machine == "" {
+		machine = arch
+	}
+	return []string{machine + "-linux-gnu-gcc", machine + "-unknown-linux-gnu-gcc"}
+}
+
+// CrossCompilerVariable returns the environment variable that names such a compiler, as
+// Go's own build has it (make.bash).
+func CrossCompilerVariable(arch string) string { return "CC_FOR_linux_" + arch }
 
 // isPlainPath reports whether p can be part of "-trimpath A=>B;C=>D".
 func isPlainPath(p string) bool {

@@ -48,7 +48,7 @@ func kubelet() *exe.Origin {
 	}
 }
 
-func linux() Host { return Host{"linux", "amd64"} }
+func linux() Host { return Host{OS: "linux", Arch: "amd64"} }
 
 func TestNew(t *testing.T) {
 	r, err := New(containerd(), linux())
@@ -83,7 +83,7 @@ func TestNew(t *testing.T) {
 }
 
 func TestNewPublishedModule(t *testing.T) {
-	r, err := New(kubelet(), Host{"darwin", "arm64"})
+	r, err := New(kubelet(), Host{OS: "darwin", Arch: "arm64"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,10 +255,27 @@ func TestRefused(t *testing.T) {
 			t.Errorf("error %q, want %q", err, test.reason)
 		}
 	}
-	for _, h := range []Host{{"darwin", "amd64"}, {"windows", "amd64"}, {"linux", "arm64"}} {
-		if _, err := New(containerd(), h); err == nil || !strings.Contains(err.Error(), "C compiler") {
-			t.Errorf("%v: %v", h, err)
+}
+
+// TestCrossCompiler makes recipes for a target with cgo on machines that are not like the
+// node.
+func TestCrossCompiler(t *testing.T) {
+	for _, h := range []Host{{OS: "darwin", Arch: "amd64"}, {OS: "windows", Arch: "amd64"}, {OS: "linux", Arch: "arm64", CC: map[string]string{"arm64": "gcc"}}} {
+		_, err := New(containerd(), h)
+		if diag.CodeOf(err) != diag.TwinRefused || !strings.Contains(err.Error(), "C compiler") || !strings.Contains(diag.Hint(err), "x86_64-linux-gnu-gcc") {
+			t.Errorf("%v: %v (%s)", h, err, diag.Hint(err))
 		}
+		h.CC = map[string]string{"amd64": "/usr/bin/x86_64-linux-gnu-gcc"}
+		r, err := New(containerd(), h)
+		if err != nil {
+			t.Errorf("%v: %v", h, err)
+		} else if !slices.Contains(r.Env, "CC=/usr/bin/x86_64-linux-gnu-gcc") {
+			t.Errorf("%v: the environment is %q", h, r.Env)
+		}
+	}
+	r, err := New(containerd(), linux())
+	if err != nil || slices.ContainsFunc(r.Env, func(v string) bool { return strings.HasPrefix(v, "CC=") }) {
+		t.Errorf("on a machine like the node: %+v, %v", r, err)
 	}
 }
 

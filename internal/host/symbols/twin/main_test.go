@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -120,7 +121,7 @@ func (o localOriginal) recipe(t testing.TB) *recipe.Recipe {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := recipe.New(origin, recipe.Host{OS: "linux", Arch: origin.Arch})
+	r, err := recipe.New(origin, recipe.Host{OS: "linux", Arch: runtime.GOARCH, CC: map[string]string{"arm64": "aarch64-linux-gnu-gcc"}})
 	if err != nil {
 		t.Fatal(err)
 	}

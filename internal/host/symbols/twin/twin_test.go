@@ -69,11 +69,8 @@ func TestFromTree(t *testing.T) {
 	}
 }
 
-// TestFromTreeWithC builds the twins of programs whose C code was compiled by something else
-// than the host's C compiler.
-func TestFromTreeWithC(t *testing.T) {
-	testenv.SkipShort(t, "it builds targets with C code")
-	buildDir, userDir := t.TempDir(), t.TempDir()
+// sampleWithC returns the sample with C code, whose size depends on SHIFT.
+func sampleWithC() map[string]string {
 	files := sample()
 	files["cmd/m/c.go"] = `package main
 
@@ -89,12 +86,18 @@ import "C"
 
 func init() { println(C.work(3)) }
 `
+	return files
+}
+
+// TestFromTreeWithC builds the twins of programs whose C code was compiled by something else
+// than the host's C compiler.
+func TestFromTreeWithC(t *testing.T) {
+	testenv.SkipShort(t, "it builds targets with C code")
+	buildDir, userDir := t.TempDir(), t.TempDir()
+	files := sampleWithC()
 	writeTree(t, buildDir, files)
 	writeTree(t, userDir, files)
-	cc := filepath.Join(t.TempDir(), "cc")
-	if err := os.WriteFile(cc, []byte("#!/bin/sh\nexec gcc \"$@\" -O1 -DSHIFT=5000\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	cc := writeCompiler(t, "gcc")
 	for name, tt := range map[string]struct {
 		cc     string
 		goOnly bool
@@ -117,6 +120,31 @@ func init() { println(C.work(3)) }
 				t.Errorf("GoOnly is %v, want %v", file.GoOnly, tt.goOnly)
 			}
 		})
+	}
+}
+
+// writeCompiler writes a C compiler that compiles otherwise than the given one.
+func writeCompiler(t *testing.T, gcc string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cc")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec "+gcc+" \"$@\" -O1 -DSHIFT=5000\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestCrossCompiler builds the twin of an arm64 program with C code on another machine.
+func TestCrossCompiler(t *testing.T) {
+	testenv.SecondTier(t)
+	const gcc = "aarch64-linux-gnu-gcc"
+	buildDir, userDir := t.TempDir(), t.TempDir()
+	writeTree(t, buildDir, sampleWithC())
+	writeTree(t, userDir, sampleWithC())
+	for cc, goOnly := range map[string]bool{gcc: false, writeCompiler(t, gcc): true} {
+		o := openOriginal(t, buildTarget(t, buildDir, []string{"CGO_ENABLED=1", "GOARCH=arm64", "CC=" + cc}, "-ldflags=-s -w", "-buildmode=pie", "-buildvcs=false"))
+		if file := checkTwin(t, o, userDir); file.GoOnly != goOnly {
+			t.Errorf("%s: GoOnly is %v, want %v", cc, file.GoOnly, goOnly)
+		}
 	}
 }
 
