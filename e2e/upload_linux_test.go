@@ -28,8 +28,8 @@ func TestUploadMessages(t *testing.T) {
 		{"no exec", "noexec", "", failure{3, "programs cannot be run from there", "noexec mounts"}},
 		{"read-only", "ro", "", failure{3, "Read-only file system", "free space"}},
 		{"full", "size=4m", "", failure{3, "is full", "df -h /var/lib"}},
-		{"another architecture", "size=100m", "Linux s390x", failure{3, "is linux/s390x", "linux/amd64 and linux/arm64"}},
-		{"another system", "size=100m", "FreeBSD amd64", failure{3, "is freebsd/amd64", "linux/amd64 and linux/arm64"}},
+		{"another architecture", "size=100m", "Linux s390x", failure{3, `printed "Linux s390x"`, "linux/amd64 and linux/arm64"}},
+		{"another system", "size=100m", "FreeBSD amd64", failure{3, `printed "FreeBSD amd64"`, "linux/amd64 and linux/arm64"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f.mountAgentDirs(t, tt.mount)
