@@ -3,7 +3,9 @@ package gopart
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"debug/elf"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -17,6 +19,9 @@ func Compare(ctx context.Context, x *elf.File, want exe.Fingerprint, target Targ
 	t, err := open(x)
 	if err != nil {
 		return nil, err
+	}
+	if want.Type != x.Type || want.Arch != map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[x.Machine] {
+		return nil, &Difference{Section: "type of the executable", Reason: fmt.Sprintf("%s %v instead of %s %v", x.Machine, x.Type, want.Arch, want.Type)}
 	}
 	p, err := newPlacement(x, t.symbols, want)
 	if err != nil {
@@ -191,7 +196,7 @@ func (c *comparison) compareSection(ctx context.Context, s *section) error {
 		return fmt.Errorf("the twin's section %s is malformed", s.Name)
 	}
 	ours := all[s.first-s.Addr : s.last-s.Addr]
-	theirs, err := c.read(ctx, s.target, s.first+s.shift-s.target.Addr, ours)
+	theirs, err := c.readWhole(ctx, s, ours)
 	if err != nil {
 		return err
 	}
@@ -203,6 +208,44 @@ func (c *comparison) compareSection(ctx context.Context, s *section) error {
 	c.ignoreChecksum(s, ours, theirs)
 	if at := firstDifference(ours, theirs); at >= 0 {
 		return c.difference(s, s.first+uint64(at), "the target has other code or data there")
+	}
+	return nil
+}
+
+// foreignLimit bounds C's part of a section of the target, in bytes.
+const foreignLimit = 256 << 20
+
+// readWhole reads a section of the target and returns Go's part of it; ours is the twin's.
+// What the node sends must be what its fingerprint stands for: the debug file is kept under
+// that, and other nodes with the same program get it.
+func (c *comparison) readWhole(ctx context.Context, s *section, ours []byte) ([]byte, error) {
+	first := s.first + s.shift - s.target.Addr
+	last := first + uint64(len(ours))
+	if s.target.Size-uint64(len(ours)) > foreignLimit {
+		return nil, &Difference{Section: s.Name, Reason: "the target's is too large"}
+	}
+	head, tail := make([]byte, first), make([]byte, s.target.Size-last)
+	theirs, err := c.read(ctx, s.target, first, ours)
+	if err == nil {
+		err = c.readContent(ctx, s.target, 0, head)
+	}
+	if err == nil {
+		err = c.readContent(ctx, s.target, last, tail)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return theirs, checkHash(s.target, head, theirs, tail)
+}
+
+// checkHash checks that the parts of a section have the hash of the node's fingerprint.
+func checkHash(s exe.Section, parts ...[]byte) error {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	if hex.EncodeToString(h.Sum(nil)) != s.Hash {
+		return fmt.Errorf("the node's section %s is not what its fingerprint says", s.Name)
 	}
 	return nil
 }

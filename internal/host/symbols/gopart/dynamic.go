@@ -48,11 +48,16 @@ func (c *comparison) readTarget(ctx context.Context, s *elf.Section, target exe.
 	if err != nil {
 		return nil, err
 	}
-	if uint64(len(ours)) == target.Size {
-		return c.read(ctx, target, 0, ours)
-	}
 	data := make([]byte, target.Size)
-	return data, c.readContent(ctx, target, 0, data)
+	if uint64(len(ours)) == target.Size {
+		data, err = c.read(ctx, target, 0, ours)
+	} else {
+		err = c.readContent(ctx, target, 0, data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, checkHash(target, data)
 }
 
 func (d dynamic) has(place uint64) bool { _, ok := d[place]; return ok }

@@ -343,3 +343,44 @@ func TestDifferences(t *testing.T) {
 		})
 	}
 }
+
+// liar is a target that sends other content than its fingerprint stands for: zeros at the
+// end of a section, where C's code is.
+type liar struct {
+	file
+	section string
+}
+
+func (l liar) Content(ctx context.Context, r exe.Range) ([]byte, error) {
+	content, err := l.file.Content(ctx, r)
+	if r.Section == l.section {
+		content[len(content)-1] ^= 1
+	}
+	return content, err
+}
+
+// TestFingerprint compares a twin with targets that send something else than they say.
+func TestFingerprint(t *testing.T) {
+	testenv.SkipShort(t, "it builds programs")
+	p := program{arch: runtime.GOARCH, cc: `gcc "$@"`, mode: "pie", flags: twinFlags}
+	twin := build(t, p)
+	p.cc, p.flags = `gcc "$@" -DSHIFT=5000`, "-s -w"
+	x, err := exe.Open(build(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	want, err := x.Fingerprint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range []string{".text", ".data", dynamicTable} {
+		_, err := Compare(t.Context(), openELF(t, twin), *want, liar{file{x}, section})
+		if err == nil {
+			t.Errorf("%s: the target was believed", section)
+		}
+	}
+	if _, err := Compare(t.Context(), openELF(t, twin), *want, file{x}); err != nil {
+		t.Error(err)
+	}
+}
