@@ -68,6 +68,8 @@ func (d *debugInfo) addFrame(f *function) {
 	size := f.end - f.entry
 	start := uint64(0)
 	for s := d.t.steps(f.sp); s.ok && start < size; s.next() {
+		d.t.spend()
+		w.checkSize()
 		end, delta := min(s.end, size), s.value
 		if end == size {
 			end-- // DWARF expects to stop just before the end

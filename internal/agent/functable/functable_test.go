@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -187,6 +188,51 @@ func TestDamaged(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMemory checks that a target cannot make the reader keep much more than its table has.
+func TestMemory(t *testing.T) {
+	t.Run("one long name", func(t *testing.T) { // of all functions
+		m := openOwn(t)
+		table := mustFindTable(t, m)
+		first := table.funcs[binary.LittleEndian.Uint32(table.funcs[4:]):]
+		name := table.names[binary.LittleEndian.Uint32(first[4:]):]
+		copy(name[:nameLimit-1], bytes.Repeat([]byte("x"), nameLimit-1))
+		name[nameLimit-1] = 0
+		for i := range table.count {
+			copy(table.funcs[8*i+4:][:4], table.funcs[4:8])
+		}
+		table = mustFindTable(t, m)
+		for i := range table.count {
+			if got := table.function(i).name; len(got) != nameLimit-1 {
+				t.Fatalf("function %d has a name of %d bytes", i, len(got))
+			}
+		}
+		if used := memoryLimit - table.memory; used > 2*nameLimit {
+			t.Errorf("%d functions with one name took %d bytes", table.count, used)
+		}
+	})
+	t.Run("much text", func(t *testing.T) {
+		table := mustFindTable(t, openOwn(t))
+		table.memory = 10 << 10
+		defer func() {
+			if p := recover(); p == nil {
+				t.Error("the limit has no effect")
+			}
+		}()
+		for i := range table.count {
+			table.function(i)
+		}
+	})
+}
+
+func mustFindTable(t *testing.T, m *image) *table {
+	t.Helper()
+	table, err := findTable(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
 }
 
 func TestNoProcess(t *testing.T) {

@@ -85,6 +85,9 @@ func (t *table) readRows(f *function, files, lines, inlined *steps) {
 		if inlined.ok {
 			r.end, r.inlined = min(r.end, inlined.end), inlined.value
 		}
+		if len(f.rows) == rowsLimit {
+			panic("a function with too many positions")
+		}
 		f.rows = append(f.rows, r)
 		start = r.end
 		t.spend()
@@ -112,7 +115,7 @@ func (t *table) file(unit uint32, index int64) string {
 	if offset == noUnit {
 		return ""
 	}
-	return readText(t.files[offset:])
+	return t.readText(t.paths, t.files, offset)
 }
 
 // steps reads a table of values by program counter: pairs of the zigzag-encoded

@@ -33,7 +33,7 @@ func (t *table) findGoroutines() (*goroutines, error) {
 	if !ok {
 		return nil, errors.New("no function runtime.main")
 	}
-	s := &listSearch{table: t, id: id, start: start, main: main + t.base, left: candidatesLimit}
+	s := &listSearch{table: t, id: id, start: start, main: main + t.base, left: candidatesLimit, slices: slicesLimit}
 	for range listTries {
 		if found := s.find(); len(found) == 1 {
 			return &goroutines{g: g, all: found[0], tls: tls}, nil
@@ -47,6 +47,8 @@ func (t *table) findGoroutines() (*goroutines, error) {
 const (
 	listLimit = 64 << 20
 	listTries = 5
+
+	slicesLimit = 1 << 20 // what looks like a slice in all data, and is read from the process
 )
 
 // listSearch looks for runtime.allgs. No table says where it is, but it can be recognised:
@@ -57,6 +59,7 @@ type listSearch struct {
 	id, start uint64 // offsets in a g
 	main      uint64 // the address of runtime.main in the process
 	left      int    // candidates that may be examined
+	slices    int    // what remains of slicesLimit
 }
 
 func (s *listSearch) find() (found []uint64) {
@@ -77,6 +80,9 @@ func isSlice(list, n, capacity uint64) bool {
 
 // isMain reports whether a pointer is at the address that points to the main goroutine.
 func (s *listSearch) isMain(list uint64) bool {
+	if s.slices--; s.slices < 0 {
+		return false
+	}
 	g, err := s.readWord(list)
 	if err != nil || g%8 != 0 {
 		return false

@@ -31,7 +31,10 @@ func TestInlinedCalls(t *testing.T) {
 				binary.LittleEndian.PutUint32(call[8:], site)
 				calls = append(calls, call...)
 			}
-			table := &table{image: &image{segments: []segment{{addr, calls}}}, names: []byte("\x00a\x00"), left: stepsLimit}
+			table := &table{
+				image: &image{segments: []segment{{addr, calls}}}, names: []byte("\x00a\x00"),
+				left: stepsLimit, memory: memoryLimit, texts: map[uint32]string{},
+			}
 			f := &function{inlined: addr, rows: []row{{0, 4, 0, 1, 0}, {4, 8, 0, 2, 1}, {8, 20, 0, 3, -1}}}
 			testenv.Equal(t, "calls", describeCalls(table.inlinedCalls(f)), tt.want)
 		})

@@ -24,13 +24,23 @@ type table struct {
 	types  span   // type descriptors
 	data   []span // where package variables are
 
-	left int // what remains of stepsLimit
+	left   int               // what remains of stepsLimit
+	memory int               // what remains of memoryLimit
+	texts  map[uint32]string // names by their offsets
+	paths  map[uint32]string // files by their offsets
 }
 
 // spend counts one step of reading.
 func (t *table) spend() {
 	if t.left--; t.left < 0 {
 		panic("the function table is too large")
+	}
+}
+
+// keep counts bytes that stay in memory. The target may let many functions share one name.
+func (t *table) keep(n int) {
+	if t.memory -= n; t.memory < 0 {
+		panic("the function table takes too much memory")
 	}
 }
 
@@ -41,6 +51,8 @@ const (
 	functionsLimit = 4 << 20
 	stepsLimit     = 32 << 20 // positions, and inlined calls at each
 	nameLimit      = 16 << 10
+	memoryLimit    = 64 << 20 // bytes of texts and fields; a kubelet's take 12 MB
+	rowsLimit      = 1 << 20  // of a function
 )
 
 // magic begins a table since Go 1.20 (internal/abi/symtab.go), up to 1.27 at least.
@@ -94,7 +106,7 @@ func newTable(m *image, header, module uint64) (t *table, err error) {
 	address := func(i uint64) uint64 { return word(i) - m.base }
 	list := func(i, size uint64) []byte { return m.slice(address(i), word(i+1)*size) }
 	t = &table{
-		image: m, left: stepsLimit, quantum: uint64(m.slice(header, 8)[6]),
+		image: m, left: stepsLimit, memory: memoryLimit, texts: map[uint32]string{}, paths: map[uint32]string{}, quantum: uint64(m.slice(header, 8)[6]),
 		names: list(moduleNames, 1), units: list(moduleUnits, 4), files: list(moduleFiles, 1),
 		values: list(moduleValues, 1), funcs: list(moduleFuncs, 1),
 		count: word(moduleCount) - 1, text: address(moduleText),
@@ -135,13 +147,21 @@ func (t *table) name(offset uint32) string {
 	if offset > 0 && t.names[offset-1] != 0 {
 		panic("malformed name")
 	}
-	return readText(t.names[offset:])
+	return t.readText(t.texts, t.names, offset)
 }
 
-func readText(b []byte) string {
+// readText returns the text at an offset, out of those that are known if it is there.
+func (t *table) readText(known map[uint32]string, b []byte, offset uint32) string {
+	if text, ok := known[offset]; ok {
+		return text
+	}
+	b = b[offset:]
 	text, _, ok := bytes.Cut(b[:min(len(b), nameLimit)], []byte{0})
 	if !ok {
 		panic("a text without an end")
 	}
-	return string(text)
+	const entry = 64 // bytes of a map's, about
+	t.keep(len(text) + entry)
+	known[offset] = string(text)
+	return known[offset]
 }

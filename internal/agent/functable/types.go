@@ -142,6 +142,8 @@ func (r *typeReader) fields(addr uint64) (fields []goField) {
 		panic("too many fields")
 	}
 	for i := range n {
+		const size = 64 // bytes of a goField, about
+		r.t.keep(size)
 		f := list + 24*i
 		fields = append(fields, goField{
 			name: r.text(r.t.pointer(f)), offset: r.t.word(f + 16), typ: r.read(r.t.pointer(f + 8)),
@@ -157,6 +159,7 @@ func (r *typeReader) text(addr uint64) string {
 	if used <= 0 || n > nameLimit {
 		panic("malformed name")
 	}
+	r.t.keep(int(n))
 	return string(b[used:][:n])
 }
 
