@@ -104,6 +104,9 @@ func (d *dialer) Dial(ctx context.Context, o bridge.DialOptions) (bridge.Session
 	if errors.Is(err, &diag.Error{Code: diag.TargetStripped}) && ctx.Err() == nil && !p.FunctionTable {
 		s, why, err = d.attachStripped(ctx, p, c, o)
 	}
+	if p.FunctionTable && errors.Is(err, &diag.Error{Code: diag.TargetStripped}) {
+		err = diag.Errorf(diag.TargetStripped, "%w", err).WithHint("run: %s, and do not set symbols to never", c.Command)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +142,7 @@ func (d *dialer) describeTable(s *session, c symbols.Config, why error) {
 	}
 	s.noVariables = c.NoVariables()
 	line := c.DescribeFunctionTable(s.target, *s.table, why)
-	d.log().Warn(diag.Escape(line))
+	d.log().Warn(diag.EscapeLine(line))
 	s.tellUser(line)
 }
 

@@ -70,7 +70,7 @@ func (s *session) Notify(show func(line string)) {
 func (s *session) tellUser(line string) {
 	s.outputMu.Lock()
 	defer s.outputMu.Unlock()
-	line = diag.Escape(line)
+	line = diag.EscapeLine(line)
 	if s.output == nil {
 		s.pending = append(s.pending, line)
 		return

@@ -11,8 +11,8 @@ func TestSessionKeepsLines(t *testing.T) {
 	var got []string
 	s.tellUser("one")
 	s.Notify(func(line string) { got = append(got, line) })
-	s.tellUser("two\x1b")
-	if want := []string{"one", `two\x1b`}; !slices.Equal(got, want) {
+	s.tellUser("two\x1b\ndapbridge: three")
+	if want := []string{"one", `two\x1b\ndapbridge: three`}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
