@@ -45,7 +45,7 @@ func layers() []layer {
 
 		{"internal/agent", []string{api, exe, idle, delta, diag}, small},
 		{"internal/agent/procfs", []string{api, exe, diag}, "it reads /proc and changes nothing but a target's text"},
-		{"internal/agent/functable", nil, "it reads a process that nobody trusts, and knows no debugger"},
+		{"internal/agent/functable", []string{exe}, "it reads a process that nobody trusts, and knows no debugger"},
 		{"internal/agent/receive", []string{api, diag}, "it writes what a host sends and knows no debugger"},
 		{"internal/agent/swap", []string{"internal/agent/procfs", api, exe, idle, delta, diag}, "it reaches a session through functions that it is given"},
 

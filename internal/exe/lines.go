@@ -72,56 +72,60 @@ func (t *pclntab) findLines(file string) ([]int, error) {
 		if unit == 1<<32-1 {
 			continue // it belongs to no compile unit
 		}
-		files, lines := newSteps(values[field(4):]), newSteps(values[field(5):])
-		for files.ok && lines.ok {
+		files, lines := NewPCValues(values[field(4):], 1), NewPCValues(values[field(5):], 1)
+		for files.OK && lines.OK {
 			if left--; left < 0 || len(found) > linesLimit {
 				return nil, errors.New("the table of lines is too large")
 			}
-			if files.value >= 0 && t.order.Uint32(units[4*(unit+files.value):]) == uint32(want) {
-				found[int(lines.value)] = true
+			if files.Value >= 0 && t.order.Uint32(units[4*(unit+files.Value):]) == uint32(want) {
+				found[int(lines.Value)] = true
 			}
 			switch {
-			case files.end < lines.end:
-				files.next()
-			case files.end > lines.end:
-				lines.next()
+			case files.End < lines.End:
+				files.Next()
+			case files.End > lines.End:
+				lines.Next()
 			default:
-				files.next()
-				lines.next()
+				files.Next()
+				lines.Next()
 			}
 		}
 	}
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-// steps reads a table of values by program counter: pairs of the zigzag-encoded
-// difference to the last value, which starts at -1, and of the length of its range;
-// see (*funcInfo).step in the runtime.
-type steps struct {
-	b     []byte
-	value int64
-	end   uint64 // of the current value's range
-	ok    bool
+// PCValues reads a table of values by program counter: pairs of the zigzag-encoded
+// difference to the last value, which starts at -1, and of the length of its range; see
+// (*funcInfo).step in the runtime.
+type PCValues struct {
+	Value int64
+	End   uint64 // of the current value's range, an offset from the function's entry
+	OK    bool   // there is a current value
+
+	table   []byte
+	quantum uint64 // bytes by which program counters differ at least
 }
 
-func newSteps(b []byte) *steps {
-	s := &steps{b: b, value: -1, ok: true}
-	s.next()
-	return s
+// NewPCValues starts to read a table. An empty one has no values.
+func NewPCValues(table []byte, quantum uint64) *PCValues {
+	v := &PCValues{Value: -1, OK: true, table: table, quantum: quantum}
+	v.Next()
+	return v
 }
 
-func (s *steps) next() {
-	delta, n := binary.Uvarint(s.b)
-	if n <= 0 || delta == 0 && s.end > 0 {
-		s.ok = false
+// Next goes on to the next value.
+func (v *PCValues) Next() {
+	delta, n := binary.Uvarint(v.table)
+	if n <= 0 || delta == 0 && v.End > 0 {
+		v.OK = false
 		return
 	}
-	width, m := binary.Uvarint(s.b[n:])
+	width, m := binary.Uvarint(v.table[n:])
 	if m <= 0 || width == 0 {
-		s.ok = false
+		v.OK = false
 		return
 	}
-	s.value += int64(delta>>1) ^ -int64(delta&1)
-	s.end += width
-	s.b = s.b[n+m:]
+	v.Value += int64(delta>>1) ^ -int64(delta&1)
+	v.End += width * v.quantum
+	v.table = v.table[n+m:]
 }

@@ -47,11 +47,11 @@ func (d *debugInfo) addArguments(u *unit, f *function, prologue uint64) {
 // set up the frame's pointer, and whether these are the ones that the compiler writes. None
 // of them writes to a register that holds an argument.
 func (t *table) prologueEnd(f *function) (offset uint64, ok bool) {
-	s := t.steps(f.sp)
-	if !s.ok || s.value != 0 || f.flag&flagAssembly != 0 {
+	s := t.pcValues(f.sp)
+	if !s.OK || s.Value != 0 || f.flag&flagAssembly != 0 {
 		return 0, false
 	}
-	first, size := s.end, f.end-f.entry
+	first, size := s.End, f.end-f.entry
 	if first >= size {
 		return 0, true // a function without a frame
 	}

@@ -67,10 +67,10 @@ func (d *debugInfo) addFrame(f *function) {
 	}
 	size := f.end - f.entry
 	start := uint64(0)
-	for s := d.t.steps(f.sp); s.ok && start < size; s.next() {
+	for s := d.t.pcValues(f.sp); s.OK && start < size; s.Next() {
 		d.t.spend()
 		w.checkSize()
-		end, delta := min(s.end, size), s.value
+		end, delta := min(s.End, size), s.Value
 		if end == size {
 			end-- // DWARF expects to stop just before the end
 		}
@@ -78,7 +78,7 @@ func (d *debugInfo) addFrame(f *function) {
 			delta += 8 // the return address
 		}
 		if hasLR && f.flag&flagTopFrame == 0 {
-			if s.value > 0 {
+			if s.Value > 0 {
 				w.bytes(cfaOffsetExtendedSF, arm64LR)
 				w.sleb(-delta / dataAlignment)
 			} else {
@@ -88,7 +88,7 @@ func (d *debugInfo) addFrame(f *function) {
 		w.bytes(cfaDefineOffsetSF)
 		w.sleb(delta / dataAlignment)
 		w.advance(end - start)
-		start = s.end
+		start = s.End
 	}
 	w.pad()
 	d.frames.sized(w.b)

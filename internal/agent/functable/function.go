@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"sort"
+
+	"github.com/dapbridge/dapbridge/internal/exe"
 )
 
 // function is one entry of the function table (runtime/runtime2.go, _func).
@@ -59,7 +61,7 @@ func (t *table) function(i uint64) function {
 			inlined, f.inlined = t.values[values:], t.gofunc+uint64(calls)
 		}
 	}
-	t.readRows(&f, t.steps(t.values[field(5):]), t.steps(t.values[field(6):]), t.steps(inlined))
+	t.readRows(&f, t.pcValues(t.values[field(5):]), t.pcValues(t.values[field(6):]), t.pcValues(inlined))
 	return f
 }
 
@@ -77,13 +79,13 @@ func (t *table) entryOf(name string) (addr uint64, ok bool) {
 
 // readRows merges the three tables of values. The function ends with them; what follows up
 // to the next one is padding.
-func (t *table) readRows(f *function, files, lines, inlined *steps) {
+func (t *table) readRows(f *function, files, lines, inlined *exe.PCValues) {
 	size := f.end - f.entry
 	f.end = f.entry
-	for start := uint64(0); start < size && files.ok && lines.ok; {
-		r := row{start: start, end: min(files.end, lines.end, size), file: files.value, line: lines.value, inlined: -1}
-		if inlined.ok {
-			r.end, r.inlined = min(r.end, inlined.end), inlined.value
+	for start := uint64(0); start < size && files.OK && lines.OK; {
+		r := row{start: start, end: min(files.End, lines.End, size), file: files.Value, line: lines.Value, inlined: -1}
+		if inlined.OK {
+			r.end, r.inlined = min(r.end, inlined.End), inlined.Value
 		}
 		if len(f.rows) == rowsLimit {
 			panic("a function with too many positions")
@@ -91,9 +93,9 @@ func (t *table) readRows(f *function, files, lines, inlined *steps) {
 		f.rows = append(f.rows, r)
 		start = r.end
 		t.spend()
-		for _, s := range []*steps{files, lines, inlined} {
-			if s.ok && s.end <= start {
-				s.next()
+		for _, s := range []*exe.PCValues{files, lines, inlined} {
+			if s.OK && s.End <= start {
+				s.Next()
 			}
 		}
 		f.end = f.entry + start
@@ -118,36 +120,5 @@ func (t *table) file(unit uint32, index int64) string {
 	return t.readText(t.paths, t.files, offset)
 }
 
-// steps reads a table of values by program counter: pairs of the zigzag-encoded
-// difference to the last value, which starts at -1, and of the length of its range; see
-// (*funcInfo).step in the runtime.
-type steps struct {
-	b       []byte
-	quantum uint64
-	value   int64
-	end     uint64 // of the current value's range, an offset from the function's entry
-	ok      bool
-}
-
-// steps starts to read a table. An empty one has no values.
-func (t *table) steps(b []byte) *steps {
-	s := &steps{b: b, quantum: t.quantum, value: -1, ok: true}
-	s.next()
-	return s
-}
-
-func (s *steps) next() {
-	delta, n := binary.Uvarint(s.b)
-	if n <= 0 || delta == 0 && s.end > 0 {
-		s.ok = false
-		return
-	}
-	width, m := binary.Uvarint(s.b[n:])
-	if m <= 0 || width == 0 {
-		s.ok = false
-		return
-	}
-	s.value += int64(delta>>1) ^ -int64(delta&1)
-	s.end += width * s.quantum
-	s.b = s.b[n+m:]
-}
+// pcValues reads a table of values by program counter.
+func (t *table) pcValues(b []byte) *exe.PCValues { return exe.NewPCValues(b, t.quantum) }
