@@ -384,3 +384,55 @@ func TestFingerprint(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestChangedPointer compares a twin with a target in which a pointer that the loader
+// writes is another one.
+func TestChangedPointer(t *testing.T) {
+	testenv.SkipShort(t, "it builds programs")
+	p := program{arch: runtime.GOARCH, cc: `gcc "$@"`, mode: "pie", flags: twinFlags}
+	twin := build(t, p)
+	p.cc, p.flags = `gcc "$@" -DSHIFT=5000`, "-s -w"
+	target := build(t, p)
+	placement, err := compare(t, twin, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := open(openELF(t, twin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !changePointer(x, placement, openELF(t, target), file) {
+		t.Fatal("no pointer to change")
+	}
+	changed := filepath.Join(t.TempDir(), "changed")
+	if err := os.WriteFile(changed, file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := compare(t, twin, changed); !errors.As(err, new(*Difference)) {
+		t.Errorf("got %v, want a difference", err)
+	}
+}
+
+// changePointer changes the loader's relocation of a pointer from Go's part to Go's part.
+func changePointer(x *twin, p *Placement, target *elf.File, file []byte) bool {
+	places := map[uint64]bool{}
+	for _, s := range p.sorted() {
+		for _, r := range s.relocations {
+			if p.find(x.symbol(r), r.addend) != nil {
+				places[r.place+s.shift] = true
+			}
+		}
+	}
+	table := target.Section(dynamicTable)
+	for at := table.Offset; at < table.Offset+table.Size; at += relocationSize {
+		if places[x.ByteOrder.Uint64(file[at:])] {
+			file[at+16] += 8 // the addend
+			return true
+		}
+	}
+	return false
+}
