@@ -39,7 +39,8 @@ func newSymbols(env environment) *cobra.Command {
 built, build a twin, an unstripped copy of the same program, on this machine, and
 compare the two. If they are identical, byte for byte in everything that is loaded,
 upload the twin's debug information to the node, where dapbridge serve uses it. If
-not, report the first difference and upload nothing.
+not, report the first difference and upload nothing. C code may differ, since it
+depends on the C compiler: then Go's part must be identical but for addresses.
 
 The source is the commit that the target's build information names, from the git
 repository in DIR (by default this directory); or the published version that it
